@@ -1,0 +1,47 @@
+# make venv   .venv with .venv/bin/keyturn, from the hash lock, without a compiler
+# make demo   the main job and an emergency on this machine, against the bundled cloud emulator
+# make test   the whole test suite        make lint   what CI checks besides
+# make bench  the benchmarks              make lock   renew requirements/*.lock (needs uv on the PATH)
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: venv demo test lint bench lock clean
+
+venv: .venv/.runtime
+
+# --no-deps: the lock is complete, and overrides what the official client pins (docs/dependencies.md).
+.venv/.runtime: requirements/runtime.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("keyturn needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --no-deps --require-hashes -r requirements/runtime.lock
+	$(PIP) install --no-deps -e .
+	touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.lock
+	$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
+	touch $@
+
+demo: venv
+	$(BIN)/keyturn demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.dev
+	$(BIN)/python bench/publish.py
+
+lock:
+	cd requirements && for set in "runtime" "dev --extra test --extra lint"; do \
+	  set -- $$set; name=$$1; shift; \
+	  uv pip compile ../pyproject.toml "$$@" --override overrides.txt --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --no-header -q -o $$name.lock; done
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,2 @@
+from agent.cli.main import entry
+entry()

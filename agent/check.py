@@ -1,0 +1,198 @@
+"""`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
+
+Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
+from being looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from agent import wiring
+from agent.config import inspect_file
+from agent.core.credential import Credential
+from agent.core.errors import KeyturnError
+from agent.core.provider import Finding
+from agent.core.settings import Settings
+from agent.managed import Managed, is_bearer
+from agent.sinks import transaction
+from agent.sinks.interface import FileSink
+from agent.sinks.target import pin, wanted_attributes
+
+T = TypeVar("T")
+VERIFY_S = 10.0
+CAP_CHOWN = 0  # capabilities(7)
+
+
+def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
+    """Look at everything that the config names.
+
+    Args:
+        settings: the config, already valid.
+        path: its file.
+        environ: the environment of the agent.
+        offline: leave out whatever needs the network.
+    """
+    yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
+    yield from inspect_file(path)
+    yield from _directories(settings)
+    parts = wiring.Parts(settings, environ)
+    for managed in parts.credentials():
+        yield from _credential(managed, offline)
+        yield from _emergency(parts, managed, offline)
+
+
+def _directories(settings: Settings) -> Iterator[Finding]:
+    state, runtime, audit = wiring.paths(settings)
+    for key, directory in (
+        ("agent.state_directory", state),
+        ("agent.runtime_directory", runtime),
+        ("agent.audit.path", audit.parent),
+    ):
+        yield _writable(key, directory)
+
+
+def _writable(key: str, directory: Path) -> Finding:
+    if directory.is_dir():
+        if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            return Finding("ok", key, f"{directory} can be written")
+        return Finding(
+            "error", key, f"{directory} cannot be written by uid {os.geteuid()}", f"chown it to the user that runs keyturn: {directory}"
+        )
+    parent = directory.parent
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+        return Finding("ok", key, f"{directory} will be made")
+    return Finding("error", key, f"{directory} does not exist", f"install -d -m 0750 {directory}")
+
+
+def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
+    place = f"credentials.{managed.name}"
+    yield from _placed(f"{place}.provider", managed.provider.inspect())
+    for number, sink in enumerate(managed.sinks):
+        yield from _sink(f"{place}.sinks[{number}]", sink)
+    sink_types = frozenset(sink.type_name for sink in managed.sinks)
+    for number, notifier in enumerate(managed.notifiers):
+        where = f"{place}.notify[{number}]"
+        yield from _placed(where, notifier.inspect())
+        cannot = notifier.takes_effect(sink_types)
+        if cannot:
+            yield Finding("warning", where, cannot)
+    if not offline:
+        yield from _value(place, managed)
+
+
+def _sink(where: str, sink: FileSink) -> Iterator[Finding]:
+    try:
+        wanted = wanted_attributes(sink.settings)
+        with pin(sink.settings) as directory:
+            if not os.access(directory.path, os.W_OK | os.X_OK, effective_ids=True):
+                yield Finding(
+                    "error",
+                    where,
+                    f"{directory.path} cannot be written by uid {os.geteuid()}",
+                    "let the agent's user write it, or add it to ReadWritePaths= of the unit",
+                )
+            elif wanted.uid != os.geteuid() and not _has_capability(CAP_CHOWN):
+                yield Finding(
+                    "error",
+                    where,
+                    f"{sink.path}: uid {os.geteuid()} may not give a file to {sink.settings.owner}",
+                    "run keyturn as root or with CAP_CHOWN, or leave `owner` out and let the reader in by `group`",
+                )
+            else:
+                yield Finding("ok", where, f"{sink.target} can be written")
+            if directory.shared_with:
+                yield Finding(
+                    "warning", where, f"the group of {directory.path} can replace files in it", f"chmod g-w {directory.path}"
+                )
+    except KeyturnError as error:
+        yield Finding("error", where, error.problem, error.remedy)
+    for warning in sink.inspect():
+        yield Finding("warning", where, warning)
+
+
+def _value(place: str, managed: Managed) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    value, finding = _tried(f"{place}.provider", lambda: managed.provider.fetch(now))
+    if value is None:
+        yield finding
+        return
+    named = f"{value.kind} {value.access_key_id}".strip()
+    yield Finding("ok", f"{place}.provider", f"fetched {named}" + (f", version {value.version_id}" if value.version_id else ""))
+    yield from _proof(place, managed, value)
+    for number, sink in enumerate(managed.sinks):
+        for warning in sink.warnings_for(value):
+            yield Finding("warning", f"{place}.sinks[{number}]", warning)
+    _survey, finding = _tried(f"{place}.sinks", lambda: transaction.survey(managed.sinks, value, 1))
+    if finding.level == "error":
+        yield finding
+
+
+def _proof(place: str, managed: Managed, value: Credential) -> Iterator[Finding]:
+    verifier = managed.verifier
+    if verifier is None or is_bearer(value):
+        yield Finding("ok", f"{place}.verify", "off: the value is published unproved")
+        return
+    proof, finding = _tried(
+        f"{place}.verify", lambda: verifier.verify(value, timeout_s=VERIFY_S, wait=_sleep)
+    )
+    if proof is None:
+        yield finding
+    elif proof.outcome == "verified":
+        yield Finding("ok", f"{place}.verify", f"STS knows it as {proof.arn}")
+    else:
+        yield Finding(
+            "error", f"{place}.verify", f"STS could not judge it: {proof.detail}", "check cloud.sts_endpoint and the network"
+        )
+
+
+def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator[Finding]:
+    place = f"credentials.{managed.name}.emergency"
+    authority = parts.authority(managed.name)
+    if authority is None:
+        if getattr(managed.provider, "secret_name", None):
+            yield Finding(
+                "warning", place, "`keyturn rotate` cannot work for this credential", "name an authority there before you need it"
+            )
+        return
+    yield from _placed(f"{place}.authority", authority.inspect())
+    if offline:
+        return
+    now = datetime.now(UTC)
+    identity, finding = _tried(
+        f"{place}.authority", lambda: parts.cloud().sts.get_caller_identity(authority.fetch(now), now=now)
+    )
+    yield finding if identity is None else Finding("ok", f"{place}.authority", f"STS knows it as {identity.arn}")
+
+
+def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        for one in found:
+            placed = one.place if one.place.startswith("credentials.") else where
+            yield Finding(one.level, placed, one.text, one.remedy)
+    except KeyturnError as error:
+        yield Finding("error", where, error.problem, error.remedy)
+
+
+def _tried(where: str, work: Callable[[], T]) -> tuple[T | None, Finding]:
+    try:
+        return work(), Finding("ok", where, "")
+    except KeyturnError as error:
+        return None, Finding("error", where, error.problem, error.remedy)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _has_capability(number: int) -> bool:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return os.geteuid() == 0

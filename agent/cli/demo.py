@@ -1,0 +1,23 @@
+"""`keyturn emulator` and `keyturn demo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from agent.cli.options import seconds
+
+
+def emulator(options: argparse.Namespace) -> int:
+    """`keyturn emulator`: until interrupted."""
+    from providers.emulator.command import run
+
+    return run(
+        Path(options.directory),
+        port=options.port,
+        propagation_delay_s=seconds(options.propagation_delay, "--propagation-delay"),
+        old_key_life_s=seconds(options.old_key_life, "--old-key-life"),
+        rotate_every_s=seconds(options.rotate_every, "--rotate-every") if options.rotate_every else None,
+        out=sys.stdout,
+    )

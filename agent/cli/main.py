@@ -1,0 +1,165 @@
+"""`keyturn`: the parser, and the one `except` that turns an error into a sentence and an exit code.
+
+Decision: argparse. It is in the standard library, the daemon's memory counts, and eight commands with a
+dozen options need no more. Each command's module is imported only when it is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from agent import __version__
+from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+
+DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
+_Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    options = parser().parse_args(arguments)
+    if options.config is None:
+        options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
+    try:
+        module, _colon, function = options.run.partition(":")
+        return int(getattr(import_module(module), function)(options))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_CONFIG
+    except KeyturnError as error:
+        print(f"keyturn: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return EXIT_FAILED
+    except Exception as error:
+        from agent.logs import describe, frames
+
+        print(
+            f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it", file=sys.stderr
+        )
+        return EXIT_FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _parser(
+        argparse.ArgumentParser,
+        prog="keyturn",
+        description="Keeps the AccessKeys and STS sessions of applications on Alibaba Cloud VMs fresh, proven and audited.",
+        epilog="example: keyturn --config /etc/keyturn/keyturn.toml check",
+    )
+    top.add_argument("--config", metavar="PATH", help=f"default: $KEYTURN_CONFIG, then {DEFAULT_CONFIG}")
+    top.add_argument("--version", action="version", version=f"keyturn {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, place: str, summary: str, example: str) -> argparse.ArgumentParser:
+        made = _parser(
+            commands.add_parser, name, help=summary, description=summary, epilog=f"example: {example}"
+        )
+        made.set_defaults(run=place)
+        return made
+
+    command("run", "agent.cli.work:run", "the daemon, in the foreground", "keyturn run")
+    _work_commands(command)
+    _look_commands(command)
+    _emulator_commands(command)
+    return top
+
+
+def _work_commands(command: _Maker) -> None:
+    once = command(
+        "once",
+        "agent.cli.work:once",
+        "one refresh of every (or each named) credential: fetch, verify, publish, notify, exit",
+        "keyturn once --retry-for 20s uploader",
+    )
+    once.add_argument("--retry-for", metavar="20s", default="20s", help="how long temporary failures are tried again")
+    once.add_argument("names", metavar="NAME", nargs="*")
+    refresh = command(
+        "refresh",
+        "agent.cli.work:refresh",
+        "the running daemon refreshes now; waits for the outcome and prints it",
+        "keyturn refresh uploader",
+    )
+    refresh.add_argument("names", metavar="NAME", nargs="*")
+    refresh.add_argument("--json", action="store_true", help="print one JSON object")
+    rotate = command(
+        "rotate",
+        "agent.cli.work:rotate",
+        "the emergency: rotate at the source, follow the new key to every dependent, cut the old one off",
+        'keyturn rotate uploader --reason "key on a public repo" --disable-old',
+    )
+    rotate.add_argument("name", metavar="NAME")
+    rotate.add_argument("--reason", metavar="TEXT", required=True, help="goes into the audit")
+    rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
+    rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
+    rotate.add_argument("--force", action="store_true", help="disable it even if a dependent could not be told")
+    rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+    rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
+
+
+def _look_commands(command: _Maker) -> None:
+    check = command(
+        "check",
+        "agent.cli.look:check",
+        "say, line by line, whether config, files, keys, endpoints, credentials and dependents are in order",
+        "keyturn check --offline",
+    )
+    check.add_argument("--offline", action="store_true", help="use no network")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    status = command(
+        "status", "agent.cli.look:status", "what each credential is, how fresh, when next, what is owed", "keyturn status"
+    )
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument("--watch", action="store_true", help="show it again every two seconds")
+    audit = command("audit", "agent.cli.look:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify")
+    actions = audit.add_subparsers(title="actions", metavar="ACTION", required=True)
+    show = _parser(
+        actions.add_parser, "show", help="read it", epilog="example: keyturn audit show --credential uploader --since 2d"
+    )
+    show.set_defaults(run="agent.cli.look:audit_show")
+    show.add_argument("--credential", metavar="N")
+    show.add_argument("--since", metavar="T", help="a time like 2026-11-22T03:00:00Z, or how long ago, like 2d")
+    show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
+    verify = _parser(
+        actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"
+    )
+    verify.set_defaults(run="agent.cli.look:audit_verify")
+    verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _emulator_commands(command: _Maker) -> None:
+    demo = command(
+        "demo", "agent.cli.demo:demo", "the main job on a bare machine, against the bundled cloud emulator", "keyturn demo"
+    )
+    demo.add_argument("--directory", metavar="DIR", help="keep its files there; default: a temporary one, removed at the end")
+    emulator = command(
+        "emulator",
+        "agent.cli.demo:emulator",
+        "the cloud emulator alone, for one's own tests; writes its CA, a ClientKey and a matching config into DIR",
+        "keyturn emulator --directory /tmp/cloud",
+    )
+    emulator.add_argument("--directory", metavar="DIR", required=True)
+    emulator.add_argument("--port", type=int, default=0, help="default: a free one")
+    emulator.add_argument("--rotate-every", metavar="10s", help="have KMS rotate the secret by itself")
+    emulator.add_argument("--propagation-delay", metavar="1s", default="1s", help="until a new key works")
+    emulator.add_argument("--old-key-life", metavar="10s", default="48h", help="how long the key before lives on")
+
+
+def _parser(make: Callable[..., argparse.ArgumentParser], *args: str, **keywords: str) -> argparse.ArgumentParser:
+    return make(*args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **keywords)
+

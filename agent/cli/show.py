@@ -1,0 +1,142 @@
+"""What commands print for people. Programs use `--json`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+COLOURS = {"good": "32", "bad": "31", "so-so": "33", "dim": "2"}
+MOODS = {
+    "fresh": "good", "pending": "so-so", "failing": "so-so", "stale": "bad", "expired": "bad",
+    "ok": "good", "warning": "so-so", "error": "bad", "done": "good", "failed": "bad",
+}  # fmt: skip
+
+
+def paint(text: str, mood: str | None) -> str:
+    """Colour a word on a terminal; NO_COLOR and other outputs are respected."""
+    if mood is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return f"\x1b[{COLOURS[mood]}m{text}\x1b[0m"
+
+
+def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> None:
+    """Print columns; the second column of each row after the first is painted in its mood."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        if number and moods:
+            cells[1] = paint(cells[1], moods[number - 1])
+        print("  ".join(cells).rstrip())
+
+
+def refreshed(answer: dict[str, Any]) -> None:
+    """What `once` and `refresh` did."""
+    for row in answer["credentials"]:
+        good = "error" not in row
+        line = f"{row['credential']}: {paint(row['outcome'], 'good' if good else 'bad')}"
+        if row["generation"]:
+            line += f", generation {row['generation']}"
+        if row["access_key_id"]:
+            line += f", {row['access_key_id']}"
+        print(line)
+        if not good:
+            print(f"keyturn: {row['error']}", file=sys.stderr)
+        for one in row["notify"]:
+            if one["last_outcome"] and (row["outcome"] != "unchanged" or one["last_outcome"] != "told"):
+                print(f"  {one['type']} {one['target']}: {one['last_outcome']}{' (still owed)' if one['owed'] else ''}")
+
+
+def agreed(name: str, disable_old: bool) -> bool:
+    """Ask before an emergency."""
+    then = " and disable the key before it" if disable_old else ""
+    print(f"Rotate {name} at its source now{then}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def step(one: dict[str, Any]) -> None:
+    """One step of an emergency, as it ends."""
+    detail = f"  {one['detail']}" if one.get("detail") else ""
+    at = f"{one['at_ms'] / 1000:7.1f} s"
+    print(f"{at}  {one['name']:<13} {paint(one['outcome'], MOODS.get(one['outcome']))}{detail}", flush=True)
+
+
+def rotated(result: dict[str, Any]) -> None:
+    """The end of an emergency."""
+    for note in result["notes"]:
+        print(f"note: {note}")
+    if result["new_access_key_id"]:
+        print(
+            f"{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
+            f"generation {result['generation']}"
+        )
+    if result["safe"]:
+        print(paint(f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command", "good"))
+    elif result["old_key"] == "active":
+        print(f"the old key {result['old_access_key_id'] or '(unknown)'} is still active")
+    if "error" in result:
+        print(f"keyturn: {result['error']}", file=sys.stderr)
+
+
+def status(whole: dict[str, Any], now: datetime) -> None:
+    """The table of `status`."""
+    agent = whole["agent"]
+    running = f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
+    print(f"keyturn {agent['version']}, {running}, {agent['config']}")
+    head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
+    rows = [head, *(_status_row(name, one, now) for name, one in whole["credentials"].items())]
+    table(rows, [MOODS.get(row[1]) for row in rows[1:]])
+    for name, one in whole["credentials"].items():
+        for line in _troubles(one):
+            print(f"  {name}: {line}")
+
+
+def _status_row(name: str, one: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    return (
+        name,
+        one["state"],
+        str(one["generation"]),
+        one["access_key_id"] or "-",
+        "yes" if one["verified"] else "no",
+        _ago(one["published_at"], now),
+        _ahead(one["expires_at"], now),
+        _ahead(one["next_refresh_at"], now),
+    )
+
+
+def _troubles(one: dict[str, Any]) -> Iterable[str]:
+    if one["last_error"]:
+        yield f"failed {one['consecutive_failures']} times: {one['last_error']}"
+    for sink in one["sinks"]:
+        if sink["in_sync"] is False:
+            yield f"{sink['type']} {sink['target']} differs from what was published"
+    for told in one["notify"]:
+        state = "owed" if told["owed"] else told["last_outcome"]
+        if state:
+            pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
+            yield f"{told['type']} {told['target']}: {state}{pickup}"
+
+
+def _parsed(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _ago(text: str | None, now: datetime) -> str:
+    return f"{span((now - _parsed(text)).total_seconds())} ago" if text else "-"
+
+
+def _ahead(text: str | None, now: datetime) -> str:
+    if not text:
+        return "-"
+    left_s = (_parsed(text) - now).total_seconds()
+    return f"in {span(left_s)}" if left_s > 0 else f"{span(-left_s)} ago"
+
+
+def span(seconds: float) -> str:
+    """A time span in its largest sensible unit."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"

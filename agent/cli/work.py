@@ -1,0 +1,156 @@
+"""The commands that do something: `run`, `once`, `refresh`, `rotate`.
+
+`refresh` and `rotate` go through the daemon's socket. Where no daemon runs they do the work themselves,
+with the same engine under the same lock; so does `once`, always.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from agent import wiring
+from agent.cli import show
+from agent.cli.options import seconds
+from agent.control import client
+from agent.control.server import user_name
+from agent.core.errors import EXIT_FAILED, CancelledError, DaemonUnreachableError
+from agent.core.events import Actor, Trigger
+from agent.core.settings import Settings
+from agent.emergency import Emergency
+from agent.logs import set_up
+from agent.operations import chosen, emergency_request
+from agent.operations import refresh as refresh_now
+from agent.rotate import Cause
+from agent.wiring import House
+
+T = TypeVar("T")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`keyturn run`."""
+    from agent.daemon import Daemon
+    from agent.system.sdnotify import ServiceManager
+
+    settings = wiring.load_settings(options.config, os.environ)
+    set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
+    house = wiring.open_house(settings, options.config, os.environ)
+    try:
+        Daemon(house, ServiceManager(os.environ)).run()
+    finally:
+        house.close()
+    return 0
+
+
+def once(options: argparse.Namespace) -> int:
+    """`keyturn once`: for cron, images and containers."""
+    retry_for_s = seconds(options.retry_for, "--retry-for")
+    settings = wiring.load_settings(options.config, os.environ)
+    answer = _by_ourselves(
+        settings,
+        options.config,
+        lambda house: refresh_now(house.engine, options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
+    )
+    show.refreshed(answer)
+    return int(answer["exit_code"])
+
+
+def refresh(options: argparse.Namespace) -> int:
+    """`keyturn refresh`."""
+    settings = wiring.load_settings(options.config, os.environ)
+    _state, runtime, _audit = wiring.paths(settings)
+    try:
+        answer, _code = client.ask(runtime, {"command": "refresh", "names": options.names})
+    except DaemonUnreachableError:
+        cause = Cause(Trigger.OPERATOR, _me())
+        answer = _by_ourselves(settings, options.config, lambda house: refresh_now(house.engine, options.names, cause))
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        show.refreshed(answer)
+    return int(answer["exit_code"])
+
+
+def rotate(options: argparse.Namespace) -> int:
+    """`keyturn rotate`."""
+    settings = wiring.load_settings(options.config, os.environ)
+    request = {
+        "command": "rotate",
+        "credential": options.name,
+        "reason": options.reason,
+        "leaked": options.leaked,
+        "disable_old": options.disable_old,
+        "force": options.force,
+    }
+    emergency_request(request, _me())
+    if not options.yes and sys.stdin.isatty() and not show.agreed(options.name, options.disable_old):
+        print("nothing was done", file=sys.stderr)
+        return EXIT_FAILED
+    progress: Callable[[dict[str, Any]], None] = (lambda _step: None) if options.json else show.step
+    _state, runtime, _audit = wiring.paths(settings)
+    try:
+        result, code = client.ask(runtime, request, progress)
+    except DaemonUnreachableError as error:
+        if "closed the connection" in error.problem:
+            raise
+        result, code = _rotate_by_ourselves(settings, options.config, request, progress)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        show.rotated(result)
+    return code
+
+
+def _rotate_by_ourselves(
+    settings: Settings, path: str, request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
+) -> tuple[dict[str, Any], int]:
+    def work(house: House) -> tuple[dict[str, Any], int]:
+        (name,) = chosen(house.engine, [str(request["credential"])])
+        managed = house.engine.desks[name].managed
+        emergency = Emergency(
+            house.engine, managed, house.parts.authority(name), house.parts.cloud(), emergency_request(request, _me())
+        )
+        result = emergency.run(progress)
+        return result.as_json(), result.exit_code
+
+    return _by_ourselves(settings, path, work)
+
+
+def _by_ourselves(settings: Settings, path: str, work: Callable[[House], T]) -> T:
+    """Run the engine here for as long as `work` takes, which runs on a thread of its own."""
+    # What went wrong is printed as the command's own outcome; the log would say it a second time.
+    set_up("debug" if settings.agent.log_level == "debug" else "critical", "auto", os.environ)
+    house = wiring.open_house(settings, path, os.environ)
+    answers: list[T] = []
+    faults: list[BaseException] = []
+
+    def play() -> None:
+        try:
+            answers.append(work(house))
+        except BaseException as error:
+            faults.append(error)
+        house.engine.loop.post(house.engine.stop)
+
+    try:
+        for remark in house.audit.remarks:
+            print(f"keyturn: {remark}", file=sys.stderr)
+        house.engine.recover()
+        threading.Thread(target=play, daemon=True).start()
+        house.engine.run()
+    finally:
+        house.close()
+    if faults:
+        raise faults[0]
+    if not answers:
+        raise CancelledError("interrupted", "run the same command again")
+    return answers[0]
+
+
+def _me() -> Actor:
+    return Actor(os.getuid(), user_name(os.getuid()), os.getpid())
+

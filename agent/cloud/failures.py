@@ -1,0 +1,219 @@
+"""What an error reply of Alibaba Cloud means and what to do about it: one table for KMS, STS and RAM.
+
+Codes: the "error codes" pages of KMS 2016-01-20, STS 2015-04-01 and RAM 2015-05-01, Alibaba's common
+error codes, and the constants of aliyun-secret-manager-client 0.1.5. A reply's `Message` never leaves this
+module's callers: services echo the string to sign, tokens and ids in it. Its code and request id, after a
+check of their characters, are what support asks for anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from agent.cloud.transport import Reply
+from agent.core.errors import (
+    BadAnswerError,
+    KeyturnError,
+    NotPermittedError,
+    SourceRefusedError,
+    SourceUnavailableError,
+)
+
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceError:
+    """An error reply, taken apart.
+
+    Attributes:
+        code: "" where the reply has none in an acceptable form.
+        message: for a judgement by its words only; never to be shown.
+        date: the service's clock, where the reply tells it.
+    """
+
+    host: str
+    status: int
+    code: str
+    request_id: str
+    message: str = field(default="", repr=False)
+    date: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """How the reply is named to people."""
+        told = f"{self.code or 'no error code'} (HTTP {self.status}"
+        return f"{told}, request {self.request_id})" if self.request_id else f"{told})"
+
+
+class Meaning(NamedTuple):
+    """One row of the table: codes that begin with `prefix`."""
+
+    prefix: str
+    error: type[KeyturnError]
+    words: str
+    remedy: str
+
+
+_WAIT = "it is tried again by itself"
+_KEY_GONE = "create a new key, or a new ClientKey for the application access point, and put it in place"
+_GRANT = "grant the identity this action in RAM, or look at the policy and network rule of its application access point"
+
+TABLE = (
+    Meaning("Throttling", SourceUnavailableError, "answers too many calls just now", _WAIT),
+    Meaning("Rejected.Throttling", SourceUnavailableError, "answers too many calls just now", _WAIT),
+    Meaning("ServiceUnavailable", SourceUnavailableError, "is unavailable just now", _WAIT),
+    Meaning("SerivceUnavailable", SourceUnavailableError, "is unavailable just now", _WAIT),  # so spelled in old pages
+    Meaning("Internal", SourceUnavailableError, "has an internal error", _WAIT),
+    Meaning("SignatureNonceUsed", SourceUnavailableError, "has seen this request before", _WAIT),
+    Meaning("InvalidAccessKeyId.NotFound", SourceRefusedError, "does not know the key that signed", _KEY_GONE),
+    Meaning(
+        "InvalidAccessKeyId.Inactive",
+        SourceRefusedError,
+        "refuses the key that signed: it is disabled or has expired",
+        "enable it, or " + _KEY_GONE,
+    ),
+    Meaning("InvalidAccessKeyId", SourceRefusedError, "refuses the key that signed", _KEY_GONE),
+    Meaning(
+        "InvalidSecurityToken",
+        SourceRefusedError,
+        "refuses the session token: it has expired or does not belong to the key",
+        "take a new session",
+    ),
+    Meaning(
+        "SignatureDoesNotMatch",
+        SourceRefusedError,
+        "refuses the signature: the secret or private key does not belong to the key id",
+        "check that id and secret come from the same key, and that no proxy rewrites the request",
+    ),
+    Meaning(
+        "IncompleteSignature",
+        SourceRefusedError,
+        "refuses the signature as incomplete",
+        "check that no proxy rewrites the request",
+    ),
+    Meaning("Forbidden.InDebt", SourceRefusedError, "refuses because bills are unpaid", "settle the account's bills"),
+    Meaning(
+        "Forbidden.ResourceNotFound",
+        SourceRefusedError,
+        "has no such secret, or this identity may not see it",
+        "check the secret's name and region, and the policy of the identity",
+    ),
+    Meaning(
+        "Forbidden.KeyNotFound",
+        SourceRefusedError,
+        "has lost the key that encrypts the secret",
+        "restore the encryption key in KMS",
+    ),
+    Meaning("Forbidden", NotPermittedError, "does not permit this call", _GRANT),
+    Meaning("NoPermission", NotPermittedError, "does not permit this call", _GRANT),
+    Meaning("AccessDenied", NotPermittedError, "does not permit this call", _GRANT),
+    Meaning("EntityNotExist", SourceRefusedError, "has no such user, role or key", "check the name in the config"),
+    Meaning(
+        "Rejected",
+        SourceRefusedError,
+        "refuses this in the present state of the secret, its key or the instance",
+        "look at the secret in the KMS console",
+    ),
+    Meaning("LimitExceeded", SourceRefusedError, "refuses: a quota is used up", "look at the quota in the console"),
+    Meaning("QuotaExceed", SourceRefusedError, "refuses: a quota is used up", "look at the quota in the console"),
+)
+
+CLOCK_CODES = ("IllegalTimestamp", "InvalidTimeStamp", "RequestTimeTooSkewed")
+"""Refusals of the time in a request: they say nothing about the key that signed it."""
+
+Judge = Callable[[ServiceError], KeyturnError | None]
+"""A caller's own reading of an error reply, asked before the table."""
+
+
+def is_about_clock(code: str) -> bool:
+    """Whether a refusal's code blames this machine's clock."""
+    return code.startswith(CLOCK_CODES)
+
+
+def read(host: str, reply: Reply) -> ServiceError:
+    """Take an error reply apart; anything malformed in it is left out."""
+    body = json_object(reply.body) or {}
+    return ServiceError(
+        host=host,
+        status=reply.status,
+        code=_checked(_CODE, body.get("Code")),
+        request_id=_checked(_REQUEST_ID, body.get("RequestId")),
+        message=str(body.get("Message") or "")[:2000],
+        date=_date(reply.headers),
+    )
+
+
+def explain(failed: ServiceError, now: datetime) -> KeyturnError:
+    """Make the error for a reply whose status is not 200.
+
+    Args:
+        now: this machine's clock, against which the service's is compared.
+    """
+    if is_about_clock(failed.code):
+        return _clock(failed, now)
+    for meaning in TABLE:
+        if failed.code.startswith(meaning.prefix):
+            return _error(meaning, failed)
+    return _by_status(failed)
+
+
+def json_object(body: bytes | str) -> dict[str, object] | None:
+    """Parse a JSON object, None for anything else. The parser's own exception holds the text, so it stays here."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _error(meaning: Meaning, failed: ServiceError) -> KeyturnError:
+    return meaning.error(f"{failed.host} {meaning.words}: {failed.name}", meaning.remedy, code=failed.code)
+
+
+def _by_status(failed: ServiceError) -> KeyturnError:
+    status, remedy = failed.status, "check that the endpoint is the service that you mean"
+    if status == 429 or status >= 500:
+        return _error(Meaning("", SourceUnavailableError, "cannot answer just now", _WAIT), failed)
+    if 300 <= status < 400:
+        return _error(Meaning("", BadAnswerError, "answers with a redirect, which is not followed", remedy), failed)
+    if failed.code and status in (401, 403):
+        return _error(Meaning("", NotPermittedError, "does not permit this call", _GRANT), failed)
+    if failed.code:
+        return _error(Meaning("", SourceRefusedError, "refuses the request", "look the code up"), failed)
+    return _error(Meaning("", BadAnswerError, "answers nothing that Alibaba Cloud would", remedy), failed)
+
+
+def _clock(failed: ServiceError, now: datetime) -> KeyturnError:
+    remedy = "set the clock, for example by chrony or systemd-timesyncd"
+    said = f"{failed.host} refuses the time of the request: {failed.name}"
+    if failed.date is None:
+        return SourceRefusedError(said, remedy, code=failed.code)
+    skew_s = (now - failed.date).total_seconds()
+    skew = f"this machine's clock is {_span(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'} its"
+    return SourceRefusedError(f"{said}; {skew}", remedy, code=failed.code)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"
+
+
+def _checked(pattern: re.Pattern[str], value: object) -> str:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else ""
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError, IndexError):
+        return None
+    return date if date.tzinfo else None

@@ -1,0 +1,133 @@
+"""What went wrong between this machine and a host, in plain words: one table.
+
+The texts are made from the kind of an exception only. What an exception of urllib3 or requests says may
+hold the signed URL, so neither its text nor the exception itself (as a cause) goes any further.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import urllib3
+
+from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError, SourceUnavailableError
+
+
+class UntrustedServerError(SourceRefusedError):
+    """Somebody answered whose certificate does not prove that it is the host that was meant.
+
+    Not retryable: either the trust store, the endpoint or the clock must be mended, or somebody is in
+    the way. Nothing was sent to that server.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The facts about a failed call that its exception does not hold."""
+
+    host: str
+    proxy: str  # "" for a direct connection
+    seconds: float
+    connect_s: float
+    connected: bool
+    expired: bool
+
+
+_CHECK_PATH = "check the endpoint, the route and the firewall between this machine and it"
+_OTHER_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL x509_vfy.h)
+_OUT_OF_DATE = {9: "is not valid yet", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+def explain(error: BaseException, attempt: Attempt) -> KeyturnError:
+    """Make the error for a call that failed before a whole reply was there."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _untrusted(cause, attempt.host)
+    if attempt.expired:
+        return _timed_out(attempt)
+    for cause in causes:
+        words = _words(cause, attempt)
+        if words is not None:
+            return words
+    return SourceUnavailableError(f"{attempt.host}: the call failed ({type(causes[-1]).__name__})", _CHECK_PATH)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions inside one of urllib3's or requests', the innermost first."""
+    inner = (getattr(error, "reason", None), *error.args, error.__cause__ or error.__context__)
+    for each in inner:
+        if isinstance(each, BaseException):
+            yield from _causes(each)
+    yield error
+
+
+def _words(cause: BaseException, attempt: Attempt) -> KeyturnError | None:
+    host = f"the proxy {attempt.proxy}" if attempt.proxy and not attempt.connected else attempt.host
+    if isinstance(cause, socket.gaierror):
+        return _no_such_host(cause, host)
+    if isinstance(cause, UnicodeError | urllib3.exceptions.LocationParseError):
+        return SourceRefusedError(f"{host}: not a host name", "correct the endpoint in the config")
+    if isinstance(cause, TimeoutError):
+        return _timed_out(attempt)
+    if isinstance(cause, ConnectionRefusedError):
+        return SourceUnavailableError(f"{host}: connection refused", _CHECK_PATH)
+    if isinstance(cause, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError | http.client.IncompleteRead):
+        return SourceUnavailableError(f"{host}: the connection was closed before a whole answer came", _CHECK_PATH)
+    if isinstance(cause, ssl.SSLError):
+        return _no_tls(cause, host)
+    if isinstance(cause, http.client.HTTPException):
+        return BadAnswerError(f"{host}: answered something that is not HTTP", "check the endpoint's host and port")
+    if isinstance(cause, OSError) and cause.errno in errno.errorcode:
+        return _of_the_system(cause, host)
+    return None
+
+
+def _of_the_system(error: OSError, host: str) -> KeyturnError:
+    if str(error).startswith("Tunnel connection failed"):  # http.client: what the proxy said to CONNECT
+        return SourceUnavailableError(f"{host}: the proxy refused to connect to it", "check HTTPS_PROXY and NO_PROXY")
+    return SourceUnavailableError(f"{host}: {os.strerror(error.errno or 0).lower()}", _CHECK_PATH)
+
+
+def _no_such_host(error: socket.gaierror, host: str) -> KeyturnError:
+    remedy = f"check the endpoint's name and this machine's DNS: getent hosts {host.split(':')[0]}"
+    if error.errno == socket.EAI_AGAIN:
+        return SourceUnavailableError(f"{host}: the name server does not answer", remedy)
+    return SourceUnavailableError(f"{host}: no such host", remedy)
+
+
+def _timed_out(attempt: Attempt) -> KeyturnError:
+    if not attempt.connected:
+        waited = min(attempt.seconds, attempt.connect_s)
+        return SourceUnavailableError(f"{attempt.host}: no connection within {waited:g} s", _CHECK_PATH)
+    return SourceUnavailableError(
+        f"{attempt.host}: timed out, no whole answer within {attempt.seconds:g} s",
+        "it is overloaded or something between does not pass the answer on; it is tried again",
+    )
+
+
+def _no_tls(error: ssl.SSLError, host: str) -> KeyturnError:
+    reason = (error.reason or "unknown").replace("_", " ").lower()
+    return SourceUnavailableError(f"{host}: the TLS handshake failed ({reason})", "check the endpoint's host and port")
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, host: str) -> KeyturnError:
+    code = error.verify_code
+    if code in _OTHER_NAME:
+        return UntrustedServerError(
+            f"{host}: its TLS certificate is for another host name",
+            "check the endpoint's name, and whether somebody answers in its place",
+        )
+    if code in _OUT_OF_DATE:
+        remedy = "check this machine's clock, then renew the certificate"
+        return UntrustedServerError(f"{host}: its TLS certificate {_OUT_OF_DATE[code]}", remedy)
+    return UntrustedServerError(
+        f"{host}: its TLS certificate is not from an authority that this machine trusts",
+        "name the authority's certificate in cloud.ca_file if it is your own, else find out who answers there",
+    )

@@ -1,0 +1,267 @@
+"""The few calls of STS, KMS and RAM that keyturn makes, as thin methods over one signed POST.
+
+Wire facts (versions, parameters, replies): the models of alibabacloud-sts20150401 1.2.0,
+alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agent.cloud import acs3, failures
+from agent.cloud.failures import Judge, ServiceError
+from agent.cloud.transport import Transport
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
+
+CALL_TIMEOUT_S = 10.0
+"""For one call, everything included; the services answer in well under a second."""
+
+
+class OpenApi:
+    """One service at one endpoint."""
+
+    def __init__(self, transport: Transport, endpoint: str, version: str) -> None:
+        """Keep what every call needs.
+
+        Args:
+            endpoint: "host" or "host:port".
+            version: of the API, such as "2015-04-01".
+        """
+        self._transport = transport
+        self.endpoint = endpoint
+        self._version = version
+
+    def call(
+        self,
+        action: str,
+        params: Mapping[str, str],
+        identity: Credential,
+        *,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+        judge: Judge | None = None,
+    ) -> dict[str, Any]:
+        """Call one action, signed by `identity`, and return the reply's JSON object.
+
+        Args:
+            now: the wall clock, which is signed.
+            judge: the caller's own reading of an error reply.
+
+        Raises:
+            SourceUnavailableError: no answer, throttling, a 5xx; trying again can help.
+            NotPermittedError: the identity may not.
+            SourceRefusedError: a refusal that stays one; `code` says which.
+            BadAnswerError: the answer is not a JSON object.
+        """
+        signed = acs3.sign(
+            action, self._version, params, identity, host=self.endpoint, at=now, nonce=secrets.token_hex(16)
+        )
+        reply = self._transport.post(self.endpoint, signed.query, headers=signed.headers, timeout_s=timeout_s)
+        if reply.status != 200:
+            failed = failures.read(self.endpoint, reply)
+            raise (judge(failed) if judge else None) or failures.explain(failed, now)
+        answer = failures.json_object(reply.body)
+        if answer is None:
+            raise self._bad(action, "is not a JSON object")
+        return answer
+
+    def _bad(self, action: str, what: str) -> BadAnswerError:
+        return BadAnswerError(
+            f"{self.endpoint}: the answer to {action} {what}", "check that the endpoint is the service that you mean"
+        )
+
+    def _text(self, action: str, answer: Mapping[str, Any], name: str) -> str:
+        value = answer.get(name)
+        if not isinstance(value, str) or not value or len(value) > 1024 or not value.isprintable():
+            raise self._bad(action, f"has no {name}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIdentity:
+    """Whom a key belongs to."""
+
+    arn: str
+    account_id: str
+
+
+class Sts(OpenApi):
+    """STS 2015-04-01."""
+
+    def __init__(self, transport: Transport, endpoint: str) -> None:
+        super().__init__(transport, endpoint, "2015-04-01")
+
+    def get_caller_identity(
+        self, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
+    ) -> CallerIdentity:
+        """Ask whose key `identity` is: any valid key may.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        action = "GetCallerIdentity"
+        answer = self.call(action, {}, identity, now=now, timeout_s=timeout_s)
+        return CallerIdentity(self._text(action, answer, "Arn"), self._text(action, answer, "AccountId"))
+
+
+class RotationRunningError(SourceRefusedError):
+    """KMS refuses to rotate a secret whose last rotation is still under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretVersion:
+    """One version of a secret, without its value. `created_at` is as KMS writes it, RFC 3339."""
+
+    version_id: str
+    stages: tuple[str, ...]
+    created_at: str
+
+
+class Kms(OpenApi):
+    """The management half of KMS 2016-01-20: it takes a RAM identity, a ClientKey may not."""
+
+    def __init__(self, transport: Transport, endpoint: str) -> None:
+        super().__init__(transport, endpoint, "2016-01-20")
+
+    def rotate_secret(
+        self,
+        secret_name: str,
+        version_id: str,
+        identity: Credential,
+        *,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> str:
+        """Rotate a managed secret at once and return the id of the new version.
+
+        `version_id` is the caller's and makes a repetition harmless (KMS API, RotateSecret). KMS allows
+        50 rotations per hour and account.
+
+        Raises:
+            RotationRunningError: the secret is being rotated already.
+            KeyturnError: otherwise as `OpenApi.call`.
+        """
+        action = "RotateSecret"
+        params = {"SecretName": secret_name, "VersionId": version_id}
+        answer = self.call(action, params, identity, now=now, timeout_s=timeout_s, judge=_rotation_running)
+        return self._text(action, answer, "VersionId")
+
+    def describe_secret(
+        self, secret_name: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Return what KMS says of a secret besides its value: SecretType, AutomaticRotation, LastRotationDate, …
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        return self.call("DescribeSecret", {"SecretName": secret_name}, identity, now=now, timeout_s=timeout_s)
+
+    def list_secret_version_ids(
+        self, secret_name: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
+    ) -> tuple[SecretVersion, ...]:
+        """Return the versions that carry a stage; a managed RAM secret has two at most (KMS, RAM secrets).
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        action = "ListSecretVersionIds"
+        params = {"SecretName": secret_name, "PageSize": "100"}
+        answer = self.call(action, params, identity, now=now, timeout_s=timeout_s)
+        rows = _rows(answer, "VersionIds", "VersionId")
+        if rows is None:
+            raise self._bad(action, "has no list of versions")
+        return tuple(self._version_of(action, row) for row in rows)
+
+    def _version_of(self, action: str, row: Mapping[str, Any]) -> SecretVersion:
+        stages = _list(row, "VersionStages", "VersionStage") or []
+        return SecretVersion(
+            self._text(action, row, "VersionId"), tuple(map(str, stages)), self._text(action, row, "CreateTime")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyState:
+    """One AccessKey of a user, without its secret. `status` is "Active" or "Inactive"."""
+
+    access_key_id: str
+    status: str
+    created_at: str
+
+
+class Ram(OpenApi):
+    """RAM 2015-05-01; one endpoint for all regions."""
+
+    def __init__(self, transport: Transport, endpoint: str) -> None:
+        super().__init__(transport, endpoint, "2015-05-01")
+
+    def update_access_key(
+        self,
+        user: str,
+        access_key_id: str,
+        status: str,
+        identity: Credential,
+        *,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        """Set a user's AccessKey "Active" or "Inactive".
+
+        `user` must be named: without it RAM means the caller's own keys.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
+        self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s)
+
+    def list_access_keys(
+        self, user: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
+    ) -> tuple[AccessKeyState, ...]:
+        """Return a user's AccessKeys, two at most.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        action = "ListAccessKeys"
+        answer = self.call(action, {"UserName": user}, identity, now=now, timeout_s=timeout_s)
+        rows = _rows(answer, "AccessKeys", "AccessKey")
+        if rows is None:
+            raise self._bad(action, "has no list of keys")
+        names = ("AccessKeyId", "Status", "CreateDate")
+        return tuple(AccessKeyState(*(self._text(action, row, name) for name in names)) for row in rows)
+
+
+_BEING_ROTATED = re.compile(r"being rotated|rotating|rotation (is )?(under ?way|in progress)", re.IGNORECASE)
+
+
+def _rotation_running(failed: ServiceError) -> KeyturnError | None:
+    """Recognise the refusal of a second rotation.
+
+    Its code is not documented, only its sentence is: "Your secret is being rotated, please try again
+    later" (KMS, "Manage and use RAM secrets"). Other `Rejected.*` codes mean other things.
+    """
+    if not 400 <= failed.status < 500 or not _BEING_ROTATED.search(f"{failed.message} {failed.code}"):
+        return None
+    return RotationRunningError(
+        f"{failed.host} refuses a rotation, because one is under way: {failed.name}",
+        "wait until it has ended; the key that it replaces can be disabled meanwhile",
+        code=failed.code,
+    )
+
+
+def _list(answer: Mapping[str, Any], outer: str, inner: str) -> list[Any] | None:
+    """The list in Alibaba's `{"Things": {"Thing": [...]}}`."""
+    holder = answer.get(outer)
+    found = holder.get(inner) if isinstance(holder, dict) else None
+    return found if isinstance(found, list) else None
+
+
+def _rows(answer: Mapping[str, Any], outer: str, inner: str) -> list[dict[str, Any]] | None:
+    found = _list(answer, outer, inner)
+    return found if found is not None and all(isinstance(row, dict) for row in found) else None

@@ -1,0 +1,67 @@
+"""Who is trusted: one TLS context per set of CA files, shared by every call of the process.
+
+The context is built here and nowhere else, so that no environment variable of a library can weaken it:
+`requests` would take its roots from the certifi package, or from REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
+`ssl.create_default_context` is not used either, because it writes the session keys to $SSLKEYLOGFILE.
+A context with the system's store costs about 1 MB, hence the sharing (measured with OpenSSL 3.0, 140 roots).
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from pathlib import Path
+
+from agent.core.errors import CredentialFileError, NotPermittedError
+
+Stamp = tuple[int, int, int, int]
+"""What changes when a file is replaced: device, inode, time of change (ns), size."""
+
+_lock = threading.Lock()
+_contexts: dict[tuple[str, ...], tuple[tuple[Stamp | None, ...], ssl.SSLContext]] = {}
+
+
+def context_for(ca_files: tuple[str, ...]) -> ssl.SSLContext:
+    """Return the context that trusts the system's store and the authorities in `ca_files`.
+
+    A file that changed, the system's bundle included, is read again.
+
+    Raises:
+        CredentialFileError: a CA file is missing or holds no certificate; the text names it.
+        NotPermittedError: a CA file may not be read.
+    """
+    stamps = tuple(_stamp(path) for path in (*ca_files, ssl.get_default_verify_paths().cafile or ""))
+    with _lock:
+        known = _contexts.get(ca_files)
+        if known is None or known[0] != stamps:
+            known = _contexts[ca_files] = (stamps, _build(ca_files))
+        return known[1]
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
+
+
+def _build(ca_files: tuple[str, ...]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the host name from the start
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_default_certs()
+    for path in ca_files:
+        _add(context, path)
+    return context
+
+
+def _add(context: ssl.SSLContext, path: str) -> None:
+    remedy = "name a PEM file with the certificate of the authority in `ca_file`"
+    try:
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        raise CredentialFileError(f"{path}: holds no PEM certificate", remedy) from None
+    except PermissionError:
+        raise NotPermittedError(f"{path}: may not be read", f"let keyturn's user read it: chmod a+r {path}") from None
+    except OSError as error:
+        raise CredentialFileError(f"{path}: {(error.strerror or 'cannot be read').lower()}", remedy) from None

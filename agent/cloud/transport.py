@@ -1,0 +1,226 @@
+"""One signed POST over TLS: bounded in time and size, never redirected, and silent about what it carries.
+
+Decisions, each against what `requests` does by itself:
+
+* One connection per call. keyturn calls once a minute, when a kept connection is mostly gone already; and a
+  deadline that shuts a socket down must not meet it again in a pool.
+* The adapter is called without a Session: a Session reads the whole body of a redirect, follows netrc, and
+  lets REQUESTS_CA_BUNDLE replace the trust store.
+* Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; a proxy sees the host name, not the request.
+* Replies are asked for uncompressed and are never decompressed, so that a limit in bytes is a limit.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.connection import HTTPSConnection
+
+from agent import __version__
+from agent.cloud.deadline import Deadline
+from agent.cloud.network import Attempt, UntrustedServerError, explain
+from agent.cloud.tls import context_for
+from agent.core.errors import BadAnswerError, KeyturnError
+
+__all__ = ["LIMIT_BYTES", "USER_AGENT", "Reply", "Transport", "UntrustedServerError", "endpoint_problem"]
+
+LIMIT_BYTES = 1024 * 1024
+"""The largest reply that is read. A secret's data is at most 30 KB (KMS API, PutSecretValue)."""
+
+USER_AGENT = f"keyturn/{__version__}"
+
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ENDPOINT = re.compile(rf"(?P<host>{_LABEL}(\.{_LABEL})*)(:(?P<port>[0-9]{{1,5}}))?")
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
+
+
+def _silence(*names: str) -> None:
+    """Drop every record of these loggers, whatever level somebody sets: they write the signed URL."""
+    for name in names:
+        logging.getLogger(name).addFilter(lambda record: False)
+
+
+_silence(
+    "urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.response", "urllib3.util.retry"
+)
+
+
+def endpoint_problem(endpoint: str) -> str | None:
+    """Say what is wrong with an endpoint of the config, None when it is "host" or "host:port"."""
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match and len(match["host"]) <= 253 and 0 < int(match["port"] or 443) < 65536:
+        return None
+    return 'want "host" or "host:port", without https:// and without a path'
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply. The body may hold a secret, so it is not shown.
+
+    Attributes:
+        headers: by name in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Transport:
+    """The way out to the cloud. Keeps no connection and may be used by several threads."""
+
+    def __init__(self, *ca_files: str | None, proxies: bool = True) -> None:
+        """Say whom to trust besides the system's store; no I/O yet.
+
+        Args:
+            ca_files: PEM files; None stands for "not configured".
+            proxies: whether HTTPS_PROXY and its kin are honoured.
+        """
+        self._ca_files = tuple(dict.fromkeys(path for path in ca_files if path))
+        self._proxies = proxies
+
+    def post(
+        self,
+        endpoint: str,
+        query: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout_s: float,
+        connect_s: float = 3.0,
+        read_s: float = 10.0,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> Reply:
+        """Send one POST and return the whole reply, whatever its status.
+
+        Args:
+            endpoint: "host" or "host:port".
+            query: percent-encoded, as it was signed.
+            headers: all of them, besides Host, Content-Length, Connection, Accept-Encoding and User-Agent.
+            body: as it was signed.
+            timeout_s: for everything together; the look-up of the name cannot be cut short, only counted.
+            connect_s: for one address of the host, and for the TLS handshake with it.
+            read_s: for the silence between two pieces of the reply.
+            limit_bytes: a longer reply is refused.
+
+        Raises:
+            SourceUnavailableError: no whole reply; names the host and the cause, never the query.
+            UntrustedServerError: the host's certificate does not prove who it is.
+            BadAnswerError: the reply is not HTTP or too long.
+            CredentialFileError: a CA file cannot be used.
+        """
+        context = context_for(self._ca_files)
+        request = _prepare(endpoint, query, headers, body)
+        proxies = get_environ_proxies(str(request.url)) if self._proxies else {}
+        with Deadline(timeout_s, connect_s) as deadline:
+            try:
+                return _exchange(request, context, deadline, proxies, read_s, limit_bytes)
+            except KeyturnError as error:
+                failure = error
+            except _FAILURES as error:
+                failure = explain(error, _attempt(request, deadline, proxies))
+        raise failure  # here, outside of `except`, so that it drags no exception along that knows the URL
+
+
+def _prepare(endpoint: str, query: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
+    own = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": USER_AGENT}
+    return requests.Request("POST", f"https://{endpoint}/?{query}", headers={**headers, **own}, data=body).prepare()
+
+
+def _attempt(request: requests.PreparedRequest, deadline: Deadline, proxies: Mapping[str, str]) -> Attempt:
+    proxy = urlsplit(select_proxy(str(request.url), proxies) or "")
+    return Attempt(
+        host=urlsplit(str(request.url)).netloc,
+        proxy=proxy.netloc.rpartition("@")[2] or proxy.path.rpartition("@")[2],
+        seconds=deadline.seconds,
+        connect_s=deadline.connect_s,
+        connected=deadline.connected,
+        expired=deadline.expired,
+    )
+
+
+def _exchange(
+    request: requests.PreparedRequest,
+    context: ssl.SSLContext,
+    deadline: Deadline,
+    proxies: Mapping[str, str],
+    read_s: float,
+    limit_bytes: int,
+) -> Reply:
+    adapter = _Adapter(context, deadline)
+    try:
+        response = adapter.send(
+            request, stream=True, timeout=(deadline.connect_s, read_s), verify=True, proxies=dict(proxies)
+        )
+        body = _read(response.raw, limit_bytes)
+        deadline.check()
+    finally:
+        adapter.close()
+    if len(body) > limit_bytes:
+        raise BadAnswerError(
+            f"{urlsplit(str(request.url)).netloc}: answered more than {limit_bytes} bytes",
+            "check that the endpoint is the service that you mean",
+        )
+    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+def _read(raw: Any, limit_bytes: int) -> bytes:
+    """Read until the end or one byte past the limit."""
+    pieces = bytearray()
+    while len(pieces) <= limit_bytes:
+        piece = raw.read(min(65536, limit_bytes + 1 - len(pieces)), decode_content=False)
+        if not piece:
+            break
+        pieces += piece
+    raw.close()
+    return bytes(pieces)
+
+
+class _Connection(HTTPSConnection):
+    """A connection whose socket the deadline can shut down."""
+
+    debuglevel = 0  # http.client would print whole requests where somebody sets it on the class
+
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
+        self._deadline = deadline
+        super().__init__(*args, **kwargs)
+
+    def _new_conn(self) -> socket.socket:
+        return self._deadline.connect(self._dns_host, int(self.port))
+
+
+class _Adapter(HTTPAdapter):
+    """One call's adapter: our context, our connections, no retries."""
+
+    def __init__(self, context: ssl.SSLContext, deadline: Deadline) -> None:
+        self._context = context
+        self._deadline = deadline
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context, proxy_ssl_context=self._context)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Add nothing: the context knows whom to trust. The inherited one would load certifi's roots."""
+        conn.cert_reqs = "CERT_REQUIRED"
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = partial(_Connection, deadline=self._deadline)
+        return pool

@@ -1,0 +1,11 @@
+"""The config: TOML text in, frozen `Settings` out, or every problem of the file at once.
+
+Two steps: `walk` converts the tree by the types of the settings classes, `checks` holds the rules that need
+more than one key. `load` puts them together and is the place to start reading. Reference: docs/config.md.
+"""
+
+from agent.config.accounts import Accounts, SystemAccounts
+from agent.config.load import inspect_file, load, parse
+from agent.config.registry import Registry
+
+__all__ = ["Accounts", "Registry", "SystemAccounts", "inspect_file", "load", "parse"]

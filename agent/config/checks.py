@@ -1,0 +1,96 @@
+"""The rules that need more than one key: names, references, accounts; `targets` holds those on files.
+
+Each takes what the walk could build and reports; a part that failed already is not judged again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.config.accounts import Accounts
+from agent.config.walk import Built, Reference
+from agent.config.words import Place, Report, nearest, quoted, shown_name, shown_place
+from agent.core.settings import FileSinkSettings, NotifierSettings
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def names(tree: Mapping[str, Any], report: Report) -> None:
+    """There is a credential, and each name can stand in a file name, a label and a log line."""
+    for name in (found := _credentials(tree)):
+        if not _NAME.fullmatch(name):
+            report.add(("credentials", name), "want a name of up to 64 letters, digits, dots, dashes and underscores")
+    if not found and isinstance(tree.get("credentials", {}), Mapping):
+        report.add(("credentials",), "there is none; add a table [credentials.NAME]")
+
+
+def references(tree: Mapping[str, Any], uses: Iterable[Reference], report: Report) -> None:
+    """Every name that is used is defined, nothing builds on itself, and every value goes somewhere."""
+    known, used = _credentials(tree), set()
+    builds_on: dict[str, dict[str, Place]] = {}
+    for place, name in uses:
+        owner = str(place[1])
+        if name == owner:
+            report.add(place, "is this credential itself; name another one")
+        elif name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {quoted(near)}?" if near else "name a table [credentials.NAME] of this file"
+            report.add(place, f"no credential has this name; {hint}")
+        else:
+            used.add(name)
+            # An authority may well live on the credential that it rotates: only values that are made of
+            # one another make a circle.
+            if place[2:3] != ("emergency",):
+                builds_on.setdefault(owner, {})[name] = place
+    _circles(builds_on, report)
+    _idle(known, used, report)
+
+
+def _circles(builds_on: Mapping[str, Mapping[str, Place]], report: Report) -> None:
+    """Report each circle once, at the first credential of it."""
+    seen: set[str] = set()
+    for start in builds_on:
+        trail = _circle(builds_on, start)
+        if trail and seen.isdisjoint(trail):
+            seen.update(trail)
+            report.add(builds_on[start][trail[1]], f"builds on itself ({' -> '.join(trail)}); break the circle")
+
+
+def _circle(builds_on: Mapping[str, Mapping[str, Place]], start: str) -> list[str]:
+    """Return the way from `start` back to itself, empty when there is none."""
+    ways, visited = [[start]], set[str]()
+    while ways:
+        way = ways.pop()
+        for name in builds_on.get(way[-1], ()):
+            if name == start:
+                return [*way, start]
+            if name not in visited:
+                visited.add(name)
+                ways.append([*way, name])
+    return []
+
+
+def _idle(known: Mapping[str, Any], used: set[str], report: Report) -> None:
+    for name, table in known.items():
+        if isinstance(table, Mapping) and not table.get("sinks") and name not in used:
+            place = shown_place(("credentials", name))
+            report.add_at(place, f"has no sink, and no other credential uses it; add [[{place}.sinks]]")
+
+
+def _credentials(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = tree.get("credentials")
+    return found if isinstance(found, Mapping) else {}
+
+
+def accounts(built: Iterable[Built], users: Accounts, report: Report) -> None:
+    """Owners, groups and users exist."""
+    for place, settings, _ in built:
+        if isinstance(settings, FileSinkSettings | NotifierSettings):
+            for key in ("owner", "user", "group"):
+                name = getattr(settings, key, None)
+                find = users.gid_of if key == "group" else users.uid_of
+                if isinstance(name, str) and find(name) is None and not report.knows((*place, key)):
+                    word = "group" if key == "group" else "user"
+                    report.add((*place, key), f"there is no {word} {shown_name(name)}; create it, or name another")

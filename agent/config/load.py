@@ -1,0 +1,178 @@
+"""From a config file to frozen `Settings`: START HERE.
+
+`load` reads the file, `parse` judges its text. Every problem of the file is found in one pass and raised as
+one `ConfigError`; only where the text is not TOML at all is there nothing more to find.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.config import checks, targets
+from agent.config.accounts import Accounts
+from agent.config.registry import Registry
+from agent.config.walk import Walker
+from agent.config.words import Report
+from agent.core.errors import ConfigError, NotPermittedError
+from agent.core.provider import Finding
+from agent.core.settings import AgentSettings, FilePath, Settings
+from agent.system import files
+from agent.system.oserrors import user_name
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+"""Levels of nesting. The contract's deepest key has nine; the walk is recursive and must stay within Python's stack."""
+
+_TOO_LARGE = "{}: is larger than 1 MiB, which no config of keyturn is; name the config file with --config"
+_POSITION = re.compile(r"^(?P<what>.*) \(at (?P<where>.*)\)$", re.S)
+
+
+def load(path: str, registry: Registry, *, environ: Mapping[str, str], users: Accounts) -> Settings:
+    """Read and judge a config file.
+
+    Args:
+        path: the file; its name stands before every problem.
+        registry: the types of providers, sinks and notifiers that it may use.
+        environ: for `${VAR}` in paths, and systemd's `$STATE_DIRECTORY` and its like.
+        users: who exists on this machine.
+
+    Raises:
+        ConfigError: the file is missing or invalid; holds every problem.
+        NotPermittedError: this user may not read the file.
+    """
+    return parse(_read(path), path, registry, environ=environ, users=users)
+
+
+def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, str], users: Accounts) -> Settings:
+    """Judge the text of a config; `place` is what problems call it. Arguments otherwise as for `load`.
+
+    Raises:
+        ConfigError: it is invalid; holds every problem.
+    """
+    tree, report = _tree(text, place), Report()
+    tree.setdefault("credentials", {})  # without any, `checks.names` has the better sentence
+    walker = Walker(registry, environ, report)
+    settings: Settings = walker.convert(tree, Settings, ())
+    agent = _agent_of(walker, environ, report)
+    checks.names(tree, report)
+    checks.references(tree, walker.references, report)
+    targets.check(walker.built, agent, report)
+    checks.accounts(walker.built, users, report)
+    if report:
+        raise ConfigError(report.lines(place))
+    return dataclasses.replace(settings, agent=agent)
+
+
+def inspect_file(path: str) -> Iterator[Finding]:
+    """Say what `check` says of the config file itself: whoever can write it can have anything run as keyturn.
+
+    Raises:
+        OSError: the file cannot be looked at; call this after `load`.
+    """
+    found = Path(path).stat()
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding("warning", path, "can be written by others than its owner", f"chmod go-w {shlex.quote(path)}")
+    if found.st_uid not in (0, os.geteuid()):
+        yield Finding("warning", path, f"belongs to uid {found.st_uid}", f"chown root {shlex.quote(path)}")
+
+
+def _read(path: str) -> bytes:
+    try:
+        # Unlike a sink's target, the config may be a symlink; O_NONBLOCK, so that a FIFO is refused and not waited for.
+        descriptor = files.open_regular(path, flags=os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return files.read_fd(descriptor, MAX_BYTES, path)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise _unreadable(error, path) from error
+
+
+def _unreadable(error: Exception, path: str) -> ConfigError | NotPermittedError:
+    if isinstance(error, PermissionError):
+        remedy = "let that user read it, or run keyturn as one who may"
+        return NotPermittedError(f"{path}: user {user_name()} may not read the config", remedy)
+    if isinstance(error, FileNotFoundError):
+        remedy = "write it, starting from keyturn.example.toml, or name another file with --config"
+        return ConfigError([f"{path}: there is no such file; {remedy}"])
+    if isinstance(error, files.TooLargeError):
+        return ConfigError([_TOO_LARGE.format(path)])
+    if isinstance(error, files.NotRegularError):
+        return ConfigError([f"{path}: is not a regular file; name the config file itself with --config"])
+    what = (getattr(error, "strerror", None) or str(error)).lower()
+    return ConfigError([f"{path}: cannot be read ({what}); name the config file with --config"])
+
+
+def _tree(text: bytes, place: str) -> dict[str, Any]:
+    """Read TOML, with one sentence for whatever is not."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError([_TOO_LARGE.format(place)])
+    try:
+        tree = tomllib.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{place}: line {line} is not UTF-8; save the file as UTF-8"]) from None
+    except RecursionError:
+        raise ConfigError([_too_deep(place)]) from None
+    except ValueError as error:  # TOMLDecodeError, and the limit of int() on digits
+        raise ConfigError([_not_toml(place, str(error))]) from None
+    if _depth_exceeds(tree, MAX_DEPTH):
+        raise ConfigError([_too_deep(place)])
+    return tree
+
+
+def _too_deep(place: str) -> str:
+    return f"{place}: is nested more than {MAX_DEPTH} levels deep; no key of keyturn is"
+
+
+def _not_toml(place: str, text: str) -> str:
+    match = _POSITION.match(text)
+    where, what = (match["where"], match["what"]) if match else ("", text)
+    position = f"{place}: {where}: " if where else f"{place}: "
+    return f"{position}not valid TOML: {what[:1].lower()}{what[1:120]}; mend that line"
+
+
+def _depth_exceeds(tree: Any, limit: int) -> bool:
+    """Tell whether containers nest deeper than `limit`, without recursion."""
+    layer = [tree]
+    for _ in range(limit):
+        layer = [part for each in layer for part in _parts(each)]
+    return bool(layer)
+
+
+def _parts(container: Any) -> list[Any]:
+    parts = container.values() if isinstance(container, dict) else container
+    return [part for part in parts if isinstance(part, dict | list)]
+
+
+def _agent_of(walker: Walker, environ: Mapping[str, str], report: Report) -> AgentSettings:
+    """Return `[agent]` with every path filled in; of a broken `[agent]` as much as is known: the defaults."""
+    agent = next((built.settings for built in walker.built if built.place == ("agent",)), AgentSettings())
+
+    def fill(value: FilePath | None, variable: str, below: str, otherwise: str) -> FilePath:
+        return value or FilePath(_given(environ, variable, below, report) or otherwise)
+
+    state = fill(agent.state_directory, "STATE_DIRECTORY", "", "/var/lib/keyturn")
+    runtime = fill(agent.runtime_directory, "RUNTIME_DIRECTORY", "", "/run/keyturn")
+    audit = fill(agent.audit.path, "LOGS_DIRECTORY", "/audit.jsonl", "/var/log/keyturn/audit.jsonl")
+    filled = dataclasses.replace(agent.audit, path=audit)
+    return dataclasses.replace(agent, state_directory=state, runtime_directory=runtime, audit=filled)
+
+
+def _given(environ: Mapping[str, str], variable: str, below: str, report: Report) -> str:
+    """Return the first directory of systemd's colon-separated list, as a path."""
+    first = environ.get(variable, "").partition(":")[0]
+    if not first:
+        return ""
+    if not first.startswith("/"):
+        report.add((), f"the environment variable {variable} holds no absolute path; unset it or name a directory")
+        return ""
+    return first.rstrip("/") + below or "/"

@@ -1,0 +1,138 @@
+"""How the config's errors speak: places, kinds, values that may be shown, the nearest known name.
+
+What is written in a config by mistake may be a secret. So a value is quoted only when it is a short scalar
+and no key above it looks like one for secrets; an AccessKey secret (30 characters) never fits.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterable
+
+Place = tuple[str | int, ...]
+"""Where in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
+
+MAX_QUOTED = 20
+"""Characters of the longest value that an error repeats."""
+
+MAX_NAME = 64
+"""Characters of the longest key that an error repeats; also bounds the work of finding the nearest one."""
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_FOR_SECRETS = re.compile(r"secret|passw|passphrase|token|private|credential|(access|api)_?key|bearer|ticket", re.I)
+_FOR_NAMES = re.compile(r"(path|file|variable|env|name|id|arn|endpoint|uri|url)$", re.I)
+
+
+class Unfit(ValueError):
+    """A value does not fit; the text is the sentence without its place."""
+
+
+class Report:
+    """The problems found so far, each once, in the order in which they were found."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, None] = {}
+
+    def add(self, place: Place, sentence: str) -> None:
+        """Note one problem."""
+        self.add_at(shown_place(place), sentence)
+
+    def add_at(self, where: str, sentence: str) -> None:
+        """Note one problem at a place that is already written out."""
+        self._lines[f"{where}: {sentence}" if where else sentence] = None
+
+    def knows(self, place: Place) -> bool:
+        """Tell whether something was said about this place already."""
+        return any(line.startswith(f"{shown_place(place)}: ") for line in self._lines)
+
+    def lines(self, file: str) -> list[str]:
+        """Every problem with the file's name before it."""
+        return [f"{file}: {line}" for line in self._lines]
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+
+def shown_place(place: Place) -> str:
+    """Write a place as an operator reads it: `credentials.uploader.sinks[1].mode`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{shown_key(part)}" for part in place)
+    return text.removeprefix(".")
+
+
+def shown_key(key: str) -> str:
+    """Write a key as it stands in TOML, cut and escaped so that it cannot garble a terminal."""
+    return key if _BARE_KEY.fullmatch(key) and len(key) <= MAX_NAME else shown_name(key)
+
+
+def shown_name(name: str) -> str:
+    """Quote a name that is no secret, cut to what a line can bear."""
+    return quoted(name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…")
+
+
+def quoted(text: str) -> str:
+    """Put a text into double quotes, with everything that does not print escaped."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def kind(value: object) -> str:
+    """Say in plain words what a TOML value is."""
+    words = {
+        str: "a string",
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        dict: "a table",
+        list: "an array",
+        datetime.datetime: "a date with a time",
+        datetime.date: "a date",
+        datetime.time: "a time",
+    }
+    return words[type(value)]
+
+
+def got(value: object, place: Place) -> str:
+    """Say what stands there, as far as that is safe: `got "0649"`, or else only its kind."""
+    if not is_for_secrets(place) and (text := _scalar(value)):
+        return f"got {text}"
+    return f"got {kind(value)}"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return quoted(value) if len(value) <= MAX_QUOTED else ""
+    if isinstance(value, int | float) and abs(value) < 10**MAX_QUOTED:  # nan is not, and is called a number
+        return str(value).lower()
+    return ""
+
+
+def is_for_secrets(place: Place) -> bool:
+    """Tell whether a key on the way looks as if a secret could stand under it (the credential's name aside)."""
+    inner = place[2:] if place[:1] == ("credentials",) else place
+    return any(isinstance(part, str) and _FOR_SECRETS.search(part) for part in inner)
+
+
+def holds_secret(key: str) -> bool:
+    """Tell whether a key asks for a secret itself, rather than for the name of what holds it."""
+    return bool(_FOR_SECRETS.search(key)) and not _FOR_NAMES.search(key)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like `name`, None when none is at all like it."""
+    import difflib  # needed only once something is wrong: the daemon's memory is counted
+
+    found = difflib.get_close_matches(name[:MAX_NAME], list(known), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def either(words: Iterable[str]) -> str:
+    """Join alternatives: `a`, `a or b`, `a, b or c`."""
+    *head, last = words
+    return f"{', '.join(head)} or {last}" if head else last
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Say which names would do."""
+    known = sorted(names)
+    return "want " + either(map(quoted, known)) if known else "there is none to choose from"

@@ -1,0 +1,74 @@
+"""The words on the control socket: one JSON object a line.
+
+A client sends one request, `{"command": "status"}`, and reads lines until one has a `result` or an
+`error`: `{"step": {...}}` while something is under way, then `{"result": {...}, "exit_code": 0}` or
+`{"error": "one sentence", "exit_code": 77}`. It is an interface between two halves of one version, not a
+contract for third parties: those use the commands' `--json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SOCKET_NAME = "control.sock"
+MAX_LINE = 4 * 1024 * 1024
+
+
+MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """Name a socket so that connect and bind take it, however deep its directory lies.
+
+    Raises:
+        OSError: the directory cannot be opened.
+    """
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+def send(channel: socket.socket, message: dict[str, Any]) -> None:
+    """Write one line.
+
+    Raises:
+        OSError: the other side is gone.
+    """
+    channel.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+
+def lines(channel: socket.socket, limit: int = MAX_LINE) -> Iterator[dict[str, Any]]:
+    """Read objects until the other side closes.
+
+    Raises:
+        OSError: the other side is gone, or took too long.
+        ValueError: it does not speak this protocol.
+    """
+    pending = b""
+    while True:
+        head, newline, rest = pending.partition(b"\n")
+        if newline:
+            pending = rest
+            message = json.loads(head)
+            if not isinstance(message, dict):
+                raise ValueError("not an object")
+            yield message
+            continue
+        if len(pending) > limit:
+            raise ValueError("a line is too long")
+        got = channel.recv(65536)
+        if not got:
+            return
+        pending += got

@@ -1,0 +1,163 @@
+"""The daemon's end of the control socket.
+
+Who may: root, the agent's own user, and members of `control_group`, judged by the kernel's word about the
+peer (SO_PEERCRED and SO_PEERGROUPS, Linux >= 4.13), not only by the socket's mode. A missing group leaves
+root and the user. Each connection has a thread of its own, a time limit for its request, and a bound on
+how many there are, so that a client that connects and says nothing holds up nobody.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.control import protocol
+from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, KeyturnError, StateError
+from agent.core.events import Actor
+from agent.logs import log
+
+SO_PEERGROUPS = 59
+MAX_CONNECTIONS = 32
+REQUEST_S = 5.0
+MAX_REQUEST = 64 * 1024
+
+Send = Callable[[dict[str, Any]], None]
+Handler = Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]
+"""Takes a request, who makes it, and a way to send steps; returns the result and the exit code."""
+
+
+class ControlServer:
+    """Listens on RUNTIME/control.sock."""
+
+    def __init__(self, directory: Path, group: str, handle: Handler) -> None:
+        """Bind the socket, with its owner and mode right before anybody can connect.
+
+        Raises:
+            StateError: the runtime directory cannot be used.
+        """
+        self._handle = handle
+        self._gid = _gid_of(group)
+        self.path = directory / protocol.SOCKET_NAME
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        try:
+            self._socket = self._bind(directory)
+        except OSError as err:
+            raise StateError(
+                f"{self.path}: the control socket cannot be made: {err.strerror}",
+                f"make the runtime directory: install -d -m 0755 {directory}",
+            ) from err
+        self._closing = False
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and take the socket away."""
+        self._closing = True
+        self._socket.close()
+        self.path.unlink(missing_ok=True)
+
+    def _bind(self, directory: Path) -> socket.socket:
+        directory.mkdir(mode=0o755, exist_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        # The state lock says that no other daemon lives, so a socket found here is a dead one's.
+        if self.path.exists() and stat.S_ISSOCK(self.path.lstat().st_mode):
+            self.path.unlink()
+        mask = os.umask(0o177)
+        try:
+            with protocol.reachable(self.path) as name:
+                listener.bind(name)
+        finally:
+            os.umask(mask)
+        if self._gid is not None and (os.geteuid() == 0 or self._gid in {os.getegid(), *os.getgroups()}):
+            os.chown(self.path, -1, self._gid)
+            self.path.chmod(0o660)
+        listener.listen(MAX_CONNECTIONS)
+        return listener
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                channel, _address = self._socket.accept()
+            except OSError:
+                if self._closing:
+                    return
+                continue
+            if not self._slots.acquire(blocking=False):
+                channel.close()
+                continue
+            threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+
+    def _serve(self, channel: socket.socket) -> None:
+        try:
+            with channel:
+                channel.settimeout(REQUEST_S)
+                self._answer(channel)
+        except (OSError, ValueError):
+            pass  # the client went away, was too slow, or does not speak the protocol: its loss
+        finally:
+            self._slots.release()
+
+    def _answer(self, channel: socket.socket) -> None:
+        actor, groups = peer(channel)
+        if not self._may(actor, groups):
+            log.warning("a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid)
+            sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
+            protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
+            return
+        request = next(protocol.lines(channel, MAX_REQUEST), None)
+        if request is None:
+            return
+        try:
+            result, code = self._handle(request, actor, lambda step: _try_send(channel, {"step": step}))
+            answer = {"result": result, "exit_code": code}
+        except KeyturnError as error:
+            answer = {"error": str(error), "exit_code": error.exit_code}
+        except Exception:
+            log.error("a fault of keyturn itself; please report it", exc_info=True)
+            answer = {"error": "the daemon failed at this; see its log", "exit_code": EXIT_FAILED}
+        protocol.send(channel, answer)
+
+    def _may(self, actor: Actor, groups: set[int]) -> bool:
+        return actor.uid in (0, os.geteuid()) or (self._gid is not None and self._gid in groups)
+
+
+def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
+    """Who is on the other end, by the kernel's word, and the groups that it is in."""
+    raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", raw)
+    groups = {gid}
+    try:
+        listed = channel.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
+        groups.update(struct.unpack(f"{len(listed) // 4}I", listed))
+    except OSError:
+        pass  # an older kernel: the primary group alone counts
+    return Actor(uid, user_name(uid), pid), groups
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or its number as text."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _gid_of(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+def _try_send(channel: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        protocol.send(channel, message)
+    except OSError:
+        pass  # an operator's terminal that closed must not stop the emergency

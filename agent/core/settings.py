@@ -1,0 +1,239 @@
+"""The config as frozen values: what `agent.config` produces and everything else receives.
+
+Plain dataclasses, converted by msgspec in `agent.config`. Three families are polymorphic: a table whose
+field is annotated `ProviderSettings`, `SinkSettings` or `NotifierSettings` names its concrete class by its
+`type` key, through the registry that `agent.wiring` hands to the loader. A third party's provider brings
+its own `Settings` dataclass and is converted in the same way.
+
+What types cannot express a class says in `problems()`: it yields (key, sentence) for each impossible value,
+and the loader puts the place before it. The loader calls the `problems` of every class in the hierarchy, so
+a subclass adds its own without calling `super()`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Problems = Iterator[tuple[str, str]]
+"""(key, sentence) pairs; an empty key means the table as a whole."""
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])"
+_ADDRESS = re.compile(rf"(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
+
+
+def endpoint_fault(text: str) -> str | None:
+    """Say why `text` is no endpoint ("host" or "host:port", always https); None when it is one."""
+    if "://" in text:
+        return 'want "host" or "host:port" without a scheme: it is always https'
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not _port_exists(match["port"] or "443"):
+        return 'want "host" or "host:port", such as "sts-vpc.cn-hangzhou.aliyuncs.com"'
+    return None
+
+
+def listen_fault(text: str) -> str | None:
+    """Say why nothing can listen on `text` ("host:port"); None when it can."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or match["port"] is None or not _port_exists(match["port"]):
+        return 'want "host:port", such as "127.0.0.1:9464"'
+    return None
+
+
+def _port_exists(port: str) -> bool:
+    return 1 <= int(port) <= 65535
+
+
+class Duration(float):
+    """Seconds. Written in the config as a string with a unit: `"500ms"`, `"30s"`, `"15m"`, `"12h"`, `"2d"`."""
+
+
+class FileMode(int):
+    """Permission bits. Written in the config as an octal string like `"0640"`."""
+
+
+class FilePath(str):
+    """An absolute path. `${VAR}` in it was replaced from the environment when the config was read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """`[agent.audit]`."""
+
+    path: FilePath | None = None  # None: $LOGS_DIRECTORY/audit.jsonl, else /var/log/keyturn/audit.jsonl
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """`[agent]`. After loading, the paths are never None."""
+
+    state_directory: FilePath | None = None  # None: $STATE_DIRECTORY, else /var/lib/keyturn
+    runtime_directory: FilePath | None = None  # None: $RUNTIME_DIRECTORY, else /run/keyturn
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "plain"] = "auto"
+    control_group: str = "keyturn"
+    settle: Duration = Duration(2)
+    metrics_listen: str | None = None
+    metrics_textfile: FilePath | None = None
+    audit: AuditSettings = AuditSettings()
+
+    def problems(self) -> Problems:
+        """Where metrics cannot be served."""
+        if self.metrics_listen is not None and (fault := listen_fault(self.metrics_listen)):
+            yield "metrics_listen", fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudSettings:
+    """`[cloud]`: endpoints are "host" or "host:port", always https."""
+
+    region_id: str = "cn-hangzhou"
+    sts_endpoint: str | None = None
+    kms_endpoint: str | None = None
+    ram_endpoint: str = "ram.aliyuncs.com"
+    ca_file: FilePath | None = None
+
+    def problems(self) -> Problems:
+        """What is no host name, and what would make none."""
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.region_id):
+            yield "region_id", 'want the id of a region, such as "cn-hangzhou"'
+        for key in ("sts_endpoint", "kms_endpoint", "ram_endpoint"):
+            value = getattr(self, key)
+            if value is not None and (fault := endpoint_fault(value)):
+                yield key, fault
+
+    @property
+    def sts(self) -> str:
+        """The STS endpoint of the region unless one is named (Alibaba: `sts.REGION.aliyuncs.com`)."""
+        return self.sts_endpoint or f"sts.{self.region_id}.aliyuncs.com"
+
+    @property
+    def kms(self) -> str:
+        """The KMS endpoint of the region unless one is named (Alibaba: `kms.REGION.aliyuncs.com`)."""
+        return self.kms_endpoint or f"kms.{self.region_id}.aliyuncs.com"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderSettings:
+    """The root of every provider's settings. A subclass adds its own keys.
+
+    A key annotated `ProviderSettings | str` takes an inline provider or, as a string, the name of another
+    credential; the loader refuses a name that is not defined, a reference to itself, and a circle.
+    """
+
+    type: str
+
+    def problems(self) -> Problems:
+        """A poll that is no pause: the same floor for every provider that polls."""
+        interval = getattr(self, "poll_interval", None)
+        if isinstance(interval, Duration) and interval < 1:
+            yield "poll_interval", 'want at least "1s"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkSettings:
+    """The root of every sink's settings."""
+
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSinkSettings(SinkSettings):
+    """What every sink that is a file understands."""
+
+    path: FilePath
+    owner: str | None = None  # None: the user that keyturn runs as
+    group: str | None = None  # None: the owner's primary group
+    mode: FileMode = FileMode(0o600)
+    write: Literal["replace", "in_place"] = "replace"
+
+    def target_keys(self) -> Iterator[str]:
+        """Say what in the file is this sink's alone, as strings that begin with `path`.
+
+        The path alone means the whole file, which then nobody else may write. A sink that owns a part yields
+        one string for each part, such as "/etc/x/credentials.ini [default]" or "/run/x/env OSS_ACCESS_KEY_ID";
+        two sinks of the config that yield the same string are an error.
+        """
+        yield self.path
+
+    def problems(self) -> Problems:
+        """Who could read the secret, and who could not."""
+        if self.mode & 0o007:
+            yield "mode", 'lets everyone in; give the owner and at most the group access, such as "0600" or "0640"'
+        elif not self.mode & 0o400:
+            yield "mode", 'does not let the owner read; want "0600" or "0640"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickupSettings:
+    """How evidence of pickup is looked for: exit status 0 of `command` means the new value is in use."""
+
+    command: tuple[str, ...]
+    timeout: Duration = Duration(30)
+
+    def problems(self) -> Problems:
+        """A probe that cannot run."""
+        if not self.command:
+            yield "command", "is empty; give the program and its arguments"
+        if self.timeout <= 0:
+            yield "timeout", 'want more than "0s"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifierSettings:
+    """What every notifier understands."""
+
+    type: str
+    timeout: Duration = Duration(30)
+    retries: int | None = None  # None: as many as fit into retry_for
+    retry_for: Duration = Duration(600)
+    splay: Duration = Duration(0)
+    order: int = 0
+    pickup: PickupSettings | None = None
+
+    def problems(self) -> Problems:
+        """Limits under which nobody could ever be told."""
+        if self.timeout <= 0:
+            yield "timeout", 'want more than "0s"'
+        if self.retries is not None and self.retries < 0:
+            yield "retries", "want 0 or more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmergencySettings:
+    """`[credentials.NAME.emergency]`: who may rotate and disable. A ClientKey may not."""
+
+    authority: ProviderSettings | str
+    ram_user_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialSettings:
+    """`[credentials.NAME]`."""
+
+    provider: ProviderSettings
+    verify: Literal["caller_identity", "off"] = "caller_identity"
+    verify_timeout: Duration = Duration(60)
+    max_staleness: Duration | None = None  # None: 24h, for a session its expiry
+    sinks: tuple[SinkSettings, ...] = ()
+    notify: tuple[NotifierSettings, ...] = ()
+    emergency: EmergencySettings | None = None
+
+    def problems(self) -> Problems:
+        """Limits that would make every value refused, or stale at once."""
+        if self.verify_timeout < 1:
+            yield "verify_timeout", 'want at least "1s"'
+        if self.max_staleness is not None and self.max_staleness < 1:
+            yield "max_staleness", 'want at least "1s"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A whole config file."""
+
+    credentials: Mapping[str, CredentialSettings]
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    cloud: CloudSettings = field(default_factory=CloudSettings)

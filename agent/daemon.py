@@ -1,0 +1,188 @@
+"""`keyturn run`: the engine for systemd or any other supervisor, in the foreground.
+
+READY is said once the first pass over all credentials has ended, whatever its outcome; STATUS= follows
+what `status` would say; the watchdog is fed by the loop's own timer, so only while the scheduler moves.
+SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
+everything as it is. SIGUSR1 refreshes everything. SIGTERM and SIGINT: hooks and calls under way are told
+to come back, what is owed stays on disk, and the process ends within seconds; a publish is never cut
+short, because it runs on the same thread that would have to stop.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from agent import status, wiring
+from agent.audit import AuditLog
+from agent.control.server import ControlServer, Send, user_name
+from agent.core.errors import ConfigError, KeyturnError, UsageError
+from agent.core.events import Actor, Event, Trigger
+from agent.emergency import Emergency
+from agent.engine import Engine
+from agent.logs import log
+from agent.operations import chosen, emergency_request, refresh
+from agent.rotate import Cause
+from agent.system.sdnotify import ServiceManager
+from agent.wiring import House
+
+LINGER_S = 3.0
+"""How long the end waits for hooks and calls to come back."""
+
+
+class Daemon:
+    """One run, from the first record to the last."""
+
+    def __init__(self, house: House, manager: ServiceManager) -> None:
+        self._house, self._manager = house, manager
+        self._engine: Engine = house.engine
+        self._audit: AuditLog = house.audit
+        self._started_at: datetime = self._engine.clock.now()
+        self._ready = False
+        self._status = ""
+        self._commands: dict[str, Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]] = {
+            "status": self._on_status,
+            "refresh": self._on_refresh,
+            "rotate": self._on_rotate,
+        }
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        self._record(Event.AGENT_STARTED, error="; ".join(self._audit.remarks) or None)
+        for remark in self._audit.remarks:
+            log.error("the audit log was not as it should be", detail=remark)
+        self._engine.recover()
+        _state, runtime, _audit = wiring.paths(self._house.settings)
+        server = ControlServer(runtime, self._house.settings.agent.control_group, self._handle)
+        self._hear_signals()
+        self._engine.on_first_pass = self._say_ready
+        self._engine.on_turn = self._say_status
+        self._feed_watchdog()
+        self._engine.refresh_all(Trigger.START)
+        log.info("started", config=self._house.config_path, credentials=len(self._engine.desks))
+        try:
+            self._engine.run()
+        finally:
+            self._manager.stopping()
+            server.close()
+            self._linger()
+            self._record(Event.AGENT_STOPPED)
+            log.info("stopped")
+
+    # -- signals ------------------------------------------------------------------------------------
+
+    def _hear_signals(self) -> None:
+        post = self._engine.loop.post
+        signal.signal(signal.SIGTERM, lambda *_: post(self._engine.stop))
+        signal.signal(signal.SIGINT, lambda *_: post(self._engine.stop))
+        signal.signal(signal.SIGHUP, lambda *_: post(self._reload))
+        signal.signal(signal.SIGUSR1, lambda *_: post(partial(self._engine.refresh_all, Trigger.SIGNAL)))
+
+    def _reload(self) -> None:
+        self._manager.reloading()
+        house = self._house
+        try:
+            settings = wiring.load_settings(house.config_path, house.environ)
+            self._refuse_moves(settings)
+            parts = wiring.Parts(settings, house.environ)
+            self._engine.adopt(parts.credentials(), float(settings.agent.settle))
+        except KeyturnError as error:
+            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+            for problem in problems:
+                log.error("the new config is refused, the old one stays", error=problem)
+            self._record(Event.CONFIG_REJECTED, trigger=str(Trigger.SIGNAL), error="; ".join(problems)[:8000])
+        else:
+            house.settings, house.parts = settings, parts
+            log.info("config reloaded", credentials=len(self._engine.desks))
+            self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
+        self._manager.ready(self._summary())
+
+    def _refuse_moves(self, settings: Any) -> None:
+        for old, new, name in zip(
+            wiring.paths(self._house.settings),
+            wiring.paths(settings),
+            ("agent.state_directory", "agent.runtime_directory", "agent.audit.path"),
+            strict=True,
+        ):
+            if old != new:
+                raise UsageError(f"{self._house.config_path}: {name} cannot change while keyturn runs", "restart keyturn")
+
+    # -- the service manager ------------------------------------------------------------------------
+
+    def _say_ready(self) -> None:
+        if not self._ready:
+            self._ready = True
+            self._status = self._summary()
+            self._manager.ready(self._status)
+            log.info("ready", status=self._status)
+
+    def _say_status(self) -> None:
+        if not self._ready or not self._manager.present:
+            return
+        text = self._summary()
+        if text != self._status:
+            self._status = text
+            self._manager.status(text)
+
+    def _summary(self) -> str:
+        return status.summary((desk.managed for desk in self._engine.desks.values()), self._engine.clock.now())
+
+    def _feed_watchdog(self) -> None:
+        interval_s = self._manager.watchdog_interval_s
+        if interval_s is None:
+            return
+        self._manager.alive()
+        self._engine.timers["watchdog"] = self._feed_watchdog
+        self._engine.scheduler.set("watchdog", interval_s)
+
+    # -- the control socket -------------------------------------------------------------------------
+
+    def _handle(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
+        command = self._commands.get(str(request.get("command")))
+        if command is None:
+            raise UsageError("the daemon does not know this command", "restart it: it may be older than this keyturn")
+        return command(request, actor, send)
+
+    def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._engine.loop.call(self._look), 0
+
+    def _look(self) -> dict[str, Any]:
+        managed = [desk.managed for desk in self._engine.desks.values()]
+        for one in managed:
+            status.look_at_sinks(one)
+        return status.whole(managed, self._engine.clock, self._house.config_path, os.getpid(), self._started_at)
+
+    def _on_refresh(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        names = [str(name) for name in request.get("names", [])]
+        answer = refresh(self._engine, names, Cause(Trigger.OPERATOR, actor))
+        return answer, int(answer["exit_code"])
+
+    def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
+        wanted = emergency_request(request, actor)
+        (name,) = chosen(self._engine, [wanted.credential])
+        parts = self._house.parts
+        result = Emergency(
+            self._engine, self._engine.desks[name].managed, parts.authority(name), parts.cloud(), wanted
+        ).run(send)
+        return result.as_json(), result.exit_code
+
+    # -- ends ---------------------------------------------------------------------------------------
+
+    def _linger(self) -> None:
+        """Let hooks be killed and calls come back, within reason."""
+        clock = self._engine.clock
+        deadline = clock.boottime() + LINGER_S
+        while self._engine.loop.busy() and clock.boottime() < deadline:
+            self._engine.loop.turn(min(deadline, clock.boottime() + 0.1))
+        self._engine.loop.drain()
+
+    def _record(self, event: Event, **fields: Any) -> None:
+        uid = os.geteuid()
+        try:
+            self._audit.record(event, actor=Actor(uid, user_name(uid), os.getpid()).as_json(), **fields)
+        except KeyturnError as error:
+            log.error("the audit log cannot be written", error=str(error), audit_event=str(event))

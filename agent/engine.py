@@ -1,0 +1,418 @@
+"""The engine: decides when each credential is refreshed, and is the only one that changes state.
+
+It serves the daemon (daemon.py adds signals, the service manager and the control socket) and the commands
+that run without one (`once`, `refresh`, `rotate`): the same code does the work either way.
+
+Rules that it keeps:
+* One refresh in flight per credential. Whoever asks for one meanwhile gets the next, since the one in
+  flight may have asked the source before the request was made.
+* A source that does not come back within its deadline is given up on: the worker is left behind, its late
+  answer thrown away, and after `MAX_ABANDONED` such workers no further one is started for that credential.
+* The audit has one `fetch_failed` for a run of failures with the same reason, and one `recovered`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from agent.audit import AuditLog
+from agent.core import policy
+from agent.core.errors import AuditError, CancelledError, KeyturnError, SourceUnavailableError, VerifyRefusedError
+from agent.core.events import Event, Trigger
+from agent.core.provider import FETCH_TIMEOUT_S
+from agent.dispatch import Dispatcher
+from agent.logs import describe, log
+from agent.loop import Loop
+from agent.managed import Managed
+from agent.rotate import Cause, Obtained, Outcome, obtain, publish, recover
+from agent.scheduler import Scheduler
+from agent.sinks.transaction import sweep
+from agent.state import StateStore
+from agent.system.clock import Clock
+
+MAX_ABANDONED = 3
+GRACE_S = 5.0
+"""What a worker may overrun its own deadlines by before it is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a requester is told of a refresh: `error` is None where it went well."""
+
+    credential: str
+    outcome: Outcome | None
+    error: KeyturnError | None
+
+
+@dataclass
+class Attempt:
+    """One refresh, from its start to its report."""
+
+    managed: Managed
+    cause: Cause
+    waiting: list[Callable[[Report], None]]
+    retry_until: float | None = None
+    thread: threading.Thread | None = None
+    over: bool = False
+
+
+@dataclass
+class Desk:
+    """What the engine keeps about one credential besides `Managed`."""
+
+    managed: Managed
+    attempt: Attempt | None = None
+    queued: Attempt | None = None
+    abandoned: list[threading.Thread] = field(default_factory=list)
+    tried: bool = False
+
+
+class Engine:
+    """All credentials at work on one loop."""
+
+    def __init__(
+        self,
+        credentials: Iterable[Managed],
+        *,
+        audit: AuditLog,
+        states: StateStore,
+        settle_s: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.audit, self.states = audit, states
+        self.loop = Loop()
+        self.scheduler = Scheduler(self.clock.boottime)
+        self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
+        self.desks = {managed.name: Desk(managed) for managed in credentials}
+        self.on_first_pass: Callable[[], None] = lambda: None
+        self.on_turn: Callable[[], None] = lambda: None
+        self.timers: dict[str, Callable[[], None]] = {}
+        self._stopping = False
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Put right what a crash left, and plan what is still owed. Comes before everything else."""
+        for desk in self.desks.values():
+            managed = desk.managed
+            managed.state, remark = self.states.load(managed.name)
+            if remark:
+                log.error("state lost", credential=managed.name, detail=remark)
+            recover(managed, audit=self.audit, states=self.states)
+        self._sweep()
+        self.dispatcher.wire(desk.managed for desk in self.desks.values())
+        for desk in self.desks.values():
+            if desk.managed.state.debts:
+                self.dispatcher.owe(desk.managed)
+
+    def _sweep(self) -> None:
+        """Remove staged files that a run before this one left beside the sinks."""
+        found = sweep([sink for desk in self.desks.values() for sink in desk.managed.sinks])
+        if found:
+            log.warning("staged files of an earlier run were removed", files=found)
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Turn until `stop` is called or `until` holds."""
+        while not self._stopping and not until():
+            self.loop.turn(self.scheduler.next_at())
+            step = self.scheduler.clock_step()
+            if step:
+                log.warning("the wall clock was stepped", seconds=round(step, 1))
+                self._plan_sessions_again()
+            for name in self.scheduler.collect():
+                self._ring(name)
+            self.on_turn()
+
+    def stop(self) -> None:
+        """End `run` after the present message; tell workers to come back."""
+        self._stopping = True
+        self.loop.cancel.set()
+
+    def adopt(self, credentials: Iterable[Managed], settle_s: float) -> None:
+        """Take over a reloaded config: keep what is remembered, refresh what is new or may have changed.
+
+        Raises:
+            KeyturnError: the state of a new credential cannot be read; nothing was changed.
+        """
+        wanted = {managed.name: managed for managed in credentials}
+        for name, managed in wanted.items():
+            if name not in self.desks:
+                managed.state, _remark = self.states.load(name)
+        gone, kept = self.desks.keys() - wanted.keys(), self.desks.keys() & wanted.keys()
+        for name in gone:
+            self._let_go(self.desks.pop(name))
+        for name in kept:
+            self.desks[name].managed.adopt(wanted[name])
+        for name in wanted.keys() - kept:
+            self.desks[name] = Desk(wanted[name])
+            recover(wanted[name], audit=self.audit, states=self.states)
+        self.dispatcher.settle_s = settle_s
+        self.dispatcher.wire(desk.managed for desk in self.desks.values())
+        for name in wanted:
+            self.refresh(name, Cause(Trigger.SIGNAL))
+
+    def _let_go(self, desk: Desk) -> None:
+        name = desk.managed.name
+        if desk.attempt is not None:
+            desk.attempt.over = True
+        for job in ("refresh", "overrun", "stale", "retry"):
+            self.scheduler.clear(f"{job} {name}")
+        self.timers.pop(f"retry {name}", None)
+        desk.managed.provider.close()
+
+    # -- refreshing ---------------------------------------------------------------------------------
+
+    def refresh(
+        self,
+        name: str,
+        cause: Cause,
+        report: Callable[[Report], None] | None = None,
+        *,
+        retry_until: float | None = None,
+    ) -> None:
+        """Refresh one credential now.
+
+        Args:
+            name: of the credential.
+            cause: for the audit.
+            report: called once with what came of it.
+            retry_until: boottime until which temporary failures are tried again before they are reported.
+        """
+        desk = self.desks[name]
+        waiting = [report] if report else []
+        if desk.attempt is None:
+            self._start(desk, Attempt(desk.managed, cause, waiting, retry_until))
+        elif desk.queued is None:
+            desk.queued = Attempt(desk.managed, cause, waiting, retry_until)
+        else:
+            desk.queued.waiting.extend(waiting)
+            if cause.trigger in (Trigger.OPERATOR, Trigger.EMERGENCY):
+                desk.queued.cause = cause
+
+    def tell_now(self, name: str, done: Callable[[], None]) -> None:
+        """Pay what a credential owes without settling or splay; call `done` when every debt was tried."""
+        managed = self.desks[name].managed
+        self.dispatcher.owe_again(managed)
+        self.dispatcher.owe(managed, urgent=True)
+        self.dispatcher.when_tried({name}, done)
+
+    def refresh_all(self, trigger: Trigger) -> None:
+        """Refresh every credential now."""
+        for name in self.desks:
+            self.refresh(name, Cause(trigger))
+
+    def _start(self, desk: Desk, attempt: Attempt) -> None:
+        desk.attempt = attempt
+        managed = desk.managed
+        self.scheduler.clear(f"refresh {managed.name}")
+        managed.next_refresh_at = None
+        desk.abandoned = [thread for thread in desk.abandoned if thread.is_alive()]
+        if len(desk.abandoned) >= MAX_ABANDONED:
+            hanging = SourceUnavailableError(
+                f"credentials.{managed.name}: {len(desk.abandoned)} earlier calls to the source still hang",
+                "look at the network and the name service of this machine",
+            )
+            self.loop.post(partial(self._obtained, desk, attempt, None, hanging))
+            return
+        deadline_s = FETCH_TIMEOUT_S + float(managed.settings.verify_timeout) + GRACE_S
+        self.scheduler.set(f"overrun {managed.name}", deadline_s)
+        attempt.thread = self.loop.start(
+            partial(obtain, managed, self.clock.now(), self.clock.boottime, self.loop.cancel),
+            partial(self._obtained, desk, attempt),
+        )
+
+    def _obtained(self, desk: Desk, attempt: Attempt, got: Obtained | None, error: BaseException | None) -> None:
+        if attempt.over:
+            return  # came back after it had been given up on
+        attempt.over = True
+        self.scheduler.clear(f"overrun {desk.managed.name}")
+        outcome = None
+        if got is not None:
+            try:
+                outcome = publish(
+                    desk.managed,
+                    got,
+                    attempt.cause,
+                    audit=self.audit,
+                    states=self.states,
+                    now=self.clock.now(),
+                    boottime=self.clock.boottime,
+                )
+            except KeyturnError as failure:
+                error = failure
+                self._note_failure(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
+        elif error is not None and not isinstance(error, CancelledError):
+            event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
+            self._note_failure(desk.managed, event, error, attempt.cause)
+        self._finish(desk, attempt, outcome, _ours(error))
+
+    def _finish(self, desk: Desk, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
+        managed = desk.managed
+        if outcome is not None:
+            self._note_success(managed, attempt.cause, outcome)
+        desk.attempt = None
+        if self._stopping:
+            return
+        self._plan(managed)
+        if error is not None and error.retryable and self._retries(attempt):
+            again = Attempt(managed, attempt.cause, attempt.waiting, attempt.retry_until)
+            self.timers[f"retry {managed.name}"] = partial(self._retry, desk, again)
+            self.scheduler.set(f"retry {managed.name}", self._retry_delay(managed))
+        else:
+            for report in attempt.waiting:
+                report(Report(managed.name, outcome, error))
+        self._after(desk)
+
+    def _after(self, desk: Desk) -> None:
+        if not desk.tried:
+            desk.tried = True
+            if all(other.tried for other in self.desks.values()):
+                self.on_first_pass()
+        if desk.queued is not None:
+            queued, desk.queued = desk.queued, None
+            self._start(desk, queued)
+
+    def _retries(self, attempt: Attempt) -> bool:
+        return attempt.retry_until is not None and self.clock.boottime() < attempt.retry_until
+
+    def _retry(self, desk: Desk, attempt: Attempt) -> None:
+        if desk.attempt is None:
+            self._start(desk, attempt)
+        else:
+            desk.attempt.waiting.extend(attempt.waiting)
+
+    def _overrun(self, desk: Desk) -> None:
+        attempt = desk.attempt
+        if attempt is None or attempt.over:
+            return
+        if attempt.thread is not None:
+            desk.abandoned.append(attempt.thread)
+        late = SourceUnavailableError(
+            f"credentials.{desk.managed.name}: the source did not come back within its deadlines",
+            "look at the network and the name service; the value in use stays",
+        )
+        self._obtained(desk, attempt, None, late)
+
+    # -- when ---------------------------------------------------------------------------------------
+
+    def _ring(self, name: str) -> None:
+        kind, _blank, rest = name.partition(" ")
+        if kind == "refresh":
+            value = self.desks[rest].managed.known
+            timed = value is not None and value.expiration is not None
+            self.refresh(rest, Cause(Trigger.SCHEDULE if timed else Trigger.POLL))
+        elif kind == "overrun":
+            self._overrun(self.desks[rest])
+        elif kind == "stale":
+            self._check_staleness(self.desks[rest].managed)
+        elif kind == "tell":
+            self.dispatcher.due(name)
+        elif name in self.timers:
+            self.timers[name]()
+
+    def _plan(self, managed: Managed) -> None:
+        delay_s = self._retry_delay(managed) if managed.state.consecutive_failures else self._next_delay(managed)
+        self.scheduler.set(f"refresh {managed.name}", delay_s)
+        managed.next_refresh_at = self.scheduler.at(f"refresh {managed.name}")
+        self._plan_staleness(managed)
+
+    def _next_delay(self, managed: Managed) -> float:
+        done, chance = managed.state.published, random.random()
+        if done.expiration is None or done.obtained_at is None:
+            return policy.next_poll(managed.provider.poll_interval_s, chance)
+        return policy.next_renewal(done.obtained_at, done.expiration, self.clock.now(), chance)
+
+    def _retry_delay(self, managed: Managed) -> float:
+        done = managed.state.published
+        life_s = (done.expiration - done.obtained_at).total_seconds() if done.expiration and done.obtained_at else None
+        failures = managed.state.consecutive_failures
+        return policy.next_retry(failures, random.random(), self.clock.now(), managed.known, life_s)
+
+    def _plan_sessions_again(self) -> None:
+        for desk in self.desks.values():
+            if desk.attempt is None and desk.managed.state.published.expiration is not None:
+                self._plan(desk.managed)
+
+    # -- how it goes --------------------------------------------------------------------------------
+
+    def _note_success(self, managed: Managed, cause: Cause, outcome: Outcome) -> None:
+        state = managed.state
+        failures, was_stale = state.consecutive_failures, state.stale
+        state.consecutive_failures, state.last_error, state.stale = 0, "", False
+        previous, state.last_success_at = state.last_success_at, self.clock.now()
+        if failures or was_stale:
+            self._record(Event.RECOVERED, managed, cause, outcome=f"after {failures} failures")
+            log.info("recovered", credential=managed.name, failures=failures)
+        if failures or was_stale or _worth_a_write(previous, state.last_success_at):
+            self._save(managed)
+        if outcome.what in ("published", "repaired"):
+            self.dispatcher.owe(managed, urgent=cause.trigger is Trigger.EMERGENCY)
+
+    def _note_failure(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
+        state, text = managed.state, describe(error)
+        first = not state.consecutive_failures or state.last_error != text
+        state.consecutive_failures += 1
+        state.last_error = text
+        if first:
+            log.error(str(event).replace("_", " "), credential=managed.name, error=text)
+            self._record(event, managed, cause, error=text)
+            self._save(managed)
+        else:
+            log.debug("failed again", credential=managed.name, failures=state.consecutive_failures)
+
+    def _plan_staleness(self, managed: Managed) -> None:
+        stale_at = managed.stale_at()
+        if stale_at is None or managed.state.stale:
+            self.scheduler.clear(f"stale {managed.name}")
+            return
+        self.scheduler.set(f"stale {managed.name}", (stale_at - self.clock.now()).total_seconds())
+
+    def _check_staleness(self, managed: Managed) -> None:
+        stale_at = managed.stale_at()
+        if stale_at is None or stale_at > self.clock.now():
+            self._plan_staleness(managed)
+            return
+        managed.state.stale = True
+        text = managed.state.last_error or "no refresh succeeded for too long"
+        log.critical("stale: the value in use is too old", credential=managed.name, error=text)
+        self._record(Event.STALE, managed, Cause(Trigger.SCHEDULE), error=text)
+        self._save(managed)
+
+    def _record(self, event: Event, managed: Managed, cause: Cause, **fields: Any) -> None:
+        done = managed.state.published
+        try:
+            self.audit.record(
+                event,
+                credential=managed.name,
+                generation=done.generation or None,
+                access_key_id=done.access_key_id or None,
+                **fields,
+                **cause.as_fields(),
+            )
+        except AuditError as error:
+            log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+    def _save(self, managed: Managed) -> None:
+        try:
+            self.states.save(managed.name, managed.state, flush=False)
+        except KeyturnError as error:
+            log.error("the state cannot be written", credential=managed.name, error=str(error))
+
+
+def _ours(error: BaseException | None) -> KeyturnError | None:
+    if error is None or isinstance(error, KeyturnError):
+        return error
+    log.error("a fault of keyturn itself; please report it", exc_info=error)
+    return KeyturnError(f"a fault of keyturn itself ({type(error).__name__})", "please report it with the log")
+
+
+def _worth_a_write(previous: datetime | None, now: datetime) -> bool:
+    """The time of the last success is remembered to the minute: not a write for each poll."""
+    return previous is None or (now - previous).total_seconds() >= 60

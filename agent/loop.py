@@ -1,0 +1,117 @@
+"""One loop, one inbox, and workers that only ever answer through it.
+
+Signals, timers, control commands and the ends of slow work are functions put into the inbox; the loop's
+thread calls them one after the other, so only that thread changes state. It sleeps in poll(2) on an
+eventfd and on an alarm that neither suspend nor a clock step delays: no wake-up before something is due.
+
+Decision: a thread per piece of slow work instead of a fixed pool. A pool of n is held up by n dead
+sources; the natural bound is one fetch in flight per credential. They are daemon threads: a call that
+hangs for ever (a name server, a third party's provider) must not hold up the end of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from agent.core.errors import CancelledError, KeyturnError
+from agent.logs import log
+from agent.system.clock import Alarm
+
+T = TypeVar("T")
+MAX_WORKERS = 256
+
+
+class Loop:
+    """The inbox, the alarm and the workers."""
+
+    def __init__(self) -> None:
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._alarm = Alarm()
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+        self._poll.register(self._alarm, select.POLLIN)
+        self._slots = threading.Semaphore(MAX_WORKERS)
+        self._workers: set[threading.Thread] = set()
+        self.cancel = threading.Event()
+
+    def post(self, message: Callable[[], None]) -> None:
+        """Have the loop's thread call `message`. From any thread and from signal handlers."""
+        self._inbox.put(message)
+        os.eventfd_write(self._bell, 1)
+
+    def call(self, function: Callable[[], T], timeout_s: float = 60.0) -> T:
+        """From another thread: have the loop call `function`, wait, and return what it returned or raise the same.
+
+        Raises:
+            CancelledError: the loop did not come to it in time.
+        """
+        answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                answers.put((function(), None))
+            except BaseException as error:
+                answers.put((None, error))
+
+        self.post(run)
+        try:
+            value, error = answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise CancelledError("the agent did not answer in time", "see its log") from None
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+    def start(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> threading.Thread:
+        """Run `work` on a thread of its own; the loop then calls `done(value, error)`."""
+
+        def run() -> None:
+            value, error = None, None
+            with self._slots:
+                try:
+                    if self.cancel.is_set():
+                        raise CancelledError("the agent is stopping")
+                    value = work()
+                except BaseException as caught:
+                    error = caught
+            self._workers.discard(threading.current_thread())
+            self.post(partial(done, value, error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        self._workers.add(thread)
+        thread.start()
+        return thread
+
+    def busy(self) -> int:
+        """How many workers have not come back."""
+        return len(self._workers)
+
+    def turn(self, wake_at: float | None) -> None:
+        """Sleep until a message comes or boottime `wake_at`; then call what is in the inbox."""
+        self._alarm.set(wake_at)
+        self._poll.poll()
+        self._alarm.clear()
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            pass
+        self.drain()
+
+    def drain(self) -> None:
+        """Call every message that is in the inbox now. A message that raises ends neither the loop nor the others."""
+        for _ in range(self._inbox.qsize()):
+            message = self._inbox.get()
+            try:
+                message()
+            except KeyturnError as error:
+                log.error("a step failed", error=str(error))
+            except Exception:
+                log.error("a fault of keyturn itself; please report it", exc_info=True)
+

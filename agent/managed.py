@@ -1,0 +1,106 @@
+"""One credential at work: its settings made alive, and what is remembered of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agent.core import policy
+from agent.core.credential import Credential, Kind
+from agent.core.events import PublishEvent, Trigger
+from agent.core.provider import Provider
+from agent.core.settings import CredentialSettings
+from agent.notifiers.interface import Notifier
+from agent.sinks.interface import FileSink
+from agent.state import CredentialState, Debt
+from agent.verify import Verifier
+
+
+@dataclass
+class Managed:
+    """A credential with everything that it needs. Only the engine's thread changes one.
+
+    Attributes:
+        verifier: None where `verify = "off"`.
+        value: the last value seen, with its secrets; in memory only, None until the first fetch.
+        failing_since: when the present run of failures began; None while all is well.
+    """
+
+    name: str
+    settings: CredentialSettings
+    provider: Provider
+    verifier: Verifier | None
+    sinks: tuple[FileSink, ...]
+    notifiers: tuple[Notifier, ...]
+    state: CredentialState = field(default_factory=CredentialState)
+    value: Credential | None = None
+    next_refresh_at: float | None = None
+    in_sync: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Credential | None:
+        """The value in use: with its secrets if this process saw it, else what the state remembers."""
+        remembered = self.state.known_value()
+        if remembered is None or self.value is None:
+            return remembered
+        same = self.value.access_key_id == remembered.access_key_id
+        return self.value if same else remembered
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether the value in use was published while STS could not be reached."""
+        return self.verifier is not None and self.state.published.verified == "unreachable"
+
+    def event(self, trigger: Trigger) -> PublishEvent:
+        """What dependents are told of the newest generation."""
+        done = self.state.published
+        return PublishEvent(
+            event="published",
+            credential=self.name,
+            generation=done.generation,
+            trigger=trigger,
+            access_key_id=done.access_key_id,
+            version_id=done.version_id,
+            expiration=done.expiration,
+            sinks=tuple(sink.target for sink in self.sinks),
+        )
+
+    def debts_for(self, generation: int, trigger: Trigger, now: datetime) -> list[Debt]:
+        """Everybody who is to be told of a generation, each once."""
+        identities = dict.fromkeys(notifier.identity for notifier in self.notifiers)
+        return [Debt(identity, generation, now, trigger) for identity in identities]
+
+    def adopt(self, other: Managed) -> None:
+        """Take over the settings of a reloaded config; keep what is remembered."""
+        self.provider.close()
+        self.settings, self.provider, self.verifier = other.settings, other.provider, other.verifier
+        self.sinks, self.notifiers = other.sinks, other.notifiers
+
+    def stale_at(self) -> datetime | None:
+        """When the alarm is due unless a refresh succeeds before; None before the first success."""
+        done, last = self.state.published, self.state.last_success_at
+        if self.settings.max_staleness is None and done.expiration is not None:
+            return done.expiration
+        if last is None:
+            return None
+        limit_s = self.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S
+        return last + timedelta(seconds=float(limit_s))
+
+    def condition(self, now: datetime) -> str:
+        """The state that `status` shows: fresh, pending, failing, stale or expired."""
+        done = self.state.published
+        if not done.generation:
+            return "failing" if self.state.consecutive_failures else "pending"
+        if done.expiration is not None and done.expiration <= now:
+            return "expired"
+        stale_at = self.stale_at()
+        if stale_at is not None and stale_at <= now:
+            return "stale"
+        if self.state.consecutive_failures:
+            return "failing"
+        return "pending" if self.state.debts else "fresh"
+
+
+def is_bearer(value: Credential) -> bool:
+    """Whether nothing can be signed with this value, so nothing can be proved."""
+    return value.kind is Kind.BEARER

@@ -1,0 +1,149 @@
+"""`exec`: run the operator's own command, with the event on its standard input and in KEYTURN_*.
+
+`agent.system.process` holds it to its limits. What it prints goes into the log, its last 8 KiB, in one line
+without control characters. A retry runs it again, so a command should be able to run twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.core.errors import NotifyError
+from agent.core.events import PublishEvent
+from agent.core.provider import Finding
+from agent.core.settings import NotifierSettings
+from agent.notifiers.interface import Notifier, Told
+from agent.system.accounts import Account, find_account, own_account
+from agent.system.group import Ending
+from agent.system.oserrors import user_name
+from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
+
+_IN_ERROR = 600
+"""Characters of output that an error repeats: an audit record has to stay readable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecSettings(NotifierSettings):
+    """`type = "exec"`."""
+
+    command: tuple[str, ...]
+    user: str | None = None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say what the types cannot: (key, sentence)."""
+        if not self.command or not self.command[0]:
+            yield "command", 'want a program and its arguments, such as ["/usr/sbin/nginx", "-s", "reload"]'
+        elif "/" in self.command[0] and not Path(self.command[0]).is_absolute():
+            yield "command", f"give the absolute path of the program, or its bare name to find it in {SAFE_PATH}"
+        if any("\0" in part for part in self.command):
+            yield "command", "a part of the command holds a zero byte; remove it"
+        if self.user is not None and find_account(self.user) is None:
+            yield "user", f"there is no user {self.user}; create the user, or correct the name"
+
+
+class ExecNotifier(Notifier):
+    """A command."""
+
+    type_name = "exec"
+    Settings = ExecSettings
+    settings: ExecSettings
+
+    @property
+    def target(self) -> str:
+        """The program; its arguments are left out, because status is open to more people than the config."""
+        return self.settings.command[0]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The whole command, and who runs it."""
+        return ("exec", self.settings.user or "", *self.settings.command)
+
+    def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
+        """Run the command once.
+
+        Raises:
+            NotifyError: it could not be started, did not end in time, or did not end with status 0.
+        """
+        try:
+            completed = run_command(
+                self.settings.command,
+                stdin=json.dumps(event.as_json(), ensure_ascii=False).encode() + b"\n",
+                env=event.as_environment(),
+                user=self.settings.user,
+                timeout_s=self.settings.timeout,
+                cancel=cancel,
+            )
+        except CommandError as err:
+            raise NotifyError(err.problem, err.remedy) from err
+        if not completed.ok:
+            raise self._failed(completed)
+        return Told(_detail(completed))
+
+    def inspect(self) -> Iterator[Finding]:
+        """Whether the program is there, may be executed by its user, and cannot be replaced by others."""
+        place = f"notify exec {self.target}"
+        program = find_program(self.target)
+        account = find_account(self.settings.user) if self.settings.user else own_account()
+        if program is None or account is None:
+            what = f"there is no program {self.target} in {SAFE_PATH}" if account else f"no user {self.settings.user}"
+            yield Finding("error", place, what, "correct the config, or install what is missing")
+            return
+        faults = [Finding(level, place, text, remedy) for level, text, remedy in _faults(program, account)]
+        yield from faults or [Finding("ok", place, f"{account.name} can execute {program}")]
+
+    def _failed(self, completed: Completed) -> NotifyError:
+        output = completed.text(_IN_ERROR)
+        said = f"; it said: {output}" if output else ""
+        remedy = "run it by hand and mend what it reports"
+        if completed.ending is Ending.TIMED_OUT:
+            remedy = "raise its `timeout`, or let it do its work in the background"
+        if completed.ending is Ending.CANCELLED:
+            remedy = "it is run again when keyturn starts again"
+        return NotifyError(f"{self.target}: the command {completed.outcome}{said}", remedy)
+
+
+def _detail(completed: Completed) -> str:
+    left = "; what it left running was stopped" if completed.lingered else ""
+    output = completed.text()
+    return f"status 0{left}" + (f": {output}" if output else "")
+
+
+def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with a program that an account is to run: (level, text, remedy)."""
+    try:
+        found, holder = Path(program).stat(), Path(program).parent.stat()
+    except OSError as err:
+        yield "error", f"{program}: {err.strerror}", "install it, or correct the command"
+        return
+    if not stat.S_ISREG(found.st_mode):
+        yield "error", f"{program} is not a regular file", "correct the command"
+    elif not _may_execute(found, account):
+        yield "error", f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`"
+    if found.st_mode & stat.S_IWOTH:
+        yield "error", f"everybody can write {program}, and keyturn would run it", f"`chmod o-w {program}`"
+    if holder.st_mode & stat.S_IWOTH and not holder.st_mode & stat.S_ISVTX:
+        yield "error", f"everybody can replace {program}, and keyturn would run it", "move it to another directory"
+    if found.st_uid not in (0, os.geteuid(), account.uid):
+        owner = user_name(found.st_uid)
+        yield (
+            "warning",
+            f"{owner} owns {program} and so decides what {account.name} runs",
+            f'set `user = "{owner}"`, or `chown root {program}`',
+        )
+
+
+def _may_execute(found: os.stat_result, account: Account) -> bool:
+    """Whether the permission bits let an account execute a file; root needs any one of the three bits."""
+    if account.uid == 0:
+        return bool(found.st_mode & 0o111)
+    if found.st_uid == account.uid:
+        return bool(found.st_mode & stat.S_IXUSR)
+    if found.st_gid in (account.gid, *account.groups):
+        return bool(found.st_mode & stat.S_IXGRP)
+    return bool(found.st_mode & stat.S_IXOTH)

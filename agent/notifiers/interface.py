@@ -1,0 +1,82 @@
+"""The contract of a notifier: tell one dependent once, within a time limit, and say how it went.
+
+Retries, splay, order, coalescing and durability are the dispatcher's, the same for all types.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from agent.core.events import PublishEvent
+from agent.core.provider import Finding
+from agent.core.settings import NotifierSettings
+
+
+class Pickup(StrEnum):
+    """What is known of a dependent after a publish."""
+
+    CONFIRMED = "confirmed"
+    ASSUMED = "assumed"
+    NOT_PICKED_UP = "not picked up"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A dependent was told.
+
+    Attributes:
+        detail: one line for the log, such as "SIGHUP to pid 812 (uploader)" or a hook's bounded output.
+    """
+
+    detail: str
+
+
+class Notifier(ABC):
+    """One dependent."""
+
+    type_name: ClassVar[str]
+    Settings: ClassVar[type[NotifierSettings]]
+
+    def __init__(self, settings: Any) -> None:
+        """Keep the settings; no I/O."""
+        self.settings = settings
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """Who is told, for people: a unit, a command, a pid file, a URL."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> tuple[str, ...]:
+        """Two notifiers with the same identity tell the same dependent the same thing: it is told once."""
+
+    @abstractmethod
+    def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
+        """Tell the dependent, within `settings.timeout` seconds; return early when `cancel` is set.
+
+        Raises:
+            NotifyError: it could not be told; the text names the dependent and the remedy.
+        """
+
+    def pickup(self, since: datetime) -> Pickup:
+        """Look for evidence that the dependent uses what was published at `since`; never raises."""
+        return Pickup.ASSUMED
+
+    def inspect(self) -> Iterator[Finding]:
+        """What `check` says of this dependent: does it exist, can it be told. Tells nobody."""
+        return iter(())
+
+    def takes_effect(self, sink_types: frozenset[str]) -> str | None:
+        """Say why this notification cannot make the dependent read the new value, None when it can.
+
+        Args:
+            sink_types: the types of the sinks of the same credential, such as {"env_file"}.
+        """
+        return None

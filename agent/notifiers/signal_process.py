@@ -1,0 +1,229 @@
+"""`signal`: send a signal to the process meant, and to no other.
+
+A pid file may be stale, and its number another process by now; or somebody else wrote it. So a process is
+taken hold of first (pidfd) and then has to be what the file means: alive, older than the file, of the
+configured executable and user. The file counts only if root, the agent or the process's own user owns it
+and not everybody can write it: with a file of a stranger, the stranger would choose whom root signals.
+
+"Older than the file" compares the process's start with the file's mtime, both by the wall clock of today;
+two seconds are allowed for a clock that was stepped a little in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.core.errors import NotifyError
+from agent.core.events import PublishEvent
+from agent.core.provider import Finding
+from agent.core.settings import FilePath, NotifierSettings
+from agent.notifiers.interface import Notifier, Pickup, Told
+from agent.system.accounts import find_account
+from agent.system.oserrors import user_name
+from agent.system.pidfd import Process
+from agent.system.pidfile import NoProcessError, PidFile, read_pid_file
+from agent.system.procfs import pids
+from agent.system.signals import signal_name, signal_number
+
+CLOCK_TOLERANCE_S = 2.0
+"""How much later than its file a process may seem to have started."""
+
+_RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalSettings(NotifierSettings):
+    """`type = "signal"`."""
+
+    signal: str = "SIGHUP"
+    pid_file: FilePath | None = None
+    exe: FilePath | None = None
+    user: str | None = None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say what the types cannot: (key, sentence)."""
+        if self.pid_file is None and self.exe is None:
+            yield "pid_file", "give pid_file, exe or both"
+        if signal_number(self.signal) is None:
+            yield "signal", 'want the name of a signal such as "SIGHUP", "SIGUSR1" or "SIGRTMIN+1"'
+        if self.user is not None and find_account(self.user) is None:
+            yield "user", f"there is no user {self.user}; create the user, or correct the name"
+
+
+class SignalNotifier(Notifier):
+    """A process, or every process of one executable."""
+
+    type_name = "signal"
+    Settings = SignalSettings
+    settings: SignalSettings
+
+    @property
+    def target(self) -> str:
+        """The pid file, else the executable."""
+        return str(self.settings.pid_file or self.settings.exe)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The signal and everything that chooses the process."""
+        chosen = self.settings
+        return ("signal", str(self._number), chosen.pid_file or "", chosen.exe or "", chosen.user or "")
+
+    def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
+        """Send the signal to each process meant.
+
+        Raises:
+            NotifyError: there is none, it is not the one meant, or it may not be signalled.
+        """
+        with ExitStack() as held:
+            told = [self._send(process) for process in self._processes(held)]
+        return Told(f"{signal_name(self._number)} to {', '.join(told)}")
+
+    def pickup(self, since: datetime) -> Pickup:
+        """Confirmed where every process meant has started after `since`: it can only have read the new value."""
+        try:
+            with ExitStack() as held:
+                started_s = [process.started_s() for process in self._processes(held)]
+        except (NotifyError, OSError):
+            return Pickup.ASSUMED
+        return Pickup.CONFIRMED if min(started_s) > since.timestamp() else Pickup.ASSUMED
+
+    def inspect(self) -> Iterator[Finding]:
+        """Whether there is such a process now, and whether it would be told."""
+        place = f"notify signal {self.target}"
+        try:
+            with ExitStack() as held:
+                found = ", ".join(f"pid {process.pid}" for process in self._processes(held))
+        except NotifyError as err:
+            level = "warning" if isinstance(err, NoProcessError) else "error"
+            yield Finding(level, place, err.problem, err.remedy)
+        else:
+            yield Finding("ok", place, f"{signal_name(self._number)} goes to {found}")
+
+    def takes_effect(self, sink_types: frozenset[str]) -> str | None:
+        """An environment is fixed when a process starts; a signal that asks for a reload cannot change it."""
+        if sink_types != {"env_file"} or self._number not in _RELOADS:
+            return None
+        return (
+            f"{signal_name(self._number)} does not change the environment of a running process; restart it, "
+            "unless the program itself reads the env file again at this signal"
+        )
+
+    @property
+    def _number(self) -> int:
+        return signal_number(self.settings.signal) or signal.SIGHUP
+
+    def _send(self, process: Process) -> str:
+        try:
+            whose = user_name(process.uid())
+            process.send(self._number)
+        except ProcessLookupError as err:
+            raise self._ended(process.pid) from err
+        except PermissionError as err:
+            raise NotifyError(
+                f"{self.target}: {user_name()} may not signal process {process.pid} of {whose}",
+                "run keyturn as root or as that user, or give its unit CAP_KILL",
+            ) from err
+        return f"pid {process.pid} ({whose})"
+
+    def _processes(self, held: ExitStack) -> list[Process]:
+        """The processes meant, each held and checked; never an empty list.
+
+        Raises:
+            NotifyError: there is none, or what is there is not what was meant.
+        """
+        try:
+            if self.settings.pid_file is not None:
+                return [self._named_by(read_pid_file(self.settings.pid_file), held)]
+            return self._all_running(str(self.settings.exe), held)
+        except OSError as err:
+            if err.errno != errno.ENOSYS:
+                raise NotifyError(
+                    f"{self.target}: cannot look at the process: {err.strerror}",
+                    f"look at /proc as {user_name()} (ProtectProc=, hidepid), or run keyturn as root",
+                ) from err
+            raise NotifyError(
+                f"{self.target}: this system cannot hold on to a process (pidfd), so a signal could hit another one",
+                'use Linux 5.3 or newer, or tell the dependent by `type = "systemd"` or `type = "exec"`',
+            ) from err
+
+    def _named_by(self, file: PidFile, held: ExitStack) -> Process:
+        try:
+            process = held.enter_context(Process(file.pid))
+            self._refuse_stranger(file, process)
+        except ProcessLookupError as err:
+            raise self._ended(file.pid) from err
+        return process
+
+    def _ended(self, pid: int) -> NoProcessError:
+        return NoProcessError(
+            f"{self.target}: process {pid} does not run", "start the dependent; it reads the new value when it starts"
+        )
+
+    def _refuse_stranger(self, file: PidFile, process: Process) -> None:
+        uid = process.uid()
+        if file.owner not in (0, os.geteuid(), uid):
+            raise NotifyError(
+                f"{file.path}: {user_name(file.owner)} owns this pid file and names a process of {user_name(uid)}",
+                "let root or the dependent's own user write the file",
+            )
+        if process.started_s() > file.written_s + CLOCK_TOLERANCE_S:
+            raise NoProcessError(
+                f"{file.path}: process {file.pid} started after this file was written, so it is another one",
+                "restart the dependent, so that it writes its pid file anew",
+            )
+        if not self._is_user(uid):
+            raise NotifyError(
+                f"{file.path}: process {file.pid} belongs to {user_name(uid)} and not to {self.settings.user}",
+                "correct `user` or `pid_file` in the config",
+            )
+        if self.settings.exe is not None and not self._runs(process, self.settings.exe):
+            raise NotifyError(
+                f"{file.path}: process {file.pid} does not run {self.settings.exe}",
+                f"compare it with `readlink /proc/{file.pid}/exe`; for a script that is the interpreter",
+            )
+
+    def _is_user(self, uid: int) -> bool:
+        if self.settings.user is None:
+            return True
+        account = find_account(self.settings.user)
+        return account is not None and account.uid == uid
+
+    def _runs(self, process: Process, exe: str) -> bool:
+        try:
+            return process.runs(exe)
+        except PermissionError as err:
+            raise NotifyError(
+                f"{self.target}: {user_name()} may not see what process {process.pid} runs",
+                "run keyturn as root or as the user of the dependent, or give pid_file and user instead of exe",
+            ) from err
+
+    def _all_running(self, exe: str, held: ExitStack) -> list[Process]:
+        candidates = (self._open_if_meant(pid, exe) for pid in pids() if pid > 1 and pid != os.getpid())
+        found = [held.enter_context(process) for process in candidates if process is not None]
+        if found:
+            return found
+        whose = f" as {self.settings.user}" if self.settings.user else ""
+        remedy = "start the dependent; for a script give its interpreter, or a pid_file"
+        if os.geteuid() != 0:
+            remedy += f"; and {user_name()} may not see what other users run: run keyturn as root for that"
+        raise NoProcessError(f"{exe}: no process runs this executable{whose}", remedy)
+
+    def _open_if_meant(self, pid: int, exe: str) -> Process | None:
+        try:
+            process = Process(pid)
+        except ProcessLookupError:
+            return None
+        try:
+            if self._is_user(process.uid()) and process.runs(exe):
+                return process
+        except (ProcessLookupError, PermissionError):
+            pass  # it ended meanwhile, or is not for us to see
+        process.close()
+        return None

@@ -1,0 +1,254 @@
+"""`systemd`: `systemctl ACTION UNIT`, waiting for the job's result.
+
+The client is a program and not the bus API: it has been stable for longer than any library for it, and it
+explains polkit, masks and job results in words. Where the time is up, the client is ended; the job goes on
+in systemd, which has its own limits (90 s by default for a start, hence the longer limit here).
+
+Whether a unit took the new value up is asked of its main process: started after the publish, it can only
+have read the new value. `systemctl show` gives the MainPID, and /proc its start. (Its own timestamps have
+whole seconds in the formats that can be parsed, and `--timestamp=` is missing before systemd 247, such as
+the 239 of Alibaba Cloud Linux 3.) Where /proc hides other users' processes, the monotonic timestamp is used.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from agent.core.errors import NotifyError
+from agent.core.events import PublishEvent
+from agent.core.provider import Finding
+from agent.core.settings import Duration, NotifierSettings
+from agent.notifiers.interface import Notifier, Pickup, Told
+from agent.system.group import Ending
+from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
+from agent.system.procfs import read_stat, wall_time_of_monotonic_s, wall_time_s
+from agent.system.signals import signal_name, signal_number
+
+_SUFFIX = re.compile(r"\.(service|socket|target|timer|mount|automount|path|slice|scope|swap|device)\Z")
+UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
+"""systemd.unit(5). No leading hyphen: systemctl would take it for an option. No globs: one unit is one dependent."""
+
+MAX_NAME = 255 - len(".service")
+SHOW_TIMEOUT_S = 10.0
+_SHOWN = ("LoadState", "ActiveState", "MainPID", "CanReload", "ExecMainStartTimestampMonotonic")
+_ENDING_SIGNALS = frozenset({"SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT", "SIGABRT"})
+_IN_ERROR = 400
+
+_INSTALL = "correct `unit`, or install it and run `systemctl daemon-reload`"
+_CAN_RELOAD = 'set `action = "reload-or-restart"`, or give the unit an ExecReload='
+
+_MEANINGS: tuple[tuple[str, str, str], ...] = (
+    (r"not found|could not be found|not loaded", "there is no such unit", _INSTALL),
+    (r"is masked", "the unit is masked", "`systemctl unmask {unit}`, or take it out of the config"),
+    (
+        r"access denied|authentication required|permission denied|not permitted",
+        "keyturn may not {action} this unit",
+        "run keyturn as root, or give its user a polkit rule for this unit and verb",
+    ),
+    (
+        r"connect to bus|not been booted with systemd|connect to system scope bus|transport endpoint|host is down",
+        "systemd cannot be reached over the system bus",
+        "run keyturn on the host itself, under a static User= and not DynamicUser=, or tell the dependent another way",
+    ),
+    (r"job type reload is not applicable", "the unit cannot reload", _CAN_RELOAD),
+    (
+        r"is not active|inactive",
+        "the unit is not running, so it cannot be told",
+        'start it, or set `action = "try-restart"`, which leaves a stopped unit alone',
+    ),
+    (
+        r"repeated too quickly|start-limit",
+        "the unit was started too often in a short time",
+        "look at `journalctl -u {unit}`, then `systemctl reset-failed {unit}`",
+    ),
+    (r"job for .* failed|process exited", "its job failed", "look at `journalctl -u {unit}`"),
+    (r"job for .* (canceled|cancelled)", "its job was cancelled by another one", "nothing, unless it happens again"),
+)
+"""What systemctl says, in the words of versions 219 to 257 -> what it means, and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemdSettings(NotifierSettings):
+    """`type = "systemd"`."""
+
+    unit: str
+    action: Literal["reload", "restart", "try-restart", "reload-or-restart", "kill"] = "reload-or-restart"
+    signal: str | None = None
+    timeout: Duration = Duration(120)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say what the types cannot: (key, sentence)."""
+        if len(self.unit) > MAX_NAME or UNIT_NAME.fullmatch(self.unit) is None:
+            yield "unit", 'want the name of one unit, such as "uploader.service" or "worker@1.service"'
+        if self.action == "kill" and self.signal is None:
+            yield "signal", 'action "kill" needs a signal, such as "SIGHUP"'
+        if self.action != "kill" and self.signal is not None:
+            yield "signal", f'action "{self.action}" takes no signal; remove it, or set action = "kill"'
+        if self.signal is not None and signal_number(self.signal) is None:
+            yield "signal", 'want the name of a signal such as "SIGHUP" or "SIGUSR1"'
+
+
+class SystemdNotifier(Notifier):
+    """A unit."""
+
+    type_name = "systemd"
+    Settings = SystemdSettings
+    settings: SystemdSettings
+
+    def __init__(self, settings: Any, search_path: str = SAFE_PATH) -> None:
+        """Keep the settings; `search_path` is where systemctl is looked for."""
+        super().__init__(settings)
+        self._search_path = search_path
+
+    @property
+    def target(self) -> str:
+        """The unit, with its suffix."""
+        return full_name(self.settings.unit)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The unit and what is done to it."""
+        return ("systemd", self.target, self.settings.action, self._signal)
+
+    def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
+        """Do the action, and wait for its job.
+
+        Raises:
+            NotifyError: systemd cannot be reached, refuses, or the job failed or took too long.
+        """
+        options = [f"--signal={self._signal}"] if self._signal else []
+        completed = self._systemctl([*options, self.settings.action], self.settings.timeout, cancel)
+        if not completed.ok:
+            raise self._failed(completed)
+        return Told(f"systemctl {self._action} {self.target}")
+
+    def pickup(self, since: datetime) -> Pickup:
+        """Ask when the main process started, and whether an older one can have been reached by the action."""
+        try:
+            state = self._show()
+        except NotifyError:
+            return Pickup.ASSUMED
+        active = state.get("ActiveState", "")
+        started_s = _main_started_s(state)
+        if active == "failed":
+            return Pickup.NOT_PICKED_UP
+        if started_s is not None and started_s > since.timestamp():
+            return Pickup.CONFIRMED
+        if started_s is None or active == "inactive":
+            return Pickup.ASSUMED
+        return Pickup.NOT_PICKED_UP if self._must_restart(state) else Pickup.ASSUMED
+
+    def inspect(self) -> Iterator[Finding]:
+        """Whether the unit is there, runs, and can do what is asked of it."""
+        place = f"notify systemd {self.target}"
+        try:
+            state = self._show()
+        except NotifyError as err:
+            yield Finding("error", place, err.problem, err.remedy)
+            return
+        level, text, remedy = self._judge(state)
+        yield Finding(level, place, text, remedy)
+
+    def takes_effect(self, sink_types: frozenset[str]) -> str | None:
+        """systemd reads an EnvironmentFile= only when it starts the unit (systemd.exec(5))."""
+        if sink_types != {"env_file"}:
+            return None
+        keeps_process = self.settings.action == "kill" and self._signal not in _ENDING_SIGNALS
+        if self.settings.action != "reload" and not keeps_process:
+            return None
+        return (
+            f"systemd reads an EnvironmentFile= only when {self.target} starts, and {self._action} does not start it; "
+            'set action = "try-restart", unless the program itself reads the env file again'
+        )
+
+    @property
+    def _signal(self) -> str:
+        number = signal_number(self.settings.signal or "")
+        return signal_name(number) if number else ""
+
+    @property
+    def _action(self) -> str:
+        return f"{self.settings.action} --signal={self._signal}" if self._signal else self.settings.action
+
+    def _must_restart(self, state: Mapping[str, str]) -> bool:
+        action = self.settings.action
+        cannot_reload = state.get("CanReload") == "no"
+        return action in ("restart", "try-restart") or (action == "reload-or-restart" and cannot_reload)
+
+    def _judge(self, state: Mapping[str, str]) -> tuple[str, str, str]:
+        loaded = state.get("LoadState", "")
+        if loaded == "masked":
+            return "error", "the unit is masked", f"`systemctl unmask {self.target}`, or take it out of the config"
+        if loaded != "loaded":
+            return "error", f"there is no such unit ({loaded})", _INSTALL
+        if self.settings.action == "reload" and state.get("CanReload") == "no":
+            return "error", "the unit cannot reload", _CAN_RELOAD
+        if state.get("ActiveState") in ("inactive", "failed"):
+            return "warning", f"the unit is {state['ActiveState']}", f"`systemctl start {self.target}`"
+        reloads = self.settings.action == "reload-or-restart" and state.get("CanReload") == "yes"
+        return "ok", f"the unit is {state.get('ActiveState')}" + (", and will be reloaded" if reloads else ""), ""
+
+    def _show(self) -> dict[str, str]:
+        """The unit's properties.
+
+        Raises:
+            NotifyError: systemd cannot be asked.
+        """
+        options = ["--no-pager", *(f"--property={name}" for name in _SHOWN)]
+        completed = self._systemctl([*options, "show"], min(SHOW_TIMEOUT_S, self.settings.timeout), threading.Event())
+        if not completed.ok:
+            raise self._failed(completed)
+        lines = completed.stdout.decode("utf-8", errors="replace").splitlines()
+        return {name: value for name, found, value in (line.partition("=") for line in lines) if found}
+
+    def _systemctl(self, words: list[str], timeout_s: float, cancel: threading.Event) -> Completed:
+        program = find_program("systemctl", self._search_path)
+        if program is None:
+            raise NotifyError(
+                f"{self.target}: there is no systemctl on this machine",
+                "tell the dependent another way, such as signal or exec",
+            )
+        argv = [program, "--no-ask-password", *words, "--", self.target]
+        try:
+            return run_command(argv, timeout_s=timeout_s, cancel=cancel)
+        except CommandError as err:
+            raise NotifyError(f"{self.target}: {err.problem}", err.remedy) from err
+
+    def _failed(self, completed: Completed) -> NotifyError:
+        if completed.ending is Ending.TIMED_OUT:
+            return NotifyError(
+                f"{self.target}: {self._action} goes on in systemd after {self.settings.timeout:g} s",
+                f"look at `systemctl status {self.target}`, and raise `timeout` if the unit needs longer",
+            )
+        if completed.ending is Ending.CANCELLED:
+            return NotifyError(f"{self.target}: keyturn is stopping", "the unit is told when keyturn starts again")
+        said = completed.text(_IN_ERROR)
+        for pattern, problem, remedy in _MEANINGS:
+            if re.search(pattern, said, re.IGNORECASE):
+                names = {"unit": self.target, "action": self.settings.action}
+                return NotifyError(f"{self.target}: {problem.format(**names)} ({said})", remedy.format(**names))
+        outcome = f"{completed.outcome}: {said}" if said else completed.outcome
+        return NotifyError(f"{self.target}: systemctl {outcome}", f"look at `systemctl status {self.target}`")
+
+
+def full_name(unit: str) -> str:
+    """The name with its suffix: systemctl reads a name without one as a service."""
+    return unit if _SUFFIX.search(unit) else f"{unit}.service"
+
+
+def _main_started_s(state: Mapping[str, str]) -> float | None:
+    """When the main process started, in seconds since the epoch; None for a unit that never had one."""
+    pid, monotonic = state.get("MainPID", ""), state.get("ExecMainStartTimestampMonotonic", "")
+    if pid.isdigit() and int(pid) > 0:
+        try:
+            return wall_time_s(read_stat(int(pid)).started_boot_s)
+        except OSError:
+            pass  # hidden from us, or ended just now
+    if monotonic.isdigit() and int(monotonic) > 0:
+        return wall_time_of_monotonic_s(int(monotonic) / 1e6)
+    return None

@@ -1,0 +1,154 @@
+"""What an operator can have done, whether a daemon does it or the command itself under the same lock.
+
+These functions block, so they are called from a thread that is not the engine's.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
+from agent.config.words import nearest
+from agent.dispatch import key
+from agent.emergency import Emergency, Request, Result
+from agent.engine import Engine, Report
+from agent.managed import Managed
+from agent.rotate import Cause
+
+WAIT_S = 900.0
+LOOK_AGAIN_S = 0.2
+
+
+def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
+    """The credentials that the operator named, or all.
+
+    Raises:
+        UsageError: one is not in the config.
+    """
+    for name in names:
+        if name not in engine.desks:
+            near = nearest(name, engine.desks)
+            raise UsageError(
+                f"there is no credential {name!r} in the config", f"did you mean {near}?" if near else "see `keyturn status`"
+            )
+    return list(dict.fromkeys(names)) or list(engine.desks)
+
+
+def refresh(engine: Engine, names: Sequence[str], cause: Cause, *, retry_for_s: float = 0.0) -> dict[str, Any]:
+    """Refresh, publish and notify; return what came of each, and the exit code.
+
+    Args:
+        engine: the engine; must be running on another thread.
+        names: of credentials; none means all.
+        cause: for the audit.
+        retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
+    """
+    wanted = chosen(engine, names)
+    until = engine.clock.boottime() + retry_for_s
+    reports = _refreshed(engine, wanted, cause, until)
+    _wait_until_told(engine, wanted, until)
+    rows = [engine.loop.call(partial(_row, engine, report)) for report in reports]
+    return {"credentials": rows, "exit_code": _exit_code(reports, rows)}
+
+
+def rotate(engine: Engine, emergency: Emergency, show: Callable[[dict[str, Any]], None]) -> Result:
+    """Run the emergency, then let the schedule go on."""
+    return emergency.run(show)
+
+
+def _refreshed(engine: Engine, names: Sequence[str], cause: Cause, until: float) -> list[Report]:
+    answers: queue.SimpleQueue[Report] = queue.SimpleQueue()
+
+    def ask() -> None:
+        for name in names:
+            engine.refresh(name, cause, answers.put, retry_until=until)
+
+    engine.loop.post(ask)
+    try:
+        found = [answers.get(timeout=WAIT_S) for _ in names]
+    except queue.Empty:
+        raise CancelledError("the agent did not answer in time", "see its log and `keyturn status`") from None
+    return sorted(found, key=lambda report: names.index(report.credential))
+
+
+def _wait_until_told(engine: Engine, names: Sequence[str], until: float) -> None:
+    """Wait until every debt was tried, and until `until` for those that failed."""
+    answers: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def tell() -> None:
+        for name in names:
+            engine.dispatcher.owe(engine.desks[name].managed, urgent=True)
+        engine.dispatcher.when_tried(set(names), partial(answers.put, None))
+
+    engine.loop.post(tell)
+    try:
+        answers.get(timeout=WAIT_S)
+    except queue.Empty:
+        return
+    while engine.clock.boottime() < until and engine.loop.call(partial(_owing, engine, names)):
+        if engine.loop.cancel.wait(LOOK_AGAIN_S):
+            return
+
+
+def _owing(engine: Engine, names: Sequence[str]) -> bool:
+    return any(engine.desks[name].managed.state.debts for name in names)
+
+
+def _row(engine: Engine, report: Report) -> dict[str, Any]:
+    managed = engine.desks[report.credential].managed
+    done = managed.state.published
+    row: dict[str, Any] = {
+        "credential": report.credential,
+        "outcome": report.outcome.what if report.outcome else "failed",
+        "generation": done.generation,
+        "access_key_id": done.access_key_id or None,
+        "version_id": done.version_id or None,
+        "notify": notified(managed),
+    }
+    if report.error is not None:
+        row["error"] = str(report.error)
+    return row
+
+
+def notified(managed: Managed) -> list[dict[str, Any]]:
+    """How the last notification of each dependent went."""
+    state = managed.state
+    owed = {debt.identity for debt in state.debts}
+    return [
+        {
+            "type": notifier.type_name,
+            "target": notifier.target,
+            "owed": notifier.identity in owed,
+            "last_outcome": state.last_outcome.get(key(notifier.identity)),
+        }
+        for notifier in managed.notifiers
+    ]
+
+
+def _exit_code(reports: Sequence[Report], rows: Sequence[dict[str, Any]]) -> int:
+    codes = [report.error.exit_code for report in reports if report.error is not None]
+    final = [code for code in codes if code != EXIT_SOURCE_UNAVAILABLE]
+    if codes:
+        return final[0] if final else EXIT_SOURCE_UNAVAILABLE
+    return EXIT_FAILED if any(_untold(one) for row in rows for one in row["notify"]) else EXIT_DONE
+
+
+def _untold(notification: dict[str, Any]) -> bool:
+    return bool(notification["owed"]) or str(notification["last_outcome"] or "").startswith("gave up")
+
+
+def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
+    """Make a request of what came over the control socket or the command line.
+
+    Raises:
+        UsageError: it is not whole.
+    """
+    name, reason, leaked = raw.get("credential"), raw.get("reason"), raw.get("leaked")
+    if not isinstance(name, str) or not isinstance(reason, str) or not reason.strip():
+        raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
+    if leaked is not None and not isinstance(leaked, str):
+        raise UsageError("--leaked takes an AccessKey id")
+    return Request(name, reason.strip(), actor, leaked, bool(raw.get("disable_old")), bool(raw.get("force")))

@@ -1,0 +1,83 @@
+"""`credentials_ini`: one profile of the file that `alibabacloud_credentials` and its siblings read.
+
+Facts about the reader, measured with alibabacloud_credentials 1.0.12 (`provider/profile.py`): `#` cuts a value,
+`%` breaks interpolation, quotes are kept, a byte order mark or a section that occurs twice makes the file
+unreadable, `enable` is ignored, and `type = sts` is refused, though Alibaba documents it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.core.credential import Credential, Kind
+from agent.core.settings import FileSinkSettings
+from agent.sinks import ini_editor
+from agent.sinks.interface import FileSink
+from agent.sinks.text import required_part, unsafe
+
+_UNSAFE = frozenset("#;%$\"'`\\")
+_TOKEN = "security_token"  # noqa: S105 - the name of a key, not a token
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialsIniSettings(FileSinkSettings):
+    """`type = "credentials_ini"`."""
+
+    profile: str = "default"
+
+    def target_keys(self) -> Iterator[str]:
+        """No other sink may write this profile."""
+        yield f"{self.path} [{self.profile}]"
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What the types cannot say: (key, sentence)."""
+        if not self.profile or not self.profile.isprintable() or set(self.profile) & set("[]"):
+            yield "profile", "want the name of a section, without brackets or line breaks"
+        elif self.profile == "DEFAULT":
+            yield "profile", 'the section [DEFAULT] holds defaults for all others; want another name such as "default"'
+
+
+class CredentialsIni(FileSink):
+    """One profile; every other line of the file stays byte for byte."""
+
+    type_name = "credentials_ini"
+    Settings = CredentialsIniSettings
+
+    @property
+    def target(self) -> str:
+        return f"{self.path} [{self.settings.profile}]"
+
+    def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        values = self._values(credential)
+        drop = frozenset({_TOKEN}) - values.keys()
+        try:
+            return ini_editor.edit(present or b"", self.settings.profile, values, drop)
+        except ini_editor.DuplicateSectionError:
+            raise self.refuse(
+                f"the section [{self.settings.profile}] occurs more than once, and the SDKs refuse such a file",
+                "join the two sections into one",
+            ) from None
+
+    def warnings_for(self, credential: Credential) -> tuple[str, ...]:
+        if credential.kind is not Kind.STS:
+            return ()
+        return (
+            f"{self.target}: alibabacloud_credentials for Python refuses `type = sts` in this file; "
+            "use a sink of type aliyun_cli or env_file, or serve the session by credentials_uri",
+        )
+
+    def _values(self, credential: Credential) -> dict[str, str]:
+        names = ["access_key_id", "access_key_secret"]
+        if credential.kind is Kind.STS:
+            names.append(_TOKEN)
+        values = {"enable": "true", "type": str(credential.kind)}
+        for name in names:
+            values[name] = self._part(credential, name)
+        return values
+
+    def _part(self, credential: Credential, name: str) -> str:
+        value = required_part(self, credential, name)
+        if not value.isascii() or not value.isprintable() or " " in value or set(value) & _UNSAFE:
+            raise unsafe(self, name)
+        return value

@@ -1,0 +1,87 @@
+"""What `check` says of a sink: could it be written, and what is unwise about where it lies. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.core.credential import Credential
+from agent.core.errors import SinkError
+from agent.core.provider import Finding
+from agent.sinks.interface import FileSink
+from agent.sinks.target import Attributes, pin, read_present, wanted_attributes
+from agent.system.oserrors import user_name
+from agent.system.safepath import Directory, split
+
+_CAP_CHOWN = 1 << 0
+
+
+def inspect(sink: FileSink, credential: Credential | None = None) -> Iterator[Finding]:
+    """Yield what an operator should know of one sink, errors first; a single "ok" when there is nothing.
+
+    Args:
+        credential: the value that would be written, where it is known; its kind may not suit the format.
+    """
+    found = [*_place(sink), *_advice(sink, credential)]
+    yield from found or [Finding("ok", sink.target, "can be written")]
+
+
+def _advice(sink: FileSink, credential: Credential | None) -> Iterator[Finding]:
+    if sink.settings.write == "in_place":
+        text = "a reader can see a file that is written in place half written"
+        yield Finding("warning", sink.target, text, "leave `write` out unless the file itself is a bind mount")
+    warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
+    yield from (Finding("warning", sink.target, text) for text in warnings)
+
+
+def _place(sink: FileSink) -> Iterator[Finding]:
+    try:
+        wanted = wanted_attributes(sink.settings)
+        with pin(sink.settings) as directory:
+            in_place = sink.settings.write == "in_place"
+            read_present(directory, split(sink.path)[1], in_place=in_place)
+            yield from _rights(sink, directory, wanted)
+    except SinkError as error:
+        yield Finding("error", sink.target, error.problem, error.remedy)
+
+
+def _rights(sink: FileSink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:
+    # In place, too, a staged file stands beside the target, so the directory has to be writable either way.
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory.fd, effective_ids=True):
+        yield Finding(
+            "error",
+            sink.target,
+            f"user {user_name()} may not create files in {directory.path}",
+            "let that user write there, run keyturn as a user who may, or name the directory in ReadWritePaths=",
+        )
+    if not _may_give(wanted):
+        yield Finding(
+            "error",
+            sink.target,
+            f"user {user_name()} may not give a file to {user_name(wanted.uid)}",
+            "run keyturn as root or with AmbientCapabilities=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER, or drop `owner`",
+        )
+    if directory.shared_with:
+        yield Finding(
+            "warning",
+            sink.target,
+            f"a group may write {directory.path}, so its members can replace this file",
+            f"chmod g-w {directory.path}, unless they are meant to",
+        )
+
+
+def _may_give(wanted: Attributes) -> bool:
+    """Say whether this process may set that owner and group."""
+    if _effective_capabilities() & _CAP_CHOWN:
+        return True
+    groups = {os.getegid(), *os.getgroups()}
+    return wanted.uid == os.geteuid() and wanted.gid in groups
+
+
+def _effective_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return int(value, 16)
+    return 0

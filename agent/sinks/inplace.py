@@ -1,0 +1,45 @@
+"""`write = "in_place"`: new content in the same inode, for a bind-mounted single file.
+
+A rename cannot reach such a mount: it is another inode that the container holds. The price is that a reader
+who opens the file in the middle of the one write can see a mixture, and that only this way of writing has
+it. The staged file stays beside the target until the write is flushed, so a crash in the middle is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from agent.sinks.target import Attributes
+from agent.system import files
+from agent.system.safepath import Directory
+
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def overwrite(directory: Directory, name: str, inode: int, content: bytes, wanted: Attributes, mtime_ns: int) -> None:
+    """Put content into an existing file, attributes first: nobody shut out by them sees the new value.
+
+    One write of everything and then a cut, rather than a cut and then a write: a reader never sees it empty.
+
+    Args:
+        inode: of the file that was checked; another one that took its name since is not written.
+        mtime_ns: that of the staged file, given to the target last: recovery knows by it that this is done.
+
+    Raises:
+        OSError: the target may be half written; the staged file still holds everything.
+    """
+    fd = files.open_regular(name, directory.fd, _WRITE)
+    try:
+        found = os.fstat(fd)
+        if found.st_ino != inode or found.st_nlink > 1:
+            raise OSError(errno.ESTALE, "not the file that was checked", name)
+        files.give(fd, wanted.mode, (wanted.uid, wanted.gid))
+        files.write_all(fd, content)
+        os.ftruncate(fd, len(content))
+        with contextlib.suppress(PermissionError):  # a file of another user's: then recovery writes it again
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        os.fsync(fd)
+    finally:
+        os.close(fd)

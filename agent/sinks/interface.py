@@ -1,0 +1,62 @@
+"""The contract of a sink: a pure function from (what the file holds, the value) to what it shall hold.
+
+A sink never touches the file system: `transaction.py` reads, stages, flushes and switches, so that no
+format can forget a mode, a flush or a symlink. The decision that a file sink edits what is there (rather
+than owning the file) is the contract's: every foreign line stays byte for byte.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from agent.core.credential import Credential
+from agent.core.errors import SinkError
+from agent.core.settings import FileSinkSettings
+
+
+class FileSink(ABC):
+    """One target in one file."""
+
+    type_name: ClassVar[str]
+    Settings: ClassVar[type[FileSinkSettings]]
+
+    def __init__(self, settings: Any) -> None:
+        """Keep the settings; no I/O."""
+        self.settings = settings
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return str(self.settings.path)
+
+    @property
+    def target(self) -> str:
+        """What is written, unique over the whole config: the path, and the section where only one is ours."""
+        return self.path
+
+    @abstractmethod
+    def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        """Return the whole new content of the file.
+
+        Args:
+            present: the content of the file now, None where there is none.
+            credential: the value to publish.
+            generation: its number.
+
+        Raises:
+            SinkError: the file's present content or the value does not fit the format; names the file,
+                never the value.
+        """
+
+    def inspect(self) -> tuple[str, ...]:
+        """What `check` warns of about the known readers of this format."""
+        return ()
+
+    def warnings_for(self, credential: Credential) -> tuple[str, ...]:
+        """What `check` warns of when it knows the kind of value that will be written."""
+        return ()
+
+    def refuse(self, what: str, remedy: str) -> SinkError:
+        """Make the error for this sink's file."""
+        return SinkError(f"{self.path}: {what}", remedy)

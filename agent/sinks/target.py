@@ -1,0 +1,197 @@
+"""One target file as it stands: who shall own it, what it holds now, and whether it may be touched at all."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from dataclasses import dataclass, field
+from typing import Self
+
+from agent.core.errors import EXIT_CONFIG, NotPermittedError, SinkError
+from agent.core.settings import FileSinkSettings
+from agent.system import files
+from agent.system.oserrors import explain, is_permission
+from agent.system.safepath import Directory, open_directory, split
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""More than any credentials or env file; what is larger was named by mistake."""
+
+
+class SinkNotPermittedError(SinkError, NotPermittedError):
+    """The agent's user may not write a sink."""
+
+
+class UnknownOwnerError(SinkError):
+    """The config names a user or group that this machine does not know."""
+
+    exit_code = EXIT_CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Owner and permission bits of a file."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Those that a file has."""
+        return cls(found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file it is and which state of it: a file that was replaced, edited or given away has another one."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """That of a file just looked at."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What stands at the target now; all None where there is nothing."""
+
+    content: bytes | None = field(default=None, repr=False)
+    identity: Identity | None = None
+    attributes: Attributes | None = None
+
+
+def wanted_attributes(settings: FileSinkSettings) -> Attributes:
+    """Resolve `owner`, `group` and `mode` of a sink to numbers.
+
+    Raises:
+        UnknownOwnerError: this machine has no such user or group.
+    """
+    uid, primary_gid = _owner(settings)
+    return Attributes(uid, _group(settings, primary_gid), int(settings.mode))
+
+
+def _owner(settings: FileSinkSettings) -> tuple[int, int]:
+    name = settings.owner
+    if name is None:
+        return os.geteuid(), os.getegid()
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        if name.isdecimal() and settings.group is not None:
+            return int(name), 0  # a number without an account, as in containers; its group is given
+        remedy = "create it, correct `owner`, or name `group` too if it is a number without an account"
+        raise UnknownOwnerError(f"{settings.path}: this machine has no user {name!r}", remedy) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _group(settings: FileSinkSettings, primary_gid: int) -> int:
+    name = settings.group
+    if name is None:
+        return primary_gid
+    if name.isdecimal():
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UnknownOwnerError(
+            f"{settings.path}: this machine has no group {name!r}", "create it or correct `group`"
+        ) from None
+
+
+def pin(settings: FileSinkSettings) -> Directory:
+    """Open and check the directory of a sink's file.
+
+    Raises:
+        SinkError: it is missing or cannot be trusted.
+    """
+    who = f" -o {settings.owner}" if settings.owner else ""
+    group = settings.group or settings.owner
+    whose = f" -g {group}" if group else ""
+    return open_directory(split(settings.path)[0], f"install -d{who}{whose} -m 0750")
+
+
+def read_present(directory: Directory, name: str, in_place: bool = False) -> Present:
+    """Read what stands at the target.
+
+    Args:
+        in_place: the target will be written through its inode, so no other name may lead to it.
+
+    Raises:
+        SinkError: it is a link, no regular file, a planted hard link, too large or unreadable.
+    """
+    path = directory.join(name)
+    try:
+        fd = files.open_regular(name, directory.fd)
+    except FileNotFoundError:
+        return Present()
+    except OSError as error:
+        raise refusal(error, directory, name, "cannot read") from error
+    try:
+        found = os.fstat(fd)
+        if in_place or _others_may_link(found, directory):
+            _refuse_second_name(found, path)
+        content = files.read_fd(fd, MAX_FILE_BYTES, path)
+    except OSError as error:
+        raise refusal(error, directory, name, "cannot read") from error
+    finally:
+        os.close(fd)
+    return Present(content, Identity.of(found), Attributes.of(found))
+
+
+def _others_may_link(found: os.stat_result, directory: Directory) -> bool:
+    """Say whether somebody else may have planted the target as a hard link in a directory of theirs.
+
+    Its foreign lines would be copied into a file that they may read: with `/etc/shadow` linked to the
+    target, a root agent would hand it over. fs.protected_hardlinks=1 forbids such links, but is a setting.
+    """
+    ours = directory.uid in (0, os.geteuid()) and not directory.shared_with
+    return not ours and found.st_uid != directory.uid
+
+
+def _refuse_second_name(found: os.stat_result, path: str) -> None:
+    if found.st_nlink > 1:
+        raise SinkError(
+            f"{path}: this file has a second name elsewhere (a hard link), which would be read or written with it",
+            f"make it a file of its own: `cp -p {path} {path}.new && mv {path}.new {path}`",
+        )
+
+
+def refusal(error: OSError, directory: Directory, name: str, doing: str) -> SinkError:
+    """Turn a failed file operation on a target into a sentence with a remedy."""
+    path = directory.join(name)
+    if isinstance(error, files.NotRegularError):
+        return SinkError(
+            f"{path}: {_kind(directory, name)}, and keyturn writes only regular files", _unlink_remedy(path)
+        )
+    if isinstance(error, files.TooLargeError):
+        return SinkError(f"{path}: larger than {MAX_FILE_BYTES} bytes", "name the credentials file itself")
+    reason, remedy = explain(error, path)
+    kind = SinkNotPermittedError if is_permission(error) else SinkError
+    return kind(f"{path}: {doing} this file: {reason}", remedy)
+
+
+def _unlink_remedy(path: str) -> str:
+    return f"remove it, or name another file in `path` (`ls -ld {path}` shows what it is)"
+
+
+_KINDS = {
+    stat.S_IFLNK: "it is a symbolic link",
+    stat.S_IFDIR: "it is a directory",
+    stat.S_IFIFO: "it is a FIFO",
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+}
+
+
+def _kind(directory: Directory, name: str) -> str:
+    found = directory.stat(name)
+    return _KINDS.get(stat.S_IFMT(found.st_mode), "it was just replaced") if found else "it just went away"

@@ -1,0 +1,174 @@
+"""What keyturn remembers over a restart: one small file per credential, never a secret.
+
+The record of a credential is also the journal of its publish. The order of a publish is: stage and flush
+every sink; write this record with the new generation, what is owed to whom and where the staged files
+lie, and flush it (the point of no return); switch the sinks; drop the journal with the next write. After
+a crash the journal says what to finish, and `before` what to go back to should the staged files be gone.
+
+Decision: a file per credential instead of one database, so that a thousand credentials cost a publish no
+more than one does. The format is JSON by msgspec; an unreadable record is set aside, not fatal, because
+everything in it can be had again from the source and the sinks, except what was owed: so after that
+everybody is told once more.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.core.credential import Credential
+from agent.core.errors import NotPermittedError, StateError
+from agent.core.events import Trigger
+from agent.system import files
+
+MAX_RECORD_BYTES = 1024 * 1024
+
+
+class Debt(msgspec.Struct, omit_defaults=True):
+    """Somebody who is to be told of a generation.
+
+    Attributes:
+        identity: whom, as `Notifier.identity` says; stable over changes of the config's order.
+        generation: the newest generation owed; a newer one supersedes an older one.
+        since: when it was first owed; `retry_for` counts from here.
+        attempts: how often it was tried.
+    """
+
+    identity: tuple[str, ...]
+    generation: int
+    since: datetime
+    trigger: Trigger
+    attempts: int = 0
+
+
+class Published(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What the sinks hold."""
+
+    generation: int = 0
+    access_key_id: str = ""
+    previous_access_key_id: str = ""
+    version_id: str = ""
+    expiration: datetime | None = None
+    obtained_at: datetime | None = None
+    published_at: datetime | None = None
+    verified: str = ""  # "verified", "unreachable" or "off"
+    ram_user_name: str = ""
+
+
+class RotationJournal(msgspec.Struct, omit_defaults=True):
+    """An emergency rotation that was begun: taken up again by the next `rotate`, so KMS never rotates twice."""
+
+    version_id: str
+    begun_at: datetime
+    reason: str
+    old_access_key_id: str
+    asked: bool = False  # RotateSecret was answered
+
+
+class CredentialState(msgspec.Struct, omit_defaults=True):
+    """Everything remembered of one credential."""
+
+    published: Published = Published()
+    debts: list[Debt] = []
+    last_outcome: dict[str, str] = {}  # identity joined by a blank -> outcome of the last notification
+    pickup: dict[str, str] = {}  # identity joined by a blank -> what is known of the pickup
+    last_success_at: datetime | None = None
+    consecutive_failures: int = 0
+    last_error: str = ""
+    stale: bool = False
+    rotation: RotationJournal | None = None
+    rotations: list[datetime] = []  # when RotateSecret was asked for, the last hour's
+    journal: list[dict[str, Any]] = []  # the staged files of a publish that is not known to have ended
+    journal_seq: int = 0  # the newest audit record when the journal was written
+    before: Published | None = None  # what to return to when the journal cannot be finished
+
+    def known_value(self) -> Credential | None:
+        """The value in use as far as it is known without its secrets; None before the first publish."""
+        done = self.published
+        if not done.generation:
+            return None
+        return Credential(
+            access_key_id=done.access_key_id,
+            version_id=done.version_id,
+            expiration=done.expiration,
+            ram_user_name=done.ram_user_name,
+        )
+
+
+class StateStore:
+    """The state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._credentials = directory / "credentials"
+
+    def prepare(self) -> None:
+        """Make the directories that are missing, closed to everybody else.
+
+        Raises:
+            NotPermittedError, StateError: they cannot be made; the text says how to make them.
+        """
+        for path in (self.directory, self._credentials):
+            try:
+                path.mkdir(mode=0o700, exist_ok=True)
+            except PermissionError as err:
+                raise NotPermittedError(
+                    f"{path}: the state directory cannot be made", f"make it once: install -d -m 0700 {path}"
+                ) from err
+            except OSError as err:
+                raise StateError(
+                    f"{path}: the state directory cannot be made: {err.strerror}",
+                    f"make it once: install -d -m 0700 {path}",
+                ) from err
+
+    def load(self, name: str) -> tuple[CredentialState, str]:
+        """Return what is remembered of a credential, and a sentence if its record had to be set aside."""
+        path = self._path(name)
+        try:
+            content = files.read_regular(path, MAX_RECORD_BYTES)
+            if content is None:
+                return CredentialState(), ""
+            return msgspec.json.decode(content, type=CredentialState), ""
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            aside = path.with_suffix(".unreadable")
+            path.replace(aside)
+            return CredentialState(), f"{path}: the record is damaged and was set aside as {aside.name}"
+        except PermissionError as err:
+            raise _unreadable(path) from err
+        except OSError as err:
+            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+
+    def peek(self, name: str) -> CredentialState:
+        """Read what is remembered without setting anything right: for a look while nobody holds the lock."""
+        try:
+            content = files.read_regular(self._path(name), MAX_RECORD_BYTES)
+            return msgspec.json.decode(content, type=CredentialState) if content else CredentialState()
+        except PermissionError as err:
+            raise _unreadable(self._path(name)) from err
+        except (OSError, msgspec.DecodeError):
+            return CredentialState()
+
+    def save(self, name: str, state: CredentialState, *, flush: bool = True) -> None:
+        """Write the record, atomically; with `flush` it survives a power cut before this returns.
+
+        Raises:
+            StateError: it could not be written; the record on disk is the one before.
+        """
+        content = msgspec.json.encode(state)
+        try:
+            files.write_atomic(self._path(name), content, 0o600, flush=flush)
+        except OSError as err:
+            raise StateError(
+                f"{self._path(name)}: the state cannot be written: {err.strerror}",
+                "free space or mend the permissions of the state directory",
+            ) from err
+
+    def _path(self, name: str) -> Path:
+        return self._credentials / f"{name}.json"
+
+
+def _unreadable(path: Path) -> NotPermittedError:
+    return NotPermittedError(f"{path}: this user may not read it", "run as root or as the user of the service")

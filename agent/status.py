@@ -1,0 +1,90 @@
+"""What `status` shows: one object, contract, without a secret; made by the daemon, or from the state on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from agent import __version__
+from agent.dispatch import key
+from agent.managed import Managed
+from agent.sinks import transaction
+from agent.state import CredentialState
+from agent.system.clock import Clock
+
+
+def whole(
+    credentials: Iterable[Managed], clock: Clock, config: str, pid: int | None, started_at: datetime | None
+) -> dict[str, Any]:
+    """The object of `status --json`; `pid` and `started_at` are None when no daemon runs."""
+    return {
+        "agent": {"version": __version__, "pid": pid, "started_at": stamp(started_at), "config": config},
+        "credentials": {managed.name: one(managed, clock) for managed in credentials},
+    }
+
+
+def one(managed: Managed, clock: Clock) -> dict[str, Any]:
+    """What there is to know of one credential."""
+    state, done = managed.state, managed.state.published
+    due = managed.next_refresh_at
+    return {
+        "provider": managed.provider.type_name,
+        "state": managed.condition(clock.now()),
+        "generation": done.generation,
+        "access_key_id": done.access_key_id or None,
+        "version_id": done.version_id or None,
+        "expires_at": stamp(done.expiration),
+        "published_at": stamp(done.published_at),
+        "verified": done.verified == "verified",
+        "last_success_at": stamp(state.last_success_at),
+        "next_refresh_at": stamp(clock.at(due)) if due is not None else None,
+        "consecutive_failures": state.consecutive_failures,
+        "last_error": state.last_error or None,
+        "sinks": _sinks(managed),
+        "notify": _notify(managed, state),
+    }
+
+
+def summary(credentials: Iterable[Managed], now: datetime) -> str:
+    """One line for `systemctl status`: what is wrong first, then how many are well."""
+    conditions = [(managed.condition(now), managed) for managed in credentials]
+    well = sum(1 for condition, _managed in conditions if condition == "fresh")
+    ill = [f"{managed.name} {condition}" for condition, managed in conditions if condition != "fresh"]
+    total = f"{well} of {len(conditions)} credentials fresh"
+    return "; ".join([total, *ill[:5], *([f"and {len(ill) - 5} more"] if len(ill) > 5 else [])])
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """RFC 3339, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def _sinks(managed: Managed) -> list[dict[str, Any]]:
+    return [
+        {"type": sink.type_name, "target": sink.target, "in_sync": managed.in_sync.get(sink.target)}
+        for sink in managed.sinks
+    ]
+
+
+def _notify(managed: Managed, state: CredentialState) -> list[dict[str, Any]]:
+    owed = {debt.identity for debt in state.debts}
+    return [
+        {
+            "type": notifier.type_name,
+            "target": notifier.target,
+            "owed": notifier.identity in owed,
+            "last_outcome": state.last_outcome.get(key(notifier.identity)),
+            "pickup": state.pickup.get(key(notifier.identity)),
+        }
+        for notifier in managed.notifiers
+    ]
+
+
+def look_at_sinks(managed: Managed) -> None:
+    """Find out which sinks are in sync now, where the value is known to this process."""
+    if managed.value is None:
+        return
+    survey = transaction.survey(managed.sinks, managed.value, managed.state.published.generation)
+    out = set(survey.out_of_sync)
+    managed.in_sync = {sink.target: sink.target not in out for sink in managed.sinks}

@@ -1,0 +1,158 @@
+"""A command at work: its process group, its three pipes, and a way to end all of it.
+
+The leader of the group is not reaped before the group has been ended: a zombie keeps its number, so that
+killpg can never reach a stranger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+from agent.system.procfs import group_is_empty
+
+GRACE_S = 2.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+_LAST_WAIT_S = 5.0  # after SIGKILL: only a process stuck in the kernel takes longer, and nothing can be done then
+_TICK_S = 0.1  # how late a cancel, or the exit of a command with an open pipe, may be noticed
+_CHUNK = 64 * 1024  # a pipe's usual capacity: one read drains what a command wrote before it ended
+
+
+class Ending(StrEnum):
+    """How a command came to its end."""
+
+    EXITED = "exited"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+
+
+class Tail:
+    """The last bytes of an output that may be endless."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self.dropped = False
+
+    def add(self, chunk: bytes) -> None:
+        """Take more in, and drop what is too old."""
+        self._kept += chunk
+        excess = len(self._kept) - self._limit
+        if excess > 0:
+            self.dropped = True
+            del self._kept[:excess]
+
+    def kept(self) -> bytes:
+        """What is kept."""
+        return bytes(self._kept)
+
+
+class ProcessGroup:
+    """A command that was started as the leader of its own session, with all three descriptors as pipes."""
+
+    def __init__(self, leader: subprocess.Popen[bytes], stdin: bytes, output_limit: int) -> None:
+        self._leader = leader
+        self._unsent = stdin
+        self.stdout, self.stderr = Tail(output_limit), Tail(output_limit)
+        self._pause_s = 0.001  # the end of a command follows at once on the end of its output, as a rule
+        self._pipes = selectors.DefaultSelector()
+        for pipe, into in ((leader.stdout, self.stdout), (leader.stderr, self.stderr), (leader.stdin, None)):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+                self._pipes.register(pipe, selectors.EVENT_READ if into else selectors.EVENT_WRITE, into)
+
+    def wait(self, deadline: float, cancel: threading.Event) -> Ending:
+        """Serve the pipes until all is finished, the deadline (monotonic seconds) comes, or `cancel` is set."""
+        while not self.finished():
+            left_s = deadline - time.monotonic()
+            if cancel.is_set() or left_s <= 0:
+                why = Ending.CANCELLED if cancel.is_set() else Ending.TIMED_OUT
+                return Ending.EXITED if self._exited() else why
+            self._pump(min(left_s, _TICK_S))
+        return Ending.EXITED
+
+    def finished(self) -> bool:
+        """Whether the command ended and nobody of its group still holds its output."""
+        if not self._exited():
+            return False
+        self._pump(0)
+        return self._drained() or group_is_empty(self._leader.pid)
+
+    def end(self) -> None:
+        """SIGTERM to the whole group, and SIGKILL to whatever is left of it after the grace."""
+        self._signal(signal.SIGTERM)
+        self._pump_until(GRACE_S, lambda: self._exited() and group_is_empty(self._leader.pid))
+        self._kill()
+
+    def close(self) -> int:
+        """Reap the command, close its pipes, return its status. One that still runs is killed first."""
+        if not self._exited():
+            self._kill()
+        self._pipes.close()
+        for pipe in (self._leader.stdin, self._leader.stdout, self._leader.stderr):
+            if pipe is not None:
+                pipe.close()
+        status = self._leader.poll()
+        return -signal.SIGKILL if status is None else status
+
+    def _exited(self) -> bool:
+        if self._leader.returncode is not None:
+            return True
+        # WNOWAIT leaves the zombie in place: its number stays ours.
+        return os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _drained(self) -> bool:
+        return not any(key.events == selectors.EVENT_READ for key in self._pipes.get_map().values())
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._pump_until(_LAST_WAIT_S, self._exited)
+
+    def _signal(self, number: int) -> None:
+        # Not permitted: all that is left of the group became another user (sudo), which ends when its parent does.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._leader.pid, number)
+
+    def _pump_until(self, limit_s: float, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + limit_s
+        while not done() and (left_s := deadline - time.monotonic()) > 0:
+            self._pump(min(left_s, _TICK_S))
+
+    def _pump(self, limit_s: float) -> None:
+        """Move what can be moved; without an open pipe, just let the time pass."""
+        if not self._pipes.get_map():
+            self._pause_s = min(2 * self._pause_s, _TICK_S)
+            time.sleep(min(limit_s, self._pause_s))
+            return
+        for key, _ in self._pipes.select(limit_s):
+            moved = self._read(key.fd, key.data) if key.data else self._write(key.fd)
+            if not moved:
+                self._pipes.unregister(key.fileobj)
+                key.fileobj.close()  # type: ignore[union-attr]  # only pipes were registered
+
+    def _read(self, fd: int, into: Tail) -> bool:
+        try:
+            chunk = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return True
+        into.add(chunk)
+        return bool(chunk)
+
+    def _write(self, fd: int) -> bool:
+        """Send some of what is due on standard input; False once all is sent, or nobody reads it."""
+        try:
+            sent = os.write(fd, self._unsent[:_CHUNK])
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            return False
+        self._unsent = self._unsent[sent:]
+        return bool(self._unsent)

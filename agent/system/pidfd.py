@@ -1,0 +1,129 @@
+"""A handle on one process that can never come to mean another: pidfd_open(2), Linux >= 5.3.
+
+A pid is recycled; a descriptor is not. The order makes it safe: open first, then read from /proc what the
+process is, then see that it still lives. If it does, all that was read belongs to it, and so will a signal.
+A zombie is not alive here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from agent.system.procfs import PROC, read_stat, read_uid, wall_time_s
+
+DELETED = " (deleted)"
+"""What the kernel appends to /proc/PID/exe when the file was removed, as an upgrade does."""
+
+T = TypeVar("T")
+
+
+class Process:
+    """One process, held."""
+
+    def __init__(self, pid: int) -> None:
+        """Take hold of it.
+
+        Raises:
+            ProcessLookupError: there is no such process.
+            OSError: with ENOSYS where the kernel, or this Python, has no pidfd.
+        """
+        self.pid = pid
+        try:
+            self._fd = os.pidfd_open(pid)
+        except AttributeError as err:
+            raise OSError(errno.ENOSYS, "this Python was built without pidfd_open") from err
+        except OSError as err:
+            if err.errno == errno.EINVAL:  # the number of a thread, or no number at all
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from err
+            raise
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+    def alive(self) -> bool:
+        """Whether it has not ended; poll(2) reports a pidfd as readable once it has."""
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)
+        return not poller.poll(0)
+
+    def uid(self) -> int:
+        """Its effective uid.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            PermissionError: this user may not see it.
+        """
+        return self._read(lambda: read_uid(self.pid))
+
+    def started_s(self) -> float:
+        """When it started, in seconds since the epoch by today's wall clock, floored to 10 ms.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            PermissionError: this user may not see it.
+        """
+        return wall_time_s(self._read(lambda: read_stat(self.pid)).started_boot_s)
+
+    def runs(self, exe: str) -> bool:
+        """Whether `exe` is its executable: the same file, or a removed one of the same path.
+
+        The path alone would not do: a container may have a program at the same path, and it is another file.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            PermissionError: this user may not ask (ptrace(2), PTRACE_MODE_READ_FSCREDS).
+        """
+        return self._read(lambda: _is_executable(PROC / str(self.pid) / "exe", exe))
+
+    def send(self, number: int) -> None:
+        """Send a signal.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            PermissionError: this user may not.
+        """
+        if not self.alive():
+            raise _gone()
+        signal.pidfd_send_signal(self._fd, number)
+
+    def _read(self, ask: Callable[[], T]) -> T:
+        try:
+            answer = ask()
+        except FileNotFoundError as err:
+            if self.alive():  # then it is hidden from us (hidepid, ProtectProc=invisible)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from err
+            raise _gone() from err
+        if not self.alive():
+            raise _gone()
+        return answer
+
+
+def _gone() -> ProcessLookupError:
+    return ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def _is_executable(link: Path, exe: str) -> bool:
+    try:
+        path = str(link.readlink())
+    except FileNotFoundError:  # a kernel thread has none
+        return False
+    if path.endswith(DELETED):
+        return path.removesuffix(DELETED) in (exe, str(Path(exe).resolve()))
+    try:
+        return link.samefile(exe)
+    except FileNotFoundError:  # nothing at `exe`
+        return False

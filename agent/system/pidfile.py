@@ -1,0 +1,81 @@
+"""Read a pid file, and know whose word it is.
+
+The file is opened once, without following a link at its end, and judged by its descriptor. What it says is
+a claim: `agent.notifiers.signal_process` checks it against the process.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from agent.core.errors import NotifyError
+from agent.system.oserrors import explain, user_name
+
+_LIMIT = 64  # PostgreSQL writes more lines, but the number is always the first one
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SAFE = "let its program write it with mode 0644, and name that file in `pid_file`"
+
+
+class NoProcessError(NotifyError):
+    """Nobody is there to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """What a pid file says, and who says so when.
+
+    Attributes:
+        owner: the uid of the file's owner.
+        written_s: its mtime, seconds since the epoch.
+    """
+
+    path: str
+    pid: int
+    owner: int
+    written_s: float
+
+
+def read_pid_file(path: str) -> PidFile:
+    """Read a pid file.
+
+    Raises:
+        NoProcessError: there is no file.
+        NotifyError: it cannot be read, everybody can write it, or it does not hold the pid of a process.
+    """
+    try:
+        fd = os.open(path, _READ)
+    except FileNotFoundError as err:
+        raise NoProcessError(f"{path}: there is no such pid file", "start the dependent, or correct the path") from err
+    except PermissionError as err:
+        raise NotifyError(
+            f"{path}: {user_name()} may not read this pid file", f"look at `namei -l {path}`, or run keyturn as root"
+        ) from err
+    except OSError as err:
+        reason, remedy = explain(err, path)
+        raise NotifyError(f"{path}: cannot read this pid file: {reason}", remedy) from err
+    try:
+        found = os.fstat(fd)
+        _refuse(path, found)
+        return PidFile(path, _pid(path, os.read(fd, _LIMIT)), found.st_uid, found.st_mtime)
+    finally:
+        os.close(fd)
+
+
+def _refuse(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise NotifyError(f"{path}: this is not a regular file", _SAFE)
+    if found.st_mode & stat.S_IWOTH:
+        raise NotifyError(f"{path}: everybody can write this pid file, so anybody could name any process", _SAFE)
+
+
+def _pid(path: str, content: bytes) -> int:
+    line = content.split(b"\n", 1)[0].strip()
+    if not line.isdigit() or len(line) > 10:
+        raise NotifyError(f"{path}: the first line of this pid file is not a process id", _SAFE)
+    pid = int(line)
+    if pid <= 1 or pid == os.getpid():
+        who = "keyturn itself" if pid == os.getpid() else f"process {pid}"
+        raise NotifyError(f"{path}: this pid file names {who}, which is never signalled", _SAFE)
+    return pid

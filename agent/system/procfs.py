@@ -1,0 +1,86 @@
+"""What /proc says of a process, parsed in one place: proc(5).
+
+A number alone names nobody: it may be taken by another process between two reads. So callers either hold a
+pidfd and look whether it is still alive after reading (`agent.system.pidfd`), or ask of children that they
+have not reaped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_DEAD = frozenset("ZXx")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A line of /proc/PID/stat.
+
+    Attributes:
+        group: the process group's number.
+        started_boot_s: CLOCK_BOOTTIME seconds at which the process started, floored to a tick (10 ms).
+        dead: a zombie, or on its way out.
+    """
+
+    group: int
+    started_boot_s: float
+    dead: bool
+
+
+def read_stat(pid: int) -> Stat:
+    """Read /proc/PID/stat.
+
+    Raises:
+        OSError: there is no such process, or this user may not see it (hidepid, ProtectProc=).
+    """
+    text = (PROC / str(pid) / "stat").read_bytes()
+    # The second field is the program's own name for itself, blanks and brackets included: cut after the last one.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Stat(int(fields[2]), int(fields[19]) / _TICKS_PER_S, fields[0].decode() in _DEAD)
+
+
+def read_uid(pid: int) -> int:
+    """The effective uid of a process: what it may do, whoever started it.
+
+    Raises:
+        OSError: as `read_stat`.
+    """
+    for line in (PROC / str(pid) / "status").read_bytes().splitlines():
+        if line.startswith(b"Uid:"):
+            return int(line.split()[2])
+    raise ProcessLookupError(pid)
+
+
+def wall_time_s(boot_s: float) -> float:
+    """The wall clock's reading, seconds since the epoch, of an instant of CLOCK_BOOTTIME, by today's clock."""
+    offset_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot_s + offset_s
+
+
+def wall_time_of_monotonic_s(monotonic_s: float) -> float:
+    """The same for CLOCK_MONOTONIC; too late by as long as the machine was suspended since then."""
+    return time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic_s
+
+
+def pids() -> Iterator[int]:
+    """The number of every process that this user may see, lowest first."""
+    return iter(sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()))
+
+
+def group_is_empty(group: int) -> bool:
+    """Whether no process of a group lives any more; zombies do not count."""
+    return not any(_lives_in(pid, group) for pid in pids())
+
+
+def _lives_in(pid: int, group: int) -> bool:
+    try:
+        stat = read_stat(pid)
+    except OSError:
+        return False
+    return stat.group == group and not stat.dead

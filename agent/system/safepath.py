@@ -1,0 +1,206 @@
+"""A directory, walked to with suspicion and then pinned, so that nobody can swap it under a publish.
+
+A root daemon that writes into directories of other users must not be led elsewhere. So the path is walked
+component by component, each opened relative to the one before without following links, and every later
+operation is relative to the descriptor of the last one. What is refused, and why:
+
+* a parent directory that everyone can write, sticky or not: anybody can plant the target or take its name;
+* an ancestor that everyone can write and that is not sticky: anybody can rename the branch below it away;
+* a symbolic link on the way that neither root nor the agent's own user owns: its owner chooses where we write.
+  Links of root (`/var/run`) are followed.
+
+Rejected: `os.path.realpath` followed by checks, because the check and the use are then two look-ups of the
+same names; openat2(RESOLVE_NO_SYMLINKS), because it would refuse `/var/run` too and Python has no binding.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+from agent.core.errors import NotPermittedError, SinkError
+from agent.system.oserrors import explain, is_permission, user_name
+
+MAX_LINKS = 40
+"""As many as the kernel itself follows (path_resolution(7))."""
+
+_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class PathRefusedError(SinkError):
+    """The directory of a file is missing or cannot be trusted."""
+
+
+class PathNotPermittedError(PathRefusedError, NotPermittedError):
+    """The agent's user may not enter or read the directory of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A checked directory, held open. Names given to its methods are single components.
+
+    Attributes:
+        fd: an open descriptor, for `dir_fd=`.
+        path: the path as the operator wrote it, for messages.
+        identity: its device and inode.
+        uid: its owner.
+        mode: its permission bits.
+    """
+
+    fd: int
+    path: str
+    identity: tuple[int, int]
+    uid: int
+    mode: int
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self.fd)
+
+    def join(self, name: str) -> str:
+        """Return the full path of a name, for messages."""
+        return f"{self.path.rstrip('/')}/{name}"
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Look at a name without following a link; None where there is nothing."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove a name; one that is gone already is fine."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+
+    def sync(self) -> None:
+        """Make the names in this directory durable."""
+        os.fsync(self.fd)
+
+    @property
+    def shared_with(self) -> int:
+        """The group-write bit, non-zero where a group may replace the files in it."""
+        return self.mode & stat.S_IWGRP
+
+
+def open_directory(path: str, make_with: str = "install -d -m 0750") -> Directory:
+    """Walk to a directory, check every step, and hold it open.
+
+    Args:
+        path: absolute.
+        make_with: the command that the remedy of a missing directory names.
+
+    Raises:
+        PathRefusedError: it is missing, is no directory, or somebody else could lead us astray on the way.
+    """
+    try:
+        fd = _walk(path)
+    except OSError as error:
+        raise _refusal(error, path, make_with) from error
+    try:
+        found = os.fstat(fd)
+        if found.st_mode & stat.S_IWOTH:
+            raise PathRefusedError(
+                f"{path}: everyone can write this directory, so anybody could replace the file in it",
+                f"take that right away (`chmod o-w {shlex.quote(path)}`) or choose another directory",
+            )
+        return Directory(fd, path, (found.st_dev, found.st_ino), found.st_uid, stat.S_IMODE(found.st_mode))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _walk(path: str) -> int:
+    """Return a readable descriptor of the directory at `path`."""
+    todo = _parts(path)
+    links = 0
+    here = os.open("/", _STEP | os.O_DIRECTORY)
+    try:
+        _refuse_open(os.fstat(here), path)
+        while todo:
+            below = os.open(todo.pop(), _STEP, dir_fd=here)
+            found = os.fstat(below)
+            if stat.S_ISLNK(found.st_mode):
+                links += 1
+                target = _read_link(below, found, path, links)
+                if target.startswith("/"):
+                    here = _swap(here, os.open("/", _STEP | os.O_DIRECTORY))
+                todo.extend(_parts(target))
+                continue
+            here = _swap(here, below)
+            if todo:
+                _refuse_open(found, path)
+        return os.open(".", _LIST, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+@lru_cache(maxsize=1024)
+def split(path: str) -> tuple[str, str]:
+    """Return (parent, name) of a path. Cached, because a poll asks it of the same few paths again and again."""
+    whole = PurePosixPath(path)
+    return str(whole.parent), whole.name
+
+
+def _parts(path: str) -> list[str]:
+    """Return the components of a path, last first: the stack of steps still to take."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _swap(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _read_link(link: int, found: os.stat_result, path: str, links: int) -> str:
+    """Return where a link on the way points to, and close its descriptor."""
+    try:
+        if found.st_uid not in (0, os.geteuid()):
+            raise PathRefusedError(
+                f"{path}: user {user_name(found.st_uid)} owns a symbolic link on the way and decides where it leads",
+                "name the real directory in `path`, or let root own the link",
+            )
+        if links > MAX_LINKS:
+            raise PathRefusedError(f"{path}: there are too many symbolic links on the way", "name the real directory")
+        return os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
+
+
+def _refuse_open(found: os.stat_result, path: str) -> None:
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise PathRefusedError(
+            f"{path}: everyone can write a directory above it, so anybody could put another one in its place",
+            f"find it with `namei -l {shlex.quote(path)}` and take that right away (`chmod o-w`)",
+        )
+
+
+def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
+    if is_permission(error):
+        reason, remedy = explain(error, path)
+        return PathNotPermittedError(f"{path}: cannot open this directory: {reason}", remedy)
+    if isinstance(error, FileNotFoundError):
+        return PathRefusedError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
+    if isinstance(error, NotADirectoryError):
+        return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
+    reason, remedy = explain(error, path)
+    return PathRefusedError(f"{path}: cannot open this directory: {reason}", remedy)
+
+
+def names(directory: Directory) -> Iterator[str]:
+    """List what is in a directory."""
+    return iter(os.listdir(directory.fd))

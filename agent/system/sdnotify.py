@@ -1,0 +1,64 @@
+"""sd_notify(3) in one page: READY=1, STATUS=, RELOADING=1, STOPPING=1, WATCHDOG=1.
+
+The protocol is one datagram to $NOTIFY_SOCKET (a path, or an abstract name that begins with `@`), so no
+library is needed. Outside systemd every call does nothing. `WATCHDOG_USEC` and `WATCHDOG_PID` are those of
+sd_watchdog_enabled(3).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+
+class ServiceManager:
+    """Whoever started us, if it wants to hear."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        path = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+        mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        microseconds = environ.get("WATCHDOG_USEC", "")
+        self._watchdog_s = int(microseconds) / 1e6 if mine and microseconds.isdigit() else 0.0
+
+    @property
+    def present(self) -> bool:
+        """Whether a service manager listens."""
+        return bool(self._address)
+
+    @property
+    def watchdog_interval_s(self) -> float | None:
+        """Seconds between two signs of life: half of what the manager allows; None where it wants none."""
+        return self._watchdog_s / 2 if self._watchdog_s and self.present else None
+
+    def ready(self, status: str) -> None:
+        """The first pass has ended."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._send(f"STATUS={text}")
+
+    def reloading(self) -> None:
+        """The config is being read again; `ready` ends it. MONOTONIC_USEC is what Type=notify-reload wants."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """The way down has begun."""
+        self._send("STOPPING=1\nSTATUS=stopping")
+
+    def alive(self) -> None:
+        """Feed the watchdog; to be called only where the scheduler has just moved."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.connect(self._address)
+                channel.sendall(text.encode())
+        except OSError:
+            pass  # a manager that went away must not take the agent with it

@@ -1,0 +1,129 @@
+"""A small record that is written often and must survive a power cut: two slots of one file, used in turn.
+
+A write goes into the slot that does not hold the newest record, and is flushed with one fdatasync. The file's
+blocks were written and flushed once before, so the file system has no metadata to commit and no directory
+to flush: measured at a third to a half of the cost of a temporary file and a rename. A write that was torn by a power
+cut fails its checksum, and the record in the other slot is the newest one then.
+
+A slot is one line of text, `keyturn-slot SEQ LENGTH SHA256`, and the record, padded with blanks; so `cat` shows it.
+A record that outgrows its slot moves to a larger file by an atomic replacement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.system import files
+
+SLOT_BYTES = 8 * 1024
+"""A multiple of the 4 KiB that disks and page caches write at once: the two slots never share a block."""
+
+_MAGIC = "keyturn-slot"
+_HEADER_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    sequence: int
+    payload: bytes
+    slot: int
+
+
+class SlotFile:
+    """One record, held open. For one writer; any number of readers may `read_slots` the same path."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open the file, or begin without one.
+
+        Raises:
+            OSError: as the kernel says.
+        """
+        self.path = Path(path)
+        self._fd = -1
+        self._slot_bytes = SLOT_BYTES
+        self._newest: _Record | None = None
+        try:
+            self._open()
+        except FileNotFoundError:
+            return
+
+    @property
+    def payload(self) -> bytes | None:
+        """The newest whole record, None where there is none."""
+        return self._newest.payload if self._newest else None
+
+    def write(self, payload: bytes, *, flush: bool = True) -> None:
+        """Make `payload` the newest record; with `flush` it survives a power cut before this returns.
+
+        Raises:
+            OSError: the newest record is the one before.
+        """
+        sequence = self._newest.sequence + 1 if self._newest else 1
+        if self._fd < 0 or len(payload) > self._slot_bytes - _HEADER_BYTES:
+            self._grow(sequence, payload)
+            return
+        slot = 1 - self._newest.slot if self._newest else 0
+        files.write_all(self._fd, _pack(sequence, payload, self._slot_bytes), slot * self._slot_bytes)
+        if flush:
+            os.fdatasync(self._fd)
+        self._newest = _Record(sequence, payload, slot)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _grow(self, sequence: int, payload: bytes) -> None:
+        """Replace the file by one whose slots are large enough, every block of it written."""
+        size = SLOT_BYTES
+        while size - _HEADER_BYTES < len(payload):
+            size *= 2
+        files.write_atomic(self.path, _pack(sequence, payload, size) + b" " * size)
+        self.close()
+        self._open()
+
+    def _open(self) -> None:
+        self._fd = files.open_regular(self.path, flags=os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        content = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+        self._slot_bytes = len(content) // 2
+        self._newest = _newest(content)
+
+
+def read_slots(path: Path | str, limit: int) -> bytes | None:
+    """Return the newest whole record of a file that another process may be writing; None where there is none.
+
+    Raises:
+        OSError: as `files.read_regular`.
+    """
+    newest = _newest(files.read_regular(path, limit) or b"")
+    return newest.payload if newest else None
+
+
+def _pack(sequence: int, payload: bytes, slot_bytes: int) -> bytes:
+    header = f"{_MAGIC} {sequence} {len(payload)} {_digest(sequence, payload)}\n".encode()
+    return (header + payload).ljust(slot_bytes - 1) + b"\n"
+
+
+def _digest(sequence: int, payload: bytes) -> str:
+    return hashlib.sha256(str(sequence).encode() + b"\n" + payload).hexdigest()
+
+
+def _newest(content: bytes) -> _Record | None:
+    half = len(content) // 2
+    whole = [record for slot in (0, 1) if (record := _unpack(content[slot * half : (slot + 1) * half], slot))]
+    return max(whole, key=lambda record: record.sequence, default=None)
+
+
+def _unpack(half: bytes, slot: int) -> _Record | None:
+    header, _, rest = half.partition(b"\n")
+    words = header.decode("ascii", "replace").split(" ")
+    if len(words) != 4 or words[0] != _MAGIC or not (words[1].isdecimal() and words[2].isdecimal()):
+        return None
+    sequence, payload = int(words[1]), rest[: int(words[2])]
+    if len(payload) != int(words[2]) or _digest(sequence, payload) != words[3]:
+        return None
+    return _Record(sequence, payload, slot)

@@ -1,0 +1,128 @@
+"""Prove that a new value works, before anything is written: it signs a real STS GetCallerIdentity.
+
+A new AccessKey can take seconds until every endpoint knows it, so a refusal is asked again for
+`verify_timeout` before it counts. What says nothing about the key (STS away, throttled, not itself, or
+this machine's clock wrong) never blocks a publish: the value goes out and the audit says that it was not
+verified. Once STS has refused the key, though, only STS can take that back: a network that fails
+afterwards does not turn a refused key into one that is published.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from agent.cloud.failures import is_about_clock
+from agent.cloud.openapi import CallerIdentity, Sts
+from agent.cloud.transport import Transport, UntrustedServerError
+from agent.core.credential import Credential
+from agent.core.errors import CancelledError, KeyturnError, NotPermittedError, SourceRefusedError, VerifyRefusedError
+
+UNREACHABLE_FOR_S = 10.0
+"""How long an STS that cannot be asked is tried: a publish should not wait the whole of `verify_timeout` for it."""
+
+ATTEMPT_S = 5.0
+FIRST_PAUSE_S = 0.2
+LAST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is known of a value.
+
+    Attributes:
+        attempts: how often STS was asked.
+        arn: whose key it is; "" unless verified.
+        account_id: of which account; "" unless verified.
+        detail: why STS could not judge; "" when verified.
+    """
+
+    outcome: Literal["verified", "unreachable"]
+    attempts: int
+    arn: str = ""
+    account_id: str = ""
+    detail: str = ""
+
+
+class Verifier:
+    """Asks one STS endpoint."""
+
+    def __init__(self, transport: Transport, endpoint: str) -> None:
+        """Keep the way to STS; no I/O.
+
+        Args:
+            endpoint: "host" or "host:port".
+        """
+        self._sts = Sts(transport, endpoint)
+
+    def verify(
+        self,
+        credential: Credential,
+        *,
+        timeout_s: float,
+        wait: Callable[[float], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> Verification:
+        """Ask STS whose key this is, until it says so or the time is up.
+
+        Args:
+            credential: an AccessKey or a session; a bearer token cannot sign.
+            timeout_s: for how long a refusal is asked again; an STS away is tried 10 s at most.
+            wait: sleeps that many seconds, and returns True when the agent is stopping.
+            monotonic: seconds, for the time that has passed.
+            now: the wall clock, which is signed.
+            chance: in [0, 1), for the jitter.
+
+        Raises:
+            VerifyRefusedError: STS refused the value, the last time too that it could be asked.
+            CancelledError: `wait` said that the agent is stopping.
+        """
+        started, attempts = monotonic(), 0
+        refusal: KeyturnError | None = None
+        while True:
+            attempts += 1
+            answer = self._ask(credential, now())
+            if isinstance(answer, CallerIdentity):
+                return Verification("verified", attempts, answer.arn, answer.account_id)
+            refusal = answer if _is_verdict(answer) else refusal
+            pause_s = _pause(attempts, chance())
+            passed_s = monotonic() - started + pause_s
+            if refusal is not None:
+                if passed_s >= timeout_s:
+                    raise _refused(credential, refusal, attempts, timeout_s)
+            elif not answer.retryable or passed_s >= min(timeout_s, UNREACHABLE_FOR_S):
+                return Verification("unreachable", attempts, detail=answer.problem)
+            if wait(pause_s):
+                raise CancelledError("the agent is stopping; the new value was not published")
+
+    def _ask(self, credential: Credential, now: datetime) -> CallerIdentity | KeyturnError:
+        try:
+            return self._sts.get_caller_identity(credential, now=now, timeout_s=ATTEMPT_S)
+        except KeyturnError as error:
+            return error
+
+
+def _is_verdict(error: KeyturnError) -> bool:
+    """Whether the error speaks of the key. A refusal that blames the clock, or a stranger's answer, does not."""
+    if isinstance(error, UntrustedServerError) or is_about_clock(error.code):
+        return False
+    return bool(error.code) and isinstance(error, SourceRefusedError | NotPermittedError)
+
+
+def _pause(attempts: int, chance: float) -> float:
+    """0.2 s after the first attempt, doubled up to 2 s, with a quarter of jitter either way."""
+    return min(LAST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 8)) * (0.75 + chance / 2)
+
+
+def _refused(credential: Credential, refusal: KeyturnError, attempts: int, timeout_s: float) -> VerifyRefusedError:
+    return VerifyRefusedError(
+        f"STS refused AccessKey {credential.access_key_id} for {timeout_s:g} s ({attempts} calls): {refusal.problem}",
+        "look at the key in the RAM console; the value in use stays",
+        code=refusal.code,
+    )

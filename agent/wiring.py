@@ -1,0 +1,162 @@
+"""Settings made alive: the only file that names concrete classes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import providers
+from agent import config
+from agent.audit import AuditLog
+from agent.cloud.openapi import Kms, Ram, Sts
+from agent.cloud.transport import Transport
+from agent.config import Registry
+from agent.config.accounts import SystemAccounts
+from agent.core.provider import Provider, ProviderContext
+from agent.core.settings import CredentialSettings, ProviderSettings, Settings
+from agent.emergency import Cloud
+from agent.engine import Engine
+from agent.managed import Managed
+from agent.state import StateStore
+from agent.system.clock import Clock
+from agent.system.lock import StateLock
+from agent.verify import Verifier
+
+SINKS = {
+    "credentials_ini": "agent.sinks.credentials_ini:CredentialsIni",
+    "env_file": "agent.sinks.env_file:EnvFile",
+    "json": "agent.sinks.json_file:JsonFile",
+}
+NOTIFIERS = {
+    "signal": "agent.notifiers.signal_process:SignalNotifier",
+    "systemd": "agent.notifiers.systemd:SystemdNotifier",
+    "exec": "agent.notifiers.exec_command:ExecNotifier",
+    "http": "agent.notifiers.http_post:HttpNotifier",
+}
+AUDIT_HEAD = "audit-head.json"
+
+
+def named(place: str) -> Any:
+    """Import `module:Class`."""
+    module, _colon, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _catalogue(table: Mapping[str, str]) -> dict[str, Callable[[], type]]:
+    return {name: (lambda place=place: named(place).Settings) for name, place in table.items()}
+
+
+def registry() -> Registry:
+    """The types that a config may use; nothing is imported before a config uses it."""
+    return Registry(
+        providers={name: (lambda name=name: providers.load(name).Settings) for name in providers.names()},
+        sinks=_catalogue(SINKS),
+        notifiers=_catalogue(NOTIFIERS),
+    )
+
+
+def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
+    """Read a config.
+
+    Raises:
+        ConfigError, NotPermittedError: with every problem of the file.
+    """
+    return config.load(path, registry(), environ=environ, users=SystemAccounts())
+
+
+class Parts:
+    """Makes the parts of one config; shares what credentials can share."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings, self._environ = settings, environ
+        ca_file = settings.cloud.ca_file
+        self.transport = Transport(str(ca_file) if ca_file else None)
+        self.hostname = socket.gethostname().partition(".")[0]
+
+    def credentials(self) -> list[Managed]:
+        """Every credential of the config, without I/O."""
+        return [self._managed(name, entry) for name, entry in self._settings.credentials.items()]
+
+    def provider(self, name: str, settings: ProviderSettings) -> Provider:
+        """The provider of one credential (or of its emergency's authority)."""
+        context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ))
+        return providers.load(settings.type)(settings, context)
+
+    def authority(self, name: str) -> Provider | None:
+        """Who may rotate and disable for a credential: an inline provider, or that of another credential."""
+        emergency = self._settings.credentials[name].emergency
+        if emergency is None:
+            return None
+        if isinstance(emergency.authority, str):
+            return self.provider(emergency.authority, self._settings.credentials[emergency.authority].provider)
+        return self.provider(f"{name}.emergency.authority", emergency.authority)
+
+    def cloud(self) -> Cloud:
+        """The management calls."""
+        cloud = self._settings.cloud
+        return Cloud(
+            kms=Kms(self.transport, cloud.kms), ram=Ram(self.transport, cloud.ram_endpoint), sts=Sts(self.transport, cloud.sts)
+        )
+
+    def _managed(self, name: str, entry: CredentialSettings) -> Managed:
+        proves = entry.verify == "caller_identity"
+        return Managed(
+            name=name,
+            settings=entry,
+            provider=self.provider(name, entry.provider),
+            verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
+            sinks=tuple(named(SINKS[sink.type])(sink) for sink in entry.sinks),
+            notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
+        )
+
+
+@dataclass
+class House:
+    """An engine with everything that it stands on; `close` gives it all back."""
+
+    settings: Settings
+    config_path: str
+    environ: Mapping[str, str]
+    parts: Parts
+    engine: Engine
+    audit: AuditLog
+    lock: StateLock
+
+    def close(self) -> None:
+        """Let the next keyturn in."""
+        self.audit.close()
+        self.lock.release()
+
+
+def paths(settings: Settings) -> tuple[Path, Path, Path]:
+    """The state directory, the runtime directory and the audit log."""
+    agent = settings.agent
+    return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
+
+
+def open_house(settings: Settings, config_path: str, environ: Mapping[str, str]) -> House:
+    """Take the lock, open the audit log and build the engine.
+
+    Raises:
+        BusyError: another keyturn works on this state directory.
+        KeyturnError: a directory cannot be used.
+    """
+    state_directory, _runtime, audit_path = paths(settings)
+    clock = Clock()
+    states = StateStore(state_directory)
+    states.prepare()
+    lock = StateLock(state_directory)
+    try:
+        audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
+        parts = Parts(settings, environ)
+        engine = Engine(
+            parts.credentials(), audit=audit, states=states, settle_s=float(settings.agent.settle), clock=clock
+        )
+    except BaseException:
+        lock.release()
+        raise
+    return House(settings, config_path, environ, parts, engine, audit, lock)

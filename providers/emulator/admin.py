@@ -1,0 +1,86 @@
+"""The emulator's back door for a demo in another process: rotate, order faults, read the records.
+
+Paths under `/_emulator/`, JSON both ways, and the header `X-Emulator-Token` with the text of `DIR/admin-token`. It
+has no counterpart in the real cloud.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+from .calls import as_json
+from .cloud import Cloud
+from .errors import ApiError
+from .faults import Fault
+from .services import Reply
+from .signatures import Request
+
+__all__ = ["PREFIX", "Admin"]
+
+PREFIX = "/_emulator/"
+
+
+class Admin:
+    """Answers `POST rotate`, `POST fault`, `GET calls?since=N` and `GET summary`."""
+
+    def __init__(self, cloud: Cloud, token: str) -> None:
+        """Serve `cloud` to whoever has `token`."""
+        self._cloud = cloud
+        self._token = token
+        self._routes = {
+            ("POST", "rotate"): self._rotate,
+            ("POST", "fault"): self._fault,
+            ("GET", "calls"): self._calls,
+            ("GET", "summary"): self._summary,
+        }
+
+    def handle(self, request: Request) -> Reply:
+        """Answer one request: 403 without the token, 404 for an unknown path, 400 for a body that makes no sense."""
+        given = request.headers.get("x-emulator-token", "")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            return _json(403, {"error": "wrong or missing X-Emulator-Token"})
+        route = self._routes.get((request.method, request.path.removeprefix(PREFIX)))
+        if route is None:
+            return _json(404, {"error": f"no {request.method} {request.path} here"})
+        try:
+            return _json(200, route(request))
+        except ApiError as error:
+            return _json(error.status, {"error": error.message})
+        except (KeyError, TypeError, ValueError) as error:
+            return _json(400, {"error": f"{type(error).__name__}: {error}"})
+
+    def _rotate(self, request: Request) -> Mapping[str, object]:
+        asked = json.loads(request.body)
+        with self._cloud.locked():
+            old = self._cloud.current_key(asked["secret"])
+            key = self._cloud.rotate(asked["secret"], asked.get("version_id"))
+            version = self._cloud.secret(asked["secret"]).current
+        return {
+            "old_access_key_id": old.access_key_id,
+            "access_key_id": key.access_key_id,
+            "version_id": version.version_id,
+        }
+
+    def _fault(self, request: Request) -> Mapping[str, object]:
+        """`{"fault": NAME, "times"?, "action"?, "body"?}`, or `{"status": N, "code"?, "times"?, "action"?}`."""
+        asked = json.loads(request.body)
+        times, action = int(asked.get("times", 1)), asked.get("action")
+        if "fault" in asked and Fault(asked["fault"]) is not Fault.STATUS:
+            self._cloud.inject(Fault(asked["fault"]), times=times, action=action, body=asked.get("body"))
+        else:
+            self._cloud.fail_next(int(asked["status"]), asked.get("code"), times=times, action=action)
+        return {"ordered": times}
+
+    def _calls(self, request: Request) -> Mapping[str, object]:
+        since = int(parse_qs(request.query).get("since", ["0"])[0])
+        return {"calls": [as_json(call) for call in self._cloud.log.since(since)]}
+
+    def _summary(self, request: Request) -> Mapping[str, object]:
+        return self._cloud.log.summary()
+
+
+def _json(status: int, body: Mapping[str, object]) -> Reply:
+    return Reply(status, json.dumps(body).encode())

@@ -1,0 +1,75 @@
+"""The emulator's memory of who called what, so that a test or the demo can count what was refused."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import asdict, dataclass
+
+__all__ = ["Call", "CallLog"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as the service saw it. `status` 0: no answer was given (hang, reset)."""
+
+    number: int
+    at: float
+    action: str
+    access_key_id: str
+    status: int
+    code: str = ""
+    fault: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the caller was told no (a 4xx). A 5xx or a broken connection is trouble, not a refusal."""
+        return 400 <= self.status < 500
+
+
+class CallLog:
+    """A bounded list of calls with running totals that the bound does not touch."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        """Keep the newest `limit` calls."""
+        self._lock = threading.Lock()
+        self._calls: deque[Call] = deque(maxlen=limit)
+        self._count = 0
+        self._by_action: Counter[str] = Counter()
+        self._by_code: Counter[str] = Counter()
+        self._by_key: dict[str, Counter[str]] = {}
+
+    def add(self, at: float, action: str, access_key_id: str, status: int, code: str = "", fault: str = "") -> Call:
+        """Record one call; numbers start at 1 and never repeat."""
+        with self._lock:
+            self._count += 1
+            call = Call(self._count, at, action, access_key_id, status, code, fault)
+            self._calls.append(call)
+            self._by_action[action] += 1
+            self._by_code[code or ("OK" if status else "NoAnswer")] += 1
+            verdict = "refused" if call.refused else "answered" if 0 < status < 400 else "failed"
+            self._by_key.setdefault(access_key_id, Counter())[verdict] += 1
+            return call
+
+    def since(self, number: int = 0) -> list[Call]:
+        """The calls after number `number`, oldest first, as far as they are still kept."""
+        with self._lock:
+            return [call for call in self._calls if call.number > number]
+
+    def summary(self) -> dict[str, object]:
+        """Counts by action, by code and by access key id, since the start."""
+        with self._lock:
+            return {
+                "calls": self._count,
+                "by_action": dict(self._by_action),
+                "by_code": dict(self._by_code),
+                "by_access_key_id": {
+                    key: {verdict: counts[verdict] for verdict in ("answered", "refused", "failed")}
+                    for key, counts in self._by_key.items()
+                },
+            }
+
+
+def as_json(call: Call) -> dict[str, object]:
+    """The record as the admin API shows it."""
+    return asdict(call)

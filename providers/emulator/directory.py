@@ -1,0 +1,185 @@
+"""Writes what a VM needs to use the emulated cloud: the ClientKey as the console hands it out, and configs that fit.
+
+`secretsmanager.properties` follows Alibaba's documentation of the secrets-manager client for Python (section
+"properties configuration"); `keyturn.toml` is a complete config of keyturn.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import choice
+
+from .cloud import Cloud
+from .model import AccessKey, ClientKey, random_text
+from .pki import client_key_file, read_client_key_file
+from .private_files import make_private_directory, write_private, write_public
+
+__all__ = ["Files", "write_directory"]
+
+AUTHORITY_USER = "ops"
+AUTHORITY_ACTIONS = (
+    "kms:RotateSecret",
+    "kms:DescribeSecret",
+    "kms:ListSecretVersionIds",
+    "ram:UpdateAccessKey",
+    "ram:ListAccessKeys",
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where things are in an emulator's directory."""
+
+    directory: Path
+
+    @property
+    def ca(self) -> Path:
+        """The CA certificate that clients must trust."""
+        return self.directory / "ca.pem"
+
+    @property
+    def admin_token(self) -> Path:
+        """The token of the admin API."""
+        return self.directory / "admin-token"
+
+    @property
+    def client_key(self) -> Path:
+        """The ClientKey file."""
+        return self.directory / "clientKey.json"
+
+    @property
+    def client_key_password(self) -> Path:
+        """Its password."""
+        return self.directory / "clientKey_password.txt"
+
+    @property
+    def properties(self) -> Path:
+        """The official client's configuration."""
+        return self.directory / "secretsmanager.properties"
+
+    @property
+    def authority_id(self) -> Path:
+        """The AccessKey id of the emergency authority."""
+        return self.directory / "authority_access_key_id.txt"
+
+    @property
+    def authority_secret(self) -> Path:
+        """And its secret."""
+        return self.directory / "authority_access_key_secret.txt"
+
+    @property
+    def config(self) -> Path:
+        """The config for keyturn."""
+        return self.directory / "keyturn.toml"
+
+    @property
+    def app(self) -> Path:
+        """The directory of the application, with what keyturn publishes."""
+        return self.directory / "app"
+
+
+def write_directory(
+    directory: Path, cloud: Cloud, endpoint: str, *, secret: str = "uploader-ak", user: str = "uploader"
+) -> Files:
+    """Write everything into `directory`; the keys that it needs are made in `cloud`.
+
+    A ClientKey that is in the directory already is taken over into the cloud, so that a daemon that has loaded it
+    survives a restart of the emulator. `ca.pem` and `admin-token` are the server's to write.
+    """
+    files = Files(directory.absolute())
+    for place in (
+        files.directory,
+        files.app,
+        files.directory / "state",
+        files.directory / "run",
+        files.directory / "log",
+    ):
+        make_private_directory(place)
+    _client_key(cloud, files)
+    authority = _authority(cloud)
+    write_private(files.authority_id, authority.access_key_id)
+    write_private(files.authority_secret, authority.access_key_secret)
+    write_public(files.properties, _properties(files, cloud.region_id, endpoint))
+    write_public(files.config, _config(files, cloud.region_id, endpoint, secret, user))
+    return files
+
+
+def _client_key(cloud: Cloud, files: Files) -> ClientKey:
+    try:
+        password = files.client_key_password.read_text()
+        key_id, private_key = read_client_key_file(files.client_key.read_text(), password)
+    except (FileNotFoundError, ValueError):
+        key = cloud.add_client_key()
+        password = _password()
+        write_private(files.client_key_password, password)
+        write_private(files.client_key, client_key_file(key, password))
+        return key
+    return cloud.add_client_key(key_id=key_id, private_key=private_key)
+
+
+def _password() -> str:
+    """8 to 64 characters with upper and lower case letters, digits and specials (KMS doc on ClientKeys)."""
+    return "Aa1" + choice("~!@$%^&*?_-") + random_text(28)
+
+
+def _authority(cloud: Cloud) -> AccessKey:
+    cloud.add_user(AUTHORITY_USER, *AUTHORITY_ACTIONS)
+    keys = cloud.keys_of(AUTHORITY_USER)
+    return keys[-1] if keys else cloud.add_access_key(AUTHORITY_USER)
+
+
+def _properties(files: Files, region_id: str, endpoint: str) -> str:
+    regions = json.dumps([{"regionId": region_id, "endpoint": endpoint, "vpc": False}], separators=(",", ":"))
+    return f"""\
+credentials_type=client_key
+client_key_private_key_path={files.client_key}
+client_key_password_from_file_path={files.client_key_password}
+cache_client_region_id={regions}
+"""
+
+
+def _config(files: Files, region_id: str, endpoint: str, secret: str, user: str) -> str:
+    def text(value: object) -> str:
+        return json.dumps(str(value))  # a JSON string is a TOML basic string
+
+    return f"""\
+[agent]
+state_directory   = {text(files.directory / "state")}
+runtime_directory = {text(files.directory / "run")}
+
+[agent.audit]
+path = {text(files.directory / "log" / "audit.jsonl")}
+
+[cloud]
+region_id    = {text(region_id)}
+sts_endpoint = {text(endpoint)}
+kms_endpoint = {text(endpoint)}
+ram_endpoint = {text(endpoint)}
+ca_file      = {text(files.ca)}
+
+[credentials.uploader.provider]
+type = "kms_secret"
+secret_name = {text(secret)}
+properties_file = {text(files.properties)}
+poll_interval = "1s"
+
+[[credentials.uploader.sinks]]
+type = "credentials_ini"
+path = {text(files.app / "credentials.ini")}
+
+[[credentials.uploader.sinks]]
+type = "env_file"
+path = {text(files.app / "aliyun.env")}
+variables = ["alibaba_cloud", "oss"]
+dialect = "systemd"
+
+[credentials.uploader.emergency]
+ram_user_name = {text(user)}
+
+[credentials.uploader.emergency.authority]
+type = "access_key"
+access_key_id_from_file_path = {text(files.authority_id)}
+access_key_secret_from_file_path = {text(files.authority_secret)}
+"""

@@ -1,0 +1,141 @@
+"""The things that exist in the emulated cloud: users, keys, secrets. Plain values; `cloud.py` has the rules."""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import choice
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+__all__ = ["AccessKey", "ClientKey", "Secret", "SecretVersion", "User", "iso", "random_text"]
+
+_ALPHANUMERIC = string.ascii_letters + string.digits
+
+
+def iso(at: float) -> str:
+    """An instant as Alibaba's APIs write it: UTC, seconds, `Z`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def random_text(length: int) -> str:
+    """Letters and digits, as AccessKey ids and secrets are made of."""
+    return "".join(choice(_ALPHANUMERIC) for _ in range(length))
+
+
+@dataclass
+class User:
+    """A RAM user and the actions that its policies allow, for example `kms:RotateSecret` or `kms:*`."""
+
+    name: str
+    user_id: str
+    allowed: set[str] = field(default_factory=set)
+
+    def may(self, action: str) -> bool:
+        """Whether a policy of this user allows `action`."""
+        return bool({action, action.split(":")[0] + ":*", "*"} & self.allowed)
+
+
+@dataclass
+class AccessKey:
+    """A long-term key of a RAM user."""
+
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    user: str
+    created_at: float
+    usable_at: float
+    status: str = "Active"
+    inactive_from: float | None = None
+    dies_at: float | None = None
+
+    def alive(self, now: float) -> bool:
+        """Whether the key exists at all; one that is not usable yet does."""
+        return self.dies_at is None or now < self.dies_at
+
+    def dying(self, now: float) -> bool:
+        """Whether a rotation has replaced the key and lets it live on for a while."""
+        return self.dies_at is not None and now < self.dies_at
+
+
+@dataclass
+class ClientKey:
+    """The key of an application access point (AAP): an id that starts with `KAAP.` and an RSA key pair.
+
+    KMS keeps no copy of the private key (KMS doc on ClientKeys). The emulator also plays the console that hands the key
+    out as a file, so it has `private_key` where it made the key itself.
+    """
+
+    key_id: str
+    public_key: RSAPublicKey
+    private_key: RSAPrivateKey | None = field(default=None, repr=False)
+    status: str = "Active"
+    expires_at: float | None = None
+
+    def usable(self, now: float) -> bool:
+        """Whether the key is neither disabled nor expired."""
+        return self.status == "Active" and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True)
+class SecretVersion:
+    """One value of a secret. `access_key` is set for managed RAM secrets."""
+
+    version_id: str
+    data: str = field(repr=False)
+    created_at: float
+    access_key: AccessKey | None = None
+
+    @classmethod
+    def of_key(cls, version_id: str, key: AccessKey, now: float) -> SecretVersion:
+        """A version of a RAM secret; KMS stores the key as JSON text with these three fields (KMS doc, RAM secrets)."""
+        data = {
+            "AccessKeyId": key.access_key_id,
+            "AccessKeySecret": key.access_key_secret,
+            "GenerateTimestamp": iso(key.created_at),
+        }
+        return cls(version_id, json.dumps(data, separators=(",", ":")), now, key)
+
+
+@dataclass
+class Secret:
+    """A secret with its versions, oldest first: the last is ACSCurrent, the one before it ACSPrevious."""
+
+    name: str
+    secret_type: str
+    created_at: float
+    user: str | None = None
+    versions: list[SecretVersion] = field(default_factory=list)
+    used_version_ids: set[str] = field(default_factory=set)
+    last_rotated_at: float | None = None
+    rotation_interval_s: int = 604_800
+
+    @property
+    def managed(self) -> bool:
+        """Whether KMS itself rotates the secret (a RAM secret)."""
+        return self.secret_type == "RAMCredentials"
+
+    @property
+    def current(self) -> SecretVersion:
+        """The version with the stage ACSCurrent."""
+        return self.versions[-1]
+
+    def add(self, version: SecretVersion) -> None:
+        """Make `version` ACSCurrent, at once."""
+        self.versions.append(version)
+        self.used_version_ids.add(version.version_id)
+
+    def stages(self, now: float) -> dict[str, SecretVersion]:
+        """Which version carries which stage; the value of a RAM key that is gone is dropped (KMS doc, RAM secrets)."""
+        found = {"ACSCurrent": self.versions[-1]}
+        if len(self.versions) > 1:
+            previous = self.versions[-2]
+            if previous.access_key is None or previous.access_key.alive(now):
+                found["ACSPrevious"] = previous
+        return found
+
+    def rotating(self, now: float) -> bool:
+        """Whether a rotation is under way: a replaced key still lives."""
+        return any(version.access_key is not None and version.access_key.dying(now) for version in self.versions)

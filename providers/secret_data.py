@@ -1,0 +1,106 @@
+"""From the JSON of a GetSecretValue reply to a credential: pure, bounded, and silent about the data.
+
+Reply and secret formats: KMS API 2016-01-20, GetSecretValue; KMS, "Manage and use RAM secrets". `SecretData` is a
+string that holds JSON again, so it is parsed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from agent.cloud.failures import json_object
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError
+from agent.core.secret import Secret
+
+MANAGED_RAM = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySecret"}
+"""Part of a credential -> key in the JSON of a managed RAM secret."""
+
+FIELD_NAMES = ("access_key_id", "access_key_secret", "security_token", "expiration")
+
+
+def credential_of(body: bytes, secret_name: str, fields: Mapping[str, str]) -> Credential:
+    """Read a reply.
+
+    Args:
+        body: of an HTTP 200.
+        secret_name: for the messages.
+        fields: which key of the secret's JSON is which part; empty for a managed RAM secret.
+
+    Raises:
+        BadAnswerError: what exactly is wrong with it, never the data.
+    """
+    reader = _Reader(secret_name, fields)
+    reply = json_object(body)
+    if reply is None:
+        raise reader.bad("the reply of KMS is not a JSON object", "check that the endpoint is KMS")
+    parts = reader.parts(reader.data(reply))
+    token, expiration = parts.get("security_token"), parts.get("expiration")
+    return Credential(
+        access_key_id=parts["access_key_id"],
+        access_key_secret=Secret(parts["access_key_secret"]),
+        security_token=Secret(token) if token else None,
+        expiration=reader.moment(expiration) if expiration else None,
+        version_id=reader.version_id(reply),
+        ram_user_name=_user_name(reply.get("ExtendedConfig")),
+    )
+
+
+class _Reader:
+    """Takes a reply apart; every refusal names the secret and what is missing."""
+
+    def __init__(self, secret_name: str, fields: Mapping[str, str]) -> None:
+        self._secret_name = secret_name
+        self._fields = fields or MANAGED_RAM
+        self._managed = not fields
+
+    def bad(self, what: str, remedy: str) -> BadAnswerError:
+        return BadAnswerError(f"secret {self._secret_name}: {what}", remedy)
+
+    def data(self, reply: Mapping[str, object]) -> dict[str, object]:
+        text, remedy = reply.get("SecretData"), "look at the secret in the KMS console"
+        if not isinstance(text, str) or not text:
+            raise self.bad("the reply of KMS has no SecretData", "check that the endpoint is KMS")
+        if reply.get("SecretDataType", "text") != "text":
+            raise self.bad("its value is binary", "name a secret whose value is JSON text")
+        data = json_object(text)
+        if data is None:
+            raise self.bad("its value is not a JSON object", remedy)
+        return data
+
+    def parts(self, data: Mapping[str, object]) -> dict[str, str]:
+        return {part: self._text(data, key) for part, key in self._fields.items()}
+
+    def _text(self, data: Mapping[str, object], key: str) -> str:
+        remedy = "correct `fields`, or the secret in the KMS console"
+        if self._managed:
+            remedy = "name a managed RAM secret, or say by `fields` which key of the JSON is which part"
+        if key not in data:
+            raise self.bad(f"its value has no {key}", remedy)
+        value = data[key]
+        if not isinstance(value, str) or not value:
+            raise self.bad(f"its {key} is empty or not a text", remedy)
+        return value
+
+    def version_id(self, reply: Mapping[str, object]) -> str:
+        value = reply.get("VersionId")
+        if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 256:
+            raise self.bad("the reply of KMS has no VersionId", "check that the endpoint is KMS")
+        return value
+
+    def moment(self, text: str) -> datetime:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise self.bad("its expiration is not a time like 2026-01-01T00:00:00Z", "correct the secret's value")
+        return moment
+
+
+def _user_name(extended_config: object) -> str:
+    """The RAM user of a managed RAM secret; "" for anything unexpected, because nothing depends on it but a default."""
+    config = json_object(extended_config) if isinstance(extended_config, str) else None
+    name = (config or {}).get("UserName")
+    return name if isinstance(name, str) and name.isprintable() and len(name) <= 64 else ""

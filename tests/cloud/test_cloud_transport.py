@@ -1,0 +1,394 @@
+"""The transport against real sockets: what it refuses, how long it waits, and what it never says."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cloud import tls as tls_module
+from agent.cloud.transport import Transport, UntrustedServerError, endpoint_problem
+from agent.core.errors import BadAnswerError, CredentialFileError, KeyturnError, SourceUnavailableError
+
+CANARY = "CanarySignature%2Fz9"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Twice: Yes\r\n\r\n{}"
+GIVE_UP_S = 10.0  # a server that no deadline stops answers well after so long, and the test then fails
+
+Serve = Callable[..., Any]
+
+
+def post(transport: Transport, endpoint: str, **options: Any) -> Any:
+    given = {"timeout_s": 5.0, "headers": {"x-acs-security-token": CANARY}, **options}
+    return transport.post(endpoint, f"Signature={CANARY}", **given)
+
+
+def say(*pieces: bytes) -> Callable[[socket.socket, Any], None]:
+    def act(connection: socket.socket, server: Any) -> None:
+        for piece in pieces:
+            connection.sendall(piece)
+
+    return act
+
+
+def hang(connection: socket.socket, server: Any) -> None:
+    server.over.wait(GIVE_UP_S)
+    connection.sendall(OK)
+
+
+def drip(head: bytes) -> Callable[[socket.socket, Any], None]:
+    """Send `head` at once, then bytes one by one, and a whole reply in the end."""
+
+    def act(connection: socket.socket, server: Any) -> None:
+        connection.sendall(head)
+        for _ in range(int(GIVE_UP_S / 0.05)):
+            if server.over.wait(0.05):
+                return
+            connection.sendall(b"x")
+        connection.sendall(b"\r\nContent-Length: 0\r\n\r\n" if b"\r\n\r\n" not in head else b"")
+
+    return act
+
+
+def reset(connection: socket.socket, server: Any) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_whole_reply_comes_back(serve: Serve, transport: Transport) -> None:
+    """Status, headers in lower case and body are handed over, and nothing of the body is in the repr."""
+    server = serve(say(OK))
+    reply = post(transport, server.endpoint)
+    assert (reply.status, reply.headers["x-twice"], reply.body) == (200, "Yes", b"{}")
+    assert repr(reply) == "Reply(status=200)"
+
+
+def test_the_request_on_the_wire(serve: Serve, transport: Transport) -> None:
+    """One POST with the query as signed, an empty body, no cookie, no compression, and our name."""
+    server = serve(say(OK))
+    post(transport, server.endpoint)
+    line, *headers = server.requests[0].decode().rstrip().split("\r\n")
+    assert line == f"POST /?Signature={CANARY} HTTP/1.1"
+    assert {header.partition(":")[0].lower() for header in headers} == {
+        "host", "x-acs-security-token", "accept-encoding", "connection", "user-agent", "content-length",
+    }  # fmt: skip
+    assert "Content-Length: 0" in headers
+    assert "Accept-Encoding: identity" in headers
+    assert any(header.startswith("User-Agent: keyturn/") for header in headers)
+
+
+FAILURES: dict[str, tuple[Callable[[socket.socket, Any], None], type[KeyturnError], str]] = {
+    "the reply never comes": (hang, SourceUnavailableError, "timed out"),
+    "the status line drips": (drip(b"HTTP/1.1 200 O"), SourceUnavailableError, "timed out"),
+    "the headers drip": (drip(b"HTTP/1.1 200 OK\r\nX-A: "), SourceUnavailableError, "timed out"),
+    "the body drips": (drip(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"), SourceUnavailableError, "timed out"),
+    "the body drips without a length": (drip(b"HTTP/1.1 200 OK\r\n\r\n"), SourceUnavailableError, "timed out"),
+    "the connection is reset": (reset, SourceUnavailableError, "closed before a whole answer"),
+    "the connection is closed without a word": (say(), SourceUnavailableError, "closed before a whole answer"),
+    "the body is cut short": (say(OK[:-1]), SourceUnavailableError, "closed before a whole answer"),
+    "the chunks are rubbish": (
+        say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        KeyturnError,
+        "127.0.0.1",
+    ),
+    "the answer is not HTTP": (say(b"220 mail ESMTP\r\n\r\n"), BadAnswerError, "not HTTP"),
+    "a header never ends": (say(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000), BadAnswerError, "not HTTP"),
+    "the body is too long": (
+        say(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3000000),
+        BadAnswerError,
+        "more than 1048576 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("story", FAILURES)
+def test_what_goes_wrong_is_told_in_plain_words(
+    story: str,
+    serve: Serve,
+    transport: Transport,
+    shown: Callable[[BaseException], str],
+    everything_logged: Callable[[], str],
+) -> None:
+    """Each failure ends in time as the error that fits, names host and cause, and shows nothing of the request."""
+    act, kind, words = FAILURES[story]
+    server = serve(act)
+    with pytest.raises(kind) as caught:
+        post(transport, server.endpoint, timeout_s=0.6, read_s=GIVE_UP_S)
+    assert server.endpoint in caught.value.problem
+    assert words in caught.value.problem
+    assert caught.value.retryable
+    assert caught.value.remedy
+    assert CANARY not in shown(caught.value) + everything_logged()
+
+
+def test_a_silent_reply_is_bounded_by_the_read_time(serve: Serve, transport: Transport) -> None:
+    """A server that goes silent is given up after `read_s`, before the total."""
+    with pytest.raises(SourceUnavailableError, match="timed out"):
+        post(transport, serve(hang).endpoint, timeout_s=GIVE_UP_S * 2, read_s=0.2)
+
+
+def test_a_server_that_never_speaks_tls_is_given_up(serve: Serve, transport: Transport) -> None:
+    """A connection that is accepted and then left alone ends at the deadline."""
+    server = serve(hang, encrypted=False)
+    with pytest.raises(SourceUnavailableError, match="timed out"):
+        post(transport, server.endpoint, timeout_s=0.4, connect_s=GIVE_UP_S)
+
+
+def test_a_server_that_never_finishes_tls_is_bounded_by_the_connect_time(serve: Serve, transport: Transport) -> None:
+    """`connect_s` bounds the handshake too."""
+    server = serve(hang, encrypted=False)
+    with pytest.raises(SourceUnavailableError, match="timed out"):
+        post(transport, server.endpoint, timeout_s=GIVE_UP_S * 2, connect_s=0.2)
+
+
+def test_a_full_backlog_is_given_up(transport: Transport) -> None:
+    """A host that does not even accept (its queue is full) is told apart: no connection."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+            fillers.append(filler)
+        with pytest.raises(SourceUnavailableError, match=r"no connection within 0\.3 s"):
+            post(transport, endpoint, timeout_s=5.0, connect_s=0.3)
+        for filler in fillers:
+            filler.close()
+
+
+def test_plain_http_is_not_spoken(serve: Serve, transport: Transport) -> None:
+    """A server without TLS is not talked to; the remedy points at host and port."""
+    server = serve(say(OK), encrypted=False)
+    with pytest.raises(SourceUnavailableError, match=r"TLS handshake failed|closed before"):
+        post(transport, server.endpoint)
+
+
+def test_a_refused_connection() -> None:
+    """A closed port is told as such."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SourceUnavailableError, match="connection refused"):
+            post(Transport(proxies=False), endpoint)
+
+
+def test_a_name_that_does_not_exist() -> None:
+    """A name that DNS does not know is told as such; .invalid never exists (RFC 2606)."""
+    with pytest.raises(SourceUnavailableError, match=r"kms\.invalid: (no such host|the name server does not answer)"):
+        post(Transport(proxies=False), "kms.invalid")
+
+
+def test_an_unknown_authority_is_refused(serve: Serve, shown: Callable[[BaseException], str]) -> None:
+    """Without the CA file the loopback server is not trusted, nothing is sent to it, and the remedy names the key."""
+    server = serve(say(OK))
+    with pytest.raises(UntrustedServerError, match=r"cloud\.ca_file") as caught:
+        post(Transport(proxies=False), server.endpoint)
+    assert not caught.value.retryable
+    assert server.requests == []
+    assert CANARY not in shown(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.1"])
+def test_another_host_name_is_refused(host: str, tls: tuple[ssl.SSLContext, Path]) -> None:
+    """A trusted certificate for another address or name does not do."""
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - loopback has more than one address
+
+        def serve_one() -> None:
+            connection, _ = listener.accept()
+            with connection, pytest.raises(OSError):
+                tls[0].wrap_socket(connection, server_side=True).recv(1)
+
+        server = threading.Thread(target=serve_one, daemon=True)
+        server.start()
+        with pytest.raises(UntrustedServerError, match="another host name"):
+            post(Transport(str(tls[1]), proxies=False), f"{host}:{listener.getsockname()[1]}")
+        server.join(GIVE_UP_S)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_no_variable_of_a_library_changes_who_is_trusted(
+    variable: str, serve: Serve, tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CA bundle from the environment of requests or curl is not believed."""
+    monkeypatch.setenv(variable, str(tls[1]))
+    with pytest.raises(UntrustedServerError):
+        post(Transport(proxies=False), serve(say(OK)).endpoint)
+
+
+def test_certifi_is_not_asked(serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls work where certifi's bundle is not there at all."""
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", "/nowhere/cacert.pem")
+    assert post(transport, serve(say(OK)).endpoint).status == 200
+
+
+def test_session_keys_are_not_written(
+    serve: Serve, tls: tuple[ssl.SSLContext, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$SSLKEYLOGFILE, which Python's default context obeys, gets nothing."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    monkeypatch.setattr(tls_module, "_contexts", {})
+    assert post(Transport(str(tls[1]), proxies=False), serve(say(OK)).endpoint).status == 200
+    assert not (tmp_path / "keys").exists()
+
+
+def test_tls_1_1_is_refused(tls: tuple[ssl.SSLContext, Path]) -> None:
+    """The context starts at TLS 1.2, checks the chain and the host name."""
+    context = tls_module.context_for((str(tls[1]),))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_one_context_serves_all_and_follows_its_file(tls: tuple[ssl.SSLContext, Path], tmp_path: Path) -> None:
+    """The same CA file means the same context, until the file is replaced."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(tls[1].read_bytes())
+    first = tls_module.context_for((str(path),))
+    assert tls_module.context_for((str(path),)) is first
+    replacement = tmp_path / "new.pem"
+    replacement.write_bytes(tls[1].read_bytes())
+    replacement.rename(path)
+    assert tls_module.context_for((str(path),)) is not first
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_bad_ca_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+    """A CA file that is missing or empty is an error that names it, not a silent fallback."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CredentialFileError, match=str(path)):
+        post(Transport(str(path), proxies=False), "127.0.0.1:1")
+
+
+def test_a_redirect_is_not_followed(serve: Serve, transport: Transport) -> None:
+    """The redirect itself comes back, and its target hears nothing."""
+    target = serve(say(OK))
+    server = serve(
+        say(f"HTTP/1.1 302 Found\r\nLocation: https://{target.endpoint}/\r\nContent-Length: 0\r\n\r\n".encode())
+    )
+    assert post(transport, server.endpoint).status == 302
+    assert target.requests == []
+
+
+def test_netrc_is_not_read(
+    serve: Serve, transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ~/.netrc for the host adds no Authorization header."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password x\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server = serve(say(OK))
+    post(transport, server.endpoint)
+    assert b"authorization" not in server.requests[0].lower()
+
+
+def proxy_that_answers(answer: bytes, seen: list[bytes]) -> Callable[[socket.socket, Any], None]:
+    def act(connection: socket.socket, server: Any) -> None:
+        seen.append(connection.recv(65536))
+        connection.sendall(answer)
+        server.over.wait(GIVE_UP_S)
+
+    return act
+
+
+def test_a_proxy_of_the_environment_is_used(
+    serve: Serve, tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch, shown: Any
+) -> None:
+    """HTTPS_PROXY gets a CONNECT with the host only; its refusal is told as such, without its password."""
+    seen: list[bytes] = []
+    proxy = serve(proxy_that_answers(b"HTTP/1.1 407 No\r\n\r\n", seen), encrypted=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:ProxyCanary@{proxy.endpoint}")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(SourceUnavailableError, match="the proxy refused") as caught:
+        post(Transport(str(tls[1])), "kms.example:8443")
+    assert seen[0].startswith(b"CONNECT kms.example:8443 HTTP/1.")
+    assert CANARY.encode() not in seen[0]
+    assert "ProxyCanary" not in shown(caught.value)
+
+
+def test_a_proxy_that_is_down_is_named(tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection to the proxy is blamed on the proxy, not on the host."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:ProxyCanary@127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(SourceUnavailableError, match=r"the proxy 127\.0\.0\.1:1: connection refused") as caught:
+        post(Transport(str(tls[1])), "kms.example")
+    assert "ProxyCanary" not in str(caught.value)
+
+
+def test_a_proxy_that_hangs_is_given_up(
+    serve: Serve, tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline holds for the answer to CONNECT too."""
+    proxy = serve(proxy_that_answers(b"HTTP/1.1 2", []), encrypted=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.endpoint}")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(SourceUnavailableError, match="timed out"):
+        post(Transport(str(tls[1])), "kms.example", timeout_s=0.4, connect_s=GIVE_UP_S)
+
+
+def test_a_proxy_is_left_out_where_told(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`proxies=False` and NO_PROXY both go straight to the host."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert post(transport, serve(say(OK)).endpoint).status == 200
+
+
+def test_success_is_as_silent_as_failure(
+    serve: Serve, transport: Transport, everything_logged: Callable[[], str], capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Neither the libraries' DEBUG records, nor http.client's own printing, show the signed request."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nbroken header line\r\n\r\n{}"  # urllib3 warns of it, with the URL
+    post(transport, serve(say(OK)).endpoint)
+    post(transport, serve(say(head)).endpoint)
+    printed = capfd.readouterr()
+    assert CANARY not in everything_logged() + printed.out + printed.err
+
+
+def test_no_descriptor_is_left_behind(serve: Serve, transport: Transport) -> None:
+    """Calls that succeed, fail and run into the deadline leave no socket open."""
+    servers = [serve(say(OK)), serve(reset), serve(hang)]
+
+    def open_sockets_to_servers() -> int:
+        found = 0
+        for entry in os.listdir("/proc/self/fd"):
+            try:
+                with socket.socket(fileno=os.dup(int(entry))) as each:
+                    found += each.getpeername()[1] in [server.port for server in servers]
+            except OSError:
+                continue
+        return found
+
+    for server in servers * 3:
+        try:
+            post(transport, server.endpoint, timeout_s=0.3)
+        except SourceUnavailableError:
+            pass
+    assert open_sockets_to_servers() == 0
+
+
+@pytest.mark.parametrize("endpoint", ["kms.cn-hangzhou.aliyuncs.com", "127.0.0.1:8443", "localhost", "a:1"])
+def test_endpoints_that_are_fine(endpoint: str) -> None:
+    """Host, or host and port."""
+    assert endpoint_problem(endpoint) is None
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "https://kms", "kms/", "user@kms", "kms:0", "kms:65536", "kms:", "-kms", "a..b", "a b", "k" * 64, "a.", "é"],
+)
+def test_endpoints_that_are_not(endpoint: str) -> None:
+    """A URL, a path, a user, a port out of range or an impossible name is told in one sentence."""
+    assert endpoint_problem(endpoint)

@@ -1,0 +1,166 @@
+"""`exec` runs the operator's command with the event and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent.core.errors import NotifyError
+from agent.core.events import PublishEvent
+from agent.core.settings import Duration
+from agent.notifiers.exec_command import ExecNotifier, ExecSettings
+
+
+def notifier(*command: str, timeout_s: float = 60, user: str | None = None) -> ExecNotifier:
+    """Make one as the config would."""
+    return ExecNotifier(ExecSettings(type="exec", command=command, timeout=Duration(timeout_s), user=user))
+
+
+def hook(path: Path, text: str = "#!/bin/sh\nexit 0\n", mode: int = 0o755) -> Path:
+    """Write a hook."""
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_the_event_arrives_as_json_on_standard_input(
+    event: PublishEvent, cancel: threading.Event, tmp_path: Path
+) -> None:
+    """One JSON object with every field of the contract, and no secret to begin with."""
+    notifier("/bin/sh", "-c", 'cat >"$1"', "sh", str(tmp_path / "got")).tell(event, cancel)
+    assert json.loads((tmp_path / "got").read_text()) == {
+        "event": "published",
+        "credential": "uploader",
+        "generation": 7,
+        "trigger": "poll",
+        "access_key_id": "LTAI5tExample",
+        "version_id": "v-7",
+        "expiration": "2026-11-22T12:00:00Z",
+        "sinks": ["/etc/uploader/credentials.ini#default", "/run/uploader/aliyun.env"],
+    }
+
+
+def test_the_event_arrives_in_the_environment_too(event: PublishEvent, cancel: threading.Event) -> None:
+    """KEYTURN_* for shell scripts; the sinks one a line."""
+    told = notifier("/bin/sh", "-c", 'echo "$KEYTURN_CREDENTIAL $KEYTURN_GENERATION"; echo "$KEYTURN_SINKS"')
+    detail = told.tell(event, cancel).detail
+    assert detail == "status 0: uploader 7 | /etc/uploader/credentials.ini#default | /run/uploader/aliyun.env"
+
+
+def test_the_agents_own_secrets_stay_its_own(
+    event: PublishEvent, cancel: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password in the agent's environment is not in the hook's."""
+    monkeypatch.setenv("CLIENT_KEY_PASSWORD", "canary-for-hooks")
+    detail = notifier("env").tell(event, cancel).detail
+    assert "KEYTURN_EVENT=published" in detail
+    assert "canary" not in detail
+
+
+def test_a_failing_hook_says_how_and_shows_its_last_words(event: PublishEvent, cancel: threading.Event) -> None:
+    """The error names the program, the status and the bounded end of the output."""
+    one = notifier("/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo no such service >&2; exit 9")
+    with pytest.raises(NotifyError) as caught:
+        one.tell(event, cancel)
+    assert caught.value.problem.startswith("/bin/sh: the command ended with status 9; it said: ")
+    assert caught.value.problem.endswith("no such service")
+    assert len(caught.value.problem) < 1000
+    assert caught.value.remedy
+
+
+def test_a_hook_that_dies_by_a_signal_says_which(event: PublishEvent, cancel: threading.Event) -> None:
+    """A crash is told from a failure."""
+    with pytest.raises(NotifyError, match="was ended by SIGSEGV"):
+        notifier("/bin/sh", "-c", "kill -SEGV $$").tell(event, cancel)
+
+
+def test_a_hanging_hook_is_stopped_and_said_to_be(event: PublishEvent, cancel: threading.Event) -> None:
+    """The remedy names `timeout`."""
+    with pytest.raises(NotifyError, match="did not end in time") as caught:
+        notifier("/bin/sleep", "1000", timeout_s=0.3).tell(event, cancel)
+    assert "timeout" in caught.value.remedy
+
+
+def test_what_a_hook_left_running_is_stopped_and_said_to_be(event: PublishEvent, cancel: threading.Event) -> None:
+    """A hook that ended well was told, even if its children held its output until the limit."""
+    detail = notifier("/bin/sh", "-c", "sleep 1000 & echo fine", timeout_s=0.5).tell(event, cancel).detail
+    assert detail == "status 0; what it left running was stopped: fine"
+
+
+def test_a_missing_or_unfit_program_is_a_notify_error(
+    event: PublishEvent, cancel: threading.Event, tmp_path: Path
+) -> None:
+    """What cannot be started is an error of this dependent, with its remedy."""
+    for program in ("/nonexistent/hook", "keyturn-no-such-program", str(hook(tmp_path / "plain", mode=0o644))):
+        with pytest.raises(NotifyError, match=program) as caught:
+            notifier(program).tell(event, cancel)
+        assert caught.value.remedy
+
+
+def test_a_stopping_agent_is_not_held_up(event: PublishEvent) -> None:
+    """With cancel set the hook is not run, and stays owed."""
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(NotifyError, match="agent is stopping"):
+        notifier("/bin/sleep", "1000").tell(event, cancel)
+
+
+def test_check_finds_what_is_wrong_with_a_hook(tmp_path: Path) -> None:
+    """Absent, not executable, open to everybody, in a directory open to everybody: each an error with a remedy."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    cases = {
+        str(tmp_path / "absent"): "No such file",
+        str(hook(tmp_path / "plain", mode=0o644)): "may not execute",
+        str(hook(tmp_path / "loose", mode=0o757)): "everybody can write",
+        str(hook(tmp_path / "open" / "hook")): "everybody can replace",
+        str(tmp_path / "open"): "not a regular file",
+        "keyturn-no-such-program": "there is no program",
+    }
+    for program, text in cases.items():
+        found = next(finding for finding in notifier(program).inspect() if text in finding.text)
+        assert (found.level, bool(found.remedy)) == ("error", True), program
+
+
+def test_check_is_content_with_a_good_hook(tmp_path: Path) -> None:
+    """Nothing is run, and the line is ok."""
+    good = hook(tmp_path / "good", f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    assert [finding.level for finding in notifier(str(good)).inspect()] == ["ok"]
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_check_warns_of_a_hook_that_a_stranger_owns(tmp_path: Path) -> None:
+    """Its owner decides what root runs."""
+    path = hook(tmp_path / "theirs")
+    os.chown(path, 65534, 65534)
+    found = list(notifier(str(path)).inspect())
+    assert [finding.level for finding in found] == ["warning"]
+    assert "decides what root runs" in found[0].text
+
+
+def test_impossible_settings_are_found_before_anything_runs() -> None:
+    """No program, a relative path, a zero byte, an unknown user: each has its key."""
+    cases: list[tuple[str, tuple[str, ...], str | None]] = [
+        ("command", (), None),
+        ("command", ("",), None),
+        ("command", ("hooks/reload",), None),
+        ("command", ("/bin/echo", "a\0b"), None),
+        ("user", ("/bin/echo",), "keyturn-nobody-at-all"),
+    ]
+    for key, command, user in cases:
+        problems = list(ExecSettings(type="exec", command=command, user=user).problems())
+        assert [name for name, _ in problems] == [key]
+    assert not list(ExecSettings(type="exec", command=("nginx", "-s", "reload")).problems())
+
+
+def test_the_same_command_is_the_same_dependent() -> None:
+    """Arguments and user belong to the identity; the target for people shows the program only."""
+    assert notifier("/bin/a", "x").identity == notifier("/bin/a", "x").identity
+    assert notifier("/bin/a", "x").identity != notifier("/bin/a", "y").identity
+    assert notifier("/bin/a").identity != notifier("/bin/a", user="root").identity
+    assert notifier("/bin/a", "x").target == "/bin/a"

@@ -1,0 +1,342 @@
+"""Commands are held to their limits: time, output, environment, rights, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from agent.core.settings import Duration, PickupSettings
+from agent.system.group import Ending
+from agent.system.process import CommandError, Completed, printable, probe, run_command
+
+NEVER = threading.Event()
+LONG_S = 60.0  # a limit that no passing test comes near
+ROOT = os.geteuid() == 0
+NOBODY = "nobody"
+
+
+def sh(script: str, *arguments: str, timeout_s: float = LONG_S, **options: object) -> Completed:
+    """Run a shell script through the door."""
+    return run_command(["/bin/sh", "-c", script, "sh", *arguments], timeout_s=timeout_s, cancel=NEVER, **options)  # type: ignore[arg-type]
+
+
+class Witness:
+    """A FIFO that a command's processes hold open: its end of file says that the last of them is gone."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def read_line(self) -> bytes:
+        """Wait until a process has written something."""
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)
+        poller.poll()
+        return os.read(self._fd, 100)
+
+    def all_gone(self) -> bool:
+        """Wait for the end of file, which comes when nobody holds the FIFO any more."""
+        os.set_blocking(self._fd, True)
+        while os.read(self._fd, 100):
+            pass
+        return True
+
+    def is_held(self) -> bool:
+        """Whether somebody still holds it: reading would block."""
+        os.set_blocking(self._fd, False)
+        try:
+            return bool(os.read(self._fd, 100))
+        except BlockingIOError:
+            return True
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self._fd)
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Iterator[Witness]:
+    """A witness of who still runs."""
+    found = Witness(tmp_path / "witness")
+    yield found
+    found.close()
+
+
+def test_a_command_gets_its_input_and_gives_its_output_and_status() -> None:
+    """Standard input arrives whole; both outputs and the status come back apart."""
+    done = sh("cat; echo complaint >&2; exit 3", stdin=b"hello\n")
+    assert (done.ending, done.status, done.stdout, done.stderr) == (Ending.EXITED, 3, b"hello\n", b"complaint\n")
+    assert not done.ok
+    assert done.outcome == "ended with status 3"
+    assert done.text() == "hello | complaint"
+
+
+def test_input_larger_than_a_pipe_arrives_whole() -> None:
+    """A megabyte goes in although a pipe holds 64 KiB."""
+    assert sh("wc -c", stdin=b"x" * 1_000_000).stdout.strip() == b"1000000"
+
+
+def test_a_command_that_does_not_read_its_input_is_fine() -> None:
+    """A broken pipe on standard input is not a failure."""
+    assert sh("exec <&-; exit 0", stdin=b"x" * 1_000_000).ok
+
+
+def test_nothing_of_the_agents_environment_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only PATH, LANG, HOME, USER, LOGNAME and what was asked for: never a secret of the agent's own."""
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "canary-in-the-environment")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    done = run_command(["env"], timeout_s=LONG_S, cancel=NEVER, env={"KEYTURN_EVENT": "published"})
+    names = {line.split(b"=")[0] for line in done.stdout.splitlines()}
+    assert names == {b"PATH", b"LANG", b"HOME", b"USER", b"LOGNAME", b"KEYTURN_EVENT"}
+
+
+def test_no_descriptor_of_the_agent_is_inherited() -> None:
+    """A descriptor that somebody made inheritable still stays in the agent."""
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    try:
+        assert sh("ls /proc/$$/fd").stdout.split() == [b"0", b"1", b"2"]
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_command_stands_in_its_own_session_at_the_root_and_writes_private_files() -> None:
+    """Session leader, group leader, `/`, umask 077."""
+    done = sh("echo $$ $(cut -d' ' -f5,6 /proc/$$/stat) $(pwd) $(umask)")
+    pid, group, session, directory, umask = done.stdout.split()
+    assert pid == group == session
+    assert (directory, umask) == (b"/", b"0077")
+
+
+def test_signals_that_python_ignores_work_again_in_a_command() -> None:
+    """SIGPIPE and SIGXFSZ are at their defaults and nothing is blocked."""
+    lines = run_command(["cat", "/proc/self/status"], timeout_s=LONG_S, cancel=NEVER).stdout.decode().splitlines()
+    masks = {line.split(":")[0]: int(line.split()[1], 16) for line in lines if line.startswith("Sig") and "/" not in line}
+    ours = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+    assert masks["SigIgn"] & ours == 0
+    assert masks["SigBlk"] == 0
+
+
+def test_a_flood_of_output_is_bounded_and_its_end_is_kept() -> None:
+    """100 MB go by; 8 KiB stay, the last ones."""
+    done = sh("head -c 100000000 /dev/zero; echo the end")
+    assert done.ok
+    assert done.truncated
+    assert len(done.stdout) == 8 * 1024
+    assert done.stdout.endswith(b"\0the end\n")
+
+
+def test_a_hanging_command_gets_sigterm_first(witness: Witness) -> None:
+    """At the limit the group is asked to end, and what it still says is kept."""
+    script = 'exec 3>"$1"; trap "echo cleaned up; exit 7" TERM; echo ready >&3; sleep 1000; sleep 1000'
+    done = sh(script, witness.path, timeout_s=1.0)
+    assert done.ending is Ending.TIMED_OUT
+    assert done.status == 7
+    assert done.stdout == b"cleaned up\n"
+    assert witness.all_gone()
+
+
+def test_a_command_that_ignores_sigterm_is_killed(witness: Witness) -> None:
+    """Two seconds after SIGTERM comes SIGKILL, to the children too."""
+    done = sh('exec 3>"$1"; trap "" TERM; sleep 1000; sleep 1000', witness.path, timeout_s=0.5)
+    assert (done.ending, done.status) == (Ending.TIMED_OUT, -signal.SIGKILL)
+    assert done.outcome == "did not end in time and was stopped"
+    assert witness.all_gone()
+
+
+def test_a_stopped_command_is_killed_all_the_same() -> None:
+    """A process that stopped itself cannot take SIGTERM; it takes SIGKILL."""
+    assert sh("kill -STOP $$", timeout_s=0.3).ending is Ending.TIMED_OUT
+
+
+def test_a_command_that_ends_but_leaves_a_child_on_its_output_does_not_hang_us(witness: Witness) -> None:
+    """The status counts, and what is left of the group is ended at the limit (certbot#5424)."""
+    done = sh('exec 3>"$1"; sleep 1000 & echo done', witness.path, timeout_s=0.7)
+    assert done.ok
+    assert done.lingered
+    assert done.stdout == b"done\n"
+    assert witness.all_gone()
+
+
+def test_a_daemon_in_its_own_session_neither_hangs_us_nor_is_ended(witness: Witness) -> None:
+    """A service that a hook has just started keeps running, though it holds the hook's output."""
+    script = "exec 3>\"$1\"; setsid sh -c 'echo $$ >&3; exec sleep 1000' & exit 0"
+    done = sh(script, witness.path)
+    daemon = int(witness.read_line())
+    try:
+        assert done.ok
+        assert not done.lingered
+        assert witness.is_held()
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+    assert witness.all_gone()
+
+
+def test_a_child_that_closed_its_output_is_left_alone(witness: Witness) -> None:
+    """`command >/dev/null 2>&1 &` in a hook is detached on purpose."""
+    done = sh('exec 3>"$1"; sleep 1000 >/dev/null 2>&1 </dev/null & echo $!', witness.path)
+    try:
+        assert done.ok
+        assert witness.is_held()
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)
+    assert witness.all_gone()
+
+
+def test_cancel_ends_a_running_command(witness: Witness) -> None:
+    """An agent that is stopping does not wait for a hook."""
+    cancel = threading.Event()
+    results: list[Completed] = []
+    argv = ["/bin/sh", "-c", 'exec 3>"$1"; echo ready >&3; sleep 1000', "sh", witness.path]
+    thread = threading.Thread(target=lambda: results.append(run_command(argv, timeout_s=LONG_S, cancel=cancel)))
+    thread.start()
+    assert witness.read_line() == b"ready\n"
+    cancel.set()
+    thread.join()
+    assert results[0].ending is Ending.CANCELLED
+    assert witness.all_gone()
+
+
+def test_a_stopping_agent_starts_nothing(tmp_path: Path) -> None:
+    """With cancel already set the command does not begin."""
+    cancel = threading.Event()
+    cancel.set()
+    done = run_command(["touch", str(tmp_path / "made")], timeout_s=LONG_S, cancel=cancel)
+    assert done.ending is Ending.CANCELLED
+    assert not (tmp_path / "made").exists()
+
+
+def script_file(path: Path, text: str, mode: int = 0o755) -> str:
+    """Write a script."""
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_what_cannot_be_started_is_explained(tmp_path: Path) -> None:
+    """Each way in which a start fails has its sentence, and names the program and a remedy."""
+    cases = {
+        "it does not exist": str(tmp_path / "absent"),
+        "may not execute it": script_file(tmp_path / "plain", "#!/bin/sh\n", 0o644),
+        "its interpreter does not exist": script_file(tmp_path / "orphan", "#!/nonexistent/interpreter\n"),
+        "it is not a program": script_file(tmp_path / "noise", "no first line"),
+    }
+    for sentence, program in cases.items():
+        with pytest.raises(CommandError) as caught:
+            run_command([program], timeout_s=LONG_S, cancel=NEVER)
+        assert sentence in caught.value.problem
+        assert program in caught.value.problem
+        assert caught.value.remedy
+
+
+def test_a_bare_name_is_found_on_the_safe_path_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can set the agent's $PATH cannot choose what it runs."""
+    script_file(tmp_path / "keyturn-no-such-program", "#!/bin/sh\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CommandError, match="no program keyturn-no-such-program"):
+        run_command(["keyturn-no-such-program"], timeout_s=LONG_S, cancel=NEVER)
+
+
+def test_a_zero_byte_in_an_argument_is_explained() -> None:
+    """What the kernel cannot take is refused in words."""
+    with pytest.raises(CommandError, match="zero byte"):
+        run_command(["/bin/echo", "a\0b"], timeout_s=LONG_S, cancel=NEVER)
+
+
+def test_an_unknown_user_is_explained() -> None:
+    """The sentence names the user."""
+    with pytest.raises(CommandError, match="no user keyturn-nobody-at-all"):
+        sh("true", user="keyturn-nobody-at-all")
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can become another user")
+def test_another_user_is_become_completely() -> None:
+    """Uid, gid and every group change, none of root's stays, and the environment says who it is."""
+    done = sh("id -u; id -g; id -G; echo $USER $LOGNAME $HOME", user=NOBODY)
+    expected = subprocess.run(["id", "-G", NOBODY], capture_output=True, check=True).stdout.strip()
+    uid, _, groups, who = done.stdout.splitlines()
+    assert uid == subprocess.run(["id", "-u", NOBODY], capture_output=True, check=True).stdout.strip()
+    assert set(groups.split()) == set(expected.split())
+    assert who.split()[:2] == [NOBODY.encode()] * 2
+
+
+@pytest.mark.skipif(ROOT, reason="root may become anybody")
+def test_an_ordinary_agent_cannot_become_another_user() -> None:
+    """The sentence says what is missing: root."""
+    with pytest.raises(CommandError, match="may not run a command as root"):
+        sh("true", user="root")
+
+
+@pytest.mark.skipif(not ROOT or shutil.which("setpriv") is None, reason="needs root and setpriv to lend a capability")
+def test_the_agents_ambient_capabilities_do_not_reach_a_command() -> None:
+    """An unprivileged agent with CAP_KILL runs hooks that have no capability."""
+    code = (
+        "import sys, threading; sys.path[:0] = sys.argv[1:]\n"
+        "from agent.system.process import run_command\n"
+        "print(open('/proc/self/status').read().split('CapAmb:')[1].split()[0])\n"
+        "done = run_command(['cat', '/proc/self/status'], timeout_s=60, cancel=threading.Event())\n"
+        "print(done.stdout.decode().split('CapAmb:')[1].split()[0])\n"
+    )
+    lend = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+kill", "--ambient-caps=+kill"]
+    done = subprocess.run([*lend, sys.executable, "-c", code, *sys.path], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and "Permission denied" in done.stderr:
+        pytest.skip("this checkout cannot be read by another user")
+    agent, command = (int(word, 16) for word in done.stdout.split())
+    assert agent != 0, done.stderr
+    assert command == 0
+
+
+def test_output_is_made_safe_for_logs_and_terminals() -> None:
+    """Escapes, bells, carriage returns, text-direction tricks and bad UTF-8 do not get through."""
+    raw = b"\x1b[31mred\x07\n\n  two\r\nth\xe2\x80\xaeree \xff\n"
+    assert printable(raw) == "[31mred | two | three \ufffd"
+
+
+def test_the_output_of_a_command_is_not_in_its_repr() -> None:
+    """A provider's command writes secrets: no traceback or log of a result may show them."""
+    assert "canary" not in repr(sh("echo canary; echo canary >&2"))
+
+
+def test_a_probe_says_yes_by_status_zero_only() -> None:
+    """Status 0 is the only yes; a failure, a hang and a missing program are a no, never an error."""
+    answers = {
+        ("/bin/true",): True,
+        ("/bin/false",): False,
+        ("/bin/sleep", "1000"): False,
+        ("/nonexistent/probe",): False,
+    }
+    for command, answer in answers.items():
+        settings = PickupSettings(command=command, timeout=Duration(LONG_S if command[0] != "/bin/sleep" else 0.2))
+        assert probe(settings, NEVER) is answer, command
+
+
+def test_many_commands_at_once_leave_no_descriptor_and_no_zombie() -> None:
+    """Pipes are closed and commands reaped, whatever way they ended."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ThreadPoolExecutor(20) as pool:
+        done = list(pool.map(sh, ["echo $$"] * 20))
+    done.append(sh("echo $$; exec sleep 1000", timeout_s=1.0))
+    assert [each.ending for each in done] == [Ending.EXITED] * 20 + [Ending.TIMED_OUT]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert not any(is_our_child(int(each.stdout)) for each in done)
+
+
+def is_our_child(pid: int) -> bool:
+    """Whether a process, or the zombie of one, is still waited for by us."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

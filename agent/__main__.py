@@ -1,2 +1,5 @@
+"""`python -m agent` is `keyturn`."""
+
 from agent.cli.main import entry
+
 entry()

@@ -31,9 +31,21 @@ from agent.system import files
 
 GENESIS = "0" * 64
 FIELDS = (
-    "credential generation trigger actor reason access_key_id previous_access_key_id version_id expiration "
-    "sinks notified outcome error duration_ms"
-).split()
+    "credential",
+    "generation",
+    "trigger",
+    "actor",
+    "reason",
+    "access_key_id",
+    "previous_access_key_id",
+    "version_id",
+    "expiration",
+    "sinks",
+    "notified",
+    "outcome",
+    "error",
+    "duration_ms",
+)
 MAX_LINE_BYTES = 256 * 1024
 
 

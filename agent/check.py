@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from agent.managed import Managed, is_bearer
 from agent.sinks import transaction
 from agent.sinks.interface import FileSink
 from agent.sinks.target import pin, wanted_attributes
+from agent.system.clock import Clock
 
 T = TypeVar("T")
 VERIFY_S = 10.0
@@ -62,7 +62,10 @@ def _writable(key: str, directory: Path) -> Finding:
         if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
             return Finding("ok", key, f"{directory} can be written")
         return Finding(
-            "error", key, f"{directory} cannot be written by uid {os.geteuid()}", f"chown it to the user that runs keyturn: {directory}"
+            "error",
+            key,
+            f"{directory} cannot be written by uid {os.geteuid()}",
+            f"chown it to the user that runs keyturn: {directory}",
         )
     parent = directory.parent
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
@@ -108,7 +111,10 @@ def _sink(where: str, sink: FileSink) -> Iterator[Finding]:
                 yield Finding("ok", where, f"{sink.target} can be written")
             if directory.shared_with:
                 yield Finding(
-                    "warning", where, f"the group of {directory.path} can replace files in it", f"chmod g-w {directory.path}"
+                    "warning",
+                    where,
+                    f"the group of {directory.path} can replace files in it",
+                    f"chmod g-w {directory.path}",
                 )
     except KeyturnError as error:
         yield Finding("error", where, error.problem, error.remedy)
@@ -117,13 +123,15 @@ def _sink(where: str, sink: FileSink) -> Iterator[Finding]:
 
 
 def _value(place: str, managed: Managed) -> Iterator[Finding]:
-    now = datetime.now(UTC)
+    now = Clock().now()
     value, finding = _tried(f"{place}.provider", lambda: managed.provider.fetch(now))
     if value is None:
         yield finding
         return
     named = f"{value.kind} {value.access_key_id}".strip()
-    yield Finding("ok", f"{place}.provider", f"fetched {named}" + (f", version {value.version_id}" if value.version_id else ""))
+    yield Finding(
+        "ok", f"{place}.provider", f"fetched {named}" + (f", version {value.version_id}" if value.version_id else "")
+    )
     yield from _proof(place, managed, value)
     for number, sink in enumerate(managed.sinks):
         for warning in sink.warnings_for(value):
@@ -138,16 +146,17 @@ def _proof(place: str, managed: Managed, value: Credential) -> Iterator[Finding]
     if verifier is None or is_bearer(value):
         yield Finding("ok", f"{place}.verify", "off: the value is published unproved")
         return
-    proof, finding = _tried(
-        f"{place}.verify", lambda: verifier.verify(value, timeout_s=VERIFY_S, wait=_sleep)
-    )
+    proof, finding = _tried(f"{place}.verify", lambda: verifier.verify(value, timeout_s=VERIFY_S, wait=_sleep))
     if proof is None:
         yield finding
     elif proof.outcome == "verified":
         yield Finding("ok", f"{place}.verify", f"STS knows it as {proof.arn}")
     else:
         yield Finding(
-            "error", f"{place}.verify", f"STS could not judge it: {proof.detail}", "check cloud.sts_endpoint and the network"
+            "error",
+            f"{place}.verify",
+            f"STS could not judge it: {proof.detail}",
+            "check cloud.sts_endpoint and the network",
         )
 
 
@@ -157,13 +166,16 @@ def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator
     if authority is None:
         if getattr(managed.provider, "secret_name", None):
             yield Finding(
-                "warning", place, "`keyturn rotate` cannot work for this credential", "name an authority there before you need it"
+                "warning",
+                place,
+                "`keyturn rotate` cannot work for this credential",
+                "name an authority there before you need it",
             )
         return
     yield from _placed(f"{place}.authority", authority.inspect())
     if offline:
         return
-    now = datetime.now(UTC)
+    now = Clock().now()
     identity, finding = _tried(
         f"{place}.authority", lambda: parts.cloud().sts.get_caller_identity(authority.fetch(now), now=now)
     )

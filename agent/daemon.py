@@ -109,7 +109,9 @@ class Daemon:
             strict=True,
         ):
             if old != new:
-                raise UsageError(f"{self._house.config_path}: {name} cannot change while keyturn runs", "restart keyturn")
+                raise UsageError(
+                    f"{self._house.config_path}: {name} cannot change while keyturn runs", "restart keyturn"
+                )
 
     # -- the service manager ------------------------------------------------------------------------
 

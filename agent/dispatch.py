@@ -215,9 +215,7 @@ class Dispatcher:
         managed.state.pickup[key(line.identity)] = str(heard.pickup)
         self._states.save(managed.name, managed.state)
         fields = {"credential": managed.name, "generation": generation, "notified": _whom(notifier)}
-        self._note(
-            Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if debt is not None else None, **fields
-        )
+        self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if debt is not None else None, **fields)
         if heard.pickup is Pickup.CONFIRMED:
             self._note(Event.PICKUP_CONFIRMED, **fields)
         level = log.warning if heard.pickup is Pickup.NOT_PICKED_UP else log.info
@@ -251,10 +249,10 @@ class Dispatcher:
 
     def _wake_next_order(self, managed: Managed) -> None:
         for notifier in managed.notifiers:
-            line = self._lines.get(notifier.identity)
-            if line is not None and self._scheduler.at(line.job) is None and not line.in_flight:
-                if any(m is managed and debt.attempts == 0 for m, _n, debt in line.owed()):
-                    self._set(line, 0.0)
+            line = self._lines[notifier.identity]
+            idle = self._scheduler.at(line.job) is None and not line.in_flight
+            if idle and any(m is managed and debt.attempts == 0 for m, _n, debt in line.owed()):
+                self._set(line, 0.0)
 
     def _note(self, event: Event, **fields: Any) -> None:
         # A dependent that was told stays told when the audit log is full: say so, and go on telling the others.

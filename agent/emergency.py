@@ -154,7 +154,7 @@ class Emergency:
 
     def _renew_session(self) -> None:
         known = self._managed.known
-        if known is None or known.kind is not Kind.STS and known.expiration is None:
+        if known is None or (known.kind is not Kind.STS and known.expiration is None):
             raise UsageError(
                 f"credentials.{self._managed.name}: keyturn cannot rotate a {self._managed.provider.type_name} at its source",
                 f"replace the value at its source, then run: keyturn refresh {self._managed.name}",
@@ -251,7 +251,7 @@ class Emergency:
                 self._show_timings(report, began)
                 return
             error = report.error
-            if error is not None and not error.retryable or self._clock.boottime() > deadline:
+            if (error is not None and not error.retryable) or self._clock.boottime() > deadline:
                 self._note("publish", "failed", began)
                 raise error or SourceUnavailableError(
                     f"credentials.{self._managed.name}: the new version did not arrive within {FOLLOW_S:.0f} s",
@@ -267,7 +267,8 @@ class Emergency:
             answers.get(timeout=TOLD_S)
         except queue.Empty:
             raise CancelledError("the dependents were not told in time", "run the same command again") from None
-        return self._call(self._untold)
+        untold: list[str] = self._call(self._untold)
+        return untold
 
     def _disable_old(self) -> str:
         user = self._ram_user
@@ -333,7 +334,7 @@ class Emergency:
         return user
 
     def _sign_in(self) -> Credential:
-        assert self._authority is not None  # noqa: S101 - _preflight checked it
+        assert self._authority is not None
         return self._authority.fetch(self._clock.now())
 
     def _previous_key(self) -> Credential | None:
@@ -363,7 +364,7 @@ class Emergency:
             now = self._clock.now()
             state.rotations = [when for when in state.rotations if now - when < timedelta(hours=1)] + [now]
             self._set_rotation(RotationJournal(str(uuid.uuid4()), now, self._request.reason, self._old_id))
-        assert state.rotation is not None  # noqa: S101 - just set
+        assert state.rotation is not None
         return state.rotation
 
     def _set_rotation(self, journal: RotationJournal | None) -> None:

@@ -129,7 +129,9 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         getattr(log, "error" if record.levelno >= logging.ERROR else "warning")(
-            f"a library reported a {record.levelname.lower()}", logger=record.name, place=f"{record.module}:{record.lineno}"
+            f"a library reported a {record.levelname.lower()}",
+            logger=record.name,
+            place=f"{record.module}:{record.lineno}",
         )
 
 

@@ -114,4 +114,3 @@ class Loop:
                 log.error("a step failed", error=str(error))
             except Exception:
                 log.error("a fault of keyturn itself; please report it", exc_info=True)
-

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
 from agent.config.words import nearest
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
 from agent.dispatch import key
 from agent.emergency import Emergency, Request, Result
 from agent.engine import Engine, Report
@@ -32,7 +32,8 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
         if name not in engine.desks:
             near = nearest(name, engine.desks)
             raise UsageError(
-                f"there is no credential {name!r} in the config", f"did you mean {near}?" if near else "see `keyturn status`"
+                f"there is no credential {name!r} in the config",
+                f"did you mean {near}?" if near else "see `keyturn status`",
             )
     return list(dict.fromkeys(names)) or list(engine.desks)
 

@@ -22,7 +22,6 @@ Decisions that bind this page:
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -127,6 +126,7 @@ def publish(
     Raises:
         KeyturnError: nothing was switched (the sinks are as they were), or the audit cannot be written.
     """
+    recover(managed, audit=audit, states=states)
     value, done = obtained.value, managed.state.published
     if obtained.change is policy.Change.WORSE:
         raise BadAnswerError(
@@ -148,7 +148,7 @@ def publish(
     publish_ms = _ms(boottime() - obtained.proved_at)
     managed.value = value
     managed.in_sync = {sink.target: True for sink in managed.sinks}
-    _close_journal(managed, states)
+    # While this record is missing the journal stays: the next publish, or the next start, then records it.
     audit.record(
         Event.PUBLISHED if changed else Event.DRIFT_REPAIRED,
         credential=managed.name,
@@ -162,6 +162,7 @@ def publish(
         duration_ms=publish_ms,
         **cause.as_fields(),
     )
+    _close_journal(managed, states)
     log.info(
         "published" if changed else "drift repaired",
         credential=managed.name,
@@ -175,14 +176,22 @@ def publish(
 
 
 def recover(managed: Managed, *, audit: AuditLog, states: StateStore) -> None:
-    """Finish or undo a publish that a crash or a power cut interrupted, before anything else is done."""
+    """Finish or undo a publish that a crash or a power cut interrupted, before anything else is done.
+
+    Where it is undone, everybody is told of the generation before: who had not heard of it is not known any more.
+
+    Raises:
+        KeyturnError: a sink, the audit or the state cannot be written just now; call again.
+    """
     state = managed.state
-    if not state.journal:
+    if state.before is None:
         return
     recovery = transaction.recover(state.journal)
-    if not recovery.rolled_forward and state.before is not None:
-        state.published = state.before
-        state.debts = []
+    if not recovery.rolled_forward:
+        state.published, state.debts = state.before, []
+        if state.before.generation:
+            since = state.before.published_at or state.debts_since()
+            state.debts = managed.debts_for(state.before.generation, Trigger.RECOVERY, since)
     recorded = audit.knows_publish(managed.name, state.published.generation, after=state.journal_seq)
     state.journal, state.before = [], None
     if recovery.touched or not recorded:
@@ -224,9 +233,7 @@ def _record_arrival(managed: Managed, obtained: Obtained, cause: Cause, audit: A
         "version_id": value.version_id or None,
         **cause.as_fields(),
     }
-    audit.record(
-        Event.CREDENTIAL_FETCHED, expiration=value.expiration, duration_ms=obtained.fetch_ms, **common
-    )
+    audit.record(Event.CREDENTIAL_FETCHED, expiration=value.expiration, duration_ms=obtained.fetch_ms, **common)
     if proof is not None and proof.outcome == "verified":
         audit.record(Event.VERIFIED, outcome=proof.arn or "verified", **common)
     elif proof is not None:

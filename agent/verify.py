@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from agent.cloud.failures import is_about_clock
@@ -21,6 +21,7 @@ from agent.cloud.openapi import CallerIdentity, Sts
 from agent.cloud.transport import Transport, UntrustedServerError
 from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError, NotPermittedError, SourceRefusedError, VerifyRefusedError
+from agent.system.clock import Clock
 
 UNREACHABLE_FOR_S = 10.0
 """How long an STS that cannot be asked is tried: a publish should not wait the whole of `verify_timeout` for it."""
@@ -66,7 +67,7 @@ class Verifier:
         timeout_s: float,
         wait: Callable[[float], bool],
         monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = Clock().now,
         chance: Callable[[], float] = random.random,
     ) -> Verification:
         """Ask STS whose key this is, until it says so or the time is up.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,22 @@ def named(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _catalogue(table: Mapping[str, str]) -> dict[str, Callable[[], type]]:
-    return {name: (lambda place=place: named(place).Settings) for name, place in table.items()}
-
-
 def registry() -> Registry:
     """The types that a config may use; nothing is imported before a config uses it."""
     return Registry(
-        providers={name: (lambda name=name: providers.load(name).Settings) for name in providers.names()},
-        sinks=_catalogue(SINKS),
-        notifiers=_catalogue(NOTIFIERS),
+        providers={name: partial(_provider_settings, name) for name in providers.names()},
+        sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
+        notifiers={name: partial(_settings_of, place) for name, place in NOTIFIERS.items()},
     )
+
+
+def _provider_settings(name: str) -> type:
+    return providers.load(name).Settings
+
+
+def _settings_of(place: str) -> type:
+    settings: type = named(place).Settings
+    return settings
 
 
 def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
@@ -99,7 +105,9 @@ class Parts:
         """The management calls."""
         cloud = self._settings.cloud
         return Cloud(
-            kms=Kms(self.transport, cloud.kms), ram=Ram(self.transport, cloud.ram_endpoint), sts=Sts(self.transport, cloud.sts)
+            kms=Kms(self.transport, cloud.kms),
+            ram=Ram(self.transport, cloud.ram_endpoint),
+            sts=Sts(self.transport, cloud.sts),
         )
 
     def _managed(self, name: str, entry: CredentialSettings) -> Managed:

@@ -32,7 +32,7 @@ from providers.parts import text_of
 
 FILE_LIMIT_BYTES = 64 * 1024
 PASSWORD_LIMIT_BYTES = 4 * 1024
-PASSWORD_VARIABLE = "client_key_password"  # noqa: S105 - the official client's name of the variable, not a password
+PASSWORD_VARIABLE = "client_key_password"
 NAME_VARIABLE = "client_key_password_from_env_variable"
 
 Stamp = tuple[int, int, int, int, int]

@@ -9,6 +9,13 @@ from pathlib import Path
 from agent.cli.options import seconds
 
 
+def demo(options: argparse.Namespace) -> int:
+    """`keyturn demo`: the main job and an emergency, seen from the outside."""
+    from agent.demo.story import perform
+
+    return perform(Path(options.directory) if options.directory else None)
+
+
 def emulator(options: argparse.Namespace) -> int:
     """`keyturn emulator`: until interrupted."""
     from providers.emulator.command import run

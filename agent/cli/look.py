@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,14 @@ def check(options: argparse.Namespace) -> int:
     """`keyturn check`: exit 1 where a line says error."""
     set_up("critical", "plain", os.environ)
     settings = wiring.load_settings(options.config, os.environ)
-    findings = list(_shown(checks.findings(settings, options.config, os.environ, offline=options.offline), options.json))
+    findings = list(
+        _shown(checks.findings(settings, options.config, os.environ, offline=options.offline), options.json)
+    )
     failed = any(finding.level == "error" for finding in findings)
     if options.json:
         rows = [
-            {"level": f.level, "place": f.place, "text": f.text, **({"remedy": f.remedy} if f.remedy else {})} for f in findings
+            {"level": f.level, "place": f.place, "text": f.text, **({"remedy": f.remedy} if f.remedy else {})}
+            for f in findings
         ]
         print(json.dumps({"ok": not failed, "findings": rows}))
     return EXIT_FAILED if failed else EXIT_DONE
@@ -61,7 +65,7 @@ def status(options: argparse.Namespace) -> int:
         else:
             if options.watch and sys.stdout.isatty():
                 print("\x1b[2J\x1b[H", end="")
-            show.status(found, datetime.now(UTC))
+            show.status(found, Clock().now())
         if not options.watch:
             return code
         time.sleep(WATCH_S)
@@ -81,7 +85,7 @@ def _status(settings: Settings, config: str) -> tuple[dict[str, Any], int]:
 
 def audit_show(options: argparse.Namespace) -> int:
     """`keyturn audit show`."""
-    since = moment(options.since, "--since", datetime.now(UTC)) if options.since else None
+    since = moment(options.since, "--since", Clock().now()) if options.since else None
     for record in audit.read(_log(options)):
         if options.credential and record.get("credential") != options.credential:
             continue
@@ -97,7 +101,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     state_directory, _runtime, path = wiring.paths(settings)
     verdict = audit.verify(path, audit.read_head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
     if options.json:
-        print(json.dumps({"whole": verdict.whole, "records": verdict.records, "files": verdict.files, "problems": verdict.problems}))
+        print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}))
     elif verdict.whole:
         print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
     for problem in verdict.problems:
@@ -109,7 +113,9 @@ def _log(options: argparse.Namespace) -> Path:
     settings = wiring.load_settings(options.config, os.environ)
     path = wiring.paths(settings)[2]
     if not path.exists():
-        raise AuditError(f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`")
+        raise AuditError(
+            f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
+        )
     return path
 
 

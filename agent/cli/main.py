@@ -48,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         from agent.logs import describe, frames
 
         print(
-            f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it", file=sys.stderr
+            f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it",
+            file=sys.stderr,
         )
         return EXIT_FAILED
 
@@ -66,9 +67,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, place: str, summary: str, example: str) -> argparse.ArgumentParser:
-        made = _parser(
-            commands.add_parser, name, help=summary, description=summary, epilog=f"example: {example}"
-        )
+        made = _parser(commands.add_parser, name, help=summary, description=summary, epilog=f"example: {example}")
         made.set_defaults(run=place)
         return made
 
@@ -121,14 +120,22 @@ def _look_commands(command: _Maker) -> None:
     check.add_argument("--offline", action="store_true", help="use no network")
     check.add_argument("--json", action="store_true", help="print one JSON object")
     status = command(
-        "status", "agent.cli.look:status", "what each credential is, how fresh, when next, what is owed", "keyturn status"
+        "status",
+        "agent.cli.look:status",
+        "what each credential is, how fresh, when next, what is owed",
+        "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument("--watch", action="store_true", help="show it again every two seconds")
-    audit = command("audit", "agent.cli.look:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify")
+    audit = command(
+        "audit", "agent.cli.look:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
+    )
     actions = audit.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = _parser(
-        actions.add_parser, "show", help="read it", epilog="example: keyturn audit show --credential uploader --since 2d"
+        actions.add_parser,
+        "show",
+        help="read it",
+        epilog="example: keyturn audit show --credential uploader --since 2d",
     )
     show.set_defaults(run="agent.cli.look:audit_show")
     show.add_argument("--credential", metavar="N")
@@ -144,9 +151,14 @@ def _look_commands(command: _Maker) -> None:
 
 def _emulator_commands(command: _Maker) -> None:
     demo = command(
-        "demo", "agent.cli.demo:demo", "the main job on a bare machine, against the bundled cloud emulator", "keyturn demo"
+        "demo",
+        "agent.cli.demo:demo",
+        "the main job on a bare machine, against the bundled cloud emulator",
+        "keyturn demo",
     )
-    demo.add_argument("--directory", metavar="DIR", help="keep its files there; default: a temporary one, removed at the end")
+    demo.add_argument(
+        "--directory", metavar="DIR", help="keep its files there; default: a temporary one, removed at the end"
+    )
     emulator = command(
         "emulator",
         "agent.cli.demo:emulator",
@@ -162,4 +174,3 @@ def _emulator_commands(command: _Maker) -> None:
 
 def _parser(make: Callable[..., argparse.ArgumentParser], *args: str, **keywords: str) -> argparse.ArgumentParser:
     return make(*args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **keywords)
-

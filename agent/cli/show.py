@@ -73,7 +73,11 @@ def rotated(result: dict[str, Any]) -> None:
             f"generation {result['generation']}"
         )
     if result["safe"]:
-        print(paint(f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command", "good"))
+        print(
+            paint(
+                f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command", "good"
+            )
+        )
     elif result["old_key"] == "active":
         print(f"the old key {result['old_access_key_id'] or '(unknown)'} is still active")
     if "error" in result:
@@ -83,7 +87,9 @@ def rotated(result: dict[str, Any]) -> None:
 def status(whole: dict[str, Any], now: datetime) -> None:
     """The table of `status`."""
     agent = whole["agent"]
-    running = f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
+    running = (
+        f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
+    )
     print(f"keyturn {agent['version']}, {running}, {agent['config']}")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     rows = [head, *(_status_row(name, one, now) for name, one in whole["credentials"].items())]

@@ -153,4 +153,3 @@ def _by_ourselves(settings: Settings, path: str, work: Callable[[House], T]) -> 
 
 def _me() -> Actor:
     return Actor(os.getuid(), user_name(os.getuid()), os.getpid())
-

@@ -84,15 +84,12 @@ def _words(cause: BaseException, attempt: Attempt) -> KeyturnError | None:
         return _no_tls(cause, host)
     if isinstance(cause, http.client.HTTPException):
         return BadAnswerError(f"{host}: answered something that is not HTTP", "check the endpoint's host and port")
+    if type(cause) is OSError and str(cause).startswith("Tunnel connection failed"):  # http.client, about CONNECT
+        said = f"{attempt.host}: the proxy {attempt.proxy} refused to connect to it"
+        return SourceUnavailableError(said, "check HTTPS_PROXY and NO_PROXY, and what the proxy allows")
     if isinstance(cause, OSError) and cause.errno in errno.errorcode:
-        return _of_the_system(cause, host)
+        return SourceUnavailableError(f"{host}: {os.strerror(cause.errno or 0).lower()}", _CHECK_PATH)
     return None
-
-
-def _of_the_system(error: OSError, host: str) -> KeyturnError:
-    if str(error).startswith("Tunnel connection failed"):  # http.client: what the proxy said to CONNECT
-        return SourceUnavailableError(f"{host}: the proxy refused to connect to it", "check HTTPS_PROXY and NO_PROXY")
-    return SourceUnavailableError(f"{host}: {os.strerror(error.errno or 0).lower()}", _CHECK_PATH)
 
 
 def _no_such_host(error: socket.gaierror, host: str) -> KeyturnError:

@@ -39,6 +39,10 @@ _MODE = re.compile(r"0?[0-7]{3,4}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+class Malformed(Unfit):
+    """A value is not written as its type wants; what was found is not said yet."""
+
+
 def convert(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
     """Convert one scalar.
 
@@ -72,10 +76,14 @@ def choice(raw: Any, choices: tuple[Any, ...], place: Place) -> Any:
 
 
 def duration(text: str) -> Duration:
-    """Read "500ms", "30s", "15m", "12h", "2d", and as in Go "1h30m", the larger unit first."""
+    """Read "500ms", "30s", "15m", "12h", "2d", and as in Go "1h30m", the larger unit first.
+
+    Raises:
+        Unfit: it is no duration, or one past any sense.
+    """
     match = _DURATION.fullmatch(text)
     if match is None or not text:
-        raise ValueError("not a duration")
+        raise Malformed(f"want {words(Duration)}")
     total_ms = sum(int(number) * _UNIT_MS[unit] for unit, number in match.groupdict(default="0").items())
     if total_ms > MAX_DURATION_S * 1000:
         raise Unfit('want at most "3650d"')
@@ -83,9 +91,13 @@ def duration(text: str) -> Duration:
 
 
 def file_mode(text: str) -> FileMode:
-    """Read "0640"; the bits above the permissions have no place on a file of secrets."""
+    """Read "0640"; the bits above the permissions have no place on a file of secrets.
+
+    Raises:
+        Unfit: it is no mode, or one with such bits.
+    """
     if not _MODE.fullmatch(text):
-        raise ValueError("not a mode")
+        raise Malformed(f"want {words(FileMode)}")
     mode = int(text, 8)
     if mode & 0o7000:
         raise Unfit('must not set the setuid, setgid or sticky bit; want an octal string like "0640"')
@@ -123,16 +135,14 @@ def _why_not_absolute(text: str) -> str:
 
 
 def _own(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
-    if isinstance(raw, str):
-        try:
-            if annotation is Duration:
-                return duration(raw)
-            return file_mode(raw) if annotation is FileMode else file_path(raw, environ)
-        except Unfit:
-            raise
-        except ValueError:
-            pass
-    raise Unfit(f"want {words(annotation)}, {got(raw, place)}")
+    try:
+        if not isinstance(raw, str):
+            raise Malformed(f"want {words(annotation)}")
+        if annotation is Duration:
+            return duration(raw)
+        return file_mode(raw) if annotation is FileMode else file_path(raw, environ)
+    except Malformed as malformed:
+        raise Unfit(f"{malformed}, {got(raw, place)}") from None
 
 
 def _by_msgspec(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:

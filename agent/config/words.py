@@ -21,8 +21,8 @@ MAX_NAME = 64
 """Characters of the longest key that an error repeats; also bounds the work of finding the nearest one."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_FOR_SECRETS = re.compile(r"secret|passw|passphrase|token|private|credential|(access|api)_?key|bearer|ticket", re.I)
-_FOR_NAMES = re.compile(r"(path|file|variable|env|name|id|arn|endpoint|uri|url)$", re.I)
+_FOR_SECRETS = re.compile(r"secret|passw|passphrase|token|private|credentials?$|(access|api)_?key|bearer", re.I)
+_FOR_NAMES = re.compile(r"(path|file|variable|env|name|id|arn|endpoint|ur[il]|type|stage|period|timeout)$", re.I)
 
 
 class Unfit(ValueError):
@@ -41,7 +41,8 @@ class Report:
 
     def add_at(self, where: str, sentence: str) -> None:
         """Note one problem at a place that is already written out."""
-        self._lines[f"{where}: {sentence}" if where else sentence] = None
+        # A settings class may quote what stands in the file, control characters and all.
+        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = None
 
     def knows(self, place: Place) -> bool:
         """Tell whether something was said about this place already."""
@@ -69,6 +70,11 @@ def shown_key(key: str) -> str:
 def shown_name(name: str) -> str:
     """Quote a name that is no secret, cut to what a line can bear."""
     return quoted(name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…")
+
+
+def printable(text: str) -> str:
+    """Escape whatever a terminal would obey instead of show."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def quoted(text: str) -> str:

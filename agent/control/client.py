@@ -62,5 +62,6 @@ def _outcome(channel: socket.socket, show: Callable[[dict[str, Any]], None]) -> 
         elif "result" in message:
             return message["result"], int(message["exit_code"])
     raise DaemonUnreachableError(
-        "the daemon closed the connection before it had answered", "look at its log; `keyturn status` shows how things stand"
+        "the daemon closed the connection before it had answered",
+        "look at its log; `keyturn status` shows how things stand",
     )

@@ -36,7 +36,7 @@ def backoff(failures: int, chance: float, cap_s: float = BACKOFF_CAP_S) -> float
 
     Full jitter as in AWS's "Exponential Backoff And Jitter": uniform over [0, min(cap, base * 2^n)].
     """
-    ceiling = min(cap_s, BACKOFF_BASE_S * 2 ** min(failures, 16))
+    ceiling: float = min(cap_s, BACKOFF_BASE_S * 2 ** min(failures, 16))
     return max(0.1, ceiling * chance)
 
 

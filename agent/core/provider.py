@@ -20,7 +20,7 @@ MAX_PART_BYTES = 64 * 1024
 """Far above any token seen; Alibaba documents no maximum length for a SecurityToken, so none is cut."""
 
 FETCH_TIMEOUT_S = 30.0
-"""The total deadline of one fetch, all regions and tries included; the caller gives up then, whatever the provider does."""
+"""Seconds for one fetch, all regions and tries included; the caller gives up then, whatever the provider does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.errors import NotifyError
+from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
@@ -69,6 +69,7 @@ class ExecNotifier(Notifier):
 
         Raises:
             NotifyError: it could not be started, did not end in time, or did not end with status 0.
+            CancelledError: the agent is stopping.
         """
         try:
             completed = run_command(
@@ -97,14 +98,14 @@ class ExecNotifier(Notifier):
         faults = [Finding(level, place, text, remedy) for level, text, remedy in _faults(program, account)]
         yield from faults or [Finding("ok", place, f"{account.name} can execute {program}")]
 
-    def _failed(self, completed: Completed) -> NotifyError:
+    def _failed(self, completed: Completed) -> KeyturnError:
+        if completed.ending is Ending.CANCELLED:
+            return CancelledError(f"{self.target}: the command {completed.outcome}", "it runs again at the next start")
         output = completed.text(_IN_ERROR)
         said = f"; it said: {output}" if output else ""
         remedy = "run it by hand and mend what it reports"
         if completed.ending is Ending.TIMED_OUT:
             remedy = "raise its `timeout`, or let it do its work in the background"
-        if completed.ending is Ending.CANCELLED:
-            remedy = "it is run again when keyturn starts again"
         return NotifyError(f"{self.target}: the command {completed.outcome}{said}", remedy)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from agent.cloud.deadline import Deadline
-from agent.core.errors import NotifyError
+from agent.core.errors import CancelledError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
@@ -89,6 +89,7 @@ class HttpNotifier(Notifier):
 
         Raises:
             NotifyError: nobody listens, no answer came in time, or another status came than is expected.
+            CancelledError: the agent is stopping.
         """
         body = json.dumps(event.as_json(), ensure_ascii=False).encode()
         answer = self._exchange(body, cancel)
@@ -103,9 +104,10 @@ class HttpNotifier(Notifier):
             with Deadline(_CONNECT_S, _CONNECT_S) as deadline:
                 _connect(urlsplit(self.settings.url), deadline)
         except OSError as err:
-            yield Finding("warning", place, f"nobody listens there ({err})", "start the dependent, or correct `url`")
+            what = f"nobody listens at {self.target}: {err.strerror or 'no answer'}"
+            yield Finding("warning", place, what, "start the dependent, or correct `url`")
         else:
-            yield Finding("ok", place, "somebody listens there")
+            yield Finding("ok", place, f"somebody listens at {self.target}")
 
     def _exchange(self, body: bytes, cancel: threading.Event) -> _Answer:
         result: queue.SimpleQueue[_Answer | Exception] = queue.SimpleQueue()
@@ -119,7 +121,7 @@ class HttpNotifier(Notifier):
             if isinstance(answer, Exception):
                 raise self._failed(answer) from answer
             return answer
-        raise NotifyError(f"{self.target}: keyturn is stopping", "it is told when keyturn starts again")
+        raise CancelledError(f"{self.target}: keyturn is stopping", "it is told when keyturn starts again")
 
     def _work(self, body: bytes, result: queue.SimpleQueue[_Answer | Exception]) -> None:
         deadline = Deadline(self.settings.timeout, _CONNECT_S)

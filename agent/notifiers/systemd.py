@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from agent.core.errors import NotifyError
+from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import Duration, NotifierSettings
@@ -43,7 +43,7 @@ _INSTALL = "correct `unit`, or install it and run `systemctl daemon-reload`"
 _CAN_RELOAD = 'set `action = "reload-or-restart"`, or give the unit an ExecReload='
 
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
-    (r"not found|could not be found|not loaded", "there is no such unit", _INSTALL),
+    (r"not found|could not be found", "there is no such unit", _INSTALL),
     (r"is masked", "the unit is masked", "`systemctl unmask {unit}`, or take it out of the config"),
     (
         r"access denied|authentication required|permission denied|not permitted",
@@ -57,7 +57,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     (r"job type reload is not applicable", "the unit cannot reload", _CAN_RELOAD),
     (
-        r"is not active|inactive",
+        r"is not active|inactive|not loaded",  # a stopped unit that nothing else needs is unloaded
         "the unit is not running, so it cannot be told",
         'start it, or set `action = "try-restart"`, which leaves a stopped unit alone',
     ),
@@ -69,7 +69,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"job for .* failed|process exited", "its job failed", "look at `journalctl -u {unit}`"),
     (r"job for .* (canceled|cancelled)", "its job was cancelled by another one", "nothing, unless it happens again"),
 )
-"""What systemctl says, in the words of versions 219 to 257 -> what it means, and the remedy."""
+"""What systemctl says -> what it means, and the remedy. Measured with systemd 252, all but the start limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,7 @@ class SystemdNotifier(Notifier):
 
         Raises:
             NotifyError: systemd cannot be reached, refuses, or the job failed or took too long.
+            CancelledError: the agent is stopping.
         """
         options = [f"--signal={self._signal}"] if self._signal else []
         completed = self._systemctl([*options, self.settings.action], self.settings.timeout, cancel)
@@ -155,7 +156,7 @@ class SystemdNotifier(Notifier):
         yield Finding(level, place, text, remedy)
 
     def takes_effect(self, sink_types: frozenset[str]) -> str | None:
-        """systemd reads an EnvironmentFile= only when it starts the unit (systemd.exec(5))."""
+        """Systemd reads an EnvironmentFile= only when it starts the unit (systemd.exec(5))."""
         if sink_types != {"env_file"}:
             return None
         keeps_process = self.settings.action == "kill" and self._signal not in _ENDING_SIGNALS
@@ -183,15 +184,20 @@ class SystemdNotifier(Notifier):
     def _judge(self, state: Mapping[str, str]) -> tuple[str, str, str]:
         loaded = state.get("LoadState", "")
         if loaded == "masked":
-            return "error", "the unit is masked", f"`systemctl unmask {self.target}`, or take it out of the config"
+            return (
+                "error",
+                f"{self.target} is masked",
+                f"`systemctl unmask {self.target}`, or take it out of the config",
+            )
         if loaded != "loaded":
-            return "error", f"there is no such unit ({loaded})", _INSTALL
+            return "error", f"there is no unit {self.target} ({loaded})", _INSTALL
         if self.settings.action == "reload" and state.get("CanReload") == "no":
-            return "error", "the unit cannot reload", _CAN_RELOAD
+            return "error", f"{self.target} cannot reload", _CAN_RELOAD
         if state.get("ActiveState") in ("inactive", "failed"):
-            return "warning", f"the unit is {state['ActiveState']}", f"`systemctl start {self.target}`"
+            return "warning", f"{self.target} is {state['ActiveState']}", f"`systemctl start {self.target}`"
         reloads = self.settings.action == "reload-or-restart" and state.get("CanReload") == "yes"
-        return "ok", f"the unit is {state.get('ActiveState')}" + (", and will be reloaded" if reloads else ""), ""
+        effect = ", and will be reloaded" if reloads else ""
+        return "ok", f"{self.target} is {state.get('ActiveState')}{effect}", ""
 
     def _show(self) -> dict[str, str]:
         """The unit's properties.
@@ -219,14 +225,14 @@ class SystemdNotifier(Notifier):
         except CommandError as err:
             raise NotifyError(f"{self.target}: {err.problem}", err.remedy) from err
 
-    def _failed(self, completed: Completed) -> NotifyError:
+    def _failed(self, completed: Completed) -> KeyturnError:
         if completed.ending is Ending.TIMED_OUT:
             return NotifyError(
                 f"{self.target}: {self._action} goes on in systemd after {self.settings.timeout:g} s",
                 f"look at `systemctl status {self.target}`, and raise `timeout` if the unit needs longer",
             )
         if completed.ending is Ending.CANCELLED:
-            return NotifyError(f"{self.target}: keyturn is stopping", "the unit is told when keyturn starts again")
+            return CancelledError(f"{self.target}: keyturn is stopping", "the unit is told when keyturn starts again")
         said = completed.text(_IN_ERROR)
         for pattern, problem, remedy in _MEANINGS:
             if re.search(pattern, said, re.IGNORECASE):

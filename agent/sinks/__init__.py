@@ -1,1 +1,1 @@
-"""Where values are published to. `interface.py` is the contract, `transaction.py` switches all sinks of a credential as one."""
+"""Where values are published to: `interface.py` is the contract, `transaction.py` switches all sinks as one."""

@@ -17,7 +17,7 @@ from agent.sinks.interface import FileSink
 from agent.sinks.text import required_part, unsafe
 
 _UNSAFE = frozenset("#;%$\"'`\\")
-_TOKEN = "security_token"  # noqa: S105 - the name of a key, not a token
+_TOKEN = "security_token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,11 @@ class CredentialsIni(FileSink):
 
     @property
     def target(self) -> str:
+        """The file and the profile."""
         return f"{self.path} [{self.settings.profile}]"
 
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        """Set the profile's keys; see `FileSink.render`."""
         values = self._values(credential)
         drop = frozenset({_TOKEN}) - values.keys()
         try:
@@ -60,6 +62,7 @@ class CredentialsIni(FileSink):
             ) from None
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
+        """Say who cannot read a session from this file; see `FileSink.warnings_for`."""
         if credential.kind is not Kind.STS:
             return ()
         return (

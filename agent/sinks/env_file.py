@@ -79,6 +79,7 @@ class EnvFile(FileSink):
     Settings = EnvFileSettings
 
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        """Set the chosen variables; see `FileSink.render`."""
         missing = {name: self._value(credential, held) for name, held in self.settings.names.items()}
         names = frozenset(missing)
         lines: list[bytes] = []

@@ -20,33 +20,42 @@ from typing import Literal
 Dialect = Literal["systemd", "docker", "shell", "dotenv"]
 
 _LINE = rb"[^\r\n]*"
-_END = rb"(?:\r\n|\n|\r|\Z)"
+_EOF = rb"(?<!\\\n)(?<!\\\r)\Z"  # after an escaped line end the entry goes on: into what is appended
+_END = rb"(?:\r\n|\n|\r|" + _EOF + rb")"
+_FEED = rb"(?:\n|" + _EOF + rb")"
 _DOUBLE = rb'"(?:[^"\\]|\\.)*"'
 _PLAIN = rb"(?:[^\\\r\n]|\\.)*"
 
 
-def _grammar(comment: bytes, value: bytes, end: bytes = _END, other: bytes = rb"[^=\r\n]*") -> re.Pattern[bytes]:
-    """One entry: a comment, an assignment, or a line without `=`. An open quote matches nothing."""
-    head = rb"(?P<head>[^=\r\n]*?)="
-    return re.compile(
-        rb"(?:(?P<comment>[ \t]*" + comment + rb")|" + head + value + rb"|" + other + rb")" + end, re.DOTALL
-    )
+_SHELL_WORDS = rb"(?:'[^']*'|" + _DOUBLE + rb"|\\.|(?<=[ \t;])#[^\n]*|[^'\"\\\n])*"
+_HEAD = rb"[^=\r\n]*"
+_SHELL_HEAD = rb"[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*"
+
+
+def _grammar(comment: bytes, head: bytes, value: bytes, other: bytes, end: bytes) -> re.Pattern[bytes]:
+    """One entry: a comment, an assignment, or another line. An open quote matches nothing."""
+    assignment = rb"(?P<head>" + head + rb")=" + value
+    kinds = rb"(?P<comment>[ \t]*" + comment + rb")|" + assignment + rb"|" + other
+    return re.compile(rb"(?:" + kinds + rb")" + end, re.DOTALL)
 
 
 _GRAMMARS: dict[Dialect, re.Pattern[bytes]] = {
     "systemd": _grammar(
-        rb"[#;]" + _LINE, rb"(?:[ \t]*(?:'[^']*'|" + _DOUBLE + rb"))*[ \t]*(?:(?=[^'\"\r\n])" + _PLAIN + rb")?"
+        comment=rb"[#;]" + _LINE,
+        head=_HEAD,
+        value=rb"(?:[ \t]*(?:'[^']*'|" + _DOUBLE + rb"))*[ \t]*(?:(?=[^'\"\r\n])" + _PLAIN + rb")?",
+        other=_HEAD,
+        end=_END,
     ),
-    "shell": _grammar(
-        rb"#[^\n]*",
-        rb"(?:'[^']*'|" + _DOUBLE + rb"|\\.|(?<=[ \t;])#[^\n]*|[^'\"\\\n])*",
-        rb"(?:\n|\Z)",
-        rb"(?:'[^']*'|" + _DOUBLE + rb"|\\.|[^=\n'\"\\])*",
-    ),
+    "shell": _grammar(rb"#[^\n]*", _SHELL_HEAD, _SHELL_WORDS, _SHELL_WORDS, _FEED),
     "dotenv": _grammar(
-        rb"#" + _LINE, rb"(?:[ \t]*(?:'(?:\\'|[^'])*'|\"(?:\\\"|[^\"])*\")" + _LINE + rb"|" + _LINE + rb")"
+        comment=rb"#" + _LINE,
+        head=_HEAD,
+        value=rb"(?:[ \t]*(?:'(?:\\'|[^'])*'|\"(?:\\\"|[^\"])*\")" + _LINE + rb"|" + _LINE + rb")",
+        other=_HEAD,
+        end=_END,
     ),
-    "docker": _grammar(rb"#[^\n]*", rb"[^\n]*", rb"(?:\n|\Z)", rb"[^=\n]*"),
+    "docker": _grammar(rb"#[^\n]*", rb"[^=\n]*", rb"[^\n]*", rb"[^=\n]*", _FEED),
 }
 _NAME = re.compile(rb"[ \t]*(?P<export>export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)[ \t]*")
 

@@ -21,6 +21,7 @@ def inspect(sink: FileSink, credential: Credential | None = None) -> Iterator[Fi
     """Yield what an operator should know of one sink, errors first; a single "ok" when there is nothing.
 
     Args:
+        sink: where a value would be published to.
         credential: the value that would be written, where it is known; its kind may not suit the format.
     """
     found = [*_place(sink), *_advice(sink, credential)]

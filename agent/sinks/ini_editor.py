@@ -48,7 +48,10 @@ def edit(content: bytes, section: str, values: Mapping[str, str], drop: frozense
     below the header, indented like the section's first key. A missing section is appended.
 
     Args:
+        content: the file.
+        section: its name, as in the header.
         values: key in lower case -> value that needs no quoting.
+        drop: keys in lower case.
 
     Raises:
         DuplicateSectionError: the section occurs more than once.
@@ -89,7 +92,8 @@ def _rewrite(
 def _find(lines: list[bytes], section: bytes) -> _Section | None:
     """Find our section by walking the file the way configparser does."""
     found: _Section | None = None
-    inside, depth, current = False, 0, None
+    inside, depth = False, 0
+    current: _Option | None = None
     for index, raw in enumerate(lines):
         line = raw.removeprefix(BOM) if index == 0 else raw
         text = line.strip()
@@ -108,15 +112,15 @@ def _find(lines: list[bytes], section: bytes) -> _Section | None:
             found = _Section(index) if inside else found
             continue
         current = _option(line, index)
-        if inside and found is not None and current is not None:
+        if inside and found is not None:
             found.options.append(current)
     return found
 
 
-def _option(line: bytes, index: int) -> _Option | None:
+def _option(line: bytes, index: int) -> _Option:
     match = _OPTION.match(line)
-    if match is None:
-        return None
+    if match is None:  # no key, but its indentation counts
+        return _Option("", line, index, index + 1)
     return _Option(match["key"].decode("utf-8", "replace").lower(), match["head"], index, index + 1)
 
 

@@ -24,6 +24,10 @@ def overwrite(directory: Directory, name: str, inode: int, content: bytes, wante
     One write of everything and then a cut, rather than a cut and then a write: a reader never sees it empty.
 
     Args:
+        directory: that of the target, pinned.
+        name: of the target in it.
+        content: what it shall hold.
+        wanted: owner and mode.
         inode: of the file that was checked; another one that took its name since is not written.
         mtime_ns: that of the staged file, given to the target last: recovery knows by it that this is done.
 

@@ -32,6 +32,7 @@ class JsonFile(FileSink):
     Settings = JsonSettings
 
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        """Write the whole answer; see `FileSink.render`."""
         answer = {
             "Code": "Success",
             "AccessKeyId": required_part(self, credential, "access_key_id"),

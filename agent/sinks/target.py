@@ -122,6 +122,8 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
     """Read what stands at the target.
 
     Args:
+        directory: that of the target, pinned.
+        name: of the target in it.
         in_place: the target will be written through its inode, so no other name may lead to it.
 
     Raises:

@@ -1,5 +1,4 @@
-"""Editing a few lines of a file whose other lines are somebody else's, byte for byte. Works on bytes:
-a foreign line may be in any encoding."""
+"""Editing a few lines of a file whose other lines are somebody else's, byte for byte, in whatever encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def line_end(lines: Sequence[bytes]) -> bytes:
-    """Return the line ending that a file uses: that of its first line, `\\n` for an empty file."""
+    """Return the line ending that a file uses: that of its first line, a line feed for an empty file."""
     return b"\r\n" if lines and lines[0].endswith(b"\r\n") else b"\n"
 
 

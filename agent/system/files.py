@@ -105,6 +105,9 @@ def write_atomic(path: Path | str, content: bytes, mode: int = 0o600, *, flush: 
     For files in directories that are the agent's own (state, audit, metrics); sinks go through the transaction.
 
     Args:
+        path: the file; its directory exists.
+        content: what it shall hold.
+        mode: its permission bits, whatever the umask.
         flush: make the content and the name durable before returning.
 
     Raises:
@@ -193,6 +196,7 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
     0440 (systemd.exec(5), LoadCredential=), so that mode is fine for root's files in that directory.
 
     Args:
+        path: the file, or a link to it.
         limit: bytes; a larger file is refused.
         environ: where `$CREDENTIALS_DIRECTORY` is looked up.
 
@@ -257,6 +261,7 @@ def sweep(directory: Directory, owners: Collection[int] = (), keep: Collection[s
     and that no living keyturn holds.
 
     Args:
+        directory: where to look.
         owners: uids to which our temporary files were given.
         keep: names that a journal mentions.
     """

@@ -174,7 +174,7 @@ def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subpr
     change = account.uid != os.geteuid()
     _drop_ambient_capabilities()
     try:
-        return subprocess.Popen(  # noqa: S603 - no shell, and an absolute path
+        return subprocess.Popen(
             argv,
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -191,7 +191,7 @@ def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subpr
             umask=0o077,
         )
     except (OSError, ValueError) as err:
-        raise _not_started(argv[0], account, err) from err
+        raise _not_started(argv[0], account, change, err) from err
 
 
 def _drop_ambient_capabilities() -> None:
@@ -199,11 +199,11 @@ def _drop_ambient_capabilities() -> None:
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
-def _not_started(program: str, account: Account, err: OSError | ValueError) -> CommandError:
-    """Say why; subprocess names the program in the error only where exec failed, not where setuid did."""
+def _not_started(program: str, account: Account, change: bool, err: OSError | ValueError) -> CommandError:
+    """Say why. subprocess does not tell a failed setuid from a failed exec, but exec hardly ever ends in EPERM."""
     if not isinstance(err, OSError):
         return CommandError(f"{program}: an argument holds a zero byte", "correct the command in the config")
-    if err.errno in (errno.EPERM, errno.EACCES) and err.filename is None:
+    if err.errno == errno.EPERM and change:
         return CommandError(
             f"{program}: keyturn may not run a command as {account.name}", "run keyturn as root, or leave `user` out"
         )

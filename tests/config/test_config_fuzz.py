@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from agent.core.errors import ConfigError
 
 KEYS = st.sampled_from(
-    ["agent", "audit", "cloud", "credentials", "a", "b", "provider", "sinks", "notify", "emergency", "authority", "base",
-     "type", "path", "mode", "owner", "group", "write", "variables", "dialect", "profile", "secret_name", "fields",
-     "poll_interval", "regions", "region_id", "settle", "metrics_listen", "sts_endpoint", "verify", "verify_timeout",
-     "unit", "action", "command", "pickup", "timeout", "expect_status", "url", "role_arn"]
+    ["agent", "audit", "cloud", "credentials", "a", "b", "provider", "sinks", "notify", "emergency", "authority",
+     "base", "type", "path", "mode", "owner", "group", "write", "variables", "dialect", "profile", "secret_name",
+     "fields", "poll_interval", "regions", "region_id", "settle", "metrics_listen", "sts_endpoint", "verify",
+     "verify_timeout", "unit", "action", "command", "pickup", "timeout", "expect_status", "url", "role_arn"]
 )  # fmt: skip
 NAMES = KEYS | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 TYPES = st.sampled_from(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,8 @@ import pytest
 from config_world import ENVIRON, GOOD, PROVIDER, REGISTRY, SINK, EnvFile, KmsSecret, problems, read
 
 from agent.config import Registry
+from agent.config.leaves import duration
+from agent.config.words import Unfit
 from agent.core.settings import CredentialSettings, Duration, ProviderSettings, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "keyturn.example.toml"
@@ -198,6 +200,28 @@ class Vendor(ProviderSettings):
 VENDOR = Registry(providers={"vendor": lambda: Vendor}, sinks=REGISTRY.sinks)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rude(ProviderSettings):
+    """A third party's settings that quote what they were given."""
+
+    colour: str
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Refuse every colour, and nothing in particular."""
+        yield "colour", f"is {self.colour}"
+        yield "", "is not wanted"
+
+
+def test_a_third_partys_sentences_cannot_garble_a_terminal() -> None:
+    """Control characters that a settings class repeats are escaped; an empty key means the whole table."""
+    registry = Registry(providers={"rude": lambda: Rude}, sinks=REGISTRY.sinks)
+    text = f'[credentials.a.provider]\ntype = "rude"\ncolour = "\\u001b[31mré\\nd"\n{SINK}'
+    assert problems(text, registry=registry) == [
+        "credentials.a.provider.colour: is \\x1b[31mré\\nd",
+        "credentials.a.provider: is not wanted",
+    ]
+
+
 def vendor(lines: str) -> str:
     """Write a config with the third party's provider."""
     return f'[credentials.a.provider]\ntype = "vendor"\n{lines}\n{SINK}'
@@ -218,7 +242,7 @@ def test_a_third_partys_settings_convert_like_built_in_ones() -> None:
 THIRD_PARTY_MISTAKES = {
     "colour = 1": 'colour: want "red", got 1',
     'weight = "x"': 'weight: want a number, got "x"',
-    "weight = 10": "refused by test_config_settings.Vendor (RuntimeError)",
+    "weight = 10": f"refused by {Vendor.__module__}.Vendor (RuntimeError)",
     "level = 0": "level: want int >= 1, got 0",
     "tags = 1": "tags: want array, got 1",
     'pair = [1, "x", 2]': "pair: want 2 items, got 3",
@@ -237,7 +261,11 @@ def test_only_the_types_in_use_are_imported() -> None:
     asked: list[str] = []
 
     def lazily(name: str, settings: type) -> Any:
-        return lambda: asked.append(name) or settings
+        def imported() -> type:
+            asked.append(name)
+            return settings
+
+        return imported
 
     registry = Registry(
         providers={"kms_secret": lazily("kms_secret", KmsSecret), "vendor": lazily("vendor", Vendor)},
@@ -251,6 +279,15 @@ def test_the_settings_have_the_contracts_defaults() -> None:
     """What a minimal config means."""
     settings: Settings = read(GOOD, environ=ENVIRON)
     credential: CredentialSettings = settings.credentials["a"]
-    assert (credential.verify, credential.verify_timeout, credential.max_staleness) == ("caller_identity", 60, None)
+    assert (str(credential.verify), float(credential.verify_timeout)) == ("caller_identity", 60)
+    assert credential.max_staleness is None
     assert settings.cloud.sts == "sts.cn-hangzhou.aliyuncs.com"
-    assert (settings.agent.settle, settings.agent.metrics_listen) == (2, None)
+    assert float(settings.agent.settle) == 2
+    assert settings.agent.metrics_listen is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "5", "1.5s", "1m1h", "9999d", "٣s"])
+def test_a_duration_of_the_command_line_is_refused_with_a_sentence(text: str) -> None:
+    """Options read durations by the same rule, and get words for their errors too."""
+    with pytest.raises(Unfit, match=r"^want "):
+        duration(text)

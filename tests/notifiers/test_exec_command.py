@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.errors import NotifyError
+from agent.core.errors import CancelledError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.settings import Duration
 from agent.notifiers.exec_command import ExecNotifier, ExecSettings
@@ -87,7 +87,7 @@ def test_a_hanging_hook_is_stopped_and_said_to_be(event: PublishEvent, cancel: t
 
 def test_what_a_hook_left_running_is_stopped_and_said_to_be(event: PublishEvent, cancel: threading.Event) -> None:
     """A hook that ended well was told, even if its children held its output until the limit."""
-    detail = notifier("/bin/sh", "-c", "sleep 1000 & echo fine", timeout_s=0.5).tell(event, cancel).detail
+    detail = notifier("/bin/sh", "-c", "sleep 1000 & echo fine", timeout_s=2).tell(event, cancel).detail
     assert detail == "status 0; what it left running was stopped: fine"
 
 
@@ -105,7 +105,7 @@ def test_a_stopping_agent_is_not_held_up(event: PublishEvent) -> None:
     """With cancel set the hook is not run, and stays owed."""
     cancel = threading.Event()
     cancel.set()
-    with pytest.raises(NotifyError, match="agent is stopping"):
+    with pytest.raises(CancelledError, match="agent is stopping"):
         notifier("/bin/sleep", "1000").tell(event, cancel)
 
 

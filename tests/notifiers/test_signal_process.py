@@ -59,8 +59,8 @@ def notifier(
     pid_file: Path | None = None, exe: Path | None = None, user: str | None = None, sig: str = "SIGHUP"
 ) -> SignalNotifier:
     """Make one as the config would."""
-    files = {"pid_file": FilePath(pid_file) if pid_file else None, "exe": FilePath(exe) if exe else None}
-    return SignalNotifier(SignalSettings(type="signal", signal=sig, user=user, **files))
+    file, program = FilePath(pid_file) if pid_file else None, FilePath(exe) if exe else None
+    return SignalNotifier(SignalSettings(type="signal", signal=sig, user=user, pid_file=file, exe=program))
 
 
 def refused(one: SignalNotifier, event: PublishEvent, dependent: Dependent) -> NotifyError:
@@ -72,7 +72,9 @@ def refused(one: SignalNotifier, event: PublishEvent, dependent: Dependent) -> N
     return caught.value
 
 
-def test_the_process_in_the_pid_file_is_told(dependent: Dependent, event: PublishEvent, cancel: threading.Event) -> None:
+def test_the_process_in_the_pid_file_is_told(
+    dependent: Dependent, event: PublishEvent, cancel: threading.Event
+) -> None:
     """The plain case, and the log says who got what."""
     told = notifier(dependent.pid_file).tell(event, cancel)
     assert dependent.process.wait() == -signal.SIGHUP
@@ -144,10 +146,12 @@ def test_another_users_process_is_never_signalled(dependent: Dependent, event: P
 
 
 @pytest.mark.skipif(ROOT, reason="root may signal everybody")
-def test_a_process_that_may_not_be_signalled_is_named(tmp_path: Path, event: PublishEvent, cancel: threading.Event) -> None:
+def test_a_process_that_may_not_be_signalled_is_named(
+    tmp_path: Path, event: PublishEvent, cancel: threading.Event
+) -> None:
     """Without the right, the sentence says whose process it is and what would help."""
-    found = next(pid for pid in range(2, 100_000) if Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}").stat().st_uid == 0)
-    (tmp_path / "pid").write_text(f"{found}\n")
+    roots = (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.stat().st_uid == 0)
+    (tmp_path / "pid").write_text(next(pid for pid in roots if pid != "1"))
     with pytest.raises(NotifyError, match="may not signal"):
         notifier(tmp_path / "pid").tell(event, cancel)
 
@@ -180,7 +184,9 @@ def test_every_process_of_an_executable_is_told(tmp_path: Path, event: PublishEv
         second.kill()
 
 
-def test_an_upgraded_dependent_is_still_told(dependent: Dependent, event: PublishEvent, cancel: threading.Event) -> None:
+def test_an_upgraded_dependent_is_still_told(
+    dependent: Dependent, event: PublishEvent, cancel: threading.Event
+) -> None:
     """A package upgrade removed the executable that the old process runs."""
     dependent.exe.unlink()
     notifier(exe=dependent.exe).tell(event, cancel)

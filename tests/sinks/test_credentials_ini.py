@@ -182,7 +182,7 @@ FOREIGN = st.one_of(
 
 
 @given(st.lists(FOREIGN, max_size=14), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(0, 14))
-@example(["[other section]", "   a", "[default]"], "\n", False, 0)
+@example(["[other section]", "a=b", "   [default]"], "\n", False, 0)
 def test_foreign_lines_stay_byte_for_byte(lines: list[str], end: str, ended: bool, at: int) -> None:
     """Whatever else a file holds, only our lines change, twice in a row, and a second render changes nothing."""
     kept = [line for line in lines if line.partition("=")[0].partition(":")[0].strip().lower() not in OURS]

@@ -56,9 +56,13 @@ def by_systemd(content: bytes) -> dict[str, str]:
 def by_shell(path: Path, *names: str) -> dict[str, str]:
     """A real sh that sources the file with every assignment exported, and shows its environment."""
     done = subprocess.run(
-        ["/bin/sh", "-c", 'set -eua; . "$0"; exec env', str(path)], capture_output=True, text=True, check=True, env={}
+        ["/bin/sh", "-c", 'set -eua; . "$0"; exec env -0', str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
     )
-    seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    seen = dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
     return {name: seen[name] for name in names if name in seen}
 
 
@@ -171,7 +175,8 @@ def test_the_shell_agrees_about_foreign_lines(tmp_path: Path) -> None:
     """After an edit the real shell sees every foreign variable unchanged, and ours new."""
     path = tmp_path / "app.env"
     path.write_bytes(
-        b"# it's a \"comment\nA='x\nKEY=no'\nexport B=\"q\\\"\nKEY=no\"\nC=a\\\nb # don't\nKEY=old\nD=$A\n"
+        b"# it's a \"comment\nA='x\nKEY=no'\nexport B=\"q\\\"\nKEY=no\"\nC=a\\\nb # don't\n"
+        b": 'it = quoted'; : \"and = so\"\nKEY=old\nD=$A\n"
     )
     os.chmod(path, 0o600)
     before = by_shell(path, "A", "B", "C", "D")

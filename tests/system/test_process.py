@@ -123,7 +123,9 @@ def test_a_command_stands_in_its_own_session_at_the_root_and_writes_private_file
 def test_signals_that_python_ignores_work_again_in_a_command() -> None:
     """SIGPIPE and SIGXFSZ are at their defaults and nothing is blocked."""
     lines = run_command(["cat", "/proc/self/status"], timeout_s=LONG_S, cancel=NEVER).stdout.decode().splitlines()
-    masks = {line.split(":")[0]: int(line.split()[1], 16) for line in lines if line.startswith("Sig") and "/" not in line}
+    masks = {
+        line.split(":")[0]: int(line.split()[1], 16) for line in lines if line.startswith("Sig") and "/" not in line
+    }
     ours = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
     assert masks["SigIgn"] & ours == 0
     assert masks["SigBlk"] == 0
@@ -138,21 +140,38 @@ def test_a_flood_of_output_is_bounded_and_its_end_is_kept() -> None:
     assert done.stdout.endswith(b"\0the end\n")
 
 
-def test_a_hanging_command_gets_sigterm_first(witness: Witness) -> None:
-    """At the limit the group is asked to end, and what it still says is kept."""
-    script = 'exec 3>"$1"; trap "echo cleaned up; exit 7" TERM; echo ready >&3; sleep 1000; sleep 1000'
-    done = sh(script, witness.path, timeout_s=1.0)
+def stop_when_ready(script: str, witness: Witness) -> Completed:
+    """Run a script, and cancel it once it has announced itself on descriptor 3."""
+    cancel = threading.Event()
+    argv = ["/bin/sh", "-c", f'exec 3>"$1"; {script}', "sh", witness.path]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_command, argv, timeout_s=LONG_S, cancel=cancel)
+        assert witness.read_line() == b"ready\n"
+        cancel.set()
+        return running.result()
+
+
+def test_a_hanging_command_is_ended_at_the_limit(witness: Witness) -> None:
+    """A command that takes too long is over, with everything that it started."""
+    done = sh('exec 3>"$1"; sleep 1000; sleep 1000', witness.path, timeout_s=0.3)
     assert done.ending is Ending.TIMED_OUT
-    assert done.status == 7
-    assert done.stdout == b"cleaned up\n"
+    assert not done.ok
+    assert done.outcome == "did not end in time and was stopped"
+    assert witness.all_gone()
+
+
+def test_a_command_gets_sigterm_first(witness: Witness) -> None:
+    """It may clean up, and what it still says is kept."""
+    done = stop_when_ready('trap "echo cleaned up; exit 7" TERM; echo ready >&3; sleep 1000; sleep 1000', witness)
+    assert (done.ending, done.status, done.stdout) == (Ending.CANCELLED, 7, b"cleaned up\n")
+    assert done.outcome == "was stopped, because the agent is stopping"
     assert witness.all_gone()
 
 
 def test_a_command_that_ignores_sigterm_is_killed(witness: Witness) -> None:
     """Two seconds after SIGTERM comes SIGKILL, to the children too."""
-    done = sh('exec 3>"$1"; trap "" TERM; sleep 1000; sleep 1000', witness.path, timeout_s=0.5)
-    assert (done.ending, done.status) == (Ending.TIMED_OUT, -signal.SIGKILL)
-    assert done.outcome == "did not end in time and was stopped"
+    done = stop_when_ready('trap "" TERM; echo ready >&3; sleep 1000; sleep 1000', witness)
+    assert (done.ending, done.status) == (Ending.CANCELLED, -signal.SIGKILL)
     assert witness.all_gone()
 
 
@@ -163,7 +182,7 @@ def test_a_stopped_command_is_killed_all_the_same() -> None:
 
 def test_a_command_that_ends_but_leaves_a_child_on_its_output_does_not_hang_us(witness: Witness) -> None:
     """The status counts, and what is left of the group is ended at the limit (certbot#5424)."""
-    done = sh('exec 3>"$1"; sleep 1000 & echo done', witness.path, timeout_s=0.7)
+    done = sh('exec 3>"$1"; sleep 1000 & echo done', witness.path, timeout_s=2.0)
     assert done.ok
     assert done.lingered
     assert done.stdout == b"done\n"
@@ -192,20 +211,6 @@ def test_a_child_that_closed_its_output_is_left_alone(witness: Witness) -> None:
         assert witness.is_held()
     finally:
         os.kill(int(done.stdout), signal.SIGKILL)
-    assert witness.all_gone()
-
-
-def test_cancel_ends_a_running_command(witness: Witness) -> None:
-    """An agent that is stopping does not wait for a hook."""
-    cancel = threading.Event()
-    results: list[Completed] = []
-    argv = ["/bin/sh", "-c", 'exec 3>"$1"; echo ready >&3; sleep 1000', "sh", witness.path]
-    thread = threading.Thread(target=lambda: results.append(run_command(argv, timeout_s=LONG_S, cancel=cancel)))
-    thread.start()
-    assert witness.read_line() == b"ready\n"
-    cancel.set()
-    thread.join()
-    assert results[0].ending is Ending.CANCELLED
     assert witness.all_gone()
 
 
@@ -327,8 +332,7 @@ def test_many_commands_at_once_leave_no_descriptor_and_no_zombie() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with ThreadPoolExecutor(20) as pool:
         done = list(pool.map(sh, ["echo $$"] * 20))
-    done.append(sh("echo $$; exec sleep 1000", timeout_s=1.0))
-    assert [each.ending for each in done] == [Ending.EXITED] * 20 + [Ending.TIMED_OUT]
+    assert sh("sleep 1000", timeout_s=0.1).ending is Ending.TIMED_OUT
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert not any(is_our_child(int(each.stdout)) for each in done)
 

@@ -196,5 +196,16 @@ def test_signals_are_known_by_the_names_that_people_write() -> None:
     for name, number in known.items():
         assert signal_number(name) == number
         assert signal_number(signal_name(number)) == number
-    for name in ("", "SIG", "1", "sighup", "SIGNOPE", "SIG_IGN", "SIGRTMIN-1", "SIGRTMAX+1", "SIGRTMIN+99", "SIGRTMIN+"):
+    for name in (
+        "",
+        "SIG",
+        "1",
+        "sighup",
+        "SIGNOPE",
+        "SIG_IGN",
+        "SIGRTMIN-1",
+        "SIGRTMAX+1",
+        "SIGRTMIN+99",
+        "SIGRTMIN+",
+    ):
         assert signal_number(name) is None, name

@@ -1,0 +1,9 @@
+"""`keyturn demo`: the main job and an emergency on a bare machine, with real processes and real requests.
+
+    world.py       the directory, the emulated cloud, the daemon and the applications; also for `bench/soak.py`
+    children.py    processes that report in lines, and that are never left behind
+    dependent.py   the application: a program of its own that signs requests all the time
+    story.py       what happens, act by act, and what it says on the terminal
+
+Every process is started as an operator would start it; nothing is called across the border between them.
+"""

@@ -1,0 +1,162 @@
+"""Processes that report in lines: one queue for what all of them say, and none of them outlives it.
+
+Decision: one thread per child reads its pipe, and every wait is a wait for that queue. So nothing is slept
+for; a child that dies wakes whoever waits for another one. Signals become messages too: an exception out of
+a handler could strike between the start of a child and the note that it was started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from agent.core.errors import KeyturnError
+
+STOP_S = 10.0
+"""How long a child may take to end after SIGTERM before it is killed."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class DemoError(KeyturnError):
+    """The demo did not go as it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One line of a child: `words` is its JSON object, or `{"text": line}`; None says that the child has ended."""
+
+    who: str
+    words: dict[str, Any] | None
+
+
+class Child:
+    """One process, with everything that it writes on its way to the queue and into its log file."""
+
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, out: queue.SimpleQueue[Said]):
+        self.name = name
+        self._out, self._last = out, ""
+        self._log = log.open("w", encoding="utf-8")
+        # A session of its own: a Ctrl-C on the terminal is for the demo, which then ends its children in order.
+        self._process = subprocess.Popen(  # noqa: S603 - no shell; the program is this interpreter
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, text=True, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, name=f"reads {name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id; nobody else's until `stop` has returned."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL for one that does not heed it; returns when it is gone."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(STOP_S)
+
+    def fate(self) -> str:
+        """How it ended, with its last words."""
+        status = self._process.wait()
+        ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"{ended}; its last line: {self._last}" if self._last else ended
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        with self._process.stdout as lines, self._log as log:
+            for line in lines:
+                log.write(line)
+                log.flush()
+                self._last = line.strip()
+                self._out.put(Said(self.name, _words(self._last)))
+        self._out.put(Said(self.name, None))
+
+
+class Children:
+    """All children of a demo; a context that leaves none behind."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._children: dict[str, Child] = {}
+        self.clock = time.monotonic
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None) -> None:
+        for name in reversed(list(self._children)):
+            self.stop(name)
+
+    def __getitem__(self, name: str) -> Child:
+        return self._children[name]
+
+    def start(self, name: str, argv: Sequence[str]) -> None:
+        """Start a child; its log is `NAME.log`."""
+        self._children[name] = Child(name, argv, environment(), self._logs / f"{name}.log", self._said)
+
+    def stop(self, name: str) -> None:
+        """End a child; its end is no news then."""
+        self._children.pop(name).stop()
+
+    def hear(self, until: float) -> Said | None:
+        """The next line of any child, or None when `until` (of `clock`) comes first.
+
+        Raises:
+            DemoError: a child has ended that should not have.
+            KeyboardInterrupt: the demo itself was told to end.
+        """
+        while True:
+            try:
+                said = self._said.get(timeout=max(0.0, until - self.clock()))
+            except queue.Empty:
+                return None
+            if said.words is not None:
+                return said
+            if not said.who:
+                raise KeyboardInterrupt
+            if said.who in self._children:
+                raise DemoError(f"{said.who} {self._children[said.who].fate()}", "its whole log is in the demo's log directory")
+
+    @contextmanager
+    def hearing_signals(self) -> Iterator[None]:
+        """Within, a signal that asks the demo to end is a message like any other; to be used in the main thread."""
+
+        def note(_number: int, _frame: FrameType | None) -> None:
+            self._said.put(Said("", None))
+
+        before = {number: signal.signal(number, note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would lead a child away: a proxy, another config, our own service manager."""
+    mine = {"KEYTURN_CONFIG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"}
+    return {name: value for name, value in os.environ.items() if name not in mine and not name.lower().endswith("_proxy")}
+
+
+def _words(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"text": line}

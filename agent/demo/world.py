@@ -1,0 +1,179 @@
+"""The demo's world: one directory with an emulated cloud, the daemon and applications, each a process of its own.
+
+The config is the one that `keyturn emulator` writes, plus one notifier for each application. Its pickup
+probe compares what the application says it uses with the file that keyturn published, so an emergency
+disables no key that is still in a request.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.cloud.tls import context_for
+from agent.demo.children import Children, DemoError, Said
+
+SECRET = "uploader-ak"  # noqa: S105 - the name of a secret
+DAEMON, CLOUD = "keyturn", "cloud"
+PROPAGATION_S, OLD_KEY_LIFE_S = 1.0, 10.0
+START_S = 30.0
+"""How long a child may take to be there; a second on an idle machine."""
+
+_READY = re.compile(r"emulator ready on https://(\S+), files in .*")
+
+Listener = Callable[[Said], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What KMS did."""
+
+    old_access_key_id: str
+    access_key_id: str
+    version_id: str
+
+
+class World:
+    """Starts the children in order; what they say goes to `listen`, whoever is waited for."""
+
+    def __init__(self, directory: Path, children: Children, listen: Listener, applications: Sequence[str]) -> None:
+        self.directory, self.children, self.applications = directory, children, tuple(applications)
+        self.endpoint = ""
+        self._listen = listen
+        self.config = directory / "keyturn.toml"
+
+    # -- starting -----------------------------------------------------------------------------------
+
+    def start_cloud(self) -> None:
+        """KMS, STS and RAM, with a rotating AccessKey and a ClientKey that may read it."""
+        options = ["--propagation-delay", f"{PROPAGATION_S:.0f}s", "--old-key-life", f"{OLD_KEY_LIFE_S:.0f}s"]
+        self.children.start(CLOUD, keyturn("emulator", "--directory", str(self.directory), *options))
+        said = self.wait("the emulated cloud to be ready", lambda s: s.who == CLOUD and _ready(s) is not None, START_S)
+        self.endpoint = str(_ready(said))
+
+    def start_applications(self) -> None:
+        """They find no credentials yet, and wait to be told of some."""
+        for name in self.applications:
+            self.children.start(name, self._application(name))
+        waiting = set(self.applications)
+        while waiting:
+            waiting.discard(self.wait_event("an application to start", None, "waiting", START_S).who)
+
+    def start_daemon(self) -> None:
+        """`keyturn run`, with all applications as dependents; returns when it is ready."""
+        self._write_config()
+        self.children.start(DAEMON, keyturn("--config", str(self.config), "run"))
+        self.wait_event("the daemon to be ready", DAEMON, "ready", START_S)
+
+    # -- what happens -------------------------------------------------------------------------------
+
+    def rotate(self) -> Rotated:
+        """Have KMS rotate the secret, as it does on its schedule.
+
+        Raises:
+            DemoError: it does not.
+        """
+        ca, token = self.directory / "ca.pem", (self.directory / "admin-token").read_text()
+        channel = http.client.HTTPSConnection(self.endpoint, context=context_for((str(ca),)), timeout=START_S)
+        try:
+            channel.request("POST", "/_emulator/rotate", json.dumps({"secret": SECRET}), {"X-Emulator-Token": token})
+            reply = channel.getresponse()
+            body = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise DemoError(f"the emulated KMS does not answer: {type(error).__name__}") from error
+        finally:
+            channel.close()
+        if reply.status != 200:
+            raise DemoError(f"the emulated KMS refused to rotate with status {reply.status}")
+        return Rotated(**json.loads(body))
+
+    def wait(self, what: str, wanted: Callable[[Said], bool], within_s: float) -> Said:
+        """Listen until `wanted`.
+
+        Raises:
+            DemoError: it does not come within `within_s` seconds, or a child dies.
+        """
+        until = self.children.clock() + within_s
+        while (said := self.children.hear(until)) is not None:
+            self._listen(said)
+            if wanted(said):
+                return said
+        raise DemoError(f"waited {within_s:.0f} s for {what}", "run it again on a machine that is less busy")
+
+    def wait_event(self, what: str, who: str | None, event: str, within_s: float, **fields: object) -> Said:
+        """Listen until `who` (None: anybody) reports `event` with these fields."""
+        wanted = {"event": event, **fields}
+
+        def fits(said: Said) -> bool:
+            words = said.words or {}
+            return who in (None, said.who) and all(words.get(name) == value for name, value in wanted.items())
+
+        return self.wait(what, fits, within_s)
+
+    def listen_until(self, moment: float) -> None:
+        """Listen until `moment` of the children's clock."""
+        while (said := self.children.hear(moment)) is not None:
+            self._listen(said)
+
+    def end_applications(self) -> dict[str, dict[str, Any]]:
+        """Stop the applications; returns the last report of each: `sent`, `refused`, `unanswered` and `keys`."""
+        reports: dict[str, dict[str, Any]] = {}
+        for name in self.applications:
+            self.children.stop(name)
+            said = self.wait_event(f"the last report of {name}", name, "ended", START_S)
+            reports[name] = said.words or {}
+        return reports
+
+    # -- files --------------------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> Path:
+        """What keyturn publishes for the applications."""
+        return self.directory / "app" / "credentials.ini"
+
+    def _pid_file(self, name: str) -> Path:
+        return self.directory / "run" / f"{name}.pid"
+
+    def _in_use(self, name: str) -> Path:
+        return self.directory / "run" / f"{name}.in-use"
+
+    def _application(self, name: str) -> list[str]:
+        files = ["--pid-file", str(self._pid_file(name)), "--in-use", str(self._in_use(name))]
+        cloud = ["--endpoint", self.endpoint, "--ca", str(self.directory / "ca.pem")]
+        return [*module("agent.demo.dependent"), "--credentials", str(self.credentials), *cloud, *files]
+
+    def _write_config(self) -> None:
+        text = self.config.read_text(encoding="utf-8").replace("[agent]\n", '[agent]\nlog_format = "json"\n', 1)
+        self.config.write_text(text + "".join(map(self._notifier, self.applications)), encoding="utf-8")
+
+    def _notifier(self, name: str) -> str:
+        # grep finds the id in use among the published lines, or it does not: 0 or 1, which is all that a probe says.
+        probe = ["grep", "-qFf", str(self._in_use(name)), str(self.credentials)]
+        return f"""
+[[credentials.uploader.notify]]
+type = "signal"
+pid_file = {json.dumps(str(self._pid_file(name)))}
+signal = "SIGHUP"
+pickup = {{ command = {json.dumps(probe)} }}
+"""
+
+
+def keyturn(*arguments: str) -> list[str]:
+    """The command line of a `keyturn` command, by this interpreter."""
+    return [*module("agent"), *arguments]
+
+
+def module(name: str) -> list[str]:
+    """The command line of a module of ours; -P, or a folder `agent` in the working directory would be taken for it."""
+    return [sys.executable, "-P", "-m", name]
+
+
+def _ready(said: Said) -> str | None:
+    match = _READY.fullmatch(str((said.words or {}).get("text", "")))
+    return match[1] if match else None

@@ -1,0 +1,144 @@
+"""The named calls against the emulator, which checks their signatures by its own reading of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.cloud.openapi import Kms, OpenApi, Ram, RotationRunningError, Sts
+from agent.cloud.transport import Transport
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError, NotPermittedError, SourceRefusedError, SourceUnavailableError
+from agent.core.secret import Secret
+from providers.emulator import Cloud, EmulatorServer, Fault
+
+NOW = datetime.now(UTC)
+
+
+class World:
+    """An emulated account with one operator and one managed secret."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cloud = Cloud()
+        self.cloud.add_user("operator", "kms:*", "ram:*")
+        key = self.cloud.add_access_key("operator")
+        self.operator = Credential(access_key_id=key.access_key_id, access_key_secret=Secret(key.access_key_secret))
+        self.cloud.add_ram_secret("uploader-ak", user="uploader")
+        self.server = EmulatorServer(self.cloud, directory)
+        self.transport = Transport(str(self.server.ca_file), proxies=False)
+
+    @property
+    def sts(self) -> Sts:
+        return Sts(self.transport, self.server.endpoint)
+
+    @property
+    def kms(self) -> Kms:
+        return Kms(self.transport, self.server.endpoint)
+
+    @property
+    def ram(self) -> Ram:
+        return Ram(self.transport, self.server.endpoint)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A running emulator."""
+    made = World(tmp_path / "emulator")
+    with made.server:
+        yield made
+
+
+def test_the_caller_is_named(world: World) -> None:
+    """GetCallerIdentity says whose key it is."""
+    found = world.sts.get_caller_identity(world.operator, now=datetime.now(UTC))
+    assert found.arn.endswith(":user/operator")
+    assert found.account_id == world.cloud.account_id
+
+
+def test_a_rotation_with_the_callers_version_is_not_repeated(world: World) -> None:
+    """The same version id twice rotates once."""
+    old = world.cloud.current_key("uploader-ak").access_key_id
+    for _ in range(2):
+        assert world.kms.rotate_secret("uploader-ak", "v-1", world.operator, now=datetime.now(UTC)) == "v-1"
+    new = world.cloud.current_key("uploader-ak").access_key_id
+    assert new != old
+    versions = world.kms.list_secret_version_ids("uploader-ak", world.operator, now=datetime.now(UTC))
+    assert [version.stages for version in versions if version.version_id == "v-1"] == [("ACSCurrent",)]
+    described = world.kms.describe_secret("uploader-ak", world.operator, now=datetime.now(UTC))
+    assert described["SecretType"] == "RAMCredentials"
+
+
+def test_a_second_rotation_is_told_as_such(world: World) -> None:
+    """The refusal of a rotation that is under way is its own error, whatever its undocumented code is."""
+    world.kms.rotate_secret("uploader-ak", "v-1", world.operator, now=datetime.now(UTC))
+    for world.cloud.overlap_status, world.cloud.overlap_code in [(409, "Rejected.Unavailable"), (400, "Whatever")]:
+        with pytest.raises(RotationRunningError, match="under way"):
+            world.kms.rotate_secret("uploader-ak", "v-2", world.operator, now=datetime.now(UTC))
+
+
+def test_other_refusals_of_a_rotation_keep_their_meaning(world: World) -> None:
+    """A generic secret, the hourly quota and a missing permission are not mistaken for a running rotation."""
+    world.cloud.add_generic_secret("plain", "{}")
+    now = datetime.now(UTC)
+    with pytest.raises(SourceRefusedError) as caught:
+        world.kms.rotate_secret("plain", "v-1", world.operator, now=now)
+    assert type(caught.value) is SourceRefusedError
+    world.cloud.fail_next(429, "Rejected.Throttling")
+    with pytest.raises(SourceUnavailableError):
+        world.kms.rotate_secret("uploader-ak", "v-1", world.operator, now=now)
+    world.cloud.forbid("operator", "kms:*")
+    with pytest.raises(NotPermittedError):
+        world.kms.rotate_secret("uploader-ak", "v-1", world.operator, now=now)
+
+
+def test_a_key_is_listed_and_disabled(world: World) -> None:
+    """UpdateAccessKey makes a key inactive; a call that it signs is refused afterwards."""
+    key = world.cloud.current_key("uploader-ak")
+    world.ram.update_access_key("uploader", key.access_key_id, "Inactive", world.operator, now=datetime.now(UTC))
+    listed = world.ram.list_access_keys("uploader", world.operator, now=datetime.now(UTC))
+    assert [(each.access_key_id, each.status) for each in listed] == [(key.access_key_id, "Inactive")]
+    old = Credential(access_key_id=key.access_key_id, access_key_secret=Secret(key.access_key_secret))
+    with pytest.raises(SourceRefusedError) as caught:
+        world.sts.get_caller_identity(old, now=datetime.now(UTC))
+    assert caught.value.code == "InvalidAccessKeyId.Inactive"
+
+
+def test_a_wrong_clock_is_told_with_its_skew(world: World) -> None:
+    """A request signed an hour off is refused in words that blame the clock."""
+    with pytest.raises(SourceRefusedError, match=r"this machine's clock is (59|60|61) min behind its"):
+        world.sts.get_caller_identity(world.operator, now=datetime.now(UTC) - timedelta(hours=1))
+
+
+@pytest.mark.parametrize("fault", [Fault.RUBBISH, Fault.EMPTY, Fault.WRONG_SHAPE, Fault.OVERSIZED, Fault.REDIRECT])
+def test_an_answer_that_is_none(world: World, fault: Fault) -> None:
+    """What is not a JSON object of the right shape is refused, and may be tried again."""
+    world.cloud.inject(fault)
+    with pytest.raises(BadAnswerError, match=world.server.endpoint) as caught:
+        world.sts.get_caller_identity(world.operator, now=datetime.now(UTC))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("body", ['{"Arn": 7, "AccountId": "1"}', '{"Arn": "x"}', '{"Arn": "a\\nb", "AccountId": "1"}'])
+def test_an_identity_without_its_parts(world: World, body: str) -> None:
+    """An object that lacks what was asked for is no answer."""
+    world.cloud.inject(Fault.WRONG_SHAPE, body=body)
+    with pytest.raises(BadAnswerError, match="has no A"):
+        world.sts.get_caller_identity(world.operator, now=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("body", ["{}", '{"AccessKeys": []}', '{"AccessKeys": {"AccessKey": ["x"]}}',
+                                  '{"AccessKeys": {"AccessKey": [{"AccessKeyId": "a"}]}}'])  # fmt: skip
+def test_a_list_that_is_none(world: World, body: str) -> None:
+    """A list of keys of another shape is refused whole: half a list could hide a key."""
+    world.cloud.inject(Fault.WRONG_SHAPE, body=body)
+    with pytest.raises(BadAnswerError):
+        world.ram.list_access_keys("uploader", world.operator, now=datetime.now(UTC))
+
+
+def test_the_endpoint_may_be_anything_that_answers(world: World) -> None:
+    """A service that is not named here is called by action and version."""
+    api = OpenApi(world.transport, world.server.endpoint, "2015-04-01")
+    assert "Arn" in api.call("GetCallerIdentity", {}, world.operator, now=datetime.now(UTC))

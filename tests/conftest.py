@@ -1,0 +1,42 @@
+"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/e2e/vm.py)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "e2e"))
+
+from vm import Vm, make_template
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user is played")
+
+
+@pytest.fixture(scope="session")
+def vm_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One CA and one RSA key for the whole session."""
+    return make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def make_vm(tmp_path: Path, vm_template: Path) -> Iterator[Callable[..., Vm]]:
+    """Makes VMs that end with the test, with every process on them."""
+    made: list[Vm] = []
+
+    def make(name: str = "vm") -> Vm:
+        made.append(Vm(tmp_path / name, vm_template))
+        return made[-1]
+
+    yield make
+    for vm in made:
+        vm.close()
+
+
+@pytest.fixture
+def vm(make_vm: Callable[..., Vm]) -> Vm:
+    """One VM."""
+    return make_vm()

@@ -1,0 +1,165 @@
+"""The official client's properties file, read strictly and alike on every Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.errors import CredentialFileError
+from providers.properties import KNOWN_KEYS, LIMIT_BYTES, Properties, RegionEntry, parse, read
+
+DOCUMENTED = """\
+# the type of the access credential
+credentials_type=client_key
+# the key
+client_key_private_key_path=/etc/keyturn/clientKey.json
+client_key_password_from_file_path=/etc/keyturn/password.txt
+# the region
+cache_client_region_id=[{"regionId":"cn-hangzhou"},{"regionId":"cn-shanghai","vpc":true,"endpoint":"kms.example:1"}]
+"""
+
+
+def values(text: str | bytes) -> dict[str, str]:
+    return parse(text if isinstance(text, bytes) else text.encode(), "p").values
+
+
+def test_the_documented_file() -> None:
+    """Alibaba's example reads as it is meant."""
+    found = parse(DOCUMENTED.encode(), "p")
+    assert found.need("credentials_type") == "client_key"
+    assert found.path_of("client_key_private_key_path") == "/etc/keyturn/clientKey.json"
+    assert found.regions() == (
+        RegionEntry("cn-hangzhou", None, False),
+        RegionEntry("cn-shanghai", "kms.example:1", True),
+    )
+    assert list(found.unknown()) == []
+
+
+SPELLINGS: dict[str, tuple[str | bytes, dict[str, str]]] = {
+    "blanks around": ("  a \t=  b c \n", {"a": "b c"}),
+    "a # inside a value stays": ("a=b#c\n", {"a": "b#c"}),
+    "an = inside a value stays": ("a=b=c==\n", {"a": "b=c=="}),
+    "a dot in a key stays": ("a.b=c\n", {"a.b": "c"}),
+    "comments with blanks before": ("  # x=y\n\t! z=w\na=b\n", {"a": "b"}),
+    "no line break at the end": ("a=b", {"a": "b"}),
+    "CRLF": ("a=b\r\nc=d\r\n", {"a": "b", "c": "d"}),
+    "CR alone": ("a=b\rc=d\r", {"a": "b", "c": "d"}),
+    "a byte order mark": ("a=b\n".encode("utf-8-sig"), {"a": "b"}),
+    "an empty value": ("a=\nb=c\n", {"a": "", "b": "c"}),
+    "a continued line": ('a=[{"x":\\\n   "y"}]\nc=d\n', {"a": '[{"x":"y"}]', "c": "d"}),
+    "a # in a continuation is no comment": ("a=b\\\n#c\n", {"a": "b#c"}),
+    "two backslashes at the end are none too many": ("a=b\\\\\nc=d\n", {"a": "b\\\\", "c": "d"}),
+    "other backslashes stay": ('a="\\u00e9\\n"\n', {"a": '"\\u00e9\\n"'}),
+    "a continuation into the end": ("a=b\\", {"a": "b"}),
+    "a comment does not continue": ("# x\\\na=b\n", {"a": "b"}),
+    "characters beyond ASCII": ("a=ü\n", {"a": "ü"}),
+    "nothing": ("", {}),
+}
+
+
+@pytest.mark.parametrize("story", SPELLINGS)
+def test_each_spelling_has_one_meaning(story: str) -> None:
+    """What the documentation leaves open follows Java's properties, and nothing is cut off."""
+    text, expected = SPELLINGS[story]
+    assert values(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"a=b\nCanary\n", "line 2 is not KEY=VALUE"),
+        (b"a=b\n=Canary\n", "line 2 is not KEY=VALUE"),
+        (b"a=1\n# c\na=Canary\n", "line 3: a is given twice"),
+        (b"a=\\\n1\nCanary\n", "line 3 is not KEY=VALUE"),
+        ("a=Canary\n".encode("utf-16"), "not UTF-8 text"),
+        (b"a=Canary\0\n", "not UTF-8 text"),
+        (b"a=Canary\xff\n", "not UTF-8 text"),
+    ],
+)
+def test_a_malformed_file_is_told_with_its_line(text: bytes, words: str) -> None:
+    """File, line and remedy are named, the content is not quoted."""
+    with pytest.raises(CredentialFileError, match=f"/etc/p: {words}") as caught:
+        parse(text, "/etc/p")
+    assert "Canary" not in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("json", "words"),
+    [
+        ("", "is missing"),
+        ("cn-hangzhou", "not a JSON list"),
+        ("[]", "not a JSON list"),
+        ('{"regionId":"x"}', "not a JSON list"),
+        ("[" * 20_000, "not a JSON list"),
+        ('["cn-hangzhou"]', "without a regionId"),
+        ('[{"regionId":7}]', "without a regionId"),
+        ('[{"regionId":"x","endpoint":7}]', "endpoint that is not a text"),
+        ('[{"regionId":"x","vpc":"yes"}]', "vpc that is neither"),
+        ('[{"regionId":"x","vpc":7}]', "vpc that is neither"),
+        ('[{"regionId":"x","vpc":[]}]', "vpc that is neither"),
+    ],
+)
+def test_regions_that_are_none(json: str, words: str) -> None:
+    """The key is named, and how it is written."""
+    with pytest.raises(CredentialFileError, match=f"/etc/p: cache_client_region_id.*{words}"):
+        Properties("/etc/p", {"cache_client_region_id": json}).regions()
+
+
+@pytest.mark.parametrize(("vpc", "expected"), [("true", True), ("false", False), ("null", False), ('"true"', True)])
+def test_vpc_may_be_written_as_a_text(vpc: str, expected: bool) -> None:
+    """JSON's true and the word mean the same."""
+    text = f'[{{"regionId":"x","endpoint":"","vpc":{vpc}}}]'
+    assert Properties("p", {"cache_client_region_id": text}).regions() == (RegionEntry("x", None, expected),)
+
+
+def test_a_misspelt_key_gets_its_nearest() -> None:
+    """An unknown key is found, and what may have been meant."""
+    found = parse(b"client_key_pasword_from_file_path=/x\nzzz=1\nsecret_names=a\n", "p")
+    assert list(found.unknown()) == [
+        ("client_key_pasword_from_file_path", "client_key_password_from_file_path"),
+        ("zzz", None),
+    ]
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """The official client goes on without; here the file is named."""
+    with pytest.raises(CredentialFileError, match="secretsmanager.properties: this file is missing"):
+        read(str(tmp_path / "secretsmanager.properties"))
+
+
+def test_a_file_may_be_reached_through_a_link(tmp_path: Path) -> None:
+    """Kubernetes hands files out through links."""
+    (tmp_path / "real").write_text("a=b\n")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert read(str(tmp_path / "link")).values == {"a": "b"}
+
+
+def test_what_is_no_file_or_too_large_is_an_error(tmp_path: Path) -> None:
+    """A directory and a giant are refused."""
+    with pytest.raises(CredentialFileError, match="not a regular file"):
+        read(str(tmp_path))
+    (tmp_path / "giant").write_bytes(b"#" * (LIMIT_BYTES + 1))
+    with pytest.raises(CredentialFileError, match="larger than"):
+        read(str(tmp_path / "giant"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end_in_values_or_in_one_sentence(content: bytes) -> None:
+    """No content makes the reader fail in another way."""
+    try:
+        found = parse(content, "p")
+    except CredentialFileError as error:
+        assert error.problem.startswith("p: ")
+    else:
+        assert all(key and key == key.strip() for key in found.values)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(KNOWN_KEYS)), st.text('ab#=!:{}"[], ', max_size=20)))
+def test_what_is_written_is_read(written: dict[str, str]) -> None:
+    """Keys and values without line breaks and backslashes survive, but for the blanks around them."""
+    text = "".join(f"{key} = {value}\n" for key, value in written.items())
+    assert values(text) == {key: value.strip() for key, value in written.items()}

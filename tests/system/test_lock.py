@@ -1,0 +1,49 @@
+"""One keyturn at a time on one state directory."""
+
+import os
+
+import pytest
+
+from agent.core.errors import BusyError, NotPermittedError, StateError
+from agent.system.lock import StateLock
+
+
+def test_the_second_is_refused_and_told_who_holds_it(tmp_path):
+    """The sentence names the directory and the pid of the holder."""
+    lock = StateLock(tmp_path)
+    with pytest.raises(BusyError, match=rf"{tmp_path}: another keyturn \(pid {os.getpid()}\)"):
+        StateLock(tmp_path)
+    lock.release()
+    StateLock(tmp_path).release()
+
+
+def test_a_holder_that_dies_leaves_no_lock(tmp_path):
+    """kill -9 frees the directory: nothing to clean up by hand."""
+    pid = os.fork()
+    if pid == 0:
+        StateLock(tmp_path)
+        os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+    StateLock(tmp_path).release()
+
+
+def test_a_symlink_in_its_place_is_refused(tmp_path):
+    """The lock is never made through a link."""
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateError):
+        StateLock(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_directory_of_somebody_else_is_not_permitted(tmp_path):
+    """The sentence says as whom keyturn should run."""
+    tmp_path.chmod(0o700)
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(65534, 65534, 65534)
+        try:
+            StateLock(tmp_path)
+        except NotPermittedError as error:
+            os._exit(0 if "65534" in str(error) else 2)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0

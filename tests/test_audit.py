@@ -1,0 +1,261 @@
+"""The audit log: every tampering is found and named; no crash breaks it."""
+
+import gzip
+import json
+import os
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from agent import audit
+from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
+from agent.core.errors import AuditError
+from agent.core.events import Event
+
+NOW = datetime(2026, 11, 22, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+class Trail:
+    """A log in a directory, reopened at will."""
+
+    def __init__(self, directory):
+        self.path = directory / "audit.jsonl"
+        self.head_path = directory / "audit-head.json"
+        self.log = self.open()
+
+    def open(self):
+        return AuditLog(self.path, self.head_path, lambda: NOW)
+
+    def fill(self, count):
+        for number in range(count):
+            self.log.record(Event.PUBLISHED, credential="uploader", generation=number + 1)
+
+    @property
+    def lines(self):
+        return self.path.read_bytes().splitlines(keepends=True)
+
+    def rewrite(self, lines):
+        self.path.write_bytes(b"".join(lines))
+
+    @property
+    def problems(self):
+        return verify(self.path, read_head(self.head_path)).problems
+
+
+@pytest.fixture
+def trail(tmp_path):
+    return Trail(tmp_path)
+
+
+def test_a_record_is_canonical_json_with_its_hash(trail):
+    """Anybody can check a record with a JSON library and SHA-256: sorted keys, no spaces, UTF-8 unescaped."""
+    trail.log.record(Event.ROTATION_REQUESTED, credential="uploader", reason="Schlüssel öffentlich", error=None)
+    (line,) = trail.lines
+    record = json.loads(line)
+    assert line == canonical(record) + b"\n"
+    assert record.pop("hash") == digest(record)
+    assert "Schlüssel".encode() in line
+    assert record == {
+        "seq": 1,
+        "time": "2026-11-22T03:04:05.678901Z",
+        "event": "rotation_requested",
+        "credential": "uploader",
+        "reason": "Schlüssel öffentlich",
+        "prev": "0" * 64,
+    }
+
+
+def test_the_log_and_head_are_not_readable_by_others(trail):
+    """The audit names keys and people: others do not read it."""
+    trail.fill(1)
+    assert trail.path.stat().st_mode & 0o007 == 0
+    assert trail.head_path.stat().st_mode & 0o077 == 0
+
+
+def test_an_untouched_log_is_whole(trail):
+    """Records written over several runs verify."""
+    trail.fill(3)
+    trail.log.close()
+    trail.log = trail.open()
+    trail.fill(2)
+    assert trail.problems == ()
+    assert verify(trail.path, read_head(trail.head_path)).records == 5
+
+
+TAMPERINGS = {
+    "an edited record": (lambda ls: [*ls[:2], ls[2].replace(b"uploader", b"download"), *ls[3:]], ":3: seq 3: the record was edited"),
+    "a removed record": (lambda ls: [*ls[:2], *ls[3:]], ":3: seq 3 removed"),
+    "two removed records": (lambda ls: [ls[0], *ls[3:]], ":2: seq 2 to 3 removed"),
+    "two records swapped": (lambda ls: [ls[0], ls[2], ls[1], *ls[3:]], "out of order"),
+    "a removed tail": (lambda ls: ls[:3], "the end is missing: seq 4 to 5"),
+    "a removed head": (lambda ls: ls[2:], ":1: seq 1 to 2 removed"),
+    "a cut line": (lambda ls: [*ls[:2], ls[2][:40] + b"\n", *ls[3:]], ":3: not a whole record"),
+    "an emptied log": (lambda ls: [], "the end is missing: seq 1 to 5"),
+    "a repeated record": (lambda ls: [*ls[:2], ls[1], *ls[2:]], ":3: seq 2: out of order"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_every_tampering_is_found_and_named(trail, name):
+    """The verdict names the file, the line and the record."""
+    trail.fill(5)
+    change, words = TAMPERINGS[name]
+    trail.rewrite(change(trail.lines))
+    assert any(words in problem for problem in trail.problems), trail.problems
+
+
+def test_a_rewritten_record_with_a_right_hash_breaks_the_chain(trail):
+    """Who edits a record and recomputes its hash is given away by the next record."""
+    trail.fill(3)
+    lines = trail.lines
+    forged = json.loads(lines[1])
+    forged["credential"] = "other"
+    forged["hash"] = digest(forged)
+    trail.rewrite([lines[0], canonical(forged) + b"\n", lines[2]])
+    assert any("seq 3: does not follow" in problem for problem in trail.problems)
+
+
+def test_a_rewritten_last_record_is_found_by_the_head(trail):
+    """The newest record has no successor; the state remembers its hash."""
+    trail.fill(2)
+    forged = json.loads(trail.lines[1])
+    forged["generation"] = 9
+    forged["hash"] = digest(forged)
+    trail.rewrite([trail.lines[0], canonical(forged) + b"\n"])
+    assert any("not the record that the state remembers" in problem for problem in trail.problems)
+
+
+def test_a_removed_tail_stays_visible_after_more_records(trail):
+    """Going on after a removed tail does not heal the gap."""
+    trail.fill(4)
+    trail.log.close()
+    trail.rewrite(trail.lines[:2])
+    trail.log = trail.open()
+    assert any("ends at seq 2" in remark for remark in trail.log.remarks)
+    trail.fill(1)
+    assert any("seq 3 to 4 removed" in problem for problem in trail.problems)
+
+
+def test_a_half_written_last_line_is_set_aside(trail):
+    """A crash in the middle of a write costs no start and no whole record; the torn bytes are kept."""
+    trail.fill(2)
+    trail.log.close()
+    with trail.path.open("ab") as stream:
+        stream.write(b'{"seq":3,"half')
+    trail.log = trail.open()
+    (remark,) = trail.log.remarks
+    assert "14 bytes was set aside as torn-" in remark
+    trail.fill(1)
+    assert trail.problems == ()
+    assert [file.read_bytes() for file in trail.path.parent.glob("torn-*")] == [b'{"seq":3,"half']
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_the_chain_goes_on_over_rotated_files(trail, compress):
+    """logrotate may rename (and compress) the log at any time; nothing is told, nothing is lost."""
+    trail.fill(2)
+    rotated = trail.path.with_name("audit.jsonl-20261122")
+    trail.path.rename(rotated)
+    trail.fill(2)
+    if compress:
+        target = rotated.with_name(rotated.name + ".gz")
+        target.write_bytes(gzip.compress(rotated.read_bytes()))
+        rotated.unlink()
+    verdict = verify(trail.path, read_head(trail.head_path))
+    assert verdict.whole, verdict.problems
+    assert (verdict.records, len(verdict.files)) == (4, 2)
+
+
+def test_an_archived_beginning_can_be_named(trail):
+    """Where older files live elsewhere, --from-seq says so; without it their absence is a finding."""
+    trail.fill(4)
+    trail.rewrite(trail.lines[2:])
+    head = read_head(trail.head_path)
+    assert not verify(trail.path, head).whole
+    assert verify(trail.path, head, first_seq=3).whole
+
+
+def test_a_lost_head_file_is_survived(trail):
+    """Without the head the chain is still checked, and writing goes on from the log's own end."""
+    trail.fill(3)
+    trail.log.close()
+    trail.head_path.unlink()
+    trail.log = trail.open()
+    trail.fill(1)
+    assert trail.log.head.seq == 4
+    assert trail.problems == ()
+
+
+def test_a_full_disk_leaves_no_partial_record(trail, monkeypatch):
+    """A record that cannot be written whole is taken back, the error says so, and the next one fits the chain."""
+    trail.fill(1)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[: len(data) // 2]))
+    with pytest.raises(AuditError, match="No space left"):
+        trail.fill(1)
+    monkeypatch.undo()
+    trail.fill(1)
+    assert trail.problems == ()
+
+
+def test_a_failed_flush_is_an_error_and_takes_the_record_back(trail, monkeypatch):
+    """A record that may not be on disk is not reported as written."""
+
+    def broken(_fd):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(AuditError, match="Input/output error"):
+        trail.fill(1)
+    monkeypatch.undo()
+    assert trail.lines == []
+
+
+def test_a_symlink_is_not_followed(tmp_path):
+    """The log is never written through a link that somebody put there."""
+    (tmp_path / "audit.jsonl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AuditError):
+        Trail(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_missing_directory_names_the_remedy(tmp_path):
+    """The error says how to make the directory."""
+    with pytest.raises(AuditError, match="install -d"):
+        AuditLog(tmp_path / "none" / "audit.jsonl", tmp_path / "head", lambda: NOW)
+
+
+def test_threads_do_not_break_the_chain(trail):
+    """Records of many threads form one chain."""
+    threads = [threading.Thread(target=trail.fill, args=(20,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trail.problems == ()
+    assert trail.log.head.seq == 160
+
+
+def test_unknown_fields_cannot_get_in(trail):
+    """The record's fields are contract; a slip of ours is found at once, and nothing is written."""
+    with pytest.raises(ValueError, match="secret"):
+        trail.log.record(Event.PUBLISHED, secret="x")
+    assert trail.log.head == Head()
+
+
+def test_a_publish_is_known_from_the_log(trail):
+    """Recovery asks whether a publish was recorded after a point in the log."""
+    trail.fill(3)
+    assert trail.log.knows_publish("uploader", 3, after=2)
+    assert not trail.log.knows_publish("uploader", 3, after=3)
+    assert not trail.log.knows_publish("other", 3, after=0)
+
+
+def test_rubbish_in_the_log_is_named_and_read_around(trail):
+    """`audit show` passes over what is no record, `verify` names it."""
+    trail.fill(1)
+    with trail.path.open("ab") as stream:
+        stream.write(b"\xff\xfe rubbish\n[]\n")
+    assert len(list(audit.read(trail.path))) == 1
+    assert sum("not a whole record" in problem for problem in trail.problems) == 2

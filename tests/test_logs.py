@@ -1,0 +1,148 @@
+"""No secret reaches a log, whichever renderer writes it and whoever speaks."""
+
+import io
+import json
+import logging
+import sys
+import threading
+import warnings
+
+import pytest
+import requests
+
+from agent import logs
+from agent.core.errors import SinkError
+from agent.core.secret import Secret
+
+CANARY = "CanarySecretValue0123456789"
+
+
+class Tty(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+OUTPUTS = {
+    "plain": ("plain", {}, io.StringIO),
+    "journal": ("auto", {"JOURNAL_STREAM": "8:1"}, io.StringIO),
+    "json": ("json", {}, io.StringIO),
+    "colour": ("auto", {}, Tty),
+    "terminal without colour": ("auto", {"NO_COLOR": "1"}, Tty),
+}
+
+
+@pytest.fixture(params=OUTPUTS)
+def output(request):
+    form, environ, make = OUTPUTS[request.param]
+    stream = make()
+    hooks = sys.excepthook, threading.excepthook
+    logs.set_up("debug", form, environ, stream)
+    yield stream
+    sys.excepthook, threading.excepthook = hooks
+    logging.captureWarnings(False)
+    logs.set_up("info", "plain", {})
+
+
+def raise_with_canary_in_frame():
+    secret = Secret(CANARY)
+    local = secret.reveal()
+    raise RuntimeError(f"https://kms/?Signature={local}")
+
+
+def test_an_exception_shows_neither_its_text_nor_its_locals(output):
+    """A fault from a frame that holds a secret is logged by its type and places."""
+    try:
+        raise_with_canary_in_frame()
+    except RuntimeError:
+        logs.log.error("a fault", exc_info=True)
+    text = output.getvalue()
+    assert "RuntimeError" in text and "raise_with_canary_in_frame" in text
+    assert CANARY not in text
+
+
+def test_our_own_errors_are_shown_whole(output):
+    """A sentence of ours is for the operator."""
+    try:
+        raise SinkError("/etc/x: is a symlink", "remove it")
+    except SinkError:
+        logs.log.warning("failed", exc_info=True)
+    assert "/etc/x: is a symlink" in output.getvalue()
+
+
+def test_secrets_as_fields_do_not_print(output):
+    """A Secret as a field, in a list or in a dict shows the placeholder."""
+    logs.log.info("fetched", value=Secret(CANARY), many=[Secret(CANARY)], by={"name": Secret(CANARY)})
+    text = output.getvalue()
+    assert "[secret]" in text
+    assert CANARY not in text
+
+
+@pytest.mark.parametrize("name", ["aliyunsdkcore.client", "urllib3.connectionpool", "CacheClient", "unknown.library", ""])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_libraries_say_is_not_repeated(output, name):
+    """Libraries' messages and arguments may hold signed URLs; at most that they spoke is logged."""
+    logging.getLogger(name).error("request failed: https://kms/?Signature=%s", CANARY)
+    logging.getLogger(name).critical("failed", exc_info=RuntimeError(CANARY))
+    warnings.warn(CANARY, stacklevel=1)
+    assert CANARY not in output.getvalue()
+
+
+def test_a_real_library_at_debug_shows_no_query(output):
+    """requests and urllib3 log request lines at DEBUG; they stay silent here."""
+    logging.getLogger().setLevel(logging.DEBUG)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:1/?Signature={CANARY}", timeout=1)
+    logging.getLogger().setLevel(logging.WARNING)
+    assert CANARY not in output.getvalue()
+
+
+def test_an_uncaught_fault_of_a_thread_is_one_line_without_its_text(output):
+    """A thread that dies is reported without a traceback that could show values."""
+    thread = threading.Thread(target=raise_with_canary_in_frame)
+    thread.start()
+    thread.join()
+    text = output.getvalue()
+    assert "please report it" in text
+    assert CANARY not in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_a_record_is_one_line_whatever_it_holds(output):
+    """No newline or escape sequence of a hook's output breaks out of its line."""
+    logs.log.info("hook said", detail="first\nsecond \x1b[31mred\x07", path="/a b/c")
+    if "\x1b[" not in output.getvalue().replace("\x1b[31mred", ""):  # the coloured renderer writes its own
+        assert "\x1b" not in output.getvalue()
+        assert output.getvalue().count("\n") == 1
+
+
+def test_the_journal_gets_priorities():
+    """Under systemd each line begins with its priority, as sd-daemon(3) reads it."""
+    stream = io.StringIO()
+    logs.set_up("info", "auto", {"JOURNAL_STREAM": "8:1"}, stream)
+    logs.log.error("bad", credential="uploader")
+    logs.log.info("good")
+    logs.set_up("info", "plain", {})
+    assert stream.getvalue() == "<3>bad credential=uploader\n<6>good\n"
+
+
+def test_json_is_json_with_a_time():
+    """One object a line, its time in UTC."""
+    stream = io.StringIO()
+    logs.set_up("info", "json", {}, stream)
+    logs.log.info("published", generation=3)
+    logs.set_up("info", "plain", {})
+    record = json.loads(stream.getvalue())
+    assert (record["event"], record["generation"], record["level"]) == ("published", 3, "info")
+    assert record["time"].endswith("Z")
+
+
+def test_debug_of_the_sdks_is_switched_off(monkeypatch):
+    """DEBUG=sdk makes Alibaba's SDKs print signed requests; set_up takes it out of the environment."""
+    monkeypatch.setenv("DEBUG", "sdk")
+    logs.set_up("info", "plain", {}, io.StringIO())
+    import os
+
+    assert "DEBUG" not in os.environ
+    logs.set_up("info", "plain", {})

@@ -28,6 +28,7 @@ from typing import Any
 from agent.core.errors import AuditError
 from agent.core.events import Event
 from agent.system import files
+from agent.system.slots import SlotFile, read_slots
 
 GENESIS = "0" * 64
 FIELDS = (
@@ -70,7 +71,7 @@ class Head:
 def read_head(path: Path) -> Head | None:
     """The head that the state remembers; None where it has none."""
     try:
-        content = files.read_regular(path, 4096)
+        content = read_slots(path, MAX_LINE_BYTES)
         if content is None:
             return None
         known = json.loads(content)
@@ -97,14 +98,20 @@ class AuditLog:
         """What was found while opening, for the first record: a torn line, a missing tail."""
         self._open()
         self._head = self._find_end()
+        self._slots = SlotFile(head_path)
 
     @property
     def head(self) -> Head:
         """The newest record's number and hash."""
         return self._head
 
-    def record(self, event: Event, **fields: Any) -> dict[str, Any]:
+    def record(self, event: Event, *, flush: bool = True, **fields: Any) -> dict[str, Any]:
         """Append a record and flush it to disk; absent (None) fields are left out.
+
+        Args:
+            event: what happened.
+            flush: False where another record follows before anything is reported, and its flush serves both.
+            fields: any of `FIELDS`.
 
         Raises:
             AuditError: it could not be written; nothing of it is left in the log.
@@ -121,7 +128,7 @@ class AuditLog:
             }
             record.update({key: _plain(value) for key, value in fields.items() if value is not None})
             record["hash"] = digest(record)
-            self._append(canonical(record) + b"\n")
+            self._append(canonical(record) + b"\n", flush)
             self._head = Head(record["seq"], record["hash"])
             self._remember_head()
             return record
@@ -143,8 +150,9 @@ class AuditLog:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+                self._slots.close()
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: bytes, flush: bool) -> None:
         try:
             self._follow_rotation()
             start = os.fstat(self._fd).st_size
@@ -152,7 +160,8 @@ class AuditLog:
                 written = os.write(self._fd, line)
                 if written != len(line):
                     raise OSError(28, "No space left on device")
-                os.fdatasync(self._fd)
+                if flush:
+                    os.fdatasync(self._fd)
             except OSError:
                 os.ftruncate(self._fd, start)
                 raise
@@ -165,7 +174,7 @@ class AuditLog:
     def _remember_head(self) -> None:
         text = json.dumps({"seq": self._head.seq, "hash": self._head.hash}).encode()
         try:
-            files.write_atomic(self._head_path, text, 0o600, flush=False)
+            self._slots.write(text, flush=False)
         except OSError as err:
             raise AuditError(
                 f"{self._head_path}: the audit head cannot be written: {err.strerror}", "mend the state directory"

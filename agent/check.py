@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +21,12 @@ from agent.core.provider import Finding
 from agent.core.settings import Settings
 from agent.managed import Managed, is_bearer
 from agent.sinks import transaction
+from agent.sinks.findings import inspect
 from agent.sinks.interface import FileSink
-from agent.sinks.target import pin, wanted_attributes
 from agent.system.clock import Clock
 
 T = TypeVar("T")
 VERIFY_S = 10.0
-CAP_CHOWN = 0  # capabilities(7)
 
 
 def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
     yield from _placed(f"{place}.provider", managed.provider.inspect())
     for number, sink in enumerate(managed.sinks):
-        yield from _sink(f"{place}.sinks[{number}]", sink)
+        yield from (replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink))
     sink_types = frozenset(sink.type_name for sink in managed.sinks)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
@@ -87,39 +87,6 @@ def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
             yield Finding("warning", where, cannot)
     if not offline:
         yield from _value(place, managed)
-
-
-def _sink(where: str, sink: FileSink) -> Iterator[Finding]:
-    try:
-        wanted = wanted_attributes(sink.settings)
-        with pin(sink.settings) as directory:
-            if not os.access(directory.path, os.W_OK | os.X_OK, effective_ids=True):
-                yield Finding(
-                    "error",
-                    where,
-                    f"{directory.path} cannot be written by uid {os.geteuid()}",
-                    "let the agent's user write it, or add it to ReadWritePaths= of the unit",
-                )
-            elif wanted.uid != os.geteuid() and not _has_capability(CAP_CHOWN):
-                yield Finding(
-                    "error",
-                    where,
-                    f"{sink.path}: uid {os.geteuid()} may not give a file to {sink.settings.owner}",
-                    "run keyturn as root or with CAP_CHOWN, or leave `owner` out and let the reader in by `group`",
-                )
-            else:
-                yield Finding("ok", where, f"{sink.target} can be written")
-            if directory.shared_with:
-                yield Finding(
-                    "warning",
-                    where,
-                    f"the group of {directory.path} can replace files in it",
-                    f"chmod g-w {directory.path}",
-                )
-    except KeyturnError as error:
-        yield Finding("error", where, error.problem, error.remedy)
-    for warning in sink.inspect():
-        yield Finding("warning", where, warning)
 
 
 def _value(place: str, managed: Managed) -> Iterator[Finding]:
@@ -186,7 +153,7 @@ def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:
     try:
         for one in found:
             placed = one.place if one.place.startswith("credentials.") else where
-            yield Finding(one.level, placed, one.text, one.remedy)
+            yield replace(one, place=placed)
     except KeyturnError as error:
         yield Finding("error", where, error.problem, error.remedy)
 
@@ -203,8 +170,5 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-def _has_capability(number: int) -> bool:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> number & 1)
-    return os.geteuid() == 0
+def _named(sink: FileSink, found: Finding) -> str:
+    return found.text if sink.path in found.text else f"{sink.target} {found.text}"

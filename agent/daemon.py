@@ -99,7 +99,9 @@ class Daemon:
             house.settings, house.parts = settings, parts
             log.info("config reloaded", credentials=len(self._engine.desks))
             self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
-        self._manager.ready(self._summary())
+        if self._ready:  # else the end of the first pass says it
+            self._status = self._summary()
+            self._manager.ready(self._status)
 
     def _refuse_moves(self, settings: Any) -> None:
         for old, new, name in zip(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +29,7 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
-from agent.core.errors import AuditError, CancelledError
+from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, PublishEvent, Trigger
 from agent.core.settings import PickupSettings
 from agent.logs import describe, log
@@ -41,6 +42,7 @@ from agent.system.clock import Clock
 from agent.system.process import probe
 
 PICKUP_PATIENCE_S = 10.0
+"""Seconds for which a probe that says no is asked again."""
 JOB = "tell "
 """The prefix of this module's names in the scheduler."""
 
@@ -77,7 +79,7 @@ class Heard:
 
 def key(identity: tuple[str, ...]) -> str:
     """How a dependent is named in the state's maps."""
-    return " ".join(identity)
+    return "\0".join(identity)
 
 
 class Dispatcher:
@@ -103,16 +105,18 @@ class Dispatcher:
                 line = self._lines.setdefault(notifier.identity, old.get(notifier.identity, Line(notifier.identity)))
                 line.members.append((managed, notifier))
             self._forget_strangers(managed)
+        self._look_around()
 
     def owe(self, managed: Managed, *, urgent: bool = False) -> None:
         """Plan the payment of what a credential owes; `urgent` waits for no settling and no splay."""
-        if urgent:
+        if urgent and managed.state.debts:
             self._urgent.add(managed.name)
+        attempts = {debt.identity: debt.attempts for debt in managed.state.debts}
         for notifier in managed.notifiers:
-            if any(debt.identity == notifier.identity for debt in managed.state.debts):
-                line = self._lines[notifier.identity]
+            if notifier.identity in attempts:
                 delay_s = 0.0 if urgent else self.settle_s + random.random() * float(notifier.settings.splay)
-                self._set(line, delay_s, sooner=urgent)
+                # News does not wait for the retry of what came before it.
+                self._set(self._lines[notifier.identity], delay_s, sooner=urgent or not attempts[notifier.identity])
 
     def owe_again(self, managed: Managed) -> None:
         """Owe the present generation anew to whoever was not told of it, also where it was given up."""
@@ -159,7 +163,7 @@ class Dispatcher:
 
     def _set(self, line: Line, delay_s: float, *, sooner: bool = False) -> None:
         planned = self._scheduler.at(line.job)
-        if sooner or planned is None:
+        if planned is None or (sooner and self._clock.boottime() + delay_s < planned):
             self._scheduler.set(line.job, delay_s)
 
     def _begin(self, line: Line) -> None:
@@ -195,7 +199,7 @@ class Dispatcher:
             debt = next((d for d in managed.state.debts if d.identity == line.identity), None)
             if heard is not None:
                 self._paid(managed, notifier, line, debt, generation, heard)
-            elif debt is not None and error is not None:
+            elif debt is not None and error is not None and debt.generation <= generation:
                 self._failed(managed, notifier, line, debt, error)
         line.last_error = describe(error) if error is not None else ""
         self._plan_again(line, notifier, failed=error is not None)
@@ -203,6 +207,9 @@ class Dispatcher:
             if not managed.state.debts:
                 self._urgent.discard(managed.name)
             self._wake_next_order(managed)
+        self._look_around()
+
+    def _look_around(self) -> None:
         for look in list(self._listeners):
             look()
 
@@ -213,7 +220,7 @@ class Dispatcher:
             managed.state.debts.remove(debt)
         managed.state.last_outcome[key(line.identity)] = "told"
         managed.state.pickup[key(line.identity)] = str(heard.pickup)
-        self._states.save(managed.name, managed.state)
+        self._save(managed)
         fields = {"credential": managed.name, "generation": generation, "notified": _whom(notifier)}
         self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if debt is not None else None, **fields)
         if heard.pickup is Pickup.CONFIRMED:
@@ -238,18 +245,22 @@ class Dispatcher:
                 self._note(Event.NOTIFY_FAILED, error=text, **fields)
             log.warning("a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text)
         managed.state.last_outcome[key(line.identity)] = ("gave up: " if given_up else "failed: ") + text
-        self._states.save(managed.name, managed.state)
+        self._save(managed)
 
     def _plan_again(self, line: Line, notifier: Notifier, *, failed: bool) -> None:
         owed = list(line.owed())
         if not owed:
             return
         attempts = max(debt.attempts for _m, _n, debt in owed)
-        self._set(line, policy.backoff(attempts, random.random()) if failed else self.settle_s)
+        urgent = any(managed.name in self._urgent for managed, _n, _debt in owed)
+        soon_s = 0.0 if urgent else self.settle_s
+        self._set(line, policy.backoff(attempts, random.random()) if failed and attempts else soon_s)
 
     def _wake_next_order(self, managed: Managed) -> None:
         for notifier in managed.notifiers:
-            line = self._lines[notifier.identity]
+            line = self._lines.get(notifier.identity)
+            if line is None:
+                continue  # the credential left the config while its dependent was being told
             idle = self._scheduler.at(line.job) is None and not line.in_flight
             if idle and any(m is managed and debt.attempts == 0 for m, _n, debt in line.owed()):
                 self._set(line, 0.0)
@@ -260,6 +271,13 @@ class Dispatcher:
             self._audit.record(event, **fields)
         except AuditError as error:
             log.error("a notification could not be recorded", error=str(error), audit_event=str(event))
+
+    def _save(self, managed: Managed) -> None:
+        # Not written, the debt comes back at the next start and the dependent is told once more; go on with the others.
+        try:
+            self._states.save(managed.name, managed.state)
+        except KeyturnError as error:
+            log.error("the state cannot be written", credential=managed.name, error=str(error))
 
     def _forget_strangers(self, managed: Managed) -> None:
         known = {notifier.identity for notifier in managed.notifiers}
@@ -274,7 +292,7 @@ class Dispatcher:
                 error="the config no longer names this dependent",
             )
         if strangers:
-            self._states.save(managed.name, managed.state)
+            self._save(managed)
 
 
 def tell(notifier: Notifier, event: PublishEvent, since: datetime, cancel: threading.Event) -> Heard:
@@ -288,11 +306,13 @@ def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event
     settings: PickupSettings | None = notifier.settings.pickup
     if settings is None:
         return notifier.pickup(since)
-    pause_s, waited_s = 0.2, 0.0
+    ends, pause_s = time.monotonic() + PICKUP_PATIENCE_S, 0.2
     while not probe(settings, cancel):
-        if waited_s >= PICKUP_PATIENCE_S or cancel.wait(pause_s):
+        if cancel.wait(pause_s):
+            return Pickup.ASSUMED  # the agent stops: nothing was found out
+        if time.monotonic() >= ends:
             return Pickup.NOT_PICKED_UP
-        waited_s, pause_s = waited_s + pause_s, min(pause_s * 2, 2.0)
+        pause_s = min(pause_s * 2, 2.0)
     return Pickup.CONFIRMED
 
 

@@ -8,12 +8,14 @@ Rules that it keeps:
   flight may have asked the source before the request was made.
 * A source that does not come back within its deadline is given up on: the worker is left behind, its late
   answer thrown away, and after `MAX_ABANDONED` such workers no further one is started for that credential.
+* A reload throws away what is in flight: it asked a source that the new config may no longer name.
 * The audit has one `fetch_failed` for a run of failures with the same reason, and one `recovered`.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,7 +25,15 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
-from agent.core.errors import AuditError, CancelledError, KeyturnError, SourceUnavailableError, VerifyRefusedError
+from agent.core.errors import (
+    AuditError,
+    BusyError,
+    CancelledError,
+    KeyturnError,
+    SourceUnavailableError,
+    UsageError,
+    VerifyRefusedError,
+)
 from agent.core.events import Event, Trigger
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.dispatch import Dispatcher
@@ -39,6 +49,9 @@ from agent.system.clock import Clock
 MAX_ABANDONED = 3
 GRACE_S = 5.0
 """What a worker may overrun its own deadlines by before it is left behind."""
+
+_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\b\d+(\.\d+)?\b")
+"""What differs between two failures for the same reason: request ids, counts, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,8 @@ class Desk:
     managed: Managed
     attempt: Attempt | None = None
     queued: Attempt | None = None
+    again: Attempt | None = None  # waits for its retry
+    emergency: Cause | None = None  # rotates it just now; the schedule leaves the credential alone meanwhile
     abandoned: list[threading.Thread] = field(default_factory=list)
     tried: bool = False
 
@@ -84,8 +99,10 @@ class Engine:
         states: StateStore,
         settle_s: float,
         clock: Clock | None = None,
+        fetch_timeout_s: float = FETCH_TIMEOUT_S,
     ) -> None:
         self.clock = clock or Clock()
+        self._fetch_timeout_s = fetch_timeout_s
         self.audit, self.states = audit, states
         self.loop = Loop()
         self.scheduler = Scheduler(self.clock.boottime)
@@ -95,6 +112,7 @@ class Engine:
         self.on_turn: Callable[[], None] = lambda: None
         self.timers: dict[str, Callable[[], None]] = {}
         self._stopping = False
+        self._passed = False
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -105,16 +123,27 @@ class Engine:
             managed.state, remark = self.states.load(managed.name)
             if remark:
                 log.error("state lost", credential=managed.name, detail=remark)
-            recover(managed, audit=self.audit, states=self.states)
+            self._recover(managed)
         self._sweep()
         self.dispatcher.wire(desk.managed for desk in self.desks.values())
         for desk in self.desks.values():
             if desk.managed.state.debts:
                 self.dispatcher.owe(desk.managed)
 
+    def _recover(self, managed: Managed) -> KeyturnError | None:
+        """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh."""
+        try:
+            recover(managed, audit=self.audit, states=self.states, now=self.clock.now())
+        except KeyturnError as error:
+            log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(error))
+            return error
+        return None
+
     def _sweep(self) -> None:
         """Remove staged files that a run before this one left beside the sinks."""
-        found = sweep([sink for desk in self.desks.values() for sink in desk.managed.sinks])
+        everyone = [desk.managed for desk in self.desks.values()]
+        needed = [entry for managed in everyone for entry in managed.state.journal]
+        found = sweep([sink for managed in everyone for sink in managed.sinks], needed)
         if found:
             log.warning("staged files of an earlier run were removed", files=found)
 
@@ -149,22 +178,36 @@ class Engine:
         for name in gone:
             self._let_go(self.desks.pop(name))
         for name in kept:
+            self._throw_away(self.desks[name])
             self.desks[name].managed.adopt(wanted[name])
         for name in wanted.keys() - kept:
             self.desks[name] = Desk(wanted[name])
-            recover(wanted[name], audit=self.audit, states=self.states)
+            self._recover(wanted[name])
         self.dispatcher.settle_s = settle_s
         self.dispatcher.wire(desk.managed for desk in self.desks.values())
-        for name in wanted:
-            self.refresh(name, Cause(Trigger.SIGNAL))
+        for desk in self.desks.values():
+            self.dispatcher.owe(desk.managed)
+            queued, desk.queued = desk.queued, None
+            self._start(desk, queued or Attempt(desk.managed, Cause(Trigger.SIGNAL), []))
+
+    def _throw_away(self, desk: Desk) -> None:
+        """Forget the attempt in flight; whoever waits for it waits for the next."""
+        attempt = desk.attempt
+        if attempt is None:
+            return
+        attempt.over, desk.attempt = True, None
+        desk.queued = desk.queued or Attempt(desk.managed, attempt.cause, [], attempt.retry_until)
+        desk.queued.waiting.extend(attempt.waiting)
 
     def _let_go(self, desk: Desk) -> None:
         name = desk.managed.name
-        if desk.attempt is not None:
-            desk.attempt.over = True
+        for attempt in (desk.attempt, desk.queued, desk.again):
+            if attempt is not None:
+                attempt.over = True
+                for report in attempt.waiting:
+                    report(Report(name, None, _gone(name)))
         for job in ("refresh", "overrun", "stale", "retry"):
             self.scheduler.clear(f"{job} {name}")
-        self.timers.pop(f"retry {name}", None)
         desk.managed.provider.close()
 
     # -- refreshing ---------------------------------------------------------------------------------
@@ -185,9 +228,12 @@ class Engine:
             report: called once with what came of it.
             retry_until: boottime until which temporary failures are tried again before they are reported.
         """
-        desk = self.desks[name]
         waiting = [report] if report else []
-        if desk.attempt is None:
+        desk = self.desks.get(name)
+        if desk is None:
+            for tell in waiting:
+                tell(Report(name, None, _gone(name)))
+        elif desk.attempt is None:
             self._start(desk, Attempt(desk.managed, cause, waiting, retry_until))
         elif desk.queued is None:
             desk.queued = Attempt(desk.managed, cause, waiting, retry_until)
@@ -198,10 +244,36 @@ class Engine:
 
     def tell_now(self, name: str, done: Callable[[], None]) -> None:
         """Pay what a credential owes without settling or splay; call `done` when every debt was tried."""
-        managed = self.desks[name].managed
-        self.dispatcher.owe_again(managed)
-        self.dispatcher.owe(managed, urgent=True)
+        desk = self.desks.get(name)
+        if desk is not None:
+            self.dispatcher.owe_again(desk.managed)
+            self.dispatcher.owe(desk.managed, urgent=True)
         self.dispatcher.when_tried({name}, done)
+
+    def begin_emergency(self, managed: Managed, cause: Cause) -> None:
+        """Have one emergency at a time on a credential, and keep the schedule's hands off it.
+
+        Raises:
+            BusyError: one is under way.
+            UsageError: the credential left the config.
+        """
+        desk = self.desks.get(managed.name)
+        if desk is None:
+            raise _gone(managed.name)
+        if desk.emergency is not None:
+            by = f" by {desk.emergency.actor.user}" if desk.emergency.actor else ""
+            raise BusyError(
+                f"credentials.{managed.name}: a `keyturn rotate`{by} is under way ({desk.emergency.reason}) and goes on "
+                "by itself",
+                "run the same command again in a minute: it takes up what is left, and does not rotate again",
+            )
+        desk.emergency = cause
+
+    def end_emergency(self, managed: Managed) -> None:
+        """Give the credential back to the schedule."""
+        desk = self.desks.get(managed.name)
+        if desk is not None:
+            desk.emergency = None
 
     def refresh_all(self, trigger: Trigger) -> None:
         """Refresh every credential now."""
@@ -213,6 +285,10 @@ class Engine:
         managed = desk.managed
         self.scheduler.clear(f"refresh {managed.name}")
         managed.next_refresh_at = None
+        unmended = self._recover(managed)
+        if unmended is not None:
+            self.loop.post(partial(self._obtained, desk, attempt, None, unmended))
+            return
         desk.abandoned = [thread for thread in desk.abandoned if thread.is_alive()]
         if len(desk.abandoned) >= MAX_ABANDONED:
             hanging = SourceUnavailableError(
@@ -221,7 +297,7 @@ class Engine:
             )
             self.loop.post(partial(self._obtained, desk, attempt, None, hanging))
             return
-        deadline_s = FETCH_TIMEOUT_S + float(managed.settings.verify_timeout) + GRACE_S
+        deadline_s = self._fetch_timeout_s + float(managed.settings.verify_timeout) + GRACE_S
         self.scheduler.set(f"overrun {managed.name}", deadline_s)
         attempt.thread = self.loop.start(
             partial(obtain, managed, self.clock.now(), self.clock.boottime, self.loop.cancel),
@@ -245,9 +321,11 @@ class Engine:
                     now=self.clock.now(),
                     boottime=self.clock.boottime,
                 )
-            except KeyturnError as failure:
+            except Exception as failure:
                 error = failure
                 self._note_failure(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
+                # What was switched before it failed (the audit, the state) is told all the same.
+                self.dispatcher.owe(desk.managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
         elif error is not None and not isinstance(error, CancelledError):
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
             self._note_failure(desk.managed, event, error, attempt.cause)
@@ -262,19 +340,20 @@ class Engine:
             return
         self._plan(managed)
         if error is not None and error.retryable and self._retries(attempt):
-            again = Attempt(managed, attempt.cause, attempt.waiting, attempt.retry_until)
-            self.timers[f"retry {managed.name}"] = partial(self._retry, desk, again)
-            self.scheduler.set(f"retry {managed.name}", self._retry_delay(managed))
+            desk.again = Attempt(managed, attempt.cause, attempt.waiting, attempt.retry_until)
+            left_s = (attempt.retry_until or 0.0) - self.clock.boottime()
+            self.scheduler.set(f"retry {managed.name}", min(self._retry_delay(managed), max(0.1, left_s)))
         else:
             for report in attempt.waiting:
                 report(Report(managed.name, outcome, error))
         self._after(desk)
 
     def _after(self, desk: Desk) -> None:
-        if not desk.tried:
-            desk.tried = True
-            if all(other.tried for other in self.desks.values()):
-                self.on_first_pass()
+        desk.tried = True
+        # Asked after every attempt: a reload may have taken away the one credential that was waited for.
+        if not self._passed and all(other.tried for other in self.desks.values()):
+            self._passed = True
+            self.on_first_pass()
         if desk.queued is not None:
             queued, desk.queued = desk.queued, None
             self._start(desk, queued)
@@ -282,11 +361,15 @@ class Engine:
     def _retries(self, attempt: Attempt) -> bool:
         return attempt.retry_until is not None and self.clock.boottime() < attempt.retry_until
 
-    def _retry(self, desk: Desk, attempt: Attempt) -> None:
+    def _retry(self, desk: Desk) -> None:
+        attempt, desk.again = desk.again, None
+        if attempt is None:
+            return
         if desk.attempt is None:
             self._start(desk, attempt)
-        else:
+        else:  # the schedule was faster: its attempt takes over who waits, and their patience
             desk.attempt.waiting.extend(attempt.waiting)
+            desk.attempt.retry_until = attempt.retry_until
 
     def _overrun(self, desk: Desk) -> None:
         attempt = desk.attempt
@@ -305,17 +388,25 @@ class Engine:
     def _ring(self, name: str) -> None:
         kind, _blank, rest = name.partition(" ")
         if kind == "refresh":
-            value = self.desks[rest].managed.known
-            timed = value is not None and value.expiration is not None
-            self.refresh(rest, Cause(Trigger.SCHEDULE if timed else Trigger.POLL))
+            self._scheduled(self.desks[rest])
         elif kind == "overrun":
             self._overrun(self.desks[rest])
+        elif kind == "retry":
+            self._retry(self.desks[rest])
         elif kind == "stale":
             self._check_staleness(self.desks[rest].managed)
         elif kind == "tell":
             self.dispatcher.due(name)
         elif name in self.timers:
             self.timers[name]()
+
+    def _scheduled(self, desk: Desk) -> None:
+        if desk.emergency is not None:
+            self._plan(desk.managed)
+            return
+        value = desk.managed.known
+        timed = value is not None and value.expiration is not None
+        self.refresh(desk.managed.name, Cause(Trigger.SCHEDULE if timed else Trigger.POLL))
 
     def _plan(self, managed: Managed) -> None:
         delay_s = self._retry_delay(managed) if managed.state.consecutive_failures else self._next_delay(managed)
@@ -357,7 +448,7 @@ class Engine:
 
     def _note_failure(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
         state, text = managed.state, describe(error)
-        first = not state.consecutive_failures or state.last_error != text
+        first = not state.consecutive_failures or _reason(state.last_error) != _reason(text)
         state.consecutive_failures += 1
         state.last_error = text
         if first:
@@ -406,11 +497,19 @@ class Engine:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
 
 
+def _gone(name: str) -> KeyturnError:
+    return UsageError(f"credentials.{name} is not in the config any more", "see `keyturn status`")
+
+
 def _ours(error: BaseException | None) -> KeyturnError | None:
     if error is None or isinstance(error, KeyturnError):
         return error
     log.error("a fault of keyturn itself; please report it", exc_info=error)
     return KeyturnError(f"a fault of keyturn itself ({type(error).__name__})", "please report it with the log")
+
+
+def _reason(text: str) -> str:
+    return _VARYING.sub("#", text)
 
 
 def _worth_a_write(previous: datetime | None, now: datetime) -> bool:

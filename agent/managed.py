@@ -67,7 +67,8 @@ class Managed:
 
     def debts_for(self, generation: int, trigger: Trigger, now: datetime) -> list[Debt]:
         """Everybody who is to be told of a generation, each once."""
-        identities = dict.fromkeys(notifier.identity for notifier in self.notifiers)
+        # Plain strings: the state's encoder refuses subclasses of str, such as the paths of the config.
+        identities = dict.fromkeys(tuple(map(str, notifier.identity)) for notifier in self.notifiers)
         return [Debt(identity, generation, now, trigger) for identity in identities]
 
     def adopt(self, other: Managed) -> None:

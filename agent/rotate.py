@@ -126,7 +126,6 @@ def publish(
     Raises:
         KeyturnError: nothing was switched (the sinks are as they were), or the audit cannot be written.
     """
-    recover(managed, audit=audit, states=states)
     value, done = obtained.value, managed.state.published
     if obtained.change is policy.Change.WORSE:
         raise BadAnswerError(
@@ -137,7 +136,7 @@ def publish(
     generation = done.generation + 1 if changed else done.generation
     survey = transaction.survey(managed.sinks, value, generation)
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
-        return _unchanged(managed, obtained, states)
+        return _unchanged(managed, obtained, cause, audit, states)
     if changed:
         _record_arrival(managed, obtained, cause, audit)
     else:
@@ -148,7 +147,7 @@ def publish(
     publish_ms = _ms(boottime() - obtained.proved_at)
     managed.value = value
     managed.in_sync = {sink.target: True for sink in managed.sinks}
-    # While this record is missing the journal stays: the next publish, or the next start, then records it.
+    # While this record is missing the journal stays: the next refresh, or the next start, makes up for it.
     audit.record(
         Event.PUBLISHED if changed else Event.DRIFT_REPAIRED,
         credential=managed.name,
@@ -175,7 +174,7 @@ def publish(
     return Outcome("published" if changed else "repaired", generation, timings)
 
 
-def recover(managed: Managed, *, audit: AuditLog, states: StateStore) -> None:
+def recover(managed: Managed, *, audit: AuditLog, states: StateStore, now: datetime) -> None:
     """Finish or undo a publish that a crash or a power cut interrupted, before anything else is done.
 
     Where it is undone, everybody is told of the generation before: who had not heard of it is not known any more.
@@ -190,10 +189,8 @@ def recover(managed: Managed, *, audit: AuditLog, states: StateStore) -> None:
     if not recovery.rolled_forward:
         state.published, state.debts = state.before, []
         if state.before.generation:
-            since = state.before.published_at or state.debts_since()
-            state.debts = managed.debts_for(state.before.generation, Trigger.RECOVERY, since)
+            state.debts = managed.debts_for(state.before.generation, Trigger.RECOVERY, now)
     recorded = audit.knows_publish(managed.name, state.published.generation, after=state.journal_seq)
-    state.journal, state.before = [], None
     if recovery.touched or not recorded:
         audit.record(
             Event.PUBLISH_RECOVERED,
@@ -205,12 +202,15 @@ def recover(managed: Managed, *, audit: AuditLog, states: StateStore) -> None:
             outcome="rolled forward" if recovery.rolled_forward else "rolled back",
         )
         log.warning("an interrupted publish was put right", credential=managed.name, sinks=list(recovery.touched))
+    state.journal, state.before = [], None
     states.save(managed.name, state)
 
 
-def _unchanged(managed: Managed, obtained: Obtained, states: StateStore) -> Outcome:
+def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, audit: AuditLog, states: StateStore) -> Outcome:
     done = managed.state.published
     proof = obtained.proof.outcome if obtained.proof else done.verified
+    if obtained.proof is not None and proof == "verified":  # it was published while STS could not be reached
+        _record_proof(managed, obtained.value, obtained.proof, cause, audit)
     managed.value = obtained.value
     managed.in_sync = {sink.target: True for sink in managed.sinks}
     if (proof, obtained.value.version_id) != (done.verified, done.version_id):
@@ -227,18 +227,31 @@ def _close_journal(managed: Managed, states: StateStore) -> None:
 
 def _record_arrival(managed: Managed, obtained: Obtained, cause: Cause, audit: AuditLog) -> None:
     value, proof = obtained.value, obtained.proof
-    common = {
+    about = _about(managed, value, cause)
+    # Written now, so that a log that cannot be written stops the publish; flushed with the record that ends it.
+    audit.record(
+        Event.CREDENTIAL_FETCHED, flush=False, expiration=value.expiration, duration_ms=obtained.fetch_ms, **about
+    )
+    if proof is not None:
+        _record_proof(managed, value, proof, cause, audit)
+
+
+def _record_proof(managed: Managed, value: Credential, proof: Verification, cause: Cause, audit: AuditLog) -> None:
+    about = _about(managed, value, cause)
+    if proof.outcome == "verified":
+        audit.record(Event.VERIFIED, flush=False, outcome=proof.arn or "verified", **about)
+    else:
+        audit.record(Event.VERIFY_FAILED, flush=False, outcome="not verified", error=proof.detail, **about)
+        log.warning("published without proof: STS cannot be reached", credential=managed.name, detail=proof.detail)
+
+
+def _about(managed: Managed, value: Credential, cause: Cause) -> dict[str, Any]:
+    return {
         "credential": managed.name,
         "access_key_id": value.access_key_id or None,
         "version_id": value.version_id or None,
         **cause.as_fields(),
     }
-    audit.record(Event.CREDENTIAL_FETCHED, expiration=value.expiration, duration_ms=obtained.fetch_ms, **common)
-    if proof is not None and proof.outcome == "verified":
-        audit.record(Event.VERIFIED, outcome=proof.arn or "verified", **common)
-    elif proof is not None:
-        audit.record(Event.VERIFY_FAILED, outcome="not verified", error=proof.detail, **common)
-        log.warning("published without proof: STS cannot be reached", credential=managed.name, detail=proof.detail)
 
 
 def _pass_the_point_of_no_return(

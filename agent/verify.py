@@ -30,6 +30,8 @@ ATTEMPT_S = 5.0
 FIRST_PAUSE_S = 0.2
 LAST_PAUSE_S = 2.0
 
+_CLOCK = Clock()
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -67,7 +69,7 @@ class Verifier:
         timeout_s: float,
         wait: Callable[[float], bool],
         monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = Clock().now,
+        now: Callable[[], datetime] = _CLOCK.now,
         chance: Callable[[], float] = random.random,
     ) -> Verification:
         """Ask STS whose key this is, until it says so or the time is up.

@@ -38,7 +38,7 @@ NOTIFIERS = {
     "exec": "agent.notifiers.exec_command:ExecNotifier",
     "http": "agent.notifiers.http_post:HttpNotifier",
 }
-AUDIT_HEAD = "audit-head.json"
+AUDIT_HEAD = "audit-head"
 
 
 def named(place: str) -> Any:

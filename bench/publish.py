@@ -1,56 +1,72 @@
 """What a publish costs beside a bare loop that writes the same bytes as durably.
 
-    python bench/publish.py [--sinks 2] [--rounds 200] [--directory DIR] [--journal slots|replace] [--shared]
+    python bench/publish.py [--sinks 2] [--rounds 200] [--directory DIR] [--shared]
 
-A: for each file, write a temporary one, flush it, rename it and flush the directory.
-B: survey, stage, write and flush a state record of about 1 kB with the journal in it, commit.
-The two alternate within one run, so that a slow disk slows both. Needs a directory on a real disk.
+bare      for each file: write a temporary one, flush it, rename it, flush its directory
+publish   survey, stage, flush the state with the journal and the debts, switch all, flush the directories
+audited   the same through agent/rotate.py, with its records flushed to the audit log before it is reported
+
+The three alternate within one run, so that a slow disk slows all. Needs a directory on a real disk.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from agent.audit import AuditLog
 from agent.core.credential import Credential
+from agent.core.events import Trigger
+from agent.core.policy import Change
+from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
-from agent.core.settings import FilePath
+from agent.core.settings import CredentialSettings, FilePath, ProviderSettings
+from agent.logs import set_up
+from agent.managed import Managed
+from agent.rotate import Cause, Obtained
+from agent.rotate import publish as rotate_publish
 from agent.sinks import transaction
 from agent.sinks.credentials_ini import CredentialsIni, CredentialsIniSettings
 from agent.sinks.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import FileSink
-from agent.system.files import write_atomic
-from agent.system.slots import SlotFile
+from agent.state import CredentialState, Debt, Published, StateStore
+from agent.verify import Verification
 
-RECORD = {"published": {"access_key_id": "LTAI5tBench", "version_id": "v" * 36}, "padding": "x" * 600}
+
+class Bench(Provider):
+    """A provider that is never asked."""
+
+    type_name, Settings = "bench", ProviderSettings
+
+    def _fetch(self, timeout_s: float) -> Credential:
+        return value(0)
 
 
 def value(number: int) -> Credential:
     """A value of the usual sizes, another one for each number."""
-    return Credential(access_key_id=f"LTAI5t{number:018}", access_key_secret=Secret(f"{number:030}"))
+    return Credential(
+        access_key_id=f"LTAI5t{number:018}", access_key_secret=Secret(f"{number:030}"), version_id=f"{number:036}"
+    )
 
 
-def make_sinks(root: Path, count: int, shared: bool) -> list[FileSink]:
+def make_sinks(root: Path, count: int, shared: bool) -> tuple[FileSink, ...]:
     """Alternately a credentials.ini and an env file, in one directory or in one each."""
     sinks: list[FileSink] = []
     for number in range(count):
         directory = root / ("shared" if shared else f"app{number}")
-        directory.mkdir(mode=0o750, exist_ok=True)
+        directory.mkdir(mode=0o750, exist_ok=True, parents=True)
         if number % 2:
             sinks.append(EnvFile(EnvFileSettings(type="env_file", path=FilePath(directory / f"{number}.env"))))
         else:
             path = FilePath(directory / f"{number}.ini")
             sinks.append(CredentialsIni(CredentialsIniSettings(type="credentials_ini", path=path)))
-    return sinks
+    return tuple(sinks)
 
 
 def bare(targets: Sequence[Path], contents: Sequence[bytes]) -> None:
@@ -67,11 +83,40 @@ def bare(targets: Sequence[Path], contents: Sequence[bytes]) -> None:
         os.close(parent)
 
 
-def publish(sinks: Sequence[FileSink], number: int, save: Callable[[bytes], None]) -> None:
-    """The whole of our side, with the journal."""
+def publish(sinks: Sequence[FileSink], number: int, states: StateStore) -> None:
+    """The transaction as rotate.py makes it, without the audit."""
+    now = datetime.now(UTC)
     with transaction.survey(sinks, value(number), number).stage() as staged:
-        save(json.dumps({**RECORD, "journal": staged.journal}).encode())
+        state = CredentialState(
+            published=Published(number, value(number).access_key_id, version_id=value(number).version_id, published_at=now),
+            debts=[Debt(("systemd", "uploader.service", "reload-or-restart"), number, now, Trigger.POLL)],
+            journal=staged.journal,
+            before=Published(number - 1),
+        )
+        states.save("bench", state)
         staged.commit()
+
+
+class Audited:
+    """The whole page of agent/rotate.py from the proved value on."""
+
+    def __init__(self, root: Path, sinks: tuple[FileSink, ...]) -> None:
+        self._states = StateStore(root / "audited")
+        self._states.prepare()
+        self._audit = AuditLog(root / "audit.jsonl", root / "audit-head.json", lambda: datetime.now(UTC))
+        settings = ProviderSettings(type="bench")
+        self._managed = Managed(
+            "bench", CredentialSettings(provider=settings), Bench(settings, ProviderContext("bench")), None, sinks, ()
+        )
+
+    def publish(self, number: int) -> None:
+        """One publish of a new value."""
+        proof = Verification("verified", 1, "acs:ram::1234567890123456:user/uploader", "1234567890123456")
+        obtained = Obtained(value(number), Change.NEW, proof, time.monotonic(), 60, 40)
+        rotate_publish(
+            self._managed, obtained, Cause(Trigger.POLL), audit=self._audit, states=self._states,
+            now=datetime.now(UTC), boottime=time.monotonic,
+        )  # fmt: skip
 
 
 def timed(act: Callable[[], None]) -> float:
@@ -81,37 +126,37 @@ def timed(act: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def run(root: Path, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Alternate A and B for the given rounds."""
-    sinks = make_sinks(root, options.sinks, options.shared)
-    slots, record = SlotFile(root / "state.slots"), root / "state.json"
-    save: Callable[[bytes], None] = (
-        slots.write if options.journal == "slots" else lambda text: write_atomic(record, text)
-    )
-    bare_targets = [Path(sink.path).with_suffix(".bare") for sink in sinks]
-    theirs, ours = [], []
+def run(root: Path, options: argparse.Namespace) -> tuple[list[float], list[float], list[float]]:
+    """Alternate the three for the given rounds."""
+    sinks = make_sinks(root / "ours", options.sinks, options.shared)
+    states = StateStore(root / "state")
+    states.prepare()
+    audited = Audited(root, make_sinks(root / "whole", options.sinks, options.shared))
+    targets = [Path(sink.path).with_suffix(".bare") for sink in sinks]
+    seconds: tuple[list[float], list[float], list[float]] = ([], [], [])
     for number in range(1, options.rounds + 1):
         contents = [sink.render(None, value(number), number) for sink in sinks]
-        theirs.append(timed(lambda contents=contents: bare(bare_targets, contents)))  # type: ignore[misc]
-        ours.append(timed(lambda number=number: publish(sinks, number, save)))  # type: ignore[misc]
-    slots.close()
-    return theirs, ours
+        seconds[0].append(timed(lambda contents=contents: bare(targets, contents)))  # type: ignore[misc]
+        seconds[1].append(timed(lambda number=number: publish(sinks, number, states)))  # type: ignore[misc]
+        seconds[2].append(timed(lambda number=number: audited.publish(number)))  # type: ignore[misc]
+    return seconds
 
 
 def main() -> None:
-    """Print both medians and their ratio."""
+    """Print the medians and their ratios to the bare loop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sinks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--journal", choices=["slots", "replace"], default="replace")
     parser.add_argument("--shared", action="store_true", help="all sinks in one directory")
     parser.add_argument("--directory", default=None, help="where to write; by default the temporary directory")
     options = parser.parse_args()
+    set_up("error", "plain", {})
     with tempfile.TemporaryDirectory(dir=options.directory) as root:
-        theirs, ours = (statistics.median(times) for times in run(Path(root), options))
-    print(f"bare loop  {theirs:.6f} s")
-    print(f"publish    {ours:.6f} s  ({options.sinks} sinks, journal: {options.journal})")
-    print(f"ratio      {ours / theirs:.2f}")
+        bare_s, publish_s, audited_s = (statistics.median(times) for times in run(Path(root), options))
+    print(f"{options.sinks} sinks, {'one directory' if options.shared else 'a directory each'}, {options.rounds} rounds")
+    print(f"bare     {bare_s * 1000:7.3f} ms")
+    print(f"publish  {publish_s * 1000:7.3f} ms  ratio {publish_s / bare_s:.2f}")
+    print(f"audited  {audited_s * 1000:7.3f} ms  ratio {audited_s / bare_s:.2f}")
 
 
 if __name__ == "__main__":

@@ -125,20 +125,34 @@ class KmsSecret(Provider):
         """The name or ARN of the secret, as the emergency rotates it."""
         return self.settings.secret_name
 
+    def fetch_previous(self, timeout_s: float = TRY_S) -> Credential:
+        """Ask for the value before the current one: the emergency proves with it that the old key is refused.
+
+        It is taken as it is, expired or not, since it is never published.
+
+        Raises:
+            KeyturnError: KMS could not be asked, or has the value no more: it drops that of a RAM secret with the key.
+        """
+        return self._ask_for("ACSPrevious", timeout_s)
+
     def _fetch(self, timeout_s: float) -> Credential:
+        return self._ask_for(self.settings.version_stage, timeout_s)
+
+    def _ask_for(self, stage: str, timeout_s: float) -> Credential:
         try:
             access = self.settings.access()
             credential = _official(self._client_key_file(access).load())
             gateway = Gateway(credential, access.regions, self._transport, timeout_s)
-            return credential_of(gateway.get_secret_value(self._request()), self.secret_name, self.settings.fields)
+            reply = gateway.get_secret_value(self._request(stage))
+            return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
             problem = f"credentials.{self.context.credential}: {error.problem}"
             raise type(error)(problem, error.remedy, code=error.code) from None
 
-    def _request(self) -> GetSecretValueRequest:
+    def _request(self, stage: str) -> GetSecretValueRequest:
         request = GetSecretValueRequest()
         request.set_SecretName(self.secret_name)
-        request.set_VersionStage(self.settings.version_stage)
+        request.set_VersionStage(stage)
         request.set_FetchExtendedConfig(True)
         return request
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agent.cloud.transport import endpoint_problem
 from agent.core.errors import CredentialFileError
-from agent.core.settings import Duration, FilePath, ProviderSettings
+from agent.core.settings import Duration, FilePath, ProviderSettings, endpoint_fault
 from providers import properties
 from providers.clientkey import PasswordSource
 from providers.secret_data import FIELD_NAMES
@@ -34,7 +33,7 @@ class Region:
         """Say what is wrong with it, None when nothing is."""
         if not _REGION_ID.fullmatch(self.region_id):
             return 'region_id: want a region such as "cn-hangzhou"'
-        found = endpoint_problem(self.host)
+        found = endpoint_fault(self.host)
         return f"endpoint: {found}" if found else None
 
 
@@ -69,8 +68,6 @@ class KmsSecretSettings(ProviderSettings):
         """Say what is wrong with these settings, as (key, sentence)."""
         if not _SECRET_NAME.fullmatch(self.secret_name):
             yield "secret_name", "want the name or the ARN of a secret"
-        if not self.poll_interval >= 0.1:
-            yield "poll_interval", 'want a time like "60s"'
         if not self.version_stage:
             yield "version_stage", 'want a stage such as "ACSCurrent"'
         yield from self._problems_of_properties() if self.properties_file else self._problems_inline()

@@ -1,10 +1,10 @@
-"""Reads `secretsmanager.properties`, the file of the official secrets-manager client, as Alibaba documents it.
+r"""Reads `secretsmanager.properties`, the file of the official secrets-manager client, as Alibaba documents it.
 
 The official reader (aliyun-secret-manager-client 0.1.5) raises on Python 3.11 and later (`open(…, "Ur")`), cuts
 values at any `#`, and takes a file that is not there for an empty one. This one is strict instead; where the
 documentation is silent, Java's rules for properties hold:
 
-* `key = value`, one a line; blanks around both are dropped; a `\\` at the end joins the next line.
+* `key = value`, one a line; blanks around both are dropped; a `\` at the end joins the next line.
 * `#` and `!` begin a comment at the start of a line only.
 * UTF-8, with or without BOM; LF or CRLF. Other backslashes stay as they are, for JSON values.
 * An empty value means "not given". A key given twice is an error.

@@ -21,7 +21,7 @@ class Trail:
 
     def __init__(self, directory):
         self.path = directory / "audit.jsonl"
-        self.head_path = directory / "audit-head.json"
+        self.head_path = directory / "audit-head"
         self.log = self.open()
 
     def open(self):

@@ -58,14 +58,14 @@ def test_fresh_states_share_nothing():
 def test_records_are_private(store):
     """Directory and records are closed to everybody else."""
     store.save("uploader", full())
-    for path in (store.directory, store.directory / "credentials", store.directory / "credentials" / "uploader.json"):
+    for path in (store.directory, store.directory / "credentials", store.directory / "credentials" / "uploader.state"):
         assert path.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"published":7}', b"\xff", b'{"debts":[{}]}'])
 def test_a_damaged_record_is_set_aside_and_said(store, content):
     """A damaged record costs no start; it is kept for a look."""
-    path = store.directory / "credentials" / "uploader.json"
+    path = store.directory / "credentials" / "uploader.state"
     path.write_bytes(content)
     state, remark = store.load("uploader")
     assert state == CredentialState()
@@ -83,11 +83,11 @@ def test_a_failed_write_leaves_the_record_before(store, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", no_space)
     monkeypatch.setattr(os, "fdatasync", no_space)
-    with pytest.raises(StateError, match=r"uploader\.json.*No space left.*free space"):
+    with pytest.raises(StateError, match=r"uploader\.state.*No space left.*free space"):
         store.save("uploader", CredentialState())
     monkeypatch.undo()
     assert store.load("uploader")[0] == full()
-    assert [path.name for path in (store.directory / "credentials").iterdir()] == ["uploader.json"]
+    assert [path.name for path in (store.directory / "credentials").iterdir()] == ["uploader.state"]
 
 
 def test_a_state_directory_that_cannot_be_made_names_the_remedy(tmp_path):

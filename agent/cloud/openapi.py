@@ -155,7 +155,7 @@ class Kms(OpenApi):
     def describe_secret(
         self, secret_name: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
     ) -> dict[str, Any]:
-        """Return what KMS says of a secret besides its value: SecretType, AutomaticRotation, LastRotationDate, …
+        """Return what KMS says of a secret besides its value, such as SecretType and LastRotationDate.
 
         Raises:
             KeyturnError: as `OpenApi.call`.

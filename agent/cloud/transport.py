@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -35,15 +34,13 @@ from agent.cloud.network import Attempt, UntrustedServerError, explain
 from agent.cloud.tls import context_for
 from agent.core.errors import BadAnswerError, KeyturnError
 
-__all__ = ["LIMIT_BYTES", "USER_AGENT", "Reply", "Transport", "UntrustedServerError", "endpoint_problem"]
+__all__ = ["LIMIT_BYTES", "USER_AGENT", "Reply", "Transport", "UntrustedServerError"]
 
 LIMIT_BYTES = 1024 * 1024
 """The largest reply that is read. A secret's data is at most 30 KB (KMS API, PutSecretValue)."""
 
 USER_AGENT = f"keyturn/{__version__}"
 
-_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ENDPOINT = re.compile(rf"(?P<host>{_LABEL}(\.{_LABEL})*)(:(?P<port>[0-9]{{1,5}}))?")
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
 
 
@@ -56,14 +53,6 @@ def _silence(*names: str) -> None:
 _silence(
     "urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.response", "urllib3.util.retry"
 )
-
-
-def endpoint_problem(endpoint: str) -> str | None:
-    """Say what is wrong with an endpoint of the config, None when it is "host" or "host:port"."""
-    match = _ENDPOINT.fullmatch(endpoint)
-    if match and len(match["host"]) <= 253 and 0 < int(match["port"] or 443) < 65536:
-        return None
-    return 'want "host" or "host:port", without https:// and without a path'
 
 
 @dataclass(frozen=True, slots=True)

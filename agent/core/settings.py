@@ -30,7 +30,7 @@ def endpoint_fault(text: str) -> str | None:
     if "://" in text:
         return 'want "host" or "host:port" without a scheme: it is always https'
     match = _ADDRESS.fullmatch(text)
-    if match is None or not _port_exists(match["port"] or "443"):
+    if match is None or len(match["host"]) > 253 or not _port_exists(match["port"] or "443"):
         return 'want "host" or "host:port", such as "sts-vpc.cn-hangzhou.aliyuncs.com"'
     return None
 

@@ -28,16 +28,39 @@ STOP_S = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+clock = time.monotonic
+"""Seconds; what is waited for does not outlive a suspended machine anyway."""
+
+
 class DemoError(KeyturnError):
     """The demo did not go as it should."""
 
 
+class ChildEndedError(DemoError):
+    """A child has ended, with `status`."""
+
+    def __init__(self, name: str, status: int, fate: str) -> None:
+        super().__init__(f"{name} {fate}", "see what it says, or keep all logs with --directory")
+        self.name, self.status = name, status
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One line of a child: `words` is its JSON object, or `{"text": line}`; None says that the child has ended."""
+    """One line of a child.
+
+    Attributes:
+        words: its JSON object, or `{"text": line}`; None: the child has ended. Nobody's None is a signal to us.
+        at: when, of the children's clock.
+    """
 
     who: str
     words: dict[str, Any] | None
+    at: float
+
+    def says(self, event: str, **fields: object) -> bool:
+        """Whether it reports `event` with these fields."""
+        words, wanted = self.words or {}, {"event": event, **fields}
+        return all(words.get(name) == value for name, value in wanted.items())
 
 
 class Child:
@@ -46,9 +69,9 @@ class Child:
     def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, out: queue.SimpleQueue[Said]):
         self.name = name
         self._out, self._last = out, ""
-        self._log = log.open("w", encoding="utf-8")
+        self._log = log.open("a", encoding="utf-8")
         # A session of its own: a Ctrl-C on the terminal is for the demo, which then ends its children in order.
-        self._process = subprocess.Popen(  # noqa: S603 - no shell; the program is this interpreter
+        self._process = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True, text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
@@ -60,70 +83,75 @@ class Child:
         """Its process id; nobody else's until `stop` has returned."""
         return self._process.pid
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not heed it; returns when it is gone."""
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL for one that does not heed it; returns its status when it is gone."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; returns its status, negative for the signal that ended it."""
+        status = self._process.wait()
         self._reader.join(STOP_S)
+        return status
 
     def fate(self) -> str:
         """How it ended, with its last words."""
-        status = self._process.wait()
+        status = self.wait()
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return f"{ended}; its last line: {self._last}" if self._last else ended
 
     def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        assert self._process.stdout is not None
         with self._process.stdout as lines, self._log as log:
             for line in lines:
                 log.write(line)
                 log.flush()
                 self._last = line.strip()
-                self._out.put(Said(self.name, _words(self._last)))
-        self._out.put(Said(self.name, None))
+                self._out.put(Said(self.name, _words(self._last), clock()))
+        self._out.put(Said(self.name, None, clock()))
 
 
 class Children:
     """All children of a demo; a context that leaves none behind."""
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
+    def __init__(self) -> None:
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._children: dict[str, Child] = {}
-        self.clock = time.monotonic
 
     def __enter__(self) -> Children:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+    ) -> None:
         for name in reversed(list(self._children)):
             self.stop(name)
 
     def __getitem__(self, name: str) -> Child:
         return self._children[name]
 
-    def start(self, name: str, argv: Sequence[str]) -> None:
-        """Start a child; its log is `NAME.log`."""
-        self._children[name] = Child(name, argv, environment(), self._logs / f"{name}.log", self._said)
+    def start(self, name: str, argv: Sequence[str], log: Path) -> None:
+        """Start a child; what it writes also goes to the file `log`."""
+        self._children[name] = Child(name, argv, environment(), log, self._said)
 
-    def stop(self, name: str) -> None:
-        """End a child; its end is no news then."""
-        self._children.pop(name).stop()
+    def stop(self, name: str) -> int:
+        """End a child and return its status; its end is no news then."""
+        return self._children.pop(name).stop()
 
     def hear(self, until: float) -> Said | None:
         """The next line of any child, or None when `until` (of `clock`) comes first.
 
         Raises:
-            DemoError: a child has ended that should not have.
+            DemoError: a child has ended.
             KeyboardInterrupt: the demo itself was told to end.
         """
         while True:
             try:
-                said = self._said.get(timeout=max(0.0, until - self.clock()))
+                said = self._said.get(timeout=max(0.0, until - clock()))
             except queue.Empty:
                 return None
             if said.words is not None:
@@ -131,14 +159,40 @@ class Children:
             if not said.who:
                 raise KeyboardInterrupt
             if said.who in self._children:
-                raise DemoError(f"{said.who} {self._children[said.who].fate()}", "its whole log is in the demo's log directory")
+                self._mourn(said.who)
+
+    def run(self, name: str, argv: Sequence[str], log: Path, within_s: float) -> Iterator[Said]:
+        """Run a child that ends by itself; yields what is heard meanwhile, its own lines included.
+
+        Raises:
+            DemoError: it fails, or does not end within `within_s` seconds; or as `hear`.
+        """
+        self.start(name, argv, log)
+        until = clock() + within_s
+        while (said := self._hear_or_end(name, until)) is not None:
+            yield said
+
+    def _hear_or_end(self, name: str, until: float) -> Said | None:
+        try:
+            said = self.hear(until)
+        except ChildEndedError as ended:
+            if ended.name != name or ended.status:
+                raise
+            return None
+        if said is None:
+            raise DemoError(f"{name} did not end in time", "run it again on a machine that is less busy")
+        return said
+
+    def _mourn(self, name: str) -> None:
+        child = self._children.pop(name)
+        raise ChildEndedError(name, child.wait(), child.fate())
 
     @contextmanager
     def hearing_signals(self) -> Iterator[None]:
         """Within, a signal that asks the demo to end is a message like any other; to be used in the main thread."""
 
         def note(_number: int, _frame: FrameType | None) -> None:
-            self._said.put(Said("", None))
+            self._said.put(Said("", None, clock()))
 
         before = {number: signal.signal(number, note) for number in SIGNALS}
         try:
@@ -151,7 +205,9 @@ class Children:
 def environment() -> dict[str, str]:
     """Ours, without what would lead a child away: a proxy, another config, our own service manager."""
     mine = {"KEYTURN_CONFIG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"}
-    return {name: value for name, value in os.environ.items() if name not in mine and not name.lower().endswith("_proxy")}
+    return {
+        name: value for name, value in os.environ.items() if name not in mine and not name.lower().endswith("_proxy")
+    }
 
 
 def _words(line: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Application:
         self._key = Credential(profile["access_key_id"], Secret(profile["access_key_secret"]))
 
     def _sign(self) -> None:
-        assert self._key is not None  # noqa: S101 - run() signs only with a key
+        assert self._key is not None
         name = self._key.access_key_id
         tally = self._tallies.setdefault(name, Tally())
         tally.sent += 1

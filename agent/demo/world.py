@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.cloud.tls import context_for
-from agent.demo.children import Children, DemoError, Said
+from agent.demo.children import Children, DemoError, Said, clock
 
-SECRET = "uploader-ak"  # noqa: S105 - the name of a secret
+SECRET = "uploader-ak"
 DAEMON, CLOUD = "keyturn", "cloud"
 PROPAGATION_S, OLD_KEY_LIFE_S = 1.0, 10.0
+COMMAND_S = 120.0
+ACT_S = 60.0
+"""How long one act may take, until every application uses the new key; five seconds on an idle machine."""
 START_S = 30.0
 """How long a child may take to be there; a second on an idle machine."""
 
@@ -47,20 +50,21 @@ class World:
         self.endpoint = ""
         self._listen = listen
         self.config = directory / "keyturn.toml"
+        (directory / "log").mkdir(mode=0o700)
 
     # -- starting -----------------------------------------------------------------------------------
 
     def start_cloud(self) -> None:
         """KMS, STS and RAM, with a rotating AccessKey and a ClientKey that may read it."""
         options = ["--propagation-delay", f"{PROPAGATION_S:.0f}s", "--old-key-life", f"{OLD_KEY_LIFE_S:.0f}s"]
-        self.children.start(CLOUD, keyturn("emulator", "--directory", str(self.directory), *options))
+        self._start(CLOUD, keyturn("emulator", "--directory", str(self.directory), *options))
         said = self.wait("the emulated cloud to be ready", lambda s: s.who == CLOUD and _ready(s) is not None, START_S)
         self.endpoint = str(_ready(said))
 
     def start_applications(self) -> None:
         """They find no credentials yet, and wait to be told of some."""
         for name in self.applications:
-            self.children.start(name, self._application(name))
+            self._start(name, self._application(name))
         waiting = set(self.applications)
         while waiting:
             waiting.discard(self.wait_event("an application to start", None, "waiting", START_S).who)
@@ -68,7 +72,7 @@ class World:
     def start_daemon(self) -> None:
         """`keyturn run`, with all applications as dependents; returns when it is ready."""
         self._write_config()
-        self.children.start(DAEMON, keyturn("--config", str(self.config), "run"))
+        self._start(DAEMON, keyturn("--config", str(self.config), "run"))
         self.wait_event("the daemon to be ready", DAEMON, "ready", START_S)
 
     # -- what happens -------------------------------------------------------------------------------
@@ -99,27 +103,57 @@ class World:
         Raises:
             DemoError: it does not come within `within_s` seconds, or a child dies.
         """
-        until = self.children.clock() + within_s
+        until = clock() + within_s
         while (said := self.children.hear(until)) is not None:
             self._listen(said)
             if wanted(said):
                 return said
         raise DemoError(f"waited {within_s:.0f} s for {what}", "run it again on a machine that is less busy")
 
+    def wait_until(self, what: str, condition: Callable[[], bool], within_s: float) -> None:
+        """Listen until `condition`, which the listener brings about, holds; at once if it does."""
+        if not condition():
+            self.wait(what, lambda _said: condition(), within_s)
+
     def wait_event(self, what: str, who: str | None, event: str, within_s: float, **fields: object) -> Said:
         """Listen until `who` (None: anybody) reports `event` with these fields."""
-        wanted = {"event": event, **fields}
-
-        def fits(said: Said) -> bool:
-            words = said.words or {}
-            return who in (None, said.who) and all(words.get(name) == value for name, value in wanted.items())
-
-        return self.wait(what, fits, within_s)
+        return self.wait(what, lambda said: who in (None, said.who) and said.says(event, **fields), within_s)
 
     def listen_until(self, moment: float) -> None:
         """Listen until `moment` of the children's clock."""
         while (said := self.children.hear(moment)) is not None:
             self._listen(said)
+
+    def command(self, *arguments: str, name: str = "") -> list[dict[str, Any]]:
+        """Run a `keyturn` command; returns its lines, which the listener hears as said by `name`.
+
+        Raises:
+            DemoError: it fails; the text has its last line.
+        """
+        who = name or f"`keyturn {arguments[0]}`"
+        lines: list[dict[str, Any]] = []
+        argv = keyturn("--config", str(self.config), *arguments)
+        for said in self.children.run(who, argv, self._log("commands"), COMMAND_S):
+            self._listen(said)
+            if said.who == who and said.words is not None:
+                lines.append(said.words)
+        return lines
+
+    def status(self) -> dict[str, Any]:
+        """What `keyturn status --json` says of the credential."""
+        (whole,) = self.command("status", "--json")
+        found: dict[str, Any] = whole["credentials"]["uploader"]
+        return found
+
+    def stop_daemon(self) -> None:
+        """SIGTERM, as systemd would.
+
+        Raises:
+            DemoError: it does not end well.
+        """
+        status = self.children.stop(DAEMON)
+        if status:
+            raise DemoError(f"{DAEMON} was told to stop and ended with status {status}")
 
     def end_applications(self) -> dict[str, dict[str, Any]]:
         """Stop the applications; returns the last report of each: `sent`, `refused`, `unanswered` and `keys`."""
@@ -136,6 +170,12 @@ class World:
     def credentials(self) -> Path:
         """What keyturn publishes for the applications."""
         return self.directory / "app" / "credentials.ini"
+
+    def _start(self, name: str, argv: Sequence[str]) -> None:
+        self.children.start(name, argv, self._log(name))
+
+    def _log(self, name: str) -> Path:
+        return self.directory / "log" / f"{name}.log"
 
     def _pid_file(self, name: str) -> Path:
         return self.directory / "run" / f"{name}.pid"

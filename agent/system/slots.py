@@ -11,6 +11,7 @@ A record that outgrows its slot moves to a larger file by an atomic replacement.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -66,9 +67,14 @@ class SlotFile:
             self._grow(sequence, payload)
             return
         slot = 1 - self._newest.slot if self._newest else 0
-        files.write_all(self._fd, _pack(sequence, payload, self._slot_bytes), slot * self._slot_bytes)
-        if flush:
-            os.fdatasync(self._fd)
+        try:
+            files.write_all(self._fd, _pack(sequence, payload, self._slot_bytes), slot * self._slot_bytes)
+            if flush:
+                os.fdatasync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # or the page cache would show a record that may not be on disk
+                files.write_all(self._fd, b" " * _HEADER_BYTES, slot * self._slot_bytes)
+            raise
         self._newest = _Record(sequence, payload, slot)
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ class Loopback:
     def __init__(self, act: Act, context: ssl.SSLContext | None) -> None:
         self._act, self._context = act, context
         self.over = threading.Event()  # what hangs, hangs until the test is over
+        self.gave_up = threading.Event()  # set by an act that hung until its patience was at an end
         self.requests: list[bytes] = []
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))

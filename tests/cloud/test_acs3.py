@@ -38,7 +38,8 @@ SAMPLES = {
         "7d94c5c8f0926f430821fbca5db4e81e45ccc0418b007694009afa05757f0294",
     ),
     "a session": (
-        {}, {"x-acs-version": "2015-04-01", "x-acs-action": "GetCallerIdentity", **STS}, ("STS.Sample", "SampleStsSecret"),
+        {}, {"x-acs-version": "2015-04-01", "x-acs-action": "GetCallerIdentity", **STS},
+        ("STS.Sample", "SampleStsSecret"),
         "07b162844dbb1121e2e84567b108d66f14799358a7efe82cb762cfa5320a6f8d",
     ),
     "every awkward character": (

@@ -14,7 +14,7 @@ CANARY = "CanarySecret0123456789abcdefgh"
 
 @pytest.mark.parametrize(
     "show",
-    [repr, str, "{}".format, "{!r:>40}".format, lambda s: f"{s:s}", lambda s: "%s %r" % (s, [s]), lambda s: str({"k": s})],
+    [repr, str, "{}".format, "{!r:>40}".format, lambda s: f"{s:s}", lambda s: f"{s} {[s]!r}", lambda s: str({"k": s})],
 )
 def test_no_way_of_formatting_shows_the_value(show):
     """However a Secret gets into a text, the text holds the placeholder and not the value."""

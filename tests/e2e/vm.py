@@ -22,7 +22,7 @@ from providers.emulator.pki import client_key_file, read_client_key_file, server
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "Aa1!canary-of-the-client-key-password"
-PATIENCE_S = 45.0
+PATIENCE_S = 20.0
 """How long a test waits for what must come; long, because only a broken product uses it up."""
 
 
@@ -76,6 +76,13 @@ class Listener:
             )
         assert there, f"no {word} for the {times}th time in {patience_s:g} s; heard: {self.messages}"
 
+    def wait_while(self, alive: Callable[[], bool], word: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait for a word, but not for a dead process."""
+        end = time.monotonic() + patience_s
+        while not self.count(word) and alive() and time.monotonic() < end:
+            with self._changed:
+                self._changed.wait(0.1)
+
 
 class Daemon:
     """A `keyturn run` of its own process."""
@@ -104,8 +111,8 @@ class Daemon:
 
     def ready(self) -> Daemon:
         """Wait for READY=1, or say what the daemon died of."""
-        eventually(lambda: self.listener.count("READY=1") or self.process.poll() is not None, "READY=1")
-        assert self.listener.count("READY=1"), f"ended with {self.process.returncode}: {self.log}"
+        self.listener.wait_while(lambda: self.process.poll() is None, "READY=1")
+        assert self.listener.count("READY=1"), f"not ready, status {self.process.poll()}: {self.log}"
         return self
 
     def signal(self, number: int) -> None:

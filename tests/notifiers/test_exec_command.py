@@ -61,6 +61,12 @@ def test_the_agents_own_secrets_stay_its_own(
     assert "canary" not in detail
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_hook_runs_as_the_user_of_the_config(event: PublishEvent, cancel: threading.Event) -> None:
+    """`user` is who the hook is."""
+    assert notifier("id", "-un", user="nobody").tell(event, cancel).detail == "status 0: nobody"
+
+
 def test_a_failing_hook_says_how_and_shows_its_last_words(event: PublishEvent, cancel: threading.Event) -> None:
     """The error names the program, the status and the bounded end of the output."""
     one = notifier("/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo no such service >&2; exit 9")

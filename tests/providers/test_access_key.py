@@ -128,5 +128,5 @@ def test_the_example_in_the_docstring_is_a_provider() -> None:
     example = doc.split("this is a whole one::")[1].split("Its package names it")[0]
     lines = [line.removeprefix("    ") for line in example.splitlines() if "my_vault import" not in line]
     made: dict[str, object] = {"VaultDown": ConnectionError, "__name__": "example"}
-    exec(compile("\n".join(lines), "example", "exec", dont_inherit=True), made)  # noqa: S102 - our own docstring
+    exec(compile("\n".join(lines), "example", "exec", dont_inherit=True), made)
     assert issubclass(made["VaultProvider"], Provider)  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def test_each_broken_file_has_its_sentence(story: str) -> None:
     """The sentence names the file and what it lacks."""
     given, words = BROKEN[story]
     data = given if isinstance(given, bytes) else json.dumps(given).encode()
-    with pytest.raises(CredentialFileError, match="/etc/k.json: ") as caught:
+    with pytest.raises(CredentialFileError, match=r"/etc/k\.json: ") as caught:
         open_client_key(data, Secret(PASSWORD), "/etc/k.json")
     assert words in caught.value.problem
     assert caught.value.remedy

@@ -127,7 +127,7 @@ def test_a_misspelt_key_gets_its_nearest() -> None:
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """The official client goes on without; here the file is named."""
-    with pytest.raises(CredentialFileError, match="secretsmanager.properties: this file is missing"):
+    with pytest.raises(CredentialFileError, match=r"secretsmanager\.properties: this file is missing"):
         read(str(tmp_path / "secretsmanager.properties"))
 
 

@@ -180,6 +180,20 @@ def test_once_a_sink_was_switched_the_others_follow_as_far_as_they_can(tmp_path:
     staged.abort()
 
 
+def test_a_half_written_file_in_place_is_never_left_so(tmp_path: Path) -> None:
+    """It cannot be undone, so the publish goes forward, even where another staged file was lost."""
+    sinks = three_sinks(tmp_path, "in_place")
+    publish(sinks, key(1))
+    staged = transaction.survey(sinks, key(2), 2).stage()
+    journal = staged.journal
+    with Path(sinks[2].path).open("r+b") as half:
+        half.write(expected(sinks, 2)[2][:40])
+    Path(journal[1]["directory"], journal[1]["temp"]).unlink()
+    assert transaction.recover(journal).left == (sinks[1].path,)
+    assert contents(sinks) == [expected(sinks, 2)[0], expected(sinks, 1)[1], expected(sinks, 2)[2]]
+    staged.abort()
+
+
 def test_an_edit_after_the_crash_is_not_undone(tmp_path: Path) -> None:
     """Somebody's lines, written while keyturn was down, survive; the next pass publishes anew."""
     sinks = three_sinks(tmp_path)

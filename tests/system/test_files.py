@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -36,6 +37,25 @@ def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.prom").stat().st_mode) == 0o644
+
+
+def test_a_new_file_is_closed_from_its_first_instant(tmp_path: Path) -> None:
+    """Right after the kernel made it, before its mode is set, nobody else can open it, even under umask 0."""
+    seen: list[int] = []
+    real = fcntl.flock
+
+    def watching(fd: int, operation: int) -> None:
+        seen.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        real(fd, operation)
+
+    before = os.umask(0)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fcntl, "flock", watching)
+            files.write_atomic(tmp_path / "a", b"x", 0o640)
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
 
 
 def test_a_failed_atomic_write_leaves_the_old_file_alone(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_an_executable_is_known_by_its_file(dependent: subprocess.Popen[bytes], 
 def test_an_upgraded_executable_still_matches(dependent: subprocess.Popen[bytes], program: Path) -> None:
     """After a package upgrade the old process runs a removed file of the same path."""
     shutil.copy("/bin/sleep", f"{program}.new")
-    os.replace(f"{program}.new", program)  # noqa: PTH105
+    os.replace(f"{program}.new", program)
     with Process(dependent.pid) as process:
         assert process.runs(str(program))
         program.unlink()

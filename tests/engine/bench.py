@@ -1,0 +1,139 @@
+"""An engine driven by hand: real files, real workers, and a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.audit import AuditLog, read
+from agent.core.events import Trigger
+from agent.core.settings import CredentialSettings, Duration, FilePath
+from agent.engine import Engine, Report
+from agent.managed import Managed
+from agent.rotate import Cause
+from agent.sinks.json_file import JsonFile, JsonSettings
+from agent.state import StateStore
+from agent.system.clock import Clock
+from fakes import PATIENCE_S, Dependent, Source
+
+FAR_AHEAD_S = 1e6
+"""The still clock lies so far in the future that the kernel's alarm never rings by itself."""
+
+
+class StillClock(Clock):
+    """Moves only when it is told to, both ways of reading it alike."""
+
+    def __init__(self) -> None:
+        self._boot = super().boottime() + FAR_AHEAD_S
+        self._now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def boottime(self) -> float:
+        return self._boot
+
+    def move(self, seconds: float) -> None:
+        self._boot += seconds
+        self._now += timedelta(seconds=seconds)
+
+
+class Bench:
+    """One engine over `directory`."""
+
+    def __init__(self, directory: Path, clock: StillClock | None = None, **options: Any) -> None:
+        self.directory = directory
+        self.clock = clock or StillClock()
+        self.audit_path = directory / "audit.jsonl"
+        states = StateStore(directory / "state")
+        states.prepare()
+        self.audit = AuditLog(self.audit_path, directory / "audit-head", self.clock.now)
+        self.engine = Engine([], audit=self.audit, states=states, settle_s=2.0, clock=self.clock, **options)
+
+    # -- building -----------------------------------------------------------------------------------
+
+    def managed(
+        self, name: str = "a", *, notify: Iterable[Dependent] = (), sinks: int = 2, source: Source | None = None, **more: Any
+    ) -> Managed:
+        """A credential with JSON sinks `NAME.0`, `NAME.1`, … that is proved by nobody."""
+        source = source or Source(name)
+        settings = CredentialSettings(provider=source.settings, verify="off", **more)
+        paths = [FilePath(self.sink(name, number)) for number in range(sinks)]
+        files = tuple(JsonFile(JsonSettings(type="json", path=path)) for path in paths)
+        return Managed(name, settings, source, None, files, tuple(notify))
+
+    def sink(self, name: str = "a", number: int = 0) -> Path:
+        return self.directory / f"{name}.{number}"
+
+    def begin(self, *credentials: Managed) -> Bench:
+        """Put the credentials to work, as a start does."""
+        from agent.engine import Desk
+
+        self.engine.desks.update({managed.name: Desk(managed) for managed in credentials})
+        self.engine.recover()
+        return self
+
+    # -- driving ------------------------------------------------------------------------------------
+
+    def until(self, there: Callable[[], object]) -> None:
+        """Let the engine turn until something holds; fail where it never does."""
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self.engine.loop.post(lambda: None)
+
+        timer = threading.Timer(PATIENCE_S, give_up)
+        timer.start()
+        try:
+            self.engine.run(until=lambda: bool(there()) or late.is_set())
+        finally:
+            timer.cancel()
+        assert not late.is_set(), "it did not happen"
+
+    def settle_down(self) -> None:
+        """Let the engine turn until every worker has come back and was heard."""
+        for thread in list(self.engine.loop._workers):
+            thread.join(PATIENCE_S)
+        heard: list[bool] = []
+        self.engine.loop.post(lambda: heard.append(True))
+        self.until(lambda: heard)
+
+    def move(self, seconds: float) -> None:
+        """Let time pass, and the engine notice."""
+        self.clock.move(seconds)
+        self.settle_down()
+        self.settle_down()
+
+    def refresh(self, name: str = "a", trigger: Trigger = Trigger.POLL) -> Report:
+        """One refresh, to its end."""
+        reports: list[Report] = []
+        self.engine.refresh(name, Cause(trigger), reports.append)
+        self.until(lambda: reports)
+        return reports[0]
+
+    def publish(self, managed: Managed, number: int) -> Report:
+        """Have the source change to value `number`, and publish it."""
+        from fakes import key
+
+        source = managed.provider
+        assert isinstance(source, Source)
+        source.value = key(number)
+        report = self.refresh(managed.name)
+        assert report.outcome is not None, report.error
+        return report
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    def records(self, *events: str) -> list[dict[str, Any]]:
+        return [record for record in read(self.audit_path) if not events or record["event"] in events]
+
+    def events(self) -> list[str]:
+        return [record["event"] for record in self.records()]
+
+    def close(self) -> None:
+        self.engine.stop()
+        self.audit.close()

@@ -41,6 +41,8 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
     yield from inspect_file(path)
     yield from _directories(settings)
+    if settings.agent.metrics_listen or settings.agent.metrics_textfile:
+        yield Finding("warning", "agent.metrics_listen", "metrics are not served by this version", "leave it out for now")
     parts = wiring.Parts(settings, environ)
     for managed in parts.credentials():
         yield from _credential(managed, offline)

@@ -304,7 +304,7 @@ class Emergency:
                     problem = f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}"
                     raise type(error)(problem, error.remedy, code=error.code) from None
             failures += 1
-            self._pause(policy.backoff(failures, 0.5, 5.0))
+            self._pause(policy.backoff(failures, 0.25, 8.0))
 
     def _sign_in(self) -> Credential:
         assert self._authority is not None

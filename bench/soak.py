@@ -41,13 +41,13 @@ class Soak:
 
     def run(self, for_s: float, every_s: float) -> dict[str, Any]:
         """Rotate for so long, every so often; returns the summary."""
-        world, began = self._world, clock()
+        world = self._world
         world.start_cloud()
         world.start_applications()
         world.start_daemon()
         world.wait_until("everybody to have a key", lambda: all(self._in_use.values()), ACT_S)
-        due = clock()
-        while due < began + for_s:
+        began = due = clock()
+        while due <= began + for_s:
             newest = world.rotate().access_key_id
             self._rotations += 1
             due += every_s

@@ -18,7 +18,7 @@ LAYERS = [
     ["agent.sinks", "agent.notifiers", "agent.verify", "agent.audit", "agent.state", "agent.config"],
     [
         "agent.managed", "agent.rotate", "agent.scheduler", "agent.loop", "agent.dispatch", "agent.engine",
-        "agent.emergency", "agent.operations", "agent.status", "agent.control",
+        "agent.emergency", "agent.emergency_report", "agent.old_key", "agent.operations", "agent.status", "agent.control",
     ],
     ["agent.wiring", "agent.check", "agent.daemon", "agent.cli", "agent.demo", "agent.__main__"],
 ]  # fmt: skip

@@ -27,7 +27,6 @@ STOP_S = 10.0
 """How long a child may take to end after SIGTERM before it is killed."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-
 clock = time.monotonic
 """Seconds; what is waited for does not outlive a suspended machine anyway."""
 
@@ -40,7 +39,7 @@ class ChildEndedError(DemoError):
     """A child has ended, with `status`."""
 
     def __init__(self, name: str, status: int, fate: str) -> None:
-        super().__init__(f"{name} {fate}", "see what it says, or keep all logs with --directory")
+        super().__init__(f"{name} {fate}", "run it again with --directory DIR, which keeps all logs")
         self.name, self.status = name, status
 
 
@@ -49,8 +48,9 @@ class Said:
     """One line of a child.
 
     Attributes:
-        words: its JSON object, or `{"text": line}`; None: the child has ended. Nobody's None is a signal to us.
-        at: when, of the children's clock.
+        who: the child; empty for a signal to the demo itself.
+        words: its JSON object, or `{"text": line}`; None: the child has ended.
+        at: when, of `clock`.
     """
 
     who: str
@@ -116,7 +116,7 @@ class Child:
 
 
 class Children:
-    """All children of a demo; a context that leaves none behind."""
+    """All children by name; a context that leaves none behind."""
 
     def __init__(self) -> None:
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
@@ -194,7 +194,9 @@ class Children:
         def note(_number: int, _frame: FrameType | None) -> None:
             self._said.put(Said("", None, clock()))
 
-        before = {number: signal.signal(number, note) for number in SIGNALS}
+        # One that is ignored, as by nohup, stays ignored.
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, note) for number in heeded}
         try:
             yield
         finally:

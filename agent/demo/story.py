@@ -143,7 +143,7 @@ class Story:
             raise DemoError(
                 f"a request of the application was refused: signed with {words['access_key_id']}, {words['code']}; "
                 f"{_count(words)}",
-                "run `keyturn demo --directory DIR` and look at the logs that it leaves there",
+                "run `keyturn demo --directory DIR`, which keeps all logs",
             )
         if said.who == DAEMON and words.get("level") == "error":
             what = " ".join(str(words[name]) for name in ("event", "error", "frames") if name in words)

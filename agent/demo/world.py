@@ -120,7 +120,7 @@ class World:
         return self.wait(what, lambda said: who in (None, said.who) and said.says(event, **fields), within_s)
 
     def listen_until(self, moment: float) -> None:
-        """Listen until `moment` of the children's clock."""
+        """Listen until `moment` of `clock`."""
         while (said := self.children.hear(moment)) is not None:
             self._listen(said)
 

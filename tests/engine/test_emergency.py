@@ -11,6 +11,8 @@ from fakes import Dependent
 from station import SHORT, Crash, Station, dying, steps
 
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE
+from agent.core.settings import Duration
+from agent.notifiers.interface import Pickup
 from providers.emulator import Fault
 
 ALL_STEPS = ["preflight", "rotate", "fetch", "verify", "publish", "notify", "pickup", "disable_old", "prove_refused"]
@@ -42,7 +44,6 @@ def test_the_whole_way_ends_with_the_old_key_seen_refused(station: Station) -> N
     assert station.vm.holds(station.current)
     assert station.status_of(old) == "Inactive"
     assert [call.code for call in station.cloud.refused(old)] == ["InvalidAccessKeyId.Inactive"]
-    assert all(one.generations == [1, 2] for one in station.dependents if one.generations[0] == 1)
     assert all(one.generations[-1] == 2 for one in station.dependents)
 
 
@@ -157,10 +158,10 @@ def test_a_wrong_ram_user_is_never_called_safe(station: Station) -> None:
 def test_a_rotation_whose_reply_is_lost_is_asked_for_again_under_the_same_id(station: Station, fault: Fault) -> None:
     """Whether KMS carried it out or not: KMS rotates once."""
     station.start()
-    station.cloud.inject(fault, action="RotateSecret", times=2)
+    station.cloud.inject(fault, action="RotateSecret")
     result = station.rotate(disable_old=True)
     assert result.safe
-    assert station.asked("RotateSecret") == 3
+    assert station.asked("RotateSecret") == 2
     assert station.rotations == 1
     assert result.version_id == station.cloud.secret("uploader-ak").current.version_id
 
@@ -237,8 +238,7 @@ def test_the_quota_of_rotations_is_counted_and_blamed(station: Station) -> None:
 def test_a_new_key_that_sts_refuses_is_not_published(station: Station) -> None:
     """The step that failed is `verify`; the old key stays in the files and in use."""
     old = station.start().current
-    station.managed.settings = dataclasses.replace(station.managed.settings, verify_timeout=type(
-        station.managed.settings.verify_timeout)(1))
+    station.managed.settings = dataclasses.replace(station.managed.settings, verify_timeout=Duration(1))
     station.cloud.propagation_delay_s = 3600.0
     result = station.rotate(disable_old=True)
     assert steps(result)["verify"] == "failed"
@@ -399,8 +399,6 @@ def test_a_dependent_that_was_given_up_on_is_told_once_more(station: Station) ->
 
 def test_a_missing_pickup_is_shown_as_a_warning(station: Station) -> None:
     """Told but not seen to use the new key: shown, though it does not hold up the disabling."""
-    from agent.notifiers.interface import Pickup
-
     station.start().dependents[0].evidence = Pickup.NOT_PICKED_UP
     result = station.rotate(disable_old=True)
     assert steps(result)["pickup"] == "warning"
@@ -418,8 +416,8 @@ def test_safe_is_not_said_before_the_key_is_really_refused(station: Station) -> 
     calls = [call for call in station.cloud.calls if call.access_key_id == old and call.action == "GetCallerIdentity"]
     assert result.safe
     assert calls[-1].code == "InvalidAccessKeyId.Inactive"
-    after = calls[[call.action for call in station.cloud.calls].count("nothing") :]
-    assert sum(call.status == 200 for call in after) >= 2
+    assert [call.status for call in calls[-3:]] == [200, 200, 403]
+    assert calls[-3].number > next(call.number for call in station.cloud.calls if call.action == "UpdateAccessKey")
 
 
 def test_a_key_that_stays_accepted_is_never_called_safe(station: Station) -> None:

@@ -1,0 +1,230 @@
+"""`keyturn demo` and `keyturn emulator`, started as a newcomer starts them, seen from the outside only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+KEYTURN = [sys.executable, "-m", "agent"]
+PATIENCE_S = 120
+
+
+@dataclass
+class Running:
+    """A command under way, in a temporary directory of its own."""
+
+    process: subprocess.Popen[str]
+    temporary: Path
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> Path:
+        """The directory that the demo has made for itself."""
+        (found,) = self.temporary.iterdir()
+        return found
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        """Read its output up to a line that fits."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"no line {pattern!r} in:\n{''.join(self.lines)}\n{self.errors()}")
+
+    def end(self) -> int:
+        """Read the rest, and return the exit status."""
+        assert self.process.stdout is not None
+        self.lines.extend(self.process.stdout)
+        return self.process.wait(PATIENCE_S)
+
+    def errors(self) -> str:
+        """What it wrote on standard error."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+    def left_behind(self) -> list[str]:
+        """Processes that are still there: what the command started has inherited its TMPDIR."""
+        mark = f"TMPDIR={self.temporary}\0".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes():
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue  # gone meanwhile, or somebody else's
+        return found
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Starts `keyturn` commands."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one(*arguments: str) -> Running:
+        temporary = tmp_path_factory.mktemp("tmp")
+        env = {**os.environ, "TMPDIR": str(temporary)}
+        process = subprocess.Popen(
+            [*KEYTURN, *arguments], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return Running(process, temporary)
+
+    yield start_one
+    for process in started:
+        process.terminate()  # not killed: it has children to end
+        process.communicate(timeout=PATIENCE_S)
+
+
+def secrets_of(directory: Path) -> set[str]:
+    """Every secret that the demo works with just now."""
+    names = ("admin-token", "clientKey_password.txt", "authority_access_key_secret.txt")
+    found = {(directory / name).read_text().strip() for name in names}
+    published = re.search(r"access_key_secret = (\S+)", (directory / "app" / "credentials.ini").read_text())
+    assert published
+    return {*found, published[1]}
+
+
+@dataclass
+class Performance:
+    """A demo that has ended."""
+
+    status: int
+    output: str
+    errors: str
+    running: Running
+    secrets: set[str]
+
+
+@pytest.fixture(scope="module")
+def performance(start: Callable[..., Running]) -> Performance:
+    """One whole demo."""
+    running = start("demo")
+    secrets: set[str] = set()
+    for _key in range(4):
+        running.read_until("signs with")
+        secrets |= secrets_of(running.place)
+    status = running.end()
+    return Performance(status, "".join(running.lines), running.errors(), running, secrets)
+
+
+def test_the_demo_ends_well_and_no_request_was_refused(performance: Performance) -> None:
+    """On a machine where all is well it exits 0, without a word on standard error."""
+    assert (performance.status, performance.errors) == (0, "")
+    count = re.search(
+        r"requests sent (\d+), refused 0(, \d+ unanswered)?, while the key changed 4 times", performance.output
+    )
+    assert count
+    assert int(count[1]) > 50
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern", "times"),
+    [
+        ("KMS rotates on its schedule", r"rotated: version \w+, LTAI\w+ -> LTAI\w+", 3),
+        ("the files change", r"files changed: credentials\.ini and aliyun\.env, generation \d", 5),
+        ("the application is told", r"told: SIGHUP to pid \d+", 5),
+        ("it goes on with the new key", r"signs with LTAI\w+", 5),
+        ("keyturn sees that it does", r"pickup confirmed", 5),
+        ("the emergency shows its steps", r"operator +\d+\.\d s +(rotate|disable_old) +done", 2),
+        ("the old key is refused", r"safe: the old key was seen refused", 1),
+        ("the audit trail is shown", r"old_key_disabled .*refused with", 1),
+        ("the audit log is whole", r"whole: \d+ records", 1),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value and "\\" not in value else "",
+)
+def test_the_story_tells(performance: Performance, what: str, pattern: str, times: int) -> None:
+    """Everything that the contract promises to show is shown, as often as it happens."""
+    assert len(re.findall(pattern, performance.output)) == times, f"{what}:\n{performance.output}"
+
+
+def test_nothing_is_left(performance: Performance) -> None:
+    """No process and no file outlives the demo."""
+    assert performance.running.left_behind() == []
+    assert list(performance.running.temporary.iterdir()) == []
+
+
+def test_no_secret_is_printed_and_a_pipe_gets_no_colour(performance: Performance) -> None:
+    """Key ids are shown, secrets are not; where nobody looks there are no colours."""
+    assert len(performance.secrets) == 7  # three of the directory, and one for each of four keys
+    assert [secret for secret in performance.secrets if secret in performance.output] == []
+    assert "\x1b" not in performance.output
+
+
+def test_a_refused_request_fails_the_demo(start: Callable[..., Running]) -> None:
+    """One refused request of the application is enough: exit 1, and the sentence says which key and why."""
+    running = start("demo")
+    url = running.read_until(r"(https://127\.0\.0\.1:\d+)")[1]
+    running.read_until("pickup confirmed")
+    order = {"status": 404, "code": "InvalidAccessKeyId.NotFound", "action": "GetCallerIdentity"}
+    headers = {"X-Emulator-Token": (running.place / "admin-token").read_text()}
+    ca = str(running.place / "ca.pem")
+    requests.post(f"{url}/_emulator/fault", json=order, headers=headers, verify=ca, timeout=30).raise_for_status()
+    assert running.end() == 1
+    said = running.errors()
+    assert re.fullmatch(
+        r"keyturn: the demo failed: a request of the application was refused: signed with LTAI\w+, "
+        r"InvalidAccessKeyId\.NotFound; requests sent \d+, refused 1; .*\n",
+        said,
+    ), said
+    assert running.left_behind() == []
+    assert list(running.temporary.iterdir()) == []
+
+
+def test_a_daemon_that_dies_fails_the_demo_and_the_directory_stays(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    """A dead child is named, with how it ended; the logs of a named directory are kept."""
+    directory = tmp_path / "kept"
+    running = start("demo", "--directory", str(directory))
+    pid = running.read_until(r"`keyturn run` is up \(pid (\d+)\)")[1]
+    os.kill(int(pid), signal.SIGKILL)
+    assert running.end() == 1
+    assert "the demo failed: keyturn was ended by SIGKILL" in running.errors()
+    assert running.left_behind() == []
+    assert '"event": "ready"' in (directory / "log" / "keyturn.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(start: Callable[..., Running], number: signal.Signals) -> None:
+    """Ctrl-C ends everything that was started, and takes the files away."""
+    running = start("demo")
+    running.read_until("`keyturn run` is up")
+    running.process.send_signal(number)
+    assert running.end() == 130
+    assert running.errors() == ""
+    assert running.left_behind() == []
+    assert list(running.temporary.iterdir()) == []
+
+
+def test_a_directory_that_exists_is_refused(start: Callable[..., Running], tmp_path: Path) -> None:
+    """What an earlier demo has left is not mixed with a new one."""
+    running = start("demo", "--directory", str(tmp_path))
+    assert running.end() == 2
+    assert running.errors() == (
+        f"keyturn: {tmp_path}: cannot be made: File exists; name a directory that does not exist yet\n"
+    )
+
+
+def test_the_emulator_command_serves_until_sigterm(start: Callable[..., Running], tmp_path: Path) -> None:
+    """`keyturn emulator` says where it serves, answers over its own CA, and ends with 0 when it is told to."""
+    directory = tmp_path / "cloud"
+    running = start("emulator", "--directory", str(directory))
+    url = running.read_until(r"emulator ready on (https://\S+), files in")[1]
+    headers = {"X-Emulator-Token": (directory / "admin-token").read_text()}
+    reply = requests.get(f"{url}/_emulator/summary", headers=headers, verify=str(directory / "ca.pem"), timeout=30)
+    assert reply.status_code == 200
+    assert json.loads(reply.text) is not None
+    running.process.terminate()
+    assert running.end() == 0

@@ -1,0 +1,61 @@
+"""What the daemon costs while nothing happens."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from vm import Vm, eventually
+
+MEMORY_KB = 60_000
+IDLE_S = 5.0
+
+
+def voluntary_switches(pid: int) -> int:
+    """How often any thread of a process went to sleep by itself: each is a wake-up before it."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                total += int(line.split()[1])
+    return total
+
+
+def resident_kb(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmRSS")
+
+
+def test_an_idle_daemon_sleeps_and_a_polling_one_wakes_once_a_poll(make_vm: object, vm: Vm) -> None:
+    """An hour from the next poll no thread wakes up; polling each second costs a few wake-ups for each poll."""
+    busy = make_vm("busy")  # type: ignore[operator]
+    vm.configure(vm.credential(poll="1h"))
+    busy.configure(busy.credential(poll="1s"))
+    idle_daemon, busy_daemon = vm.daemon(), busy.daemon()
+    idle_daemon.ready()
+    busy_daemon.ready()
+    eventually(lambda: voluntary_switches(idle_daemon.pid) == (time.sleep(0.5), voluntary_switches(idle_daemon.pid))[1])
+    idle, working, calls = voluntary_switches(idle_daemon.pid), voluntary_switches(busy_daemon.pid), len(busy.cloud.calls)
+    time.sleep(IDLE_S)  # idleness can only be measured over time
+    idle = voluntary_switches(idle_daemon.pid) - idle
+    working = voluntary_switches(busy_daemon.pid) - working
+    polls = len(busy.cloud.calls) - calls
+    print(f"wake-ups in {IDLE_S:g} s: idle {idle}, polling each second {working} for {polls} polls")
+    assert idle <= 3
+    assert 1 <= polls <= 2 * IDLE_S
+    assert working / polls < 60, "a poll is a series of wake-ups, not a busy loop"
+
+
+def test_one_credential_fits_into_60_mb(vm: Vm) -> None:
+    """After READY and some polls and publishes the resident memory stays under the bound; the start is measured."""
+    vm.configure(vm.credential(poll="1s"))
+    daemon = vm.daemon().ready()
+    took_s = daemon.listener.times("READY=1")[0] - daemon.started_at
+    vm.cloud.rotate("uploader-ak")
+    eventually(lambda: sum(call.action == "GetSecretValue" for call in vm.cloud.calls) >= 4)
+    eventually(lambda: vm.events().count("published") == 2)
+    used = resident_kb(daemon.pid)
+    print(f"start to READY: {took_s:.2f} s; resident: {used} kB")
+    assert used < MEMORY_KB

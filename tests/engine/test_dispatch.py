@@ -1,0 +1,338 @@
+"""Every dependent hears of every generation, or its failure is loud: in order, once, and whoever else hangs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bench import Bench
+from fakes import Dependent, Source, key
+
+from agent.core.errors import AuditError, StateError
+from agent.core.events import Trigger
+from agent.rotate import Cause
+
+
+def owed(bench: Bench, name: str = "a") -> list[tuple[str, int, int]]:
+    return [(d.identity[1], d.generation, d.attempts) for d in bench.engine.desks[name].managed.state.debts]
+
+
+# -- settle, splay, order -----------------------------------------------------------------------------
+
+
+def test_nobody_is_told_before_settle_is_over(bench: Bench) -> None:
+    """Owed at once, told `settle` seconds after the publish."""
+    web = Dependent("web")
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.move(1.9)
+    assert (web.events, owed(bench)) == ([], [("web", 1, 0)])
+    bench.move(0.2)
+    bench.until(lambda: not managed.state.debts)
+    assert web.generations == [1]
+    assert bench.records("notified")[0]["notified"] == "fake web"
+
+
+def test_two_credentials_that_change_together_tell_their_unit_once(bench: Bench) -> None:
+    """One call covers both; the audit names both credentials; the event is that of the later one."""
+    unit = Dependent("unit")
+    a, b = bench.managed("a", notify=[unit]), bench.managed("b", notify=[Dependent("unit")])
+    other = b.notifiers[0]
+    bench.begin(a, b).publish(a, 1)
+    bench.move(1.0)
+    bench.publish(b, 1)
+    bench.move(1.5)
+    bench.until(lambda: not a.state.debts and not b.state.debts)
+    told = [*unit.events, *other.events]  # type: ignore[attr-defined]
+    assert [event.credential for event in told] == ["b"]
+    assert {record["credential"] for record in bench.records("notified")} == {"a", "b"}
+
+
+def test_splay_spreads_the_telling_behind_settle(bench: Bench) -> None:
+    """Within `settle` + `splay`, not before `settle`."""
+    web = Dependent("web", splay=100.0)
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    planned_s = (bench.engine.scheduler.at("tell fake\0web") or 0.0) - bench.clock.boottime()
+    assert 2.0 <= planned_s <= 102.0
+    bench.move(102.0)
+    bench.until(lambda: web.generations == [1])
+
+
+def test_an_emergency_waits_for_neither(bench: Bench) -> None:
+    """Told with the clock standing still."""
+    web = Dependent("web", splay=3600.0)
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).refresh(trigger=Trigger.EMERGENCY)
+    bench.until(lambda: web.generations == [1])
+
+
+def test_lower_order_is_told_first_and_heard_before_the_next_begins(bench: Bench) -> None:
+    """The next order begins when the one before has heard."""
+    seen: list[str] = []
+    first, last = Dependent("first", order=-1), Dependent("last", order=5)
+    first.gate, gate = (bench_gate := __import__("threading").Event()), bench_gate
+    for one in (first, last):
+        one.on_tell = lambda event, one=one: seen.append(one.name)  # type: ignore[misc]
+    managed = bench.managed(notify=[last, first])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(3.0)
+    bench.until(lambda: seen)
+    assert seen == ["first"]
+    gate.set()
+    bench.until(lambda: not managed.state.debts)
+    assert seen == ["first", "last"]
+
+
+def test_a_failing_lower_order_holds_up_the_next_for_one_attempt_only(bench: Bench) -> None:
+    """The failure is retried later; the next order is told meanwhile."""
+    first, last = Dependent("first"), Dependent("last", order=1)
+    first.broken = True
+    managed = bench.managed(notify=[first, last])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(3.0)
+    bench.until(lambda: last.events)
+    bench.until(lambda: len(managed.state.debts) == 1)
+    assert owed(bench) == [("first", 1, 1)]
+
+
+def test_a_dependent_that_hangs_delays_no_other(bench: Bench) -> None:
+    """The others of the same order, and those of other credentials, are told while it hangs."""
+    hanging, web, other = Dependent("hanging"), Dependent("web"), Dependent("other")
+    import threading
+
+    hanging.gate = threading.Event()
+    a, b = bench.managed("a", notify=[hanging, web]), bench.managed("b", notify=[other])
+    bench.begin(a, b).publish(a, 1)
+    bench.publish(b, 1)
+    bench.clock.move(3.0)
+    bench.until(lambda: not b.state.debts and len(a.state.debts) == 1)
+    assert (web.generations, other.generations, owed(bench)) == ([1], [1], [("hanging", 1, 0)])
+    hanging.gate.set()
+    bench.until(lambda: not a.state.debts)
+
+
+# -- failures -----------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_retried_until_it_is_told(bench: Bench) -> None:
+    """One audit record for the first failure of a reason, one for the next reason, none for each attempt."""
+    web = Dependent("web")
+    web.broken = True
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(2.0)
+    for attempt in range(1, 4):
+        bench.until(lambda: owed(bench) == [("web", 1, attempt)])  # noqa: B023
+        bench.clock.move(60.0)
+    bench.until(lambda: owed(bench) == [("web", 1, 4)])
+    assert len(bench.records("notify_failed")) == 1
+    web.said = "another reason"
+    bench.clock.move(60.0)
+    bench.until(lambda: owed(bench) == [("web", 1, 5)])
+    assert [record["error"] for record in bench.records("notify_failed")] == [
+        "web: it is down; mend it",
+        "web: another reason; mend it",
+    ]
+    web.broken = False
+    bench.clock.move(60.0)
+    bench.until(lambda: not managed.state.debts)
+    assert managed.state.last_outcome == {"fake web": "told"}
+
+
+def test_after_retry_for_it_is_given_up_loudly(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Audited as notify_gave_up with the reason, shown by status, never tried again by itself."""
+    web = Dependent("web", retry_for=30.0)
+    web.broken = True
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(2.0)
+    bench.until(lambda: owed(bench) == [("web", 1, 1)])
+    bench.clock.move(60.0)
+    bench.until(lambda: not managed.state.debts)
+    (record,) = bench.records("notify_gave_up")
+    assert (record["notified"], record["error"]) == ("fake web", "web: it is down; mend it")
+    assert managed.state.last_outcome["fake web"].startswith("gave up: ")
+    assert "gave up telling a dependent" in capsys.readouterr().out
+    bench.move(3600.0)
+    assert len(web.events) == 2
+
+
+def test_retries_bound_the_attempts(bench: Bench) -> None:
+    """`retries = 1` is one try and one more."""
+    web = Dependent("web", retries=1)
+    web.broken = True
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(2.0)
+    bench.until(lambda: owed(bench) == [("web", 1, 1)])
+    bench.clock.move(60.0)
+    bench.until(lambda: not managed.state.debts)
+    assert len(web.events) == 2
+
+
+def test_a_newer_generation_supersedes_and_does_not_wait_for_the_old_ones_retry(bench: Bench) -> None:
+    """One debt, of the newest generation, with its count begun anew, told after `settle`."""
+    web = Dependent("web")
+    web.broken = True
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(2.0)
+    bench.until(lambda: owed(bench) == [("web", 1, 1)])
+    bench.engine.scheduler.set("tell fake\0web", 3600.0)  # the longest of back-offs
+    web.broken = False
+    bench.publish(managed, 2)
+    assert owed(bench) == [("web", 2, 0)]
+    bench.clock.move(2.1)
+    bench.until(lambda: not managed.state.debts)
+    assert web.generations == [1, 2]
+
+
+def test_a_failure_of_the_generation_before_is_not_counted_against_the_newer(bench: Bench) -> None:
+    """Published while the one before was being told: the newer has not been tried."""
+    import threading
+
+    web = Dependent("web", retries=0)
+    web.gate, web.broken = threading.Event(), True
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(2.0)
+    bench.until(lambda: web.events)
+    bench.publish(managed, 2)
+    gate, web.gate = web.gate, None
+    web_broken_until_heard = bench.engine.desks["a"]
+    gate.set()
+    bench.settle_down()
+    assert owed(bench) == [("web", 2, 0)]
+    web.broken = False
+    bench.clock.move(3.0)
+    bench.until(lambda: not web_broken_until_heard.managed.state.debts)
+    assert web.generations == [1, 2]
+
+
+# -- durability ---------------------------------------------------------------------------------------
+
+
+def test_what_is_owed_survives_a_restart(make_bench: Callable[..., Bench]) -> None:
+    """Nobody was told when the process died; the next one tells."""
+    before = make_bench()
+    managed = before.managed(notify=[Dependent("web")])
+    before.begin(managed).publish(managed, 1)
+    before.close()
+    web, after = Dependent("web"), make_bench()
+    again = after.managed(notify=[web])
+    after.begin(again)
+    after.clock.move(2.1)
+    after.until(lambda: not again.state.debts)
+    assert (web.generations, web.events[0].access_key_id) == ([1], key(1).access_key_id)
+
+
+def test_an_old_debt_is_tried_at_least_once_after_a_restart(make_bench: Callable[..., Bench]) -> None:
+    """The machine was off for a week: `retry_for` is long over, and it is told all the same."""
+    before = make_bench()
+    managed = before.managed(notify=[Dependent("web", retry_for=1.0)])
+    before.begin(managed).publish(managed, 1)
+    before.close()
+    web, after = Dependent("web", retry_for=1.0), make_bench()
+    after.clock.move(7 * 86400.0)
+    again = after.managed(notify=[web])
+    after.begin(again)
+    after.clock.move(2.1)
+    after.until(lambda: not again.state.debts)
+    assert web.generations == [1]
+    assert after.records("notify_gave_up") == []
+
+
+def test_a_debt_to_a_dependent_that_left_the_config_is_dropped_and_audited(make_bench: Callable[..., Bench]) -> None:
+    """Nobody can be told who is not named any more; the audit says that it was dropped."""
+    before = make_bench()
+    managed = before.managed(notify=[Dependent("gone"), Dependent("stays")])
+    before.begin(managed).publish(managed, 1)
+    before.close()
+    after = make_bench()
+    again = after.managed(notify=[Dependent("stays")])
+    after.begin(again)
+    assert owed(after) == [("stays", 1, 0)]
+    (record,) = after.records("notify_gave_up")
+    assert (record["notified"], record["error"]) == ("fake gone", "the config no longer names this dependent")
+
+
+def test_a_reload_that_removes_a_credential_while_its_dependent_is_told(bench: Bench) -> None:
+    """The telling ends in peace, and those who wait for the others are not forgotten."""
+    import threading
+
+    web = Dependent("web")
+    web.gate = threading.Event()
+    a, b = bench.managed("a", notify=[web]), bench.managed("b")
+    bench.begin(a, b).publish(a, 1)
+    bench.clock.move(2.1)
+    bench.until(lambda: web.events)
+    tried: list[bool] = []
+    bench.engine.dispatcher.when_tried({"a"}, lambda: tried.append(True))
+    assert tried == []
+    bench.engine.adopt([bench.managed("b")], 2.0)
+    web.gate.set()
+    bench.until(lambda: tried)
+
+
+# -- a disk that is full ------------------------------------------------------------------------------
+
+
+def test_an_audit_log_that_cannot_be_written_stops_no_telling(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dependent is told, the debt is paid; the log says what could not be recorded."""
+    web = Dependent("web")
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    monkeypatch.setattr(bench.audit, "_append", refuse(AuditError("audit.jsonl: no space")))
+    bench.clock.move(2.1)
+    bench.until(lambda: not managed.state.debts)
+    assert web.generations == [1]
+
+
+def test_a_state_that_cannot_be_written_stops_no_telling(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are told; after a restart they would be told once more, which is harmless."""
+    web, worker = Dependent("web"), Dependent("worker", order=1)
+    managed = bench.managed(notify=[web, worker])
+    bench.begin(managed).publish(managed, 1)
+    monkeypatch.setattr(bench.engine.states, "save", refuse(StateError("state: no space")))
+    bench.clock.move(2.1)
+    bench.until(lambda: not managed.state.debts)
+    assert (web.generations, worker.generations) == ([1], [1])
+
+
+def test_a_publish_whose_record_failed_is_told_all_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files were switched when the audit log filled up: the dependents must hear of it."""
+    web = Dependent("web")
+    managed = bench.managed(notify=[web])
+    bench.begin(managed)
+    append, lines = bench.audit._append, []
+
+    def fill_up(line: bytes) -> None:
+        lines.append(line)
+        if b'"published"' in line:
+            raise AuditError("audit.jsonl: no space")
+        append(line)
+
+    monkeypatch.setattr(bench.audit, "_append", fill_up)
+    report = bench.refresh()
+    assert isinstance(report.error, AuditError)
+    bench.clock.move(2.1)
+    bench.until(lambda: web.events)
+    assert key(1).access_key_id in bench.sink().read_text()
+    monkeypatch.setattr(bench.audit, "_append", append)
+    assert bench.refresh().error is None
+    assert [record["generation"] for record in bench.records("publish_recovered")] == [1]
+    assert bench.refresh().error is None
+    assert len(bench.records("publish_recovered", "published")) == 1
+
+
+def refuse(error: Exception) -> Callable[..., None]:
+    def raise_it(*_: Any, **__: Any) -> None:
+        raise error
+
+    return raise_it
+
+
+assert os.name == "posix" and Source and Cause

@@ -198,8 +198,9 @@ class AuditLog:
         except FileNotFoundError:
             moved = True
         if moved:
-            os.close(self._fd)
+            old = self._fd
             self._open()
+            os.close(old)
 
     def _find_end(self) -> Head:
         last, torn = _last_line(self._fd)

@@ -54,6 +54,8 @@ class Line:
     identity: tuple[str, ...]
     members: list[tuple[Managed, Notifier]] = field(default_factory=list)
     in_flight: bool = False
+    telling: dict[str, int] = field(default_factory=dict)
+    overtaken: threading.Event = field(default_factory=threading.Event)
     last_error: str = ""
 
     @property
@@ -116,7 +118,10 @@ class Dispatcher:
             if notifier.identity in attempts:
                 delay_s = 0.0 if urgent else self.settle_s + random.random() * float(notifier.settings.splay)
                 # News does not wait for the retry of what came before it.
-                self._set(self._lines[notifier.identity], delay_s, sooner=urgent or not attempts[notifier.identity])
+                line = self._lines[notifier.identity]
+                if line.telling.get(managed.name) != managed.state.published.generation:
+                    line.overtaken.set()  # whether the generation before is picked up no longer matters
+                self._set(line, delay_s, sooner=urgent or not attempts[notifier.identity])
 
     def owe_again(self, managed: Managed) -> None:
         """Owe the present generation anew to whoever was not told of it, also where it was given up."""
@@ -173,10 +178,12 @@ class Dispatcher:
         managed, notifier, debt = max(owed, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
         line.in_flight = True
         covered = [(m, d.generation) for m, _n, d in owed]
+        line.telling, line.overtaken = {m.name: generation for m, generation in covered}, threading.Event()
         event = managed.event(debt.trigger)
         since = managed.state.published.published_at or self._clock.now()
         self._loop.start(
-            partial(tell, notifier, event, since, self._loop.cancel), partial(self._ended, line, notifier, covered)
+            partial(tell, notifier, event, since, self._loop.cancel, line.overtaken),
+            partial(self._ended, line, notifier, covered),
         )
 
     def _waits_for_its_turn(self, managed: Managed, notifier: Notifier) -> bool:
@@ -288,31 +295,38 @@ class Dispatcher:
                 Event.NOTIFY_GAVE_UP,
                 credential=managed.name,
                 generation=debt.generation,
-                notified=key(debt.identity),
+                notified=" ".join(debt.identity),
                 error="the config no longer names this dependent",
             )
         if strangers:
             self._save(managed)
 
 
-def tell(notifier: Notifier, event: PublishEvent, since: datetime, cancel: threading.Event) -> Heard:
+def tell(
+    notifier: Notifier, event: PublishEvent, since: datetime, cancel: threading.Event, overtaken: threading.Event
+) -> Heard:
     """On a worker: tell one dependent, then look whether it picked the new value up."""
     told = notifier.tell(event, cancel)
-    return Heard(told, look_for_pickup(notifier, since, cancel))
+    return Heard(told, look_for_pickup(notifier, since, cancel, overtaken))
 
 
-def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event) -> Pickup:
-    """Ask the probe of the config where there is one, else whatever evidence the notifier knows of."""
+def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event, overtaken: threading.Event) -> Pickup:
+    """Ask the probe of the config where there is one, else whatever evidence the notifier knows of.
+
+    A newer generation ends the wait (`overtaken`): the probe speaks of that one by now, so it would say no for
+    as long as it is asked, and the news of the newer one, in an emergency too, would wait behind it.
+    """
     settings: PickupSettings | None = notifier.settings.pickup
     if settings is None:
         return notifier.pickup(since)
     ends, pause_s = time.monotonic() + PICKUP_PATIENCE_S, 0.2
     while not probe(settings, cancel):
-        if cancel.wait(pause_s):
-            return Pickup.ASSUMED  # the agent stops: nothing was found out
+        overtaken.wait(pause_s)
+        if cancel.is_set() or overtaken.is_set():
+            return Pickup.ASSUMED  # the agent stops, or there is newer news: nothing was found out
         if time.monotonic() >= ends:
             return Pickup.NOT_PICKED_UP
-        pause_s = min(pause_s * 2, 2.0)
+        pause_s = min(pause_s * 2, 1.0)
     return Pickup.CONFIRMED
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "e2e"))
 
 from vm import Vm, make_template
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user is played")
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +39,14 @@ def make_vm(tmp_path: Path, vm_template: Path) -> Iterator[Callable[..., Vm]]:
 def vm(make_vm: Callable[..., Vm]) -> Vm:
     """One VM."""
     return make_vm()
+
+
+@pytest.fixture
+def public_vm(vm_template: Path) -> Iterator[Vm]:
+    """A VM whose directory every user may enter: pytest keeps its own for itself, again at each of its starts."""
+    directory = Path(tempfile.mkdtemp(prefix="keyturn-"))
+    directory.chmod(0o755)
+    vm = Vm(directory / "vm", vm_template)
+    yield vm
+    vm.close()
+    shutil.rmtree(directory)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,26 +50,40 @@ def send(channel: socket.socket, message: dict[str, Any]) -> None:
     channel.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
 
-def lines(channel: socket.socket, limit: int = MAX_LINE) -> Iterator[dict[str, Any]]:
+def lines(channel: socket.socket, limit: int = MAX_LINE, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
     """Read objects until the other side closes.
+
+    Args:
+        channel: its own timeout is changed where `timeout_s` is given.
+        limit: of bytes, for a line.
+        timeout_s: for all of it, however slowly it drips; None: the channel's own timeout, for each piece.
 
     Raises:
         OSError: the other side is gone, or took too long.
         ValueError: it does not speak this protocol.
     """
-    pending = b""
+    pending, ends = b"", time.monotonic() + (timeout_s or 0.0)
     while True:
         head, newline, rest = pending.partition(b"\n")
         if newline:
             pending = rest
-            message = json.loads(head)
-            if not isinstance(message, dict):
-                raise ValueError("not an object")
-            yield message
+            yield _object(head)
             continue
         if len(pending) > limit:
             raise ValueError("a line is too long")
+        if timeout_s is not None:
+            channel.settimeout(max(0.001, ends - time.monotonic()))
         got = channel.recv(65536)
         if not got:
             return
         pending += got
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(message, dict):
+        raise ValueError("not an object")
+    return message

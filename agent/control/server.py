@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from agent.control import protocol
-from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, KeyturnError, StateError
+from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
 from agent.logs import log
 
 SO_PEERGROUPS = 59
-MAX_CONNECTIONS = 32
+MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
+MAX_CONNECTIONS = 128
 REQUEST_S = 5.0
+"""For a whole request, however slowly it drips in."""
+BREATHE_S = 0.1
 MAX_REQUEST = 64 * 1024
 
 Send = Callable[[dict[str, Any]], None]
@@ -54,12 +57,16 @@ class ControlServer:
                 f"{self.path}: the control socket cannot be made: {err.strerror}",
                 f"make the runtime directory: install -d -m 0755 {directory}",
             ) from err
-        self._closing = False
+        self._closing = threading.Event()
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and take the socket away."""
-        self._closing = True
+        self._closing.set()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(2), which a mere close does not
+        except OSError:
+            pass
         self._socket.close()
         self.path.unlink(missing_ok=True)
 
@@ -86,21 +93,28 @@ class ControlServer:
             try:
                 channel, _address = self._socket.accept()
             except OSError:
-                if self._closing:
+                # Out of descriptors, for example: try again, but not in a tight circle.
+                if self._closing.wait(BREATHE_S):
                     return
                 continue
             if not self._slots.acquire(blocking=False):
-                channel.close()
+                self._turn_away(channel)
                 continue
             threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+
+    def _turn_away(self, channel: socket.socket) -> None:
+        with channel:
+            channel.setblocking(False)
+            sentence = f"{MAX_CONNECTIONS} commands are under way already; try again in a moment"
+            _try_send(channel, {"error": sentence, "exit_code": EXIT_FAILED})
 
     def _serve(self, channel: socket.socket) -> None:
         try:
             with channel:
                 channel.settimeout(REQUEST_S)
                 self._answer(channel)
-        except (OSError, ValueError):
-            pass  # the client went away, was too slow, or does not speak the protocol: its loss
+        except OSError:
+            pass  # the client went away or was too slow: its loss
         finally:
             self._slots.release()
 
@@ -111,9 +125,15 @@ class ControlServer:
             sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
             return
-        request = next(protocol.lines(channel, MAX_REQUEST), None)
+        try:
+            request = next(protocol.lines(channel, MAX_REQUEST, REQUEST_S), None)
+        except ValueError as error:
+            sentence = f"not a request of keyturn's: {type(error).__name__}; use the keyturn command of the same version"
+            protocol.send(channel, {"error": sentence, "exit_code": EXIT_USAGE})
+            return
         if request is None:
             return
+        channel.settimeout(REQUEST_S)
         try:
             result, code = self._handle(request, actor, lambda step: _try_send(channel, {"step": step}))
             answer = {"result": result, "exit_code": code}
@@ -134,10 +154,10 @@ def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
     pid, uid, gid = struct.unpack("3i", raw)
     groups = {gid}
     try:
-        listed = channel.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
+        listed = channel.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_GROUPS_BYTES)
         groups.update(struct.unpack(f"{len(listed) // 4}I", listed))
     except OSError:
-        pass  # an older kernel: the primary group alone counts
+        pass  # an older kernel, or a user in more groups than that: the primary group alone counts
     return Actor(uid, user_name(uid), pid), groups
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vm import Vm, eventually
@@ -21,6 +22,13 @@ def voluntary_switches(pid: int) -> int:
     return total
 
 
+def at_rest(pid: int) -> bool:
+    """Whether nothing moves for half a second."""
+    before = voluntary_switches(pid)
+    time.sleep(0.5)
+    return voluntary_switches(pid) == before
+
+
 def resident_kb(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -28,16 +36,20 @@ def resident_kb(pid: int) -> int:
     raise AssertionError("no VmRSS")
 
 
-def test_an_idle_daemon_sleeps_and_a_polling_one_wakes_once_a_poll(make_vm: object, vm: Vm) -> None:
+def test_an_idle_daemon_sleeps_and_a_polling_one_wakes_once_a_poll(make_vm: Callable[..., Vm]) -> None:
     """An hour from the next poll no thread wakes up; polling each second costs a few wake-ups for each poll."""
-    busy = make_vm("busy")  # type: ignore[operator]
+    vm, busy = make_vm("idle"), make_vm("busy")
     vm.configure(vm.credential(poll="1h"))
     busy.configure(busy.credential(poll="1s"))
     idle_daemon, busy_daemon = vm.daemon(), busy.daemon()
     idle_daemon.ready()
     busy_daemon.ready()
-    eventually(lambda: voluntary_switches(idle_daemon.pid) == (time.sleep(0.5), voluntary_switches(idle_daemon.pid))[1])
-    idle, working, calls = voluntary_switches(idle_daemon.pid), voluntary_switches(busy_daemon.pid), len(busy.cloud.calls)
+    eventually(lambda: at_rest(idle_daemon.pid), "the threads of the first pass have ended")
+    idle, working, calls = (
+        voluntary_switches(idle_daemon.pid),
+        voluntary_switches(busy_daemon.pid),
+        len(busy.cloud.calls),
+    )
     time.sleep(IDLE_S)  # idleness can only be measured over time
     idle = voluntary_switches(idle_daemon.pid) - idle
     working = voluntary_switches(busy_daemon.pid) - working

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import stat
@@ -12,8 +13,8 @@ from vm import Vm, eventually, quoted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 
-STRANGER, MEMBERS_GROUP = 64321, 64322
-"""Numbers that no account has: the kernel needs none."""
+STRANGER = 64321
+"""A number that no account has: the kernel needs none."""
 
 AGENT = {"version", "pid", "started_at", "config"}
 CREDENTIAL = {
@@ -90,46 +91,35 @@ def test_status_shows_a_sink_that_somebody_changed(vm: Vm) -> None:
     }
 
 
-def open_to_all(vm: Vm) -> None:
-    """Let strangers come as far as the socket, so that nothing but the socket's own rules keeps them out."""
-    path = vm.directory
-    while path != Path("/tmp") and path != Path("/"):
-        path.chmod(path.stat().st_mode | 0o055)
-        path = path.parent
-    vm.config.chmod(0o644)
-
-
 @as_root
-def test_only_root_the_agent_and_the_control_group_may_use_the_socket(vm: Vm) -> None:
+def test_only_root_the_agent_and_the_control_group_may_use_the_socket(public_vm: Vm) -> None:
     """A stranger is refused with 77 and a sentence, a member of the group is let in, whoever owns the socket's mode."""
-    import grp
-
+    vm = public_vm
     group = next(entry for entry in grp.getgrall() if entry.gr_gid != 0)
     vm.configure(vm.agent(f'control_group = "{group.gr_name}"') + vm.credential(sinks=vm.env()))
-    open_to_all(vm)
     vm.daemon().ready()
     path = vm.run_directory / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert path.stat().st_gid == group.gr_gid
-    stranger = vm.keyturn("status", "--json", user=STRANGER)
+    stranger = vm.keyturn_as(STRANGER, "status", "--json")
     assert stranger.returncode == 77, stranger
     assert str(path) in stranger.stderr
     assert len(stranger.stderr.splitlines()) == 1
-    member = vm.keyturn("status", "--json", user=STRANGER, extra_groups=[group.gr_gid])
+    member = vm.keyturn_as(STRANGER, "status", "--json", groups=[group.gr_gid])
     assert member.returncode == 0, member
     path.chmod(0o666)
-    forced = vm.keyturn("refresh", user=STRANGER)
+    forced = vm.keyturn_as(STRANGER, "refresh")
     assert forced.returncode == 77, "the kernel's word about the peer counts, not the file's mode alone"
 
 
 @as_root
-def test_without_the_group_the_socket_is_the_agents_alone(vm: Vm) -> None:
+def test_without_the_group_the_socket_is_the_agents_alone(public_vm: Vm) -> None:
     """A `control_group` that does not exist lets in root and the agent's user, and is no error."""
+    vm = public_vm
     vm.configure(vm.agent('control_group = "no-such-group-here"') + vm.credential())
-    open_to_all(vm)
     vm.daemon().ready()
     assert stat.S_IMODE((vm.run_directory / "control.sock").stat().st_mode) == 0o600
-    assert vm.keyturn("status", user=STRANGER).returncode == 77
+    assert vm.keyturn_as(STRANGER, "status").returncode == 77
     assert vm.keyturn("status").returncode == 0
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.control import client
+from agent.core.errors import DaemonUnreachableError
 from providers.emulator import Cloud, EmulatorServer
 from providers.emulator.pki import client_key_file, read_client_key_file, server_context
 
@@ -133,6 +135,19 @@ class Daemon:
 
 KEYTURN = (sys.executable, "-m", "agent")
 
+AS_ANOTHER = """\
+import contextlib, io, json, os, sys
+from agent.cli.main import main
+import agent.cli.work
+(uid, groups), arguments = json.loads(sys.argv[1]), sys.argv[2:]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    main([*arguments[:2], "check", "--offline"])
+    main([*arguments[:2], "status"])
+os.setgroups(groups); os.setgid(uid); os.setuid(uid)
+sys.exit(main(arguments))
+"""
+"""Imports everything as root, since the interpreter may lie where others cannot read, then becomes somebody else."""
+
 
 class Vm:
     """A directory with a ClientKey, a config and sinks; clouds that know the key; keyturns at work there."""
@@ -209,7 +224,9 @@ ca_file = {quoted(self.directory / "ca.pem")}
     ) -> str:
         """One credential: a kms_secret, an ini sink and an env sink unless something else is said."""
         regions = f'[{{ region_id = "cn-hangzhou", endpoint = "{endpoint or self.server.endpoint}" }}]'
-        asked = provider or f"""\
+        asked = (
+            provider
+            or f"""\
 type = "kms_secret"
 secret_name = "{secret}"
 client_key_private_key_path = {quoted(self.directory / "clientKey.json")}
@@ -217,6 +234,7 @@ client_key_password_from_file_path = {quoted(self.directory / "password")}
 regions = {regions}
 poll_interval = "{poll}"
 """
+        )
         written = self.ini(name) + self.env(name) if sinks is None else sinks
         return f"""\
 [credentials.{name}]
@@ -270,22 +288,21 @@ command = {json.dumps([str(part) for part in command])}
         self.daemons.append(started)
         return started
 
-    def keyturn(self, *arguments: str, user: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end. Whatever goes wrong, no traceback reaches the user."""
-        environ = {**self.environ, **options.pop("environ", {})}
-        done = subprocess.run(
-            [*KEYTURN, "--config", str(self.config), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=environ,
-            cwd="/",
-            user=user,
-            group=options.pop("group", user),
-            extra_groups=options.pop("extra_groups", [] if user is not None else None),
-            check=False,
+    def keyturn(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return self._finished([*KEYTURN, "--config", str(self.config), *arguments], {**self.environ, **(environ or {})})
+
+    def keyturn_as(self, uid: int, *arguments: str, groups: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
+        """Run a command as another user; the tests must run as root."""
+        who = json.dumps([uid, list(groups)])
+        return self._finished(
+            [sys.executable, "-c", AS_ANOTHER, who, "--config", str(self.config), *arguments], self.environ
         )
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+
+    def _finished(self, argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=environ, cwd="/", check=False)
+        assert "Traceback" not in done.stdout + done.stderr, f"a traceback reached the user: {done.stderr}"
+        assert "fault of keyturn itself" not in done.stdout + done.stderr, done.stderr
         return done
 
     def audit(self, *events: str, credential: str | None = None) -> list[dict[str, Any]]:
@@ -303,8 +320,11 @@ command = {json.dumps([str(part) for part in command])}
         return [record["event"] for record in self.audit(credential=credential)]
 
     def status(self) -> dict[str, Any]:
-        done = self.keyturn("status", "--json")
-        return dict(json.loads(done.stdout))
+        """What `status --json` shows: asked of the daemon at its socket, else by the command."""
+        try:
+            return client.ask(self.run_directory, {"command": "status"})[0]
+        except DaemonUnreachableError:
+            return dict(json.loads(self.keyturn("status", "--json").stdout))
 
     def holds(self, access_key_id: str, *paths: Path) -> bool:
         """Whether these files (the usual sinks) hold this key."""

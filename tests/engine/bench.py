@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from agent.audit import AuditLog, read
-from agent.core.events import Trigger
+from agent.core.events import Event, Trigger
 from agent.core.settings import CredentialSettings, Duration, FilePath
-from agent.engine import Engine, Report
+from agent.engine import Desk, Engine, Report
 from agent.managed import Managed
 from agent.rotate import Cause
 from agent.sinks.json_file import JsonFile, JsonSettings
 from agent.state import StateStore
 from agent.system.clock import Clock
-from fakes import PATIENCE_S, Dependent, Source
+from fakes import PATIENCE_S, Dependent, Source, key
+
+class WatchedLog(AuditLog):
+    """Calls `before` with each event that is about to be recorded."""
+
+    before: Callable[[str], None] = staticmethod(lambda _event: None)
+
+    def record(self, event: Event, *, flush: bool = True, **fields: Any) -> dict[str, Any]:
+        self.before(str(event))
+        return super().record(event, flush=flush, **fields)
+
 
 FAR_AHEAD_S = 1e6
 """The still clock lies so far in the future that the kernel's alarm never rings by itself."""
@@ -50,7 +60,7 @@ class Bench:
         self.audit_path = directory / "audit.jsonl"
         states = StateStore(directory / "state")
         states.prepare()
-        self.audit = AuditLog(self.audit_path, directory / "audit-head", self.clock.now)
+        self.audit = WatchedLog(self.audit_path, directory / "state" / "audit-head", self.clock.now)
         self.engine = Engine([], audit=self.audit, states=states, settle_s=2.0, clock=self.clock, **options)
 
     # -- building -----------------------------------------------------------------------------------
@@ -70,8 +80,6 @@ class Bench:
 
     def begin(self, *credentials: Managed) -> Bench:
         """Put the credentials to work, as a start does."""
-        from agent.engine import Desk
-
         self.engine.desks.update({managed.name: Desk(managed) for managed in credentials})
         self.engine.recover()
         return self
@@ -88,6 +96,7 @@ class Bench:
 
         timer = threading.Timer(PATIENCE_S, give_up)
         timer.start()
+        self.engine.loop.post(lambda: None)  # the clock may have been moved: have the engine look
         try:
             self.engine.run(until=lambda: bool(there()) or late.is_set())
         finally:
@@ -117,8 +126,6 @@ class Bench:
 
     def publish(self, managed: Managed, number: int) -> Report:
         """Have the source change to value `number`, and publish it."""
-        from fakes import key
-
         source = managed.provider
         assert isinstance(source, Source)
         source.value = key(number)
@@ -133,6 +140,28 @@ class Bench:
 
     def events(self) -> list[str]:
         return [record["event"] for record in self.records()]
+
+    # -- breaking -----------------------------------------------------------------------------------
+
+    def break_audit(self) -> None:
+        """From now on the audit log cannot be written: a directory stands where it was."""
+        self.audit_path.rename(self.directory / "audit.jsonl.aside")
+        self.audit_path.mkdir()
+
+    def mend_audit(self) -> None:
+        """The log is back."""
+        self.audit_path.rmdir()
+        (self.directory / "audit.jsonl.aside").rename(self.audit_path)
+
+    def break_state(self) -> None:
+        """From now on no state can be written: its files are away and their place is a file."""
+        (self.directory / "state" / "credentials").rename(self.directory / "state" / "aside")
+        (self.directory / "state" / "credentials").touch()
+
+    def mend_state(self) -> None:
+        """The state is back."""
+        (self.directory / "state" / "credentials").unlink()
+        (self.directory / "state" / "aside").rename(self.directory / "state" / "credentials")
 
     def close(self) -> None:
         self.engine.stop()

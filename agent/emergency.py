@@ -1,17 +1,13 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
 It runs on a worker and reaches the engine only through `Engine` calls, so the daemon goes on meanwhile.
-Everything that a crash must not forget is journalled before it is done: the version id of a rotation
-(`RotationJournal`) is on disk before KMS hears of it, and KMS treats a repeated id as the same rotation,
-so whatever happens a retry never rotates twice.
+Asking KMS (rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown
+(emergency_report.py) have pages of their own.
 
 Decisions:
 * `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
   this process still knows, or KMS's ACSPrevious version of the secret.
-* A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason,
-  until another version than its own has taken the old key's place: then it is overtaken and forgotten.
-* The journal is dropped after a refusal only where KMS cannot have rotated: not after a lost reply, not
-  after a crash. KMS's refusal of a second rotation may then speak of our own.
+* A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.
 * Confirmed, assumed or missing pickup is shown, but "told" is what `--disable-old` waits for: evidence is
   not to be had of every dependent, and a leaked key that stays alive is worse.
 * One emergency per credential at a time, and the schedule leaves the credential alone meanwhile, so that
@@ -21,20 +17,18 @@ Decisions:
 from __future__ import annotations
 
 import queue
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from agent.cloud.openapi import Kms, Ram, RotationRunningError, Sts
+from agent.authority import Authority
+from agent.cloud.openapi import Kms, Ram, Sts
 from agent.core import policy
 from agent.core.credential import Credential, Kind, rfc3339
 from agent.core.errors import (
     CancelledError,
     KeyturnError,
-    NotPermittedError,
     SourceRefusedError,
     SourceUnavailableError,
     UsageError,
@@ -50,15 +44,11 @@ from agent.managed import Managed
 from agent.notifiers.interface import Pickup
 from agent.old_key import NoSecretError, disable, previous_key, see_refused
 from agent.rotate import Cause
-from agent.state import RotationJournal
+from agent.rotation import ROTATIONS_PER_HOUR, Rotation
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 
 T = TypeVar("T")
-ROTATIONS_PER_HOUR = 50
-"""KMS, RotateSecret: per account."""
-CLIENT_KEY = "KAAP."
-"""How the key id of a ClientKey begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +90,9 @@ class Emergency:
         patience: Patience | None = None,
     ) -> None:
         self._engine, self._managed, self._cloud, self._request = engine, managed, cloud, request
-        self._authority, self._patience = authority, patience or Patience()
-        self._clock = engine.clock
+        self._patience, self._clock = patience or Patience(), engine.clock
+        self._authority = Authority(managed.name, authority, self._clock, self._patience.ask_s, self._pause)
+        self._rotation = Rotation(engine, managed, cloud.kms, self._authority, self._secret_name or "")
         self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
         self._result = Result(managed.name)
         self._steps = Steps(self._clock, self._result, lambda _step: None)
@@ -160,7 +151,7 @@ class Emergency:
                 f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
                 f"keyturn rotate {self._managed.name} --leaked {self._old_id} --disable-old --reason ..."
             )
-        self._call(partial(self._set_rotation, None))
+        self._rotation.forget()
 
     def _renew_session(self) -> None:
         if self._managed.known is None:
@@ -183,15 +174,9 @@ class Emergency:
         self._judge_untold(untold)
 
     def _preflight(self) -> str:
-        if self._managed.settings.emergency is None or self._authority is None:
-            raise UsageError(
-                f"{self._place}.emergency is not configured, so nothing was rotated: a ClientKey may not rotate",
-                "name an authority there, an AccessKey or a role that may call kms:RotateSecret; until then, "
-                "rotate the secret in the KMS console",
-            )
-        self._sign_in()
+        self._authority.sign_in()
         self._refresh_first()
-        unfinished = self._call(self._unfinished)
+        unfinished = self._rotation.unfinished(self._request.leaked)
         self._old = self._managed.value
         self._result.old_access_key_id = self._managed.state.published.access_key_id
         if unfinished is not None:
@@ -200,7 +185,7 @@ class Emergency:
                 f"took up the rotation that was begun at {rfc3339(unfinished.begun_at)} ({unfinished.reason}) and "
                 f"replaces {self._old_id}; if the key after it leaked as well, run again with --leaked and its id"
             )
-        return f"{self._call(self._spent)} of {ROTATIONS_PER_HOUR} rotations spent this hour, as far as is known here"
+        return f"{self._rotation.spent()} of {ROTATIONS_PER_HOUR} rotations spent this hour, as far as is known here"
 
     def _refresh_first(self) -> None:
         report = self._refresh()
@@ -224,97 +209,18 @@ class Emergency:
             self._old = previous
         return True
 
-    # -- rotating at the source ---------------------------------------------------------------------
-
     def _rotate_at_source(self) -> str:
-        journal, taken_up = self._call(self._journal_rotation)
+        journal, taken_up = self._rotation.begin(self._old_id, self._request.reason)
         self._result.version_id = journal.version_id
         if not journal.asked:
-            self._ask_to_rotate(journal, taken_up)
+            self._rotation.ask(journal, taken_up, self._refresh)
             self._record(
                 Event.ROTATION_STARTED,
                 version_id=journal.version_id,
                 previous_access_key_id=journal.old_access_key_id or None,
             )
-            journal.asked = True
-            self._call(partial(self._set_rotation, journal))
+            self._rotation.asked(journal)
         return f"{'taken up again: ' if taken_up else ''}version {journal.version_id}"
-
-    def _ask_to_rotate(self, journal: RotationJournal, taken_up: bool) -> None:
-        """Have KMS rotate once.
-
-        `failures` counts attempts after which KMS may have rotated although we were not told so.
-        """
-        failures = [taken_up]
-
-        def ask(who: Credential) -> None:
-            before, failures[0] = failures[0], True
-            try:
-                self._cloud.kms.rotate_secret(str(self._secret_name), journal.version_id, who, now=self._clock.now())
-            except (NotPermittedError, SourceRefusedError):
-                failures[0] = before
-                raise
-
-        try:
-            self._retrying(ask)
-        except RotationRunningError as error:
-            if not (failures[0] and self._may_be_ours(journal)):
-                self._call(partial(self._set_rotation, None))
-                raise self._running(error) from None
-        except KeyturnError as error:
-            if not failures[0]:
-                self._call(partial(self._set_rotation, None))
-                raise type(error)(f"{error.problem}; nothing was rotated", error.remedy, code=error.code) from None
-            spent = self._call(self._spent)
-            raise type(error)(
-                f"{error.problem}; whether KMS has rotated is not known",
-                f"run the same command again: it never rotates twice; KMS allows {ROTATIONS_PER_HOUR} rotations an hour "
-                f"and account, {spent} were begun here; if it cannot wait, disable {self._old_id} in the RAM console",
-                code=error.code,
-            ) from None
-
-    def _may_be_ours(self, journal: RotationJournal) -> bool:
-        """Whether the rotation that KMS says is running can be the journalled one."""
-        self._refresh()
-        done = self._managed.state.published
-        return journal.version_id == done.version_id or journal.old_access_key_id == done.access_key_id
-
-    def _running(self, error: RotationRunningError) -> KeyturnError:
-        done = self._managed.state.published
-        before = done.previous_access_key_id or "ID"
-        return SourceRefusedError(
-            f"{self._place}: KMS has not finished the rotation before this one and refuses another ({error.code}), so "
-            f"nothing was rotated; the current key {done.access_key_id} works",
-            f"if the key before it leaked, run again with --leaked {before} --disable-old; if {done.access_key_id} "
-            "leaked, disable it in the RAM console, which stops whoever uses it, or wait: KMS takes up to two days",
-            code=error.code,
-        )
-
-    def _retrying(self, ask: Callable[[Credential], object]) -> None:
-        deadline, failures = self._clock.boottime() + self._patience.ask_s, 0
-        while True:
-            who = self._sign_in()
-            try:
-                ask(who)
-                return
-            except RotationRunningError:
-                raise
-            except KeyturnError as error:
-                if not error.retryable or self._clock.boottime() > deadline:
-                    problem = f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}"
-                    raise type(error)(problem, error.remedy, code=error.code) from None
-            failures += 1
-            self._pause(policy.backoff(failures, 0.25, 8.0))
-
-    def _sign_in(self) -> Credential:
-        assert self._authority is not None
-        who = self._authority.fetch(self._clock.now())
-        if who.access_key_id.startswith(CLIENT_KEY):
-            raise UsageError(
-                f"{self._place}.emergency.authority: {who.access_key_id} is a ClientKey, which may not rotate",
-                "name an AccessKey or a role that may call kms:RotateSecret",
-            )
-        return who
 
     # -- following the new value --------------------------------------------------------------------
 
@@ -367,34 +273,35 @@ class Emergency:
             return
         named, remedy = ", ".join(untold), "mend what `keyturn status` says of them, then run the same command again"
         if self._request.disable_old and self._request.force:
-            self._result.notes.append(f"disabled by --force although these were not told: {named}; restart them by hand")
+            self._result.notes.append(
+                f"disabled by --force although these were not told: {named}; restart them by hand"
+            )
         elif self._request.disable_old:
             raise KeyturnError(
                 f"{self._place}: not told of the new key: {named}; so the old key {self._old_id} was left active",
                 f"{remedy} (it does not rotate again); --force disables the old key all the same",
             )
         else:
-            raise KeyturnError(f"{self._place}: not told of the new key: {named}", f"{remedy} (it does not rotate again)")
+            raise KeyturnError(
+                f"{self._place}: not told of the new key: {named}", f"{remedy} (it does not rotate again)"
+            )
 
     # -- the old key --------------------------------------------------------------------------------
 
     def _disable_old(self) -> str:
         user = self._ram_user
-        if not disable(self._cloud.ram, user, self._old_id, self._retrying, self._clock):
+        if not disable(self._cloud.ram, user, self._old_id, self._authority.ask, self._clock):
             return f"RAM knows no key {self._old_id} of {user}: it was deleted, or is another user's"
         self._result.old_key = "disabled"
+        self._record(Event.OLD_KEY_DISABLED, access_key_id=self._old_id, outcome="inactive, not yet seen refused")
         return f"{self._old_id} of {user}"
 
     def _prove_refused(self) -> str:
         try:
             old = self._secret_of_old()
             code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._pause)
-        except CancelledError:
-            raise
-        except KeyturnError as error:
-            self._record(Event.OLD_KEY_DISABLED, access_key_id=self._old_id, outcome=f"not proved: {error.problem}")
-            if isinstance(error, NoSecretError):
-                self._call(partial(self._set_rotation, None))  # another run could prove no more
+        except NoSecretError:
+            self._rotation.forget()  # another run could prove no more
             raise
         self._result.safe, self._result.old_key = True, "disabled"
         self._result.time_to_safe_ms = self._steps.passed_ms()
@@ -443,37 +350,6 @@ class Emergency:
             )
         return user
 
-    def _unfinished(self) -> RotationJournal | None:
-        """The rotation to take up: none where the one journalled is overtaken, or its new key is what leaked."""
-        journal, done = self._managed.state.rotation, self._managed.state.published
-        if journal is None:
-            return None
-        arrived = done.version_id == journal.version_id
-        overtaken = not arrived and done.access_key_id != journal.old_access_key_id
-        if overtaken or (arrived and self._request.leaked == done.access_key_id):
-            self._set_rotation(None)
-        return self._managed.state.rotation
-
-    def _journal_rotation(self) -> tuple[RotationJournal, bool]:
-        """The rotation to make, and whether it was begun before."""
-        state = self._managed.state
-        if state.rotation is not None:
-            return state.rotation, True
-        now = self._clock.now()
-        state.rotations = [when for when in state.rotations if now - when < timedelta(hours=1)] + [now]
-        journal = RotationJournal(str(uuid.uuid4()), now, self._request.reason, self._old_id)
-        self._set_rotation(journal)
-        return journal, False
-
-    def _set_rotation(self, journal: RotationJournal | None) -> None:
-        self._managed.state.rotation = journal
-        self._engine.states.save(self._managed.name, self._managed.state)
-
-    def _spent(self) -> int:
-        hour_ago = self._clock.now() - timedelta(hours=1)
-        everyone = (desk.managed for desk in self._engine.desks.values())
-        return sum(1 for managed in everyone for when in managed.state.rotations if when > hour_ago)
-
     def _untold(self) -> list[str]:
         state = self._managed.state
         owed = {debt.identity for debt in state.debts}
@@ -498,7 +374,7 @@ class Emergency:
     def _call(self, function: Callable[[], T]) -> T:
         return self._engine.loop.call(function)
 
-    def _record(self, event: Event, **fields: str | None) -> None:
+    def _record(self, event: Event, **fields: Any) -> None:
         self._engine.audit.record(event, credential=self._managed.name, **fields, **self._cause.as_fields())
 
     # -- showing it ---------------------------------------------------------------------------------

@@ -15,18 +15,12 @@ Rules that it keeps:
 from __future__ import annotations
 
 import random
-import re
-import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
-from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.errors import (
-    AuditError,
     BusyError,
     CancelledError,
     KeyturnError,
@@ -36,8 +30,10 @@ from agent.core.errors import (
 )
 from agent.core.events import Event, Trigger
 from agent.core.provider import FETCH_TIMEOUT_S
+from agent.desk import Attempt, Desk, Report
 from agent.dispatch import Dispatcher
-from agent.logs import describe, log
+from agent.health import Health
+from agent.logs import log
 from agent.loop import Loop
 from agent.managed import Managed
 from agent.rotate import Cause, Obtained, Outcome, obtain, publish, recover
@@ -50,42 +46,8 @@ MAX_ABANDONED = 3
 GRACE_S = 5.0
 """What a worker may overrun its own deadlines by before it is left behind."""
 
-_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\b\d+(\.\d+)?\b")
-"""What differs between two failures for the same reason: request ids, counts, seconds."""
 
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a requester is told of a refresh: `error` is None where it went well."""
-
-    credential: str
-    outcome: Outcome | None
-    error: KeyturnError | None
-
-
-@dataclass
-class Attempt:
-    """One refresh, from its start to its report."""
-
-    managed: Managed
-    cause: Cause
-    waiting: list[Callable[[Report], None]]
-    retry_until: float | None = None
-    thread: threading.Thread | None = None
-    over: bool = False
-
-
-@dataclass
-class Desk:
-    """What the engine keeps about one credential besides `Managed`."""
-
-    managed: Managed
-    attempt: Attempt | None = None
-    queued: Attempt | None = None
-    again: Attempt | None = None  # waits for its retry
-    emergency: Cause | None = None  # rotates it just now; the schedule leaves the credential alone meanwhile
-    abandoned: list[threading.Thread] = field(default_factory=list)
-    tried: bool = False
+__all__ = ["GRACE_S", "MAX_ABANDONED", "Desk", "Engine", "Report"]
 
 
 class Engine:
@@ -107,6 +69,7 @@ class Engine:
         self.loop = Loop()
         self.scheduler = Scheduler(self.clock.boottime)
         self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
+        self.health = Health(self.scheduler, self.clock, audit, states)
         self.desks = {managed.name: Desk(managed) for managed in credentials}
         self.on_first_pass: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
@@ -323,18 +286,20 @@ class Engine:
                 )
             except Exception as failure:
                 error = failure
-                self._note_failure(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
+                self.health.failed(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
                 # What was switched before it failed (the audit, the state) is told all the same.
                 self.dispatcher.owe(desk.managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
         elif error is not None and not isinstance(error, CancelledError):
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
-            self._note_failure(desk.managed, event, error, attempt.cause)
+            self.health.failed(desk.managed, event, error, attempt.cause)
         self._finish(desk, attempt, outcome, _ours(error))
 
     def _finish(self, desk: Desk, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
         managed = desk.managed
         if outcome is not None:
-            self._note_success(managed, attempt.cause, outcome)
+            self.health.succeeded(managed, attempt.cause)
+            if outcome.what in ("published", "repaired"):
+                self.dispatcher.owe(managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
         desk.attempt = None
         if self._stopping:
             return
@@ -394,7 +359,7 @@ class Engine:
         elif kind == "retry":
             self._retry(self.desks[rest])
         elif kind == "stale":
-            self._check_staleness(self.desks[rest].managed)
+            self.health.rang(self.desks[rest].managed)
         elif kind == "tell":
             self.dispatcher.due(name)
         elif name in self.timers:
@@ -412,7 +377,7 @@ class Engine:
         delay_s = self._retry_delay(managed) if managed.state.consecutive_failures else self._next_delay(managed)
         self.scheduler.set(f"refresh {managed.name}", delay_s)
         managed.next_refresh_at = self.scheduler.at(f"refresh {managed.name}")
-        self._plan_staleness(managed)
+        self.health.watch(managed)
 
     def _next_delay(self, managed: Managed) -> float:
         done, chance = managed.state.published, random.random()
@@ -431,71 +396,6 @@ class Engine:
             if desk.attempt is None and desk.managed.state.published.expiration is not None:
                 self._plan(desk.managed)
 
-    # -- how it goes --------------------------------------------------------------------------------
-
-    def _note_success(self, managed: Managed, cause: Cause, outcome: Outcome) -> None:
-        state = managed.state
-        failures, was_stale = state.consecutive_failures, state.stale
-        state.consecutive_failures, state.last_error, state.stale = 0, "", False
-        previous, state.last_success_at = state.last_success_at, self.clock.now()
-        if failures or was_stale:
-            self._record(Event.RECOVERED, managed, cause, outcome=f"after {failures} failures")
-            log.info("recovered", credential=managed.name, failures=failures)
-        if failures or was_stale or _worth_a_write(previous, state.last_success_at):
-            self._save(managed)
-        if outcome.what in ("published", "repaired"):
-            self.dispatcher.owe(managed, urgent=cause.trigger is Trigger.EMERGENCY)
-
-    def _note_failure(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
-        state, text = managed.state, describe(error)
-        first = not state.consecutive_failures or _reason(state.last_error) != _reason(text)
-        state.consecutive_failures += 1
-        state.last_error = text
-        if first:
-            log.error(str(event).replace("_", " "), credential=managed.name, error=text)
-            self._record(event, managed, cause, error=text)
-            self._save(managed)
-        else:
-            log.debug("failed again", credential=managed.name, failures=state.consecutive_failures)
-
-    def _plan_staleness(self, managed: Managed) -> None:
-        stale_at = managed.stale_at()
-        if stale_at is None or managed.state.stale:
-            self.scheduler.clear(f"stale {managed.name}")
-            return
-        self.scheduler.set(f"stale {managed.name}", (stale_at - self.clock.now()).total_seconds())
-
-    def _check_staleness(self, managed: Managed) -> None:
-        stale_at = managed.stale_at()
-        if stale_at is None or stale_at > self.clock.now():
-            self._plan_staleness(managed)
-            return
-        managed.state.stale = True
-        text = managed.state.last_error or "no refresh succeeded for too long"
-        log.critical("stale: the value in use is too old", credential=managed.name, error=text)
-        self._record(Event.STALE, managed, Cause(Trigger.SCHEDULE), error=text)
-        self._save(managed)
-
-    def _record(self, event: Event, managed: Managed, cause: Cause, **fields: Any) -> None:
-        done = managed.state.published
-        try:
-            self.audit.record(
-                event,
-                credential=managed.name,
-                generation=done.generation or None,
-                access_key_id=done.access_key_id or None,
-                **fields,
-                **cause.as_fields(),
-            )
-        except AuditError as error:
-            log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
-
-    def _save(self, managed: Managed) -> None:
-        try:
-            self.states.save(managed.name, managed.state, flush=False)
-        except KeyturnError as error:
-            log.error("the state cannot be written", credential=managed.name, error=str(error))
-
 
 def _gone(name: str) -> KeyturnError:
     return UsageError(f"credentials.{name} is not in the config any more", "see `keyturn status`")
@@ -506,12 +406,3 @@ def _ours(error: BaseException | None) -> KeyturnError | None:
         return error
     log.error("a fault of keyturn itself; please report it", exc_info=error)
     return KeyturnError(f"a fault of keyturn itself ({type(error).__name__})", "please report it with the log")
-
-
-def _reason(text: str) -> str:
-    return _VARYING.sub("#", text)
-
-
-def _worth_a_write(previous: datetime | None, now: datetime) -> bool:
-    """The time of the last success is remembered to the minute: not a write for each poll."""
-    return previous is None or (now - previous).total_seconds() >= 60

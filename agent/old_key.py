@@ -69,8 +69,9 @@ def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, paus
             return code
         if clock.boottime() >= deadline:
             raise KeyturnError(
-                f"the old key {old.access_key_id} was disabled, but no refusal was seen in {patience_s:g} s: {answer}",
-                "run the same command again to look once more (it does not rotate again), and look at the key in RAM",
+                f"no refusal of the old key {old.access_key_id} was seen in {patience_s:g} s: {answer}",
+                "run the same command again to look once more (it does not rotate again); check `ram_user_name`, and "
+                "look in the RAM console that the key is inactive",
             )
         pause(LOOK_AGAIN_S)
 

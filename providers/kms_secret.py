@@ -1,6 +1,6 @@
 """`kms_secret`: a secret of KMS, fetched through the shared gateway with a ClientKey.
 
-The only module that imports the official client (aliyun-secret-manager-client, aliyun-python-sdk-kms). Request,
+Through the official client (aliyun-secret-manager-client, aliyun-python-sdk-kms; providers/official.py): request,
 signer and credential are its classes, and `Gateway` is a `SecretManagerClient` as it asks for; the sending is
 ours, because the client's own builder switches TLS verification off, blocks for 44 to 600 s, pings hosts through
 a shell, and puts the signed URL into exceptions and logs (docs/dependencies.md). Its cache and default builder are
@@ -20,13 +20,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from alibaba_cloud_secretsmanager_client.auth.client_key_signer import ClientKeySigner
-from alibaba_cloud_secretsmanager_client.model.client_key_credentials import ClientKeyCredential
-from alibaba_cloud_secretsmanager_client.service.secret_manager_client import SecretManagerClient
-from aliyunsdkcore.auth.algorithm import sha_hmac256
-from aliyunsdkcore.auth.credentials import RsaKeyPairCredential
-from aliyunsdkkms.request.v20160120.GetSecretValueRequest import GetSecretValueRequest
-
 from agent.cloud import failures
 from agent.cloud.transport import Transport, UntrustedServerError
 from agent.core.credential import Credential, rfc3339
@@ -37,6 +30,14 @@ from agent.system.clock import Clock
 from providers import properties
 from providers.clientkey import ClientKey, ClientKeyFile
 from providers.kms_settings import Access, KmsSecretSettings, Region
+from providers.official import (
+    ClientKeyCredential,
+    ClientKeySigner,
+    GetSecretValueRequest,
+    RsaKeyPairCredential,
+    SecretManagerClient,
+    sha_hmac256,
+)
 from providers.secret_data import credential_of
 
 TRY_S = 10.0

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "e2e"))
 
-from vm import Vm, make_template
+from vm import Vm, Zygote, make_template
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +21,21 @@ def vm_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_template(tmp_path_factory.mktemp("template"))
 
 
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Where commands come from."""
+    started = Zygote()
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def make_vm(tmp_path: Path, vm_template: Path) -> Iterator[Callable[..., Vm]]:
+def make_vm(tmp_path: Path, vm_template: Path, zygote: Zygote) -> Iterator[Callable[..., Vm]]:
     """Makes VMs that end with the test, with every process on them."""
     made: list[Vm] = []
 
     def make(name: str = "vm") -> Vm:
-        made.append(Vm(tmp_path / name, vm_template))
+        made.append(Vm(tmp_path / name, vm_template, zygote))
         return made[-1]
 
     yield make
@@ -42,11 +50,11 @@ def vm(make_vm: Callable[..., Vm]) -> Vm:
 
 
 @pytest.fixture
-def public_vm(vm_template: Path) -> Iterator[Vm]:
+def public_vm(vm_template: Path, zygote: Zygote) -> Iterator[Vm]:
     """A VM whose directory every user may enter: pytest keeps its own for itself, again at each of its starts."""
     directory = Path(tempfile.mkdtemp(prefix="keyturn-"))
     directory.chmod(0o755)
-    vm = Vm(directory / "vm", vm_template)
+    vm = Vm(directory / "vm", vm_template, zygote)
     yield vm
     vm.close()
     shutil.rmtree(directory)

@@ -128,7 +128,9 @@ class ControlServer:
         try:
             request = next(protocol.lines(channel, MAX_REQUEST, REQUEST_S), None)
         except ValueError as error:
-            sentence = f"not a request of keyturn's: {type(error).__name__}; use the keyturn command of the same version"
+            sentence = (
+                f"not a request of keyturn's: {type(error).__name__}; use the keyturn command of the same version"
+            )
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_USAGE})
             return
         if request is None:

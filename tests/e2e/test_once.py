@@ -17,12 +17,12 @@ def test_once_does_the_whole_job_and_says_so(vm: Vm) -> None:
     heard = vm.directory / "heard"
     vm.configure(vm.credential(notify=vm.hook(["/bin/sh", "-c", f"cat >> {heard}"])))
     key = vm.cloud.current_key("uploader-ak").access_key_id
-    first = vm.keyturn("once")
+    first = vm.keyturn_cold("once")
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.startswith(f"uploader: published, generation 1, {key}\n")
     assert vm.holds(key)
     before = (vm.ini_path().stat(), vm.env_path().stat())
-    second = vm.keyturn("once", "uploader")
+    second = vm.keyturn_cold("once", "uploader")
     assert (second.returncode, second.stderr) == (0, "")
     assert second.stdout == f"uploader: unchanged, generation 1, {key}\n"
     assert (vm.ini_path().stat(), vm.env_path().stat()) == before
@@ -182,7 +182,7 @@ def test_who_asks_while_a_fetch_is_under_way_gets_the_next(vm: Vm) -> None:
     """A rotation just before the request is in its outcome, although an older fetch was still on its way."""
     vm.configure(vm.credential())
     vm.daemon().ready()
-    vm.server.drip_interval_s = 0.002  # about two seconds for a reply
+    vm.server.drip_interval_s = 0.001  # a second and more for a reply
     vm.cloud.inject(Fault.DRIP, times=1, action="GetSecretValue")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(vm.keyturn, "refresh")

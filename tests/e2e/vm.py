@@ -5,135 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import threading
-import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from processes import KEYTURN, PATIENCE_S, ROOT, Daemon, Done, Zygote, eventually, finished
 
 from agent.control import client
 from agent.core.errors import DaemonUnreachableError
 from providers.emulator import Cloud, EmulatorServer
 from providers.emulator.pki import client_key_file, read_client_key_file, server_context
 
-T = TypeVar("T")
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["PASSWORD", "PATIENCE_S", "Daemon", "Done", "Vm", "Zygote", "eventually", "make_template", "quoted"]
+
 PASSWORD = "Aa1!canary-of-the-client-key-password"
-PATIENCE_S = 20.0
-"""How long a test waits for what must come; long, because only a broken product uses it up."""
-
-
-def eventually(look: Callable[[], T], what: str = "", patience_s: float = PATIENCE_S) -> T:
-    """Look until there is something true to see, and return it."""
-    end = time.monotonic() + patience_s
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < end, f"it did not happen in {patience_s:g} s: {what or look}"
-        time.sleep(0.02)
-
-
-class Listener:
-    """The service manager's end of NOTIFY_SOCKET: keeps every message with its time."""
-
-    def __init__(self) -> None:
-        self.address = f"@keyturn-test-{uuid.uuid4()}"
-        self.messages: list[tuple[float, str]] = []
-        self._changed = threading.Condition()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + self.address[1:])
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        while True:
-            text = self._socket.recv(65536).decode()
-            with self._changed:
-                self.messages.append((time.monotonic(), text))
-                self._changed.notify_all()
-
-    def count(self, word: str) -> int:
-        with self._changed:
-            return sum(word in text.split("\n") for _at, text in self.messages)
-
-    def times(self, word: str) -> list[float]:
-        with self._changed:
-            return [at for at, text in self.messages if word in text.split("\n")]
-
-    def status(self) -> str:
-        """The newest STATUS=."""
-        with self._changed:
-            lines = [line for _at, text in self.messages for line in text.split("\n") if line.startswith("STATUS=")]
-        return lines[-1].removeprefix("STATUS=") if lines else ""
-
-    def wait(self, word: str, times: int = 1, patience_s: float = PATIENCE_S) -> None:
-        with self._changed:
-            there = self._changed.wait_for(
-                lambda: sum(word in text.split("\n") for _at, text in self.messages) >= times, patience_s
-            )
-        assert there, f"no {word} for the {times}th time in {patience_s:g} s; heard: {self.messages}"
-
-    def wait_while(self, alive: Callable[[], bool], word: str, patience_s: float = PATIENCE_S) -> None:
-        """Wait for a word, but not for a dead process."""
-        end = time.monotonic() + patience_s
-        while not self.count(word) and alive() and time.monotonic() < end:
-            with self._changed:
-                self._changed.wait(0.1)
-
-
-class Daemon:
-    """A `keyturn run` of its own process."""
-
-    def __init__(self, vm: Vm, config: Path, environ: Mapping[str, str]) -> None:
-        self.listener = Listener()
-        self._err = vm.directory / f"daemon-{uuid.uuid4().hex[:8]}.log"
-        with self._err.open("wb") as err:
-            self.started_at = time.monotonic()
-            self.process = subprocess.Popen(
-                [*KEYTURN, "--config", str(config), "run"],
-                stdin=subprocess.DEVNULL,
-                stdout=err,
-                stderr=err,
-                env={**vm.environ, "NOTIFY_SOCKET": self.listener.address, **environ},
-                cwd="/",
-            )
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def log(self) -> str:
-        return self._err.read_text()
-
-    def ready(self) -> Daemon:
-        """Wait for READY=1, or say what the daemon died of."""
-        self.listener.wait_while(lambda: self.process.poll() is None, "READY=1")
-        assert self.listener.count("READY=1"), f"not ready, status {self.process.poll()}: {self.log}"
-        return self
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        return self.process.wait(PATIENCE_S)
-
-    def stop(self) -> int:
-        self.signal(signal.SIGTERM)
-        return self.ended()
-
-    def kill(self) -> None:
-        """As the kernel's OOM killer would."""
-        self.process.kill()
-        self.ended()
-
-
-KEYTURN = (sys.executable, "-m", "agent")
 
 AS_ANOTHER = """\
 import contextlib, io, json, os, sys
@@ -152,8 +38,9 @@ sys.exit(main(arguments))
 class Vm:
     """A directory with a ClientKey, a config and sinks; clouds that know the key; keyturns at work there."""
 
-    def __init__(self, directory: Path, template: Path) -> None:
+    def __init__(self, directory: Path, template: Path, zygote: Zygote) -> None:
         self.directory = directory
+        self._zygote = zygote
         directory.mkdir(mode=0o755, exist_ok=True)
         directory.chmod(0o755)
         for name in ("ca.pem", "ca-key.pem", "clientKey.json", "password"):
@@ -282,28 +169,24 @@ command = {json.dumps([str(part) for part in command])}
 
     # -- keyturn ------------------------------------------------------------------------------------
 
-    def daemon(self, environ: Mapping[str, str] | None = None, config: Path | None = None) -> Daemon:
+    def daemon(self, environ: Mapping[str, str] | None = None) -> Daemon:
         """Start a daemon; it is not ready yet."""
-        started = Daemon(self, config or self.config, environ or {})
+        started = Daemon(self.config, self.directory, {**self.environ, **(environ or {})})
         self.daemons.append(started)
         return started
 
-    def keyturn(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def keyturn(self, *arguments: str) -> Done:
         """Run a command to its end."""
-        return self._finished([*KEYTURN, "--config", str(self.config), *arguments], {**self.environ, **(environ or {})})
+        return self._zygote.run(["--config", str(self.config), *arguments], self.environ, self.directory)
 
-    def keyturn_as(self, uid: int, *arguments: str, groups: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
+    def keyturn_cold(self, *arguments: str) -> Done:
+        """Run a command to its end, from its exec on."""
+        return finished([*KEYTURN, "--config", str(self.config), *arguments], self.environ)
+
+    def keyturn_as(self, uid: int, *arguments: str, groups: Sequence[int] = ()) -> Done:
         """Run a command as another user; the tests must run as root."""
         who = json.dumps([uid, list(groups)])
-        return self._finished(
-            [sys.executable, "-c", AS_ANOTHER, who, "--config", str(self.config), *arguments], self.environ
-        )
-
-    def _finished(self, argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=environ, cwd="/", check=False)
-        assert "Traceback" not in done.stdout + done.stderr, f"a traceback reached the user: {done.stderr}"
-        assert "fault of keyturn itself" not in done.stdout + done.stderr, done.stderr
-        return done
+        return finished([sys.executable, "-c", AS_ANOTHER, who, "--config", str(self.config), *arguments], self.environ)
 
     def audit(self, *events: str, credential: str | None = None) -> list[dict[str, Any]]:
         """The audit log, or only its records of these events and this credential."""

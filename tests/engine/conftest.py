@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench import Bench
 from station import Station
+from workbench import Bench
 
 
 @pytest.fixture

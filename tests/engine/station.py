@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from fakes import PATIENCE_S, Dependent
+
 from agent import wiring
 from agent.core.errors import KeyturnError
 from agent.core.events import Actor, Trigger
@@ -14,7 +16,6 @@ from agent.emergency import Emergency, Patience, Request, Result
 from agent.engine import Engine, Report
 from agent.managed import Managed
 from agent.rotate import Cause
-from fakes import PATIENCE_S, Dependent
 
 ME = Actor(1000, "alice", 4242)
 OPS = ("kms:RotateSecret", "ram:UpdateAccessKey")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bench import Bench
 from fakes import Dependent, key
+from workbench import Bench
 
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger

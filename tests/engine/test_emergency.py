@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fakes import Dependent
+from fakes import Dependent, Source, key
 from station import SHORT, Crash, Station, dying, steps
 
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE
+from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.notifiers.interface import Pickup
 from providers.emulator import Fault
@@ -65,11 +67,15 @@ def test_the_audit_tells_who_did_it_and_why(station: Station) -> None:
     result = station.rotate(disable_old=True, reason="laptop stolen")
     wanted = ("rotation_requested", "rotation_started", "published", "old_key_disabled")
     records = [one for one in station.vm.audit(*wanted) if one["trigger"] == "emergency"]
-    assert tuple(one["event"] for one in records) == wanted
+    assert tuple(one["event"] for one in records) == (*wanted, "old_key_disabled")
     assert {one["reason"] for one in records} == {"laptop stolen"}
     assert all(one["actor"] == {"uid": 1000, "user": "alice", "pid": 4242} for one in records)
     assert records[1]["version_id"] == result.version_id
-    assert (records[3]["access_key_id"], records[3]["outcome"]) == (old, "refused with InvalidAccessKeyId.Inactive")
+    assert {one["access_key_id"] for one in records[3:]} == {old}
+    assert [one["outcome"] for one in records[3:]] == [
+        "inactive, not yet seen refused",
+        "refused with InvalidAccessKeyId.Inactive",
+    ]
 
 
 def test_each_step_is_shown_while_the_next_is_still_to_come(station: Station) -> None:
@@ -215,7 +221,12 @@ def test_a_second_rotation_while_one_runs_says_what_works_and_what_to_do(station
     new = station.cloud.rotate("uploader-ak").access_key_id
     result = station.rotate(disable_old=True)
     assert result.exit_code == EXIT_FAILED
-    for words in ("nothing was rotated", f"the current key {new} works", f"--leaked {old} --disable-old", "RAM console"):
+    for words in (
+        "nothing was rotated",
+        f"the current key {new} works",
+        f"--leaked {old} --disable-old",
+        "RAM console",
+    ):
         assert words in str(result.error)
     assert station.rotations == 1
     assert station.managed.state.rotation is None
@@ -445,6 +456,62 @@ def test_only_a_refusal_of_the_key_itself_is_a_proof(station: Station, status: i
     assert result.safe
     assert station.cloud.calls[-1].code == "InvalidAccessKeyId.Inactive"
     assert station.cloud.calls[-2].status == status
+
+
+# -- values that are not KMS's ------------------------------------------------------------------------
+
+
+def with_source(station: Station, value: Any) -> Source:
+    """The same credential, fed by another source and proved by nobody."""
+    station.start(publish=False)
+    source = Source("uploader")
+    source.value = value
+    station.managed.provider, station.managed.verifier = source, None
+    assert station.refresh().error is None
+    return source
+
+
+def session(number: int) -> Any:
+    expiration = datetime(2030, 1, 1, 0, number, tzinfo=UTC)
+    return key(number, access_key_id=f"STS.{number}", security_token=Secret("t"), version_id="", expiration=expiration)
+
+
+def test_a_session_is_replaced_and_what_that_does_not_do_is_said(station: Station) -> None:
+    """Issued sessions live on: until when, and how to cut the role off."""
+    source = with_source(station, session(1))
+    source.value = session(2)
+    result = station.rotate()
+    assert (result.error, result.safe) == (None, False)
+    assert (result.old_access_key_id, result.new_access_key_id) == ("STS.1", "STS.2")
+    assert "live on until they expire (2030-01-01T00:01:00Z for the one replaced)" in result.notes[0]
+    assert "detach all policies from the role" in result.notes[0]
+    assert station.vm.holds("STS.2")
+
+
+def test_a_source_that_hands_out_the_same_session_is_not_waited_for(station: Station) -> None:
+    """A metadata server keeps its session: said at once, with the way to cut it off."""
+    with_source(station, session(1))
+    result = station.rotate()
+    assert result.exit_code == EXIT_FAILED
+    assert "hands out the same session STS.1 again" in str(result.error)
+
+
+def test_a_session_whose_dependents_were_not_told_is_a_failure(station: Station) -> None:
+    """Exit 1 and who it is, as with a key."""
+    source = with_source(station, session(1))
+    source.value = session(2)
+    station.dependents[1].broken = True
+    result = station.rotate()
+    assert result.exit_code == EXIT_FAILED
+    assert "not told of the new key: fake worker" in str(result.error)
+
+
+def test_a_static_key_cannot_be_rotated_at_its_source(station: Station) -> None:
+    """Wrong usage, with what to do instead."""
+    with_source(station, key(1))
+    result = station.rotate()
+    assert result.exit_code == EXIT_USAGE
+    assert "keyturn refresh uploader" in str(result.error)
 
 
 # -- side by side with the rest -----------------------------------------------------------------------

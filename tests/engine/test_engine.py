@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import Bench
 from fakes import Dependent, Source, key
+from workbench import Bench
 
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError
 from agent.core.events import Trigger

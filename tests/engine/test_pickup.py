@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 from fakes import Dependent
+from workbench import Bench
 
 from agent import dispatch
 from agent.core.settings import PickupSettings
 from agent.notifiers.interface import Pickup
-from bench import Bench
 
 NEVER_SAYS_YES = PickupSettings(command=("false",))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import Bench
 from fakes import Dependent, Source, key
+from workbench import Bench
 
 from agent.core.errors import AuditError, StateError
 from agent.managed import Managed

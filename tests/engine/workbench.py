@@ -8,16 +8,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fakes import PATIENCE_S, Dependent, Source, key
+
 from agent.audit import AuditLog, read
 from agent.core.events import Event, Trigger
-from agent.core.settings import CredentialSettings, Duration, FilePath
+from agent.core.settings import CredentialSettings, FilePath
 from agent.engine import Desk, Engine, Report
 from agent.managed import Managed
 from agent.rotate import Cause
 from agent.sinks.json_file import JsonFile, JsonSettings
 from agent.state import StateStore
 from agent.system.clock import Clock
-from fakes import PATIENCE_S, Dependent, Source, key
+
 
 class WatchedLog(AuditLog):
     """Calls `before` with each event that is about to be recorded."""
@@ -66,7 +68,13 @@ class Bench:
     # -- building -----------------------------------------------------------------------------------
 
     def managed(
-        self, name: str = "a", *, notify: Iterable[Dependent] = (), sinks: int = 2, source: Source | None = None, **more: Any
+        self,
+        name: str = "a",
+        *,
+        notify: Iterable[Dependent] = (),
+        sinks: int = 2,
+        source: Source | None = None,
+        **more: Any,
     ) -> Managed:
         """A credential with JSON sinks `NAME.0`, `NAME.1`, … that is proved by nobody."""
         source = source or Source(name)

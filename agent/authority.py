@@ -1,0 +1,72 @@
+"""Who may rotate and disable in an emergency: signs in anew for each call, and is patient with a KMS or RAM that is down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.core import policy
+from agent.core.credential import Credential
+from agent.core.errors import KeyturnError, UsageError
+from agent.core.provider import Provider
+from agent.system.clock import Clock
+
+CLIENT_KEY = "KAAP."
+"""How the key id of a ClientKey begins."""
+
+
+class Authority:
+    """The identity of `[credentials.NAME.emergency]`."""
+
+    def __init__(
+        self, name: str, provider: Provider | None, clock: Clock, patience_s: float, pause: Callable[[float], None]
+    ) -> None:
+        """Keep what every call needs.
+
+        Args:
+            name: of the credential.
+            provider: None where the config names no authority.
+            clock: what is signed, and how long is waited.
+            patience_s: for how long a temporary failure is tried again.
+            pause: sleeps that many seconds; raises when the agent is stopping.
+        """
+        self._place, self._provider = f"credentials.{name}.emergency", provider
+        self._clock, self._patience_s, self._pause = clock, patience_s, pause
+
+    def sign_in(self) -> Credential:
+        """The identity's present value.
+
+        Raises:
+            KeyturnError: there is none, it cannot be had, or it may not rotate.
+        """
+        if self._provider is None:
+            raise UsageError(
+                f"{self._place} is not configured, so nothing was rotated: a ClientKey may not rotate",
+                "name an authority there, an AccessKey or a role that may call kms:RotateSecret; until then, "
+                "rotate the secret in the KMS console",
+            )
+        who = self._provider.fetch(self._clock.now())
+        if who.access_key_id.startswith(CLIENT_KEY):
+            raise UsageError(
+                f"{self._place}.authority: {who.access_key_id} is a ClientKey, which may not rotate",
+                "name an AccessKey or a role that may call kms:RotateSecret",
+            )
+        return who
+
+    def ask(self, call: Callable[[Credential], object]) -> None:
+        """Make a call as this identity; a temporary failure is tried again.
+
+        Raises:
+            KeyturnError: the call's error, with who made it.
+        """
+        deadline, failures = self._clock.boottime() + self._patience_s, 0
+        while True:
+            who = self.sign_in()
+            try:
+                call(who)
+                return
+            except KeyturnError as error:
+                if not error.retryable or self._clock.boottime() > deadline:
+                    problem = f"{self._place}.authority {who.access_key_id}: {error.problem}"
+                    raise type(error)(problem, error.remedy, code=error.code) from None
+            failures += 1
+            self._pause(policy.backoff(failures, 0.25, 8.0))

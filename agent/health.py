@@ -1,0 +1,102 @@
+"""How a credential fares: failures, recovery and staleness, each told once, in the audit, the log and the state."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+from agent.audit import AuditLog
+from agent.core.errors import AuditError, KeyturnError
+from agent.core.events import Event, Trigger
+from agent.logs import describe, log
+from agent.managed import Managed
+from agent.rotate import Cause
+from agent.scheduler import Scheduler
+from agent.state import StateStore
+from agent.system.clock import Clock
+
+_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\b\d+(\.\d+)?\b")
+"""What differs between two failures for the same reason: request ids, counts, seconds."""
+
+
+class Health:
+    """Takes note of outcomes. Belongs to the engine's thread."""
+
+    def __init__(self, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore) -> None:
+        self._scheduler, self._clock = scheduler, clock
+        self._audit, self._states = audit, states
+
+    def succeeded(self, managed: Managed, cause: Cause) -> None:
+        """The source answered and the sinks hold the answer."""
+        state = managed.state
+        failures, was_stale = state.consecutive_failures, state.stale
+        state.consecutive_failures, state.last_error, state.stale = 0, "", False
+        previous, state.last_success_at = state.last_success_at, self._clock.now()
+        if failures or was_stale:
+            self._record(Event.RECOVERED, managed, cause, outcome=f"after {failures} failures")
+            log.info("recovered", credential=managed.name, failures=failures)
+        if failures or was_stale or _worth_a_write(previous, state.last_success_at):
+            self._save(managed)
+
+    def failed(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
+        """A refresh failed; the audit has one record for a run of failures with the same reason."""
+        state, text = managed.state, describe(error)
+        first = not state.consecutive_failures or _reason(state.last_error) != _reason(text)
+        state.consecutive_failures += 1
+        state.last_error = text
+        if first:
+            log.error(str(event).replace("_", " "), credential=managed.name, error=text)
+            self._record(event, managed, cause, error=text)
+            self._save(managed)
+        else:
+            log.debug("failed again", credential=managed.name, failures=state.consecutive_failures)
+
+    def watch(self, managed: Managed) -> None:
+        """Have the alarm ring (`stale NAME`) unless a refresh succeeds before."""
+        stale_at = managed.stale_at()
+        if stale_at is None or managed.state.stale:
+            self._scheduler.clear(f"stale {managed.name}")
+            return
+        self._scheduler.set(f"stale {managed.name}", (stale_at - self._clock.now()).total_seconds())
+
+    def rang(self, managed: Managed) -> None:
+        """It rang: raise the alarm, if it is time by the wall clock too."""
+        stale_at = managed.stale_at()
+        if stale_at is None or stale_at > self._clock.now():
+            self.watch(managed)
+            return
+        managed.state.stale = True
+        text = managed.state.last_error or "no refresh succeeded for too long"
+        log.critical("stale: the value in use is too old", credential=managed.name, error=text)
+        self._record(Event.STALE, managed, Cause(Trigger.SCHEDULE), error=text)
+        self._save(managed)
+
+    def _record(self, event: Event, managed: Managed, cause: Cause, **fields: Any) -> None:
+        done = managed.state.published
+        try:
+            self._audit.record(
+                event,
+                credential=managed.name,
+                generation=done.generation or None,
+                access_key_id=done.access_key_id or None,
+                **fields,
+                **cause.as_fields(),
+            )
+        except AuditError as error:
+            log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+    def _save(self, managed: Managed) -> None:
+        try:
+            self._states.save(managed.name, managed.state, flush=False)
+        except KeyturnError as error:
+            log.error("the state cannot be written", credential=managed.name, error=str(error))
+
+
+def _reason(text: str) -> str:
+    return _VARYING.sub("#", text)
+
+
+def _worth_a_write(previous: datetime | None, now: datetime) -> bool:
+    """The time of the last success is remembered to the minute: not a write for each poll."""
+    return previous is None or (now - previous).total_seconds() >= 60

@@ -1,0 +1,109 @@
+"""The README, the documents and the example config cannot lie."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from agent import config, wiring
+from agent.cli.main import parser
+from agent.core import errors
+
+ROOT = Path(__file__).parent.parent
+TEXTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "keyturn.example.toml"]
+
+
+class Everybody:
+    """Accounts of a machine where every user exists."""
+
+    def uid_of(self, name):
+        return 1000
+
+    def gid_of(self, name):
+        return 1000
+
+
+def mentioned_commands():
+    """Every `keyturn …` of the documents, brackets and ellipses of the notation removed."""
+    for path in TEXTS:
+        text = path.read_text()
+        found = [
+            *re.findall(r"`(keyturn [^`\n]+)`", text),
+            *re.findall(r"^ *(keyturn [a-z]+[^#\n]*)", _code(text), re.M),
+        ]
+        for line in found:
+            words = shlex.split(re.sub(r"[\[\]…]", "", line).replace("ITS_ID", "LTAI"), comments=True)
+            yield pytest.param(words[1:], id=f"{path.name}: {' '.join(words)}")
+
+
+def _code(text):
+    return "\n".join(re.findall(r"^```\n(.*?)^```", text, re.S | re.M))
+
+
+@pytest.mark.parametrize("words", list(mentioned_commands()))
+def test_every_command_in_the_documents_exists(words):
+    """Whatever a document tells the reader to type is understood."""
+    if words == ["--config", "PATH"]:
+        words = [*words, "check"]
+    if words[:1] == ["rotate"] and "--reason" not in words:
+        words = [*(words[:2] if len(words) > 1 else ["rotate", "NAME"]), "--reason", "x"]
+    if words == ["audit"]:
+        words = ["audit", "show"]
+    parser().parse_args(words)
+
+
+def test_the_example_config_loads_with_the_real_types():
+    """A newcomer who copies the example and has its users gets a valid config."""
+    path = ROOT / "keyturn.example.toml"
+    settings = config.load(
+        str(path),
+        wiring.registry(),
+        environ={"CREDENTIALS_DIRECTORY": "/run/credentials/keyturn.service"},
+        users=Everybody(),
+    )
+    assert settings.credentials
+    parts = wiring.Parts(settings, {})
+    assert [managed.name for managed in parts.credentials()] == list(settings.credentials)
+
+
+def test_the_readme_config_loads():
+    """The README's whole config for one application is one."""
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    settings = config.parse(block.encode(), "README.md", wiring.registry(), environ={}, users=Everybody())
+    assert list(settings.credentials) == ["uploader"]
+
+
+def test_the_make_targets_exist():
+    """Every `make X` of the documents is a target."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    wanted = {name for path in TEXTS for name in re.findall(r"`?make ([a-z]+)\b", path.read_text())}
+    assert wanted - {"it", "a", "the"} <= targets
+
+
+def test_the_exit_codes_are_those_of_the_code():
+    """The README's list of exit codes names each code that an error can have, and no other."""
+    told = (ROOT / "README.md").read_text().split("Exit codes:")[1].split("`--help`")[0]
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {int(code) for code in re.findall(r"\b\d+\b", told)} == codes
+
+
+def test_links_in_the_documents_lead_somewhere():
+    """No relative link is dead."""
+    dead = [
+        (path.name, target)
+        for path in TEXTS
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+        if not (path.parent / target).exists()
+    ]
+    assert dead == []
+
+
+@pytest.mark.parametrize("name", sorted(parser()._subparsers._group_actions[0].choices))
+def test_every_command_has_help_with_an_example(name, capsys):
+    """`keyturn COMMAND --help` shows an example that the parser itself understands."""
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args([name, "--help"])
+    assert caught.value.code == 0
+    (example,) = re.findall(r"^example: keyturn (.+)$", capsys.readouterr().out, re.M)
+    parser().parse_args(shlex.split(example))

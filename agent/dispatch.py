@@ -54,6 +54,7 @@ class Line:
     identity: tuple[str, ...]
     members: list[tuple[Managed, Notifier]] = field(default_factory=list)
     in_flight: bool = False
+    overdue: bool = False  # its time came while it was in flight
     telling: dict[str, int] = field(default_factory=dict)
     overtaken: threading.Event = field(default_factory=threading.Event)
     last_error: str = ""
@@ -173,6 +174,7 @@ class Dispatcher:
 
     def _begin(self, line: Line) -> None:
         owed = list(line.owed())
+        line.overdue = line.in_flight
         if line.in_flight or not owed or any(self._waits_for_its_turn(m, n) for m, n, _debt in owed):
             return
         managed, notifier, debt = max(owed, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
@@ -260,7 +262,7 @@ class Dispatcher:
             return
         attempts = max(debt.attempts for _m, _n, debt in owed)
         urgent = any(managed.name in self._urgent for managed, _n, _debt in owed)
-        soon_s = 0.0 if urgent else self.settle_s
+        soon_s = 0.0 if urgent or line.overdue else self.settle_s
         self._set(line, policy.backoff(attempts, random.random()) if failed and attempts else soon_s)
 
     def _wake_next_order(self, managed: Managed) -> None:

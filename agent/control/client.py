@@ -41,7 +41,10 @@ def ask(
             with protocol.reachable(path) as name:
                 channel.connect(name)
             channel.settimeout(ANSWER_S)
-            protocol.send(channel, request)
+            try:
+                protocol.send(channel, request)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # turned away before we spoke: the reason can still be read
             return _outcome(channel, show)
         except PermissionError as err:
             raise NotPermittedError(

@@ -120,11 +120,6 @@ class ControlServer:
 
     def _answer(self, channel: socket.socket) -> None:
         actor, groups = peer(channel)
-        if not self._may(actor, groups):
-            log.warning("a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid)
-            sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
-            protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
-            return
         try:
             request = next(protocol.lines(channel, MAX_REQUEST, REQUEST_S), None)
         except ValueError as error:
@@ -136,6 +131,12 @@ class ControlServer:
         if request is None:
             return
         channel.settimeout(REQUEST_S)
+        # Judged only now: to close on a request that nobody read would take the refusal away from its reader.
+        if not self._may(actor, groups):
+            log.warning("a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid)
+            sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
+            protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
+            return
         try:
             result, code = self._handle(request, actor, lambda step: _try_send(channel, {"step": step}))
             answer = {"result": result, "exit_code": code}

@@ -42,7 +42,9 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     yield from inspect_file(path)
     yield from _directories(settings)
     if settings.agent.metrics_listen or settings.agent.metrics_textfile:
-        yield Finding("warning", "agent.metrics_listen", "metrics are not served by this version", "leave it out for now")
+        yield Finding(
+            "warning", "agent.metrics_listen", "metrics are not served by this version", "leave it out for now"
+        )
     parts = wiring.Parts(settings, environ)
     for managed in parts.credentials():
         yield from _credential(managed, offline)
@@ -79,7 +81,9 @@ def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
     yield from _placed(f"{place}.provider", managed.provider.inspect())
     for number, sink in enumerate(managed.sinks):
-        yield from (replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink))
+        yield from (
+            replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
+        )
     sink_types = frozenset(sink.type_name for sink in managed.sinks)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"

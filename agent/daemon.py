@@ -26,7 +26,7 @@ from agent.emergency import Emergency
 from agent.engine import Engine
 from agent.logs import log
 from agent.operations import chosen, emergency_request, refresh
-from agent.rotate import Cause
+from agent.stages import Cause
 from agent.system.sdnotify import ServiceManager
 from agent.wiring import House
 
@@ -77,6 +77,7 @@ class Daemon:
 
     def _hear_signals(self) -> None:
         post = self._engine.loop.post
+        self._engine.loop.wake_on_signals()
         signal.signal(signal.SIGTERM, lambda *_: post(self._engine.stop))
         signal.signal(signal.SIGINT, lambda *_: post(self._engine.stop))
         signal.signal(signal.SIGHUP, lambda *_: post(self._reload))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.core.errors import KeyturnError
 from agent.managed import Managed
-from agent.rotate import Cause, Outcome
+from agent.stages import Cause, Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,8 @@ from agent.logs import log
 from agent.managed import Managed
 from agent.notifiers.interface import Pickup
 from agent.old_key import NoSecretError, disable, previous_key, see_refused
-from agent.rotate import Cause
 from agent.rotation import ROTATIONS_PER_HOUR, Rotation
+from agent.stages import Cause
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from agent.audit import AuditLog
+from agent.books import Books
 from agent.core import policy
 from agent.core.errors import (
     BusyError,
@@ -36,9 +37,10 @@ from agent.health import Health
 from agent.logs import log
 from agent.loop import Loop
 from agent.managed import Managed
-from agent.rotate import Cause, Obtained, Outcome, obtain, publish, recover
+from agent.rotate import obtain, publish
 from agent.scheduler import Scheduler
 from agent.sinks.transaction import sweep
+from agent.stages import Cause, Obtained, Outcome
 from agent.state import StateStore
 from agent.system.clock import Clock
 
@@ -65,7 +67,7 @@ class Engine:
     ) -> None:
         self.clock = clock or Clock()
         self._fetch_timeout_s = fetch_timeout_s
-        self.audit, self.states = audit, states
+        self.audit, self.states, self.books = audit, states, Books(audit, states)
         self.loop = Loop()
         self.scheduler = Scheduler(self.clock.boottime)
         self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
@@ -96,7 +98,7 @@ class Engine:
     def _recover(self, managed: Managed) -> KeyturnError | None:
         """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh."""
         try:
-            recover(managed, audit=self.audit, states=self.states, now=self.clock.now())
+            self.books.recover(managed, self.clock.now())
         except KeyturnError as error:
             log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(error))
             return error
@@ -275,15 +277,7 @@ class Engine:
         outcome = None
         if got is not None:
             try:
-                outcome = publish(
-                    desk.managed,
-                    got,
-                    attempt.cause,
-                    audit=self.audit,
-                    states=self.states,
-                    now=self.clock.now(),
-                    boottime=self.clock.boottime,
-                )
+                outcome = publish(desk.managed, got, attempt.cause, self.books, self.clock.now(), self.clock.boottime)
             except Exception as failure:
                 error = failure
                 self.health.failed(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)

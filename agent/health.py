@@ -11,8 +11,8 @@ from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.logs import describe, log
 from agent.managed import Managed
-from agent.rotate import Cause
 from agent.scheduler import Scheduler
+from agent.stages import Cause
 from agent.state import StateStore
 from agent.system.clock import Clock
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import queue
 import select
+import signal
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -37,9 +38,19 @@ class Loop:
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
         self._poll.register(self._alarm, select.POLLIN)
+        self._signalled, self._signals = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll.register(self._signalled, select.POLLIN)
         self._slots = threading.Semaphore(MAX_WORKERS)
         self._workers: set[threading.Thread] = set()
         self.cancel = threading.Event()
+
+    def wake_on_signals(self) -> None:
+        """Have every signal end the sleep. From the main thread.
+
+        Python runs a handler only between two bytecodes of the main thread: a signal that another thread received,
+        or that came just before poll(2) began, would otherwise wait for the next alarm, which may be an hour away.
+        """
+        signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
 
     def post(self, message: Callable[[], None]) -> None:
         """Have the loop's thread call `message`. From any thread and from signal handlers."""
@@ -98,10 +109,8 @@ class Loop:
         self._alarm.set(wake_at)
         self._poll.poll()
         self._alarm.clear()
-        try:
-            os.eventfd_read(self._bell)
-        except BlockingIOError:
-            pass
+        _empty(os.eventfd_read, self._bell)
+        _empty(os.read, self._signalled, 512)
         self.drain()
 
     def drain(self) -> None:
@@ -114,3 +123,10 @@ class Loop:
                 log.error("a step failed", error=str(error))
             except Exception:
                 log.error("a fault of keyturn itself; please report it", exc_info=True)
+
+
+def _empty(read: Callable[..., object], *arguments: int) -> None:
+    try:
+        read(*arguments)
+    except BlockingIOError:
+        pass

@@ -16,7 +16,7 @@ from agent.dispatch import key
 from agent.emergency import Emergency, Request, Result
 from agent.engine import Engine, Report
 from agent.managed import Managed
-from agent.rotate import Cause
+from agent.stages import Cause
 
 WAIT_S = 900.0
 LOOK_AGAIN_S = 0.2

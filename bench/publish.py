@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.audit import AuditLog
+from agent.books import Books
 from agent.core.credential import Credential
 from agent.core.events import Trigger
 from agent.core.policy import Change
@@ -29,12 +30,12 @@ from agent.core.secret import Secret
 from agent.core.settings import CredentialSettings, FilePath, ProviderSettings
 from agent.logs import set_up
 from agent.managed import Managed
-from agent.rotate import Cause, Obtained
 from agent.rotate import publish as rotate_publish
 from agent.sinks import transaction
 from agent.sinks.credentials_ini import CredentialsIni, CredentialsIniSettings
 from agent.sinks.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import FileSink
+from agent.stages import Cause, Obtained
 from agent.state import CredentialState, Debt, Published, StateStore
 from agent.verify import Verification
 
@@ -88,7 +89,9 @@ def publish(sinks: Sequence[FileSink], number: int, states: StateStore) -> None:
     now = datetime.now(UTC)
     with transaction.survey(sinks, value(number), number).stage() as staged:
         state = CredentialState(
-            published=Published(number, value(number).access_key_id, version_id=value(number).version_id, published_at=now),
+            published=Published(
+                number, value(number).access_key_id, version_id=value(number).version_id, published_at=now
+            ),
             debts=[Debt(("systemd", "uploader.service", "reload-or-restart"), number, now, Trigger.POLL)],
             journal=staged.journal,
             before=Published(number - 1),
@@ -101,9 +104,9 @@ class Audited:
     """The whole page of agent/rotate.py from the proved value on."""
 
     def __init__(self, root: Path, sinks: tuple[FileSink, ...]) -> None:
-        self._states = StateStore(root / "audited")
-        self._states.prepare()
-        self._audit = AuditLog(root / "audit.jsonl", root / "audit-head.json", lambda: datetime.now(UTC))
+        states = StateStore(root / "audited")
+        states.prepare()
+        self._books = Books(AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC)), states)
         settings = ProviderSettings(type="bench")
         self._managed = Managed(
             "bench", CredentialSettings(provider=settings), Bench(settings, ProviderContext("bench")), None, sinks, ()
@@ -113,10 +116,8 @@ class Audited:
         """One publish of a new value."""
         proof = Verification("verified", 1, "acs:ram::1234567890123456:user/uploader", "1234567890123456")
         obtained = Obtained(value(number), Change.NEW, proof, time.monotonic(), 60, 40)
-        rotate_publish(
-            self._managed, obtained, Cause(Trigger.POLL), audit=self._audit, states=self._states,
-            now=datetime.now(UTC), boottime=time.monotonic,
-        )  # fmt: skip
+        cause, now = Cause(Trigger.POLL), datetime.now(UTC)
+        rotate_publish(self._managed, obtained, cause, self._books, now, time.monotonic)
 
 
 def timed(act: Callable[[], None]) -> float:
@@ -153,7 +154,9 @@ def main() -> None:
     set_up("error", "plain", {})
     with tempfile.TemporaryDirectory(dir=options.directory) as root:
         bare_s, publish_s, audited_s = (statistics.median(times) for times in run(Path(root), options))
-    print(f"{options.sinks} sinks, {'one directory' if options.shared else 'a directory each'}, {options.rounds} rounds")
+    print(
+        f"{options.sinks} sinks, {'one directory' if options.shared else 'a directory each'}, {options.rounds} rounds"
+    )
     print(f"bare     {bare_s * 1000:7.3f} ms")
     print(f"publish  {publish_s * 1000:7.3f} ms  ratio {publish_s / bare_s:.2f}")
     print(f"audited  {audited_s * 1000:7.3f} ms  ratio {audited_s / bare_s:.2f}")

@@ -84,7 +84,10 @@ def test_an_untouched_log_is_whole(trail):
 
 
 TAMPERINGS = {
-    "an edited record": (lambda ls: [*ls[:2], ls[2].replace(b"uploader", b"download"), *ls[3:]], ":3: seq 3: the record was edited"),
+    "an edited record": (
+        lambda ls: [*ls[:2], ls[2].replace(b"uploader", b"download"), *ls[3:]],
+        ":3: seq 3: the record was edited",
+    ),
     "a removed record": (lambda ls: [*ls[:2], *ls[3:]], ":3: seq 3 removed"),
     "two removed records": (lambda ls: [ls[0], *ls[3:]], ":2: seq 2 to 3 removed"),
     "two records swapped": (lambda ls: [ls[0], ls[2], ls[1], *ls[3:]], "out of order"),

@@ -79,7 +79,9 @@ def test_secrets_as_fields_do_not_print(output):
     assert CANARY not in text
 
 
-@pytest.mark.parametrize("name", ["aliyunsdkcore.client", "urllib3.connectionpool", "CacheClient", "unknown.library", ""])
+@pytest.mark.parametrize(
+    "name", ["aliyunsdkcore.client", "urllib3.connectionpool", "CacheClient", "unknown.library", ""]
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_libraries_say_is_not_repeated(output, name):
     """Libraries' messages and arguments may hold signed URLs; at most that they spoke is logged."""

@@ -26,7 +26,7 @@ from agent.emergency import Emergency
 from agent.logs import set_up
 from agent.operations import chosen, emergency_request
 from agent.operations import refresh as refresh_now
-from agent.rotate import Cause
+from agent.stages import Cause
 from agent.wiring import House
 
 T = TypeVar("T")

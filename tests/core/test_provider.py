@@ -57,7 +57,12 @@ def test_unusable_answers_are_refused(words):
 
 
 @pytest.mark.parametrize(
-    "answer", [GOOD, Credential(bearer_token=Secret("b")), Credential("STS.x", Secret("s"), Secret("t+/="), expiration=NOW + timedelta(1))]
+    "answer",
+    [
+        GOOD,
+        Credential(bearer_token=Secret("b")),
+        Credential("STS.x", Secret("s"), Secret("t+/="), expiration=NOW + timedelta(1)),
+    ],
 )
 def test_usable_answers_pass(answer):
     """A key, a session and a bearer token come through as they are."""

@@ -34,6 +34,23 @@ def eventually(look: Callable[[], T], what: str = "", patience_s: float = PATIEN
         time.sleep(0.02)
 
 
+def voluntary_switches(pid: int) -> int:
+    """How often any thread of a process went to sleep by itself: each is a wake-up before it."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                total += int(line.split()[1])
+    return total
+
+
+def at_rest(pid: int) -> bool:
+    """Whether nothing moves for half a second."""
+    before = voluntary_switches(pid)
+    time.sleep(0.5)
+    return voluntary_switches(pid) == before
+
+
 class Listener:
     """The service manager's end of NOTIFY_SOCKET: keeps every message with its time."""
 

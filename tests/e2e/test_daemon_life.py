@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from vm import Daemon, Vm, eventually
+from vm import Daemon, Vm, at_rest, eventually
 
 from providers.emulator.faults import Fault
 
@@ -159,6 +160,22 @@ def test_sigusr1_refreshes_everything_now(vm: Vm) -> None:
     daemon.signal(signal.SIGUSR1)
     eventually(lambda: vm.holds(newest.access_key_id))
     assert vm.audit("credential_fetched")[1]["trigger"] == "signal"
+
+
+def test_a_signal_that_another_thread_receives_is_heard_at_once(vm: Vm) -> None:
+    """The kernel may hand a signal to any thread: it ends the sleep of an hour all the same, SIGTERM too."""
+    vm.configure(vm.credential(poll="1h"))
+    daemon = vm.daemon().ready()
+    tgkill = ctypes.CDLL(None, use_errno=True).tgkill
+    threads = [int(task.name) for task in Path(f"/proc/{daemon.pid}/task").iterdir()]
+    other = next(thread for thread in threads if thread != daemon.pid)  # the one that waits for control connections
+    newest = vm.cloud.rotate("uploader-ak")
+    eventually(lambda: at_rest(daemon.pid))
+    assert tgkill(daemon.pid, other, signal.SIGUSR1) == 0
+    eventually(lambda: vm.holds(newest.access_key_id))
+    eventually(lambda: at_rest(daemon.pid))
+    assert tgkill(daemon.pid, other, signal.SIGTERM) == 0
+    assert daemon.ended() == 0
 
 
 PLUGIN = """

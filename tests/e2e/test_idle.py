@@ -7,27 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vm import Vm, eventually
+from vm import Vm, at_rest, eventually, voluntary_switches
 
 MEMORY_KB = 60_000
 IDLE_S = 5.0
-
-
-def voluntary_switches(pid: int) -> int:
-    """How often any thread of a process went to sleep by itself: each is a wake-up before it."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for line in (task / "status").read_text().splitlines():
-            if line.startswith("voluntary_ctxt_switches:"):
-                total += int(line.split()[1])
-    return total
-
-
-def at_rest(pid: int) -> bool:
-    """Whether nothing moves for half a second."""
-    before = voluntary_switches(pid)
-    time.sleep(0.5)
-    return voluntary_switches(pid) == before
 
 
 def resident_kb(pid: int) -> int:

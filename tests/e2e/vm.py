@@ -10,14 +10,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from processes import KEYTURN, PATIENCE_S, ROOT, Daemon, Done, Zygote, eventually, finished
+from processes import (
+    KEYTURN,
+    PATIENCE_S,
+    ROOT,
+    Daemon,
+    Done,
+    Zygote,
+    at_rest,
+    eventually,
+    finished,
+    voluntary_switches,
+)
 
 from agent.control import client
 from agent.core.errors import DaemonUnreachableError
 from providers.emulator import Cloud, EmulatorServer
 from providers.emulator.pki import client_key_file, read_client_key_file, server_context
 
-__all__ = ["PASSWORD", "PATIENCE_S", "Daemon", "Done", "Vm", "Zygote", "eventually", "make_template", "quoted"]
+__all__ = [
+    "PASSWORD",
+    "PATIENCE_S",
+    "Daemon",
+    "Done",
+    "Vm",
+    "Zygote",
+    "at_rest",
+    "eventually",
+    "make_template",
+    "quoted",
+    "voluntary_switches",
+]
 
 PASSWORD = "Aa1!canary-of-the-client-key-password"
 

@@ -15,7 +15,7 @@ from agent.core.events import Actor, Trigger
 from agent.emergency import Emergency, Patience, Request, Result
 from agent.engine import Engine, Report
 from agent.managed import Managed
-from agent.rotate import Cause
+from agent.stages import Cause
 
 ME = Actor(1000, "alice", 4242)
 OPS = ("kms:RotateSecret", "ram:UpdateAccessKey")

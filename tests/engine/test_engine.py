@@ -17,7 +17,7 @@ from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.engine import MAX_ABANDONED, Report
 from agent.managed import Managed
-from agent.rotate import Cause
+from agent.stages import Cause
 
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
 LATE_S = 200.0

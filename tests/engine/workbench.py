@@ -15,8 +15,8 @@ from agent.core.events import Event, Trigger
 from agent.core.settings import CredentialSettings, FilePath
 from agent.engine import Desk, Engine, Report
 from agent.managed import Managed
-from agent.rotate import Cause
 from agent.sinks.json_file import JsonFile, JsonSettings
+from agent.stages import Cause
 from agent.state import StateStore
 from agent.system.clock import Clock
 

@@ -17,10 +17,10 @@ from agent import audit, wiring
 from agent import check as checks
 from agent.cli import show
 from agent.cli.options import moment
+from agent.cli.reach import Reach, find
 from agent.control import client
 from agent.core.errors import EXIT_DAEMON_UNREACHABLE, EXIT_DONE, EXIT_FAILED, AuditError, DaemonUnreachableError
 from agent.core.provider import Finding
-from agent.core.settings import Settings
 from agent.logs import set_up
 from agent.state import StateStore
 from agent.status import whole
@@ -57,9 +57,8 @@ def _shown(findings: Iterator[Finding], silent: bool) -> Iterator[Finding]:
 
 def status(options: argparse.Namespace) -> int:
     """`keyturn status`: from the daemon, or from the state on disk, which it says and exits 69."""
-    settings = wiring.load_settings(options.config, os.environ)
     while True:
-        found, code = _status(settings, options.config)
+        found, code = _status(find(options))
         if options.json:
             print(json.dumps(found), flush=True)
         else:
@@ -71,16 +70,18 @@ def status(options: argparse.Namespace) -> int:
         time.sleep(WATCH_S)
 
 
-def _status(settings: Settings, config: str) -> tuple[dict[str, Any], int]:
-    state_directory, runtime, _audit = wiring.paths(settings)
+def _status(reach: Reach) -> tuple[dict[str, Any], int]:
     try:
-        return client.ask(runtime, {"command": "status"})
+        return reach.ask({"command": "status"})
+    except client.ConnectionLostError:
+        raise
     except DaemonUnreachableError:
+        settings = reach.own_settings
         managed = wiring.Parts(settings, os.environ).credentials()
-        states = StateStore(state_directory)
+        states = StateStore(wiring.paths(settings)[0])
         for one in managed:
             one.state = states.peek(one.name)
-        return whole(managed, Clock(), config, None, None), EXIT_DAEMON_UNREACHABLE
+        return whole(managed, Clock(), reach.config, None, None), EXIT_DAEMON_UNREACHABLE
 
 
 def audit_show(options: argparse.Namespace) -> int:

@@ -137,6 +137,8 @@ def _ahead(text: str | None, now: datetime) -> str:
     if not text:
         return "-"
     left_s = (_parsed(text) - now).total_seconds()
+    if abs(left_s) < 1:
+        return "now"
     return f"in {span(left_s)}" if left_s > 0 else f"{span(-left_s)} ago"
 
 

@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 from agent import wiring
 from agent.cli import show
 from agent.cli.options import seconds
+from agent.cli.reach import Step, find
 from agent.control import client
 from agent.control.server import user_name
-from agent.core.errors import EXIT_FAILED, CancelledError, DaemonUnreachableError
+from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
 from agent.core.events import Actor, Trigger
 from agent.core.settings import Settings
 from agent.emergency import Emergency
+from agent.emergency_report import Result
 from agent.logs import set_up
 from agent.operations import chosen, emergency_request
 from agent.operations import refresh as refresh_now
@@ -62,13 +64,16 @@ def once(options: argparse.Namespace) -> int:
 
 def refresh(options: argparse.Namespace) -> int:
     """`keyturn refresh`."""
-    settings = wiring.load_settings(options.config, os.environ)
-    _state, runtime, _audit = wiring.paths(settings)
+    reach = find(options)
     try:
-        answer, _code = client.ask(runtime, {"command": "refresh", "names": options.names})
+        answer, _code = reach.ask({"command": "refresh", "names": options.names})
+    except client.ConnectionLostError:
+        raise
     except DaemonUnreachableError:
         cause = Cause(Trigger.OPERATOR, _me())
-        answer = _by_ourselves(settings, options.config, lambda house: refresh_now(house.engine, options.names, cause))
+        answer = _by_ourselves(
+            reach.own_settings, options.config, lambda house: refresh_now(house.engine, options.names, cause)
+        )
     if options.json:
         print(json.dumps(answer))
     else:
@@ -78,7 +83,21 @@ def refresh(options: argparse.Namespace) -> int:
 
 def rotate(options: argparse.Namespace) -> int:
     """`keyturn rotate`."""
-    settings = wiring.load_settings(options.config, os.environ)
+    try:
+        result, code = _rotated(options)
+    except KeyturnError as error:
+        if not options.json:
+            raise
+        result, code = Result(options.name, error=str(error)).as_json(), error.exit_code
+    if options.json:
+        print(json.dumps(result))
+    else:
+        show.rotated(result)
+    return code
+
+
+def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    reach = find(options)
     request = {
         "command": "rotate",
         "credential": options.name,
@@ -88,26 +107,20 @@ def rotate(options: argparse.Namespace) -> int:
         "force": options.force,
     }
     emergency_request(request, _me())
-    if not options.yes and sys.stdin.isatty() and not show.agreed(options.name, options.disable_old):
-        print("nothing was done", file=sys.stderr)
-        return EXIT_FAILED
-    progress: Callable[[dict[str, Any]], None] = (lambda _step: None) if options.json else show.step
-    _state, runtime, _audit = wiring.paths(settings)
+    asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
+    if asks and not show.agreed(options.name, options.disable_old):
+        raise CancelledError("nothing was done")
+    progress: Step = (lambda _step: None) if options.json else show.step
     try:
-        result, code = client.ask(runtime, request, progress)
-    except DaemonUnreachableError as error:
-        if "closed the connection" in error.problem:
-            raise
-        result, code = _rotate_by_ourselves(settings, options.config, request, progress)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show.rotated(result)
-    return code
+        return reach.ask(request, progress)
+    except client.ConnectionLostError:
+        raise
+    except DaemonUnreachableError:
+        return _rotate_by_ourselves(reach.own_settings, options.config, request, progress)
 
 
 def _rotate_by_ourselves(
-    settings: Settings, path: str, request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
+    settings: Settings, path: str, request: dict[str, Any], progress: Step
 ) -> tuple[dict[str, Any], int]:
     def work(house: House) -> tuple[dict[str, Any], int]:
         (name,) = chosen(house.engine, [str(request["credential"])])

@@ -28,6 +28,7 @@ from agent.system import files
 from agent.system.oserrors import user_name
 
 MAX_BYTES = 1024 * 1024
+RUNTIME_DIRECTORY = "/run/keyturn"
 MAX_DEPTH = 32
 """Levels of nesting. The contract's deepest key has nine; the walk is recursive and must stay within Python's stack."""
 
@@ -161,7 +162,7 @@ def _agent_of(walker: Walker, environ: Mapping[str, str], report: Report) -> Age
         return value or FilePath(_given(environ, variable, below, report) or otherwise)
 
     state = fill(agent.state_directory, "STATE_DIRECTORY", "", "/var/lib/keyturn")
-    runtime = fill(agent.runtime_directory, "RUNTIME_DIRECTORY", "", "/run/keyturn")
+    runtime = fill(agent.runtime_directory, "RUNTIME_DIRECTORY", "", RUNTIME_DIRECTORY)
     audit = fill(agent.audit.path, "LOGS_DIRECTORY", "/audit.jsonl", "/var/log/keyturn/audit.jsonl")
     filled = dataclasses.replace(agent.audit, path=audit)
     return dataclasses.replace(agent, state_directory=state, runtime_directory=runtime, audit=filled)

@@ -14,6 +14,10 @@ CONNECT_S = 5.0
 ANSWER_S = 1800.0
 
 
+class ConnectionLostError(DaemonUnreachableError):
+    """The daemon took the request and went away before it had answered: nobody else may do it meanwhile."""
+
+
 class RemoteError(KeyturnError):
     """The daemon said no; carries its sentence and its exit code."""
 
@@ -37,9 +41,11 @@ def ask(
     path = runtime_directory / protocol.SOCKET_NAME
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
         channel.settimeout(CONNECT_S)
+        connected = False
         try:
             with protocol.reachable(path) as name:
                 channel.connect(name)
+            connected = True
             channel.settimeout(ANSWER_S)
             try:
                 protocol.send(channel, request)
@@ -51,6 +57,8 @@ def ask(
                 f"{path}: the daemon's socket may not be used by this user", "become root, or join the control group"
             ) from err
         except (OSError, ValueError) as err:
+            if connected:
+                raise _lost() from err
             raise DaemonUnreachableError(
                 f"{path}: the daemon does not answer", "start it (systemctl start keyturn), or look at its log"
             ) from err
@@ -64,7 +72,11 @@ def _outcome(channel: socket.socket, show: Callable[[dict[str, Any]], None]) -> 
             raise RemoteError(str(message["error"]), int(message["exit_code"]))
         elif "result" in message:
             return message["result"], int(message["exit_code"])
-    raise DaemonUnreachableError(
+    raise _lost()
+
+
+def _lost() -> ConnectionLostError:
+    return ConnectionLostError(
         "the daemon closed the connection before it had answered",
-        "look at its log; `keyturn status` shows how things stand",
+        "look at its log and at `keyturn status`; running the same command again is safe",
     )

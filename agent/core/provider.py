@@ -123,10 +123,11 @@ class Provider(ABC):
                 if name in needed or text == "":
                     raise refuse(f"has no {name}")
                 continue
+            article = "an" if name[0] in "ae" else "a"
             if len(text) > MAX_PART_BYTES:
-                raise refuse(f"has a {name} of more than {MAX_PART_BYTES} bytes")
+                raise refuse(f"has {article} {name} of more than {MAX_PART_BYTES} bytes")
             if not text.isascii() or not text.isprintable() or " " in text:
-                raise refuse(f"has a {name} with a blank, a control character or a character outside ASCII")
+                raise refuse(f"has {article} {name} with a blank, a control character or a character outside ASCII")
         if answer.expiration is not None and answer.expiration.tzinfo is None:
             raise refuse("has an expiration without a time zone")
         if answer.expiration is not None and answer.expiration <= now:

@@ -37,7 +37,7 @@ BAD = {
     "has no access_key_secret": Credential("LTAI1", Secret("")),
     "has no security_token": Credential("LTAI1", Secret("s"), Secret("")),
     "has no bearer_token": Credential(bearer_token=Secret("")),
-    "has a access_key_secret with a blank": Credential("LTAI1", Secret(CANARY + " x")),
+    "has an access_key_secret with a blank": Credential("LTAI1", Secret(CANARY + " x")),
     "has a security_token with a blank, a control": Credential("LTAI1", Secret("s"), Secret(CANARY + "\n")),
     "outside ASCII": Credential("LTAI1", Secret(CANARY + "é")),
     "of more than": Credential("LTAI1", Secret("s"), Secret("t" * (MAX_PART_BYTES + 1))),

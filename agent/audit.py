@@ -6,7 +6,9 @@ both the log and the state did not write a whole new history. Ship the log, or i
 where that matters.
 
 Decisions. A log that ends before the head that the state remembers is not continued from its own end but
-from that head, so that the gap stays visible for ever. A half-written last line after a crash was never
+from that head, so that the gap stays visible for ever. The head is remembered after the flush of its record
+and never before: a power cut may cost the head its newest step, and the log's own end is newer then, but no
+head is kept whose line is lost. A half-written last line after a crash was never
 reported to anybody; it is cut off, kept beside the log, and recorded. A log that logrotate renamed or
 `copytruncate`d away goes on in the new file with the chain unbroken, and `verify` reads rotated files
 (`audit.jsonl.1`, `audit.jsonl-20261122`, `.gz`) in the order of their `seq`.
@@ -19,14 +21,16 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.core.errors import AuditError
+from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event
+from agent.logs import log
 from agent.system import files
 from agent.system.slots import SlotFile, read_slots
 
@@ -51,8 +55,13 @@ MAX_LINE_BYTES = 256 * 1024
 
 
 def canonical(record: dict[str, Any]) -> bytes:
-    """Canonical JSON: keys sorted, no spaces, UTF-8 unescaped."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """Canonical JSON: keys sorted, no spaces, UTF-8 unescaped.
+
+    A lone surrogate is in no record of ours (`_plain`); in a forged one it must not stop the proof, and must not
+    become what some other text becomes.
+    """
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def digest(record: dict[str, Any]) -> str:
@@ -108,6 +117,9 @@ class AuditLog:
     def record(self, event: Event, *, flush: bool = True, **fields: Any) -> dict[str, Any]:
         """Append a record and flush it to disk; absent (None) fields are left out.
 
+        The head is remembered after it. One that cannot be written is logged and no error of the act: the record
+        is in the log, and the next head that can be written covers it.
+
         Args:
             event: what happened.
             flush: False where another record follows before anything is reported, and its flush serves both.
@@ -130,18 +142,21 @@ class AuditLog:
             record["hash"] = digest(record)
             self._append(canonical(record) + b"\n", flush)
             self._head = Head(record["seq"], record["hash"])
-            self._remember_head()
+            if flush:
+                self._remember_head()
             return record
 
     def knows_publish(self, credential: str, generation: int, *, after: int) -> bool:
-        """Whether a publish of that generation stands in the log behind record `after`."""
+        """Whether a publish of that generation stands in the log behind record `after`.
+
+        Never raises: it is asked at the start. What cannot be read is not known, and is then recorded once more.
+        """
         ends = {Event.PUBLISHED, Event.DRIFT_REPAIRED, Event.PUBLISH_RECOVERED}
         return any(
-            record["seq"] > after
-            and record.get("credential") == credential
+            record.get("credential") == credential
             and record.get("generation") == generation
             and record.get("event") in ends
-            for record in read(self.path)
+            for record in _behind(self.path, after)
         )
 
     def close(self) -> None:
@@ -175,10 +190,9 @@ class AuditLog:
         text = json.dumps({"seq": self._head.seq, "hash": self._head.hash}).encode()
         try:
             self._slots.write(text, flush=False)
-        except OSError as err:
-            raise AuditError(
-                f"{self._head_path}: the audit head cannot be written: {err.strerror}", "mend the state directory"
-            ) from err
+        except (OSError, KeyturnError) as err:
+            why = err.strerror if isinstance(err, OSError) else str(err)
+            log.error("the audit head cannot be written; mend the state directory", path=self._head_path, error=why)
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -199,6 +213,7 @@ class AuditLog:
             moved = True
         if moved:
             old = self._fd
+            os.fdatasync(old)  # a record may wait in it for the flush of the next one, which goes elsewhere now
             self._open()
             os.close(old)
 
@@ -232,6 +247,12 @@ class AuditLog:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value
 
 
@@ -266,13 +287,44 @@ def rotated_files(path: Path) -> list[Path]:
     Raises:
         AuditError: one of them cannot be read.
     """
-    found = [path, *path.parent.glob(f"{path.name}.*"), *path.parent.glob(f"{path.name}-*")]
     numbered = []
-    for file in found:
+    for file in [path, *_brothers(path)]:
         first = next(_lines(file), None)
         if first is not None:
             numbered.append((_seq_of(first[1]), file))
     return [file for _seq, file in sorted(numbered, key=lambda pair: (pair[0], pair[1].name))]
+
+
+def _brothers(path: Path) -> list[Path]:
+    return [*path.parent.glob(f"{path.name}.*"), *path.parent.glob(f"{path.name}-*")]
+
+
+def _behind(path: Path, after: int) -> Iterator[dict[str, Any]]:
+    """The records with a `seq` above `after`, newest file first; files that can hold none are not read through."""
+    begins = _first_seq(path)
+    yield from _legible(path, after)
+    if begins is not None and begins <= after + 1:
+        return  # nothing in the rotated files is newer
+    numbered = [(first, file) for file in _brothers(path) if (first := _first_seq(file)) is not None]
+    for first, file in sorted(numbered, reverse=True):
+        yield from _legible(file, after)
+        if first <= after + 1:
+            return
+
+
+def _first_seq(file: Path) -> int | None:
+    return next((int(record["seq"]) for record in _legible(file, -1)), None)
+
+
+def _legible(file: Path, after: int) -> Iterator[dict[str, Any]]:
+    """The records above `after` up to where the file cannot be read any further."""
+    try:
+        for _number, line in _lines(file):
+            record = _parsed(line)
+            if record is not None and record["seq"] > after:
+                yield record
+    except AuditError as error:
+        log.warning("a file of the audit log is passed over", error=str(error))
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
@@ -337,7 +389,7 @@ def _faults(record: dict[str, Any], expected: int, previous: Head | None) -> Ite
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("seq"), int) else None
 
@@ -354,5 +406,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line.rstrip(b"\n")
     except FileNotFoundError:
         return
-    except (OSError, EOFError) as err:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise AuditError(f"{file}: is damaged ({type(err).__name__})", "restore it from a backup") from err
+    except OSError as err:
         raise AuditError(f"{file}: cannot be read ({type(err).__name__})", "run as root, or restore the file") from err

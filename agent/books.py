@@ -19,7 +19,7 @@ from agent.logs import log
 from agent.managed import Managed
 from agent.sinks import transaction
 from agent.stages import Cause, Obtained
-from agent.state import Debt, Published, StateStore
+from agent.state import CredentialState, Debt, Published, StateStore
 from agent.verify import Verification
 
 
@@ -106,13 +106,14 @@ class Books:
 
         def forget() -> None:
             state.published, state.debts = before, old_debts
-            state.journal, state.before = [], None
+            _strike(state)
 
         def undo() -> None:
             forget()
             self.states.save(managed.name, state, flush=False)
 
         state.before, state.journal, state.journal_seq = before, journal, self.audit.head.seq
+        state.switched = False
         state.published, state.debts = published, debts
         try:
             self.states.save(managed.name, state)
@@ -127,27 +128,27 @@ class Books:
         Raises:
             StateError: it cannot be written.
         """
-        managed.state.journal, managed.state.before = [], None
+        _strike(managed.state)
         self.states.save(managed.name, managed.state, flush=False)
 
-    def recover(self, managed: Managed, now: datetime) -> None:
-        """Finish or undo a publish that was interrupted, before anything else is done.
+    def recover(self, managed: Managed, now: datetime) -> bool:
+        """Finish or undo a publish that was interrupted, before anything else is done; return whether there was one.
 
-        Where it is undone, everybody is told of the generation before: who had not heard of it is not
-        known any more.
+        Whoever depends on it is told of what counts now: who has heard of what is not known any more.
 
         Raises:
             KeyturnError: a sink, the audit or the state cannot be written just now; call again.
         """
         state = managed.state
         if state.before is None:
-            return
-        recovery = transaction.recover(state.journal)
+            return False
+        recovery = transaction.Recovery(True) if state.switched else transaction.recover(state.journal)
         if not recovery.rolled_forward:
             state.published, state.debts = state.before, []
-            if state.before.generation:
-                state.debts = managed.debts_for(state.before.generation, Trigger.RECOVERY, now)
         generation = state.published.generation
+        if generation and (recovery.touched or not recovery.rolled_forward):
+            state.debts = managed.debts_for(generation, Trigger.RECOVERY, now)
+        state.switched = recovery.rolled_forward
         if recovery.touched or not self.audit.knows_publish(managed.name, generation, after=state.journal_seq):
             self.audit.record(
                 Event.PUBLISH_RECOVERED,
@@ -160,8 +161,13 @@ class Books:
                 error=f"left to the next pass: {', '.join(recovery.left)}" if recovery.left else None,
             )
             log.warning("an interrupted publish was put right", credential=managed.name, sinks=list(recovery.touched))
-        state.journal, state.before = [], None
+        _strike(state)
         self.states.save(managed.name, state)
+        return True
+
+
+def _strike(state: CredentialState) -> None:
+    state.journal, state.before, state.switched = [], None, False
 
 
 def _about(managed: Managed, value: Credential, cause: Cause) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -79,6 +79,17 @@ def _writable(key: str, directory: Path) -> Finding:
 
 def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
+    local = [*_local(place, managed)]
+    yield from local
+    if not offline:
+        wrong = {
+            finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"
+        }
+        yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
+
+
+def _local(place: str, managed: Managed) -> Iterator[Finding]:
+    """What can be seen on this machine."""
     yield from _placed(f"{place}.provider", managed.provider.inspect())
     for number, sink in enumerate(managed.sinks):
         yield from (
@@ -91,11 +102,12 @@ def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
         cannot = notifier.takes_effect(sink_types)
         if cannot:
             yield Finding("warning", where, cannot)
-    if not offline:
-        yield from _value(place, managed)
 
 
-def _value(place: str, managed: Managed) -> Iterator[Finding]:
+def _value(place: str, managed: Managed, wrong: Collection[str]) -> Iterator[Finding]:
+    """What the source, STS and the value itself say; what is wrong already is not said twice."""
+    if "provider" in wrong:
+        return
     now = Clock().now()
     value, finding = _tried(f"{place}.provider", lambda: managed.provider.fetch(now))
     if value is None:
@@ -110,7 +122,7 @@ def _value(place: str, managed: Managed) -> Iterator[Finding]:
         for warning in sink.warnings_for(value):
             yield Finding("warning", f"{place}.sinks[{number}]", warning)
     _survey, finding = _tried(f"{place}.sinks", lambda: transaction.survey(managed.sinks, value, 1))
-    if finding.level == "error":
+    if finding.level == "error" and "sinks" not in wrong:
         yield finding
 
 

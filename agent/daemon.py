@@ -3,16 +3,17 @@
 READY is said once the first pass over all credentials has ended, whatever its outcome; STATUS= follows
 what `status` would say; the watchdog is fed by the loop's own timer, so only while the scheduler moves.
 SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
-everything as it is. SIGUSR1 refreshes everything. SIGTERM and SIGINT: hooks and calls under way are told
-to come back, what is owed stays on disk, and the process ends within seconds; a publish is never cut
-short, because it runs on the same thread that would have to stop.
+everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything.
+SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
+process ends within seconds; a publish is never cut short, because it runs on the same thread that would
+have to stop.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,9 +23,10 @@ from agent.audit import AuditLog
 from agent.control.server import ControlServer, Send, user_name
 from agent.core.errors import ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Event, Trigger
+from agent.core.settings import Settings
 from agent.emergency import Emergency
 from agent.engine import Engine
-from agent.logs import log
+from agent.logs import describe, log, set_up
 from agent.operations import chosen, emergency_request, refresh
 from agent.stages import Cause
 from agent.system.sdnotify import ServiceManager
@@ -85,30 +87,42 @@ class Daemon:
 
     def _reload(self) -> None:
         self._manager.reloading()
-        house = self._house
         try:
-            settings = wiring.load_settings(house.config_path, house.environ)
-            self._refuse_moves(settings)
-            parts = wiring.Parts(settings, house.environ)
-            self._engine.adopt(parts.credentials(), float(settings.agent.settle))
+            self._take_over()
         except KeyturnError as error:
-            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-            for problem in problems:
-                log.error("the new config is refused, the old one stays", error=problem)
-            self._record(Event.CONFIG_REJECTED, trigger=str(Trigger.SIGNAL), error="; ".join(problems)[:8000])
+            self._refuse(error.problems if isinstance(error, ConfigError) else (str(error),))
+        except Exception as error:  # a third party's provider, for example
+            log.error("a fault while the config was reloaded", exc_info=True)
+            self._refuse((f"a fault while it was taken over ({describe(error)}); see the log",))
         else:
-            house.settings, house.parts = settings, parts
             log.info("config reloaded", credentials=len(self._engine.desks))
             self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
-        if self._ready:  # else the end of the first pass says it
-            self._status = self._summary()
-            self._manager.ready(self._status)
+        finally:
+            if self._ready:  # else the end of the first pass says it
+                self._status = self._summary()
+                self._manager.ready(self._status)
 
-    def _refuse_moves(self, settings: Any) -> None:
+    def _take_over(self) -> None:
+        house = self._house
+        settings = wiring.load_settings(house.config_path, house.environ)
+        self._refuse_moves(settings)
+        parts = wiring.Parts(settings, house.environ)
+        self._engine.adopt(parts.credentials(), float(settings.agent.settle))
+        before, house.settings, house.parts = house.settings.agent, settings, parts
+        if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
+            set_up(settings.agent.log_level, settings.agent.log_format, house.environ)
+
+    def _refuse(self, problems: Sequence[str]) -> None:
+        for problem in problems:
+            log.error("the new config is refused, the old one stays", error=problem)
+        self._record(Event.CONFIG_REJECTED, trigger=str(Trigger.SIGNAL), error="; ".join(problems)[:8000])
+
+    def _refuse_moves(self, settings: Settings) -> None:
+        before = self._house.settings
         for old, new, name in zip(
-            wiring.paths(self._house.settings),
-            wiring.paths(settings),
-            ("agent.state_directory", "agent.runtime_directory", "agent.audit.path"),
+            (*wiring.paths(before), before.agent.control_group),
+            (*wiring.paths(settings), settings.agent.control_group),
+            ("agent.state_directory", "agent.runtime_directory", "agent.audit.path", "agent.control_group"),
             strict=True,
         ):
             if old != new:

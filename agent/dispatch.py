@@ -58,6 +58,9 @@ class Line:
     telling: dict[str, int] = field(default_factory=dict)
     overtaken: threading.Event = field(default_factory=threading.Event)
     last_error: str = ""
+    began: float = 0.0  # boottime of the present try
+    first_try: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Boottime of the first try of each debt in this process: `retry_for` counts from there, whatever the wall clock."""
 
     @property
     def job(self) -> str:
@@ -67,6 +70,8 @@ class Line:
     def owed(self) -> Iterator[tuple[Managed, Notifier, Debt]]:
         """What is owed to it now."""
         for managed, notifier in self.members:
+            if managed.state.half_switched:
+                continue  # its files do not agree yet: recovery comes first, and owes the news anew
             for debt in managed.state.debts:
                 if debt.identity == self.identity:
                     yield managed, notifier, debt
@@ -117,6 +122,8 @@ class Dispatcher:
         attempts = {debt.identity: debt.attempts for debt in managed.state.debts}
         for notifier in managed.notifiers:
             if notifier.identity in attempts:
+                # What was seen of an earlier generation says nothing of this one.
+                managed.state.pickup.pop(key(notifier.identity), None)
                 delay_s = 0.0 if urgent else self.settle_s + random.random() * float(notifier.settings.splay)
                 # News does not wait for the retry of what came before it.
                 line = self._lines[notifier.identity]
@@ -163,10 +170,6 @@ class Dispatcher:
             if managed.name in names
         )
 
-    def owing(self) -> int:
-        """How many debts there are (`keyturn_notifications_owed`)."""
-        return sum(1 for line in self._lines.values() for _ in line.owed())
-
     def _set(self, line: Line, delay_s: float, *, sooner: bool = False) -> None:
         planned = self._scheduler.at(line.job)
         if planned is None or (sooner and self._clock.boottime() + delay_s < planned):
@@ -178,14 +181,14 @@ class Dispatcher:
         if line.in_flight or not owed or any(self._waits_for_its_turn(m, n) for m, n, _debt in owed):
             return
         managed, notifier, debt = max(owed, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
-        line.in_flight = True
+        line.in_flight, line.began = True, self._clock.boottime()
         covered = [(m, d.generation) for m, _n, d in owed]
         line.telling, line.overtaken = {m.name: generation for m, generation in covered}, threading.Event()
         event = managed.event(debt.trigger)
-        since = managed.state.published.published_at or self._clock.now()
         self._loop.start(
-            partial(tell, notifier, event, since, self._loop.cancel, line.overtaken),
+            partial(tell, notifier, event, debt.since, self._loop.cancel, line.overtaken),
             partial(self._ended, line, notifier, covered),
+            urgent=True,
         )
 
     def _waits_for_its_turn(self, managed: Managed, notifier: Notifier) -> bool:
@@ -241,7 +244,7 @@ class Dispatcher:
         debt.attempts += 1
         text = describe(error)
         settings = notifier.settings
-        waited_s = (self._clock.now() - debt.since).total_seconds()
+        waited_s = self._clock.boottime() - line.first_try.setdefault((managed.name, debt.generation), line.began)
         spent = settings.retries is not None and debt.attempts > settings.retries
         given_up = spent or waited_s >= float(settings.retry_for)
         fields = {"credential": managed.name, "generation": debt.generation, "notified": _whom(notifier)}
@@ -259,6 +262,7 @@ class Dispatcher:
     def _plan_again(self, line: Line, notifier: Notifier, *, failed: bool) -> None:
         owed = list(line.owed())
         if not owed:
+            line.first_try.clear()
             return
         attempts = max(debt.attempts for _m, _n, debt in owed)
         urgent = any(managed.name in self._urgent for managed, _n, _debt in owed)
@@ -300,6 +304,10 @@ class Dispatcher:
                 notified=" ".join(debt.identity),
                 error="the config no longer names this dependent",
             )
+        keys = {key(identity) for identity in known}
+        for remembered in (managed.state.last_outcome, managed.state.pickup):
+            for stale in remembered.keys() - keys:
+                del remembered[stale]
         if strangers:
             self._save(managed)
 

@@ -42,7 +42,7 @@ from agent.engine import Engine, Report
 from agent.logs import log
 from agent.managed import Managed
 from agent.notifiers.interface import Pickup
-from agent.old_key import NoSecretError, disable, previous_key, see_refused
+from agent.old_key import NoSecretError, disable, previous_key, refuse_to_cut_off, see_refused
 from agent.rotation import ROTATIONS_PER_HOUR, Rotation
 from agent.stages import Cause
 
@@ -144,6 +144,7 @@ class Emergency:
         self._show_pickup()
         self._judge_untold(untold)
         if self._request.disable_old:
+            self._call(partial(refuse_to_cut_off, self._managed, self._old_id, force=self._request.force))
             self._steps.do("disable_old", self._disable_old)
             self._steps.do("prove_refused", self._prove_refused)
         else:
@@ -174,7 +175,7 @@ class Emergency:
         self._judge_untold(untold)
 
     def _preflight(self) -> str:
-        self._authority.sign_in()
+        known_as = self._sign_in()
         self._refresh_first()
         unfinished = self._rotation.unfinished(self._request.leaked)
         self._old = self._managed.value
@@ -185,7 +186,22 @@ class Emergency:
                 f"took up the rotation that was begun at {rfc3339(unfinished.begun_at)} ({unfinished.reason}) and "
                 f"replaces {self._old_id}; if the key after it leaked as well, run again with --leaked and its id"
             )
-        return f"{self._rotation.spent()} of {ROTATIONS_PER_HOUR} rotations spent this hour, as far as is known here"
+        spent = f"{self._rotation.spent()} of {ROTATIONS_PER_HOUR} rotations spent this hour, as far as is known here"
+        return f"{known_as}; {spent}"
+
+    def _sign_in(self) -> str:
+        """Have STS name the authority; an STS that cannot answer keeps nobody from rotating."""
+        who = self._authority.sign_in()
+        try:
+            return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
+        except KeyturnError as error:
+            if not error.retryable:
+                raise type(error)(
+                    f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}; nothing was rotated",
+                    error.remedy,
+                    code=error.code,
+                ) from None
+            return f"the authority is not proved: {error.problem}"
 
     def _refresh_first(self) -> None:
         report = self._refresh()
@@ -395,10 +411,20 @@ class Emergency:
 
     def _failed(self, error: KeyturnError) -> Result:
         self._result.error, self._result.exit_code = str(error), error.exit_code
+        self._note_failure(str(error))
         return self._result
+
+    def _note_failure(self, text: str) -> None:
+        """The audit tells what became of a request, also of one that was turned away at the door."""
+        try:
+            self._record(Event.ROTATION_REQUESTED, outcome="failed", error=text)
+        except KeyturnError as error:
+            log.error("the audit log cannot be written", error=str(error))
 
     def _fill_in(self) -> None:
         done = self._managed.state.published
         self._result.new_access_key_id = done.access_key_id if done.access_key_id != self._old_id else ""
         self._result.generation = done.generation
+        if self._result.error and self._managed.state.rotation is None:
+            self._result.version_id = ""  # KMS refused it: there is no such version
         self._result.version_id = self._result.version_id or done.version_id

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from agent.core.errors import KeyturnError
 from agent.core.events import Actor
+from agent.logs import log
 from agent.system.clock import Clock
 
 T = TypeVar("T")
@@ -91,7 +92,10 @@ class Steps:
             step["detail"] = detail
         step["at_ms"] = self.passed_ms()
         self._result.steps.append(step)
-        self._show(step)
+        try:
+            self._show(step)
+        except Exception:
+            log.debug("a step could not be shown", step=name)  # a closed terminal never stops an emergency
 
     def passed_ms(self) -> int:
         """Since the command."""

@@ -76,7 +76,7 @@ class Engine:
         self.on_first_pass: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
         self.timers: dict[str, Callable[[], None]] = {}
-        self._stopping = False
+        self._stopping = self._wired = False
         self._passed = False
 
     # -- life ---------------------------------------------------------------------------------------
@@ -90,6 +90,7 @@ class Engine:
                 log.error("state lost", credential=managed.name, detail=remark)
             self._recover(managed)
         self._sweep()
+        self._wired = True
         self.dispatcher.wire(desk.managed for desk in self.desks.values())
         for desk in self.desks.values():
             if desk.managed.state.debts:
@@ -98,10 +99,12 @@ class Engine:
     def _recover(self, managed: Managed) -> KeyturnError | None:
         """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh."""
         try:
-            self.books.recover(managed, self.clock.now())
+            mended = self.books.recover(managed, self.clock.now())
         except KeyturnError as error:
             log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(error))
             return error
+        if mended and self._wired:
+            self.dispatcher.owe(managed)
         return None
 
     def _sweep(self) -> None:
@@ -121,8 +124,17 @@ class Engine:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
                 self._plan_sessions_again()
             for name in self.scheduler.collect():
-                self._ring(name)
-            self.on_turn()
+                self._safely(partial(self._ring, name))
+            self._safely(self.on_turn)
+
+    def _safely(self, act: Callable[[], None]) -> None:
+        """No fault of one credential, and no exhausted resource, ends the engine."""
+        try:
+            act()
+        except KeyturnError as error:
+            log.error("a step failed", error=str(error))
+        except Exception:
+            log.error("a fault of keyturn itself; please report it", exc_info=True)
 
     def stop(self) -> None:
         """End `run` after the present message; tell workers to come back."""
@@ -133,13 +145,19 @@ class Engine:
         """Take over a reloaded config: keep what is remembered, refresh what is new or may have changed.
 
         Raises:
-            KeyturnError: the state of a new credential cannot be read; nothing was changed.
+            KeyturnError: the state of a new credential cannot be read, or a `rotate` of one that would go is
+                under way; nothing was changed.
         """
         wanted = {managed.name: managed for managed in credentials}
         for name, managed in wanted.items():
             if name not in self.desks:
                 managed.state, _remark = self.states.load(name)
         gone, kept = self.desks.keys() - wanted.keys(), self.desks.keys() & wanted.keys()
+        for name in gone:
+            if self.desks[name].emergency is not None:
+                raise BusyError(
+                    f"credentials.{name}: a `keyturn rotate` is under way", "reload again when it has ended"
+                )
         for name in gone:
             self._let_go(self.desks.pop(name))
         for name in kept:
@@ -281,8 +299,8 @@ class Engine:
             except Exception as failure:
                 error = failure
                 self.health.failed(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
-                # What was switched before it failed (the audit, the state) is told all the same.
-                self.dispatcher.owe(desk.managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
+                if desk.managed.state.switched:  # only its record is missing: the dependents are told all the same
+                    self.dispatcher.owe(desk.managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
         elif error is not None and not isinstance(error, CancelledError):
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
             self.health.failed(desk.managed, event, error, attempt.cause)
@@ -346,18 +364,21 @@ class Engine:
 
     def _ring(self, name: str) -> None:
         kind, _blank, rest = name.partition(" ")
-        if kind == "refresh":
-            self._scheduled(self.desks[rest])
-        elif kind == "overrun":
-            self._overrun(self.desks[rest])
-        elif kind == "retry":
-            self._retry(self.desks[rest])
-        elif kind == "stale":
-            self.health.rang(self.desks[rest].managed)
-        elif kind == "tell":
+        desk = self.desks.get(rest)
+        if kind == "tell":
             self.dispatcher.due(name)
         elif name in self.timers:
             self.timers[name]()
+        elif desk is None:
+            return  # let go since it was planned
+        elif kind == "refresh":
+            self._scheduled(desk)
+        elif kind == "overrun":
+            self._overrun(desk)
+        elif kind == "retry":
+            self._retry(desk)
+        elif kind == "stale":
+            self.health.rang(desk.managed)
 
     def _scheduled(self, desk: Desk) -> None:
         if desk.emergency is not None:

@@ -44,6 +44,8 @@ class Health:
         state, text = managed.state, describe(error)
         first = not state.consecutive_failures or _reason(state.last_error) != _reason(text)
         state.consecutive_failures += 1
+        if state.last_success_at is None and state.tried_since is None:
+            state.tried_since = self._clock.now()
         state.last_error = text
         if first:
             log.error(str(event).replace("_", " "), credential=managed.name, error=text)

@@ -4,17 +4,20 @@ Three habits keep secrets out. Values are `Secret`, which does not print itself.
 frames, without local variables and without the exception's own text, unless it is one of ours: libraries
 put signed URLs and tokens into their exceptions (measured with aliyun-python-sdk-core 2.16.1, whose logger
 writes the whole signed URL at ERROR on a refused connection, and with requests). And the loggers of those
-libraries are shut. tests/test_logs.py searches every renderer's output for a canary.
+libraries are shut. And for what others say and we only pass on, a hook's output above all: the secrets in
+use are known (`mask`), and no line shows one of them as it is. One that was encoded, cut or spelt
+backwards would not be found. tests/test_logs.py searches every renderer's output for a canary.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -22,13 +25,48 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from agent.core.errors import KeyturnError
+from agent.core.secret import SHOWN
 
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """sd-daemon(3): a line that begins with `<N>` gets that priority in the journal."""
 
 TALKATIVE = ("aliyunsdkcore", "alibabacloud", "CacheClient", "requests", "urllib3", "apscheduler", "schedule")
 
+OURS = ("agent", "providers")
+"""Loggers of `logging` whose words are keyturn's own, and therefore safe to show."""
+
+MASKED_FROM = 8
+"""Characters that a secret has at least: to mask a shorter one would make holes into harmless words."""
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keyturn")
+_masking = threading.Lock()
+_in_use: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+_hidden: tuple[str, ...] = ()
+
+
+def mask(values: Iterable[str], *, of: str = "") -> None:
+    """Have no line show these secrets from now on.
+
+    Args:
+        values: the secrets that `of` uses now, all of them; those before them stay masked until the next change,
+            because the old value may be valid for days, and a hook that runs now may have read it.
+        of: whose they are, such as a credential's name; each has its own.
+    """
+    global _hidden
+    now = frozenset(value for value in values if len(value) >= MASKED_FROM)
+    with _masking:
+        newest, _older = _in_use.get(of, (frozenset(), frozenset()))
+        if now == newest:
+            return
+        _in_use[of] = (now, newest)
+        known = {form for pair in _in_use.values() for values in pair for value in values for form in _spellings(value)}
+        _hidden = tuple(sorted(known, key=len, reverse=True))  # the longest first: one may be a part of another
+
+
+def _spellings(value: str) -> Iterable[str]:
+    """How the renderers write a value, by itself and within a list or another object."""
+    for text in (value, repr(value)[1:-1]):
+        yield from (text, text.encode("unicode_escape").decode(), _escaped(text), json.dumps(text)[1:-1])
 
 
 def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None = None) -> None:
@@ -45,7 +83,7 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     os.environ.pop("DEBUG", None)  # DEBUG=sdk makes Alibaba's SDKs print signed requests
     processors: list[Processor] = [structlog.stdlib.add_log_level, safe_exception]
     structlog.configure(
-        processors=[*processors, _renderer(form, environ, stream)],
+        processors=[*processors, _Masked(_renderer(form, environ, stream))],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
@@ -92,11 +130,28 @@ def _renderer(form: str, environ: Mapping[str, str], stream: TextIO) -> Processo
     return _Plain(with_priority=under_systemd)
 
 
+class _Masked:
+    """Whatever renders a line, the secrets in use are not in it."""
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: Any, method: str, event: EventDict) -> str:
+        line = str(self._render(logger, method, event))
+        for secret in _hidden:
+            line = line.replace(secret, SHOWN)
+        return line
+
+
 def _quoted(value: object) -> str:
     text = str(value)
     if text and text.isprintable() and not set(text) & set(' "=\\'):
         return text
-    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode().replace('"', '\\"')
 
 
 class _Plain:
@@ -125,14 +180,18 @@ class _Json:
 
 
 class _Bridge(logging.Handler):
-    """Takes what libraries say through `logging`, without their arguments' objects or tracebacks."""
+    """Takes what is said through `logging`: our own words whole, of libraries no more than that they spoke."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        ours = record.name.partition(".")[0] in OURS  # made by `getLogger(__name__)`
+        text = _one_line(record.getMessage()) if ours else f"a library reported a {record.levelname.lower()}"
         getattr(log, "error" if record.levelno >= logging.ERROR else "warning")(
-            f"a library reported a {record.levelname.lower()}",
-            logger=record.name,
-            place=f"{record.module}:{record.lineno}",
+            text, logger=record.name, place=f"{record.module}:{record.lineno}"
         )
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _report_uncaught(kind: type[BaseException], value: BaseException | None, _tb: TracebackType | None) -> None:

@@ -5,8 +5,10 @@ thread calls them one after the other, so only that thread changes state. It sle
 eventfd and on an alarm that neither suspend nor a clock step delays: no wake-up before something is due.
 
 Decision: a thread per piece of slow work instead of a fixed pool. A pool of n is held up by n dead
-sources; the natural bound is one fetch in flight per credential. They are daemon threads: a call that
-hangs for ever (a name server, a third party's provider) must not hold up the end of the process.
+sources; the natural bound is one fetch in flight per credential. `MAX_WORKERS` at work at a time keep a
+config of thousands from a thousand connections at once; urgent work (to tell the dependents, an emergency)
+never queues behind them, for they may all hang. They are daemon threads: a call that hangs for ever (a
+name server, a third party's provider) must not hold up the end of the process.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import select
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
-from agent.core.errors import CancelledError, KeyturnError
+from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError
 from agent.logs import log
 from agent.system.clock import Alarm
 
@@ -80,12 +83,22 @@ class Loop:
             raise error
         return value  # type: ignore[return-value]
 
-    def start(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> threading.Thread:
-        """Run `work` on a thread of its own; the loop then calls `done(value, error)`."""
+    def start(
+        self,
+        work: Callable[[], T],
+        done: Callable[[T | None, BaseException | None], None],
+        *,
+        urgent: bool = False,
+    ) -> threading.Thread:
+        """Run `work` on a thread of its own; the loop then calls `done(value, error)`.
+
+        Where no thread can be started, that is the error, and it comes the same way. `urgent` work does not wait
+        for one of the `MAX_WORKERS` to come back.
+        """
 
         def run() -> None:
             value, error = None, None
-            with self._slots:
+            with nullcontext() if urgent else self._slots:
                 try:
                     if self.cancel.is_set():
                         raise CancelledError("the agent is stopping")
@@ -97,7 +110,11 @@ class Loop:
 
         thread = threading.Thread(target=run, daemon=True)
         self._workers.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # the limit of processes, or of memory
+            self._workers.discard(thread)
+            self.post(partial(done, None, _no_thread()))
         return thread
 
     def busy(self) -> int:
@@ -123,6 +140,13 @@ class Loop:
                 log.error("a step failed", error=str(error))
             except Exception:
                 log.error("a fault of keyturn itself; please report it", exc_info=True)
+
+
+def _no_thread() -> SourceUnavailableError:
+    return SourceUnavailableError(
+        "no thread can be started for this work: there are too many, or there is no memory",
+        "raise TasksMax= or MemoryMax= of keyturn's unit, or end other processes",
+    )
 
 
 def _empty(read: Callable[..., object], *arguments: int) -> None:

@@ -78,8 +78,8 @@ class Managed:
         self.sinks, self.notifiers = other.sinks, other.notifiers
 
     def stale_at(self) -> datetime | None:
-        """When the alarm is due unless a refresh succeeds before; None before the first success."""
-        done, last = self.state.published, self.state.last_success_at
+        """When the alarm is due unless a refresh succeeds before; None before the first attempt has ended."""
+        done, last = self.state.published, self.state.last_success_at or self.state.tried_since
         if self.settings.max_staleness is None and done.expiration is not None:
             return done.expiration
         if last is None:

@@ -6,15 +6,16 @@ These functions block, so they are called from a thread that is not the engine's
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from agent.config.words import nearest
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
+from agent.desk import Desk, Report
 from agent.dispatch import key
-from agent.emergency import Emergency, Request, Result
-from agent.engine import Engine, Report
+from agent.emergency_report import Request
+from agent.engine import Engine
 from agent.managed import Managed
 from agent.stages import Cause
 
@@ -55,11 +56,6 @@ def refresh(engine: Engine, names: Sequence[str], cause: Cause, *, retry_for_s: 
     return {"credentials": rows, "exit_code": _exit_code(reports, rows)}
 
 
-def rotate(engine: Engine, emergency: Emergency, show: Callable[[dict[str, Any]], None]) -> Result:
-    """Run the emergency, then let the schedule go on."""
-    return emergency.run(show)
-
-
 def _refreshed(engine: Engine, names: Sequence[str], cause: Cause, until: float) -> list[Report]:
     answers: queue.SimpleQueue[Report] = queue.SimpleQueue()
 
@@ -80,8 +76,8 @@ def _wait_until_told(engine: Engine, names: Sequence[str], until: float) -> None
     answers: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def tell() -> None:
-        for name in names:
-            engine.dispatcher.owe(engine.desks[name].managed, urgent=True)
+        for desk in _still_there(engine, names):
+            engine.dispatcher.owe(desk.managed, urgent=True)
         engine.dispatcher.when_tried(set(names), partial(answers.put, None))
 
     engine.loop.post(tell)
@@ -95,12 +91,21 @@ def _wait_until_told(engine: Engine, names: Sequence[str], until: float) -> None
 
 
 def _owing(engine: Engine, names: Sequence[str]) -> bool:
-    return any(engine.desks[name].managed.state.debts for name in names)
+    return any(desk.managed.state.debts for desk in _still_there(engine, names))
+
+
+def _still_there(engine: Engine, names: Sequence[str]) -> list[Desk]:
+    """A reload may have taken away what was asked for."""
+    return [engine.desks[name] for name in names if name in engine.desks]
 
 
 def _row(engine: Engine, report: Report) -> dict[str, Any]:
-    managed = engine.desks[report.credential].managed
-    done = managed.state.published
+    desk = engine.desks.get(report.credential)
+    if desk is None:
+        gone = str(report.error or "it is not in the config any more")
+        return {"credential": report.credential, "outcome": "failed", "generation": 0, "access_key_id": None,
+                "version_id": None, "notify": [], "error": gone}  # fmt: skip
+    managed, done = desk.managed, desk.managed.state.published
     row: dict[str, Any] = {
         "credential": report.credential,
         "outcome": report.outcome.what if report.outcome else "failed",

@@ -24,13 +24,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from agent.books import Books
 from agent.core import policy
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, VerifyRefusedError
+from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
 from agent.core.events import Event, Trigger
 from agent.managed import Managed, is_bearer
 from agent.sinks import transaction
@@ -50,11 +51,25 @@ def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cance
     fetched_at = boottime()
     change = policy.judge(value, managed.known)
     proof = None
-    if change in (policy.Change.FIRST, policy.Change.NEW) or managed.needs_proof:
+    if (
+        change in (policy.Change.FIRST, policy.Change.NEW)
+        or managed.needs_proof
+        or _may_be_another(managed, value, change)
+    ):
         proof = prove(managed, value, cancel)
     proved_at = boottime()
     verify_ms = _ms(proved_at - fetched_at) if proof else None
     return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms)
+
+
+def _may_be_another(managed: Managed, value: Credential, change: policy.Change) -> bool:
+    """Whether the same id may hide another secret: after a restart it is not known, and the sinks hold something else."""
+    if change is not policy.Change.SAME or managed.value is not None:
+        return False
+    try:
+        return not transaction.survey(managed.sinks, value, managed.state.published.generation).in_sync
+    except SinkError:
+        return True  # publish will say what is wrong with the sink
 
 
 def prove(managed: Managed, value: Credential, cancel: threading.Event) -> Verification | None:
@@ -99,6 +114,7 @@ def publish(
         debts = managed.debts_for(generation, cause.trigger, now)
         undo = books.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
+        managed.state.switched = True
     publish_ms = _ms(boottime() - obtained.proved_at)
     _seen(managed, value)
     event = Event.PUBLISHED if changed else Event.DRIFT_REPAIRED
@@ -113,8 +129,9 @@ def publish(
 def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books) -> Outcome:
     """Nothing to write; a proof that could not be had at the publish may have been had now."""
     done = managed.state.published
-    verified = obtained.proof.outcome if obtained.proof else done.verified
-    if obtained.proof is not None and verified == "verified":
+    fresh = obtained.proof is not None and done.verified != "verified"
+    verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
+    if obtained.proof is not None and fresh and verified == "verified":
         books.proved(managed, obtained.value, obtained.proof, cause)
     _seen(managed, obtained.value)
     if (verified, obtained.value.version_id) != (done.verified, done.version_id):
@@ -143,11 +160,25 @@ def _switch(staged: transaction.Staged, undo: Callable[[], None]) -> None:
     try:
         staged.commit()
     except transaction.CommitInterruptedError:
-        if not transaction.recover(staged.journal).rolled_forward:
+        if not _finished(staged.journal):
             undo()
             raise
     except transaction.TargetChangedError:
         undo()
+        raise
+
+
+def _finished(journal: list[dict[str, Any]]) -> bool:
+    """Whether a switch that failed could be finished; False where every file is as it was.
+
+    Raises:
+        SinkError: some files are switched and the others cannot be; the journal says how to go on.
+    """
+    try:
+        return transaction.recover(journal).rolled_forward
+    except SinkError:
+        if transaction.withdraw(journal):
+            return False
         raise
 
 

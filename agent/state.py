@@ -14,6 +14,7 @@ sinks, except what was owed: so after that everybody is told once more.
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -25,9 +26,14 @@ from agent.core.credential import Credential
 from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
 from agent.system import files
+from agent.system.oserrors import user_name
 from agent.system.slots import SlotFile, read_slots
 
 MAX_RECORD_BYTES = 1024 * 1024
+"""A record may grow to this and is readable then; its file may be four times as large."""
+
+_DAMAGED = (msgspec.DecodeError, RecursionError, files.TooLargeError, files.NotRegularError)
+"""What reading says of something that this program cannot have written."""
 
 
 class Debt(msgspec.Struct, omit_defaults=True):
@@ -79,14 +85,21 @@ class CredentialState(msgspec.Struct, omit_defaults=True):
     last_outcome: dict[str, str] = {}  # `dispatch.key(identity)` -> outcome of the last notification
     pickup: dict[str, str] = {}  # `dispatch.key(identity)` -> what is known of the pickup
     last_success_at: datetime | None = None
+    tried_since: datetime | None = None  # the first failure, while nothing ever succeeded
     consecutive_failures: int = 0
     last_error: str = ""
     stale: bool = False
     rotation: RotationJournal | None = None
     rotations: list[datetime] = []  # when RotateSecret was asked for, the last hour's
     journal: list[dict[str, Any]] = []  # the staged files of a publish that is not known to have ended
+    switched: bool = False  # every sink of the journal is switched: only the record of it is missing
     journal_seq: int = 0  # the newest audit record when the journal was written
     before: Published | None = None  # what to return to when the journal cannot be finished
+
+    @property
+    def half_switched(self) -> bool:
+        """Whether a publish is past the point of no return and not known to have reached every sink."""
+        return self.before is not None and not self.switched
 
     def known_value(self) -> Credential | None:
         """The value in use as far as it is known without its secrets; None before the first publish."""
@@ -112,7 +125,8 @@ class StateStore:
         """Make the directories that are missing, closed to everybody else.
 
         Raises:
-            NotPermittedError, StateError: they cannot be made; the text says how to make them.
+            NotPermittedError, StateError: they cannot be made, or somebody else can write them, and so name the
+                file that a recovery would put in a sink's place; the text says how to mend that.
         """
         for path in (self.directory, self._credentials):
             try:
@@ -126,18 +140,23 @@ class StateStore:
                     f"{path}: the state directory cannot be made: {err.strerror}",
                     f"make it once: install -d -m 0700 {path}",
                 ) from err
+            _refuse_foreign(path)
 
     def load(self, name: str) -> tuple[CredentialState, str]:
-        """Return what is remembered of a credential, and a sentence if its record had to be set aside."""
+        """Return what is remembered of a credential, and a sentence if its record had to be set aside.
+
+        Raises:
+            NotPermittedError: this user may not read the record.
+            StateError: the disk does not give it out, or does not let it be set aside.
+        """
         path = self._path(name)
         try:
-            if files.read_regular(path, MAX_RECORD_BYTES) is None:
+            content = read_slots(path, MAX_RECORD_BYTES)
+            if content is None and not os.path.lexists(path):
                 return CredentialState(), ""
-            return msgspec.json.decode(read_slots(path, MAX_RECORD_BYTES) or b"", type=CredentialState), ""
-        except msgspec.DecodeError:
-            aside = path.with_suffix(".unreadable")
-            path.replace(aside)
-            return CredentialState(), f"{path}: the record is damaged and was set aside as {aside.name}"
+            return msgspec.json.decode(content or b"", type=CredentialState), ""
+        except _DAMAGED:
+            return CredentialState(), _set_aside(path)
         except PermissionError as err:
             raise _unreadable(path) from err
         except OSError as err:
@@ -150,7 +169,7 @@ class StateStore:
             return msgspec.json.decode(content, type=CredentialState) if content else CredentialState()
         except PermissionError as err:
             raise _unreadable(self._path(name)) from err
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *_DAMAGED):
             return CredentialState()
 
     def save(self, name: str, state: CredentialState, *, flush: bool = True) -> None:
@@ -159,10 +178,16 @@ class StateStore:
         Raises:
             StateError: it could not be written; the record on disk is the one before.
         """
+        record = msgspec.json.encode(state)
+        if len(record) > MAX_RECORD_BYTES:
+            raise StateError(
+                f"{self._path(name)}: the state cannot be written: it would be larger than {MAX_RECORD_BYTES} bytes",
+                "give this credential fewer sinks and dependents",
+            )
         try:
             # Opened for each write: a thousand credentials must not need a thousand descriptors.
             with closing(SlotFile(self._path(name))) as slots:
-                slots.write(msgspec.json.encode(state), flush=flush)
+                slots.write(record, flush=flush)
         except OSError as err:
             raise StateError(
                 f"{self._path(name)}: the state cannot be written: {err.strerror}",
@@ -175,3 +200,22 @@ class StateStore:
 
 def _unreadable(path: Path) -> NotPermittedError:
     return NotPermittedError(f"{path}: this user may not read it", "run as root or as the user of the service")
+
+
+def _refuse_foreign(directory: Path) -> None:
+    refusal = files.foreign_writers(directory.stat(), str(directory), heir=user_name())
+    if refusal is not None:
+        raise StateError(*refusal)
+
+
+def _set_aside(path: Path) -> str:
+    """Keep a damaged record for a look, out of the way of the next one."""
+    aside = path.with_suffix(".unreadable")
+    try:
+        path.replace(aside)
+    except OSError as err:
+        raise StateError(
+            f"{path}: the record is damaged and cannot be set aside as {aside.name}: {err.strerror}",
+            "move it away, or mend the state directory",
+        ) from err
+    return f"{path}: the record is damaged and was set aside as {aside.name}"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
+from agent.core.errors import KeyturnError
 from agent.dispatch import key
 from agent.managed import Managed
 from agent.sinks import transaction
@@ -82,9 +83,17 @@ def _notify(managed: Managed, state: CredentialState) -> list[dict[str, Any]]:
 
 
 def look_at_sinks(managed: Managed) -> None:
-    """Find out which sinks are in sync now, where the value is known to this process."""
+    """Find out which sinks are in sync now, where the value is known to this process.
+
+    A sink that cannot be read (somebody put a symlink there) hides no other credential: whether the sinks of this
+    one are in sync is not known then, and its next refresh says what is wrong.
+    """
     if managed.value is None:
         return
-    survey = transaction.survey(managed.sinks, managed.value, managed.state.published.generation)
+    try:
+        survey = transaction.survey(managed.sinks, managed.value, managed.state.published.generation)
+    except (KeyturnError, OSError):
+        managed.in_sync = {}
+        return
     out = set(survey.out_of_sync)
     managed.in_sync = {sink.target: sink.target not in out for sink in managed.sinks}

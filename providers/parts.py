@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.system.files import NotRegularError, TooLargeError, read_private, read_regular
+from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted
 
 PART_LIMIT_BYTES = 64 * 1024
 
@@ -83,12 +82,16 @@ def text_of(path: str, content: bytes) -> str:
 def read_open(path: str, limit: int) -> bytes:
     """Read a file that holds no secret; others may read it, and it may be reached through links.
 
+    Others may not write it: it says which key is used, and a properties file also to which endpoint it is sent.
+
     Raises:
-        CredentialFileError: it is missing, no regular file, or too large.
+        CredentialFileError: it is missing, no regular file, too large, or somebody else can write it.
         NotPermittedError: the agent's user may not read it.
     """
     try:
-        content = read_regular(Path(path).resolve(), limit)
+        return read_trusted(path, limit)
+    except FileNotFoundError:
+        raise CredentialFileError(f"{path}: this file is missing", "put it there, or correct the path") from None
     except PermissionError:
         raise NotPermittedError(f"{path}: may not be read", f"let keyturn's user read it: chmod a+r {path}") from None
     except NotRegularError:
@@ -97,6 +100,3 @@ def read_open(path: str, limit: int) -> bytes:
         raise CredentialFileError(f"{path}: larger than {limit} bytes", "correct the path") from None
     except OSError as error:
         raise CredentialFileError(f"{path}: {(error.strerror or 'unreadable').lower()}", "correct the path") from None
-    if content is None:
-        raise CredentialFileError(f"{path}: this file is missing", "put it there, or correct the path")
-    return content

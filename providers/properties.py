@@ -128,7 +128,8 @@ def read(path: str) -> Properties:
     """Read a properties file.
 
     Raises:
-        CredentialFileError: it is missing, too large or malformed; the text names file and line.
+        CredentialFileError: it is missing, too large or malformed, or somebody else can write it; the text names
+            file and line.
         NotPermittedError: the agent's user may not read it.
     """
     return parse(read_open(path, LIMIT_BYTES), path)

@@ -1,6 +1,7 @@
 """The audit log: every tampering is found and named; no crash breaks it."""
 
 import gzip
+import io
 import json
 import os
 import threading
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent import audit
+from agent import audit, logs
 from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
 from agent.core.errors import AuditError
 from agent.core.events import Event
@@ -253,6 +254,132 @@ def test_a_publish_is_known_from_the_log(trail):
     assert trail.log.knows_publish("uploader", 3, after=2)
     assert not trail.log.knows_publish("uploader", 3, after=3)
     assert not trail.log.knows_publish("other", 3, after=0)
+
+
+def test_text_that_is_no_text_is_recorded_and_verifies(trail):
+    """A `--reason` of stray bytes, nested ones too, is written readably and proves like any other record."""
+    stray = os.fsdecode(b"bad\xff")
+    written = trail.log.record(
+        Event.ROTATION_REQUESTED, reason=stray, actor={"user": stray, "groups": [stray]}, sinks=(stray, "/a")
+    )
+    assert written["reason"] == "bad\\udcff"
+    assert written["actor"] == {"user": "bad\\udcff", "groups": ["bad\\udcff"]}
+    assert json.loads(trail.lines[0]) == written
+    assert trail.problems == ()
+
+
+def test_a_forged_record_with_a_lone_surrogate_is_a_finding(trail):
+    """It neither stops the proof nor passes for the text that stands for such a byte."""
+    trail.log.record(Event.ROTATION_REQUESTED, reason=os.fsdecode(b"bad\xff"))
+    trail.rewrite([trail.lines[0].replace(b"\\\\udcff", b"\\udcff")])
+    assert any("seq 1: the record was edited" in problem for problem in trail.problems)
+
+
+def damaged(trail, content):
+    """A log whose rotated file is a damaged .gz."""
+    trail.fill(3)
+    rotated = trail.path.with_name("audit.jsonl.1.gz")
+    rotated.write_bytes(content(gzip.compress(b"".join(trail.lines), mtime=0)))
+    trail.path.unlink()
+    return rotated
+
+
+DAMAGES = {
+    "cut short": lambda whole: whole[:-20],
+    "no gzip at all": lambda whole: b"rubbish" + whole,
+    "a wrong checksum": lambda whole: whole[:-8] + b"\0" * 8,
+    "bytes overwritten": lambda whole: whole[:14] + b"\xff" * 40 + whole[54:],
+    "only a header": lambda whole: whole[:10] + b"\xff" * 10,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_archive_is_named_and_ends_no_start(trail, name):
+    """`verify` says which file is damaged; recovery takes what it cannot read for unknown; new records go on."""
+    rotated = damaged(trail, DAMAGES[name])
+    trail.log.knows_publish("uploader", 2, after=0)
+    assert not trail.log.knows_publish("uploader", 9, after=0)
+    with pytest.raises(AuditError, match=rotated.name) as caught:
+        verify(trail.path, read_head(trail.head_path))
+    assert caught.value.remedy
+    trail.log.close()
+    trail.log = trail.open()
+    trail.log.record(Event.PUBLISHED, credential="uploader", generation=4)
+    assert trail.log.knows_publish("uploader", 4, after=2)
+
+
+def test_recovery_reads_no_file_that_is_older_than_its_question(trail):
+    """Where the log begins at the record after `after`, what lies in the archives is not opened."""
+    trail.fill(2)
+    trail.path.rename(trail.path.with_name("audit.jsonl.2"))
+    trail.fill(2)
+    trail.path.rename(trail.path.with_name("audit.jsonl.1"))
+    trail.fill(2)
+    read = []
+    real = audit._lines
+
+    def noting(file):
+        read.append(file)
+        return real(file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit, "_lines", noting)
+        assert not trail.log.knows_publish("uploader", 9, after=4)
+        assert set(read) == {trail.path}
+        read.clear()
+        assert not trail.log.knows_publish("uploader", 9, after=0)
+    assert {file.name for file in read} == {"audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"}
+    trail.path.unlink()
+    assert trail.log.knows_publish("uploader", 2, after=0), "found in an archive"
+    assert not trail.log.knows_publish("uploader", 1, after=3), "seq 3 is not behind record 3"
+
+
+def test_a_power_cut_leaves_no_head_whose_record_is_lost(trail):
+    """A record that waits for the flush of the next one does not move the head; lost, it leaves no false alarm."""
+    trail.fill(1)
+    flushed = trail.lines
+    trail.log.record(Event.CREDENTIAL_FETCHED, flush=False)
+    assert read_head(trail.head_path).seq == 1
+    trail.log.close()
+    trail.rewrite(flushed)
+    trail.log = trail.open()
+    assert trail.log.remarks == []
+    trail.log.record(Event.CREDENTIAL_FETCHED, flush=False)
+    trail.fill(1)
+    assert read_head(trail.head_path) == trail.log.head
+    assert trail.problems == ()
+
+
+def test_a_record_that_waits_for_a_flush_is_flushed_before_its_file_is_left(trail, monkeypatch):
+    """logrotate may come between two records that share a flush: then the old file is flushed as well."""
+    trail.log.record(Event.CREDENTIAL_FETCHED, flush=False)
+    old = trail.path.with_name("audit.jsonl.1")
+    trail.path.rename(old)
+    flushed, real = [], os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (flushed.append(os.fstat(fd).st_ino), real(fd))[1])
+    trail.fill(1)
+    assert flushed[:2] == [old.stat().st_ino, trail.path.stat().st_ino]
+
+
+def test_a_head_that_cannot_be_written_is_no_error_of_the_act(trail, monkeypatch):
+    """The record is in the log, so the act goes on; the log says what is wrong, and the next head covers it."""
+
+    def broken(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    trail.fill(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(audit.SlotFile, "write", broken)
+        stream = io.StringIO()
+        logs.set_up("info", "plain", {}, stream)
+        trail.fill(1)
+        logs.set_up("info", "plain", {})
+    assert "the audit head cannot be written" in stream.getvalue()
+    assert "No space left" in stream.getvalue()
+    assert (trail.log.head.seq, read_head(trail.head_path).seq) == (2, 1)
+    assert trail.problems == ()
+    trail.fill(1)
+    assert read_head(trail.head_path).seq == 3
 
 
 def test_rubbish_in_the_log_is_named_and_read_around(trail):

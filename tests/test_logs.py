@@ -119,6 +119,65 @@ def test_a_record_is_one_line_whatever_it_holds(output):
         assert output.getvalue().count("\n") == 1
 
 
+SECRETS = ["CanarySecretValue0123456789", "Canary/with+base64==", 'Canary quote" and back\\slash', "Canary-gehörig-✓"]
+
+
+@pytest.fixture
+def masks(monkeypatch):
+    """No masks of other tests."""
+    monkeypatch.setattr(logs, "_in_use", {})
+    monkeypatch.setattr(logs, "_hidden", ())
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_use_is_masked_wherever_it_stands(output, masks, secret):
+    """A hook's output, a word of ours, an error's text: no line of any renderer shows a secret that is in use."""
+    logs.mask([secret], of="uploader")
+    logs.log.info("hook said", output=f"+ export KEY={secret} | done", path="/a")
+    logs.log.warning(f"odd: {secret}")
+    logs.log.error("failed", error=str(SinkError(secret)), many=[secret])
+    try:
+        raise SinkError(secret)
+    except SinkError:
+        logs.log.error("failed", exc_info=True)
+    text = output.getvalue()
+    assert "Canary" not in text
+    assert text.count("[secret]") == 5
+    assert "done" in text
+
+
+def test_each_credential_has_its_own_masks_and_the_value_before_stays_masked(output, masks):
+    """A second credential's secrets do not uncover the first one's; an old value may be valid for days yet."""
+    logs.mask(["first-of-uploader"], of="uploader")
+    logs.mask(["first-of-other"], of="other")
+    logs.mask(["second-of-uploader"], of="uploader")
+    logs.mask(["second-of-uploader"], of="uploader")
+    logs.log.info("said", one="first-of-uploader", two="second-of-uploader", three="first-of-other")
+    assert output.getvalue().count("[secret]") == 3
+    logs.mask(["third-of-uploader"], of="uploader")
+    logs.log.info("said", one="first-of-uploader")
+    assert "first-of-uploader" in output.getvalue()
+
+
+def test_a_short_word_is_not_masked(output, masks):
+    """A secret of a few characters, or none, would make holes into harmless lines."""
+    logs.mask(["", "a", "status0"], of="uploader")
+    logs.log.info("status0 is fine")
+    assert "status0 is fine" in output.getvalue()
+
+
+def test_our_own_loggers_are_heard(output, masks):
+    """What providers say by `logging`, such as which region is passed over, is shown in one line, masked too."""
+    logs.mask([CANARY], of="uploader")
+    logging.getLogger("providers.kms_secret").warning("region %s is passed over:\nno %s", "cn-hangzhou", CANARY)
+    text = output.getvalue()
+    assert "region cn-hangzhou is passed over: no [secret]" in text
+    assert "providers.kms_secret" in text
+    assert len(text.splitlines()) == 1
+    logging.getLogger("providersomething").warning("foreign words")
+    assert "foreign words" not in output.getvalue()
+
+
 def test_the_journal_gets_priorities():
     """Under systemd each line begins with its priority, as sd-daemon(3) reads it."""
     stream = io.StringIO()

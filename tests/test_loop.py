@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from agent.core.errors import CancelledError, SinkError
+from agent import loop as loop_module
+from agent.core.errors import CancelledError, SinkError, SourceUnavailableError
 from agent.loop import Loop
 
 
@@ -67,6 +68,48 @@ def test_a_hanging_worker_holds_up_nobody():
     turn_until(loop, lambda: bool(seen))
     assert loop.busy() == 1
     hang.set()
+
+
+def test_urgent_work_does_not_wait_for_hanging_work(monkeypatch):
+    """With every slot taken by dead sources, the dependents are told all the same; ordinary work waits its turn."""
+    monkeypatch.setattr(loop_module, "MAX_WORKERS", 2)
+    loop, seen, hang, begun = Loop(), [], threading.Event(), threading.Semaphore(0)
+
+    def hanging():
+        begun.release()
+        hang.wait()
+
+    for _ in range(2):
+        loop.start(hanging, lambda *_: None)
+        begun.acquire()
+    loop.start(lambda: "ordinary", lambda value, _error: seen.append(value))
+    loop.start(lambda: "urgent", lambda value, _error: seen.append(value), urgent=True)
+    turn_until(loop, lambda: bool(seen))
+    assert seen == ["urgent"]
+    hang.set()
+    turn_until(loop, lambda: len(seen) == 2)
+    assert seen == ["urgent", "ordinary"]
+
+
+def test_work_that_gets_no_thread_fails_and_ends_nothing(monkeypatch):
+    """At the limit of processes the work comes back as a temporary failure with a remedy, and the next one runs."""
+
+    def refuse(*_arguments):
+        raise RuntimeError("can't start new thread")
+
+    loop, seen = Loop(), []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        loop.start(lambda: "ran", lambda value, error: seen.append((value, error)))
+    turn_until(loop, lambda: bool(seen))
+    (value, error) = seen[0]
+    assert value is None
+    assert isinstance(error, SourceUnavailableError)
+    assert "TasksMax" in error.remedy
+    assert loop.busy() == 0
+    loop.start(lambda: "ran", lambda value, error: seen.append((value, error)))
+    turn_until(loop, lambda: len(seen) == 2)
+    assert seen[1] == ("ran", None)
 
 
 def test_after_the_end_was_called_no_work_begins():

@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
-from agent.state import CredentialState, Debt, Published, RotationJournal, StateStore
+from agent.state import MAX_RECORD_BYTES, CredentialState, Debt, Published, RotationJournal, StateStore
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
@@ -72,6 +72,77 @@ def test_a_damaged_record_is_set_aside_and_said(store, content):
     assert "damaged" in remark and str(path) in remark
     assert path.with_suffix(".unreadable").read_bytes() == content
     assert not path.exists()
+
+
+@pytest.mark.parametrize("make", ["giant", "link", "fifo", "directory"])
+def test_whatever_stands_in_a_records_place_is_set_aside_and_said(store, make):
+    """A record too large to be ours, or no file at all, costs no start either, and the next one can be written."""
+    path = store.directory / "credentials" / "uploader.state"
+    if make == "giant":
+        with path.open("wb") as file:
+            file.truncate(64 * MAX_RECORD_BYTES)
+    else:
+        {"link": lambda: path.symlink_to("/etc/passwd"), "fifo": lambda: os.mkfifo(path), "directory": path.mkdir}[
+            make
+        ]()
+    assert store.peek("uploader") == CredentialState()
+    state, remark = store.load("uploader")
+    assert state == CredentialState() and str(path) in remark
+    assert os.path.lexists(path.with_suffix(".unreadable")) and not os.path.lexists(path)
+    store.save("uploader", full())
+    assert store.load("uploader") == (full(), "")
+
+
+def test_what_cannot_be_set_aside_has_its_sentence(store):
+    """No bare OSError ends the start."""
+    path = store.directory / "credentials" / "uploader.state"
+    path.write_bytes(b"{")
+    path.with_suffix(".unreadable").mkdir()
+    with pytest.raises(StateError, match=r"uploader\.state: the record is damaged and cannot be set aside"):
+        store.load("uploader")
+
+
+@pytest.mark.parametrize("size", [100_000, 600_000, MAX_RECORD_BYTES - 1000])
+def test_every_record_that_is_written_can_be_read(store, size):
+    """The file of a large record, with its two slots, is larger than the record, and still no obstacle."""
+    state = CredentialState(last_error="x" * size)
+    for number in range(3):
+        state.consecutive_failures = number
+        store.save("uploader", state)
+        assert store.load("uploader") == (state, "")
+        assert store.peek("uploader") == state
+
+
+def test_a_record_that_could_not_be_read_is_not_written(store):
+    """The record before stays, and the error names the file."""
+    store.save("uploader", full())
+    with pytest.raises(StateError, match=r"uploader\.state.*larger than"):
+        store.save("uploader", CredentialState(last_error="x" * MAX_RECORD_BYTES))
+    assert store.load("uploader") == (full(), "")
+
+
+@pytest.mark.parametrize("which", [".", "credentials"])
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_state_directory_that_others_can_write_is_refused(store, which, mode):
+    """Its records say which file takes a sink's place after a crash: nobody else may write them."""
+    path = store.directory / which
+    path.chmod(mode)
+    with pytest.raises(StateError, match="lets others than its owner change it") as caught:
+        store.prepare()
+    assert caught.value.remedy == f"chmod go-w {path}"
+    path.chmod(0o755)
+    store.prepare()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+@pytest.mark.parametrize("which", [".", "credentials"])
+def test_a_state_directory_of_somebody_else_is_refused(store, which):
+    """Its owner can put any record there, whatever its mode says."""
+    path = store.directory / which
+    os.chown(path, 65534, -1)
+    with pytest.raises(StateError, match="who could change it") as caught:
+        store.prepare()
+    assert caught.value.remedy == f"chown root {path}"
 
 
 def test_a_failed_write_leaves_the_record_before(store, monkeypatch):

@@ -27,6 +27,7 @@ from agent.status import whole
 from agent.system.clock import Clock
 
 WATCH_S = 2.0
+STATUS_S = 10.0
 
 
 def check(options: argparse.Namespace) -> int:
@@ -72,7 +73,7 @@ def status(options: argparse.Namespace) -> int:
 
 def _status(reach: Reach) -> tuple[dict[str, Any], int]:
     try:
-        return reach.ask({"command": "status"})
+        return reach.ask({"command": "status"}, patience_s=STATUS_S)
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
@@ -90,7 +91,7 @@ def audit_show(options: argparse.Namespace) -> int:
     for record in audit.read(_log(options)):
         if options.credential and record.get("credential") != options.credential:
             continue
-        if since and datetime.fromisoformat(str(record.get("time"))) < since:
+        if since and not _is_later(record, since):
             continue
         print(json.dumps(record, ensure_ascii=False) if options.json else _line(record))
     return EXIT_DONE
@@ -113,7 +114,7 @@ def audit_verify(options: argparse.Namespace) -> int:
 def _log(options: argparse.Namespace) -> Path:
     settings = wiring.load_settings(options.config, os.environ)
     path = wiring.paths(settings)[2]
-    if not path.exists():
+    if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
             f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
         )
@@ -130,7 +131,15 @@ def _line(record: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def _is_later(record: dict[str, Any], since: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(str(record.get("time"))) >= since
+    except (ValueError, TypeError):
+        return True  # a foreign time is for the reader to see
+
+
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{value.get('user', '?')}({value.get('uid', '?')})"
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        value = f"{value.get('user', '?')}({value.get('uid', '?')})"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return show.one_line(text)

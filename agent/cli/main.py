@@ -7,6 +7,7 @@ dozen options need no more. Each command's module is imported only when it is ru
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,12 +27,17 @@ def entry() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     options = parser().parse_args(arguments)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
     try:
         module, _colon, function = options.run.partition(":")
-        return int(getattr(import_module(module), function)(options))
+        code = int(getattr(import_module(module), function)(options))
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -42,16 +48,29 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        _give_up_stdout()
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            return _fault(error)
+        _give_up_stdout()
+        print(f"keyturn: the output cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     except Exception as error:
-        from agent.logs import describe, frames
+        return _fault(error)
 
-        print(
-            f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
+
+def _give_up_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+
+
+def _fault(error: Exception) -> int:
+    from agent.logs import describe, frames
+
+    print(
+        f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it", file=sys.stderr
+    )
+    return EXIT_FAILED
 
 
 def parser() -> argparse.ArgumentParser:

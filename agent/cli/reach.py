@@ -34,7 +34,9 @@ class Reach:
     settings: Settings | None
     problem: KeyturnError | None
 
-    def ask(self, request: dict[str, Any], show: Step = lambda _step: None) -> tuple[dict[str, Any], int]:
+    def ask(
+        self, request: dict[str, Any], show: Step = lambda _step: None, patience_s: float = client.ANSWER_S
+    ) -> tuple[dict[str, Any], int]:
         """Have the daemon do it.
 
         Raises:
@@ -43,7 +45,7 @@ class Reach:
             KeyturnError: the daemon could not do it.
         """
         try:
-            answer = client.ask(self.runtime, request, show)
+            answer = client.ask(self.runtime, request, show, patience_s)
         except DaemonUnreachableError:
             if self.problem is not None:
                 raise self.problem from None

@@ -17,9 +17,14 @@ MOODS = {
 
 def paint(text: str, mood: str | None) -> str:
     """Colour a word on a terminal; NO_COLOR and other outputs are respected."""
-    if mood is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+    if mood is None or not sys.stdout or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     return f"\x1b[{COLOURS[mood]}m{text}\x1b[0m"
+
+
+def one_line(text: str) -> str:
+    """Escape what could forge a line or drive a terminal: a reason comes from whoever may use the socket."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> None:
@@ -78,8 +83,8 @@ def rotated(result: dict[str, Any]) -> None:
                 f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command", "good"
             )
         )
-    elif result["old_key"] == "active":
-        print(f"the old key {result['old_access_key_id'] or '(unknown)'} is still active")
+    elif result["old_key"] == "active" and result["new_access_key_id"]:
+        print(f"the old key {result['old_access_key_id']} was not seen refused: take it for active")
     if "error" in result:
         print(f"keyturn: {result['error']}", file=sys.stderr)
 
@@ -119,7 +124,9 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
         if sink["in_sync"] is False:
             yield f"{sink['type']} {sink['target']} differs from what was published"
     for told in one["notify"]:
-        state = "owed" if told["owed"] else told["last_outcome"]
+        state = told["last_outcome"]
+        if told["owed"]:
+            state = f"owed; {state}" if state and state != "told" else "owed"
         if state:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"

@@ -21,7 +21,7 @@ from agent.cli.reach import Step, find
 from agent.control import client
 from agent.control.server import user_name
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
-from agent.core.events import Actor, Trigger
+from agent.core.events import Actor, Event, Trigger
 from agent.core.settings import Settings
 from agent.emergency import Emergency
 from agent.emergency_report import Result
@@ -152,6 +152,7 @@ def _by_ourselves(settings: Settings, path: str, work: Callable[[House], T]) -> 
     try:
         for remark in house.audit.remarks:
             print(f"keyturn: {remark}", file=sys.stderr)
+            house.audit.record(Event.RECOVERED, trigger=str(Trigger.RECOVERY), error=remark)
         house.engine.recover()
         threading.Thread(target=play, daemon=True).start()
         house.engine.run()

@@ -65,7 +65,8 @@ class OpenApi:
         reply = self._transport.post(self.endpoint, signed.query, headers=signed.headers, timeout_s=timeout_s)
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
-            raise (judge(failed) if judge else None) or failures.explain(failed, now)
+            error = (judge(failed) if judge else None) or failures.explain(failed, now)
+            raise type(error)(f"{action}: {error.problem}", error.remedy, code=error.code)
         answer = failures.json_object(reply.body)
         if answer is None:
             raise self._bad(action, "is not a JSON object")
@@ -114,15 +115,6 @@ class RotationRunningError(SourceRefusedError):
     """KMS refuses to rotate a secret whose last rotation is still under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class SecretVersion:
-    """One version of a secret, without its value. `created_at` is as KMS writes it, RFC 3339."""
-
-    version_id: str
-    stages: tuple[str, ...]
-    created_at: str
-
-
 class Kms(OpenApi):
     """The management half of KMS 2016-01-20: it takes a RAM identity, a ClientKey may not."""
 
@@ -152,47 +144,6 @@ class Kms(OpenApi):
         answer = self.call(action, params, identity, now=now, timeout_s=timeout_s, judge=_rotation_running)
         return self._text(action, answer, "VersionId")
 
-    def describe_secret(
-        self, secret_name: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
-    ) -> dict[str, Any]:
-        """Return what KMS says of a secret besides its value, such as SecretType and LastRotationDate.
-
-        Raises:
-            KeyturnError: as `OpenApi.call`.
-        """
-        return self.call("DescribeSecret", {"SecretName": secret_name}, identity, now=now, timeout_s=timeout_s)
-
-    def list_secret_version_ids(
-        self, secret_name: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
-    ) -> tuple[SecretVersion, ...]:
-        """Return the versions that carry a stage; a managed RAM secret has two at most (KMS, RAM secrets).
-
-        Raises:
-            KeyturnError: as `OpenApi.call`.
-        """
-        action = "ListSecretVersionIds"
-        params = {"SecretName": secret_name, "PageSize": "100"}
-        answer = self.call(action, params, identity, now=now, timeout_s=timeout_s)
-        rows = _rows(answer, "VersionIds", "VersionId")
-        if rows is None:
-            raise self._bad(action, "has no list of versions")
-        return tuple(self._version_of(action, row) for row in rows)
-
-    def _version_of(self, action: str, row: Mapping[str, Any]) -> SecretVersion:
-        stages = _list(row, "VersionStages", "VersionStage") or []
-        return SecretVersion(
-            self._text(action, row, "VersionId"), tuple(map(str, stages)), self._text(action, row, "CreateTime")
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AccessKeyState:
-    """One AccessKey of a user, without its secret. `status` is "Active" or "Inactive"."""
-
-    access_key_id: str
-    status: str
-    created_at: str
-
 
 class Ram(OpenApi):
     """RAM 2015-05-01; one endpoint for all regions."""
@@ -220,22 +171,6 @@ class Ram(OpenApi):
         params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
         self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s)
 
-    def list_access_keys(
-        self, user: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
-    ) -> tuple[AccessKeyState, ...]:
-        """Return a user's AccessKeys, two at most.
-
-        Raises:
-            KeyturnError: as `OpenApi.call`.
-        """
-        action = "ListAccessKeys"
-        answer = self.call(action, {"UserName": user}, identity, now=now, timeout_s=timeout_s)
-        rows = _rows(answer, "AccessKeys", "AccessKey")
-        if rows is None:
-            raise self._bad(action, "has no list of keys")
-        names = ("AccessKeyId", "Status", "CreateDate")
-        return tuple(AccessKeyState(*(self._text(action, row, name) for name in names)) for row in rows)
-
 
 _BEING_ROTATED = re.compile(r"being rotated|rotating|rotation (is )?(under ?way|in progress)", re.IGNORECASE)
 
@@ -253,15 +188,3 @@ def _rotation_running(failed: ServiceError) -> KeyturnError | None:
         "wait until it has ended; the key that it replaces can be disabled meanwhile",
         code=failed.code,
     )
-
-
-def _list(answer: Mapping[str, Any], outer: str, inner: str) -> list[Any] | None:
-    """The list in Alibaba's `{"Things": {"Thing": [...]}}`."""
-    holder = answer.get(outer)
-    found = holder.get(inner) if isinstance(holder, dict) else None
-    return found if isinstance(found, list) else None
-
-
-def _rows(answer: Mapping[str, Any], outer: str, inner: str) -> list[dict[str, Any]] | None:
-    found = _list(answer, outer, inner)
-    return found if found is not None and all(isinstance(row, dict) for row in found) else None

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.system.files import refuse_foreign_writers
 
 Stamp = tuple[int, int, int, int]
 """What changes when a file is replaced: device, inode, time of change (ns), size."""
@@ -27,7 +28,8 @@ def context_for(ca_files: tuple[str, ...]) -> ssl.SSLContext:
     A file that changed, the system's bundle included, is read again.
 
     Raises:
-        CredentialFileError: a CA file is missing or holds no certificate; the text names it.
+        CredentialFileError: a CA file is missing, holds no certificate, or can be written by somebody besides root
+            and the agent's user, who could have any server trusted; the text names it.
         NotPermittedError: a CA file may not be read.
     """
     stamps = tuple(_stamp(path) for path in (*ca_files, ssl.get_default_verify_paths().cafile or ""))
@@ -58,6 +60,7 @@ def _build(ca_files: tuple[str, ...]) -> ssl.SSLContext:
 def _add(context: ssl.SSLContext, path: str) -> None:
     remedy = "name a PEM file with the certificate of the authority in `ca_file`"
     try:
+        refuse_foreign_writers(Path(path).stat(), path)
         context.load_verify_locations(cafile=path)
     except ssl.SSLError:
         raise CredentialFileError(f"{path}: holds no PEM certificate", remedy) from None

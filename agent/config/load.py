@@ -7,10 +7,7 @@ one `ConfigError`; only where the text is not TOML at all is there nothing more 
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import shlex
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +18,7 @@ from agent.config.accounts import Accounts
 from agent.config.registry import Registry
 from agent.config.walk import Walker
 from agent.config.words import Report
-from agent.core.errors import ConfigError, NotPermittedError
+from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
 from agent.core.provider import Finding
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
@@ -46,7 +43,8 @@ def load(path: str, registry: Registry, *, environ: Mapping[str, str], users: Ac
         users: who exists on this machine.
 
     Raises:
-        ConfigError: the file is missing or invalid; holds every problem.
+        ConfigError: the file is missing or invalid, holding every problem; or somebody besides root and this user
+            can write it, and so have anything run as keyturn.
         NotPermittedError: this user may not read the file.
     """
     return parse(_read(path), path, registry, environ=environ, users=users)
@@ -73,26 +71,21 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
 
 
 def inspect_file(path: str) -> Iterator[Finding]:
-    """Say what `check` says of the config file itself: whoever can write it can have anything run as keyturn.
+    """Say what `check` says of the config file itself, as it is now: the same that `load` refuses.
 
     Raises:
         OSError: the file cannot be looked at; call this after `load`.
     """
-    found = Path(path).stat()
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield Finding("warning", path, "can be written by others than its owner", f"chmod go-w {shlex.quote(path)}")
-    if found.st_uid not in (0, os.geteuid()):
-        yield Finding("warning", path, f"belongs to uid {found.st_uid}", f"chown root {shlex.quote(path)}")
+    refusal = files.foreign_writers(Path(path).stat(), path)
+    if refusal is not None:
+        yield Finding("error", path, *refusal)
 
 
 def _read(path: str) -> bytes:
     try:
-        # Unlike a sink's target, the config may be a symlink; O_NONBLOCK, so that a FIFO is refused and not waited for.
-        descriptor = files.open_regular(path, flags=os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            return files.read_fd(descriptor, MAX_BYTES, path)
-        finally:
-            os.close(descriptor)
+        return files.read_trusted(path, MAX_BYTES)  # unlike a sink's target, the config may be a symlink
+    except CredentialFileError as error:
+        raise ConfigError([str(error)]) from error
     except (OSError, ValueError) as error:
         raise _unreadable(error, path) from error
 

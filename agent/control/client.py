@@ -30,6 +30,7 @@ def ask(
     runtime_directory: Path,
     request: dict[str, Any],
     show: Callable[[dict[str, Any]], None] = lambda _step: None,
+    patience_s: float = ANSWER_S,
 ) -> tuple[dict[str, Any], int]:
     """Have the daemon do something; return the result and the exit code.
 
@@ -46,7 +47,7 @@ def ask(
             with protocol.reachable(path) as name:
                 channel.connect(name)
             connected = True
-            channel.settimeout(ANSWER_S)
+            channel.settimeout(patience_s)
             try:
                 protocol.send(channel, request)
             except (BrokenPipeError, ConnectionResetError):
@@ -67,7 +68,10 @@ def ask(
 def _outcome(channel: socket.socket, show: Callable[[dict[str, Any]], None]) -> tuple[dict[str, Any], int]:
     for message in protocol.lines(channel):
         if "step" in message:
-            show(message["step"])
+            try:
+                show(message["step"])
+            except OSError:
+                pass  # our own output is closed; what the daemon does goes on, and so does the waiting for its end
         elif "error" in message:
             raise RemoteError(str(message["error"]), int(message["exit_code"]))
         elif "result" in message:

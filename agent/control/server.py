@@ -89,23 +89,34 @@ class ControlServer:
         return listener
 
     def _accept(self) -> None:
+        # Whatever happens to one connection, the next one is served: nobody starts this thread again.
         while True:
             try:
                 channel, _address = self._socket.accept()
-            except OSError:
+            except Exception:
                 # Out of descriptors, for example: try again, but not in a tight circle.
                 if self._closing.wait(BREATHE_S):
                     return
                 continue
-            if not self._slots.acquire(blocking=False):
-                self._turn_away(channel)
-                continue
-            threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+            try:
+                self._begin(channel)
+            except Exception:
+                channel.close()
 
-    def _turn_away(self, channel: socket.socket) -> None:
+    def _begin(self, channel: socket.socket) -> None:
+        if not self._slots.acquire(blocking=False):
+            self._turn_away(channel, f"{MAX_CONNECTIONS} commands are under way already; try again in a moment")
+            return
+        try:
+            threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+        except Exception:
+            self._slots.release()
+            self._turn_away(channel, "the daemon has no thread left for this command; raise TasksMax= of its unit")
+            log.error("a command cannot be served", exc_info=True)
+
+    def _turn_away(self, channel: socket.socket, sentence: str) -> None:
         with channel:
             channel.setblocking(False)
-            sentence = f"{MAX_CONNECTIONS} commands are under way already; try again in a moment"
             _try_send(channel, {"error": sentence, "exit_code": EXIT_FAILED})
 
     def _serve(self, channel: socket.socket) -> None:

@@ -46,10 +46,17 @@ def next_poll(interval_s: float, chance: float) -> float:
 
 
 def next_renewal(obtained_at: datetime, expiration: datetime, now: datetime, chance: float) -> float:
-    """Seconds until a session is to be renewed: two thirds of its life after it was obtained."""
+    """Seconds until a session is to be renewed: two thirds of its life after it was obtained.
+
+    A source may hand out the same session again when it is asked then (ECS metadata does): behind two thirds it
+    is asked at a twentieth of what is left, within a second and a minute, and never in a busy loop.
+    """
     life_s = (expiration - obtained_at).total_seconds()
-    due_s = life_s * (RENEW_AT + RENEW_JITTER * (2 * chance - 1))
-    return max(0.0, due_s - (now - obtained_at).total_seconds())
+    due_s = life_s * (RENEW_AT + RENEW_JITTER * (2 * chance - 1)) - (now - obtained_at).total_seconds()
+    if due_s > 0:
+        return due_s
+    left_s = (expiration - now).total_seconds()
+    return min(60.0, max(1.0, left_s / 20)) * (1 + POLL_JITTER * (2 * chance - 1))
 
 
 def next_retry(failures: int, chance: float, now: datetime, value: Credential | None, life_s: float | None) -> float:

@@ -1,7 +1,8 @@
 """`exec`: run the operator's own command, with the event on its standard input and in KEYTURN_*.
 
-`agent.system.process` holds it to its limits. What it prints goes into the log, its last 8 KiB, in one line
-without control characters. A retry runs it again, so a command should be able to run twice.
+`agent.system.process` holds it to its limits. What it prints goes into the log and nowhere else, the last
+8 KiB of each output, in one line without control characters: it may hold a secret, and only the log masks
+those. A retry runs it again, so a command should be able to run twice.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
-from agent.notifiers.interface import Notifier, Told
+from agent.notifiers.interface import HookFailedError, Notifier, Told
+from agent.notifiers.output import tail
 from agent.system.accounts import Account, find_account, own_account
 from agent.system.group import Ending
 from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
-
-_IN_ERROR = 600
-"""Characters of output that an error repeats: an audit record has to stay readable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,17 +100,16 @@ class ExecNotifier(Notifier):
     def _failed(self, completed: Completed) -> KeyturnError:
         if completed.ending is Ending.CANCELLED:
             return CancelledError(f"{self.target}: the command {completed.outcome}", "it runs again at the next start")
-        output = completed.text(_IN_ERROR)
-        said = f"; it said: {output}" if output else ""
-        remedy = "run it by hand and mend what it reports"
+        outcome, remedy = completed.outcome, "look at keyturn's log for what it printed, or run it by hand"
         if completed.ending is Ending.TIMED_OUT:
+            outcome = f"did not end in time and was stopped after {self.settings.timeout:g} s"
             remedy = "raise its `timeout`, or let it do its work in the background"
-        return NotifyError(f"{self.target}: the command {completed.outcome}{said}", remedy)
+        return HookFailedError(f"{self.target}: the command {outcome}", remedy, output=tail(completed))
 
 
 def _detail(completed: Completed) -> str:
     left = "; what it left running was stopped" if completed.lingered else ""
-    output = completed.text()
+    output = tail(completed)
     return f"status 0{left}" + (f": {output}" if output else "")
 
 

@@ -27,13 +27,12 @@ from agent.core.errors import CancelledError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
-from agent.notifiers.interface import Notifier, Told
-from agent.system.process import printable
+from agent.notifiers.interface import HookFailedError, Notifier, Told
+from agent.notifiers.output import head
 
 _CONNECT_S = 5.0
 _TICK_S = 0.1  # how late a cancel may be noticed
-_LIMIT = 8 * 1024  # bytes read of an answer; what it says matters only in an error
-_IN_ERROR = 300
+_LIMIT = 8 * 1024  # bytes read of an answer; what it says goes into the log, and only after a failure
 _WANT = 'want a URL of this machine, such as "http://127.0.0.1:8080/reload"'
 
 
@@ -148,10 +147,8 @@ class HttpNotifier(Notifier):
             return NotifyError(
                 f"{self.target}: answered {answer.status}, and a redirect is not followed", "give the final URL"
             )
-        said = f": {answer.text}" if answer.text else ""
-        return NotifyError(
-            f"{self.target}: answered {answer.status}{said}", "look at the log of the dependent, or set `expect_status`"
-        )
+        remedy = "look at the log of the dependent, or set `expect_status`"
+        return HookFailedError(f"{self.target}: answered {answer.status}", remedy, output=answer.text)
 
 
 def _post(url: SplitResult, body: bytes, deadline: Deadline) -> _Answer:
@@ -167,7 +164,7 @@ def _post(url: SplitResult, body: bytes, deadline: Deadline) -> _Answer:
         deadline.check()
     finally:
         connection.close()
-    return _Answer(response.status, printable(said)[:_IN_ERROR])
+    return _Answer(response.status, head(said, _LIMIT))
 
 
 def _connect(url: SplitResult, deadline: Deadline) -> socket.socket:

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
@@ -35,6 +36,19 @@ class Told:
     """
 
     detail: str
+
+
+class HookFailedError(NotifyError):
+    """A dependent was reached, failed, and said something.
+
+    Its text says what happened and never what was said: it goes into the audit, the state and `status`, and
+    a hook may print a secret (`set -x`, `env`). `output` is for the log alone, which masks the secrets in use.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *, output: str = "") -> None:
+        """Say what happened; `output` is what the dependent said, bounded and in one line."""
+        super().__init__(problem, remedy)
+        self.output = output
 
 
 class Notifier(ABC):
@@ -62,7 +76,7 @@ class Notifier(ABC):
         """Tell the dependent, within `settings.timeout` seconds; return early when `cancel` is set.
 
         Raises:
-            NotifyError: it could not be told; the text names the dependent and the remedy.
+            NotifyError: it could not be told; the text names the dependent and the remedy, and repeats nothing that it said.
         """
 
     def pickup(self, since: datetime) -> Pickup:

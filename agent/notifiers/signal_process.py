@@ -5,6 +5,10 @@ taken hold of first (pidfd) and then has to be what the file means: alive, older
 configured executable and user. The file counts only if root, the agent or the process's own user owns it
 and not everybody can write it: with a file of a stranger, the stranger would choose whom root signals.
 
+Which executable a process runs stands in /proc/PID/exe, and ptrace(2) rules who may read that: for another
+user's process, or one with more capabilities, even root needs CAP_SYS_PTRACE. "Nobody runs it" and "keyturn
+may not see who runs it" are therefore different answers.
+
 "Older than the file" compares the process's start with the file's mtime, both by the wall clock of today;
 two seconds are allowed for a clock that was stepped a little in between.
 """
@@ -35,6 +39,11 @@ from agent.system.signals import signal_name, signal_number
 CLOCK_TOLERANCE_S = 2.0
 """How much later than its file a process may seem to have started."""
 
+_TO_SEE = (
+    "give keyturn CAP_SYS_PTRACE (CapabilityBoundingSet= of its unit, and AmbientCapabilities= under User=), "
+    "or give pid_file and user instead of exe"
+)
+
 _RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
@@ -63,6 +72,8 @@ class SignalNotifier(Notifier):
     type_name = "signal"
     Settings = SignalSettings
     settings: SignalSettings
+    _unseen = 0
+    """How many processes could not be looked at when they were last searched for `exe`."""
 
     @property
     def target(self) -> str:
@@ -103,8 +114,11 @@ class SignalNotifier(Notifier):
         except NotifyError as err:
             level = "warning" if isinstance(err, NoProcessError) else "error"
             yield Finding(level, place, err.problem, err.remedy)
-        else:
-            yield Finding("ok", place, f"{signal_name(self._number)} goes to {found}")
+            return
+        yield Finding("ok", place, f"{signal_name(self._number)} goes to {found}")
+        if self._unseen:
+            what = f"keyturn may not see what {self._unseen} other processes run; those of {self.target} are not told"
+            yield Finding("warning", place, what, _TO_SEE)
 
     def takes_effect(self, sink_types: frozenset[str]) -> str | None:
         """An environment is fixed when a process starts; a signal that asks for a reload cannot change it."""
@@ -146,7 +160,7 @@ class SignalNotifier(Notifier):
             if err.errno != errno.ENOSYS:
                 raise NotifyError(
                     f"{self.target}: cannot look at the process: {err.strerror}",
-                    f"look at /proc as {user_name()} (ProtectProc=, hidepid), or run keyturn as root",
+                    f"look at /proc as {user_name()} (ProtectProc=, hidepid), or give keyturn CAP_SYS_PTRACE",
                 ) from err
             raise NotifyError(
                 f"{self.target}: this system cannot hold on to a process (pidfd), so a signal could hit another one",
@@ -199,20 +213,21 @@ class SignalNotifier(Notifier):
         try:
             return process.runs(exe)
         except PermissionError as err:
-            raise NotifyError(
-                f"{self.target}: {user_name()} may not see what process {process.pid} runs",
-                "run keyturn as root or as the user of the dependent, or give pid_file and user instead of exe",
-            ) from err
+            raise NotifyError(f"{self.target}: keyturn may not see what process {process.pid} runs", _TO_SEE) from err
 
     def _all_running(self, exe: str, held: ExitStack) -> list[Process]:
         candidates = (self._open_if_meant(pid, exe) for pid in pids() if pid > 1 and pid != os.getpid())
+        self._unseen = 0
         found = [held.enter_context(process) for process in candidates if process is not None]
         if found:
             return found
         whose = f" as {self.settings.user}" if self.settings.user else ""
         remedy = "start the dependent; for a script give its interpreter, or a pid_file"
-        if os.geteuid() != 0:
-            remedy += f"; and {user_name()} may not see what other users run: run keyturn as root for that"
+        if self._unseen:
+            what = (
+                f"no process that keyturn may look at runs this executable{whose}, and {self._unseen} others it may not"
+            )
+            raise NotifyError(f"{exe}: {what}", f"{_TO_SEE}; or {remedy}")
         raise NoProcessError(f"{exe}: no process runs this executable{whose}", remedy)
 
     def _open_if_meant(self, pid: int, exe: str) -> Process | None:
@@ -223,7 +238,9 @@ class SignalNotifier(Notifier):
         try:
             if self._is_user(process.uid()) and process.runs(exe):
                 return process
-        except (ProcessLookupError, PermissionError):
-            pass  # it ended meanwhile, or is not for us to see
+        except ProcessLookupError:
+            pass  # it ended meanwhile
+        except PermissionError:
+            self._unseen += 1
         process.close()
         return None

@@ -23,7 +23,8 @@ from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import Duration, NotifierSettings
-from agent.notifiers.interface import Notifier, Pickup, Told
+from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
+from agent.notifiers.output import tail
 from agent.system.group import Ending
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.procfs import read_stat, wall_time_of_monotonic_s, wall_time_s
@@ -37,7 +38,6 @@ MAX_NAME = 255 - len(".service")
 SHOW_TIMEOUT_S = 10.0
 _SHOWN = ("LoadState", "ActiveState", "MainPID", "CanReload", "ExecMainStartTimestampMonotonic")
 _ENDING_SIGNALS = frozenset({"SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT", "SIGABRT"})
-_IN_ERROR = 400
 
 _INSTALL = "correct `unit`, or install it and run `systemctl daemon-reload`"
 _CAN_RELOAD = 'set `action = "reload-or-restart"`, or give the unit an ExecReload='
@@ -233,13 +233,14 @@ class SystemdNotifier(Notifier):
             )
         if completed.ending is Ending.CANCELLED:
             return CancelledError(f"{self.target}: keyturn is stopping", "the unit is told when keyturn starts again")
-        said = completed.text(_IN_ERROR)
+        said = tail(completed)
         for pattern, problem, remedy in _MEANINGS:
             if re.search(pattern, said, re.IGNORECASE):
                 names = {"unit": self.target, "action": self.settings.action}
-                return NotifyError(f"{self.target}: {problem.format(**names)} ({said})", remedy.format(**names))
-        outcome = f"{completed.outcome}: {said}" if said else completed.outcome
-        return NotifyError(f"{self.target}: systemctl {outcome}", f"look at `systemctl status {self.target}`")
+                return HookFailedError(f"{self.target}: {problem.format(**names)}", remedy.format(**names), output=said)
+        return HookFailedError(
+            f"{self.target}: systemctl {completed.outcome}", f"look at `systemctl status {self.target}`", output=said
+        )
 
 
 def full_name(unit: str) -> str:

@@ -67,7 +67,8 @@ class CredentialsIni(FileSink):
             return ()
         return (
             f"{self.target}: alibabacloud_credentials for Python refuses `type = sts` in this file; "
-            "use a sink of type aliyun_cli or env_file, or serve the session by credentials_uri",
+            "use a sink of type env_file, or one of type json and let the application serve that file as its "
+            "credentials_uri",
         )
 
     def _values(self, credential: Credential) -> dict[str, str]:

@@ -30,7 +30,10 @@ def inspect(sink: FileSink, credential: Credential | None = None) -> Iterator[Fi
 
 def _advice(sink: FileSink, credential: Credential | None) -> Iterator[Finding]:
     if sink.settings.write == "in_place":
-        text = "a reader can see a file that is written in place half written"
+        text = (
+            "a reader can see a file that is written in place half written, and whoever holds it open already reads "
+            "the new value, even if owner and mode shut them out since"
+        )
         yield Finding("warning", sink.target, text, "leave `write` out unless the file itself is a bind mount")
     warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
     yield from (Finding("warning", sink.target, text) for text in warnings)

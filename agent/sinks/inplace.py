@@ -1,8 +1,9 @@
 """`write = "in_place"`: new content in the same inode, for a bind-mounted single file.
 
-A rename cannot reach such a mount: it is another inode that the container holds. The price is that a reader
-who opens the file in the middle of the one write can see a mixture, and that only this way of writing has
-it. The staged file stays beside the target until the write is flushed, so a crash in the middle is finished.
+A rename cannot reach such a mount: it is another inode that the container holds. The price, which only this way
+of writing has: a reader in the middle of the one write can see a mixture, and whoever holds the file open already
+reads the new value too, since owner and mode are asked for at open(2) only. The staged file stays beside the target
+until the write is flushed, so a crash in the middle is finished.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXE
 
 
 def overwrite(directory: Directory, name: str, inode: int, content: bytes, wanted: Attributes, mtime_ns: int) -> None:
-    """Put content into an existing file, attributes first: nobody shut out by them sees the new value.
+    """Put content into an existing file, attributes first.
+
+    Whoever is shut out by them can no longer open the file when the new value comes. Who has it open since before
+    reads the new value all the same.
 
     One write of everything and then a cut, rather than a cut and then a write: a reader never sees it empty.
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -67,6 +67,7 @@ class _Entry:
     in_place: bool
     stage: _Stage
     inode: int
+    as_before: bool
 
     @property
     def path(self) -> str:
@@ -91,20 +92,54 @@ def recover(journal: Iterable[Mapping[str, Any]]) -> Recovery:
         return _settle(entries, unreachable)
 
 
+def withdraw(journal: Iterable[Mapping[str, Any]]) -> bool:
+    """Give a publish up, for good, while no target was switched: for the caller whom `recover` failed.
+
+    Returns:
+        True when every target holds what it held (one that is written in place may have its new owner and mode
+        already); the staged files are gone, but for those that cannot be removed just
+        now, which `sweep` takes. False when a target was switched or half written, or cannot be looked at:
+        nothing was touched, and the journal stays good.
+    """
+    with ExitStack() as opened:
+        try:
+            entries = [_look(record, _open(record, opened)) for record in journal]
+        except SinkError:
+            return False
+        if not all(_is_unswitched(entry) for entry in entries):
+            return False
+        for entry in entries:
+            with suppress(OSError):
+                entry.directory.remove(entry.temp)
+        return True
+
+
+def _is_unswitched(entry: _Entry) -> bool:
+    """Without its staged file a target counts as before only if it demonstrably is."""
+    return entry.stage in (_Stage.READY, _Stage.CHANGED) or (entry.stage is _Stage.LOST and entry.as_before)
+
+
 def _reach(record: Mapping[str, Any], opened: ExitStack) -> Directory | None:
     """Open the directory of an entry; None where it is gone, as on a tmpfs after a reboot."""
     try:
-        return opened.enter_context(open_directory(record["directory"]))
+        return _open(record, opened)
     except SinkError:
         return None
 
 
+def _open(record: Mapping[str, Any], opened: ExitStack) -> Directory:
+    return opened.enter_context(open_directory(record["directory"]))
+
+
 def _look(record: Mapping[str, Any], directory: Directory) -> _Entry:
     in_place = record["write"] == "in_place"
-    temp, target = directory.stat(record["temp"]), directory.stat(record["target"])
+    try:
+        temp, target = directory.stat(record["temp"]), directory.stat(record["target"])
+    except OSError as error:
+        raise refusal(error, directory, record["target"], "cannot look at") from error
     found = _judge(record, temp, target, in_place)
     inode = target.st_ino if target else 0
-    return _Entry(directory, record["temp"], record["target"], in_place, found, inode)
+    return _Entry(directory, record["temp"], record["target"], in_place, found, inode, _is_as_before(record, target))
 
 
 def _judge(
@@ -131,9 +166,18 @@ def _judge_target(before: Sequence[int] | None, target: os.stat_result | None, i
     """Say what the target of a whole staged file is."""
     if target is None or before is None:
         return _Stage.READY if target is None and before is None else _Stage.CHANGED
-    if [target.st_ino, target.st_size, target.st_mtime_ns] == list(before):
+    if _state_of(target) == list(before):
         return _Stage.READY
     return _Stage.BEGUN if in_place and target.st_ino == before[0] else _Stage.CHANGED
+
+
+def _is_as_before(record: Mapping[str, Any], target: os.stat_result | None) -> bool:
+    before = record["before"]
+    return target is None if before is None else target is not None and _state_of(target) == list(before)
+
+
+def _state_of(found: os.stat_result) -> list[int]:
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def _settle(entries: Sequence[_Entry], unreachable: Sequence[str]) -> Recovery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -124,10 +125,11 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
     Args:
         directory: that of the target, pinned.
         name: of the target in it.
-        in_place: the target will be written through its inode, so no other name may lead to it.
+        in_place: the target will be written through its inode, so no other name may lead to it; otherwise it
+            will be replaced, so it may not be a mount point.
 
     Raises:
-        SinkError: it is a link, no regular file, a planted hard link, too large or unreadable.
+        SinkError: it is a link, no regular file, a planted hard link, a mount point, too large or unreadable.
     """
     path = directory.join(name)
     try:
@@ -138,6 +140,8 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
         raise refusal(error, directory, name, "cannot read") from error
     try:
         found = os.fstat(fd)
+        if not in_place and directory.mounted_over(fd):
+            raise refusal(OSError(errno.EBUSY, "a mount point", name), directory, name, "cannot replace")
         if in_place or _others_may_link(found, directory):
             _refuse_second_name(found, path)
         content = files.read_fd(fd, MAX_FILE_BYTES, path)

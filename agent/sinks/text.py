@@ -47,5 +47,5 @@ def unsafe(sink: FileSink, name: str) -> SinkError:
     """Make the error for a value that the format's readers would not read back: names the part, never the value."""
     return sink.refuse(
         f"the {name} holds a character that the readers of this format do not read back",
-        "use a `json` or `aliyun_cli` sink for this value, or have it issued anew",
+        "use a `json` sink for this value, or have it issued anew",
     )

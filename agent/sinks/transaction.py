@@ -13,7 +13,8 @@ The order, and why it is safe to die between any two steps:
    names and inode numbers, never content: a secret lives in sinks and in the staged files beside them.
 3. `commit` looks once more whether somebody touched a target since it was read, switches all of them, and flushes
    each directory once.
-4. After a crash, or an error of `commit`, `recover` finishes or undoes what the journal says.
+4. After a crash, or an error of `commit`, `recover` finishes or undoes what the journal says. Where it cannot
+   finish, `withdraw` gives the publish up, provided that no target was switched.
 
 Decisions. Attribute drift alone is also mended by replacing the file: chmod or chown of what stands at a path
 would be done to a hard link that another user put there. All files are written before the first is flushed, so
@@ -35,7 +36,7 @@ from agent.core.errors import SinkError
 from agent.sinks.inplace import overwrite
 from agent.sinks.interface import FileSink
 from agent.sinks.plan import Directories, FilePlan, SinkReport, plan
-from agent.sinks.recovery import Recovery, recover, sweep
+from agent.sinks.recovery import Recovery, recover, sweep, withdraw
 from agent.sinks.target import Identity, refusal
 from agent.system import files
 from agent.system.safepath import Directory
@@ -50,6 +51,7 @@ __all__ = [
     "recover",
     "survey",
     "sweep",
+    "withdraw",
 ]
 
 

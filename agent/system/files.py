@@ -28,6 +28,7 @@ MAX_NAME_BYTES = 255
 
 _SUFFIX_BYTES = len("..keyturn-") + 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_READ_THROUGH_LINKS = _READ & ~os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -188,6 +189,56 @@ def read_regular(path: Path | str, limit: int, dir_fd: int | None = None) -> byt
         os.close(fd)
 
 
+def read_trusted(path: Path | str, limit: int) -> bytes:
+    """Return the content of a file that holds no secret but decides what is run, or where a key is sent.
+
+    Links are followed; what counts is the file at their end.
+
+    Raises:
+        CredentialFileError: somebody besides root and the agent's user can write it.
+        NotRegularError: it is something else than a file.
+        TooLargeError: it holds more than `limit` bytes.
+        OSError: as the kernel says.
+    """
+    fd = open_regular(path, flags=_READ_THROUGH_LINKS)
+    try:
+        refuse_foreign_writers(os.fstat(fd), str(path))
+        return read_fd(fd, limit, path)
+    finally:
+        os.close(fd)
+
+
+def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
+    """Refuse a file that somebody besides root and the agent's user can write.
+
+    Raises:
+        CredentialFileError: somebody can; the text says who.
+    """
+    refusal = foreign_writers(found, path)
+    if refusal is not None:
+        raise CredentialFileError(*refusal)
+
+
+def foreign_writers(found: os.stat_result, path: str, heir: str = "root") -> tuple[str, str] | None:
+    """Say who besides root and the agent's user can write a file or directory: (problem, remedy), None for nobody.
+
+    Args:
+        found: what a look at it said.
+        path: for the text.
+        heir: the user to whom the remedy gives it.
+    """
+    if found.st_uid not in (0, os.geteuid()):
+        return f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path)
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(found.st_mode)
+        return f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+    return None
+
+
+def _chown(user: str, path: str) -> str:
+    return f"chown {user} {shlex.quote(path)}"
+
+
 def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.environ) -> bytes:
     """Return the content of a secret that a provider was given as a file.
 
@@ -232,7 +283,7 @@ def _refuse_public(found: os.stat_result, path: str, systemd_credential: bool) -
     if found.st_uid not in (0, os.geteuid()):
         raise CredentialFileError(
             f"{path}: it belongs to user {user_name(found.st_uid)}, who could read and change it",
-            f"chown {user_name()} {shlex.quote(path)}",
+            _chown(user_name(), path),
         )
     allowed = stat.S_IRGRP if systemd_credential and found.st_uid == 0 else 0
     if found.st_mode & 0o077 & ~allowed:
@@ -246,7 +297,7 @@ def _unreadable(error: OSError, path: str) -> CredentialFileError | NotPermitted
     if is_permission(error):
         return NotPermittedError(
             f"{path}: user {user_name()} may not read this file",
-            f"chown {user_name()} {shlex.quote(path)}, or hand it over with LoadCredential= in keyturn's unit",
+            f"{_chown(user_name(), path)}, or hand it over with LoadCredential= in keyturn's unit",
         )
     if isinstance(error, FileNotFoundError):
         return CredentialFileError(f"{path}: this file is missing", "put the secret there, or correct the path")

@@ -59,15 +59,35 @@ class ProcessGroup:
     """A command that was started as the leader of its own session, with all three descriptors as pipes."""
 
     def __init__(self, leader: subprocess.Popen[bytes], stdin: bytes, output_limit: int) -> None:
+        """Take charge of a command.
+
+        Raises:
+            OSError: there is no descriptor left to serve its pipes with; the command was killed and reaped.
+        """
         self._leader = leader
         self._unsent = stdin
         self.stdout, self.stderr = Tail(output_limit), Tail(output_limit)
         self._pause_s = 0.001  # the end of a command follows at once on the end of its output, as a rule
-        self._pipes = selectors.DefaultSelector()
+        try:
+            self._pipes = selectors.DefaultSelector()
+            self._register()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _register(self) -> None:
+        leader = self._leader
         for pipe, into in ((leader.stdout, self.stdout), (leader.stderr, self.stderr), (leader.stdin, None)):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
                 self._pipes.register(pipe, selectors.EVENT_READ if into else selectors.EVENT_WRITE, into)
+
+    def _abandon(self) -> None:
+        """Kill and reap a command that cannot be served: nobody would hold it to its limits."""
+        self._signal(signal.SIGKILL)
+        self._close_pipes()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._leader.wait(_LAST_WAIT_S)
 
     def wait(self, deadline: float, cancel: threading.Event) -> Ending:
         """Serve the pipes until all is finished, the deadline (monotonic seconds) comes, or `cancel` is set."""
@@ -84,12 +104,12 @@ class ProcessGroup:
         if not self._exited():
             return False
         self._pump(0)
-        return self._drained() or group_is_empty(self._leader.pid)
+        return self._drained() or self._is_empty()
 
     def end(self) -> None:
         """SIGTERM to the whole group, and SIGKILL to whatever is left of it after the grace."""
         self._signal(signal.SIGTERM)
-        self._pump_until(GRACE_S, lambda: self._exited() and group_is_empty(self._leader.pid))
+        self._pump_until(GRACE_S, lambda: self._exited() and self._is_empty())
         self._kill()
 
     def close(self) -> int:
@@ -97,17 +117,27 @@ class ProcessGroup:
         if not self._exited():
             self._kill()
         self._pipes.close()
+        self._close_pipes()
+        status = self._leader.poll()
+        return -signal.SIGKILL if status is None else status
+
+    def _close_pipes(self) -> None:
         for pipe in (self._leader.stdin, self._leader.stdout, self._leader.stderr):
             if pipe is not None:
                 pipe.close()
-        status = self._leader.poll()
-        return -signal.SIGKILL if status is None else status
 
     def _exited(self) -> bool:
         if self._leader.returncode is not None:
             return True
         # WNOWAIT leaves the zombie in place: its number stays ours.
         return os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _is_empty(self) -> bool:
+        """Whether nobody is left; no when /proc cannot be read just now (EMFILE), so that the limit still holds."""
+        try:
+            return group_is_empty(self._leader.pid)
+        except OSError:
+            return False
 
     def _drained(self) -> bool:
         return not any(key.events == selectors.EVENT_READ for key in self._pipes.get_map().values())

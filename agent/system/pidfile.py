@@ -42,7 +42,7 @@ def read_pid_file(path: str) -> PidFile:
 
     Raises:
         NoProcessError: there is no file.
-        NotifyError: it cannot be read, everybody can write it, or it does not hold the pid of a process.
+        NotifyError: it cannot be read, everybody or a strange group can write it, or it does not hold the pid of a process.
     """
     try:
         fd = os.open(path, _READ)
@@ -68,6 +68,10 @@ def _refuse(path: str, found: os.stat_result) -> None:
         raise NotifyError(f"{path}: this is not a regular file", _SAFE)
     if found.st_mode & stat.S_IWOTH:
         raise NotifyError(f"{path}: everybody can write this pid file, so anybody could name any process", _SAFE)
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+        raise NotifyError(
+            f"{path}: group {found.st_gid} can write this pid file, so its members could name any process", _SAFE
+        )
 
 
 def _pid(path: str, content: bytes) -> int:

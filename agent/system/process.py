@@ -33,6 +33,7 @@ from agent.core.errors import KeyturnError
 from agent.core.settings import PickupSettings
 from agent.system.accounts import Account, find_account, own_account
 from agent.system.group import Ending, ProcessGroup
+from agent.system.oserrors import explain
 from agent.system.signals import signal_name
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -131,7 +132,7 @@ def run_command(
         return Completed(Ending.CANCELLED, 0, b"", b"")
     account = _account(user)
     deadline = time.monotonic() + timeout_s
-    group = ProcessGroup(_spawn(_resolve(argv), account, env or {}), stdin, output_limit)
+    group = _start(_resolve(argv), account, env or {}, stdin, output_limit)
     try:
         ending = group.wait(deadline, cancel)
         lingered = ending is Ending.EXITED and not group.finished()
@@ -168,6 +169,17 @@ def _resolve(argv: Sequence[str]) -> list[str]:
 def _environment(account: Account, extra: Mapping[str, str]) -> dict[str, str]:
     who = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
     return {"PATH": SAFE_PATH, "LANG": "C.UTF-8", **who, **extra}
+
+
+def _start(
+    argv: list[str], account: Account, extra: Mapping[str, str], stdin: bytes, output_limit: int
+) -> ProcessGroup:
+    leader = _spawn(argv, account, extra)
+    try:
+        return ProcessGroup(leader, stdin, output_limit)
+    except OSError as err:
+        reason, remedy = explain(err, argv[0])
+        raise CommandError(f"{argv[0]}: it was started and killed at once: {reason}", remedy) from err
 
 
 def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -221,6 +233,8 @@ _START_PROBLEMS = {
     errno.ENOEXEC: ("it is not a program", "begin the script with a line like `#!/bin/sh`"),
     errno.ETXTBSY: ("it is being written just now", "wait until its installation has ended"),
     errno.E2BIG: ("the command and its environment are too long", "shorten the command"),
+    errno.EMFILE: ("keyturn has too many open files", "raise LimitNOFILE= of keyturn's unit"),
+    errno.ENFILE: ("the system has too many open files", "raise fs.file-max"),
     errno.EAGAIN: ("there are too many processes", "raise TasksMax= of keyturn's unit, or end some"),
     errno.ENOMEM: ("there is no memory left", "free some, or raise MemoryMax= of keyturn's unit"),
 }

@@ -21,7 +21,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from agent.core.errors import NotPermittedError, SinkError
 from agent.system.oserrors import explain, is_permission, user_name
@@ -79,6 +79,16 @@ class Directory:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def mounted_over(self, fd: int) -> bool:
+        """Whether an open file of this directory is a mount of its own, whose name no rename can take.
+
+        By the kernel's mount ids (proc(5), fdinfo), because the device says too little (a bind mount from the same
+        file system has that of its directory) and too much (files on overlayfs differ from their directory in it).
+        Where /proc is not mounted the answer is no, and the rename fails with EBUSY.
+        """
+        here, there = _mount_id(self.fd), _mount_id(fd)
+        return here is not None and there is not None and here != there
 
     def remove(self, name: str) -> None:
         """Remove a name; one that is gone already is fine."""
@@ -199,6 +209,15 @@ def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
     reason, remedy = explain(error, path)
     return PathRefusedError(f"{path}: cannot open this directory: {reason}", remedy)
+
+
+def _mount_id(fd: int) -> int | None:
+    """The id of the mount through which a file was opened."""
+    try:
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    except OSError:
+        return None
+    return next((int(line[7:]) for line in info.splitlines() if line.startswith("mnt_id:")), None)
 
 
 def names(directory: Directory) -> Iterator[str]:

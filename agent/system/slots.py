@@ -85,9 +85,7 @@ class SlotFile:
 
     def _grow(self, sequence: int, payload: bytes) -> None:
         """Replace the file by one whose slots are large enough, every block of it written."""
-        size = SLOT_BYTES
-        while size - _HEADER_BYTES < len(payload):
-            size *= 2
+        size = _slot_bytes(len(payload))
         files.write_atomic(self.path, _pack(sequence, payload, size) + b" " * size)
         self.close()
         self._open()
@@ -102,11 +100,23 @@ class SlotFile:
 def read_slots(path: Path | str, limit: int) -> bytes | None:
     """Return the newest whole record of a file that another process may be writing; None where there is none.
 
+    Args:
+        path: the file.
+        limit: bytes of the largest record that its writer writes; a file with room for more is not read.
+
     Raises:
         OSError: as `files.read_regular`.
     """
-    newest = _newest(files.read_regular(path, limit) or b"")
+    newest = _newest(files.read_regular(path, 2 * _slot_bytes(limit)) or b"")
     return newest.payload if newest else None
+
+
+def _slot_bytes(payload_bytes: int) -> int:
+    """The size of the slot for a record: doubled until it fits."""
+    size = SLOT_BYTES
+    while size - _HEADER_BYTES < payload_bytes:
+        size *= 2
+    return size
 
 
 def _pack(sequence: int, payload: bytes, slot_bytes: int) -> bytes:

@@ -392,3 +392,15 @@ def test_endpoints_that_are_fine(endpoint: str) -> None:
 def test_endpoints_that_are_not(endpoint: str) -> None:
     """A URL, a path, a user, a port out of range or an impossible name is told in one sentence."""
     assert endpoint_fault(endpoint)
+
+
+def test_a_ca_file_that_others_can_write_is_refused(tls: tuple[ssl.SSLContext, Path], tmp_path: Path) -> None:
+    """Whoever could add an authority could read what is sent; refused as well when the right is given later on."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(tls[1].read_bytes())
+    path.chmod(0o644)
+    tls_module.context_for((str(path),))
+    path.chmod(0o664)
+    with pytest.raises(CredentialFileError, match="0664 lets others") as caught:
+        tls_module.context_for((str(path),))
+    assert caught.value.remedy == f"chmod go-w {path}"

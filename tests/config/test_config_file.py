@@ -116,19 +116,28 @@ def test_a_private_file_has_no_findings(config: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
-def test_a_file_that_others_can_write_is_warned_of(config: Path, mode: int) -> None:
-    """Whoever writes the config runs commands as keyturn."""
+def test_a_file_that_others_can_write_is_refused(config: Path, tmp_path: Path, mode: int) -> None:
+    """Whoever writes the config runs commands as keyturn; of a link, the file at its end counts."""
     config.chmod(mode)
-    (finding,) = inspect_file(str(config))
-    assert (finding.level, finding.remedy) == ("warning", f"chmod go-w {config}")
+    link = tmp_path / "link.toml"
+    link.symlink_to(config)
+    for path in (config, link):
+        with pytest.raises(ConfigError) as caught:
+            loaded(path)
+        (problem,) = caught.value.problems
+        assert problem == f"{path}: its mode {mode:04o} lets others than its owner change it; chmod go-w {path}"
+        (finding,) = inspect_file(str(path))
+        assert (finding.level, f"{finding.text}; {finding.remedy}") == ("error", problem)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_else_is_warned_of(config: Path) -> None:
+def test_a_file_of_somebody_else_is_refused(config: Path) -> None:
     """Its owner can write it, whatever its mode says."""
-    os.chown(config, 65534, -1)
+    os.chown(config, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(ConfigError, match=f"belongs to user nobody, who could change it; chown root {config}"):
+        loaded(config)
     (finding,) = inspect_file(str(config))
-    assert (finding.level, finding.text) == ("warning", "belongs to uid 65534")
+    assert finding.level == "error"
 
 
 def test_accounts_are_those_of_the_machine() -> None:

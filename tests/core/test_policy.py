@@ -64,9 +64,13 @@ def test_a_session_is_renewed_at_two_thirds_of_its_life(life_s, chance):
     assert life_s * 2 / 3 * 0.92 <= due_s <= life_s * 2 / 3 * 1.08
 
 
-def test_an_overdue_session_is_renewed_at_once():
-    """A restart late in a session's life does not wait."""
-    assert policy.next_renewal(T0, T0 + timedelta(hours=1), T0 + timedelta(minutes=55), 0.5) == 0.0
+@given(st.integers(0, 3600), CHANCE)
+def test_an_overdue_session_is_asked_for_soon_and_never_in_a_busy_loop(age_s, chance):
+    """A source that hands the same session out again is asked within a minute, and not twice in a second."""
+    due_s = policy.next_renewal(T0, T0 + timedelta(hours=1), T0 + timedelta(seconds=age_s), chance)
+    assert due_s > 0
+    if age_s > 2700:
+        assert 0.9 <= due_s <= 66
 
 
 @given(st.integers(1, 100), CHANCE, st.integers(1, 3600))

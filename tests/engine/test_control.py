@@ -188,6 +188,42 @@ def test_more_clients_than_it_can_serve_are_told_so(serve: MakeServer, monkeypat
         client.ask(control.path.parent, {"command": "x"})
 
 
+def test_a_command_that_gets_no_thread_is_told_so_and_the_next_one_is_served(
+    serve: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of processes the client gets a sentence; no slot is lost, and the socket goes on listening."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    control = serve()
+    refusals = iter([RuntimeError("can't start new thread"), MemoryError()])
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        error = next(refusals, None)
+        if error is not None:
+            raise error
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(2):
+        with pytest.raises(RemoteError, match="no thread left"):
+            client.ask(control.path.parent, {"command": "x"})
+    assert client.ask(control.path.parent, {"command": "x"})[1] == 0
+
+
+def test_no_fault_of_accepting_ends_the_socket(serve: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong with one connection, the next one is served."""
+    control = serve()
+
+    def fail(_channel: socket.socket) -> None:
+        raise ValueError("unforeseen")
+
+    monkeypatch.setattr(control, "_begin", fail)
+    with connected(control) as channel:
+        assert answer(channel) is None
+    monkeypatch.undo()
+    assert client.ask(control.path.parent, {"command": "x"})[1] == 0
+
+
 def test_an_error_of_the_handler_keeps_its_exit_code(serve: MakeServer) -> None:
     """The sentence and the code of ours; for a fault of the daemon a sentence without its inside."""
 

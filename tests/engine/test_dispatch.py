@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from collections.abc import Callable
 from typing import Any
 
@@ -320,3 +321,18 @@ def refuse(error: Exception) -> Callable[..., None]:
         raise error
 
     return raise_it
+
+
+def test_a_stepped_wall_clock_gives_up_nobody(bench: Bench) -> None:
+    """`retry_for` is counted on the clock that never steps: an hour's step after the first try changes nothing."""
+    web = Dependent("web", retry_for=600.0)
+    web.broken = True
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock._now += timedelta(hours=1)
+    bench.move(3)
+    assert web.events and bench.records("notify_gave_up") == []
+    web.broken = False
+    bench.move(90)
+    bench.until(lambda: not managed.state.debts)
+    assert managed.state.last_outcome == {"fake\0web": "told"}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import Dependent, Source, key
 from station import SHORT, Crash, Station, dying, steps
 
-from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE
+from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE, BusyError
 from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.notifiers.interface import Pickup
@@ -241,9 +244,9 @@ def test_the_quota_of_rotations_is_counted_and_blamed(station: Station) -> None:
     result = station.rotate(patience=dataclasses.replace(SHORT, ask_s=0.0))
     assert result.exit_code == EXIT_SOURCE_UNAVAILABLE
     assert "50 rotations an hour" in str(result.error)
-    assert result.steps[0]["detail"].startswith("0 of 50 rotations spent")
+    assert "; 0 of 50 rotations spent" in result.steps[0]["detail"]
     station.cloud._requested_rotations.clear()
-    assert station.rotate().steps[0]["detail"].startswith("1 of 50 rotations spent")
+    assert "; 1 of 50 rotations spent" in station.rotate().steps[0]["detail"]
 
 
 def test_a_new_key_that_sts_refuses_is_not_published(station: Station) -> None:
@@ -549,14 +552,37 @@ def test_one_emergency_at_a_time(station: Station) -> None:
     assert station.rotations == 1
 
 
-def test_a_credential_that_leaves_the_config_meanwhile_ends_the_emergency(station: Station) -> None:
-    """Said at once instead of after minutes of waiting for an answer."""
+def test_a_reload_that_would_drop_the_credential_is_refused_meanwhile(station: Station) -> None:
+    """The emergency is finished first; the reload is refused with what to do."""
     station.start()
+    refused: list[str] = []
 
     def reload(step: dict[str, Any]) -> None:
         if step["name"] == "rotate":
-            station.engine.loop.call(lambda: station.engine.adopt([], 0.0))
+            with pytest.raises(BusyError) as caught:
+                station.engine.loop.call(lambda: station.engine.adopt([], 0.0))
+            refused.append(str(caught.value))
 
-    result = station.rotate(disable_old=True, show=reload)
-    assert "is not in the config any more" in str(result.error)
-    assert not result.safe
+    assert station.rotate(disable_old=True, show=reload).safe
+    assert "reload again when it has ended" in refused[0]
+    station.engine.loop.call(lambda: station.engine.adopt([], 0.0))
+
+
+def test_a_key_that_a_sink_still_holds_is_not_cut_off(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source has moved on but a file could not be switched: --leaked names what is in the way and disables nothing."""
+    old = station.start().current
+    real = os.rename
+
+    def rename(source: Any, destination: Any, **options: Any) -> None:
+        if Path(destination).name == Path(station.managed.sinks[-1].path).name:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        real(source, destination, **options)
+
+    monkeypatch.setattr(os, "rename", rename)
+    station.cloud.rotate("uploader-ak")
+    result = station.rotate(leaked=old, disable_old=True)
+    assert not result.safe and result.old_key == "active"
+    assert station.asked("UpdateAccessKey") == 0
+    assert result.exit_code == EXIT_FAILED and result.error
+    monkeypatch.undo()
+    assert station.rotate(leaked=old, disable_old=True).safe

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,17 @@ import pytest
 from fakes import Dependent, Source, key
 from workbench import Bench
 
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError, VerifyRefusedError
 from agent.core.events import Trigger
 from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.engine import MAX_ABANDONED, Report
 from agent.managed import Managed
 from agent.stages import Cause
+from agent.verify import Verification
 
+MakeBench = Callable[..., Bench]
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
 LATE_S = 200.0
 """Beyond the deadline of one refresh: fetch, proof and grace."""
@@ -340,3 +345,59 @@ def test_the_first_pass_is_over_when_every_credential_was_tried(bench: Bench) ->
     bench.until(lambda: passes)
     bench.refresh("a")
     assert passes == [True]
+
+
+def test_a_source_that_never_answered_is_an_alarm_too(bench: Bench) -> None:
+    """Without any success, max_staleness counts from the first failure."""
+    managed = bench.managed(max_staleness=Duration(3600))
+    source = managed.provider
+    assert isinstance(source, Source)
+    source.value = SourceUnavailableError("down")
+    bench.begin(managed)
+    bench.refresh()
+    for _ in range(4):
+        bench.move(1000)
+    bench.until(lambda: managed.state.stale)
+    assert len(bench.records("stale")) == 1
+
+
+def test_a_fault_of_one_ring_ends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the scheduler set off may fail in any way: the engine turns on, and the next refresh works."""
+    managed = bench.managed()
+    bench.begin(managed).publish(managed, 1)
+
+    def fault() -> None:
+        raise RuntimeError("can't start new thread")
+
+    bench.engine.timers["broken"] = fault
+    bench.engine.scheduler.set("broken", 1.0)
+    bench.move(2)
+    assert bench.refresh().error is None
+
+
+def test_the_same_id_with_another_secret_is_proved_after_a_restart(make_bench: MakeBench) -> None:
+    """This process does not know the secret in use, and the sinks hold another: STS is asked before anything is written."""
+    before = make_bench()
+    managed = before.managed()
+    before.begin(managed).publish(managed, 1)
+    after = make_bench()
+    again = after.managed()
+    asked: list[str] = []
+
+    class Refuses:
+        def verify(self, credential: Credential, **_options: object) -> Verification:
+            asked.append(credential.access_key_id)
+            raise VerifyRefusedError("refused", code="SignatureDoesNotMatch")
+
+    again.verifier = Refuses()  # type: ignore[assignment]
+    source = again.provider
+    assert isinstance(source, Source)
+    source.value = replace(key(1), access_key_secret=Secret("TYPO" * 8))
+    content = after.sink("a").read_bytes()
+    after.begin(again)
+    assert isinstance(after.refresh().error, VerifyRefusedError)
+    assert asked == [key(1).access_key_id]
+    assert after.sink("a").read_bytes() == content
+    source.value = key(1)
+    assert after.refresh().error is None
+    assert asked == [key(1).access_key_id]

@@ -253,3 +253,48 @@ def test_staged_files_that_are_gone_roll_back_and_owe_the_value_before(make_benc
     assert record["outcome"] == "rolled back"
     bench.publish(managed, 2)
     assert held(bench) == [key(2).access_key_id] * 2
+
+
+def test_the_dependents_of_a_half_failed_switch_are_told_when_all_files_agree(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told while a file is still old; once recovery has switched it, everybody is."""
+    managed = two(bench)
+    (web,) = managed.notifiers
+    told = list(web.generations)  # type: ignore[attr-defined]
+    change_to(managed, 2)
+    failing_rename(monkeypatch, "a.1", 99)
+    assert bench.refresh().error is not None
+    bench.move(3)
+    assert web.generations == told  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    assert bench.refresh().error is None
+    bench.move(3)
+    bench.until(lambda: not managed.state.debts)
+    assert web.generations == [*told, 2]  # type: ignore[attr-defined]
+
+
+def test_a_switch_that_switched_nothing_is_undone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rename fails, as on a mount point: the files, the state and the generation are as before."""
+    managed = two(bench)
+    change_to(managed, 2)
+    failing_rename(monkeypatch, "a.0", 99)
+    assert bench.refresh().error is not None
+    assert held(bench) == [key(1).access_key_id] * 2
+    assert (managed.state.published.generation, managed.state.before) == (1, None)
+    assert left_over(bench) == []
+
+
+def test_a_publish_whose_record_is_missing_is_never_taken_back(bench: Bench) -> None:
+    """All files are switched, the log is full, then somebody saves a target: still generation 2, recorded later."""
+    managed = two(bench)
+    change_to(managed, 2)
+    bench.audit.before = lambda event: bench.break_audit() if event == "published" else None
+    assert isinstance(bench.refresh().error, AuditError)
+    bench.audit.before = lambda _event: None
+    bench.mend_audit()
+    bench.sink("a", 0).write_text("{}")
+    assert bench.refresh().error is None
+    assert managed.state.published.generation == 2
+    assert held(bench) == [key(2).access_key_id] * 2
+    assert [record["outcome"] for record in bench.records("publish_recovered")] == ["rolled forward"]

@@ -13,6 +13,7 @@ from agent.core.errors import CancelledError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.settings import Duration
 from agent.notifiers.exec_command import ExecNotifier, ExecSettings
+from agent.notifiers.interface import HookFailedError
 
 
 def notifier(*command: str, timeout_s: float = 60, user: str | None = None) -> ExecNotifier:
@@ -67,15 +68,40 @@ def test_a_hook_runs_as_the_user_of_the_config(event: PublishEvent, cancel: thre
     assert notifier("id", "-un", user="nobody").tell(event, cancel).detail == "status 0: nobody"
 
 
-def test_a_failing_hook_says_how_and_shows_its_last_words(event: PublishEvent, cancel: threading.Event) -> None:
-    """The error names the program, the status and the bounded end of the output."""
-    one = notifier("/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo no such service >&2; exit 9")
-    with pytest.raises(NotifyError) as caught:
+def failed(one: ExecNotifier, event: PublishEvent, cancel: threading.Event) -> HookFailedError:
+    with pytest.raises(HookFailedError) as caught:
         one.tell(event, cancel)
-    assert caught.value.problem.startswith("/bin/sh: the command ended with status 9; it said: ")
-    assert caught.value.problem.endswith("no such service")
-    assert len(caught.value.problem) < 1000
-    assert caught.value.remedy
+    return caught.value
+
+
+def test_a_failing_hook_says_how_and_keeps_its_last_words_for_the_log(
+    event: PublishEvent, cancel: threading.Event
+) -> None:
+    """The error names the program and the status; the bounded end of the output goes with it, for the log."""
+    script = "head -c 100000 /dev/zero | tr '\\0' x; echo; echo no such service >&2; exit 9"
+    error = failed(notifier("/bin/sh", "-c", script), event, cancel)
+    assert error.problem == "/bin/sh: the command ended with status 9"
+    assert error.remedy
+    assert error.output.endswith("no such service")
+    assert len(error.output) < 10_000
+
+
+def test_what_a_hook_prints_is_not_in_its_error(event: PublishEvent, cancel: threading.Event) -> None:
+    """The error's text goes into the audit, the state and `status`: a hook that prints a secret does not get it there."""
+    for script in (
+        "echo canary; echo canary >&2; exit 1",
+        "echo canary; kill -SEGV $$",
+        "echo canary; exec sleep 1000",
+    ):
+        error = failed(notifier("/bin/sh", "-c", script, timeout_s=1), event, cancel)
+        assert "canary" in error.output, script
+        assert "canary" not in str(error) + repr(error), script
+
+
+def test_no_half_of_a_word_is_left_where_the_output_was_cut(event: PublishEvent, cancel: threading.Event) -> None:
+    """The log masks whole secrets only, so one that the bound cut through is dropped whole."""
+    script = "printf canary-of-24-characters; head -c 8180 /dev/zero | tr '\\0' ' '; printf end; exit 1"
+    assert failed(notifier("/bin/sh", "-c", script), event, cancel).output == "end"
 
 
 def test_a_hook_that_dies_by_a_signal_says_which(event: PublishEvent, cancel: threading.Event) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from agent.core.events import PublishEvent
 from agent.core.settings import FilePath
 from agent.notifiers.interface import Pickup
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
+from agent.system.accounts import own_account
 from agent.system.pidfile import NoProcessError
 
 ROOT = os.geteuid() == 0
@@ -197,8 +200,54 @@ def test_nobody_running_is_an_error_with_a_remedy(tmp_path: Path, event: Publish
     """An executable that nobody runs."""
     exe = Path(shutil.copy("/bin/sleep", tmp_path / "dependent"))
     with pytest.raises(NoProcessError, match="no process runs this executable") as caught:
-        notifier(exe=exe).tell(event, cancel)
+        notifier(exe=exe, user=own_account().name).tell(event, cancel)
     assert "start the dependent" in caught.value.remedy
+
+
+WITHOUT_PTRACE = """\
+import ctypes, json, os, sys
+PR_CAPBSET_DROP, CAP_SYS_PTRACE = 24, 19
+if sys.argv[1] == "drop":
+    assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0) == 0
+    os.execv(sys.executable, [sys.executable, __file__, "look", *sys.argv[2:]])
+from agent.core.settings import FilePath
+from agent.notifiers.signal_process import SignalNotifier, SignalSettings
+exe, pid_file = sys.argv[2:]
+for fields in ({"exe": FilePath(exe)}, {"exe": FilePath(exe), "pid_file": FilePath(pid_file)}):
+    found = SignalNotifier(SignalSettings(type="signal", **fields)).inspect()
+    print(json.dumps([[one.level, one.text, one.remedy] for one in found]))
+"""
+
+
+@only_root
+def test_root_without_the_right_to_look_says_that_and_what_helps(tmp_path: Path) -> None:
+    """Without CAP_SYS_PTRACE root may not see what others run: not "nobody runs it", and not "run as root"."""
+    theirs = Dependent(tmp_path, user="nobody")
+    try:
+        script = tmp_path / "look.py"
+        script.write_text(WITHOUT_PTRACE)
+        done = subprocess.run(
+            [sys.executable, str(script), "drop", str(theirs.exe), str(theirs.pid_file)],
+            capture_output=True,
+            check=True,
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        for line in done.stdout.splitlines():
+            level, text, remedy = json.loads(line)[-1]
+            assert level in ("error", "warning")
+            assert "may not" in text
+            assert "CAP_SYS_PTRACE" in remedy
+            assert "as root" not in remedy
+        assert len(done.stdout.splitlines()) == 2
+    finally:
+        theirs.close()
+
+
+def test_the_unit_gives_the_right_to_look() -> None:
+    """systemd/keyturn.service keeps CAP_SYS_PTRACE, or `signal` with `exe` finds nobody."""
+    unit = Path(__file__).parents[2] / "systemd" / "keyturn.service"
+    (line,) = [text for text in unit.read_text().splitlines() if text.startswith("CapabilityBoundingSet=")]
+    assert "CAP_SYS_PTRACE" in line.split()
 
 
 def test_pickup_is_confirmed_by_a_process_that_started_later(dependent: Dependent) -> None:

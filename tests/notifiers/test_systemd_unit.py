@@ -16,7 +16,7 @@ import pytest
 from agent.core.errors import CancelledError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.settings import Duration
-from agent.notifiers.interface import Pickup
+from agent.notifiers.interface import HookFailedError, Pickup
 from agent.notifiers.systemd import SystemdNotifier, SystemdSettings
 
 UNIT = "uploader.service"
@@ -89,7 +89,7 @@ def test_kill_sends_the_signal(systemctl: Systemctl, event: PublishEvent, cancel
 
 
 def test_what_systemctl_says_is_understood(systemctl: Systemctl, event: PublishEvent, cancel: threading.Event) -> None:
-    """Each known complaint becomes a sentence that names the unit, and a remedy that helps."""
+    """Each known complaint becomes a sentence of ours that names the unit, and a remedy; the words go to the log."""
     cases = [
         (5, f"Failed to reload {UNIT}: Unit {UNIT} not found.", "there is no such unit", "daemon-reload"),
         (1, f"Failed to restart {UNIT}: Unit {UNIT} is masked.", "is masked", "unmask"),
@@ -124,13 +124,15 @@ def test_what_systemctl_says_is_understood(systemctl: Systemctl, event: PublishE
         ),
         (1, f"Job for {UNIT} canceled.", "was cancelled", "again"),
         (1, f"{UNIT}: Start request repeated too quickly.", "too often", "reset-failed"),
-        (1, "Something entirely new", "ended with status 1: Something entirely new", "systemctl status"),
+        (1, "Something entirely new", "systemctl ended with status 1", "systemctl status"),
         (1, "", "ended with status 1", "systemctl status"),
     ]
     for status, said, problem, remedy in cases:
         systemctl.says(err=said + "\n", status=status)
-        with pytest.raises(NotifyError) as caught:
+        with pytest.raises(HookFailedError) as caught:
             systemctl.notifier("reload").tell(event, cancel)
+        assert caught.value.output == said
+        assert not said or said not in str(caught.value)
         assert problem in caught.value.problem, said
         assert caught.value.problem.startswith(f"{UNIT}: ")
         assert remedy in caught.value.remedy, said

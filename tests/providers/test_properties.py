@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,33 @@ def test_a_file_may_be_reached_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("a=b\n")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert read(str(tmp_path / "link")).values == {"a": "b"}
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o602])
+def test_a_file_that_others_can_write_is_an_error(tmp_path: Path, mode: int) -> None:
+    """It says to which endpoint the ClientKey goes; of a link, the file at its end counts."""
+    path, link = tmp_path / "real", tmp_path / "link"
+    path.write_text("a=b\n")
+    link.symlink_to(path)
+    path.chmod(mode)
+    for name in (path, link):
+        with pytest.raises(CredentialFileError, match=f"its mode {mode:04o} lets others") as caught:
+            read(str(name))
+        assert caught.value.remedy == f"chmod go-w {name}"
+    path.chmod(0o644)
+    assert read(str(link)).values == {"a": "b"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_an_error(tmp_path: Path) -> None:
+    """Its owner can change it, whatever its mode says."""
+    path = tmp_path / "secretsmanager.properties"
+    path.write_text("a=b\n")
+    path.chmod(0o400)
+    os.chown(path, 65534, -1)
+    with pytest.raises(CredentialFileError, match="who could change it") as caught:
+        read(str(path))
+    assert caught.value.remedy == f"chown root {path}"
 
 
 def test_what_is_no_file_or_too_large_is_an_error(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +74,40 @@ def publish(sinks: Sequence[FileSink], value: Credential, generation: int = 1) -
 def leftovers(directory: Path) -> list[str]:
     """Temporary files of ours below a directory."""
     return [str(path) for path in directory.rglob(".*.keyturn-*")]
+
+
+_CLONE_NEWNS, _MS_PRIVATE, _MS_REC, _MS_BIND = 0x20000, 0x40000, 0x4000, 0x1000  # linux/sched.h, linux/mount.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(source: Path | str, path: Path | str, flags: int) -> bool:
+    return _LIBC.mount(os.fsencode(source), os.fsencode(path), None, ctypes.c_ulong(flags), None) == 0
+
+
+def with_mounts(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a thread with a mount namespace of its own, which takes its mounts with it whatever happens."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        def alone() -> None:
+            if _LIBC.unshare(_CLONE_NEWNS) or not _mount("none", "/", _MS_REC | _MS_PRIVATE):
+                pytest.skip("this process may not mount: it needs root, and more than most containers give it")
+            test(*args, **kwargs)
+
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(alone).result()
+
+    return run
+
+
+def bind_mount(path: Path, source: Path) -> None:
+    """Mount a file or directory over another; for a test `with_mounts`."""
+    assert _mount(source, path, _MS_BIND), os.strerror(ctypes.get_errno())
+
+
+def unmount(path: Path) -> None:
+    """Take a mount away again."""
+    assert _LIBC.umount(os.fsencode(path)) == 0, os.strerror(ctypes.get_errno())
 
 
 CALLS = ("open", "fchmod", "fchown", "pwrite", "fsync", "rename", "unlink", "ftruncate", "utime")

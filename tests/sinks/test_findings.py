@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from sinkworld import env, ini, session
+from sinkworld import bind_mount, env, ini, session, with_mounts
 
 from agent.sinks.findings import inspect
 
@@ -41,6 +41,18 @@ def test_in_place_is_a_warning(tmp_path: Path) -> None:
     """It trades away what everything else here is for."""
     (finding,) = inspect(env(tmp_path / "a.env", write="in_place"))
     assert finding.level == "warning" and "half written" in finding.text
+
+
+@with_mounts
+def test_a_mount_point_is_an_error_unless_written_in_place(tmp_path: Path) -> None:
+    """`check` says beforehand what the switch would say at the worst moment."""
+    path = tmp_path / "a.env"
+    path.touch()
+    bind_mount(path, path)
+    (finding,) = inspect(env(path))
+    assert finding.level == "error" and "mount point" in finding.text
+    assert 'write = "in_place"' in finding.remedy
+    assert [finding.level for finding in inspect(env(path, write="in_place"))] == ["warning"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from sinkworld import env, ini, json_file, key, leftovers, publish
+from sinkworld import bind_mount, env, ini, json_file, key, leftovers, publish, with_mounts
 
 from agent.core.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, SinkError
 from agent.sinks import transaction
@@ -293,6 +293,43 @@ def test_in_place_is_closed_before_the_new_value_is_written(tmp_path: Path) -> N
         patch.setattr(os, "pwrite", watching)
         publish([env(path, write="in_place")], key(1))
     assert seen and set(seen) == {0o600}
+
+
+@pytest.mark.parametrize(("way", "sees_new"), [("replace", False), ("in_place", True)])
+def test_who_holds_the_file_open_sees_the_new_value_only_in_place(tmp_path: Path, way: str, sees_new: bool) -> None:
+    """The limit that docs/limits.md states, and that replacing does not have."""
+    path = tmp_path / "a.env"
+    publish([env(path, write=way)], key(1))
+    with path.open("rb") as held:
+        publish([env(path, write=way)], key(2))
+        assert (b"secretOf000002" in held.read()) is sees_new
+
+
+@with_mounts
+def test_a_mount_point_is_refused_before_anything_is_staged(tmp_path: Path) -> None:
+    """No rename can replace it: every sink is as it was, and the remedy is the way of writing that works."""
+    good, path, source = env(tmp_path / "a.env"), tmp_path / "b.env", tmp_path / "source"
+    source.write_text("A=1\n")
+    path.touch()
+    bind_mount(path, source)
+    with pytest.raises(SinkError, match=r"b\.env: cannot replace this file: it is a mount point") as caught:
+        transaction.survey([good, env(path)], key(1), 1)
+    assert caught.value.remedy.startswith('set `write = "in_place"`')
+    assert sorted(tmp_path.iterdir()) == [path, source]
+    publish([good, env(path, write="in_place")], key(1))
+    assert source.read_bytes() == path.read_bytes() and b"secretOf000001" in source.read_bytes()
+    assert leftovers(tmp_path) == []
+
+
+@with_mounts
+def test_a_file_in_a_mounted_directory_is_no_mount_point(tmp_path: Path) -> None:
+    """The usual volume: its directory is mounted, and its files are replaced as anywhere."""
+    (tmp_path / "volume").mkdir(mode=0o750)
+    (tmp_path / "here").mkdir()
+    bind_mount(tmp_path / "here", tmp_path / "volume")
+    for number in (1, 2):
+        publish([env(tmp_path / "here" / "a.env")], key(number))
+    assert b"secretOf000002" in (tmp_path / "volume" / "a.env").read_bytes()
 
 
 def test_in_place_does_not_write_through_a_hard_link(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sinkworld import (
+    bind_mount,
     disk_full,
     env,
     in_child,
@@ -18,6 +19,8 @@ from sinkworld import (
     plugged,
     publish,
     save_journal,
+    unmount,
+    with_mounts,
 )
 
 from agent.core.errors import SinkError
@@ -235,3 +238,69 @@ def test_sweep_spares_what_is_held_and_what_is_foreign(tmp_path: Path) -> None:
 def test_an_empty_journal_is_nothing_to_do() -> None:
     """No publish was under way."""
     assert transaction.recover([]) == transaction.Recovery(True)
+
+
+@pytest.mark.parametrize("way", ["replace", "in_place"])
+def test_withdraw_gives_up_what_was_not_switched_and_nothing_else(tmp_path: Path, way: str) -> None:
+    """Whichever call of the switch fails: all is as before with nothing beside it, or all is left to recovery."""
+    sinks = three_sinks(tmp_path, way)
+    answers = []
+    for at in range(1, MANY):
+        publish(sinks, key(1))
+        old = contents(sinks)
+        staged = transaction.survey(sinks, key(2), 2).stage()
+        journal = staged.journal
+        try:
+            with plugged(at, disk_full):
+                staged.commit()
+        except transaction.CommitInterruptedError:
+            answers.append(transaction.withdraw(journal))
+            assert answers[-1] is (contents(sinks) == old)
+            if not answers[-1]:
+                assert transaction.recover(journal).left == ()
+                assert contents(sinks) == expected(sinks, 2)
+        else:
+            break
+        finally:
+            staged.abort()
+        assert leftovers(tmp_path) == []
+    assert not transaction.withdraw(journal) and contents(sinks) == expected(sinks, 2)
+    assert set(answers) == {True, False}
+
+
+def test_withdraw_does_not_guess(tmp_path: Path) -> None:
+    """Where a target cannot be looked at, or changed with its staged file gone, nothing is touched."""
+    sinks = three_sinks(tmp_path)
+    publish(sinks, key(1))
+    staged = transaction.survey(sinks, key(2), 2).stage()
+    journal = staged.journal
+    (tmp_path / "run").rename(tmp_path / "gone")
+    assert not transaction.withdraw(journal) and len(leftovers(tmp_path)) == 3
+    (tmp_path / "gone").rename(tmp_path / "run")
+    temp = Path(journal[1]["directory"], journal[1]["temp"])
+    temp.unlink()
+    before = Path(sinks[1].path).read_text()
+    Path(sinks[1].path).write_text("A=1\n" + before)
+    assert not transaction.withdraw(journal) and len(leftovers(tmp_path)) == 2
+    assert transaction.withdraw([journal[0], journal[2]]) and leftovers(tmp_path) == []
+    staged.abort()
+
+
+@with_mounts
+def test_withdraw_ends_a_publish_that_no_recovery_can_finish(tmp_path: Path) -> None:
+    """A mount put over a target in the middle: switch and recovery fail, and only the first target can be given up."""
+    sinks = [env(tmp_path / "a.env"), env(tmp_path / "b.env")]
+    for mounted, answer in ((1, False), (0, True)):
+        publish(sinks, key(1))
+        with transaction.survey(sinks, key(2), 2).stage() as staged:
+            journal = staged.journal
+            bind_mount(Path(sinks[mounted].path), Path(sinks[mounted].path))
+            with pytest.raises(transaction.CommitInterruptedError, match="mount point"):
+                staged.commit()
+        with pytest.raises(SinkError, match="mount point"):
+            transaction.recover(journal)
+        assert transaction.withdraw(journal) is answer
+        unmount(Path(sinks[mounted].path))
+        assert transaction.recover(journal).rolled_forward is not answer
+        assert contents(sinks) == expected(sinks, 1 if answer else 2)
+        assert leftovers(tmp_path) == []

@@ -45,6 +45,16 @@ def test_a_record_that_outgrows_its_slot_moves_to_a_larger_file(tmp_path: Path, 
         assert SlotFile(tmp_path / "a").payload == payload
 
 
+@pytest.mark.parametrize("size", [SLOT_BYTES, LIMIT // 2, LIMIT - 1, LIMIT])
+def test_a_reader_takes_every_record_up_to_its_limit(tmp_path: Path, size: int) -> None:
+    """The limit is the record's: the file around it, with two slots, is larger and read all the same."""
+    slots = SlotFile(tmp_path / "a")
+    slots.write(b"x" * size)
+    slots.write(b"y" * size)
+    assert (tmp_path / "a").stat().st_size > size
+    assert read_slots(tmp_path / "a", LIMIT) == b"y" * size
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cut=st.integers(0, SLOT_BYTES), noise=st.binary(max_size=64))
 def test_a_torn_write_leaves_the_record_before(tmp_path: Path, cut: int, noise: bytes) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import selectors
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from agent.core.settings import Duration, PickupSettings
+from agent.system import group
 from agent.system.group import Ending
-from agent.system.process import Completed, printable, probe, run_command
+from agent.system.process import CommandError, Completed, printable, probe, run_command
 
 NEVER = threading.Event()
 LONG_S = 60.0  # a limit that no passing test comes near
@@ -257,6 +262,44 @@ def test_many_commands_at_once_leave_no_descriptor_and_no_zombie() -> None:
     assert sh("sleep 1000", timeout_s=0.1).ending is Ending.TIMED_OUT
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert not any(is_our_child(int(each.stdout)) for each in done)
+
+
+def test_a_command_that_cannot_be_served_is_killed_and_reaped(witness: Witness) -> None:
+    """Descriptors ran out between its start and its supervision: nobody would hold it to its limit, so it goes."""
+    started: list[int] = []
+
+    def starved() -> NoReturn:
+        witness.read_line()  # the command runs
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selectors, "DefaultSelector", starved)
+        patch.setattr(subprocess, "Popen", Noted)
+        with pytest.raises(CommandError, match="too many open files") as caught:
+            sh('trap "" TERM; exec 9>"$1"; echo up >&9; sleep 1000 & wait; sleep 1000', witness.path)
+    assert "LimitNOFILE" in caught.value.remedy
+    assert witness.all_gone()
+    assert started and not any(is_our_child(pid) for pid in started)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_starved_agent_still_ends_a_whole_group(witness: Witness) -> None:
+    """While /proc cannot be read for want of descriptors, what a command left behind is held to its limit."""
+
+    def starved(_group: int) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group, "group_is_empty", starved)
+        done = sh('trap "" TERM; exec 9>"$1"; sleep 1000 & echo up', witness.path, timeout_s=0.2)
+    assert done.lingered and done.stdout == b"up\n"
+    assert witness.all_gone()
 
 
 def is_our_child(pid: int) -> bool:

@@ -161,6 +161,21 @@ def test_a_pid_file_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
         read_pid_file(str(path))
 
 
+@pytest.mark.skipif(not ROOT, reason="gives a file to a strange group")
+def test_a_pid_file_that_a_strange_group_can_write_is_refused(tmp_path: Path) -> None:
+    """Its members would choose whom we signal; root's group and our own may write it."""
+    path = tmp_path / "pid"
+    path.write_text("4242\n")
+    path.chmod(0o664)
+    assert read_pid_file(str(path)).pid == 4242
+    os.chown(path, -1, 54321)
+    with pytest.raises(NotifyError, match="group 54321 can write") as caught:
+        read_pid_file(str(path))
+    assert "0644" in caught.value.remedy
+    path.chmod(0o644)
+    assert read_pid_file(str(path)).pid == 4242
+
+
 def test_only_a_regular_file_is_a_pid_file(tmp_path: Path) -> None:
     """A link, a directory and a FIFO are refused, and a FIFO does not hold us up."""
     real = tmp_path / "real"

@@ -1,0 +1,31 @@
+"""What a dependent said, made fit for the log: one bounded line without control characters.
+
+A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.mask`), but it
+cannot know half of one; so a word that a bound has cut through is dropped whole.
+"""
+
+from __future__ import annotations
+
+import re
+
+from agent.system.process import OUTPUT_LIMIT, Completed, printable
+
+HEAD_CHARACTERS = 300
+
+
+def tail(completed: Completed) -> str:
+    """Both outputs of a command; of a long one the end, which says what went wrong."""
+    parts = (printable(_from_a_whole_word(raw)) for raw in (completed.stdout, completed.stderr))
+    return " | ".join(part for part in parts if part)
+
+
+def head(raw: bytes, limit: int) -> str:
+    """The beginning of an answer of which `limit` bytes were read at most."""
+    text = printable(raw)
+    if len(raw) < limit and len(text) <= HEAD_CHARACTERS:
+        return text
+    return re.sub(r"\S*\Z", "", text[:HEAD_CHARACTERS]).rstrip()
+
+
+def _from_a_whole_word(raw: bytes) -> bytes:
+    return raw if len(raw) < OUTPUT_LIMIT else re.sub(rb"\A\S*", b"", raw)

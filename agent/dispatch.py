@@ -35,7 +35,7 @@ from agent.core.settings import PickupSettings
 from agent.logs import describe, log
 from agent.loop import Loop
 from agent.managed import Managed
-from agent.notifiers.interface import Notifier, Pickup, Told
+from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.scheduler import Scheduler
 from agent.state import Debt, StateStore
 from agent.system.clock import Clock
@@ -238,11 +238,17 @@ class Dispatcher:
         if heard.pickup is Pickup.CONFIRMED:
             self._note(Event.PICKUP_CONFIRMED, **fields)
         level = log.warning if heard.pickup is Pickup.NOT_PICKED_UP else log.info
-        level("notified", credential=managed.name, to=_whom(notifier), detail=heard.told.detail, pickup=heard.pickup)
+        level(
+            "notified",
+            credential=managed.name,
+            to=_whom(notifier),
+            detail=heard.told.detail if managed.value else None,
+            pickup=heard.pickup,
+        )
 
     def _failed(self, managed: Managed, notifier: Notifier, line: Line, debt: Debt, error: BaseException) -> None:
         debt.attempts += 1
-        text = describe(error)
+        text, said = describe(error), _said(managed, error)
         settings = notifier.settings
         waited_s = self._clock.boottime() - line.first_try.setdefault((managed.name, debt.generation), line.began)
         spent = settings.retries is not None and debt.attempts > settings.retries
@@ -251,11 +257,15 @@ class Dispatcher:
         if given_up:
             managed.state.debts.remove(debt)
             self._note(Event.NOTIFY_GAVE_UP, error=text, outcome=f"{debt.attempts} attempts", **fields)
-            log.error("gave up telling a dependent", credential=managed.name, to=_whom(notifier), error=text)
+            log.error(
+                "gave up telling a dependent", credential=managed.name, to=_whom(notifier), error=text, output=said
+            )
         else:
             if text != line.last_error:
                 self._note(Event.NOTIFY_FAILED, error=text, **fields)
-            log.warning("a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text)
+            log.warning(
+                "a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text, output=said
+            )
         managed.state.last_outcome[key(line.identity)] = ("gave up: " if given_up else "failed: ") + text
         self._save(managed)
 
@@ -342,3 +352,10 @@ def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event
 
 def _whom(notifier: Notifier) -> str:
     return f"{notifier.type_name} {notifier.target}"
+
+
+def _said(managed: Managed, error: BaseException) -> str | None:
+    """What a hook printed, for the log alone; nothing while the secrets to be masked in it are not known yet."""
+    if not isinstance(error, HookFailedError) or not error.output:
+        return None
+    return error.output if managed.value is not None else "(withheld: the value in use is not known yet)"

@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from agent.authority import Authority
-from agent.cloud.openapi import Kms, Ram, Sts
+from agent.cloud.openapi import Cloud
 from agent.core import policy
 from agent.core.credential import Credential, Kind, rfc3339
 from agent.core.errors import (
@@ -37,7 +36,7 @@ from agent.core.errors import (
 from agent.core.events import Event, Trigger
 from agent.core.provider import Provider
 from agent.dispatch import key
-from agent.emergency_report import Request, Result, Show, Steps
+from agent.emergency_report import Patience, Request, Result, Show, Steps
 from agent.engine import Engine, Report
 from agent.logs import log
 from agent.managed import Managed
@@ -49,32 +48,6 @@ from agent.stages import Cause
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long each wait may take, in seconds.
-
-    Attributes:
-        follow_s: until the new version is ACSCurrent and published.
-        ask_s: for which a temporary failure of KMS or RAM is retried.
-        refusal_s: until a disabled key is refused.
-        told_s: until every dependent was tried.
-    """
-
-    follow_s: float = 300.0
-    ask_s: float = 60.0
-    refusal_s: float = 60.0
-    told_s: float = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """The management calls."""
-
-    kms: Kms
-    ram: Ram
-    sts: Sts
 
 
 class Emergency:

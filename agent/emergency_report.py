@@ -16,6 +16,23 @@ Show = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each wait may take, in seconds.
+
+    Attributes:
+        follow_s: until the new version is ACSCurrent and published.
+        ask_s: for which a temporary failure of KMS or RAM is retried.
+        refusal_s: until a disabled key is refused.
+        told_s: until every dependent was tried.
+    """
+
+    follow_s: float = 300.0
+    ask_s: float = 60.0
+    refusal_s: float = 60.0
+    told_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the operator asked for."""
 

@@ -20,7 +20,6 @@ from functools import partial
 
 from agent.audit import AuditLog
 from agent.books import Books
-from agent.core import policy
 from agent.core.errors import (
     BusyError,
     CancelledError,
@@ -285,6 +284,7 @@ class Engine:
         attempt.thread = self.loop.start(
             partial(obtain, managed, self.clock.now(), self.clock.boottime, self.loop.cancel),
             partial(self._obtained, desk, attempt),
+            urgent=attempt.cause.trigger is Trigger.EMERGENCY,
         )
 
     def _obtained(self, desk: Desk, attempt: Attempt, got: Obtained | None, error: BaseException | None) -> None:
@@ -319,7 +319,8 @@ class Engine:
         if error is not None and error.retryable and self._retries(attempt):
             desk.again = Attempt(managed, attempt.cause, attempt.waiting, attempt.retry_until)
             left_s = (attempt.retry_until or 0.0) - self.clock.boottime()
-            self.scheduler.set(f"retry {managed.name}", min(self._retry_delay(managed), max(0.1, left_s)))
+            delay_s = managed.retry_delay_s(self.clock.now(), random.random())
+            self.scheduler.set(f"retry {managed.name}", min(delay_s, max(0.1, left_s)))
         else:
             for report in attempt.waiting:
                 report(Report(managed.name, outcome, error))
@@ -389,22 +390,10 @@ class Engine:
         self.refresh(desk.managed.name, Cause(Trigger.SCHEDULE if timed else Trigger.POLL))
 
     def _plan(self, managed: Managed) -> None:
-        delay_s = self._retry_delay(managed) if managed.state.consecutive_failures else self._next_delay(managed)
+        delay_s = managed.delay_s(self.clock.now(), random.random())
         self.scheduler.set(f"refresh {managed.name}", delay_s)
         managed.next_refresh_at = self.scheduler.at(f"refresh {managed.name}")
         self.health.watch(managed)
-
-    def _next_delay(self, managed: Managed) -> float:
-        done, chance = managed.state.published, random.random()
-        if done.expiration is None or done.obtained_at is None:
-            return policy.next_poll(managed.provider.poll_interval_s, chance)
-        return policy.next_renewal(done.obtained_at, done.expiration, self.clock.now(), chance)
-
-    def _retry_delay(self, managed: Managed) -> float:
-        done = managed.state.published
-        life_s = (done.expiration - done.obtained_at).total_seconds() if done.expiration and done.obtained_at else None
-        failures = managed.state.consecutive_failures
-        return policy.next_retry(failures, random.random(), self.clock.now(), managed.known, life_s)
 
     def _plan_sessions_again(self) -> None:
         for desk in self.desks.values():

@@ -23,7 +23,6 @@ class Managed:
     Attributes:
         verifier: None where `verify = "off"`.
         value: the last value seen, with its secrets; in memory only, None until the first fetch.
-        failing_since: when the present run of failures began; None while all is well.
     """
 
     name: str
@@ -86,6 +85,21 @@ class Managed:
             return None
         limit_s = self.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S
         return last + timedelta(seconds=float(limit_s))
+
+    def delay_s(self, now: datetime, chance: float) -> float:
+        """Seconds until the next refresh is due, by what came of the last."""
+        done = self.state.published
+        if self.state.consecutive_failures:
+            return self.retry_delay_s(now, chance)
+        if done.expiration is None or done.obtained_at is None:
+            return policy.next_poll(self.provider.poll_interval_s, chance)
+        return policy.next_renewal(done.obtained_at, done.expiration, now, chance)
+
+    def retry_delay_s(self, now: datetime, chance: float) -> float:
+        """Seconds until a refresh that failed is tried again."""
+        done = self.state.published
+        life_s = (done.expiration - done.obtained_at).total_seconds() if done.expiration and done.obtained_at else None
+        return policy.next_retry(self.state.consecutive_failures, chance, now, self.known, life_s)
 
     def condition(self, now: datetime) -> str:
         """The state that `status` shows: fresh, pending, failing, stale or expired."""

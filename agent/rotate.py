@@ -30,9 +30,10 @@ import msgspec
 
 from agent.books import Books
 from agent.core import policy
-from agent.core.credential import Credential
+from agent.core.credential import Credential, part
 from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
 from agent.core.events import Event, Trigger
+from agent.logs import mask
 from agent.managed import Managed, is_bearer
 from agent.sinks import transaction
 from agent.stages import Cause, Obtained, Outcome
@@ -48,6 +49,7 @@ def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cance
     """
     started = boottime()
     value = managed.provider.fetch(now)
+    _hide(managed, value)
     fetched_at = boottime()
     change = policy.judge(value, managed.known)
     proof = None
@@ -60,6 +62,13 @@ def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cance
     proved_at = boottime()
     verify_ms = _ms(proved_at - fetched_at) if proof else None
     return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms)
+
+
+def _hide(managed: Managed, value: Credential) -> None:
+    """A hook may print what it reads: the log masks the new value and the one still in use."""
+    names = ("access_key_secret", "security_token", "bearer_token")
+    values = (value, managed.value or value)
+    mask([text for one in values for name in names if (text := part(one, name))], of=managed.name)
 
 
 def _may_be_another(managed: Managed, value: Credential, change: policy.Change) -> bool:

@@ -13,13 +13,12 @@ from typing import Any
 import providers
 from agent import config
 from agent.audit import AuditLog
-from agent.cloud.openapi import Kms, Ram, Sts
+from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.config import Registry
 from agent.config.accounts import SystemAccounts
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
-from agent.emergency import Cloud
 from agent.engine import Engine
 from agent.managed import Managed
 from agent.state import StateStore

@@ -132,7 +132,7 @@ DOORS = {
         {"os.open", "os.rename", "os.replace", "os.chmod", "os.chown", "os.unlink", "os.link", "os.symlink", "open"},
         # sinks: every step of a transaction is named there; audit: an append-only log; control: its socket;
         # cli: /dev/null for a broken pipe.
-        ("agent/system/", "agent/sinks/", "agent/audit.py", "agent/control/", "agent/config/load.py", "agent/cli/main.py",
+        ("agent/system/", "agent/sinks/", "agent/audit/", "agent/control/", "agent/config/load.py", "agent/cli/main.py",
          "agent/demo/", "providers/emulator/"),
         "go through agent/system/files.py",
     ),

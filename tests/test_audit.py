@@ -13,6 +13,7 @@ from agent import audit, logs
 from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
 from agent.core.errors import AuditError
 from agent.core.events import Event
+from agent.system.slots import SlotFile
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -299,9 +300,8 @@ def test_a_damaged_archive_is_named_and_ends_no_start(trail, name):
     rotated = damaged(trail, DAMAGES[name])
     trail.log.knows_publish("uploader", 2, after=0)
     assert not trail.log.knows_publish("uploader", 9, after=0)
-    with pytest.raises(AuditError, match=rotated.name) as caught:
-        verify(trail.path, read_head(trail.head_path))
-    assert caught.value.remedy
+    verdict = verify(trail.path, read_head(trail.head_path))
+    assert any(rotated.name in problem and "is damaged" in problem for problem in verdict.problems)
     trail.log.close()
     trail.log = trail.open()
     trail.log.record(Event.PUBLISHED, credential="uploader", generation=4)
@@ -316,14 +316,14 @@ def test_recovery_reads_no_file_that_is_older_than_its_question(trail):
     trail.path.rename(trail.path.with_name("audit.jsonl.1"))
     trail.fill(2)
     read = []
-    real = audit._lines
+    real = audit.trail._lines
 
     def noting(file):
         read.append(file)
         return real(file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit, "_lines", noting)
+        patch.setattr(audit.trail, "_lines", noting)
         assert not trail.log.knows_publish("uploader", 9, after=4)
         assert set(read) == {trail.path}
         read.clear()
@@ -369,7 +369,7 @@ def test_a_head_that_cannot_be_written_is_no_error_of_the_act(trail, monkeypatch
 
     trail.fill(1)
     with monkeypatch.context() as patch:
-        patch.setattr(audit.SlotFile, "write", broken)
+        patch.setattr(SlotFile, "write", broken)
         stream = io.StringIO()
         logs.set_up("info", "plain", {}, stream)
         trail.fill(1)
@@ -389,3 +389,38 @@ def test_rubbish_in_the_log_is_named_and_read_around(trail):
         stream.write(b"\xff\xfe rubbish\n[]\n")
     assert len(list(audit.read(trail.path))) == 1
     assert sum("not a whole record" in problem for problem in trail.problems) == 2
+
+
+EDITS = {
+    "a second key of the same name": lambda line: line.replace(b"{", b'{"reason":"innocent",', 1),
+    "added blanks": lambda line: line.replace(b",", b", ", 1),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_that_parses_to_the_same_record_is_found(trail, name):
+    """What a reader or grep sees must be what was written, to the byte."""
+    trail.fill(3)
+    trail.log.record(Event.ROTATION_REQUESTED, reason="leak")
+    lines = trail.lines
+    trail.rewrite([*lines[:3], EDITS[name](lines[3])])
+    assert any("seq 4: the line was edited" in problem for problem in trail.problems)
+
+
+def test_without_a_head_the_end_is_not_proved(trail):
+    """Who removes the tail and the head together does not get the word "whole"."""
+    trail.fill(3)
+    trail.rewrite(trail.lines[:2])
+    trail.head_path.unlink()
+    assert any("the end cannot be proved" in problem for problem in trail.problems)
+
+
+def test_strangers_beside_the_log_are_none_of_it(trail):
+    """A directory or a link with a name like a rotated file is passed over; rubbish in one is named."""
+    trail.fill(2)
+    (trail.path.parent / "audit.jsonl.d").mkdir()
+    (trail.path.parent / "audit.jsonl.link").symlink_to("/etc/passwd")
+    assert trail.problems == ()
+    (trail.path.parent / "audit.jsonl.1.gz").write_bytes(b"junk")
+    assert any("audit.jsonl.1.gz" in problem for problem in trail.problems)
+    assert [record["seq"] for record in audit.read(trail.path)] == [1, 2]

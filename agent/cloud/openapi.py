@@ -172,6 +172,15 @@ class Ram(OpenApi):
         self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The services of one config."""
+
+    kms: Kms
+    ram: Ram
+    sts: Sts
+
+
 _BEING_ROTATED = re.compile(r"being rotated|rotating|rotation (is )?(under ?way|in progress)", re.IGNORECASE)
 
 

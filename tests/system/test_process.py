@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -284,8 +285,13 @@ def test_a_command_that_cannot_be_served_is_killed_and_reaped(witness: Witness) 
         with pytest.raises(CommandError, match="too many open files") as caught:
             sh('trap "" TERM; exec 9>"$1"; echo up >&9; sleep 1000 & wait; sleep 1000', witness.path)
     assert "LimitNOFILE" in caught.value.remedy
-    assert witness.all_gone()
-    assert started and not any(is_our_child(pid) for pid in started)
+    (pid,) = started
+    try:
+        assert not is_our_child(pid)
+        assert witness.all_gone()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
     assert set(os.listdir("/proc/self/fd")) == before
 
 

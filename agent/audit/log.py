@@ -1,0 +1,213 @@
+"""Writing the audit log."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agent.audit.trail import MAX_LINE_BYTES, Head, canonical, digest, read_head, records_behind
+from agent.core.errors import AuditError, KeyturnError
+from agent.core.events import Event
+from agent.logs import log
+from agent.system import files
+from agent.system.slots import SlotFile
+
+FIELDS = (
+    "credential",
+    "generation",
+    "trigger",
+    "actor",
+    "reason",
+    "access_key_id",
+    "previous_access_key_id",
+    "version_id",
+    "expiration",
+    "sinks",
+    "notified",
+    "outcome",
+    "error",
+    "duration_ms",
+)
+
+
+class AuditLog:
+    """The log, open for appending. Safe to use from several threads."""
+
+    def __init__(self, path: Path, head_path: Path, now: Callable[[], datetime]) -> None:
+        """Open the log and find its end.
+
+        Raises:
+            AuditError: the log cannot be opened or read.
+        """
+        self.path = path
+        self._head_path = head_path
+        self._now = now
+        self._lock = threading.Lock()
+        self._fd = -1
+        self.remarks: list[str] = []
+        """What was found while opening, for the first record: a torn line, a missing tail."""
+        self._open()
+        self._head = self._find_end()
+        self._slots = SlotFile(head_path)
+
+    @property
+    def head(self) -> Head:
+        """The newest record's number and hash."""
+        return self._head
+
+    def record(self, event: Event, *, flush: bool = True, **fields: Any) -> dict[str, Any]:
+        """Append a record and flush it to disk; absent (None) fields are left out.
+
+        The head is remembered after it. One that cannot be written is logged and no error of the act: the record
+        is in the log, and the next head that can be written covers it.
+
+        Args:
+            event: what happened.
+            flush: False where another record follows before anything is reported, and its flush serves both.
+            fields: any of `FIELDS`.
+
+        Raises:
+            AuditError: it could not be written; nothing of it is left in the log.
+        """
+        unknown = set(fields) - set(FIELDS)
+        if unknown:
+            raise ValueError(f"not fields of an audit record: {sorted(unknown)}")
+        with self._lock:
+            record: dict[str, Any] = {
+                "seq": self._head.seq + 1,
+                "time": self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "event": str(event),
+                "prev": self._head.hash,
+            }
+            record.update({key: _plain(value) for key, value in fields.items() if value is not None})
+            record["hash"] = digest(record)
+            self._append(canonical(record) + b"\n", flush)
+            self._head = Head(record["seq"], record["hash"])
+            if flush:
+                self._remember_head()
+            return record
+
+    def knows_publish(self, credential: str, generation: int, *, after: int) -> bool:
+        """Whether a publish of that generation stands in the log behind record `after`.
+
+        Never raises: it is asked at the start. What cannot be read is not known, and is then recorded once more.
+        """
+        ends = {Event.PUBLISHED, Event.DRIFT_REPAIRED, Event.PUBLISH_RECOVERED}
+        return any(
+            record.get("credential") == credential
+            and record.get("generation") == generation
+            and record.get("event") in ends
+            for record in records_behind(self.path, after)
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+                self._slots.close()
+
+    def _append(self, line: bytes, flush: bool) -> None:
+        try:
+            self._follow_rotation()
+            start = os.fstat(self._fd).st_size
+            try:
+                written = os.write(self._fd, line)
+                if written != len(line):
+                    raise OSError(28, "No space left on device")
+                if flush:
+                    os.fdatasync(self._fd)
+            except OSError:
+                os.ftruncate(self._fd, start)
+                raise
+        except OSError as err:
+            raise AuditError(
+                f"{self.path}: the audit log cannot be written: {err.strerror}",
+                "free space or mend its permissions; nothing is published without a record",
+            ) from err
+
+    def _remember_head(self) -> None:
+        text = json.dumps({"seq": self._head.seq, "hash": self._head.hash}).encode()
+        try:
+            self._slots.write(text, flush=False)
+        except (OSError, KeyturnError) as err:
+            why = err.strerror if isinstance(err, OSError) else str(err)
+            log.error("the audit head cannot be written; mend the state directory", path=self._head_path, error=why)
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._fd = os.open(self.path, flags, 0o640)
+        except OSError as err:
+            raise AuditError(
+                f"{self.path}: the audit log cannot be opened: {err.strerror}",
+                f"make its directory for the agent's user: install -d -m 0750 {self.path.parent}",
+            ) from err
+
+    def _follow_rotation(self) -> None:
+        mine = os.fstat(self._fd)
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+            moved = (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
+        except FileNotFoundError:
+            moved = True
+        if moved:
+            old = self._fd
+            os.fdatasync(old)  # a record may wait in it for the flush of the next one, which goes elsewhere now
+            self._open()
+            os.close(old)
+
+    def _find_end(self) -> Head:
+        last, torn = _last_line(self._fd)
+        if torn:
+            self._set_aside(torn)
+        remembered = read_head(self._head_path)
+        found = Head()
+        if last:
+            try:
+                record = json.loads(last)
+                found = Head(int(record["seq"]), str(record["hash"]))
+            except (ValueError, KeyError, TypeError):
+                self.remarks.append("the last line of the audit log is not a record; run `keyturn audit verify`")
+        if remembered is None or (last and found.seq >= remembered.seq):
+            return found
+        if last:
+            self.remarks.append(
+                f"the audit log ends at seq {found.seq} but seq {remembered.seq} was written; run `keyturn audit verify`"
+            )
+        return remembered
+
+    def _set_aside(self, torn: bytes) -> None:
+        aside = self.path.with_name(f"torn-{self._now():%Y%m%dT%H%M%SZ}-{self.path.name}")
+        files.write_atomic(aside, torn, 0o600)
+        os.ftruncate(self._fd, os.fstat(self._fd).st_size - len(torn))
+        self.remarks.append(f"a half-written last line of {len(torn)} bytes was set aside as {aside.name}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _last_line(fd: int) -> tuple[bytes, bytes]:
+    """Return the last whole line and what follows it, reading no more than is needed."""
+    size = os.fstat(fd).st_size
+    span = min(size, 2 * MAX_LINE_BYTES)
+    tail = os.pread(fd, span, size - span)
+    whole, newline, torn = tail.rpartition(b"\n")
+    if not newline:
+        return b"", tail
+    return whole.rpartition(b"\n")[2], torn

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent import wiring
-from agent.config import inspect_file
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError
 from agent.core.provider import Finding
@@ -39,7 +38,6 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         offline: leave out whatever needs the network.
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
-    yield from inspect_file(path)
     yield from _directories(settings)
     if settings.agent.metrics_listen or settings.agent.metrics_textfile:
         yield Finding(

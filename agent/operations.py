@@ -157,4 +157,6 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
     if leaked is not None and not isinstance(leaked, str):
         raise UsageError("--leaked takes an AccessKey id")
+    # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
+    reason = reason.encode("utf-8", "backslashreplace").decode()
     return Request(name, reason.strip(), actor, leaked, bool(raw.get("disable_old")), bool(raw.get("force")))

@@ -133,7 +133,8 @@ class StateStore:
                 path.mkdir(mode=0o700, exist_ok=True)
             except PermissionError as err:
                 raise NotPermittedError(
-                    f"{path}: the state directory cannot be made", f"make it once: install -d -m 0700 {path}"
+                    f"{path}: user {user_name()} may not make the state directory, or look into it",
+                    f"run keyturn as root or as the user of the service, or make it once: install -d -m 0700 {path}",
                 ) from err
             except OSError as err:
                 raise StateError(
@@ -203,9 +204,15 @@ def _unreadable(path: Path) -> NotPermittedError:
 
 
 def _refuse_foreign(directory: Path) -> None:
-    refusal = files.foreign_writers(directory.stat(), str(directory), heir=user_name())
-    if refusal is not None:
-        raise StateError(*refusal)
+    found = directory.stat()
+    refusal = files.foreign_writers(found, str(directory), heir=user_name())
+    if refusal is None:
+        return
+    problem, remedy = refusal
+    if found.st_uid not in (0, os.geteuid()):
+        owner = user_name(found.st_uid)
+        remedy = f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
+    raise StateError(problem, remedy)
 
 
 def _set_aside(path: Path) -> str:

@@ -142,7 +142,8 @@ def test_a_state_directory_of_somebody_else_is_refused(store, which):
     os.chown(path, 65534, -1)
     with pytest.raises(StateError, match="who could change it") as caught:
         store.prepare()
-    assert caught.value.remedy == f"chown root {path}"
+    assert caught.value.remedy.endswith(f"chown root {path}")
+    assert "sudo -u nobody keyturn" in caught.value.remedy
 
 
 def test_a_failed_write_leaves_the_record_before(store, monkeypatch):

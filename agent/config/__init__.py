@@ -5,7 +5,7 @@ more than one key. `load` puts them together and is the place to start reading. 
 """
 
 from agent.config.accounts import Accounts, SystemAccounts
-from agent.config.load import inspect_file, load, parse
+from agent.config.load import load, parse
 from agent.config.registry import Registry
 
-__all__ = ["Accounts", "Registry", "SystemAccounts", "inspect_file", "load", "parse"]
+__all__ = ["Accounts", "Registry", "SystemAccounts", "load", "parse"]

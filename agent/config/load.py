@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from agent.config import checks, targets
@@ -19,7 +18,6 @@ from agent.config.registry import Registry
 from agent.config.walk import Walker
 from agent.config.words import Report
 from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
-from agent.core.provider import Finding
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
 from agent.system.oserrors import user_name
@@ -68,17 +66,6 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
     if report:
         raise ConfigError(report.lines(place))
     return dataclasses.replace(settings, agent=agent)
-
-
-def inspect_file(path: str) -> Iterator[Finding]:
-    """Say what `check` says of the config file itself, as it is now: the same that `load` refuses.
-
-    Raises:
-        OSError: the file cannot be looked at; call this after `load`.
-    """
-    refusal = files.foreign_writers(Path(path).stat(), path)
-    if refusal is not None:
-        yield Finding("error", path, *refusal)
 
 
 def _read(path: str) -> bytes:

@@ -36,6 +36,8 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python bench/publish.py
+	$(BIN)/python bench/publish.py --shared
+	$(BIN)/python bench/soak.py --minutes 1
 
 lock:
 	cd requirements && for set in "runtime" "dev --extra test --extra lint"; do \

@@ -34,7 +34,7 @@ from agent.desk import Attempt, Desk, Report
 from agent.dispatch import Dispatcher
 from agent.health import Health
 from agent.logs import log
-from agent.loop import Loop
+from agent.loop import Loop, safely
 from agent.managed import Managed
 from agent.rotate import obtain, publish
 from agent.scheduler import Scheduler
@@ -123,17 +123,8 @@ class Engine:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
                 self._plan_sessions_again()
             for name in self.scheduler.collect():
-                self._safely(partial(self._ring, name))
-            self._safely(self.on_turn)
-
-    def _safely(self, act: Callable[[], None]) -> None:
-        """No fault of one credential, and no exhausted resource, ends the engine."""
-        try:
-            act()
-        except KeyturnError as error:
-            log.error("a step failed", error=str(error))
-        except Exception:
-            log.error("a fault of keyturn itself; please report it", exc_info=True)
+                safely(partial(self._ring, name))
+            safely(self.on_turn)
 
     def stop(self) -> None:
         """End `run` after the present message; tell workers to come back."""

@@ -133,13 +133,17 @@ class Loop:
     def drain(self) -> None:
         """Call every message that is in the inbox now. A message that raises ends neither the loop nor the others."""
         for _ in range(self._inbox.qsize()):
-            message = self._inbox.get()
-            try:
-                message()
-            except KeyturnError as error:
-                log.error("a step failed", error=str(error))
-            except Exception:
-                log.error("a fault of keyturn itself; please report it", exc_info=True)
+            safely(self._inbox.get())
+
+
+def safely(act: Callable[[], None]) -> None:
+    """No fault of one credential, and no exhausted resource, ends the loop: it is logged, and the next act comes."""
+    try:
+        act()
+    except KeyturnError as error:
+        log.error("a step failed", error=str(error))
+    except Exception:
+        log.error("a fault of keyturn itself; please report it", exc_info=True)
 
 
 def _no_thread() -> SourceUnavailableError:

@@ -13,11 +13,10 @@ from typing import Any
 from agent.config.words import nearest
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
 from agent.desk import Desk, Report
-from agent.dispatch import key
 from agent.emergency_report import Request
 from agent.engine import Engine
-from agent.managed import Managed
 from agent.stages import Cause
+from agent.status import notifications
 
 WAIT_S = 900.0
 LOOK_AGAIN_S = 0.2
@@ -112,26 +111,11 @@ def _row(engine: Engine, report: Report) -> dict[str, Any]:
         "generation": done.generation,
         "access_key_id": done.access_key_id or None,
         "version_id": done.version_id or None,
-        "notify": notified(managed),
+        "notify": notifications(managed),
     }
     if report.error is not None:
         row["error"] = str(report.error)
     return row
-
-
-def notified(managed: Managed) -> list[dict[str, Any]]:
-    """How the last notification of each dependent went."""
-    state = managed.state
-    owed = {debt.identity for debt in state.debts}
-    return [
-        {
-            "type": notifier.type_name,
-            "target": notifier.target,
-            "owed": notifier.identity in owed,
-            "last_outcome": state.last_outcome.get(key(notifier.identity)),
-        }
-        for notifier in managed.notifiers
-    ]
 
 
 def _exit_code(reports: Sequence[Report], rows: Sequence[dict[str, Any]]) -> int:

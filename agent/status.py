@@ -11,7 +11,6 @@ from agent.core.errors import KeyturnError
 from agent.dispatch import key
 from agent.managed import Managed
 from agent.sinks import transaction
-from agent.state import CredentialState
 from agent.system.clock import Clock
 
 
@@ -43,7 +42,7 @@ def one(managed: Managed, clock: Clock) -> dict[str, Any]:
         "consecutive_failures": state.consecutive_failures,
         "last_error": state.last_error or None,
         "sinks": _sinks(managed),
-        "notify": _notify(managed, state),
+        "notify": notifications(managed),
     }
 
 
@@ -68,7 +67,9 @@ def _sinks(managed: Managed) -> list[dict[str, Any]]:
     ]
 
 
-def _notify(managed: Managed, state: CredentialState) -> list[dict[str, Any]]:
+def notifications(managed: Managed) -> list[dict[str, Any]]:
+    """How each dependent was told, and what is known of its pickup."""
+    state = managed.state
     owed = {debt.identity for debt in state.debts}
     return [
         {

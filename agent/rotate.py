@@ -52,33 +52,10 @@ def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cance
     _hide(managed, value)
     fetched_at = boottime()
     change = policy.judge(value, managed.known)
-    proof = None
-    if (
-        change in (policy.Change.FIRST, policy.Change.NEW)
-        or managed.needs_proof
-        or _may_be_another(managed, value, change)
-    ):
-        proof = prove(managed, value, cancel)
+    proof = prove(managed, value, cancel) if _is_to_be_proved(managed, value, change) else None
     proved_at = boottime()
     verify_ms = _ms(proved_at - fetched_at) if proof else None
     return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms)
-
-
-def _hide(managed: Managed, value: Credential) -> None:
-    """A hook may print what it reads: the log masks the new value and the one still in use."""
-    names = ("access_key_secret", "security_token", "bearer_token")
-    values = (value, managed.value or value)
-    mask([text for one in values for name in names if (text := part(one, name))], of=managed.name)
-
-
-def _may_be_another(managed: Managed, value: Credential, change: policy.Change) -> bool:
-    """Whether the same id may hide another secret: after a restart it is not known, and the sinks hold something else."""
-    if change is not policy.Change.SAME or managed.value is not None:
-        return False
-    try:
-        return not transaction.survey(managed.sinks, value, managed.state.published.generation).in_sync
-    except SinkError:
-        return True  # publish will say what is wrong with the sink
 
 
 def prove(managed: Managed, value: Credential, cancel: threading.Event) -> Verification | None:
@@ -133,6 +110,27 @@ def publish(
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
     timings = {name: ms for name, ms in steps.items() if ms is not None}
     return Outcome("published" if changed else "repaired", generation, timings)
+
+
+def _hide(managed: Managed, value: Credential) -> None:
+    """A hook may print what it reads: the log masks the new value and the one still in use."""
+    names = ("access_key_secret", "security_token", "bearer_token")
+    values = (value, managed.value or value)
+    mask([text for one in values for name in names if (text := part(one, name))], of=managed.name)
+
+
+def _is_to_be_proved(managed: Managed, value: Credential, change: policy.Change) -> bool:
+    if change in (policy.Change.FIRST, policy.Change.NEW) or managed.needs_proof:
+        return True
+    return change is policy.Change.SAME and managed.value is None and _may_be_another(managed, value)
+
+
+def _may_be_another(managed: Managed, value: Credential) -> bool:
+    """Whether the same id may hide another secret: after a restart it is not known, and the sinks hold something else."""
+    try:
+        return not transaction.survey(managed.sinks, value, managed.state.published.generation).in_sync
+    except SinkError:
+        return True  # publish will say what is wrong with the sink
 
 
 def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books) -> Outcome:

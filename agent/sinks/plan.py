@@ -17,7 +17,7 @@ from agent.core.errors import SinkError
 from agent.core.settings import FileSinkSettings
 from agent.sinks.interface import FileSink
 from agent.sinks.target import Attributes, Present, pin, read_present, wanted_attributes
-from agent.system.safepath import Directory, split
+from agent.system.safepath import Directory, reopen_directory, split
 
 Difference = Literal["", "missing", "content", "attributes"]
 
@@ -78,15 +78,20 @@ class Directories:
         self._opened = ExitStack()
         self._known: dict[str, Directory] = {}
 
-    def of(self, settings: FileSinkSettings) -> Directory:
+    def of(self, settings: FileSinkSettings, seen: tuple[int, int] | None = None) -> Directory:
         """Return the directory of a sink's file.
+
+        Args:
+            settings: of the sink.
+            seen: the directory's identity when it was walked to a moment ago.
 
         Raises:
             SinkError: it is missing or cannot be trusted.
         """
         parent = split(settings.path)[0]
         if parent not in self._known:
-            self._known[parent] = self._opened.enter_context(pin(settings))
+            again = reopen_directory(parent, seen) if seen is not None else None
+            self._known[parent] = self._opened.enter_context(again or pin(settings))
         return self._known[parent]
 
     def __iter__(self) -> Iterator[Directory]:

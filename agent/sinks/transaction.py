@@ -141,7 +141,7 @@ class Staged:
         self._switching = False
         try:
             for one in plans:
-                self._files.append(_write(one, self._directories.of(one.settings)))
+                self._files.append(_write(one, self._directories.of(one.settings, one.parent)))
             _flush_all(self._files)
         except BaseException:
             self.abort()

@@ -21,7 +21,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from agent.core.errors import NotPermittedError, SinkError
 from agent.system.oserrors import explain, is_permission, user_name
@@ -134,6 +134,22 @@ def open_directory(path: str, make_with: str = "install -d -m 0750") -> Director
         raise
 
 
+def reopen_directory(path: str, identity: tuple[int, int]) -> Directory | None:
+    """Open a directory again that was walked to and checked a moment ago; None where it is not that one any more.
+
+    Its identity proves it, whichever way the path leads now, so the walk need not be made twice.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    found = os.fstat(fd)
+    if (found.st_dev, found.st_ino) != identity or found.st_mode & stat.S_IWOTH:
+        os.close(fd)
+        return None
+    return Directory(fd, path, identity, found.st_uid, stat.S_IMODE(found.st_mode))
+
+
 def _walk(path: str) -> int:
     """Return a readable descriptor of the directory at `path`."""
     todo = _parts(path)
@@ -214,10 +230,14 @@ def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
 def _mount_id(fd: int) -> int | None:
     """The id of the mount through which a file was opened."""
     try:
-        info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    return next((int(line[7:]) for line in info.splitlines() if line.startswith("mnt_id:")), None)
+    try:
+        found = os.read(info, 4096).partition(b"mnt_id:")[2].split(None, 1)
+    finally:
+        os.close(info)
+    return int(found[0]) if found else None
 
 
 def names(directory: Directory) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import EXIT_NOT_PERMITTED
-from agent.system.safepath import PathRefusedError, open_directory
+from agent.system.safepath import PathRefusedError, open_directory, reopen_directory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every directory")
@@ -109,3 +109,19 @@ def test_refusals_leave_no_descriptor_open(tmp_path: Path) -> None:
             open_directory(str(tmp_path / name))
     open_directory(str(tmp_path)).close()
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_is_reopened_only_as_the_one_that_was_walked_to(tmp_path: Path) -> None:
+    """Another directory in its place, or one that everyone can write meanwhile, is not taken for it."""
+    path = tmp_path / "app"
+    path.mkdir()
+    with open_directory(str(path)) as walked:
+        again = reopen_directory(str(path), walked.identity)
+        assert again is not None and again.identity == walked.identity
+        again.close()
+        path.chmod(0o777)
+        assert reopen_directory(str(path), walked.identity) is None
+        path.rename(tmp_path / "away")
+        assert reopen_directory(str(path), walked.identity) is None
+        path.mkdir()
+        assert reopen_directory(str(path), walked.identity) is None

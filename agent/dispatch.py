@@ -10,6 +10,8 @@ credentials name them. The rules:
   for the first attempt: one dependent that fails or hangs delays no other for longer than its `timeout`.
 * A failure is retried with back-off until `retries` or `retry_for` is used up, then given up, loudly. A
   newer generation supersedes what is owed of an older one and starts the count anew.
+* While the files of a credential do not agree yet (a switch failed half way), nobody is told: recovery comes
+  first, and owes the news anew.
 * After a restart whatever is still owed is tried at least once, however old.
 * A coalesced `exec` or `http` gets the event of the credential that was published last; the audit names
   every credential.

@@ -15,8 +15,9 @@ Decisions that bind this page:
   told, since they may have read the foreign content.
 * `credential_fetched` is recorded before the first byte is staged. If the audit log cannot be written,
   nothing is published: no act without a record.
-* The journal and the debts go to disk in one write (books.py), the point of no return: behind it we only roll
-  forward, for the new value is proved and the source may already have retired the old one.
+* The journal and the debts go to disk in one write (books.py), the point of no return: behind it we roll
+  forward, for the new value is proved and the source may already have retired the old one. Only a switch that
+  reached no file at all is taken back.
 """
 
 from __future__ import annotations

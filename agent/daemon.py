@@ -1,6 +1,7 @@
 """`keyturn run`: the engine for systemd or any other supervisor, in the foreground.
 
-READY is said once the first pass over all credentials has ended, whatever its outcome; STATUS= follows
+READY is said once the first pass over all credentials has ended, whatever its outcome (one whose files stand as
+they were published has passed: it serves already, and is looked at when it is time); STATUS= follows
 what `status` would say; the watchdog is fed by the loop's own timer, so only while the scheduler moves.
 SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
 everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything.
@@ -28,6 +29,7 @@ from agent.emergency import Emergency
 from agent.engine import Engine
 from agent.logs import describe, log, set_up
 from agent.operations import chosen, emergency_request, refresh
+from agent.reload import take_over
 from agent.stages import Cause
 from agent.system.sdnotify import ServiceManager
 from agent.wiring import House
@@ -64,7 +66,7 @@ class Daemon:
         self._engine.on_first_pass = self._say_ready
         self._engine.on_turn = self._say_status
         self._feed_watchdog()
-        self._engine.refresh_all(Trigger.START)
+        self._engine.start_all()
         log.info("started", config=self._house.config_path, credentials=len(self._engine.desks))
         try:
             self._engine.run()
@@ -106,8 +108,8 @@ class Daemon:
         house = self._house
         settings = wiring.load_settings(house.config_path, house.environ)
         self._refuse_moves(settings)
-        parts = wiring.Parts(settings, house.environ)
-        self._engine.adopt(parts.credentials(), float(settings.agent.settle))
+        parts = wiring.Parts(settings, house.environ, self._engine.shelf)
+        take_over(self._engine, parts.credentials(), float(settings.agent.settle))
         before, house.settings, house.parts = house.settings.agent, settings, parts
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, house.environ)

@@ -29,6 +29,7 @@ class Attempt:
     waiting: list[Callable[[Report], None]]
     retry_until: float | None = None
     thread: threading.Thread | None = None
+    waits_for: set[str] = field(default_factory=set)  # bases that are refreshed first
     over: bool = False
 
 
@@ -42,4 +43,5 @@ class Desk:
     again: Attempt | None = None  # waits for its retry
     emergency: Cause | None = None  # rotates it just now; the schedule leaves the credential alone meanwhile
     abandoned: list[threading.Thread] = field(default_factory=list)
-    tried: bool = False
+    tried: bool = False  # counts for the first pass: it was asked, or what was published before still stands
+    answered_at: float = float("-inf")  # boottime of the last refresh that went well

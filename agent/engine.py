@@ -8,7 +8,6 @@ Rules that it keeps:
   flight may have asked the source before the request was made.
 * A source that does not come back within its deadline is given up on: the worker is left behind, its late
   answer thrown away, and after `MAX_ABANDONED` such workers no further one is started for that credential.
-* A reload throws away what is in flight: it asked a source that the new config may no longer name.
 * The audit has one `fetch_failed` for a run of failures with the same reason, and one `recovered`.
 """
 
@@ -16,10 +15,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from agent.audit import AuditLog
+from agent.bases import Shelf
 from agent.books import Books
+from agent.chain import bases_to_ask, followers, in_order
+from agent.core import policy
 from agent.core.errors import (
     BusyError,
     CancelledError,
@@ -42,6 +45,7 @@ from agent.sinks.transaction import sweep
 from agent.stages import Cause, Obtained, Outcome
 from agent.state import StateStore
 from agent.system.clock import Clock
+from agent.timetable import Timetable
 
 MAX_ABANDONED = 3
 GRACE_S = 5.0
@@ -63,6 +67,7 @@ class Engine:
         settle_s: float,
         clock: Clock | None = None,
         fetch_timeout_s: float = FETCH_TIMEOUT_S,
+        shelf: Shelf | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self._fetch_timeout_s = fetch_timeout_s
@@ -71,6 +76,8 @@ class Engine:
         self.scheduler = Scheduler(self.clock.boottime)
         self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
         self.health = Health(self.scheduler, self.clock, audit, states)
+        self.timetable = Timetable(self.scheduler, self.clock, self.health)
+        self.shelf = shelf or Shelf()
         self.desks = {managed.name: Desk(managed) for managed in credentials}
         self.on_first_pass: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
@@ -87,7 +94,7 @@ class Engine:
             managed.state, remark = self.states.load(managed.name)
             if remark:
                 log.error("state lost", credential=managed.name, detail=remark)
-            self._recover(managed)
+            self.mend(managed)
         self._sweep()
         self._wired = True
         self.dispatcher.wire(desk.managed for desk in self.desks.values())
@@ -95,7 +102,7 @@ class Engine:
             if desk.managed.state.debts:
                 self.dispatcher.owe(desk.managed)
 
-    def _recover(self, managed: Managed) -> KeyturnError | None:
+    def mend(self, managed: Managed) -> KeyturnError | None:
         """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh."""
         try:
             mended = self.books.recover(managed, self.clock.now())
@@ -121,7 +128,7 @@ class Engine:
             step = self.scheduler.clock_step()
             if step:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
-                self._plan_sessions_again()
+                self.timetable.stepped(self.desks.values())
             for name in self.scheduler.collect():
                 safely(partial(self._ring, name))
             safely(self.on_turn)
@@ -130,58 +137,6 @@ class Engine:
         """End `run` after the present message; tell workers to come back."""
         self._stopping = True
         self.loop.cancel.set()
-
-    def adopt(self, credentials: Iterable[Managed], settle_s: float) -> None:
-        """Take over a reloaded config: keep what is remembered, refresh what is new or may have changed.
-
-        Raises:
-            KeyturnError: the state of a new credential cannot be read, or a `rotate` of one that would go is
-                under way; nothing was changed.
-        """
-        wanted = {managed.name: managed for managed in credentials}
-        for name, managed in wanted.items():
-            if name not in self.desks:
-                managed.state, _remark = self.states.load(name)
-        gone, kept = self.desks.keys() - wanted.keys(), self.desks.keys() & wanted.keys()
-        for name in gone:
-            if self.desks[name].emergency is not None:
-                raise BusyError(
-                    f"credentials.{name}: a `keyturn rotate` is under way", "reload again when it has ended"
-                )
-        for name in gone:
-            self._let_go(self.desks.pop(name))
-        for name in kept:
-            self._throw_away(self.desks[name])
-            self.desks[name].managed.adopt(wanted[name])
-        for name in wanted.keys() - kept:
-            self.desks[name] = Desk(wanted[name])
-            self._recover(wanted[name])
-        self.dispatcher.settle_s = settle_s
-        self.dispatcher.wire(desk.managed for desk in self.desks.values())
-        for desk in self.desks.values():
-            self.dispatcher.owe(desk.managed)
-            queued, desk.queued = desk.queued, None
-            self._start(desk, queued or Attempt(desk.managed, Cause(Trigger.SIGNAL), []))
-
-    def _throw_away(self, desk: Desk) -> None:
-        """Forget the attempt in flight; whoever waits for it waits for the next."""
-        attempt = desk.attempt
-        if attempt is None:
-            return
-        attempt.over, desk.attempt = True, None
-        desk.queued = desk.queued or Attempt(desk.managed, attempt.cause, [], attempt.retry_until)
-        desk.queued.waiting.extend(attempt.waiting)
-
-    def _let_go(self, desk: Desk) -> None:
-        name = desk.managed.name
-        for attempt in (desk.attempt, desk.queued, desk.again):
-            if attempt is not None:
-                attempt.over = True
-                for report in attempt.waiting:
-                    report(Report(name, None, _gone(name)))
-        for job in ("refresh", "overrun", "stale", "retry"):
-            self.scheduler.clear(f"{job} {name}")
-        desk.managed.provider.close()
 
     # -- refreshing ---------------------------------------------------------------------------------
 
@@ -205,9 +160,9 @@ class Engine:
         desk = self.desks.get(name)
         if desk is None:
             for tell in waiting:
-                tell(Report(name, None, _gone(name)))
+                tell(Report(name, None, gone(name)))
         elif desk.attempt is None:
-            self._start(desk, Attempt(desk.managed, cause, waiting, retry_until))
+            self.begin(desk, Attempt(desk.managed, cause, waiting, retry_until))
         elif desk.queued is None:
             desk.queued = Attempt(desk.managed, cause, waiting, retry_until)
         else:
@@ -232,7 +187,7 @@ class Engine:
         """
         desk = self.desks.get(managed.name)
         if desk is None:
-            raise _gone(managed.name)
+            raise gone(managed.name)
         if desk.emergency is not None:
             by = f" by {desk.emergency.actor.user}" if desk.emergency.actor else ""
             raise BusyError(
@@ -248,20 +203,49 @@ class Engine:
         if desk is not None:
             desk.emergency = None
 
+    def start_all(self) -> None:
+        """Begin: ask at once for what does not stand on disk, and look at the rest when it is time (policy.py)."""
+        for name in in_order(self.desks):
+            if self.timetable.begin(self.desks[name]):
+                self.desks[name].tried = True
+            else:
+                self.refresh(name, Cause(Trigger.START))
+        self._look_whether_passed()
+
     def refresh_all(self, trigger: Trigger) -> None:
         """Refresh every credential now."""
-        for name in self.desks:
+        for name in in_order(self.desks):
             self.refresh(name, Cause(trigger))
 
-    def _start(self, desk: Desk, attempt: Attempt) -> None:
+    def begin(self, desk: Desk, attempt: Attempt) -> None:
+        """Start an attempt on a desk that has none: what it builds on first, then its own source."""
         desk.attempt = attempt
-        managed = desk.managed
-        self.scheduler.clear(f"refresh {managed.name}")
-        managed.next_refresh_at = None
-        unmended = self._recover(managed)
+        self.timetable.clear(desk.managed)
+        unmended = self.mend(desk.managed)
         if unmended is not None:
             self.loop.post(partial(self._obtained, desk, attempt, None, unmended))
             return
+        bases = bases_to_ask(self.desks, desk, self.clock.boottime())
+        if not bases:
+            self._obtain(desk, attempt)
+            return
+        attempt.waits_for = set(bases)
+        for name in bases:
+            report = partial(self._base_answered, desk, attempt, name)
+            flying = self.desks[name].attempt
+            if flying is None:
+                self.refresh(name, attempt.cause, report)
+            else:
+                flying.waiting.append(report)
+
+    def _base_answered(self, desk: Desk, attempt: Attempt, name: str, _report: Report) -> None:
+        """A base that failed is the provider's to name (bases.py): its value may live on."""
+        attempt.waits_for.discard(name)
+        if not attempt.waits_for and not attempt.over:
+            self._obtain(desk, attempt)
+
+    def _obtain(self, desk: Desk, attempt: Attempt) -> None:
+        managed = desk.managed
         desk.abandoned = [thread for thread in desk.abandoned if thread.is_alive()]
         if len(desk.abandoned) >= MAX_ABANDONED:
             hanging = SourceUnavailableError(
@@ -285,6 +269,7 @@ class Engine:
         self.scheduler.clear(f"overrun {desk.managed.name}")
         outcome = None
         if got is not None:
+            desk.managed.poll_s = got.poll_s
             try:
                 outcome = publish(desk.managed, got, attempt.cause, self.books, self.clock.now(), self.clock.boottime)
             except Exception as failure:
@@ -299,33 +284,55 @@ class Engine:
 
     def _finish(self, desk: Desk, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
         managed = desk.managed
-        if outcome is not None:
-            self.health.succeeded(managed, attempt.cause)
-            if outcome.what in ("published", "repaired"):
-                self.dispatcher.owe(managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
+        following = self._take_note(desk, attempt, outcome, error)
         desk.attempt = None
         if self._stopping:
             return
-        self._plan(managed)
+        self.timetable.plan(managed)
         if error is not None and error.retryable and self._retries(attempt):
             desk.again = Attempt(managed, attempt.cause, attempt.waiting, attempt.retry_until)
             left_s = (attempt.retry_until or 0.0) - self.clock.boottime()
-            delay_s = managed.retry_delay_s(self.clock.now(), random.random())
-            self.scheduler.set(f"retry {managed.name}", min(delay_s, max(0.1, left_s)))
+            delay_s = min(policy.backoff(managed.state.consecutive_failures, random.random()), max(0.1, left_s))
+            self.scheduler.set(f"retry {managed.name}", delay_s)
         else:
             for report in attempt.waiting:
                 report(Report(managed.name, outcome, error))
+        for name in following:
+            self.refresh(
+                name, replace(attempt.cause, reason=attempt.cause.reason or f"credentials.{managed.name} changed")
+            )
         self._after(desk)
+
+    def _take_note(
+        self, desk: Desk, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
+    ) -> list[str]:
+        """Remember what came of an attempt; return those that build on it and are to renew now."""
+        managed = desk.managed
+        if outcome is None:
+            if error is not None:
+                self.shelf.failed(managed.name, error)
+            return []
+        came_back = managed.state.consecutive_failures > 0
+        self.health.succeeded(managed, attempt.cause)
+        desk.answered_at = self.clock.boottime()
+        if managed.value is not None:
+            self.shelf.put(managed.name, managed.value)
+        if outcome.what in ("published", "repaired"):
+            self.dispatcher.owe(managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
+        return followers(self.desks, managed.name) if outcome.what == "published" or came_back else []
 
     def _after(self, desk: Desk) -> None:
         desk.tried = True
+        self._look_whether_passed()
+        if desk.queued is not None:
+            queued, desk.queued = desk.queued, None
+            self.begin(desk, queued)
+
+    def _look_whether_passed(self) -> None:
         # Asked after every attempt: a reload may have taken away the one credential that was waited for.
         if not self._passed and all(other.tried for other in self.desks.values()):
             self._passed = True
             self.on_first_pass()
-        if desk.queued is not None:
-            queued, desk.queued = desk.queued, None
-            self._start(desk, queued)
 
     def _retries(self, attempt: Attempt) -> bool:
         return attempt.retry_until is not None and self.clock.boottime() < attempt.retry_until
@@ -335,7 +342,7 @@ class Engine:
         if attempt is None:
             return
         if desk.attempt is None:
-            self._start(desk, attempt)
+            self.begin(desk, attempt)
         else:  # the schedule was faster: its attempt takes over who waits, and their patience
             desk.attempt.waiting.extend(attempt.waiting)
             desk.attempt.retry_until = attempt.retry_until
@@ -374,25 +381,14 @@ class Engine:
 
     def _scheduled(self, desk: Desk) -> None:
         if desk.emergency is not None:
-            self._plan(desk.managed)
+            self.timetable.plan(desk.managed)
             return
-        value = desk.managed.known
-        timed = value is not None and value.expiration is not None
-        self.refresh(desk.managed.name, Cause(Trigger.SCHEDULE if timed else Trigger.POLL))
-
-    def _plan(self, managed: Managed) -> None:
-        delay_s = managed.delay_s(self.clock.now(), random.random())
-        self.scheduler.set(f"refresh {managed.name}", delay_s)
-        managed.next_refresh_at = self.scheduler.at(f"refresh {managed.name}")
-        self.health.watch(managed)
-
-    def _plan_sessions_again(self) -> None:
-        for desk in self.desks.values():
-            if desk.attempt is None and desk.managed.state.published.expiration is not None:
-                self._plan(desk.managed)
+        trigger = Trigger.POLL if desk.managed.state.published.expiration is None else Trigger.SCHEDULE
+        self.refresh(desk.managed.name, Cause(trigger))
 
 
-def _gone(name: str) -> KeyturnError:
+def gone(name: str) -> KeyturnError:
+    """The error for a credential that a reload took away."""
     return UsageError(f"credentials.{name} is not in the config any more", "see `keyturn status`")
 
 

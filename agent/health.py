@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from agent.audit import AuditLog
+from agent.core import policy
+from agent.core.credential import rfc3339
 from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.logs import describe, log
@@ -31,6 +33,7 @@ class Health:
         """The source answered and the sinks hold the answer."""
         state = managed.state
         failures, was_stale = state.consecutive_failures, state.stale
+        managed.window = policy.Window.FRESH
         state.consecutive_failures, state.last_error, state.stale = 0, "", False
         previous, state.last_success_at = state.last_success_at, self._clock.now()
         if failures or was_stale:
@@ -47,12 +50,26 @@ class Health:
         if state.last_success_at is None and state.tried_since is None:
             state.tried_since = self._clock.now()
         state.last_error = text
-        if first:
-            log.error(str(event).replace("_", " "), credential=managed.name, error=text)
-            self._record(event, managed, cause, error=text)
-            self._save(managed)
+        before, managed.window = managed.window, policy.assess(managed.standing(), self._clock.now())
+        if first or managed.window is not before:
+            self._say(managed, event, text)
         else:
             log.debug("failed again", credential=managed.name, failures=state.consecutive_failures)
+        if first:
+            self._record(event, managed, cause, error=text)
+            self._save(managed)
+
+    def _say(self, managed: Managed, event: Event, text: str) -> None:
+        """While there is time a failure is a warning; when there is none, it is an error."""
+        say = log.warning if managed.window is policy.Window.CALM else log.error
+        expires_at = managed.state.published.expiration
+        say(
+            str(event).replace("_", " "),
+            credential=managed.name,
+            error=text,
+            window=str(managed.window),
+            expires_at=rfc3339(expires_at) if expires_at else None,
+        )
 
     def watch(self, managed: Managed) -> None:
         """Have the alarm ring (`stale NAME`) unless a refresh succeeds before."""

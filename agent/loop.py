@@ -2,7 +2,8 @@
 
 Signals, timers, control commands and the ends of slow work are functions put into the inbox; the loop's
 thread calls them one after the other, so only that thread changes state. It sleeps in poll(2) on an
-eventfd and on an alarm that neither suspend nor a clock step delays: no wake-up before something is due.
+eventfd, on an alarm that neither suspend nor a clock step delays, and on a watch that a clock step wakes: no
+wake-up before something is due.
 
 Decision: a thread per piece of slow work instead of a fixed pool. A pool of n is held up by n dead
 sources; the natural bound is one fetch in flight per credential. `MAX_WORKERS` at work at a time keep a
@@ -25,7 +26,7 @@ from typing import TypeVar
 
 from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError
 from agent.logs import log
-from agent.system.clock import Alarm
+from agent.system.clock import Alarm, StepWatch
 
 T = TypeVar("T")
 MAX_WORKERS = 256
@@ -41,6 +42,8 @@ class Loop:
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
         self._poll.register(self._alarm, select.POLLIN)
+        self._steps = StepWatch()
+        self._poll.register(self._steps, select.POLLIN)
         self._signalled, self._signals = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._signalled, select.POLLIN)
         self._slots = threading.Semaphore(MAX_WORKERS)
@@ -126,6 +129,7 @@ class Loop:
         self._alarm.set(wake_at)
         self._poll.poll()
         self._alarm.clear()
+        self._steps.clear()
         _empty(os.eventfd_read, self._bell)
         _empty(os.read, self._signalled, 512)
         self.drain()

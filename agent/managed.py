@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from agent.core import policy
 from agent.core.credential import Credential, Kind
 from agent.core.events import PublishEvent, Trigger
-from agent.core.provider import Provider
+from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
+from agent.sinks import transaction
 from agent.sinks.interface import FileSink
 from agent.state import CredentialState, Debt
 from agent.verify import Verifier
@@ -23,6 +24,9 @@ class Managed:
     Attributes:
         verifier: None where `verify = "off"`.
         value: the last value seen, with its secrets; in memory only, None until the first fetch.
+        source: a fingerprint of how the source is asked, without a secret.
+        poll_s: seconds between two looks at a value without expiry, as its provider said last.
+        window: how urgent it was when a refresh failed last.
     """
 
     name: str
@@ -33,8 +37,24 @@ class Managed:
     notifiers: tuple[Notifier, ...]
     state: CredentialState = field(default_factory=CredentialState)
     value: Credential | None = None
+    source: str = ""
     next_refresh_at: float | None = None
     in_sync: dict[str, bool] = field(default_factory=dict)
+    poll_s: float = POLL_INTERVAL_S
+    window: policy.Window = policy.Window.FRESH
+
+    def __post_init__(self) -> None:
+        self.poll_s = float(getattr(self.settings.provider, "poll_interval", self.poll_s))
+
+    @property
+    def builds_on(self) -> tuple[str, ...]:
+        """The credentials whose values this one is made of, directly."""
+        return tuple(dict.fromkeys(self.settings.provider.builds_on()))
+
+    @property
+    def same_source(self) -> bool:
+        """Whether the value in use came from the source as it is configured now."""
+        return self.state.published.source == self.source
 
     @property
     def known(self) -> Credential | None:
@@ -70,10 +90,14 @@ class Managed:
         identities = dict.fromkeys(tuple(map(str, notifier.identity)) for notifier in self.notifiers)
         return [Debt(identity, generation, now, trigger) for identity in identities]
 
+    def equals(self, other: Managed) -> bool:
+        """Whether a reloaded config says the same of this credential."""
+        return self.settings == other.settings and self.source == other.source
+
     def adopt(self, other: Managed) -> None:
         """Take over the settings of a reloaded config; keep what is remembered."""
-        self.provider.close()
         self.settings, self.provider, self.verifier = other.settings, other.provider, other.verifier
+        self.source, self.poll_s = other.source, other.poll_s
         self.sinks, self.notifiers = other.sinks, other.notifiers
 
     def stale_at(self) -> datetime | None:
@@ -86,20 +110,19 @@ class Managed:
         limit_s = self.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S
         return last + timedelta(seconds=float(limit_s))
 
-    def delay_s(self, now: datetime, chance: float) -> float:
-        """Seconds until the next refresh is due, by what came of the last."""
+    def standing(self) -> policy.Standing:
+        """What the time of the next refresh depends on."""
         done = self.state.published
-        if self.state.consecutive_failures:
-            return self.retry_delay_s(now, chance)
-        if done.expiration is None or done.obtained_at is None:
-            return policy.next_poll(self.provider.poll_interval_s, chance)
-        return policy.next_renewal(done.obtained_at, done.expiration, now, chance)
+        return policy.Standing(
+            bool(done.generation), done.obtained_at, done.expiration, self.state.consecutive_failures, self.poll_s
+        )
 
-    def retry_delay_s(self, now: datetime, chance: float) -> float:
-        """Seconds until a refresh that failed is tried again."""
+    def first_refresh_s(self, now: datetime, chance: float) -> float:
+        """Seconds until the first refresh after a start: 0.0 unless what was published still stands."""
         done = self.state.published
-        life_s = (done.expiration - done.obtained_at).total_seconds() if done.expiration and done.obtained_at else None
-        return policy.next_retry(self.state.consecutive_failures, chance, now, self.known, life_s)
+        if not self.same_source or not transaction.stand(self.sinks, done.access_key_id):
+            return 0.0
+        return policy.first_refresh(self.standing(), now, chance)
 
     def condition(self, now: datetime) -> str:
         """The state that `status` shows: fresh, pending, failing, stale or expired."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from agent.chain import in_order
 from agent.config.words import nearest
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
 from agent.desk import Desk, Report
@@ -35,7 +36,7 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
                 f"there is no credential {name!r} in the config",
                 f"did you mean {near}?" if near else "see `keyturn status`",
             )
-    return list(dict.fromkeys(names)) or list(engine.desks)
+    return list(dict.fromkeys(names)) or in_order(engine.desks)
 
 
 def refresh(engine: Engine, names: Sequence[str], cause: Cause, *, retry_for_s: float = 0.0) -> dict[str, Any]:

@@ -52,11 +52,11 @@ def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cance
     value = managed.provider.fetch(now)
     _hide(managed, value)
     fetched_at = boottime()
-    change = policy.judge(value, managed.known)
+    change = policy.judge(value, managed.known, same_source=managed.same_source)
     proof = prove(managed, value, cancel) if _is_to_be_proved(managed, value, change) else None
     proved_at = boottime()
     verify_ms = _ms(proved_at - fetched_at) if proof else None
-    return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms)
+    return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms, managed.provider.pace_s())
 
 
 def prove(managed: Managed, value: Credential, cancel: threading.Event) -> Verification | None:
@@ -97,7 +97,7 @@ def publish(
     else:
         cause = Cause(Trigger.DRIFT)
     with survey.stage() as staged:
-        following = _following(done, obtained, generation, now) if changed else done
+        following = _following(managed, obtained, generation, now) if changed else done
         debts = managed.debts_for(generation, cause.trigger, now)
         undo = books.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
@@ -148,8 +148,8 @@ def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books)
     return Outcome("unchanged", done.generation)
 
 
-def _following(before: Published, obtained: Obtained, generation: int, now: datetime) -> Published:
-    value = obtained.value
+def _following(managed: Managed, obtained: Obtained, generation: int, now: datetime) -> Published:
+    value, before = obtained.value, managed.state.published
     return Published(
         generation=generation,
         access_key_id=value.access_key_id,
@@ -160,6 +160,7 @@ def _following(before: Published, obtained: Obtained, generation: int, now: date
         published_at=now,
         verified=obtained.proof.outcome if obtained.proof else "off",
         ram_user_name=value.ram_user_name,
+        source=managed.source,
     )
 
 

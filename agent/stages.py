@@ -35,6 +35,7 @@ class Obtained:
     Attributes:
         proof: None where nothing had to be, or could be, proved.
         proved_at: boottime seconds.
+        poll_s: seconds until the source wants to be asked again, for a value without expiry.
     """
 
     value: Credential
@@ -43,6 +44,7 @@ class Obtained:
     proved_at: float
     fetch_ms: int
     verify_ms: int | None
+    poll_s: float
 
 
 @dataclass(frozen=True, slots=True)

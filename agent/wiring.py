@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import providers
 from agent import config
 from agent.audit import AuditLog
+from agent.bases import InlineBase, NamedBase, Shelf
 from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.config import Registry
 from agent.config.accounts import SystemAccounts
-from agent.core.provider import Provider, ProviderContext
+from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.engine import Engine
 from agent.managed import Managed
@@ -76,8 +78,8 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
 class Parts:
     """Makes the parts of one config; shares what credentials can share."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        self._settings, self._environ = settings, environ
+    def __init__(self, settings: Settings, environ: Mapping[str, str], shelf: Shelf | None = None) -> None:
+        self._settings, self._environ, self._shelf = settings, environ, shelf or Shelf()
         ca_file = settings.cloud.ca_file
         self.transport = Transport(str(ca_file) if ca_file else None)
         self.hostname = socket.gethostname().partition(".")[0]
@@ -88,8 +90,22 @@ class Parts:
 
     def provider(self, name: str, settings: ProviderSettings) -> Provider:
         """The provider of one credential (or of its emergency's authority)."""
-        context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ))
+        base_of = partial(self._base, name)
+        context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ), base_of)
         return providers.load(settings.type)(settings, context)
+
+    def _base(self, owner: str, base: ProviderSettings | str) -> Base:
+        """What the provider of `owner` builds on."""
+        if isinstance(base, str):
+            make = partial(self.provider, base, self._settings.credentials[base].provider)
+            return NamedBase(owner, base, self._shelf, make, Clock().now)
+        return InlineBase(self.provider(f"{owner}.provider.base", base), Clock().now)
+
+    def _source(self, settings: ProviderSettings) -> str:
+        """A fingerprint of how a source is asked; a secret is not in it, for none is in a config."""
+        known = self._settings.credentials
+        bases = [self._source(known[name].provider) for name in settings.builds_on()]
+        return sha256(repr((settings, self._settings.cloud, bases)).encode()).hexdigest()[:16]
 
     def authority(self, name: str) -> Provider | None:
         """Who may rotate and disable for a credential: an inline provider, or that of another credential."""
@@ -118,6 +134,7 @@ class Parts:
             verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
             sinks=tuple(named(SINKS[sink.type])(sink) for sink in entry.sinks),
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
+            source=self._source(entry.provider),
         )
 
 
@@ -159,10 +176,10 @@ def open_house(settings: Settings, config_path: str, environ: Mapping[str, str])
     lock = StateLock(state_directory)
     try:
         audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
-        parts = Parts(settings, environ)
-        engine = Engine(
-            parts.credentials(), audit=audit, states=states, settle_s=float(settings.agent.settle), clock=clock
-        )
+        shelf = Shelf()
+        parts = Parts(settings, environ, shelf)
+        settle_s = float(settings.agent.settle)
+        engine = Engine(parts.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, shelf=shelf)
     except BaseException:
         lock.release()
         raise

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Problems = Iterator[tuple[str, str]]
@@ -125,6 +125,15 @@ class ProviderSettings:
     """
 
     type: str
+
+    def builds_on(self) -> Iterator[str]:
+        """The names of the other credentials whose values this one is made of, inline providers' included."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, ProviderSettings):
+                yield from value.builds_on()
+            elif isinstance(value, str) and "ProviderSettings" in str(each.type):
+                yield value
 
     def problems(self) -> Problems:
         """A poll that is no pause: the same floor for every provider that polls."""

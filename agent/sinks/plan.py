@@ -126,6 +126,25 @@ def plan(
     return tuple(reports[id(sink)] for sink in sinks), tuple(plans)
 
 
+def stand(sinks: Sequence[FileSink], access_key_id: str) -> bool:
+    """Whether every file is there as it was left, as far as that can be said without the secrets of its value.
+
+    For a start: the files have their owner and mode, and name this AccessKey ("" for a bearer token, which has none).
+    """
+    try:
+        with Directories() as directories:
+            return all(_stands(group[0].settings, directories, access_key_id) for group in _by_file(sinks))
+    except SinkError:
+        return False
+
+
+def _stands(settings: FileSinkSettings, directories: Directories, access_key_id: str) -> bool:
+    name, in_place = split(settings.path)[1], settings.write == "in_place"
+    present = read_present(directories.of(settings), name, in_place=in_place)
+    content = present.content or b""
+    return bool(content) and access_key_id.encode() in content and present.attributes == wanted_attributes(settings)
+
+
 def _by_file(sinks: Iterable[FileSink]) -> Iterable[list[FileSink]]:
     groups: dict[tuple[str, str], list[FileSink]] = {}
     for sink in sinks:

@@ -35,7 +35,7 @@ from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.sinks.inplace import overwrite
 from agent.sinks.interface import FileSink
-from agent.sinks.plan import Directories, FilePlan, SinkReport, plan
+from agent.sinks.plan import Directories, FilePlan, SinkReport, plan, stand
 from agent.sinks.recovery import Recovery, recover, sweep, withdraw
 from agent.sinks.target import Identity, refusal
 from agent.system import files
@@ -49,6 +49,7 @@ __all__ = [
     "Survey",
     "TargetChangedError",
     "recover",
+    "stand",
     "survey",
     "sweep",
     "withdraw",

@@ -1,4 +1,4 @@
-"""The door to time: the wall clock, CLOCK_BOOTTIME, and an alarm that neither suspend nor a clock step delays.
+"""The door to time: two clocks, an alarm that neither suspend nor a clock step delays, a watch for such steps.
 
 CLOCK_MONOTONIC, on which Python's waits run, stands still while the machine is suspended, so a wait of a
 minute begun before a night's sleep ends a minute after it. The alarm is a timerfd on CLOCK_BOOTTIME
@@ -9,6 +9,7 @@ due. Python has timerfd since 3.13; for older ones the three calls go through ct
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import time
 from datetime import UTC, datetime, timedelta
@@ -43,14 +44,15 @@ class _Itimerspec(ctypes.Structure):
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
+_TFD_TIMER_CANCEL_ON_SET = 2
 
 
-class Alarm:
-    """A file descriptor that becomes readable when a boottime instant comes."""
+class _Timer:
+    """A timerfd on one clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: int) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        fd = self._libc.timerfd_create(CLOCK_BOOTTIME, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        fd = self._libc.timerfd_create(clock, _TFD_NONBLOCK | _TFD_CLOEXEC)
         if fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._fd: int = fd
@@ -59,14 +61,26 @@ class Alarm:
         """For select, poll and epoll."""
         return self._fd
 
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
+
+    def _arm(self, instant: float, flags: int) -> None:
+        whole = int(instant)
+        spec = _Itimerspec(_Timespec(0, 0), _Timespec(whole, int((instant - whole) * 1e9)))
+        if self._libc.timerfd_settime(self._fd, flags, ctypes.byref(spec), None) != 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+
+class Alarm(_Timer):
+    """A file descriptor that becomes readable when a boottime instant comes."""
+
+    def __init__(self) -> None:
+        super().__init__(CLOCK_BOOTTIME)
+
     def set(self, boottime: float | None) -> None:
         """Ring at `boottime` seconds since boot (at once if that is past); None: never."""
-        instant = 0.0 if boottime is None else max(boottime, 1e-6)
-        whole = int(instant)
-        value = _Timespec(whole, int((instant - whole) * 1e9))
-        spec = _Itimerspec(_Timespec(0, 0), value)
-        if self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) != 0:
-            raise OSError(ctypes.get_errno(), "timerfd_settime")
+        self._arm(0.0 if boottime is None else max(boottime, 1e-6), _TFD_TIMER_ABSTIME)
 
     def clear(self) -> None:
         """Take note that it rang."""
@@ -75,6 +89,31 @@ class Alarm:
         except BlockingIOError:
             pass
 
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._fd)
+
+class StepWatch(_Timer):
+    """A file descriptor that becomes readable when somebody sets the wall clock, and never wakes anybody else.
+
+    A sleeper on CLOCK_BOOTTIME does not notice a step of CLOCK_REALTIME. A timer on that one, armed for the far
+    future with TFD_TIMER_CANCEL_ON_SET, is cancelled by it (timerfd_create(2), Linux >= 3.0): its read fails with ECANCELED.
+    """
+
+    FAR_AWAY_S = 2.0**33  # the year 2242: within what a 64-bit clock of nanoseconds takes
+
+    def __init__(self) -> None:
+        super().__init__(time.CLOCK_REALTIME)
+        self._watch()
+
+    def clear(self) -> bool:
+        """Whether the clock was set since the last look; watches on."""
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.ECANCELED:
+                raise
+        self._watch()
+        return True
+
+    def _watch(self) -> None:
+        self._arm(self.FAR_AWAY_S, _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from agent.bases import NamedBase, Shelf
 from agent.core.credential import Credential
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
@@ -19,20 +21,42 @@ PATIENCE_S = 20.0
 """Only a broken product uses it up."""
 
 
+def _now() -> datetime:
+    return datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
 def key(number: int = 1, **more: Any) -> Credential:
     """A value of which version, id and secret belong together."""
     named = {"access_key_id": f"LTAI5tKey{number:06}", "version_id": f"v{number}", **more}
     return Credential(access_key_secret=Secret(f"secretOf{number:06}"), **named)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FakeSettings(ProviderSettings):
+    base: ProviderSettings | str | None = None
+
+
 class Source(Provider):
-    """Answers with `value`, which may be an exception; `calls` counts."""
+    """Answers with `value`, which may be an exception, or a function of the base's value; `calls` counts.
+
+    Two sources with the same `label` are asked in the same way, as far as the config says.
+    """
 
     type_name = "fake"
-    Settings = ProviderSettings
+    Settings = FakeSettings
 
-    def __init__(self, name: str, poll_s: float = 60.0) -> None:
-        super().__init__(ProviderSettings(type="fake"), ProviderContext(name))
+    def __init__(
+        self,
+        name: str,
+        poll_s: float = 60.0,
+        *,
+        label: str = "fake",
+        base: str | None = None,
+        shelf: Shelf | None = None,
+    ) -> None:
+        super().__init__(FakeSettings(type="fake", base=base), ProviderContext(name))
+        self._base = NamedBase(name, base, shelf, self._nobody, _now) if base and shelf else None
+        self.label = label
         self.value: Any = key()
         self.calls = 0
         self.closed = False
@@ -55,7 +79,10 @@ class Source(Provider):
             gate.wait(PATIENCE_S)
         if isinstance(value, BaseException):
             raise value
-        return value  # type: ignore[no-any-return]
+        return value(self._base.newest(timeout_s)) if self._base else value  # type: ignore[no-any-return]
+
+    def _nobody(self) -> Provider:
+        raise AssertionError("the engine asks the base, not the provider")
 
     def close(self) -> None:
         self.closed = True

@@ -14,6 +14,7 @@ from workbench import Bench
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger
 from agent.dispatch import key as identity_key
+from agent.reload import take_over
 
 
 def owed(bench: Bench, name: str = "a") -> list[tuple[str, int, int]]:
@@ -265,7 +266,7 @@ def test_a_reload_that_removes_a_credential_while_its_dependent_is_told(bench: B
     tried: list[bool] = []
     bench.engine.dispatcher.when_tried({"a"}, lambda: tried.append(True))
     assert tried == []
-    bench.engine.adopt([bench.managed("b")], 2.0)
+    take_over(bench.engine, [bench.managed("b")], 2.0)
     web.gate.set()
     bench.until(lambda: tried)
 

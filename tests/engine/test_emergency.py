@@ -18,6 +18,7 @@ from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVA
 from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.notifiers.interface import Pickup
+from agent.reload import take_over
 from providers.emulator import Fault
 
 ALL_STEPS = ["preflight", "rotate", "fetch", "verify", "publish", "notify", "pickup", "disable_old", "prove_refused"]
@@ -560,12 +561,12 @@ def test_a_reload_that_would_drop_the_credential_is_refused_meanwhile(station: S
     def reload(step: dict[str, Any]) -> None:
         if step["name"] == "rotate":
             with pytest.raises(BusyError) as caught:
-                station.engine.loop.call(lambda: station.engine.adopt([], 0.0))
+                station.engine.loop.call(lambda: take_over(station.engine, [], 0.0))
             refused.append(str(caught.value))
 
     assert station.rotate(disable_old=True, show=reload).safe
     assert "reload again when it has ended" in refused[0]
-    station.engine.loop.call(lambda: station.engine.adopt([], 0.0))
+    station.engine.loop.call(lambda: take_over(station.engine, [], 0.0))
 
 
 def test_a_key_that_a_sink_still_holds_is_not_cut_off(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:

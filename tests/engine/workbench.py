@@ -81,7 +81,7 @@ class Bench:
         settings = CredentialSettings(provider=source.settings, verify="off", **more)
         paths = [FilePath(self.sink(name, number)) for number in range(sinks)]
         files = tuple(JsonFile(JsonSettings(type="json", path=path)) for path in paths)
-        return Managed(name, settings, source, None, files, tuple(notify))
+        return Managed(name, settings, source, None, files, tuple(notify), source=source.label)
 
     def sink(self, name: str = "a", number: int = 0) -> Path:
         return self.directory / f"{name}.{number}"

@@ -1,0 +1,133 @@
+"""What a chained provider builds on: another credential of the config, or an inline provider.
+
+The engine puts the newest proved value of each credential on the shelf, and refreshes a base before the credentials
+that build on it (engine.py). A base that fails while its value on the shelf still lives holds up nobody; one that
+has none is named as the cause. Without an engine (`keyturn check`) a named base is asked directly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from agent.core.credential import Credential
+from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
+from agent.core.provider import Finding, Provider
+
+
+class Shelf:
+    """The newest value of each credential. Written by the engine's thread, read by workers; in memory only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: dict[str, Credential] = {}
+        self._errors: dict[str, KeyturnError] = {}
+
+    def put(self, name: str, value: Credential) -> None:
+        """Keep the value that was published last."""
+        with self._lock:
+            self._values[name] = value
+            self._errors.pop(name, None)
+
+    def failed(self, name: str, error: KeyturnError) -> None:
+        """Remember why there is no newer value."""
+        with self._lock:
+            self._errors[name] = error
+
+    def drop(self, name: str) -> None:
+        """Forget a credential that left the config, or whose source changed."""
+        with self._lock:
+            self._values.pop(name, None)
+            self._errors.pop(name, None)
+
+    def look(self, name: str, now: datetime) -> Credential | KeyturnError | None:
+        """The value while it lives, else why there is none, else None: nobody has asked yet."""
+        with self._lock:
+            value = self._values.get(name)
+            if value is not None and (value.expiration is None or value.expiration > now):
+                return value
+            return self._errors.get(name)
+
+
+class NamedBase:
+    """Another credential of the config."""
+
+    def __init__(
+        self, owner: str, name: str, shelf: Shelf, make: Callable[[], Provider], now: Callable[[], datetime]
+    ) -> None:
+        """Keep what is needed; no I/O.
+
+        Args:
+            owner: of the provider that builds on this, for the texts.
+            name: of the credential that is built on.
+            shelf: where its newest value lies.
+            make: its provider, for the case that nobody else asks it.
+            now: the wall clock.
+        """
+        self._owner, self._name, self._shelf, self._make, self._now = owner, name, shelf, make, now
+        self._provider: Provider | None = None
+
+    def newest(self, timeout_s: float) -> Credential:
+        """The value on the shelf, or the source's own.
+
+        Raises:
+            KeyturnError: there is none; the base is named as the cause.
+        """
+        found = self._shelf.look(self._name, self._now())
+        if isinstance(found, Credential):
+            return found
+        try:
+            if found is not None:
+                raise found
+            return self._asked().fetch(self._now(), timeout_s)
+        except KeyturnError as error:
+            cause = error
+        raise blamed(self._owner, self._name, cause)
+
+    def inspect(self) -> Iterator[Finding]:
+        """Nothing: the credential has its own lines."""
+        return iter(())
+
+    def close(self) -> None:
+        """Let go of the provider, if it was needed."""
+        if self._provider is not None:
+            self._provider.close()
+
+    def _asked(self) -> Provider:
+        if self._provider is None:
+            self._provider = self._make()
+        return self._provider
+
+
+class InlineBase:
+    """A provider that stands inside of another one's table."""
+
+    def __init__(self, provider: Provider, now: Callable[[], datetime]) -> None:
+        self._provider, self._now = provider, now
+
+    def newest(self, timeout_s: float) -> Credential:
+        """Ask it.
+
+        Raises:
+            KeyturnError: its own, which names its place in the config.
+        """
+        return self._provider.fetch(self._now(), timeout_s)
+
+    def inspect(self) -> Iterator[Finding]:
+        """Its own findings."""
+        return self._provider.inspect()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._provider.close()
+
+
+def blamed(owner: str, name: str, cause: KeyturnError) -> KeyturnError:
+    """The error of a credential whose base failed: the cause's text and remedy, retried if the cause is."""
+    base = f"credentials.{name}"
+    said = cause.problem.removeprefix(f"{base}: ")
+    kind = SourceUnavailableError if cause.retryable else SourceRefusedError
+    if isinstance(cause, NotPermittedError):
+        kind = NotPermittedError  # type: ignore[assignment]
+    return kind(f"credentials.{owner}: its base {base} failed: {said}", cause.remedy, code=cause.code)

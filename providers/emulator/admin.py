@@ -15,7 +15,7 @@ from .calls import as_json
 from .cloud import Cloud
 from .errors import ApiError
 from .faults import Fault
-from .services import Reply
+from .reception import Reply
 from .signatures import Request
 
 __all__ = ["PREFIX", "Admin"]
@@ -24,7 +24,7 @@ PREFIX = "/_emulator/"
 
 
 class Admin:
-    """Answers `POST rotate`, `POST fault`, `GET calls?since=N` and `GET summary`."""
+    """Answers `POST rotate`, `rotate_instance_session`, `detach_policies`, `fault`, `GET calls?since=N` and `summary`."""
 
     def __init__(self, cloud: Cloud, token: str) -> None:
         """Serve `cloud` to whoever has `token`."""
@@ -32,6 +32,8 @@ class Admin:
         self._token = token
         self._routes = {
             ("POST", "rotate"): self._rotate,
+            ("POST", "rotate_instance_session"): self._rotate_instance_session,
+            ("POST", "detach_policies"): self._detach_policies,
             ("POST", "fault"): self._fault,
             ("GET", "calls"): self._calls,
             ("GET", "summary"): self._summary,
@@ -63,6 +65,14 @@ class Admin:
             "access_key_id": key.access_key_id,
             "version_id": version.version_id,
         }
+
+    def _rotate_instance_session(self, request: Request) -> Mapping[str, object]:
+        return {"access_key_id": self._cloud.rotate_instance_session().access_key_id}
+
+    def _detach_policies(self, request: Request) -> Mapping[str, object]:
+        role = json.loads(request.body)["role"]
+        self._cloud.detach_policies(role)
+        return {"role": role}
 
     def _fault(self, request: Request) -> Mapping[str, object]:
         """`{"fault": NAME, "times"?, "action"?, "body"?}`, or `{"status": N, "code"?, "times"?, "action"?}`."""

@@ -1,4 +1,7 @@
-"""The emulated cloud account: users, keys, secrets and their rotation. No sockets, no clock of its own, thread-safe.
+"""The emulated cloud account: secrets and their rotation, on top of users, keys, roles, sessions and an instance.
+
+No sockets, no clock of its own, thread-safe. Who exists is in `account.py`, sessions in `sessions.py`, OIDC in
+`federation.py`, the virtual machine in `instance.py`.
 
 A test reads like the story it tells::
 
@@ -21,27 +24,24 @@ Decisions that Alibaba's documentation leaves open, and how the emulator takes t
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
+from .account import MAX_KEYS_PER_USER, too_many_keys
 from .calls import Call, CallLog
 from .errors import ApiError
 from .faults import Fault, FaultQueue, FaultRule, default_code
-from .model import AccessKey, ClientKey, Secret, SecretVersion, User, random_text
+from .instance import Instance
+from .model import AccessKey, Secret, SecretVersion
 
 __all__ = ["Cloud"]
 
-MAX_KEYS_PER_USER = 2
 ROTATIONS_PER_HOUR = 50
 
 
-class Cloud:
+class Cloud(Instance):
     """One account in one region.
 
     Attributes:
@@ -51,6 +51,13 @@ class Cloud:
         allow_overlapping_rotation: whether the API accepts a rotation while one runs, at the price of the oldest key.
         overlap_status: the HTTP status of the refusal otherwise.
         overlap_code: and its code.
+        min_session_s: the shortest session that STS grants.
+        session_life_s: the life of every session made from now on, whatever was asked for; None: what was asked for.
+        imds_v1: whether the metadata service answers requests without a token.
+        metadata_session_life_s: the life of the sessions of the instance.
+        uri_credential: what the credentials URI hands out, or a function that gives it.
+        uri_key_life_s: for how long the credentials URI says that an AccessKey is good.
+        uri_queries: the query strings with which the credentials URI was called, oldest first.
     """
 
     def __init__(
@@ -63,139 +70,16 @@ class Cloud:
         region_id: str = "cn-hangzhou",
     ) -> None:
         """Start with an empty account; `now` gives epoch seconds."""
-        self.now = now
+        super().__init__(now, account_id=account_id, region_id=region_id)
         self.propagation_delay_s = propagation_delay_s
         self.old_key_life_s = old_key_life_s
-        self.disable_delay_s = 0.0
         self.allow_overlapping_rotation = False
         self.overlap_status = 409
         self.overlap_code = "Rejected.Unavailable"
-        self.account_id = account_id
-        self.region_id = region_id
         self.log = CallLog()
         self.faults = FaultQueue()
-        self._lock = threading.RLock()
-        self._users: dict[str, User] = {}
-        self._access_keys: dict[str, AccessKey] = {}
-        self._client_keys: dict[str, ClientKey] = {}
         self._secrets: dict[str, Secret] = {}
         self._requested_rotations: deque[float] = deque()
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the account still, for a reader that needs several facts of one moment."""
-        with self._lock:
-            yield
-
-    # Users and what they may do
-
-    def add_user(self, name: str, *allowed: str) -> User:
-        """Make a RAM user, unless there is one, that may do `allowed` (`"kms:RotateSecret"`, `"kms:*"`)."""
-        with self._lock:
-            user = self._users.setdefault(name, User(name, user_id="2" + str(uuid.uuid4().int)[:17]))
-            user.allowed.update(allowed)
-            return user
-
-    def user(self, name: str) -> User:
-        """The user, or 404 EntityNotExist.User."""
-        with self._lock:
-            if name not in self._users:
-                raise ApiError(404, "EntityNotExist.User", f"The user does not exist: {name}.")
-            return self._users[name]
-
-    def allow(self, user: str, *actions: str) -> None:
-        """Let `user` do `actions` too."""
-        with self._lock:
-            self.user(user).allowed.update(actions)
-
-    def forbid(self, user: str, *actions: str) -> None:
-        """Take `actions` from what `user` may do."""
-        with self._lock:
-            self.user(user).allowed.difference_update(actions)
-
-    # Keys
-
-    def add_access_key(
-        self, user: str, *, access_key_id: str | None = None, access_key_secret: str | None = None
-    ) -> AccessKey:
-        """Make a key for `user`; it works after `propagation_delay_s`. A third key is refused (409, RAM doc)."""
-        with self._lock:
-            self.user(user)
-            if len(self.keys_of(user)) >= MAX_KEYS_PER_USER:
-                raise _too_many_keys()
-            return self._make_key(user, access_key_id, access_key_secret)
-
-    def keys_of(self, user: str) -> list[AccessKey]:
-        """The keys that `user` owns now, oldest first."""
-        with self._lock:
-            now = self.now()
-            return [key for key in self._access_keys.values() if key.user == user and key.alive(now)]
-
-    def access_key(self, access_key_id: str) -> AccessKey:
-        """The key while it exists, or 404 EntityNotExist.User.AccessKey."""
-        with self._lock:
-            key = self._access_keys.get(access_key_id)
-            if key is None or not key.alive(self.now()):
-                raise ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
-            return key
-
-    def set_status(self, access_key_id: str, status: str) -> None:
-        """Set a key Active or Inactive; Inactive takes effect after `disable_delay_s`."""
-        if status not in ("Active", "Inactive"):
-            raise ApiError(400, "InvalidParameter.Status", "The Status must be Active or Inactive.")
-        with self._lock:
-            key = self.access_key(access_key_id)
-            if status != key.status:
-                key.status = status
-                key.inactive_from = self.now() + self.disable_delay_s if status == "Inactive" else None
-
-    def delete_access_key(self, access_key_id: str) -> None:
-        """Remove a key at once."""
-        with self._lock:
-            self.access_key(access_key_id).dies_at = self.now()
-
-    def add_client_key(
-        self,
-        *,
-        key_id: str | None = None,
-        private_key: rsa.RSAPrivateKey | None = None,
-        public_key: rsa.RSAPublicKey | None = None,
-        expires_at: float | None = None,
-    ) -> ClientKey:
-        """Make a ClientKey, which may call GetSecretValue and nothing else; or take one that exists already."""
-        if public_key is None:
-            private_key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            public_key = private_key.public_key()
-        key = ClientKey(key_id or f"KAAP.{uuid.uuid4()}", public_key, private_key, expires_at=expires_at)
-        with self._lock:
-            self._client_keys[key.key_id] = key
-        return key
-
-    def client_keys(self) -> list[ClientKey]:
-        """All ClientKeys, oldest first."""
-        with self._lock:
-            return list(self._client_keys.values())
-
-    def authenticate(self, access_key_id: str) -> AccessKey | ClientKey:
-        """Who owns this id now. Not the proof: the signature is checked by others.
-
-        Raises:
-            ApiError: 404 InvalidAccessKeyId.NotFound for an unknown, dead or not yet usable key; 403
-                InvalidAccessKeyId.Inactive for one that is disabled or expired (KMS and common error codes).
-        """
-        with self._lock:
-            now = self.now()
-            client_key = self._client_keys.get(access_key_id)
-            if client_key is not None:
-                if not client_key.usable(now):
-                    raise _inactive()
-                return client_key
-            key = self._access_keys.get(access_key_id)
-            if key is None or now < key.usable_at or not key.alive(now):
-                raise ApiError(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")
-            if key.inactive_from is not None and now >= key.inactive_from:
-                raise _inactive()
-            return key
 
     # Secrets
 
@@ -294,15 +178,9 @@ class Cloud:
         while len(keys) >= MAX_KEYS_PER_USER:
             oldest = next((key for key in keys[:-1] if key.access_key_id in managed and key.dying(now)), None)
             if oldest is None:
-                raise _too_many_keys()
+                raise too_many_keys()
             oldest.dies_at = now
             keys.remove(oldest)
-
-    def _make_key(self, user: str, key_id: str | None = None, secret: str | None = None) -> AccessKey:
-        key_id, secret, now = key_id or "LTAI5t" + random_text(18), secret or random_text(30), self.now()
-        key = AccessKey(key_id, secret, user, now, now + self.propagation_delay_s)
-        self._access_keys[key.access_key_id] = key
-        return key
 
     # Faults and records
 
@@ -330,15 +208,10 @@ class Cloud:
         """The calls so far, oldest first (the newest ten thousand)."""
         return self.log.since(0)
 
+    def calls_of(self, action: str) -> list[Call]:
+        """The calls of one action, oldest first."""
+        return [call for call in self.calls if call.action == action]
+
     def refused(self, access_key_id: str | None = None) -> list[Call]:
         """The calls that were told no, all or those of one key."""
         return [call for call in self.calls if call.refused and access_key_id in (None, call.access_key_id)]
-
-
-def _too_many_keys() -> ApiError:
-    message = "The count of AccessKeys of the user beyond the current limits."
-    return ApiError(409, "LimitExceeded.User.AccessKey", message)
-
-
-def _inactive() -> ApiError:
-    return ApiError(403, "InvalidAccessKeyId.Inactive", "Specified access key is disabled.")

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from .cloud import Cloud
 from .directory import write_directory
+from .metadata import MetadataServer
 from .server import EmulatorServer
 
 __all__ = ["run"]
@@ -27,8 +28,9 @@ def run(
     user: str = "uploader",
     out: TextIO,
 ) -> int:
-    """Serve on 127.0.0.1 until SIGINT or SIGTERM; to be called in the main thread, before other threads are started.
+    """Serve the cloud and an instance's metadata on 127.0.0.1 until SIGINT or SIGTERM.
 
+    To be called in the main thread, before other threads are started.
     The world is new each time, CA and ClientKey of the directory are kept. One line on `out` says when it is ready.
     With `rotate_every_s`, the secret is rotated so often, as KMS does on its schedule.
 
@@ -44,8 +46,10 @@ def run(
     try:
         cloud = Cloud(old_key_life_s=old_key_life_s)
         cloud.add_ram_secret(secret, user=user)
-        with EmulatorServer(cloud, directory, port=port) as server:
-            files = write_directory(directory, cloud, server.endpoint, secret=secret, user=user)
+        with EmulatorServer(cloud, directory, port=port) as server, MetadataServer(cloud) as metadata:
+            files = write_directory(
+                directory, cloud, server.endpoint, metadata_url=metadata.url, secret=secret, user=user
+            )
             cloud.propagation_delay_s = propagation_delay_s  # the keys so far have been there for ages
             if rotate_every_s is not None:
                 _rotate_in_background(cloud, secret, rotate_every_s, stop)

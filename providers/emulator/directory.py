@@ -1,7 +1,8 @@
 """Writes what a VM needs to use the emulated cloud: the ClientKey as the console hands it out, and configs that fit.
 
 `secretsmanager.properties` follows Alibaba's documentation of the secrets-manager client for Python (section
-"properties configuration"); `keyturn.toml` is a complete config of keyturn.
+"properties configuration"); `keyturn.toml` is a complete config of keyturn. Where there is a metadata service too, the
+directory `providers` has a config for all other kinds of credentials (`examples.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from secrets import choice
 
 from .cloud import Cloud
+from .examples import ExampleFiles, write_examples
 from .model import AccessKey, ClientKey, random_text
 from .pki import client_key_file, read_client_key_file
 from .private_files import make_private_directory, write_private, write_public
@@ -79,11 +81,22 @@ class Files:
         """The directory of the application, with what keyturn publishes."""
         return self.directory / "app"
 
+    @property
+    def examples(self) -> ExampleFiles:
+        """The config for all other providers, and what it needs."""
+        return ExampleFiles(self.directory / "providers")
+
 
 def write_directory(
-    directory: Path, cloud: Cloud, endpoint: str, *, secret: str = "uploader-ak", user: str = "uploader"
+    directory: Path,
+    cloud: Cloud,
+    endpoint: str,
+    *,
+    metadata_url: str | None = None,
+    secret: str = "uploader-ak",
+    user: str = "uploader",
 ) -> Files:
-    """Write everything into `directory`; the keys that it needs are made in `cloud`.
+    """Write everything into `directory`; the keys that it needs are made in `cloud`. Examples want a `metadata_url`.
 
     A ClientKey that is in the directory already is taken over into the cloud, so that a daemon that has loaded it
     survives a restart of the emulator. `ca.pem` and `admin-token` are the server's to write.
@@ -103,6 +116,10 @@ def write_directory(
     write_private(files.authority_secret, authority.access_key_secret)
     write_public(files.properties, _properties(files, cloud.region_id, endpoint))
     write_public(files.config, _config(files, cloud.region_id, endpoint, secret, user))
+    if metadata_url is not None:
+        write_examples(
+            files.examples, cloud, endpoint, metadata_url, properties=files.properties, secret=secret, user=user
+        )
     return files
 
 

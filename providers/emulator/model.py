@@ -1,4 +1,4 @@
-"""The things that exist in the emulated cloud: users, keys, secrets. Plain values; `cloud.py` has the rules."""
+"""The things that exist in the emulated cloud: users, roles, keys, sessions, secrets. Plain values, no rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ from secrets import choice
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-__all__ = ["AccessKey", "ClientKey", "Secret", "SecretVersion", "User", "iso", "random_text"]
+__all__ = [
+    "AccessKey",
+    "BearerToken",
+    "Caller",
+    "ClientKey",
+    "Role",
+    "RsaKeyPair",
+    "Secret",
+    "SecretVersion",
+    "Session",
+    "User",
+    "iso",
+    "random_text",
+]
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
@@ -25,6 +38,10 @@ def random_text(length: int) -> str:
     return "".join(choice(_ALPHANUMERIC) for _ in range(length))
 
 
+def _permits(allowed: set[str], action: str) -> bool:
+    return bool({action, action.split(":")[0] + ":*", "*"} & allowed)
+
+
 @dataclass
 class User:
     """A RAM user and the actions that its policies allow, for example `kms:RotateSecret` or `kms:*`."""
@@ -35,7 +52,32 @@ class User:
 
     def may(self, action: str) -> bool:
         """Whether a policy of this user allows `action`."""
-        return bool({action, action.split(":")[0] + ":*", "*"} & self.allowed)
+        return _permits(self.allowed, action)
+
+
+@dataclass
+class Role:
+    """A RAM role: what its policies allow, who may assume it, and for how long at most.
+
+    `trusted` holds names of users and roles, `ecs` for instances and `oidc:PROVIDER`; empty, it trusts everybody. The
+    longest session of a role is between 3600 and 43200 seconds (RAM doc, MaxSessionDuration).
+    """
+
+    name: str
+    role_id: str
+    allowed: set[str] = field(default_factory=set)
+    trusted: set[str] = field(default_factory=set)
+    max_session_s: float = 43_200
+    external_id: str | None = None
+    attached: bool = True
+
+    def may(self, action: str) -> bool:
+        """Whether a policy of this role allows `action`."""
+        return _permits(self.allowed, action)
+
+    def trusts(self, name: str) -> bool:
+        """Whether the trust policy names `name`, or nobody in particular."""
+        return not self.trusted or name in self.trusted
 
 
 @dataclass
@@ -61,6 +103,49 @@ class AccessKey:
 
 
 @dataclass
+class Session:
+    """A session of limited life, as STS hands it out: an id, a secret and a token that belong together.
+
+    The session of an RSA key pair is one too, but has no token (`security_token` is empty then).
+    """
+
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    security_token: str = field(repr=False)
+    expires_at: float
+    principal: User | Role
+    role_session_name: str = ""
+    issued_at: float = 0.0
+    revoked: bool = False
+
+    def expired(self, now: float) -> bool:
+        """Whether the life of the session is over."""
+        return now >= self.expires_at
+
+
+@dataclass
+class RsaKeyPair:
+    """An RSA key pair of a RAM user, which can ask for sessions and do nothing else (`GenerateSessionAccessKey`)."""
+
+    public_key_id: str
+    user: str
+    private_key: RSAPrivateKey = field(repr=False)
+
+    @property
+    def public_key(self) -> RSAPublicKey:
+        """The half that RAM keeps."""
+        return self.private_key.public_key()
+
+
+@dataclass(frozen=True)
+class BearerToken:
+    """A token that stands for a RAM user; nothing is signed with it."""
+
+    token: str = field(repr=False)
+    user: str
+
+
+@dataclass
 class ClientKey:
     """The key of an application access point (AAP): an id that starts with `KAAP.` and an RSA key pair.
 
@@ -77,6 +162,10 @@ class ClientKey:
     def usable(self, now: float) -> bool:
         """Whether the key is neither disabled nor expired."""
         return self.status == "Active" and (self.expires_at is None or now < self.expires_at)
+
+
+Caller = AccessKey | BearerToken | ClientKey | RsaKeyPair | Session
+"""Whatever a request can come from."""
 
 
 @dataclass(frozen=True)

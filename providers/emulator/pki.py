@@ -13,6 +13,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -30,21 +31,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from .model import ClientKey
 from .private_files import make_private_directory, write_private, write_public
 
-__all__ = ["client_key_file", "read_client_key_file", "server_context"]
+__all__ = ["CertificateKind", "client_key_file", "read_client_key_file", "server_context"]
 
 _DAY = timedelta(days=1)
 
+CertificateKind = Literal["good", "wrong_host", "unknown_ca", "expired"]
+"""`wrong_host` names another host, `unknown_ca` is signed by a CA that is in no file, `expired` ended yesterday."""
 
-def server_context(directory: Path) -> ssl.SSLContext:
+
+def server_context(directory: Path, kind: CertificateKind = "good") -> ssl.SSLContext:
     """The TLS settings of a server whose certificate is signed by `directory/ca.pem`.
 
     The CA is made on first use and kept, so that a client that trusts it goes on trusting a restarted emulator. The
-    server's own certificate (127.0.0.1, ::1, localhost) is made anew each time.
+    server's own certificate (127.0.0.1, ::1, localhost) is made anew each time. With another `kind` than `good`, it is
+    wrong in that one respect.
     """
     make_private_directory(directory)
     ca_key, ca_certificate = _authority(directory)
+    if kind == "unknown_ca":
+        ca_key = ec.generate_private_key(ec.SECP256R1())
+        ca_certificate = _ca_certificate(ca_key)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _server_certificate(key, ca_key, ca_certificate)
+    certificate = _server_certificate(key, ca_key, ca_certificate, kind)
     chain = directory / "server.pem"
     write_private(chain, _pem(key) + certificate.public_bytes(Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -84,7 +92,7 @@ def _builder(subject: str, issuer: x509.Name, days: int) -> x509.CertificateBuil
         .subject_name(_name(subject))
         .issuer_name(issuer)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _DAY)
+        .not_valid_before(now - 2 * _DAY)
         .not_valid_after(now + days * _DAY)
     )
 
@@ -113,14 +121,19 @@ def _ca_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _server_certificate(
-    key: ec.EllipticCurvePrivateKey, ca_key: ec.EllipticCurvePrivateKey, ca_certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey,
+    ca_key: ec.EllipticCurvePrivateKey,
+    ca_certificate: x509.Certificate,
+    kind: CertificateKind,
 ) -> x509.Certificate:
     """Carries an authority key identifier, which Python 3.13 insists on."""
-    addresses = [x509.IPAddress(ip_address("127.0.0.1")), x509.IPAddress(ip_address("::1"))]
+    names: list[x509.GeneralName] = [x509.DNSName("elsewhere.invalid")]
+    if kind != "wrong_host":
+        names = [*(x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "::1")), x509.DNSName("localhost")]
     return (
-        _builder("keyturn emulator", ca_certificate.subject, 365)
+        _builder("keyturn emulator", ca_certificate.subject, -1 if kind == "expired" else 365)
         .public_key(key.public_key())
-        .add_extension(x509.SubjectAlternativeName([*addresses, x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)

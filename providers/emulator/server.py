@@ -1,38 +1,29 @@
-"""HTTPS on loopback in front of the services, and the faults that happen to connections.
+"""The emulated cloud as a server: HTTPS on loopback in front of all services.
 
-One server for all products: the action of a request decides. The TLS handshake runs in the connection's own thread,
-so that a client which opens a connection and says nothing delays nobody.
+One server for all products: the path and the headers of a request decide which of them it is for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import ssl
-import struct
-import threading
-from email.utils import formatdate
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from secrets import token_urlsafe
-from types import TracebackType
 
 from .admin import PREFIX, Admin
 from .cloud import Cloud
-from .faults import Fault
-from .pki import server_context
+from .dedicated import answer_dedicated, is_dedicated
+from .listener import Listener
+from .pki import CertificateKind, server_context
 from .private_files import write_private
-from .services import Reply, Services
+from .reception import Reply
+from .services import Services
 from .signatures import Request
+from .uri import PATH as CREDENTIALS_PATH
+from .uri import answer_uri
 
 __all__ = ["EmulatorServer"]
 
-_IDLE_S = 60.0
-_MAX_BODY = 1024 * 1024
 
-
-class EmulatorServer:
+class EmulatorServer(Listener):
     """The emulated cloud on `127.0.0.1:PORT`, as a context manager or by `start()` and `stop()`.
 
     Files in `directory`: `ca.pem` (what clients must trust), `ca-key.pem`, `server.pem`, `admin-token`.
@@ -41,178 +32,32 @@ class EmulatorServer:
         drip_interval_s: the pause between two bytes of a dripping answer.
     """
 
-    def __init__(self, cloud: Cloud, directory: Path, *, port: int = 0) -> None:
-        """Bind the port (0: any free one), so that `endpoint` is known; serve from `start()` on."""
-        context = server_context(directory)
-        self.cloud = cloud
+    def __init__(self, cloud: Cloud, directory: Path, *, port: int = 0, certificate: CertificateKind = "good") -> None:
+        """Bind the port (0: any free one), so that `endpoint` is known; serve from `start()` on.
+
+        Args:
+            cloud: what is served.
+            directory: where the CA and the token of the admin API are.
+            port: to listen on.
+            certificate: `good`, or one that a careful client must refuse: `wrong_host`, `unknown_ca` or `expired`.
+        """
+        super().__init__(cloud, server_context(directory, certificate), port)
         self.directory = directory
         self.ca_file = directory / "ca.pem"
         self.admin_token = token_urlsafe(24)
-        self.drip_interval_s = 0.2
-        self.stopping = threading.Event()
         self.services = Services(cloud)
         self.admin = Admin(cloud, self.admin_token)
-        self._http = _TlsServer(self, context, port)
-        self._thread: threading.Thread | None = None
         write_private(directory / "admin-token", self.admin_token)
 
     @property
-    def port(self) -> int:
-        """The port that is bound."""
-        return int(self._http.server_address[1])
-
-    @property
-    def endpoint(self) -> str:
-        """`127.0.0.1:PORT`, as Alibaba's SDKs take an endpoint."""
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Serve in threads of their own; returns at once, connections are accepted already."""
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="emulator", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop serving and break what is open, hanging answers too. Stopping twice is fine."""
-        if self.stopping.is_set():
-            return
-        self.stopping.set()
-        if self._thread is not None:
-            self._http.shutdown()
-            self._thread.join()
-        self._http.server_close()
-        self._http.break_connections()
-
-    def __enter__(self) -> EmulatorServer:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
+    def credentials_uri(self) -> str:
+        """An address that hands out `cloud.uri_credential`."""
+        return f"https://{self.endpoint}{CREDENTIALS_PATH}"
 
     def answer(self, request: Request) -> Reply:
-        """Whichever of the two APIs the path means."""
-        return self.admin.handle(request) if request.path.startswith(PREFIX) else self.services.handle(request)
-
-
-class _TlsServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, emulator: EmulatorServer, context: ssl.SSLContext, port: int) -> None:
-        self.emulator = emulator
-        self._context = context
-        self._open: set[ssl.SSLSocket] = set()
-        self._open_lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without the reverse look-up of HTTPServer, which may ask a name server."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        """Runs in the connection's thread: handshake, then requests until either side is done."""
-        assert isinstance(request, socket.socket)
-        request.settimeout(_IDLE_S)
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-        with self._open_lock:
-            self._open.add(tls)
-        try:
-            if self.emulator.stopping.is_set():
-                return
-            tls.do_handshake()
-            _Handler(tls, ("127.0.0.1", 0), self)
-        finally:
-            with self._open_lock:
-                self._open.discard(tls)
-            tls.close()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that leaves, or does not trust us, is nothing to print."""
-
-    def break_connections(self) -> None:
-        """Wake every thread that waits for its client. The plain shutdown leaves the TLS object to its thread."""
-        with self._open_lock:
-            for tls in self._open:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(tls, socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _TlsServer
-    connection: ssl.SSLSocket
-
-    def log_message(self, format: str, *args: object) -> None:
-        """The calls are recorded elsewhere; standard error stays quiet."""
-
-    def do_GET(self) -> None:
-        """Answer."""
-        self._serve()
-
-    def do_POST(self) -> None:
-        """Answer."""
-        self._serve()
-
-    def do_PUT(self) -> None:
-        """Answer."""
-        self._serve()
-
-    def _serve(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > _MAX_BODY:
-            self.close_connection = True
-            self._send(Reply(413, b'{"Code":"RequestTooLarge","Message":"want a small body with its length"}'))
-            return
-        path, _, query = self.path.partition("?")
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(length))
-        self._send(self.server.emulator.answer(Request(self.command, path, query, headers, body)))
-
-    def _send(self, reply: Reply) -> None:
-        if reply.fault is Fault.HANG:
-            self._wait_for_the_client_to_leave()
-        elif reply.fault in (Fault.RESET, Fault.LOSE_REPLY):
-            self._reset()
-        elif reply.fault is Fault.DRIP:
-            self._drip(self._render(reply))
-        else:
-            self.wfile.write(self._render(reply))
-
-    def _render(self, reply: Reply) -> bytes:
-        """The whole answer in one piece, so that it can also be sent byte by byte."""
-        phrase = HTTPStatus(reply.status).phrase if reply.status in list(HTTPStatus) else "Unknown"
-        headers = {
-            "Date": formatdate(usegmt=True),
-            "Content-Type": "application/json;charset=utf-8",
-            "Content-Length": str(len(reply.body)),
-            "Connection": "close" if self.close_connection else "keep-alive",
-            **reply.headers,
-        }
-        head = f"HTTP/1.1 {reply.status} {phrase}\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-        return head.encode("latin-1") + b"\r\n" + reply.body
-
-    def _drip(self, data: bytes) -> None:
-        for position in range(len(data)):
-            self.wfile.write(data[position : position + 1])
-            if self.server.emulator.stopping.wait(self.server.emulator.drip_interval_s):
-                self.close_connection = True
-                return
-
-    def _wait_for_the_client_to_leave(self) -> None:
-        self.close_connection = True
-        self.connection.settimeout(None)
-        while self.connection.recv(4096) and not self.server.emulator.stopping.is_set():
-            pass
-
-    def _reset(self) -> None:
-        """With a linger time of zero, closing the socket sends RST instead of FIN."""
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Whichever service the request means."""
+        if request.path.startswith(PREFIX):
+            return self.admin.handle(request)
+        if request.path == CREDENTIALS_PATH:
+            return answer_uri(self.cloud, request)
+        return answer_dedicated(self.cloud, request) if is_dedicated(request) else self.services.handle(request)

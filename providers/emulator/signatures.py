@@ -1,8 +1,9 @@
 """Checks request signatures, from the published rules and not from the client's code, so that bugs do not cancel out.
 
-Two schemes: RPC (`Signature` among the parameters; HMAC-SHA1 for AccessKeys, SHA256withRSA for ClientKeys) and
-ACS3-HMAC-SHA256 (an `Authorization` header). Sources: Alibaba's documentation of both signature mechanisms, and
-requests recorded from aliyun-python-sdk-core 2.16.1 and alibabacloud-tea-openapi 0.4.6, which the tests keep.
+Two schemes: RPC (`Signature` among the parameters; HMAC-SHA1 for AccessKeys and sessions, SHA256withRSA for ClientKeys
+and RSA key pairs) and ACS3-HMAC-SHA256 (an `Authorization` header). Beside them, a request may carry a bearer token
+instead of a signature. Sources: Alibaba's documentation of both signature mechanisms, and requests recorded from
+aliyun-python-sdk-core 2.16.1 and alibabacloud-tea-openapi 0.4.6, which the tests keep.
 
 A mismatch never tells the right string to sign: the core SDK compares what follows the first colon of the message with
 its own string, and changes the error code when they are equal.
@@ -26,11 +27,23 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from .errors import ApiError, missing_parameter
-from .model import AccessKey, ClientKey
+from .model import AccessKey, Caller, ClientKey, RsaKeyPair, Session
 
-__all__ = ["Claim", "NonceBook", "Request", "claimed", "read_claim", "verify"]
+__all__ = [
+    "BEARER",
+    "MAX_SKEW_S",
+    "Claim",
+    "NonceBook",
+    "Request",
+    "check_token",
+    "claimed",
+    "read_anonymous_claim",
+    "read_claim",
+    "verify",
+]
 
 MAX_SKEW_S = 15 * 60
+BEARER = "BEARERTOKEN"
 _ACS3 = "ACS3-HMAC-SHA256"
 _RPC_REQUIRED = (
     "Action",
@@ -81,6 +94,7 @@ class Claim:
     timestamp: str
     nonce: str
     parameters: Mapping[str, str]
+    security_token: str = ""
 
 
 class NonceBook:
@@ -115,7 +129,28 @@ def read_claim(request: Request) -> Claim:
         ApiError: 400 MissingParameter or IncompleteSignature when a part is not there.
     """
     authorization = request.headers.get("authorization", "")
-    return _acs3_claim(request, authorization) if authorization.startswith(_ACS3) else _rpc_claim(request)
+    if authorization.startswith(_ACS3):
+        return _acs3_claim(request, authorization)
+    return _bearer_claim(request) if "x-acs-bearer-token" in request.headers else _rpc_claim(request)
+
+
+def read_anonymous_claim(request: Request, now: float) -> Claim:
+    """Read a request that nobody signs; a time that it tells must fit all the same.
+
+    The SDKs send action, version and time as parameters (alibabacloud-credentials 1.0.12) or as `x-acs-*` headers
+    (alibabacloud-tea-openapi 0.4.6).
+
+    Raises:
+        ApiError: 400 MissingParameter or InvalidTimeStamp.*.
+    """
+    parameters, headers = request.parameters(), request.headers
+    version = headers.get("x-acs-version") or parameters.get("Version", "")
+    if not version:
+        raise missing_parameter("Version")
+    timestamp = headers.get("x-acs-date") or parameters.get("Timestamp", "")
+    if timestamp:
+        _check_time(timestamp, now)
+    return Claim("", claimed(request)[0], version, "", timestamp, "", parameters)
 
 
 def claimed(request: Request) -> tuple[str, str]:
@@ -123,17 +158,38 @@ def claimed(request: Request) -> tuple[str, str]:
     parameters = request.parameters()
     match = _ACS3_PATTERN.fullmatch(request.headers.get("authorization", ""))
     action = request.headers.get("x-acs-action") or parameters.get("Action", "")
-    return action, match["key"] if match else parameters.get("AccessKeyId", "")
+    return action, match["key"] if match else parameters.get("AccessKeyId") or parameters.get("PublicKeyId", "")
 
 
-def verify(request: Request, claim: Claim, key: AccessKey | ClientKey, now: float, nonces: NonceBook) -> None:
+def check_token(claim: Claim, caller: Caller, now: float) -> None:
+    """Refuse a session without its token, with another's, or whose life is over (common error codes, 400).
+
+    Raises:
+        ApiError: 400 MissingSecurityToken or InvalidSecurityToken.*.
+    """
+    if claim.scheme == BEARER:
+        return
+    given = claim.security_token
+    wanted = caller.security_token if isinstance(caller, Session) else ""
+    if wanted and not given:
+        raise ApiError(400, "MissingSecurityToken", "SecurityToken is mandatory for this action.")
+    if not hmac.compare_digest(given.encode(), wanted.encode()):
+        message = "Specified SecurityToken mismatches with the AccessKey."
+        raise ApiError(400, "InvalidSecurityToken.MismatchWithAccessKey", message)
+    if isinstance(caller, Session) and caller.expired(now):
+        raise ApiError(400, "InvalidSecurityToken.Expired", "Specified SecurityToken is expired.")
+
+
+def verify(request: Request, claim: Claim, key: Caller, now: float, nonces: NonceBook) -> None:
     """Believe the claim, or refuse it: time first, then the signature, then the nonce.
 
     Raises:
         ApiError: 400 InvalidTimeStamp.*, SignatureDoesNotMatch, IncompleteSignature or SignatureNonceUsed.
     """
     _check_time(claim.timestamp, now)
-    if claim.scheme == _ACS3:
+    if claim.scheme == BEARER:
+        _check_body(request)
+    elif claim.scheme == _ACS3:
         _verify_acs3(request, key)
     else:
         _verify_rpc(request.method, claim.parameters, key)
@@ -165,17 +221,19 @@ def _encode(text: str) -> str:
 
 def _rpc_claim(request: Request) -> Claim:
     parameters = request.parameters()
+    access_key_id = claimed(request)[1]
     for name in _RPC_REQUIRED:
-        if not parameters.get(name):
+        if not (access_key_id if name == "AccessKeyId" else parameters.get(name)):
             raise missing_parameter(name)
     return Claim(
         "RPC",
         parameters["Action"],
         parameters["Version"],
-        parameters["AccessKeyId"],
+        access_key_id,
         parameters["Timestamp"],
         parameters["SignatureNonce"],
         parameters,
+        parameters.get("SecurityToken", ""),
     )
 
 
@@ -186,7 +244,7 @@ def rpc_string_to_sign(method: str, parameters: Mapping[str, str]) -> str:
     return f"{method}&%2F&{_encode(canonical)}"
 
 
-def _verify_rpc(method: str, parameters: Mapping[str, str], key: AccessKey | ClientKey) -> None:
+def _verify_rpc(method: str, parameters: Mapping[str, str], key: Caller) -> None:
     if parameters["SignatureVersion"] != "1.0":
         raise ApiError(400, "InvalidParameter", "The specified parameter SignatureVersion is not valid.")
     text = rpc_string_to_sign(method, parameters).encode()
@@ -195,12 +253,12 @@ def _verify_rpc(method: str, parameters: Mapping[str, str], key: AccessKey | Cli
         given = base64.b64decode(parameters["Signature"], validate=True)
     except (binascii.Error, ValueError) as err:
         raise _mismatch() from err
-    if isinstance(key, ClientKey) and kind == ("SHA256withRSA", "PRIVATEKEY"):
+    if isinstance(key, ClientKey | RsaKeyPair) and kind == ("SHA256withRSA", "PRIVATEKEY"):
         try:
             key.public_key.verify(given, text, padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature as err:
             raise _mismatch() from err
-    elif isinstance(key, AccessKey) and kind == ("HMAC-SHA1", ""):
+    elif isinstance(key, AccessKey | Session) and kind == ("HMAC-SHA1", ""):
         secret = (key.access_key_secret + "&").encode()
         if not hmac.compare_digest(hmac.digest(secret, text, "sha1"), given):
             raise _mismatch()
@@ -215,18 +273,34 @@ def _acs3_claim(request: Request, authorization: str) -> Claim:
     match = _ACS3_PATTERN.fullmatch(authorization)
     if match is None:
         raise ApiError(400, "IncompleteSignature", "The request signature does not conform to Aliyun standards.")
+    if request.headers.get("x-acs-accesskey-id", match["key"]) != match["key"]:
+        message = "The header x-acs-accesskey-id names another access key than the signature."
+        raise ApiError(400, "InvalidSecurityToken.MismatchWithAccessKey", message)
+    return _header_claim(request, _ACS3, match["key"], request.headers.get("x-acs-security-token", ""))
+
+
+def _bearer_claim(request: Request) -> Claim:
+    """A token in a header, and a word in the query (RPC style) or in another header (ROA style) that says so."""
+    kinds = (request.parameters().get("SignatureType"), request.headers.get("x-acs-signature-type"))
+    if BEARER not in kinds:
+        raise missing_parameter("SignatureType")
+    return _header_claim(request, BEARER, "", request.headers["x-acs-bearer-token"])
+
+
+def _header_claim(request: Request, scheme: str, access_key_id: str, token: str) -> Claim:
     for name in _ACS3_REQUIRED:
         if not request.headers.get(name):
             raise missing_parameter(name)
     headers = request.headers
     return Claim(
-        _ACS3,
+        scheme,
         headers["x-acs-action"],
         headers["x-acs-version"],
-        match["key"],
+        access_key_id,
         headers["x-acs-date"],
         headers["x-acs-signature-nonce"],
         request.parameters(),
+        token,
     )
 
 
@@ -246,9 +320,14 @@ def acs3_string_to_sign(request: Request, signed_headers: list[str]) -> str:
     return f"{_ACS3}\n{hashlib.sha256(canonical_request.encode()).hexdigest()}"
 
 
-def _verify_acs3(request: Request, key: AccessKey | ClientKey) -> None:
+def _check_body(request: Request) -> None:
+    if hashlib.sha256(request.body).hexdigest() != request.headers["x-acs-content-sha256"].lower():
+        raise _mismatch()
+
+
+def _verify_acs3(request: Request, key: Caller) -> None:
     match = _ACS3_PATTERN.fullmatch(request.headers["authorization"])
-    if match is None or isinstance(key, ClientKey):
+    if match is None or not isinstance(key, AccessKey | Session):
         raise ApiError(400, "InvalidParameter", f"The signature method {_ACS3} does not fit the access key.")
     signed = match["headers"].split(";")
     must = {"host"} | {name for name in request.headers if name.startswith("x-acs-")}
@@ -256,8 +335,7 @@ def _verify_acs3(request: Request, key: AccessKey | ClientKey) -> None:
     if forgotten or signed != sorted(set(signed)):
         message = f"The signed headers are incomplete or not in order: {' '.join(forgotten)}"
         raise ApiError(400, "IncompleteSignature", message)
-    if hashlib.sha256(request.body).hexdigest() != request.headers["x-acs-content-sha256"].lower():
-        raise _mismatch()
+    _check_body(request)
     text = acs3_string_to_sign(request, signed).encode()
     expected = hmac.new(key.access_key_secret.encode(), text, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), match["signature"].encode()):

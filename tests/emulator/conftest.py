@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aliyunsdkcore.auth.credentials import RsaKeyPairCredential
+from aliyunsdkcore.auth.credentials import RsaKeyPairCredential, StsTokenCredential
 from aliyunsdkcore.client import AcsClient
 from aliyunsdkcore.profile import region_provider
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from providers.emulator import Cloud, EmulatorServer, Files, write_directory
-from providers.emulator.model import AccessKey
+from providers.emulator.model import AccessKey, Session
 from providers.emulator.pki import read_client_key_file
 
 _regions = itertools.count(1)
@@ -56,7 +56,7 @@ class World:
     def url(self, path: str = "/") -> str:
         return f"https://{self.server.endpoint}{path}"
 
-    def tea(self, client: Callable[[Any], Any], key: AccessKey) -> Any:
+    def tea(self, client: Callable[[Any], Any], key: AccessKey | Session) -> Any:
         """A client of the newer SDKs (alibabacloud_*), trusting the emulator's CA only."""
         from alibabacloud_tea_openapi.models import Config
 
@@ -64,21 +64,26 @@ class World:
             Config(
                 access_key_id=key.access_key_id,
                 access_key_secret=key.access_key_secret,
+                security_token=key.security_token if isinstance(key, Session) else None,
                 endpoint=self.server.endpoint,
                 ca=str(self.files.ca),
                 read_timeout=5000,
             )
         )
 
-    def _acs_options(self) -> dict[str, Any]:
+    def acs_options(self) -> dict[str, Any]:
         """Endpoints of the older SDK are global to the process, hence a region of its own for every client."""
         region = f"xx-test-{next(_regions)}"
-        region_provider.add_endpoint("kms", region, self.server.endpoint)
+        for product in ("kms", "sts"):
+            region_provider.add_endpoint(product, region, self.server.endpoint)
         return {"region_id": region, "verify": str(self.files.ca), "auto_retry": False, "timeout": 5}
 
-    def acs(self, key: AccessKey) -> AcsClient:
-        """A client of the older SDK (aliyunsdkcore) with an AccessKey: RPC, HMAC-SHA1."""
-        return AcsClient(ak=key.access_key_id, secret=key.access_key_secret, **self._acs_options())
+    def acs(self, key: AccessKey | Session) -> AcsClient:
+        """A client of the older SDK (aliyunsdkcore) with an AccessKey or a session: RPC, HMAC-SHA1."""
+        if isinstance(key, Session) and key.security_token:
+            credential = StsTokenCredential(key.access_key_id, key.access_key_secret, key.security_token)
+            return AcsClient(credential=credential, **self.acs_options())
+        return AcsClient(ak=key.access_key_id, secret=key.access_key_secret, **self.acs_options())
 
     def official_client(self) -> tuple[Any, Any]:
         """The official secrets-manager client and its cache, with the ClientKey file: RPC, SHA256withRSA.
@@ -101,7 +106,7 @@ class World:
         der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         body = base64.b64encode(der).decode()
         credential = RsaKeyPairCredential(key_id, body, 900)
-        options = self._acs_options()
+        options = self.acs_options()
         region = RegionInfo(region_id=options["region_id"], endpoint=self.server.endpoint)
         builder = DefaultSecretManagerClientBuilder()
         builder.with_credentials(ClientKeyCredential(ClientKeySigner(key_id, body), credential)).add_region_info(region)
@@ -133,3 +138,12 @@ def make_world(tmp_path: Path) -> Iterator[Callable[[], World]]:
 def world(make_world: Callable[[], World]) -> World:
     """One world."""
     return make_world()
+
+
+@pytest.fixture
+def trusting(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """For SDKs that take a CA by the environment only."""
+    for name in ("ALIBABA_CLOUD_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(world.files.ca))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return world

@@ -29,6 +29,7 @@ from providers.emulator.signatures import Request
 ACCESS_KEY_ID, ACCESS_KEY_SECRET = "LTAI5tRecordedSample0001", "onlyForRecordedSamples00000001"
 CLIENT_KEY_ID = "KAAP.00000000-0000-4000-8000-000000000001"
 SECRET = "acs/ram/user/up loader+*~ä"
+UNSIGNED = ("bearer", "anonymous")
 
 
 def main() -> None:
@@ -39,6 +40,9 @@ def main() -> None:
     cloud.add_access_key("recorder", access_key_id=ACCESS_KEY_ID, access_key_secret=ACCESS_KEY_SECRET)
     cloud.add_ram_secret(SECRET, user="someone")
     client_key = cloud.add_client_key(key_id=CLIENT_KEY_ID)
+    cloud.add_role("r", "*")
+    session = cloud.assume_role(cloud.role_arn("r"), "recorder")
+    pair = cloud.add_rsa_key_pair("recorder")
     samples: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as directory, EmulatorServer(cloud, Path(directory)) as server:
         serve = server.services.handle
@@ -55,7 +59,7 @@ def main() -> None:
             return reply
 
         server.services.handle = record  # type: ignore[method-assign]
-        for name, call in _calls(server, client_key).items():
+        for name, call in {**_calls(server, client_key), **_more_calls(server, session, pair)}.items():
             names.append(name)
             with contextlib.suppress(Exception):  # actions that the emulator does not know are recorded all the same
                 call()
@@ -66,10 +70,18 @@ def main() -> None:
         "access_key_secret": ACCESS_KEY_SECRET,
         "client_key_id": CLIENT_KEY_ID,
         "client_public_key": public_key,
+        "session_id": session.access_key_id,
+        "session_secret": session.access_key_secret,
+        "session_token": session.security_token,
+        "rsa_key_id": pair.public_key_id,
+        "rsa_public_key": pair.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
     }
+    unsigned = [sample for sample in samples if str(sample["name"]).startswith(UNSIGNED)]
+    samples = [sample for sample in samples if sample not in unsigned]
     target = Path(__file__).with_name("wire_samples.json")
-    target.write_text(json.dumps({**keys, "secret": SECRET, "samples": samples}, indent=1, ensure_ascii=False) + "\n")
-    print("\n".join(f"{sample['name']}: {sample['method']}" for sample in samples))
+    recorded = {**keys, "secret": SECRET, "samples": samples, "unsigned": unsigned}
+    target.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
+    print("\n".join(f"{sample['name']}: {sample['method']}" for sample in samples + unsigned))
 
 
 def _calls(server, client_key):  # type: ignore[no-untyped-def]
@@ -142,6 +154,45 @@ def _calls(server, client_key):  # type: ignore[no-untyped-def]
         "ram ACS3, ListAccessKeys": lambda: Ram(config).list_access_keys(
             ram_models.ListAccessKeysRequest(user_name="recorder")
         ),
+    }
+
+
+def _more_calls(server, session, pair):  # type: ignore[no-untyped-def]
+    from alibabacloud_sts20150401 import models as sts_models
+    from alibabacloud_sts20150401.client import Client as Sts
+    from alibabacloud_tea_openapi.models import Config
+    from aliyunsdkcore.auth.credentials import StsTokenCredential
+    from aliyunsdkcore.auth.signers.rsa_key_pair_signer import GetSessionAkRequest
+
+    ca = str(server.ca_file)
+    tea = {"endpoint": server.endpoint, "ca": ca}
+    parts = (session.access_key_id, session.access_key_secret, session.security_token)
+    by_session = dict(zip(("access_key_id", "access_key_secret", "security_token"), parts, strict=True))
+    region_provider.add_endpoint("sts", "xx-record", server.endpoint)
+    options = {"region_id": "xx-record", "verify": ca, "auto_retry": False}
+
+    def get_secret_value() -> None:
+        request = GetSecretValueRequest()
+        request.set_SecretName(SECRET)
+        AcsClient(credential=StsTokenCredential(*parts), **options).do_action_with_exception(request)
+
+    def with_key_pair() -> None:
+        der = pair.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        request = GetSessionAkRequest()
+        request.set_method("GET")
+        request.set_duration_seconds(900)
+        secret = base64.b64encode(der).decode()
+        AcsClient(ak=pair.public_key_id, secret=secret, **options).do_action_with_exception(request)
+
+    oidc = sts_models.AssumeRoleWithOIDCRequest(
+        role_arn="acs:ram::1:role/r", oidcprovider_arn="acs:ram::1:oidc-provider/p", oidctoken="a.b.c", policy="{ }"
+    )
+    return {
+        "core POST with a session, HMAC-SHA1, GetSecretValue": get_secret_value,
+        "core GET, RSA key pair, GenerateSessionAccessKey": with_key_pair,
+        "sts ACS3 with a session, GetCallerIdentity": lambda: Sts(Config(**tea, **by_session)).get_caller_identity(),
+        "bearer, GetCallerIdentity": lambda: Sts(Config(**tea, bearer_token="b" * 20)).get_caller_identity(),
+        "anonymous, AssumeRoleWithOIDC": lambda: Sts(Config(**tea)).assume_role_with_oidc(oidc),
     }
 
 

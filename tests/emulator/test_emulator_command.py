@@ -60,6 +60,17 @@ def test_it_serves_until_a_signal_and_exits_with_zero(tmp_path: Path, start: Cal
     assert (process.returncode, output) == (0, "")
 
 
+def test_it_serves_the_metadata_of_an_instance(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """At the address that the directory names, from the line on that says ready; calls are in the same records."""
+    directory = tmp_path / "world"
+    _, url = start(directory)
+    metadata = (directory / "providers" / "metadata_url.txt").read_text()
+    assert requests.get(f"{metadata}/latest/meta-data/ram/security-credentials/", timeout=30).text == "app"
+    uri = (directory / "providers" / "credentials_uri.txt").read_text()
+    assert requests.get(uri, timeout=30).json()["Code"] == "Success"
+    assert admin(url, directory, "summary")["by_action"] == {"MetadataRoleName": 1, "CredentialsUri": 1}
+
+
 def test_it_starts_again_in_the_same_directory_and_on_the_same_port(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
     """CA, ClientKey and, where wanted, the port stay; the config fits the new world."""
     directory = tmp_path / "world"

@@ -6,18 +6,21 @@ import json
 import os
 import stat
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from alibabacloud_kms20160120 import models as kms_models
 from alibabacloud_kms20160120.client import Client as Kms
 from alibabacloud_ram20150501 import models as ram_models
 from alibabacloud_ram20150501.client import Client as Ram
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from providers.emulator import Cloud, write_directory
-from providers.emulator.model import ClientKey
+from providers.emulator import Cloud, MetadataServer, write_directory
+from providers.emulator.model import ClientKey, RsaKeyPair
 from providers.emulator.pki import client_key_file, read_client_key_file
 from providers.emulator.private_files import write_private
 
@@ -174,6 +177,80 @@ def test_a_damaged_client_key_is_made_anew(tmp_path: Path) -> None:
     write_directory(tmp_path, cloud, "127.0.0.1:1")
     key_id, _ = read_client_key_file(files.client_key.read_text(), files.client_key_password.read_text())
     assert cloud.client_keys()[-1].key_id == key_id
+
+
+# The examples for all other providers
+
+
+@pytest.fixture
+def metadata(world: World) -> Iterator[MetadataServer]:
+    """The world's instance, and the directory written with its address."""
+    with MetadataServer(world.cloud) as server:
+        write_directory(world.files.directory, world.cloud, world.server.endpoint, metadata_url=server.url)
+        yield server
+
+
+def test_without_a_metadata_service_there_are_no_examples(world: World) -> None:
+    """The directory is what it always was."""
+    assert not world.files.examples.directory.exists()
+
+
+def test_the_examples_show_one_credential_of_each_other_kind(world: World, metadata: MetadataServer) -> None:
+    """TOML with state of its own, files that exist, and nothing that two credentials would write."""
+    files = world.files.examples
+    config = tomllib.loads(files.config.read_text())
+    credentials = config["credentials"]
+    assert {each["provider"]["type"] for each in credentials.values()} == {
+        "kms_secret",
+        "ram_role_arn",
+        "ecs_ram_role",
+        "credentials_uri",
+        "oidc_role_arn",
+        "rsa_key_pair",
+    }
+    sinks = [sink["path"] for each in credentials.values() for sink in each["sinks"]]
+    assert len(set(sinks)) == len(credentials)
+    usual = tomllib.loads(world.files.config.read_text())
+    assert config["cloud"] == usual["cloud"]
+    assert config["agent"]["state_directory"] != usual["agent"]["state_directory"]
+    for path in (
+        config["cloud"]["ca_file"],
+        config["agent"]["state_directory"],
+        config["agent"]["runtime_directory"],
+        Path(config["agent"]["audit"]["path"]).parent,
+        *(Path(path).parent for path in sinks),
+        credentials["uploader"]["provider"]["properties_file"],
+    ):
+        assert Path(path).exists(), path
+
+
+def test_what_the_examples_name_works(world: World, metadata: MetadataServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Role, metadata service, credentials URI, OIDC token and RSA key: each gives credentials."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    files, cloud = world.files.examples, world.cloud
+    config = tomllib.loads(files.config.read_text())["credentials"]
+    role_arn = config["session"]["provider"]["role_arn"]
+    assert cloud.assume_role(role_arn, "tester", caller=world.key).principal.name == "app"
+    url = files.metadata_url.read_text()
+    assert url == metadata.url == config["instance"]["provider"]["metadata_endpoint"]
+    assert requests.get(url + "/latest/meta-data/ram/security-credentials/", timeout=10).text == "app"
+    uri = files.credentials_uri.read_text()
+    assert uri == config["neighbour"]["provider"]["credentials_uri"]
+    assert requests.get(uri, timeout=10).json()["AccessKeyId"] == cloud.instance_session().access_key_id
+    pod = config["pod"]["provider"]
+    token = Path(pod["oidc_token_file_path"]).read_text()
+    cloud.assume_role_with_oidc(pod["oidc_provider_arn"], pod["role_arn"], token, "tester")
+    pair = cloud.authenticate(config["keypair"]["provider"]["public_key_id"])
+    private_key = load_pem_private_key(Path(config["keypair"]["provider"]["private_key_file"]).read_bytes(), None)
+    assert isinstance(pair, RsaKeyPair) and isinstance(private_key, RSAPrivateKey)
+    assert private_key.public_key() == pair.public_key
+
+
+def test_secrets_of_the_examples_are_private(world: World, metadata: MetadataServer) -> None:
+    """0600 for the token and the key."""
+    files = world.files.examples
+    for path in (files.oidc_token, files.rsa_key):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_writing_twice_makes_no_second_authority_key(world: World) -> None:

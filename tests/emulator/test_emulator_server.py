@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import requests
 from alibabacloud_sts20150401.client import Client as Sts
 
 from providers.emulator import Cloud, EmulatorServer
+from providers.emulator.pki import CertificateKind
 
 if TYPE_CHECKING:
     from .conftest import World
@@ -56,6 +58,28 @@ def test_the_certificate_fits_no_other_name(world: World) -> None:
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         context.wrap_socket(raw, server_hostname="kms.cn-hangzhou.aliyuncs.com")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("wrong_host", "IP address mismatch"), ("unknown_ca", "unable to get local issuer"), ("expired", "has expired")],
+)
+def test_a_wrong_certificate_is_wrong_in_one_respect(tmp_path: Path, kind: CertificateKind, reason: str) -> None:
+    """A careful client stops for the reason that was ordered; one that checks nothing is served."""
+    with EmulatorServer(Cloud(), tmp_path, certificate=kind) as server:
+        url = f"https://{server.endpoint}/"
+        with pytest.raises(requests.exceptions.SSLError, match=reason):
+            requests.post(url, verify=str(server.ca_file), timeout=10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert requests.post(url, verify=False, timeout=10).status_code == 400
+
+
+def test_a_wrong_certificate_leaves_the_ca_alone(tmp_path: Path) -> None:
+    """The next server in the same directory is trusted again."""
+    EmulatorServer(Cloud(), tmp_path, certificate="unknown_ca").stop()
+    with EmulatorServer(Cloud(), tmp_path) as server:
+        assert requests.post(f"https://{server.endpoint}/", verify=str(server.ca_file), timeout=10).status_code == 400
 
 
 def test_a_body_without_a_sane_length_is_refused(world: World) -> None:
@@ -160,6 +184,17 @@ def test_faults_can_be_ordered_from_outside(world: World) -> None:
     assert replies[-1].json() == [1]
 
 
+def test_the_session_of_the_instance_can_be_renewed_from_outside(world: World) -> None:
+    """And the policies of a role detached, which makes it useless."""
+    world.cloud.add_role("app")
+    world.cloud.set_instance_role("app")
+    first = world.cloud.instance_session()
+    made = admin(world, "POST", "rotate_instance_session").json()["access_key_id"]
+    assert made == world.cloud.instance_session().access_key_id != first.access_key_id
+    assert admin(world, "POST", "detach_policies", {"role": "app"}).json() == {"role": "app"}
+    assert first.revoked
+
+
 def test_records_can_be_read_from_outside(world: World) -> None:
     """Calls after a number, and the sums; the admin's own calls are not counted."""
     for _ in range(3):
@@ -183,6 +218,9 @@ def test_records_can_be_read_from_outside(world: World) -> None:
         ("POST", "rotate", {}, 400),
         ("POST", "rotate", {"secret": "unknown"}, 404),
         ("POST", "rotate", ["list"], 400),
+        ("POST", "rotate_instance_session", None, 404),
+        ("POST", "detach_policies", {"role": "unknown"}, 404),
+        ("POST", "detach_policies", {}, 400),
         ("POST", "fault", {"fault": "unknown"}, 400),
         ("POST", "fault", {"times": 1}, 400),
         ("GET", "calls?since=x", None, 400),

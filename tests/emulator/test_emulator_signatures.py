@@ -13,8 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from providers.emulator.errors import ApiError
-from providers.emulator.model import AccessKey, ClientKey
-from providers.emulator.signatures import NonceBook, Request, claimed, read_claim, verify
+from providers.emulator.model import AccessKey, Caller, ClientKey, RsaKeyPair, Session, User
+from providers.emulator.signatures import (
+    NonceBook,
+    Request,
+    check_token,
+    claimed,
+    read_anonymous_claim,
+    read_claim,
+    verify,
+)
 
 RECORDED = json.loads(Path(__file__).with_name("wire_samples.json").read_text())
 SAMPLES: dict[str, Any] = {sample["name"]: sample for sample in RECORDED["samples"]}
@@ -27,17 +35,36 @@ def request_of(name: str) -> Request:
     return Request(sample["method"], sample["path"], sample["query"], sample["headers"], sample["body"].encode())
 
 
-def key_of(access_key_id: str) -> AccessKey | ClientKey:
+def public_key(name: str) -> RSAPublicKey:
+    key = load_pem_public_key(RECORDED[name].encode())
+    assert isinstance(key, RSAPublicKey)
+    return key
+
+
+class RecordedKeyPair(RsaKeyPair):
+    """One of which only the public half was kept."""
+
+    @property
+    def public_key(self) -> RSAPublicKey:
+        return public_key("rsa_public_key")
+
+
+def key_of(access_key_id: str) -> Caller:
     if access_key_id == RECORDED["client_key_id"]:
-        public_key = load_pem_public_key(RECORDED["client_public_key"].encode())
-        assert isinstance(public_key, RSAPublicKey)
-        return ClientKey(access_key_id, public_key)
+        return ClientKey(access_key_id, public_key("client_public_key"))
+    if access_key_id == RECORDED["rsa_key_id"]:
+        return RecordedKeyPair(access_key_id, "recorder", None)  # type: ignore[arg-type]
+    if access_key_id == RECORDED["session_id"]:
+        secret, token = RECORDED["session_secret"], RECORDED["session_token"]
+        return Session(access_key_id, secret, token, float("inf"), User("recorder", "1"))
     return AccessKey(RECORDED["access_key_id"], RECORDED["access_key_secret"], "recorder", 0.0, 0.0)
 
 
 def check(request: Request, at: float, nonces: NonceBook | None = None) -> None:
     claim = read_claim(request)
-    verify(request, claim, key_of(claim.access_key_id), at, nonces or NonceBook())
+    key = key_of(claim.access_key_id)
+    check_token(claim, key, at)
+    verify(request, claim, key, at, nonces or NonceBook())
 
 
 def refusal(request: Request, at: float, nonces: NonceBook | None = None) -> tuple[int, str]:
@@ -66,7 +93,7 @@ def test_a_request_claims_its_action_and_key_before_it_is_believed(name: str) ->
     """The records can name action and key of every request, refused ones too."""
     action, access_key_id = claimed(request_of(name))
     assert action == name.rpartition(" ")[2]
-    assert access_key_id in (RECORDED["access_key_id"], RECORDED["client_key_id"])
+    assert access_key_id in [RECORDED[kind] for kind in ("access_key_id", "client_key_id", "session_id", "rsa_key_id")]
 
 
 @pytest.mark.parametrize("name", RPC)
@@ -125,7 +152,7 @@ def test_the_key_matters(name: str) -> None:
     """A signature by another key, or by a key of the other kind, is refused."""
     request, at = request_of(name), SAMPLES[name]["at"]
     claim = read_claim(request)
-    wrong: list[AccessKey | ClientKey] = [AccessKey(claim.access_key_id, "another secret", "u", 0.0, 0.0)]
+    wrong: list[Caller] = [AccessKey(claim.access_key_id, "another secret", "u", 0.0, 0.0)]
     if claim.access_key_id != RECORDED["client_key_id"]:
         wrong.append(key_of(RECORDED["client_key_id"]))
     for key in wrong:
@@ -188,6 +215,48 @@ def test_a_malformed_time_is_refused(timestamp: str) -> None:
         "Timestamp=" + quote(timestamp) if pair.startswith("Timestamp=") else pair for pair in request.query.split("&")
     ]
     assert refusal(replace(request, query="&".join(pairs)), 0.0) == (400, "InvalidTimeStamp.Format")
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if "session" in name])
+def test_the_token_of_a_session_is_signed_and_checked(name: str) -> None:
+    """Taken away, it is missing; changed, it does not fit, whatever the signature says."""
+    request, at = request_of(name), SAMPLES[name]["at"]
+    token = RECORDED["session_token"]
+    assert token in request.query or request.headers["x-acs-security-token"] == token
+    changed = replace(request, query=request.query.replace(token, token[::-1]))
+    changed = with_header(changed, x_acs_security_token=token[::-1]) if name in ACS3 else changed
+    assert refusal(changed, at) == (400, "InvalidSecurityToken.MismatchWithAccessKey")
+    bare = replace(request, query=request.query.replace(f"SecurityToken={token}&", ""))
+    bare = with_header(bare, x_acs_security_token=None) if name in ACS3 else bare
+    assert refusal(bare, at) == (400, "MissingSecurityToken")
+
+
+def test_the_id_in_the_header_must_be_the_one_that_signs() -> None:
+    """x-acs-accesskey-id beside a session's token is no second opinion."""
+    name = "sts ACS3 with a session, GetCallerIdentity"
+    request = with_header(request_of(name), x_acs_accesskey_id="STS.another")
+    assert refusal(request, SAMPLES[name]["at"]) == (400, "InvalidSecurityToken.MismatchWithAccessKey")
+
+
+def test_a_public_key_id_will_do_as_the_id() -> None:
+    """GenerateSessionAccessKey names its key pair by either parameter."""
+    name = "core GET, RSA key pair, GenerateSessionAccessKey"
+    request = request_of(name)
+    renamed = replace(request, query=request.query.replace("AccessKeyId=", "PublicKeyId="))
+    assert read_claim(renamed).access_key_id == read_claim(request).access_key_id == RECORDED["rsa_key_id"]
+
+
+def test_recorded_requests_without_a_signature_are_read() -> None:
+    """A bearer token in a header, and a request of nobody: action, version and token are found."""
+    bearer, anonymous = (
+        Request(each["method"], each["path"], each["query"], each["headers"], each["body"].encode())
+        for each in RECORDED["unsigned"]
+    )
+    claim = read_claim(bearer)
+    assert (claim.action, claim.version, claim.security_token) == ("GetCallerIdentity", "2015-04-01", "b" * 20)
+    claim = read_anonymous_claim(anonymous, RECORDED["unsigned"][1]["at"])
+    assert (claim.action, claim.version, claim.access_key_id) == ("AssumeRoleWithOIDC", "2015-04-01", "")
+    assert claim.parameters["OIDCToken"] == "a.b.c"
 
 
 @pytest.mark.parametrize("name", SAMPLES)

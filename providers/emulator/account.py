@@ -1,0 +1,194 @@
+"""Who exists in the emulated account: RAM users and what they may do, their AccessKeys, ClientKeys and RSA key pairs."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from .errors import ApiError
+from .model import AccessKey, BearerToken, Caller, ClientKey, RsaKeyPair, User, random_text
+
+__all__ = ["MAX_KEYS_PER_USER", "Account", "too_many_keys"]
+
+MAX_KEYS_PER_USER = 2
+
+
+class Account:
+    """Users and keys. `Cloud` is an account; its attributes are described there."""
+
+    def __init__(self, now: Callable[[], float] = time.time, *, account_id: str, region_id: str) -> None:
+        """Start with nobody; `now` gives epoch seconds."""
+        self.now = now
+        self.account_id = account_id
+        self.region_id = region_id
+        self.propagation_delay_s = 0.0
+        self.disable_delay_s = 0.0
+        self._lock = threading.RLock()
+        self._users: dict[str, User] = {}
+        self._access_keys: dict[str, AccessKey] = {}
+        self._client_keys: dict[str, ClientKey] = {}
+        self._rsa_key_pairs: dict[str, RsaKeyPair] = {}
+        self._bearer_tokens: dict[str, BearerToken] = {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the account still, for a reader that needs several facts of one moment."""
+        with self._lock:
+            yield
+
+    # Users and what they may do
+
+    def add_user(self, name: str, *allowed: str) -> User:
+        """Make a RAM user, unless there is one, that may do `allowed` (`"kms:RotateSecret"`, `"kms:*"`)."""
+        with self._lock:
+            user = self._users.setdefault(name, User(name, user_id="2" + str(uuid.uuid4().int)[:17]))
+            user.allowed.update(allowed)
+            return user
+
+    def user(self, name: str) -> User:
+        """The user, or 404 EntityNotExist.User."""
+        with self._lock:
+            if name not in self._users:
+                raise ApiError(404, "EntityNotExist.User", f"The user does not exist: {name}.")
+            return self._users[name]
+
+    def allow(self, user: str, *actions: str) -> None:
+        """Let `user` do `actions` too."""
+        with self._lock:
+            self.user(user).allowed.update(actions)
+
+    def forbid(self, user: str, *actions: str) -> None:
+        """Take `actions` from what `user` may do."""
+        with self._lock:
+            self.user(user).allowed.difference_update(actions)
+
+    # Keys
+
+    def add_access_key(
+        self, user: str, *, access_key_id: str | None = None, access_key_secret: str | None = None
+    ) -> AccessKey:
+        """Make a key for `user`; it works after `propagation_delay_s`. A third key is refused (409, RAM doc)."""
+        with self._lock:
+            self.user(user)
+            if len(self.keys_of(user)) >= MAX_KEYS_PER_USER:
+                raise too_many_keys()
+            return self._make_key(user, access_key_id, access_key_secret)
+
+    def keys_of(self, user: str) -> list[AccessKey]:
+        """The keys that `user` owns now, oldest first."""
+        with self._lock:
+            now = self.now()
+            return [key for key in self._access_keys.values() if key.user == user and key.alive(now)]
+
+    def access_key(self, access_key_id: str) -> AccessKey:
+        """The key while it exists, or 404 EntityNotExist.User.AccessKey."""
+        with self._lock:
+            key = self._access_keys.get(access_key_id)
+            if key is None or not key.alive(self.now()):
+                raise ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
+            return key
+
+    def set_status(self, access_key_id: str, status: str) -> None:
+        """Set a key Active or Inactive; Inactive takes effect after `disable_delay_s`."""
+        if status not in ("Active", "Inactive"):
+            raise ApiError(400, "InvalidParameter.Status", "The Status must be Active or Inactive.")
+        with self._lock:
+            key = self.access_key(access_key_id)
+            if status != key.status:
+                key.status = status
+                key.inactive_from = self.now() + self.disable_delay_s if status == "Inactive" else None
+
+    def delete_access_key(self, access_key_id: str) -> None:
+        """Remove a key at once."""
+        with self._lock:
+            self.access_key(access_key_id).dies_at = self.now()
+
+    def add_client_key(
+        self,
+        *,
+        key_id: str | None = None,
+        private_key: rsa.RSAPrivateKey | None = None,
+        public_key: rsa.RSAPublicKey | None = None,
+        expires_at: float | None = None,
+    ) -> ClientKey:
+        """Make a ClientKey, which may call GetSecretValue and nothing else; or take one that exists already."""
+        if public_key is None:
+            private_key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            public_key = private_key.public_key()
+        key = ClientKey(key_id or f"KAAP.{uuid.uuid4()}", public_key, private_key, expires_at=expires_at)
+        with self._lock:
+            self._client_keys[key.key_id] = key
+        return key
+
+    def client_keys(self) -> list[ClientKey]:
+        """All ClientKeys, oldest first."""
+        with self._lock:
+            return list(self._client_keys.values())
+
+    def add_rsa_key_pair(self, user: str, *, private_key: rsa.RSAPrivateKey | None = None) -> RsaKeyPair:
+        """Make an RSA key pair for `user`, or take a private key that exists already."""
+        key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        with self._lock:
+            pair = RsaKeyPair("LTRSA." + random_text(20), self.user(user).name, key)
+            self._rsa_key_pairs[pair.public_key_id] = pair
+            return pair
+
+    def add_bearer_token(self, user: str) -> str:
+        """Make a bearer token that stands for `user`."""
+        with self._lock:
+            made = BearerToken(random_text(64), self.user(user).name)
+            self._bearer_tokens[made.token] = made
+            return made.token
+
+    def bearer(self, token: str) -> BearerToken:
+        """Whom a bearer token stands for, or 403 InvalidBearerToken (an undocumented code)."""
+        with self._lock:
+            if token not in self._bearer_tokens:
+                raise ApiError(403, "InvalidBearerToken", "Specified bearer token is invalid.")
+            return self._bearer_tokens[token]
+
+    def authenticate(self, access_key_id: str) -> Caller:
+        """Who owns this id now. Not the proof: the signature is checked by others.
+
+        Raises:
+            ApiError: 404 InvalidAccessKeyId.NotFound for an unknown, dead or not yet usable key; 403
+                InvalidAccessKeyId.Inactive for one that is disabled or expired (KMS and common error codes).
+        """
+        with self._lock:
+            now = self.now()
+            client_key = self._client_keys.get(access_key_id)
+            if client_key is not None:
+                if not client_key.usable(now):
+                    raise _inactive()
+                return client_key
+            if access_key_id in self._rsa_key_pairs:
+                return self._rsa_key_pairs[access_key_id]
+            key = self._access_keys.get(access_key_id)
+            if key is None or now < key.usable_at or not key.alive(now):
+                raise ApiError(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+            if key.inactive_from is not None and now >= key.inactive_from:
+                raise _inactive()
+            return key
+
+    def _make_key(self, user: str, key_id: str | None = None, secret: str | None = None) -> AccessKey:
+        key_id, secret, now = key_id or "LTAI5t" + random_text(18), secret or random_text(30), self.now()
+        # Without a delay, a key works also for a clock that is set back afterwards: its time is what gets refused then.
+        usable_at = now + self.propagation_delay_s if self.propagation_delay_s else 0.0
+        key = AccessKey(key_id, secret, user, now, usable_at)
+        self._access_keys[key.access_key_id] = key
+        return key
+
+
+def too_many_keys() -> ApiError:
+    """The refusal of a third key (RAM doc)."""
+    message = "The count of AccessKeys of the user beyond the current limits."
+    return ApiError(409, "LimitExceeded.User.AccessKey", message)
+
+
+def _inactive() -> ApiError:
+    return ApiError(403, "InvalidAccessKeyId.Inactive", "Specified access key is disabled.")

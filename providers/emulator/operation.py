@@ -1,0 +1,86 @@
+"""What an action is: who may call it, and what its function gets to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .cloud import Cloud
+from .errors import ApiError, missing_parameter
+from .model import Caller, ClientKey, RsaKeyPair, Session, User
+
+__all__ = ["Asked", "Json", "Operation"]
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An authenticated, permitted request, as the functions of the products see it. An anonymous one has no caller."""
+
+    cloud: Cloud
+    caller: Caller | None
+    parameters: Mapping[str, str]
+
+    def need(self, name: str) -> str:
+        """A mandatory parameter."""
+        value = self.parameters.get(name)
+        if not value:
+            raise missing_parameter(name)
+        return value
+
+    def number(self, name: str, default: int) -> int:
+        """An optional parameter that is a positive number."""
+        text = self.parameters.get(name) or str(default)
+        if not (text.isdecimal() and len(text) < 10 and int(text) > 0):
+            raise ApiError(400, "InvalidParameter", f"The specified parameter {name} is not valid.")
+        return int(text)
+
+    def target_user(self) -> str:
+        """The user meant by `UserName`; without it, the caller (RAM doc), which a role is not."""
+        if name := self.parameters.get("UserName"):
+            return self.cloud.user(name).name
+        principal = None if self.caller is None else self.cloud.principal_of(self.caller)
+        if not isinstance(principal, User):
+            raise missing_parameter("UserName")
+        return principal.name
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One action of one product.
+
+    Attributes:
+        permission: what a RAM identity needs; None: every one may call it.
+        client_keys: whether ClientKeys may call it.
+        key_pairs: whether it is for RSA key pairs, and for nobody else.
+        anonymous: whether nobody signs; what the caller presents are parameters.
+    """
+
+    product: str
+    version: str
+    permission: str | None
+    answer: Callable[[Asked], Json]
+    client_keys: bool = False
+    key_pairs: bool = False
+    anonymous: bool = False
+
+    def admit(self, cloud: Cloud, caller: Caller) -> None:
+        """Refuse a caller that may not do this, with the code that this product uses (403)."""
+        if isinstance(caller, ClientKey):
+            if not self.client_keys:
+                raise ApiError(403, "Forbidden.NoPermission", "This operation is forbidden for a ClientKey.")
+        elif isinstance(caller, RsaKeyPair) is not self.key_pairs:
+            raise self._refusal("This operation does not fit the kind of the access key.")
+        elif isinstance(caller, Session) and caller.revoked:
+            raise self._refusal("The policies of the role were detached.")
+        elif self.permission and not _may(cloud, caller, self.permission):
+            raise self._refusal(f"You are not authorized to do this action. Action: {self.permission}")
+
+    def _refusal(self, message: str) -> ApiError:
+        return ApiError(403, "Forbidden.RAM" if self.product == "kms" else "NoPermission", message)
+
+
+def _may(cloud: Cloud, caller: Caller, permission: str) -> bool:
+    principal = cloud.principal_of(caller)
+    return principal is not None and principal.may(permission)

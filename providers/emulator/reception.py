@@ -1,0 +1,66 @@
+"""What happens to every call, whichever service takes it: an ordered fault strikes, or it is answered; it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from .cloud import Cloud
+from .errors import ApiError
+from .faults import PLAYED_BY_THE_SERVER, UNANSWERED, Fault, FaultRule
+
+__all__ = ["Reply", "receive"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to send. `fault` tells the server how to treat the connection, where it should."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    fault: Fault | None = None
+
+
+def receive(
+    cloud: Cloud,
+    action: str,
+    access_key_id: str,
+    answer: Callable[[], Reply],
+    refuse: Callable[[ApiError], Reply],
+    wrong_shape: bytes | None = None,
+) -> Reply:
+    """Let one call of `action` happen.
+
+    Args:
+        cloud: whose faults strike, and whose log records the call.
+        action: the name by which faults are ordered.
+        access_key_id: who calls, as far as is known.
+        answer: carries the call out; an ApiError that it raises is a refusal.
+        refuse: puts a refusal, or an ordered error, into the words of the service.
+        wrong_shape: an answer of the wrong kind in the language of the service, where that is not JSON.
+    """
+    at = cloud.now()
+    rule = cloud.faults.take(action)
+    try:
+        code = ""
+        reply = answer() if rule is None or rule.fault.carries_out else _faulty(rule, wrong_shape)
+    except ApiError as error:
+        reply, code = refuse(error), error.code
+    if rule is not None and rule.fault in PLAYED_BY_THE_SERVER:
+        reply = replace(reply, fault=rule.fault)
+    answered = rule is None or rule.fault not in UNANSWERED
+    cloud.log.add(at, action, access_key_id, reply.status if answered else 0, code, rule.fault.value if rule else "")
+    return reply
+
+
+def _faulty(rule: FaultRule, wrong_shape: bytes | None) -> Reply:
+    """The answer of a service that is out of order; for a connection that breaks it is never sent."""
+    if rule.fault is Fault.STATUS:
+        raise ApiError(rule.status, rule.code, rule.message)
+    if rule.fault in UNANSWERED:
+        return Reply(0, b"")
+    if rule.fault is Fault.WRONG_SHAPE and rule.body is None and wrong_shape is not None:
+        return Reply(200, wrong_shape)
+    status, headers, body = rule.answer()
+    return Reply(status, body, headers)

@@ -210,7 +210,7 @@ class Engine:
                 self.desks[name].tried = True
             else:
                 self.refresh(name, Cause(Trigger.START))
-        self._look_whether_passed()
+        self.look_whether_passed()
 
     def refresh_all(self, trigger: Trigger) -> None:
         """Refresh every credential now."""
@@ -323,13 +323,13 @@ class Engine:
 
     def _after(self, desk: Desk) -> None:
         desk.tried = True
-        self._look_whether_passed()
+        self.look_whether_passed()
         if desk.queued is not None:
             queued, desk.queued = desk.queued, None
             self.begin(desk, queued)
 
-    def _look_whether_passed(self) -> None:
-        # Asked after every attempt: a reload may have taken away the one credential that was waited for.
+    def look_whether_passed(self) -> None:
+        """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""
         if not self._passed and all(other.tried for other in self.desks.values()):
             self._passed = True
             self.on_first_pass()

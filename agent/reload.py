@@ -40,6 +40,7 @@ def take_over(engine: Engine, credentials: Iterable[Managed], settle_s: float) -
     engine.dispatcher.wire(desk.managed for desk in engine.desks.values())
     for name in in_order(engine.desks):
         _go_on(engine, engine.desks[name], changed=name in changed)
+    engine.look_whether_passed()
 
 
 def _refuse_to_interrupt(engine: Engine, leaving: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -105,7 +105,7 @@ class Parts:
         """A fingerprint of how a source is asked; a secret is not in it, for none is in a config."""
         known = self._settings.credentials
         bases = [self._source(known[name].provider) for name in settings.builds_on()]
-        return sha256(repr((settings, self._settings.cloud, bases)).encode()).hexdigest()[:16]
+        return sha256(repr((_said(settings), self._settings.cloud, bases)).encode()).hexdigest()[:16]
 
     def authority(self, name: str) -> Provider | None:
         """Who may rotate and disable for a credential: an inline provider, or that of another credential."""
@@ -136,6 +136,12 @@ class Parts:
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
             source=self._source(entry.provider),
         )
+
+
+def _said(settings: ProviderSettings) -> list[tuple[str, Any]]:
+    """Every key with its value, those too that are not shown."""
+    values = [(each.name, getattr(settings, each.name)) for each in fields(settings)]
+    return [(name, _said(value) if isinstance(value, ProviderSettings) else value) for name, value in values]
 
 
 @dataclass

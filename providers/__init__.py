@@ -43,7 +43,16 @@ ENTRY_POINTS = "keyturn.providers"
 
 BUILT_IN = {
     "access_key": "providers.access_key:AccessKey",
+    "bearer": "providers.bearer:Bearer",
+    "credentials_uri": "providers.credentials_uri:CredentialsUri",
+    "default": "providers.default_chain:DefaultChain",
+    "ecs_ram_role": "providers.ecs_ram_role:EcsRamRole",
     "kms_secret": "providers.kms_secret:KmsSecret",
+    "oidc_role_arn": "providers.oidc_role_arn:OidcRoleArn",
+    "process": "providers.process:Process",
+    "ram_role_arn": "providers.ram_role_arn:RamRoleArn",
+    "rsa_key_pair": "providers.rsa_key_pair:RsaKeyPair",
+    "sts": "providers.sts:Sts",
 }
 """Type in the config -> "module:Class". A third party cannot take one of these names."""
 

@@ -4,10 +4,7 @@ Format (KMS, "Create an AAP"; aliyun-secret-manager-client 0.1.5 `client_key_uti
 `{"KeyId": "KAAP.…", "PrivateKeyData": "<base64 of PKCS#12>"}`, the PKCS#12 holding an RSA-2048 key and its
 certificate. Opened with `cryptography`, because the official client's way (`OpenSSL.crypto.load_pkcs12`) is gone
 since pyOpenSSL 23.3.
-
-The password is looked up as the official client does, with one difference: there, the *name* that the variable
-`client_key_password_from_env_variable` holds is tried as the password itself, so a typo ends in a riddle. Here a
-name is only ever a name.
+Where its password is, says providers/password.py.
 """
 
 from __future__ import annotations
@@ -15,12 +12,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 from cryptography.x509 import Certificate
 
@@ -28,12 +27,11 @@ from agent.cloud.failures import json_object
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
 from agent.system.files import read_private
-from providers.parts import text_of
+from providers.password import PasswordSource
+
+__all__ = ["ClientKey", "ClientKeyFile", "PasswordSource", "open_client_key"]
 
 FILE_LIMIT_BYTES = 64 * 1024
-PASSWORD_LIMIT_BYTES = 4 * 1024
-PASSWORD_VARIABLE = "client_key_password"
-NAME_VARIABLE = "client_key_password_from_env_variable"
 
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, changed (ns), modified (ns), size: what a replaced, edited or re-permitted file differs in."""
@@ -51,42 +49,11 @@ class ClientKey:
     key_id: str
     private_key: Secret
     expires_at: datetime | None
+    rsa: RSAPrivateKey = field(repr=False, compare=False)
 
-
-@dataclass(frozen=True, slots=True)
-class PasswordSource:
-    """Where the password is: the official client's order is variable, file, then the variable `client_key_password`."""
-
-    variable: str | None = None
-    file: str | None = None
-
-    def read(self, environ: Mapping[str, str]) -> Secret:
-        """Return the password.
-
-        Raises:
-            CredentialFileError: there is none; the text names the variable or file.
-            NotPermittedError: the agent's user may not read the file.
-        """
-        for name in filter(None, (self.variable, None if self.file else environ.get(NAME_VARIABLE))):
-            if environ.get(name):
-                return Secret(environ[name])
-        if self.file:
-            return Secret(text_of(self.file, read_private(self.file, PASSWORD_LIMIT_BYTES, environ)))
-        if environ.get(PASSWORD_VARIABLE):
-            return Secret(environ[PASSWORD_VARIABLE])
-        raise self._missing()
-
-    def _missing(self) -> CredentialFileError:
-        if self.variable:
-            return CredentialFileError(
-                f"the environment variable {self.variable} with the ClientKey's password is not set",
-                "set it for keyturn, or name the file by client_key_password_from_file_path",
-            )
-        return CredentialFileError(
-            "the ClientKey's password is given nowhere",
-            "name its file by client_key_password_from_file_path, or its variable by "
-            "client_key_password_from_env_variable",
-        )
+    def sign(self, message: bytes) -> bytes:
+        """Sign with RSASSA-PKCS1-v1_5 over SHA-256 (`RSA_PKCS1_SHA_256` of the dedicated gateway): deterministic."""
+        return self.rsa.sign(message, PKCS1v15(), SHA256())
 
 
 class ClientKeyFile:
@@ -109,7 +76,7 @@ class ClientKeyFile:
             CredentialFileError: a file or the password is missing, malformed, wrong or readable by others.
             NotPermittedError: the agent's user may not read a file.
         """
-        stamps = tuple(_stamp(path) for path in (self.path, self._password.file) if path)
+        stamps = tuple(_stamp(path) for path in (self.path, *self._password.files))
         if self._opened is None or self._opened[0] != stamps or None in stamps:
             self._opened = None
             self._opened = (stamps, self._open())
@@ -145,7 +112,7 @@ def open_client_key(content: bytes, password: Secret, path: str) -> ClientKey:
         raise _broken(path, "has no PrivateKeyData")
     key, certificate = _open_pkcs12(_decode(data), password, path)
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    return ClientKey(key_id, Secret(base64.b64encode(der).decode("ascii")), _end_of(certificate))
+    return ClientKey(key_id, Secret(base64.b64encode(der).decode("ascii")), _end_of(certificate), key)
 
 
 def _decode(data: str) -> bytes:

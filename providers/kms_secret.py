@@ -1,107 +1,32 @@
-"""`kms_secret`: a secret of KMS, fetched through the shared gateway with a ClientKey.
+"""`kms_secret`: a secret of KMS, fetched with a ClientKey or a RAM identity, from the shared gateway or an instance's.
 
-Through the official client (aliyun-secret-manager-client, aliyun-python-sdk-kms; providers/official.py): request,
-signer and credential are its classes, and `Gateway` is a `SecretManagerClient` as it asks for; the sending is
-ours, because the client's own builder switches TLS verification off, blocks for 44 to 600 s, pings hosts through
-a shell, and puts the signed URL into exceptions and logs (docs/dependencies.md). Its cache and default builder are
-not imported: they cost 13 MB more and die of the first 5xx.
+Inline settings name a ClientKey and regions; a properties file can ask for all that the official client's file can
+(providers/kms_access.py). The file is read anew for each fetch, so that a change in it is followed without a restart;
+what was made of it (an opened ClientKey, a session) is kept while it says the same.
 
-Several regions: they are asked in the order of the config, each within a fair share of the time. A region that
-cannot be reached, or that does not prove who it is, is passed over with a warning. A *refusal* (no permission, no
-such secret, a bad key) ends the fetch, as in the official client: the regions are copies of one secret, and an
-answer that hides behind a refusal of the first would be an older value or another secret of the same name.
+Where several gateways are named: providers/kms_order.py. How each is asked: providers/kms_shared.py (ClientKey),
+kms_ram.py (RAM identity), dkms.py (dedicated instance).
 """
 
 from __future__ import annotations
 
-import logging
-import time
+import re
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any, ClassVar
 
-from agent.cloud import failures
-from agent.cloud.transport import Transport, UntrustedServerError
-from agent.core.credential import Credential, rfc3339
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
+from agent.core.credential import Credential
+from agent.core.errors import KeyturnError
 from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.settings import ProviderSettings
-from agent.system.clock import Clock
-from providers import properties
-from providers.clientkey import ClientKey, ClientKeyFile
-from providers.kms_settings import Access, KmsSecretSettings, Region
-from providers.official import (
-    ClientKeyCredential,
-    ClientKeySigner,
-    GetSecretValueRequest,
-    RsaKeyPairCredential,
-    SecretManagerClient,
-    sha_hmac256,
-)
+from providers import kms_gateways, properties
+from providers.dkms_config import instances
+from providers.kms_access import Access, idle_keys
+from providers.kms_gateways import Gateways
+from providers.kms_order import TRY_S, Question, first_answer
+from providers.kms_settings import KmsSecretSettings
 from providers.secret_data import credential_of
 
-TRY_S = 10.0
-"""The most that one region gets of a fetch."""
-
-EXPIRY_WARNING = timedelta(days=30)
-
-_log = logging.getLogger(__name__)
-
-
-class Gateway(SecretManagerClient):  # type: ignore[misc]  # the official client is not typed
-    """The official client's interface to the shared gateway, sending through our transport. One per fetch."""
-
-    def __init__(
-        self, credential: ClientKeyCredential, regions: tuple[Region, ...], transport: Transport, timeout_s: float
-    ) -> None:
-        self._credential = credential
-        self._regions = regions
-        self._transport = transport
-        self._ends = time.monotonic() + timeout_s
-
-    def init(self) -> None:
-        """Nothing to set up: no thread, no ping, no registration of process-wide endpoints."""
-
-    def close(self) -> None:
-        """Nothing is kept open."""
-
-    def get_secret_value(self, request: GetSecretValueRequest) -> bytes:
-        """Return the JSON of the first region that answers.
-
-        Raises:
-            KeyturnError: a region refused, or none could be reached.
-        """
-        passed_over: list[KeyturnError] = []
-        for index, region in enumerate(self._regions):
-            share_s = max(0.0, self._ends - time.monotonic()) / (len(self._regions) - index)
-            try:
-                return self._ask(region, request, max(0.1, min(TRY_S, share_s)))
-            except (SourceUnavailableError, BadAnswerError, UntrustedServerError) as error:
-                _log.warning("region %s is passed over: %s", region.region_id, error.problem)
-                passed_over.append(error)
-        raise _none_answered(passed_over)
-
-    def _ask(self, region: Region, request: GetSecretValueRequest, timeout_s: float) -> bytes:
-        request.set_accept_format("JSON")
-        request._signer = sha_hmac256  # how the official client makes an RPC request sign with SHA256withRSA
-        headers, url = self._credential.singer.sign(region.region_id, request)
-        reply = self._transport.post(
-            region.host,
-            url.removeprefix("/?"),
-            headers={**headers, "Accept": "*/*", "x-sdk-client": "python/2.0.0"},
-            timeout_s=timeout_s,
-        )
-        if reply.status != 200:
-            raise failures.explain(failures.read(region.host, reply), Clock().now())
-        return reply.body
-
-
-def _none_answered(passed_over: list[KeyturnError]) -> KeyturnError:
-    if len(passed_over) == 1:
-        return passed_over[0]
-    leading = next((error for error in passed_over if error.retryable), passed_over[0])
-    said = "; ".join(error.problem for error in passed_over)
-    return type(leading)(f"no region answered: {said}", leading.remedy, code=leading.code)
+_PLACE = re.compile(r"credentials\.[^:\s]+: ")
 
 
 class KmsSecret(Provider):
@@ -113,8 +38,7 @@ class KmsSecret(Provider):
 
     def __init__(self, settings: Any, context: ProviderContext) -> None:
         super().__init__(settings, context)
-        self._transport = Transport(context.cloud.ca_file, settings.ca_file)
-        self._key_file: tuple[Access, ClientKeyFile] | None = None
+        self._made: tuple[Access, Gateways] | None = None
 
     @property
     def poll_interval_s(self) -> float:
@@ -141,44 +65,39 @@ class KmsSecret(Provider):
 
     def _ask_for(self, stage: str, timeout_s: float) -> Credential:
         try:
-            access = self.settings.access()
-            credential = _official(self._client_key_file(access).load())
-            gateway = Gateway(credential, access.regions, self._transport, timeout_s)
-            reply = gateway.get_secret_value(self._request(stage))
+            gateways = self._gateways().in_order
+            reply = first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
-            problem = f"credentials.{self.context.credential}: {error.problem}"
+            # A role's provider names its place already: not twice.
+            problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
             raise type(error)(problem, error.remedy, code=error.code) from None
 
-    def _request(self, stage: str) -> GetSecretValueRequest:
-        request = GetSecretValueRequest()
-        request.set_SecretName(self.secret_name)
-        request.set_VersionStage(stage)
-        request.set_FetchExtendedConfig(True)
-        return request
-
-    def _client_key_file(self, access: Access) -> ClientKeyFile:
-        """The file of `access`, kept between two fetches so that it need not be opened each time."""
-        if self._key_file is None or self._key_file[0] != access:
-            self._key_file = (access, ClientKeyFile(access.key_file, access.password, self.context.environ))
-        return self._key_file[1]
+    def _gateways(self) -> Gateways:
+        """Those of the access as it is now, kept between two fetches: a ClientKey is opened once, a role assumed once."""
+        access = self.settings.access(self.context.environ)
+        kept = self._made
+        if kept is not None and kept[0] == access:
+            return kept[1]
+        made = kms_gateways.make(access, self.context, self.settings.ca_file)
+        self._made = (access, made)
+        if kept is not None:
+            kept[1].close()
+        return made
 
     def inspect(self) -> Iterator[Finding]:
-        """Read the properties file and open the ClientKey; no network."""
+        """Read the properties file, and open keys and authorities; no network."""
         place = f"credentials.{self.context.credential}.provider"
         try:
             yield from self._inspect_properties(f"{place}.properties_file")
-            access = self.settings.access()
-            key = self._client_key_file(access).load()
+            yield from self._gateways().inspect(place)
         except KeyturnError as error:
             yield Finding("error", place, error.problem, error.remedy)
-        else:
-            yield _judge_expiry(key, access.key_file, f"{place}.client_key_private_key_path")
 
     def _inspect_properties(self, place: str) -> Iterator[Finding]:
         if not self.settings.properties_file:
             return
-        read = properties.read(self.settings.properties_file)
+        read = properties.read(self.settings.properties_file, self.context.environ)
         for key, nearest in read.unknown():
             hint = f"write {nearest} if that is meant" if nearest else "remove it"
             yield Finding("warning", place, f"{read.path}: {key} is not a key of this file and is ignored", hint)
@@ -186,20 +105,14 @@ class KmsSecret(Provider):
             yield Finding(
                 "warning", place, f"{read.path}: ignoreSSLCerts is ignored: TLS is always verified", "remove it"
             )
+        for key, reason in idle_keys(read):
+            yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", "remove it")
+        for instance in instances(read):
+            for sentence, remedy in instance.warnings():
+                yield Finding("warning", place, f"{read.path}: {sentence}", remedy)
 
-
-def _official(key: ClientKey) -> ClientKeyCredential:
-    """The official client's form of a ClientKey; 900 s is what its own loader puts in."""
-    private_key = key.private_key.reveal()
-    signer = ClientKeySigner(key.key_id, private_key)
-    return ClientKeyCredential(signer, RsaKeyPairCredential(key.key_id, private_key, 900))
-
-
-def _judge_expiry(key: ClientKey, path: str, place: str) -> Finding:
-    if key.expires_at is None:
-        return Finding("ok", place, f"{path}: ClientKey {key.key_id} opens")
-    left = key.expires_at - Clock().now()
-    said = f"{path}: ClientKey {key.key_id} {'expired' if left < timedelta(0) else 'is valid until'} "
-    said += rfc3339(key.expires_at)
-    level = "error" if left < timedelta(0) else "warning" if left < EXPIRY_WARNING else "ok"
-    return Finding(level, place, said, "" if level == "ok" else "make a new ClientKey for the application access point")
+    def close(self) -> None:
+        """Let go of the identity that asks."""
+        made, self._made = self._made, None
+        if made is not None:
+            made[1].close()

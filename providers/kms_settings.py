@@ -1,40 +1,20 @@
-"""The settings of `kms_secret`, and who asks where: inline, or by the official client's `secretsmanager.properties`."""
+"""The settings of `kms_secret`: who asks where, inline or by the official client's `secretsmanager.properties`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agent.core.errors import CredentialFileError
-from agent.core.settings import Duration, FilePath, ProviderSettings, endpoint_fault
+from agent.core.settings import Duration, FilePath, ProviderSettings
 from providers import properties
-from providers.clientkey import PasswordSource
+from providers.kms_access import Access, ByClientKey, Region, access_of
+from providers.password import PasswordSource
 from providers.secret_data import FIELD_NAMES
 
+__all__ = ["KmsSecretSettings", "Region"]
+
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_/+=.@:-]{1,512}")  # a name (KMS: 1 to 192 characters) or an ARN
-_REGION_ID = re.compile(r"[a-z0-9-]{2,64}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Region:
-    """One of `regions`: where the secret is asked for."""
-
-    region_id: str
-    endpoint: str | None = None  # None: the public or, with vpc, the VPC gateway of the region
-    vpc: bool = False
-
-    @property
-    def host(self) -> str:
-        """The endpoint, by the rule of the official client's `kms_end_point_utils.py`."""
-        return self.endpoint or f"{'kms-vpc' if self.vpc else 'kms'}.{self.region_id}.aliyuncs.com"
-
-    def problem(self) -> str | None:
-        """Say what is wrong with it, None when nothing is."""
-        if not _REGION_ID.fullmatch(self.region_id):
-            return 'region_id: want a region such as "cn-hangzhou"'
-        found = endpoint_fault(self.host)
-        return f"endpoint: {found}" if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +32,21 @@ class KmsSecretSettings(ProviderSettings):
     ca_file: FilePath | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
-    def access(self) -> Access:
+    def access(self, environ: Mapping[str, str]) -> Access:
         """Who asks and where, from the properties file as it is now, or from these settings.
 
+        Args:
+            environ: where `$CREDENTIALS_DIRECTORY` is looked up.
+
         Raises:
-            CredentialFileError: the properties file is missing, malformed or asks for what is not supported.
+            CredentialFileError: the properties file is missing, malformed, asks for what cannot be, or holds a secret
+                that others can read.
             NotPermittedError: the agent's user may not read it.
         """
         if self.properties_file:
-            return _access_of(properties.read(self.properties_file))
+            return access_of(properties.read(self.properties_file, environ))
         password = PasswordSource(self.client_key_password_from_env_variable, self.client_key_password_from_file_path)
-        return Access(str(self.client_key_private_key_path), password, self.regions)
+        return Access(ByClientKey(str(self.client_key_private_key_path), password), self.regions)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Say what is wrong with these settings, as (key, sentence)."""
@@ -105,44 +89,3 @@ _INLINE_KEYS = (
     "client_key_password_from_env_variable",
     "regions",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who asks, and where: from the config or from a properties file."""
-
-    key_file: str
-    password: PasswordSource
-    regions: tuple[Region, ...]
-
-
-def _access_of(read: properties.Properties) -> Access:
-    if read.get("cache_client_dkms_config_info"):
-        raise CredentialFileError(
-            f"{read.path}: cache_client_dkms_config_info (the dedicated instance gateway) is not supported yet by "
-            "this version of keyturn",
-            "name the shared gateway in cache_client_region_id instead",
-        )
-    kind = read.need("credentials_type")
-    if kind not in _ACCESS:
-        raise CredentialFileError(
-            f"{read.path}: credentials_type={kind} is not supported yet by this version of keyturn",
-            f"use one of: {', '.join(_ACCESS)}",
-        )
-    return _ACCESS[kind](read)
-
-
-def _client_key_access(read: properties.Properties) -> Access:
-    key_file = read.path_of("client_key_private_key_path") or read.need("client_key_private_key_path")
-    password = PasswordSource(
-        read.get("client_key_password_from_env_variable"), read.path_of("client_key_password_from_file_path")
-    )
-    regions = tuple(Region(region_id=e.region_id, endpoint=e.endpoint, vpc=e.vpc) for e in read.regions())
-    for region in regions:
-        if problem := region.problem():
-            raise CredentialFileError(f"{read.path}: cache_client_region_id: {problem}", "correct that region")
-    return Access(key_file, password, regions)
-
-
-_ACCESS: dict[str, Callable[[properties.Properties], Access]] = {"client_key": _client_key_access}
-"""`credentials_type` of the properties file -> how it is read: the place for the other documented types."""

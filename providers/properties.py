@@ -8,17 +8,23 @@ documentation is silent, Java's rules for properties hold:
 * `#` and `!` begin a comment at the start of a line only.
 * UTF-8, with or without BOM; LF or CRLF. Other backslashes stay as they are, for JSON values.
 * An empty value means "not given". A key given twice is an error.
+
+Nobody else may write the file. One that holds a secret itself (`credentials_access_secret` or
+`credentials_access_token`) nobody else may read either; a file that only names others may be read by all.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from agent.core.errors import CredentialFileError
+from agent.core.secret import Secret
+from agent.system.files import read_private
 from providers.parts import read_open
+from providers.password import PasswordSource
 
 LIMIT_BYTES = 64 * 1024
 
@@ -43,6 +49,9 @@ KNOWN_KEYS = frozenset(
 )
 """The keys that the official client knows (its `env_const.py` and `const.py`)."""
 
+SECRET_KEYS = ("credentials_access_secret", "credentials_access_token")
+"""Keys whose values are secrets."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegionEntry:
@@ -58,7 +67,7 @@ class Properties:
     """A file that was read. `get` treats an empty value as absent."""
 
     path: str
-    values: dict[str, str]
+    values: dict[str, str] = field(repr=False)
 
     def get(self, key: str) -> str | None:
         """The value of a key, None where it is not given."""
@@ -74,6 +83,14 @@ class Properties:
         if value is None:
             raise CredentialFileError(f"{self.path}: {key} is missing", f"add a line: {key}=…")
         return value
+
+    def secret(self, key: str) -> Secret:
+        """The value of a key that must be given and is a secret.
+
+        Raises:
+            CredentialFileError: it is not given.
+        """
+        return Secret(self.need(key))
 
     def path_of(self, key: str) -> str | None:
         """The value of a key that is a path, None where it is not given.
@@ -124,15 +141,33 @@ class Properties:
             yield key, next(iter(get_close_matches(key, KNOWN_KEYS, 1)), None)
 
 
-def read(path: str) -> Properties:
+def read(path: str, environ: Mapping[str, str]) -> Properties:
     """Read a properties file.
 
+    Args:
+        path: of the file.
+        environ: where `$CREDENTIALS_DIRECTORY` is looked up.
+
     Raises:
-        CredentialFileError: it is missing, too large or malformed, or somebody else can write it; the text names
-            file and line.
+        CredentialFileError: it is missing, too large or malformed, or somebody else can write it, or read the secret
+            in it; the text names file and line.
         NotPermittedError: the agent's user may not read it.
     """
-    return parse(read_open(path, LIMIT_BYTES), path)
+    found = parse(read_open(path, LIMIT_BYTES), path)
+    if any(found.get(key) for key in SECRET_KEYS):
+        return parse(read_private(path, LIMIT_BYTES, environ), path)
+    return found
+
+
+def client_key_password(read: Properties) -> PasswordSource:
+    """Where the file says that the password of its ClientKey is.
+
+    Raises:
+        CredentialFileError: the path is relative.
+    """
+    return PasswordSource(
+        read.get("client_key_password_from_env_variable"), read.path_of("client_key_password_from_file_path")
+    )
 
 
 def parse(content: bytes, path: str) -> Properties:

@@ -1,7 +1,7 @@
-"""From the JSON of a GetSecretValue reply to a credential: pure, bounded, and silent about the data.
+"""From a GetSecretValue reply to a credential: pure, bounded, and silent about the data.
 
-Reply and secret formats: KMS API 2016-01-20, GetSecretValue; KMS, "Manage and use RAM secrets". `SecretData` is a
-string that holds JSON again, so it is parsed twice.
+Reply (JSON, or protobuf under the same names) and secret formats: KMS API 2016-01-20, GetSecretValue; KMS, "Manage and
+use RAM secrets". `SecretData` is a string that holds JSON, so it is parsed here.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MANAGED_RAM = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySe
 FIELD_NAMES = ("access_key_id", "access_key_secret", "security_token", "expiration")
 
 
-def credential_of(body: bytes, secret_name: str, fields: Mapping[str, str]) -> Credential:
+def credential_of(reply: Mapping[str, object], secret_name: str, fields: Mapping[str, str]) -> Credential:
     """Read a reply.
 
     Args:
-        body: of an HTTP 200.
+        reply: of an HTTP 200.
         secret_name: for the messages.
         fields: which key of the secret's JSON is which part; empty for a managed RAM secret.
 
@@ -32,9 +32,6 @@ def credential_of(body: bytes, secret_name: str, fields: Mapping[str, str]) -> C
         BadAnswerError: what exactly is wrong with it, never the data.
     """
     reader = _Reader(secret_name, fields)
-    reply = json_object(body)
-    if reply is None:
-        raise reader.bad("the reply of KMS is not a JSON object", "check that the endpoint is KMS")
     parts = reader.parts(reader.data(reply))
     token, expiration = parts.get("security_token"), parts.get("expiration")
     return Credential(

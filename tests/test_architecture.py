@@ -20,6 +20,7 @@ LAYERS = [
         "agent.managed", "agent.stages", "agent.books", "agent.rotate", "agent.scheduler", "agent.loop",
         "agent.dispatch", "agent.engine", "agent.emergency", "agent.emergency_report", "agent.authority",
         "agent.rotation", "agent.old_key",
+        "agent.bases", "agent.chain", "agent.timetable", "agent.reload",
         "agent.health", "agent.desk", "agent.operations", "agent.status", "agent.control",
     ],
     ["agent.wiring", "agent.check", "agent.daemon", "agent.cli", "agent.demo", "agent.__main__"],
@@ -167,7 +168,9 @@ REVEALERS = {
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
     "providers/clientkey.py": 1,  # opens the PKCS#12
-    "providers/kms_secret.py": 1,  # hands the private key to the official signer
+    "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
+    "providers/kms_shared.py": 1,  # hands the private key to the official signer
+    "providers/oidc_role_arn.py": 1,  # hands the OIDC token to the SDK's request
 }
 
 

@@ -99,6 +99,12 @@ TABLE = (
         "refuses the signature as incomplete",
         "check that no proxy rewrites the request",
     ),
+    Meaning(
+        "MissingSecurityToken",
+        SourceRefusedError,
+        "misses the token of the session that signed",
+        "give the session's token along with its key",
+    ),
     Meaning("Forbidden.InDebt", SourceRefusedError, "refuses because bills are unpaid", "settle the account's bills"),
     Meaning(
         "Forbidden.ResourceNotFound",
@@ -115,6 +121,62 @@ TABLE = (
     Meaning("Forbidden", NotPermittedError, "does not permit this call", _GRANT),
     Meaning("NoPermission", NotPermittedError, "does not permit this call", _GRANT),
     Meaning("AccessDenied", NotPermittedError, "does not permit this call", _GRANT),
+    Meaning(
+        "AuthenticationFail.NoPermission",
+        NotPermittedError,
+        "does not let this OIDC token assume the role",
+        "register the OIDC provider in RAM, and let the role's trust policy name it with an issuer, audience and subject "
+        "that fit the token",
+    ),
+    Meaning(
+        "AuthenticationFail.OIDCToken.Expired",
+        SourceRefusedError,
+        "refuses the OIDC token: it has expired",
+        "see why nobody renews the token's file, in Kubernetes the volume that projects it",
+    ),
+    Meaning(
+        "AuthenticationFail.OIDCToken",
+        SourceRefusedError,
+        "refuses the OIDC token",
+        "compare the token's issuer, audience and keys with the OIDC provider in RAM",
+    ),
+    Meaning(
+        "AuthenticationFail", SourceRefusedError, "does not believe who asks", "check what proves the identity at STS"
+    ),
+    Meaning(
+        "InvalidParameter.RoleArn",
+        SourceRefusedError,
+        "refuses the name of the role",
+        "correct role_arn: acs:ram::ACCOUNT:role/NAME",
+    ),
+    Meaning(
+        "InvalidParameter.RoleSessionName",
+        SourceRefusedError,
+        "refuses the name of the session",
+        "correct role_session_name",
+    ),
+    Meaning(
+        "InvalidParameter.DurationSeconds",
+        SourceRefusedError,
+        "refuses a session of that length",
+        "ask for less, or raise the role's maximum session duration in RAM",
+    ),
+    Meaning(
+        "InvalidParameter.Policy",
+        SourceRefusedError,
+        "refuses the policy of the session",
+        "correct `policy`: a RAM policy as JSON of at most 2048 characters",
+    ),
+    Meaning(
+        "InvalidParameter.OIDCProviderArn",
+        SourceRefusedError,
+        "refuses the name of the OIDC provider",
+        "correct oidc_provider_arn: acs:ram::ACCOUNT:oidc-provider/NAME",
+    ),
+    Meaning("InvalidParameter.ExternalId", SourceRefusedError, "refuses the external id", "correct external_id"),
+    Meaning(
+        "EntityNotExist.Role", SourceRefusedError, "has no such role", "correct role_arn, or create the role in RAM"
+    ),
     Meaning("EntityNotExist", SourceRefusedError, "has no such user, role or key", "check the name in the config"),
     Meaning(
         "Rejected",
@@ -124,6 +186,24 @@ TABLE = (
     ),
     Meaning("LimitExceeded", SourceRefusedError, "refuses: a quota is used up", "look at the quota in the console"),
     Meaning("QuotaExceed", SourceRefusedError, "refuses: a quota is used up", "look at the quota in the console"),
+    # the gateways of dedicated KMS instances (KMS, "Common error codes" of the instance API)
+    Meaning("Unauthorized", SourceRefusedError, "does not know the ClientKey that signed", _KEY_GONE),
+    Meaning(
+        "SignatureNotMatch",
+        SourceRefusedError,
+        "refuses the signature: the private key does not belong to the key id",
+        "put the ClientKey's file in place again, unchanged, and see that no proxy rewrites the request",
+    ),
+    Meaning("InvalidApi", SourceRefusedError, "does not know this call", "check that the endpoint is a KMS instance's"),
+    Meaning(
+        "InvalidContentType", SourceRefusedError, "does not take protobuf", "see that no proxy rewrites the request"
+    ),
+    Meaning(
+        "UnsupportedOperation",
+        SourceRefusedError,
+        "does not serve secrets",
+        "upgrade the KMS instance, or name the shared gateway in cache_client_region_id",
+    ),
 )
 
 CLOCK_CODES = ("IllegalTimestamp", "InvalidTimeStamp", "RequestTimeTooSkewed")

@@ -1,4 +1,4 @@
-"""One signed POST over TLS: bounded in time and size, never redirected, and silent about what it carries.
+"""One request, over TLS: bounded in time and size, never redirected, and silent about what it carries.
 
 Decisions, each against what `requests` does by itself:
 
@@ -8,12 +8,16 @@ Decisions, each against what `requests` does by itself:
   lets REQUESTS_CA_BUNDLE replace the trust store.
 * Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; a proxy sees the host name, not the request.
 * Replies are asked for uncompressed and are never decompressed, so that a limit in bytes is a limit.
+* Plain http takes a caller's explicit word, and is then spoken with this machine's own addresses only (the metadata
+  server, a credentials URI on loopback). It never goes through a proxy, which would read the keys.
 """
 
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -26,15 +30,16 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.connection import HTTPSConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent import __version__
 from agent.cloud.deadline import Deadline
 from agent.cloud.network import Attempt, UntrustedServerError, explain
 from agent.cloud.tls import context_for
-from agent.core.errors import BadAnswerError, KeyturnError
+from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
+from agent.core.settings import endpoint_fault
 
-__all__ = ["LIMIT_BYTES", "USER_AGENT", "Reply", "Transport", "UntrustedServerError"]
+__all__ = ["LIMIT_BYTES", "USER_AGENT", "Reply", "Transport", "UntrustedServerError", "stays_here", "url_fault"]
 
 LIMIT_BYTES = 1024 * 1024
 """The largest reply that is read. A secret's data is at most 30 KB (KMS API, PutSecretValue)."""
@@ -111,28 +116,115 @@ class Transport:
             BadAnswerError: the reply is not HTTP or too long.
             CredentialFileError: a CA file cannot be used.
         """
-        context = context_for(self._ca_files)
-        request = _prepare(endpoint, query, headers, body)
-        proxies = get_environ_proxies(str(request.url)) if self._proxies else {}
+        return self.request(
+            "POST",
+            f"https://{endpoint}/?{query}" if query else f"https://{endpoint}/",
+            headers=headers,
+            body=body,
+            timeout_s=timeout_s,
+            connect_s=connect_s,
+            read_s=read_s,
+            limit_bytes=limit_bytes,
+        )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout_s: float,
+        connect_s: float = 3.0,
+        read_s: float = 10.0,
+        limit_bytes: int = LIMIT_BYTES,
+        plain: bool = False,
+    ) -> Reply:
+        """Send one request to a URL and return the whole reply, whatever its status.
+
+        Args:
+            method: "GET", "PUT" or "POST".
+            url: https, with a host and without a user; may hold a token, so no error shows more of it than the host.
+            plain: whether http will do as well, with hosts that `stays_here` names; never through a proxy.
+
+        The others, and what is raised, are those of `post`; in addition:
+
+        Raises:
+            SourceRefusedError: the URL is not https, and `plain` does not cover it.
+        """
+        secure = _is_secure(url, plain)
+        context = context_for(self._ca_files) if secure else None
+        proxies = get_environ_proxies(url) if self._proxies and secure else {}
         with Deadline(timeout_s, connect_s) as deadline:
             try:
-                return _exchange(request, context, deadline, proxies, read_s, limit_bytes)
+                return _exchange(_prepare(method, url, headers, body), context, deadline, proxies, read_s, limit_bytes)
             except KeyturnError as error:
                 failure = error
             except _FAILURES as error:
-                failure = explain(error, _attempt(request, deadline, proxies))
+                failure = explain(error, _attempt(url, deadline, proxies))
         raise failure  # here, outside of `except`, so that it drags no exception along that knows the URL
 
 
-def _prepare(endpoint: str, query: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
+def stays_here(host: str) -> bool:
+    """Whether what is sent to `host` never leaves this machine and its hypervisor.
+
+    That is loopback, link-local addresses, and the metadata server of ECS, which the hypervisor answers for
+    (ECS, "Instance metadata": 100.100.100.200).
+    """
+    if host.lower() in ("localhost", "100.100.100.200"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local
+
+
+def url_fault(url: str) -> str | None:
+    """Say why keys may not be asked for at `url`; None when they may. The URL may hold a token: it is not repeated."""
+    if not url.isascii() or not url.isprintable() or re.search(r"[ \\]", url):
+        return "want a URL of printable ASCII characters, without blanks and backslashes"
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if scheme.lower() not in ("http", "https"):
+        return "want a URL that begins with https:// or http://"
+    if "@" in authority:
+        return "a user or password in a URL is not supported; leave it out"
+    if endpoint_fault(authority) or "#" in rest:
+        return 'want a URL such as "https://HOST:PORT/PATH"'
+    if scheme.lower() == "http" and not stays_here(_name(authority)):
+        return "plain http would show the keys to everybody on the way; want https, or an address of this machine"
+    return None
+
+
+def _name(authority: str) -> str:
+    """The host of "host" or "host:port", brackets kept."""
+    return re.sub(r":[0-9]*\Z", "", authority)
+
+
+def _is_secure(url: str, plain: bool) -> bool:
+    scheme = url.partition("://")[0].lower()
+    if scheme == "https":
+        return True
+    if scheme != "http" or not plain or not stays_here(_name(_host(url))):
+        raise SourceRefusedError(f"{_host(url)}: only https is spoken with it", "begin the URL with https://")
+    return False
+
+
+def _host(url: str) -> str:
+    """The host and port of a URL that may be malformed, for texts."""
+    return re.split(r"[/?#\\]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+
+
+def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
     own = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": USER_AGENT}
-    return requests.Request("POST", f"https://{endpoint}/?{query}", headers={**headers, **own}, data=body).prepare()
+    return requests.Request(method, url, headers={**headers, **own}, data=body).prepare()
 
 
-def _attempt(request: requests.PreparedRequest, deadline: Deadline, proxies: Mapping[str, str]) -> Attempt:
-    proxy = urlsplit(select_proxy(str(request.url), proxies) or "")
+def _attempt(url: str, deadline: Deadline, proxies: Mapping[str, str]) -> Attempt:
+    proxy = urlsplit((select_proxy(url, proxies) if proxies else "") or "")
     return Attempt(
-        host=urlsplit(str(request.url)).netloc,
+        host=_host(url),
         proxy=proxy.netloc.rpartition("@")[2] or proxy.path.rpartition("@")[2],
         seconds=deadline.seconds,
         connect_s=deadline.connect_s,
@@ -143,7 +235,7 @@ def _attempt(request: requests.PreparedRequest, deadline: Deadline, proxies: Map
 
 def _exchange(
     request: requests.PreparedRequest,
-    context: ssl.SSLContext,
+    context: ssl.SSLContext | None,
     deadline: Deadline,
     proxies: Mapping[str, str],
     read_s: float,
@@ -160,7 +252,7 @@ def _exchange(
         adapter.close()
     if len(body) > limit_bytes:
         raise BadAnswerError(
-            f"{urlsplit(str(request.url)).netloc}: answered more than {limit_bytes} bytes",
+            f"{_host(str(request.url))}: answered more than {limit_bytes} bytes",
             "check that the endpoint is the service that you mean",
         )
     return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
@@ -178,7 +270,7 @@ def _read(raw: Any, limit_bytes: int) -> bytes:
     return bytes(pieces)
 
 
-class _Connection(HTTPSConnection):
+class _Plain(HTTPConnection):
     """A connection whose socket the deadline can shut down."""
 
     debuglevel = 0  # http.client would print whole requests where somebody sets it on the class
@@ -191,10 +283,14 @@ class _Connection(HTTPSConnection):
         return self._deadline.connect(self._dns_host, int(self.port))
 
 
-class _Adapter(HTTPAdapter):
-    """One call's adapter: our context, our connections, no retries."""
+class _Secure(_Plain, HTTPSConnection):
+    """The same below TLS: this order of bases has urllib3's connect() open the socket through `_new_conn` above."""
 
-    def __init__(self, context: ssl.SSLContext, deadline: Deadline) -> None:
+
+class _Adapter(HTTPAdapter):
+    """One call's adapter: our context (None for plain http), our connections, no retries."""
+
+    def __init__(self, context: ssl.SSLContext | None, deadline: Deadline) -> None:
         self._context = context
         self._deadline = deadline
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
@@ -211,5 +307,5 @@ class _Adapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        pool.ConnectionCls = partial(_Connection, deadline=self._deadline)
+        pool.ConnectionCls = partial(_Secure if self._context else _Plain, deadline=self._deadline)
         return pool

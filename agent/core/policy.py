@@ -11,8 +11,8 @@ Three decisions come from that simulation:
 * In the calm window the jitter is the upper half of the ceiling, not the whole of it ("equal" rather than "full"
   jitter), and the ceiling starts at the pace at which a healthy source is asked. With full jitter from one second
   on, 10,000 hosts ask a KMS that is down up to seven times as often as one that is well.
-* A start with a value on disk is no emergency: a polled value is looked at within one poll, a minute at most, and a
-  session that lives is renewed when it is due. A start with nothing on disk asks at once.
+* A start with a value on disk is no emergency: a polled value is looked at within one poll, half a minute at most, and
+  a session that lives is renewed when it is due. A start with nothing on disk asks at once.
 * Behind its expiry a value has nothing left to guard: back-off is exponential again, with full jitter up to a minute.
 """
 
@@ -36,7 +36,7 @@ GUARD = 0.25
 """A retry comes before this part of what is left to live has passed, so that several fit in."""
 CALM_PACE = 1 / 120
 """The first retry in the calm window of a session, in lives: half a minute for an hour."""
-START_SPREAD_S = 60.0
+START_SPREAD_S = 30.0
 """How far the first looks of a fleet that starts at once are spread, where a value is on disk."""
 OVERDUE_SPREAD_S = 300.0
 DEFAULT_MAX_STALENESS_S = 24 * 3600.0

@@ -16,8 +16,14 @@ from typing import Any
 import pytest
 
 from agent.cloud import tls as tls_module
-from agent.cloud.transport import Transport, UntrustedServerError
-from agent.core.errors import BadAnswerError, CredentialFileError, KeyturnError, SourceUnavailableError
+from agent.cloud.transport import Transport, UntrustedServerError, url_fault
+from agent.core.errors import (
+    BadAnswerError,
+    CredentialFileError,
+    KeyturnError,
+    SourceRefusedError,
+    SourceUnavailableError,
+)
 from agent.core.settings import endpoint_fault
 
 CANARY = "CanarySignature%2Fz9"
@@ -404,3 +410,149 @@ def test_a_ca_file_that_others_can_write_is_refused(tls: tuple[ssl.SSLContext, P
     with pytest.raises(CredentialFileError, match="0664 lets others") as caught:
         tls_module.context_for((str(path),))
     assert caught.value.remedy == f"chmod go-w {path}"
+
+
+def after_hearing(act: Callable[[socket.socket, Any], None]) -> Callable[[socket.socket, Any], None]:
+    """For a server without TLS: note what came, then do as told."""
+
+    def hear_first(connection: socket.socket, server: Any) -> None:
+        heard = b""
+        while b"\r\n\r\n" not in heard:
+            heard += connection.recv(65536)
+        server.requests.append(heard)
+        act(connection, server)
+
+    return hear_first
+
+
+def hear_and_say(*pieces: bytes) -> Callable[[socket.socket, Any], None]:
+    return after_hearing(say(*pieces))
+
+
+def ask(transport: Transport, url: str, **options: Any) -> Any:
+    given = {"timeout_s": 5.0, "headers": {"x-aliyun-ecs-metadata-token": CANARY}, **options}
+    return transport.request(given.pop("method", "GET"), url, **given)
+
+
+def test_a_post_without_a_query_has_no_question_mark(serve: Serve, transport: Transport) -> None:
+    """The request line is that of a plain `/` where nothing stands in the query."""
+    server = serve(say(OK))
+    transport.post(server.endpoint, "", headers={}, timeout_s=5.0)
+    assert server.requests[0].startswith(b"POST / HTTP/1.1\r\n")
+
+
+def test_plain_http_is_spoken_where_the_caller_says_so(serve: Serve, transport: Transport) -> None:
+    """GET and PUT over http arrive as asked for, path, query and headers, and the reply comes back whole."""
+    server = serve(hear_and_say(OK), encrypted=False)
+    for method in ("GET", "PUT"):
+        reply = ask(transport, f"http://{server.endpoint}/a/b?c=d", plain=True, method=method)
+        assert (reply.status, reply.body) == (200, b"{}")
+        assert server.requests[-1].startswith(f"{method} /a/b?c=d HTTP/1.1\r\n".encode())
+        assert f"x-aliyun-ecs-metadata-token: {CANARY}".encode() in server.requests[-1]
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp", "HTTP", "file", ""])
+def test_plain_http_is_refused_without_the_callers_word(scheme: str, serve: Serve, transport: Transport) -> None:
+    """Nothing but https goes out by itself; nothing is sent, and only the host is named."""
+    server = serve(hear_and_say(OK), encrypted=False)
+    with pytest.raises(SourceRefusedError, match="only https") as caught:
+        ask(transport, f"{scheme}://user:{CANARY}@{server.endpoint}/{CANARY}?t={CANARY}")
+    assert server.requests == []
+    assert CANARY not in str(caught.value)
+    assert "user" not in str(caught.value)
+
+
+def test_https_is_verified_also_where_plain_http_would_do(serve: Serve) -> None:
+    """`plain` lets http in and changes nothing for https: an unknown authority is refused, nothing sent."""
+    server = serve(say(OK))
+    with pytest.raises(UntrustedServerError):
+        ask(Transport(proxies=False), f"https://{server.endpoint}/", plain=True)
+    assert server.requests == []
+
+
+def test_plain_http_never_goes_through_a_proxy(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY and ALL_PROXY would read the keys: they are not used for http, whatever they say."""
+    for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    server = serve(hear_and_say(OK), encrypted=False)
+    assert ask(Transport(), f"http://{server.endpoint}/", plain=True).status == 200
+
+
+def test_plain_http_needs_no_ca_file(serve: Serve) -> None:
+    """A CA file that cannot be used is no obstacle where no certificate is looked at."""
+    server = serve(hear_and_say(OK), encrypted=False)
+    assert ask(Transport("/nowhere/ca.pem"), f"http://{server.endpoint}/", plain=True).status == 200
+
+
+@pytest.mark.parametrize("story", FAILURES)
+def test_plain_http_is_bounded_and_silent_alike(
+    story: str,
+    serve: Serve,
+    transport: Transport,
+    shown: Callable[[BaseException], str],
+    everything_logged: Callable[[], str],
+) -> None:
+    """Each failure of the https call is the same failure over http: in time, named, and without the request."""
+    act, kind, words = FAILURES[story]
+    server = serve(after_hearing(act), encrypted=False)
+    with pytest.raises(kind) as caught:
+        ask(transport, f"http://{server.endpoint}/{CANARY}?t={CANARY}", plain=True, timeout_s=0.6, read_s=GIVE_UP_S)
+    assert not server.gave_up.is_set(), "the caller waited until the server lost patience"
+    assert server.endpoint in caught.value.problem
+    assert words in caught.value.problem
+    assert CANARY not in shown(caught.value) + everything_logged()
+
+
+def test_a_redirect_of_plain_http_is_not_followed(serve: Serve, transport: Transport) -> None:
+    """The redirect itself comes back, and its target hears nothing."""
+    target = serve(say(OK))
+    head = f"HTTP/1.1 302 Found\r\nLocation: https://{target.endpoint}/\r\nContent-Length: 0\r\n\r\n"
+    server = serve(hear_and_say(head.encode()), encrypted=False)
+    assert ask(transport, f"http://{server.endpoint}/", plain=True).status == 302
+    assert target.requests == []
+
+
+@pytest.mark.parametrize("url", [f"https://[{CANARY}/x", f"https:///{CANARY}", f"https://a..b/{CANARY}"])
+def test_a_url_that_cannot_be_used_is_told_without_showing_it(
+    url: str, transport: Transport, shown: Callable[[BaseException], str]
+) -> None:
+    """A malformed URL ends as an error of the family, and its path stays unseen."""
+    with pytest.raises(KeyturnError) as caught:
+        ask(transport, url)
+    assert f"/{CANARY}" not in shown(caught.value)
+
+
+@pytest.mark.parametrize("host", ["metadata.example", "10.0.0.1", "100.100.100.201", "127.1", "8.8.8.8:80"])
+def test_plain_http_does_not_leave_the_machine(host: str, transport: Transport) -> None:
+    """Even with the caller's word, http goes to this machine's own addresses only: keys would be on the wire."""
+    with pytest.raises(SourceRefusedError, match="only https"):
+        ask(transport, f"http://{host}/", plain=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/a?b=c", "http://localhost", "http://LOCALHOST:1/x", "http://[::1]:80/",
+        "http://100.100.100.200", "http://169.254.1.1/x", "https://keys.example/x?t=1", "HTTPS://10.0.0.1:8443",
+    ],
+)  # fmt: skip
+def test_urls_that_keys_may_be_asked_for(url: str) -> None:
+    """https anywhere, http on this machine and its metadata server."""
+    assert url_fault(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "keys.example", "ftp://127.0.0.1/", "http://", "http:///x", "http://keys.example/x", "http://10.0.0.1/",
+        "https://u:p@keys.example/", "https://keys.example:0/", "https://keys.example:x/", "https://a b/", "https://é/",
+        "https://keys.example/\n", "https://keys.example/#x", "http://127.0.0.1.evil.example/", "https://[::1",
+        "https://keys.example\\@127.0.0.1/", "http://127.0.0.1@evil.example/", "http://localhost.evil.example/",
+    ],
+)  # fmt: skip
+def test_urls_that_keys_may_not_be_asked_for(url: str) -> None:
+    """Told in one sentence that does not repeat the URL, since that may hold a token."""
+    fault = url_fault(url)
+    assert fault
+    assert not url or url not in fault

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from agent.cloud.openapi import Kms, OpenApi, Ram, RotationRunningError, Sts
-from agent.cloud.transport import Transport
+from agent.cloud.transport import Reply, Transport
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, NotPermittedError, SourceRefusedError, SourceUnavailableError
 from agent.core.secret import Secret
@@ -127,3 +129,35 @@ def test_the_endpoint_may_be_anything_that_answers(world: World) -> None:
     """A service that is not named here is called by action and version."""
     api = OpenApi(world.transport, world.server.endpoint, "2015-04-01")
     assert "Arn" in api.call("GetCallerIdentity", {}, world.operator, now=datetime.now(UTC))
+
+
+def test_what_an_anonymous_call_proves_itself_with_is_in_no_url(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parameters of an anonymous call are in the body, as a form; the query has what every call has."""
+    sent: list[tuple[str, str, Mapping[str, str], bytes]] = []
+
+    def record(self: Transport, endpoint: str, query: str, **given: Any) -> Reply:
+        sent.append((endpoint, query, given["headers"], given["body"]))
+        return Reply(200, {}, b"{}")
+
+    monkeypatch.setattr(Transport, "post", record)
+    now = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
+    assert world.sts.call_anonymously("AssumeRoleWithOIDC", {"OIDCToken": "a.b/c+d", "RoleArn": "x"}, now=now) == {}
+    ((endpoint, query, headers, body),) = sent
+    common = dict(parse_qsl(query))
+    assert len(common.pop("SignatureNonce")) == 32
+    assert common == {
+        "Action": "AssumeRoleWithOIDC",
+        "Format": "JSON",
+        "Timestamp": "2026-11-22T01:02:03Z",
+        "Version": "2015-04-01",
+    }
+    assert (endpoint, body) == (world.server.endpoint, b"OIDCToken=a.b%2Fc%2Bd&RoleArn=x")
+    assert headers["content-type"] == "application/x-www-form-urlencoded"
+    assert "authorization" not in {name.lower() for name in headers}
+
+
+def test_a_refusal_of_an_anonymous_call_keeps_its_meaning(world: World) -> None:
+    """An error reply to an anonymous call is read as any other is."""
+    with pytest.raises(SourceRefusedError, match=r"AssumeRoleWithOIDC: .*AuthenticationFail") as caught:
+        world.sts.call_anonymously("AssumeRoleWithOIDC", {}, now=datetime.now(UTC))
+    assert caught.value.code == "AuthenticationFail.OIDCToken.Invalid"

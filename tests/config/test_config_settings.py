@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from config_world import ENVIRON, GOOD, PROVIDER, REGISTRY, SINK, EnvFile, KmsSecret, problems, read
 
+from agent import wiring
 from agent.config import Registry
 from agent.config.leaves import duration
 from agent.config.words import Unfit
@@ -26,8 +27,10 @@ def provider(line: str, **others: Any) -> Any:
 
 
 def test_the_example_is_sound() -> None:
-    """The file that operators start from is a config."""
-    settings = read(EXAMPLE.read_bytes())
+    """The file that operators start from is a config, as keyturn itself reads it."""
+    settings = read(EXAMPLE.read_bytes(), wiring.registry())
+    reports: Any = settings.credentials["reports"].provider
+    assert (reports.type, reports.base) == ("ram_role_arn", "uploader")
     uploader = settings.credentials["uploader"]
     assert [sink.type for sink in uploader.sinks] == ["credentials_ini", "env_file"]
     assert uploader.emergency is not None and uploader.emergency.authority == "operator"
@@ -37,7 +40,7 @@ def test_the_example_is_sound() -> None:
 
 def test_the_example_shows_the_defaults_it_claims() -> None:
     """What the example says about `[agent]` and a credential is what a config without it gets."""
-    shown, plain = read(EXAMPLE.read_bytes()), read(GOOD)
+    shown, plain = read(EXAMPLE.read_bytes(), wiring.registry()), read(GOOD)
     for key in ("state_directory", "runtime_directory", "log_level", "log_format", "control_group", "settle", "audit"):
         assert getattr(shown.agent, key) == getattr(plain.agent, key), key
     for key in ("verify", "verify_timeout"):

@@ -130,9 +130,9 @@ def test_when_the_next_refresh_comes(name):
 FIRST = {
     "nothing on disk: at once": (NOTHING, 0, (0, 0)),
     "a dead session on disk: at once": (session(), 3600, (0, 0)),
-    "a polled value on disk: within a poll": (polled(), 0, (0, 60)),
+    "a polled value on disk: within half a minute": (polled(), 0, (0, 30)),
     "a value that is polled each second": (polled(poll_s=1.0), 0, (0, 1)),
-    "a value that is polled each hour: within a minute": (polled(poll_s=3600.0), 0, (0, 60)),
+    "a value that is polled each hour: likewise": (polled(poll_s=3600.0), 0, (0, 30)),
     "a young session: when it is due": (session(), 600, (1620, 1980)),
     "a session that is overdue, 16 minutes left": (session(), 2640, (0, 240)),
     "a session that is overdue, ten seconds left": (session(), 3590, (0, 2.5)),

@@ -47,8 +47,8 @@ def test_a_daemon_whose_source_is_away_serves_what_is_on_disk(vm: Vm) -> None:
     before = (vm.ini_path().read_text(), vm.ini_path().stat().st_ino)
     vm.cloud.fail_next(503, times=10_000)
     daemon = vm.daemon().ready()
-    status = vm.status()["credentials"]["uploader"]
-    assert (status["state"], status["generation"]) == ("failing", 1)
+    eventually(lambda: vm.status()["credentials"]["uploader"]["state"] == "failing")
+    assert vm.status()["credentials"]["uploader"]["generation"] == 1
     assert (vm.ini_path().read_text(), vm.ini_path().stat().st_ino) == before
     newest = vm.cloud.rotate("uploader-ak")
     vm.cloud.faults.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from agent.core.credential import Credential
-from agent.core.provider import ProviderContext
-from agent.core.settings import CloudSettings, FilePath
-from providers.emulator import Cloud, EmulatorServer
+from agent.core.provider import Base, ProviderContext
+from agent.core.settings import CloudSettings, FilePath, ProviderSettings
+from providers.emulator import Cloud, EmulatorServer, MetadataServer
 from providers.emulator.pki import client_key_file
 from providers.kms_secret import KmsSecret
 from providers.kms_settings import KmsSecretSettings, Region
@@ -51,6 +52,7 @@ class Kms:
         self.key_file = write_private(directory / "clientKey.json", client_key_file(self.client_key, PASSWORD))
         self.password_file = write_private(directory / "password", PASSWORD + "\r\n")
         self.server = EmulatorServer(self.cloud, directory / "emulator")
+        self.metadata = MetadataServer(self.cloud)
         self.endpoint = self.server.endpoint
         self.environ: dict[str, str] = {}
 
@@ -66,8 +68,21 @@ class Kms:
         return KmsSecretSettings(**{"type": "kms_secret", "secret_name": "uploader-ak", **given, **changes})
 
     def provider(self, **changes: Any) -> KmsSecret:
-        cloud = CloudSettings(ca_file=FilePath(self.server.ca_file))
-        return KmsSecret(self.settings(**changes), ProviderContext("uploader", cloud, environ=self.environ))
+        cloud = CloudSettings(ca_file=FilePath(self.server.ca_file), sts_endpoint=self.endpoint)
+        return KmsSecret(self.settings(**changes), self.context(cloud))
+
+    def context(self, cloud: CloudSettings) -> ProviderContext:
+        return ProviderContext("uploader", cloud, "host", self.environ, self.base_of)
+
+    def base_of(self, settings: ProviderSettings | str) -> Base:
+        """As agent/wiring.py does it, but that the metadata service is the emulated one."""
+        from agent.bases import InlineBase
+        from agent.system.clock import Clock
+        from providers.ecs_ram_role import EcsRamRole, EcsRamRoleSettings
+
+        assert isinstance(settings, EcsRamRoleSettings)
+        here = replace(settings, metadata_endpoint=self.metadata.url)
+        return InlineBase(EcsRamRole(here, ProviderContext("uploader.provider.base")), Clock().now)
 
     def fetch(self, timeout_s: float = 10.0, **changes: Any) -> Credential:
         return self.provider(**changes).fetch(datetime.now(UTC), timeout_s)
@@ -81,7 +96,7 @@ class Kms:
             **changes,
         }
         path = self.directory / "secretsmanager.properties"
-        path.write_text("".join(f"{key}={value}\n" for key, value in lines.items() if value is not None))
+        write_private(path, "".join(f"{key}={value}\n" for key, value in lines.items() if value is not None))
         return FilePath(path)
 
 
@@ -90,7 +105,7 @@ def kms(tmp_path: Path, rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPa
     """A running emulator, reached directly."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     made = Kms(tmp_path, rsa_key)
-    with made.server:
+    with made.server, made.metadata:
         yield made
 
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_der_private_key, pkcs12
 
 from agent.core.errors import CredentialFileError, NotPermittedError
@@ -43,6 +44,14 @@ def test_a_console_file_opens(content: str, rsa_key: rsa.RSAPrivateKey) -> None:
     assert key.expires_at is not None
     assert key.expires_at > datetime.now(UTC)
     assert "MII" not in repr(key)
+
+
+def test_a_clientkey_signs(content: str, rsa_key: rsa.RSAPrivateKey) -> None:
+    """RSASSA-PKCS1-v1_5 over SHA-256, the same for the same message, and the key shows nothing of itself."""
+    key = open_client_key(content.encode(), Secret(PASSWORD), "k.json")
+    rsa_key.public_key().verify(key.sign(b"message"), b"message", padding.PKCS1v15(), hashes.SHA256())
+    assert key.sign(b"message") == key.sign(b"message")
+    assert "rsa" not in repr(key)
 
 
 def test_a_byte_order_mark_and_wrapped_base64_are_fine(content: str) -> None:

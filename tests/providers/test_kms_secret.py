@@ -155,8 +155,7 @@ def test_a_properties_file_says_it_all(kms: Any) -> None:
 
 PROPERTIES: dict[str, tuple[dict[str, str | None], str]] = {
     "no type": ({"credentials_type": None}, "credentials_type is missing"),
-    "a type to come": ({"credentials_type": "ecs_ram_role"}, "credentials_type=ecs_ram_role is not supported yet"),
-    "the dedicated gateway": ({"cache_client_dkms_config_info": "[{}]"}, "dedicated instance gateway"),
+    "an unknown type": ({"credentials_type": "ecs"}, "credentials_type=ecs is none of those"),
     "no key": ({"client_key_private_key_path": None}, "client_key_private_key_path is missing"),
     "a relative key": ({"client_key_private_key_path": "clientKey.json"}, "clientKey.json is relative"),
     "no region": ({"cache_client_region_id": ""}, "cache_client_region_id is missing"),
@@ -440,11 +439,28 @@ def test_the_host_follows_the_official_rule(region: Region, host: str) -> None:
     assert region.host == host
 
 
-def test_only_what_is_needed_is_imported() -> None:
-    """The provider stays without the client's default builder, its cache, its scheduler and protobuf."""
-    script = "import sys, providers; providers.load('kms_secret'); print(*sys.modules)"
+UNWANTED = (
+    "aiohttp",
+    "apscheduler",
+    "alibabacloud_dkms",
+    "openapi_util",
+    "protobuf",
+    "cache_client",
+    "default_secret_",
+)
+LOADS = {
+    "a ClientKey": ("kms_shared", "aliyunsdkkms.request.v20160120.GetSecretValueRequest", UNWANTED),
+    "a RAM identity": ("kms_ram", "agent.cloud.openapi", (*UNWANTED, "aliyunsdk", "cryptography", "secretsmanager")),
+    "an instance": ("dkms", "cryptography", (*UNWANTED, "aliyunsdk", "secretsmanager")),
+}
+
+
+@pytest.mark.parametrize("kind", LOADS)
+def test_only_what_is_needed_is_imported(kind: str) -> None:
+    """The provider stays without the client's default builder, cache, scheduler and protobuf; each kind has its own."""
+    module, wanted, unwanted = LOADS[kind]
+    script = f"import sys, providers; providers.load('kms_secret'); import providers.{module}; print(*sys.modules)"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
-    unwanted = ("aiohttp", "apscheduler", "alibabacloud_dkms_transfer", "protobuf", "cache_client", "default_secret_")
     assert [name for name in done.stdout.split() if any(part in name for part in unwanted)] == []
-    assert "aliyunsdkkms.request.v20160120.GetSecretValueRequest" in done.stdout
+    assert wanted in done.stdout.split()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import CredentialFileError
-from providers.properties import KNOWN_KEYS, LIMIT_BYTES, Properties, RegionEntry, parse, read
+from providers.properties import KNOWN_KEYS, LIMIT_BYTES, SECRET_KEYS, Properties, RegionEntry, parse, read
 
 DOCUMENTED = """\
 # the type of the access credential
@@ -129,14 +129,14 @@ def test_a_misspelt_key_gets_its_nearest() -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """The official client goes on without; here the file is named."""
     with pytest.raises(CredentialFileError, match=r"secretsmanager\.properties: this file is missing"):
-        read(str(tmp_path / "secretsmanager.properties"))
+        read(str(tmp_path / "secretsmanager.properties"), {})
 
 
 def test_a_file_may_be_reached_through_a_link(tmp_path: Path) -> None:
     """Kubernetes hands files out through links."""
     (tmp_path / "real").write_text("a=b\n")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert read(str(tmp_path / "link")).values == {"a": "b"}
+    assert read(str(tmp_path / "link"), {}).values == {"a": "b"}
 
 
 @pytest.mark.parametrize("mode", [0o660, 0o602])
@@ -148,10 +148,10 @@ def test_a_file_that_others_can_write_is_an_error(tmp_path: Path, mode: int) -> 
     path.chmod(mode)
     for name in (path, link):
         with pytest.raises(CredentialFileError, match=f"its mode {mode:04o} lets others") as caught:
-            read(str(name))
+            read(str(name), {})
         assert caught.value.remedy == f"chmod go-w {name}"
     path.chmod(0o644)
-    assert read(str(link)).values == {"a": "b"}
+    assert read(str(link), {}).values == {"a": "b"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -162,17 +162,43 @@ def test_a_file_of_somebody_else_is_an_error(tmp_path: Path) -> None:
     path.chmod(0o400)
     os.chown(path, 65534, -1)
     with pytest.raises(CredentialFileError, match="who could change it") as caught:
-        read(str(path))
+        read(str(path), {})
     assert caught.value.remedy == f"chown root {path}"
 
 
 def test_what_is_no_file_or_too_large_is_an_error(tmp_path: Path) -> None:
     """A directory and a giant are refused."""
     with pytest.raises(CredentialFileError, match="not a regular file"):
-        read(str(tmp_path))
+        read(str(tmp_path), {})
     (tmp_path / "giant").write_bytes(b"#" * (LIMIT_BYTES + 1))
     with pytest.raises(CredentialFileError, match="larger than"):
-        read(str(tmp_path / "giant"))
+        read(str(tmp_path / "giant"), {})
+
+
+def test_values_do_not_print_themselves() -> None:
+    """A file may hold an AccessKey: not in a repr, and what is a secret comes out as one."""
+    found = parse(b"credentials_access_secret=Canary\n", "p")
+    assert "Canary" not in repr(found)
+    assert "Canary" not in f"{found.secret('credentials_access_secret')}"
+    assert found.secret("credentials_access_secret").reveal() == "Canary"
+    with pytest.raises(CredentialFileError, match="credentials_access_token is missing"):
+        found.secret("credentials_access_token")
+
+
+@pytest.mark.parametrize("key", SECRET_KEYS)
+def test_a_file_that_holds_a_secret_is_for_its_owner_alone(key: str, tmp_path: Path) -> None:
+    """Every key with a secret counts, whatever the type; without one the file may be read by all."""
+    path = tmp_path / "secretsmanager.properties"
+    path.write_text(f"{key}=Canary\n")
+    path.chmod(0o644)
+    with pytest.raises(CredentialFileError, match="its mode 0644") as caught:
+        read(str(path), {})
+    assert caught.value.remedy == f"chmod 600 {path}"
+    path.chmod(0o600)
+    assert read(str(path), {}).values == {key: "Canary"}
+    path.write_text(f"{key}=\n")
+    path.chmod(0o644)
+    assert read(str(path), {}).get(key) is None
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,82 @@
+"""Several gateways for one secret: which are asked, for how long, and what their failures come to.
+
+They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, talks
+rubbish, or does not prove who it is, is passed over with a warning. A *refusal* (no permission, no such secret, a bad
+key) ends the fetch, as in the official client: the gateways hold copies of one secret, and an answer that hides behind
+a refusal of the first would be an older value or another secret of the same name.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.cloud.transport import UntrustedServerError
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
+
+TRY_S = 10.0
+"""The most that one gateway gets of a fetch, in seconds."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for."""
+
+    secret_name: str
+    version_stage: str
+
+
+class Gateway(Protocol):
+    """One place where the secret is asked for."""
+
+    name: str
+
+    def ask(self, question: Question, timeout_s: float) -> Mapping[str, object]:
+        """Return the reply: `SecretData`, `VersionId` and so on (KMS API, GetSecretValue).
+
+        Raises:
+            NoIdentityError: who would ask could not be found out; the other gateways of the shared kind need the same.
+            KeyturnError: no answer, or a refusal.
+        """
+
+
+class NoIdentityError(Exception):
+    """Nobody is there to ask a gateway: the session that would sign cannot be had."""
+
+    def __init__(self, cause: KeyturnError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def first_answer(gateways: Sequence[Gateway], question: Question, timeout_s: float) -> Mapping[str, object]:
+    """Return the reply of the first gateway that answers.
+
+    Raises:
+        KeyturnError: a gateway refused, or none could be asked; the text tells of each.
+    """
+    ends = time.monotonic() + timeout_s
+    passed_over: list[KeyturnError] = []
+    for index, gateway in enumerate(gateways):
+        share_s = max(0.0, ends - time.monotonic()) / (len(gateways) - index)
+        try:
+            return gateway.ask(question, max(0.1, min(TRY_S, share_s)))
+        except (SourceUnavailableError, BadAnswerError, UntrustedServerError) as error:
+            _log.warning("%s is passed over: %s", gateway.name, error.problem)
+            passed_over.append(error)
+        except NoIdentityError as nobody:
+            passed_over.append(nobody.cause)
+            break
+    raise _none_answered(passed_over)
+
+
+def _none_answered(passed_over: list[KeyturnError]) -> KeyturnError:
+    if len(passed_over) == 1:
+        return passed_over[0]
+    leading = next((error for error in passed_over if error.retryable), passed_over[0])
+    said = "; ".join(error.problem for error in passed_over)
+    return type(leading)(f"no region answered: {said}", leading.remedy, code=leading.code)

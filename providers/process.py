@@ -1,0 +1,161 @@
+"""`process`: a command that prints a credential as JSON, the external mode of Alibaba's CLI.
+
+Format: alibabacloud-credentials 1.0.12, `provider/external.py`: `mode` ("AK" or "StsToken"), `access_key_id`,
+`access_key_secret`, `sts_token`, `expiration` (RFC 3339, such as 2026-01-01T00:00:00Z; optional). A session without an
+expiration is polled, as the SDK runs the command again for each call then. Nothing is written back to any file.
+
+Decisions:
+
+* No shell. The command runs as the agent's own user, in `/`, with a clean environment (agent/system/process.py) and of
+  the agent's variables only CREDENTIALS_DIRECTORY, through which systemd hands secrets out. No ALIBABA_CLOUD_* variable
+  is passed on: such a command could only find the agent's keys there. `["/usr/bin/env", "NAME=value", …]` sets others.
+* A program that somebody besides root and the agent's user can write is not run: it would run with the agent's rights.
+  What counts is the file at the end of links. `check` warns of arguments that are such files (a script's path).
+* What it prints is a secret, on standard error too as far as anybody knows: an error tells lengths and the exit status.
+* `timeout` bounds the command; 30 s is the most, since a fetch is given up then. At the limit its group is killed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from agent.core.credential import Credential
+from agent.core.errors import (
+    BadAnswerError,
+    CancelledError,
+    CredentialFileError,
+    KeyturnError,
+    SourceUnavailableError,
+)
+from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, ProviderContext
+from agent.core.settings import Duration, ProviderSettings
+from agent.system.files import foreign_writers
+from agent.system.group import Ending
+from agent.system.oserrors import user_name
+from agent.system.process import Completed, find_program, run_command
+from providers.parts import told_as
+from providers.session_json import EXTERNAL, bad_answer, credential_of, object_of
+
+OUTPUT_LIMIT_BYTES = 64 * 1024
+"""A command that prints so much, or more, is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings(ProviderSettings):
+    """`type = "process"`."""
+
+    command: tuple[str, ...]
+    timeout: Duration = Duration(30)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say what is wrong with these settings, as (key, sentence)."""
+        if not self.command or not self.command[0]:
+            yield "command", "is empty; give the program and its arguments"
+        elif "/" in self.command[0] and not self.command[0].startswith("/"):
+            yield "command", "want an absolute path, or a name without a directory"
+        if any("\0" in word for word in self.command):
+            yield "command", "holds a zero byte"
+        if not 1 <= self.timeout <= FETCH_TIMEOUT_S:
+            yield "timeout", f'want between "1s" and "{FETCH_TIMEOUT_S:g}s", after which a fetch is given up'
+
+
+class Process(Provider):
+    """The provider."""
+
+    type_name: ClassVar[str] = "process"
+    Settings: ClassVar[type[ProviderSettings]] = ProcessSettings
+    settings: ProcessSettings
+
+    def __init__(self, settings: Any, context: ProviderContext) -> None:
+        super().__init__(settings, context)
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """End a command that runs."""
+        self._closed.set()
+
+    @property
+    def _name(self) -> str:
+        return self.settings.command[0]
+
+    def _fetch(self, timeout_s: float) -> Credential:
+        with told_as(f"credentials.{self.context.credential}"):
+            refuse_if_foreign(self._name)
+            done = run_command(
+                self.settings.command,
+                timeout_s=min(timeout_s, float(self.settings.timeout)),
+                cancel=self._closed,
+                env={name: self.context.environ[name] for name in PASSED_ON if name in self.context.environ},
+                output_limit=OUTPUT_LIMIT_BYTES,
+            )
+            self._require_ok(done)
+            return _credential_of(done.stdout, f"the command {self._name}")
+
+    def _require_ok(self, done: Completed) -> None:
+        if done.ending is Ending.CANCELLED:
+            raise CancelledError(f"the command {self._name} {done.outcome}")
+        if not done.ok:
+            raise SourceUnavailableError(
+                f"the command {self._name} {done.outcome}; it wrote {len(done.stderr)} bytes to standard error",
+                f"run it by hand as user {user_name()} to see them",
+            )
+        if len(done.stdout) >= OUTPUT_LIMIT_BYTES:
+            raise BadAnswerError(
+                f"the command {self._name} printed {OUTPUT_LIMIT_BYTES} bytes or more", "have it print the JSON alone"
+            )
+
+    def inspect(self) -> Iterator[Finding]:
+        """Say whether the command is there and nobody else can change it. It is not run."""
+        place = f"credentials.{self.context.credential}.provider.command"
+        try:
+            refuse_if_foreign(self._name)
+        except KeyturnError as error:
+            yield Finding("error", place, error.problem, error.remedy)
+        else:
+            yield Finding("ok", place, f"runs {find_program(self._name)}")
+        for word in self.settings.command[1:]:
+            refusal = _foreign(word) if word.startswith("/") else None
+            if refusal:
+                yield Finding("warning", place, *refusal)
+
+
+PASSED_ON = ("CREDENTIALS_DIRECTORY",)
+"""The agent's variables that the command gets."""
+
+
+def refuse_if_foreign(program: str) -> None:
+    """Refuse a program that is not there, or that somebody besides root and the agent's user can write.
+
+    Raises:
+        CredentialFileError: the text says which, and who.
+    """
+    path = find_program(program)
+    if path is None or not Path(path).exists():
+        raise CredentialFileError(f"there is no program {program}", "install it, or correct the command in the config")
+    refusal = _foreign(path)
+    if refusal:
+        raise CredentialFileError(*refusal)
+
+
+def _foreign(path: str) -> tuple[str, str] | None:
+    """Who else can write a file, the one at the end of links; None for nobody, and where there is no file."""
+    try:
+        found = Path(path).resolve()
+        return foreign_writers(found.stat(), str(found)) if found.is_file() else None
+    except (OSError, RuntimeError):  # a circle of links, or not to be looked at: it cannot be run either
+        return None
+
+
+def _credential_of(output: bytes, source: str) -> Credential:
+    answer = object_of(output, source)
+    mode = answer.get("mode")
+    if mode not in ("AK", "StsToken"):
+        raise bad_answer(source, 'has no mode "AK" or "StsToken"')
+    found = credential_of(answer, EXTERNAL, source)
+    if (found.security_token is not None) != (mode == "StsToken"):
+        raise bad_answer(source, f"says mode {mode} {'without' if mode == 'StsToken' else 'with'} an sts_token")
+    return found

@@ -1,0 +1,124 @@
+"""`ram_role_arn`: a session of a RAM role, from AssumeRole, signed with the AccessKey or session of a base.
+
+Request, client and reply are the official SDK's (providers/sts_sdk.py); signature and sending are ours. Each fetch asks
+the base for its newest value and STS for one new session.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from agent.cloud.failures import ServiceError
+from agent.cloud.openapi import Sts
+from agent.cloud.transport import Transport
+from agent.core.credential import Credential, Kind
+from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
+from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.settings import Problems, ProviderSettings
+from agent.system.clock import Clock
+from providers.sts_sdk import AssumeRoleRequest, StsClient
+from providers.sts_sessions import RoleSettings, SessionReader, about, default_session_name, role_arn_fault
+
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
+_CLIENT_KEY = "KAAP."
+"""How the id of a ClientKey begins (KMS, "Create an AAP")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RamRoleArnSettings(RoleSettings):
+    """`type = "ram_role_arn"`."""
+
+    role_arn: str
+    base: ProviderSettings | str  # whose key signs: another credential of this config, or a provider of its own
+    external_id: str | None = None  # what the role's trust policy may ask for (sts:ExternalId)
+
+    def problems(self) -> Problems:
+        """Say what is wrong with these settings, as (key, sentence)."""
+        yield from super().problems()
+        if fault := role_arn_fault(self.role_arn):
+            yield "role_arn", fault
+        if self.external_id is not None and not _EXTERNAL_ID.fullmatch(self.external_id):
+            yield "external_id", 'want 2 to 1224 letters, digits and "_", "+", "=", ",", ".", "@", ":", "/", "-"'
+
+
+class RamRoleArn(Provider):
+    """The provider."""
+
+    type_name: ClassVar[str] = "ram_role_arn"
+    Settings: ClassVar[type[ProviderSettings]] = RamRoleArnSettings
+    settings: RamRoleArnSettings
+
+    def __init__(self, settings: Any, context: ProviderContext) -> None:
+        super().__init__(settings, context)
+        self._base = context.base_of(settings.base)
+        self._sts = Sts(Transport(context.cloud.ca_file), settings.sts_endpoint or context.cloud.sts)
+
+    def _fetch(self, timeout_s: float) -> Credential:
+        ends = time.monotonic() + timeout_s
+        try:
+            identity = _able_to_sign(self._base.newest(timeout_s))
+            return self._assume(identity, ends - time.monotonic())
+        except KeyturnError as error:
+            raise about(self.context.credential, error) from None
+
+    def _assume(self, identity: Credential, timeout_s: float) -> Credential:
+        if timeout_s <= 0:
+            raise SourceUnavailableError("its base took all the time there was", "it is tried again by itself")
+        client = StsClient(partial(self._send, identity, timeout_s))
+        body = client.assume_role(self._request()).body
+        reader = SessionReader("AssumeRole", self._sts.endpoint)
+        found = body and body.credentials
+        if not found:
+            raise reader.bad("has no Credentials")
+        return reader.read(found.access_key_id, found.access_key_secret, found.expiration, found.security_token or "")
+
+    def _request(self) -> Any:
+        return AssumeRoleRequest(
+            role_arn=self.settings.role_arn,
+            role_session_name=self.settings.role_session_name or default_session_name(self.context),
+            duration_seconds=int(self.settings.role_session_expiration),
+            policy=self.settings.policy,
+            external_id=self.settings.external_id,
+        )
+
+    def _send(
+        self, identity: Credential, timeout_s: float, action: str, params: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        return self._sts.call(action, params, identity, now=Clock().now(), timeout_s=timeout_s, judge=_not_permitted)
+
+    def inspect(self) -> Iterator[Finding]:
+        """What can be said of the base; the role itself is known to STS alone."""
+        yield from self._base.inspect()
+        place = f"credentials.{self.context.credential}.provider.role_arn"
+        yield Finding("ok", place, f"{self.settings.role_arn} is asked for at {self._sts.endpoint}")
+
+    def close(self) -> None:
+        """Let go of the base."""
+        self._base.close()
+
+
+def _able_to_sign(identity: Credential) -> Credential:
+    """Refuse what cannot sign AssumeRole before it goes anywhere."""
+    remedy = "name a base that gives an AccessKey or a session of a RAM identity"
+    if identity.kind is Kind.BEARER:
+        raise SourceRefusedError("its base gives a bearer token, which cannot sign AssumeRole", remedy)
+    if identity.access_key_id.startswith(_CLIENT_KEY):
+        raise SourceRefusedError("its base gives a ClientKey, which may read secrets and nothing else", remedy)
+    return identity
+
+
+def _not_permitted(failed: ServiceError) -> KeyturnError | None:
+    """AssumeRole has two locks and says of both the same (RAM, "FAQ about RAM roles and STS tokens")."""
+    if not failed.code.startswith("NoPermission"):
+        return None
+    return NotPermittedError(
+        f"{failed.host} does not let the base's identity assume the role: {failed.name}",
+        "grant it sts:AssumeRole on the role (AliyunSTSAssumeRoleAccess), and let the role's trust policy name it, with "
+        "this external_id if it asks for one; an account's own key cannot assume roles",
+        code=failed.code,
+    )

@@ -1,0 +1,160 @@
+"""What the providers of sessions share: the rules of STS for their settings, and reading a session from a reply.
+
+Limits: STS API 2015-04-01, AssumeRole and AssumeRoleWithOIDC (the docstrings of alibabacloud-sts20150401 1.2.0); names
+of roles: RAM API, CreateRole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.cloud.failures import json_object
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError, KeyturnError
+from agent.core.provider import ProviderContext
+from agent.core.secret import Secret
+from agent.core.settings import Duration, Problems, ProviderSettings, endpoint_fault
+
+MAX_POLICY_CHARS = 2048
+SESSION_NAME_CHARS = 64
+SHORTEST_S, LONGEST_S = 15 * 60, 12 * 3600
+"""A role's own MaxSessionDuration lies between 1 h and 12 h and may forbid what is allowed here."""
+
+_SESSION_NAME = re.compile(r"[A-Za-z0-9.@_-]{2,64}")
+_FOREIGN = re.compile(r"[^A-Za-z0-9.@_-]")
+_ROLE_ARN = re.compile(r"acs:ram::[0-9]{1,32}:role/[A-Za-z0-9._-]{1,64}")
+_PROVIDER_ARN = re.compile(r"acs:ram::[0-9]{1,32}:oidc-provider/[A-Za-z0-9._-]{1,128}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleSettings(ProviderSettings):
+    """What both ways of assuming a role have in common."""
+
+    role_session_name: str | None = None  # None: keyturn-HOST-NAME
+    policy: str | None = None  # what the session may do at most: a RAM policy, as JSON
+    role_session_expiration: Duration = Duration(3600)
+    sts_endpoint: str | None = None  # None: the one of `[cloud]`
+
+    def problems(self) -> Problems:
+        """Say what is wrong with these settings, as (key, sentence)."""
+        yield from super().problems()
+        if self.role_session_name is not None and (fault := session_name_fault(self.role_session_name)):
+            yield "role_session_name", fault
+        if self.policy is not None and (fault := _policy_fault(self.policy)):
+            yield "policy", fault
+        yield from life_problems("role_session_expiration", self.role_session_expiration, LONGEST_S)
+        yield from endpoint_problems(self.sts_endpoint)
+
+
+def role_arn_fault(text: str) -> str:
+    """Say why `text` names no role; "" where it does."""
+    return "" if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
+
+
+def provider_arn_fault(text: str) -> str:
+    """Say why `text` names no OIDC provider; "" where it does."""
+    return (
+        ""
+        if _PROVIDER_ARN.fullmatch(text)
+        else "want the ARN of an OIDC provider: acs:ram::ACCOUNT-ID:oidc-provider/NAME"
+    )
+
+
+def session_name_fault(text: str) -> str:
+    """Say why `text` can be no session's name; "" where it can."""
+    return "" if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
+
+
+def life_problems(key: str, life_s: float, longest_s: int) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with the length of a session, in seconds."""
+    if not SHORTEST_S <= life_s <= longest_s or life_s != int(life_s):
+        yield key, f'want whole seconds from "15m" to "{longest_s // 3600}h"'
+
+
+def endpoint_problems(endpoint: str | None) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with `sts_endpoint`."""
+    if endpoint is not None and (fault := endpoint_fault(endpoint)):
+        yield "sts_endpoint", fault
+
+
+def _policy_fault(text: str) -> str:
+    if len(text) > MAX_POLICY_CHARS:
+        return f"is {len(text)} characters long; STS takes {MAX_POLICY_CHARS}"
+    return "" if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+
+
+def default_session_name(context: ProviderContext) -> str:
+    """`keyturn-HOST-NAME` in the characters and the length that STS takes.
+
+    Where something has to be replaced or cut, eight digits of a hash of the whole keep two names apart, because
+    ActionTrail tells sessions by this name.
+    """
+    whole = f"keyturn-{context.hostname}-{context.credential}"
+    if _SESSION_NAME.fullmatch(whole):
+        return whole
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{_FOREIGN.sub('-', whole)[: SESSION_NAME_CHARS - 9]}-{digest}"
+
+
+def about(name: str, error: KeyturnError) -> KeyturnError:
+    """The same error, beginning with the credential that it is about; `raise … from None`.
+
+    One that begins so already (a base's, an inline provider's) is left as it is.
+    """
+    if re.match(rf"credentials\.{re.escape(name)}[.:\[]", error.problem):
+        return error
+    return type(error)(f"credentials.{name}: {error.problem}", error.remedy, code=error.code)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReader:
+    """Takes the session out of a reply; what it refuses it names, and never quotes.
+
+    Attributes:
+        action: whose reply it is.
+        endpoint: who answered.
+    """
+
+    action: str
+    endpoint: str
+
+    def read(self, key_id: object, secret: object, expiration: object, token: object | None = None) -> Credential:
+        """Make the credential of what the reply holds.
+
+        Args:
+            token: None for a kind of session that has none.
+
+        Raises:
+            BadAnswerError: a part is missing or of another type.
+        """
+        return Credential(
+            access_key_id=self._text("key id", key_id),
+            access_key_secret=Secret(self._text("secret", secret)),
+            security_token=None if token is None else Secret(self._text("SecurityToken", token)),
+            expiration=self._moment(expiration),
+        )
+
+    def bad(self, what: str) -> BadAnswerError:
+        """The error for a reply that holds no session."""
+        return BadAnswerError(
+            f"{self.action}: the answer of {self.endpoint} {what}",
+            "check that the endpoint is STS; the value in use stays",
+        )
+
+    def _text(self, name: str, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise self.bad(f"has no {name}")
+        return value
+
+    def _moment(self, value: object) -> datetime:
+        try:
+            moment = datetime.fromisoformat(self._text("Expiration", value))
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise self.bad("has an Expiration that is no time like 2026-01-01T00:00:00Z")
+        return moment

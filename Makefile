@@ -38,6 +38,8 @@ bench: .venv/.dev
 	$(BIN)/python bench/publish.py
 	$(BIN)/python bench/publish.py --shared
 	$(BIN)/python bench/soak.py --minutes 1
+	$(BIN)/python bench/fleet.py --hours 4
+	$(BIN)/python bench/memory.py
 
 lock:
 	cd requirements && for set in "runtime" "dev --extra test --extra lint"; do \

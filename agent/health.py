@@ -60,8 +60,9 @@ class Health:
             self._save(managed)
 
     def _say(self, managed: Managed, event: Event, text: str) -> None:
-        """While there is time a failure is a warning; when there is none, it is an error."""
-        say = log.warning if managed.window is policy.Window.CALM else log.error
+        """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
+        calm = managed.window is policy.Window.CALM and event is Event.FETCH_FAILED
+        say = log.warning if calm else log.error
         expires_at = managed.state.published.expiration
         say(
             str(event).replace("_", " "),

@@ -115,7 +115,7 @@ class Audited:
     def publish(self, number: int) -> None:
         """One publish of a new value."""
         proof = Verification("verified", 1, "acs:ram::1234567890123456:user/uploader", "1234567890123456")
-        obtained = Obtained(value(number), Change.NEW, proof, time.monotonic(), 60, 40)
+        obtained = Obtained(value(number), Change.NEW, proof, time.monotonic(), 60, 40, 60.0)
         cause, now = Cause(Trigger.POLL), datetime.now(UTC)
         rotate_publish(self._managed, obtained, cause, self._books, now, time.monotonic)
 

@@ -1,23 +1,30 @@
 """`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
 
 Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
-from being looked at.
+from being looked at. A provider is asked on a thread of its own and left there when its time is up: whatever
+third parties' code does (docs/third_party.md), the command comes to its end.
 """
 
 from __future__ import annotations
 
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from agent import wiring
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError
-from agent.core.provider import Finding
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
+from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, hushed, one_line, presentable
 from agent.core.settings import Settings
+from agent.logs import heard
 from agent.managed import Managed, is_bearer
 from agent.sinks import transaction
 from agent.sinks.findings import inspect
@@ -25,7 +32,13 @@ from agent.sinks.interface import FileSink
 from agent.system.clock import Clock
 
 T = TypeVar("T")
+_TO_ITS_AUTHOR = "report it to the author of its package"
 VERIFY_S = 10.0
+INSPECT_S = 10.0
+"""For `inspect` of a provider, which is to look at local files only."""
+FETCH_S = FETCH_TIMEOUT_S + 5.0
+MAX_FINDINGS = 100
+LEVELS = ("ok", "warning", "error")
 
 
 def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
@@ -84,11 +97,12 @@ def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
             finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"
         }
         yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
+    yield from _printed(f"{place}.provider", managed.provider)
 
 
 def _local(place: str, managed: Managed) -> Iterator[Finding]:
     """What can be seen on this machine."""
-    yield from _placed(f"{place}.provider", managed.provider.inspect())
+    yield from _inspected(f"{place}.provider", managed.provider)
     for number, sink in enumerate(managed.sinks):
         yield from (
             replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
@@ -107,7 +121,7 @@ def _value(place: str, managed: Managed, wrong: Collection[str]) -> Iterator[Fin
     if "provider" in wrong:
         return
     now = Clock().now()
-    value, finding = _tried(f"{place}.provider", lambda: managed.provider.fetch(now))
+    value, finding = _tried(f"{place}.provider", lambda: _fetched(managed.provider, now))
     if value is None:
         yield finding
         return
@@ -155,14 +169,75 @@ def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator
                 "name an authority there before you need it",
             )
         return
-    yield from _placed(f"{place}.authority", authority.inspect())
-    if offline:
-        return
-    now = Clock().now()
-    identity, finding = _tried(
-        f"{place}.authority", lambda: parts.cloud().sts.get_caller_identity(authority.fetch(now), now=now)
-    )
-    yield finding if identity is None else Finding("ok", f"{place}.authority", f"STS knows it as {identity.arn}")
+    yield from _inspected(f"{place}.authority", authority)
+    if not offline:
+        now = Clock().now()
+        identity, finding = _tried(
+            f"{place}.authority",
+            lambda: parts.cloud().sts.get_caller_identity(_fetched(authority, now), now=now),
+        )
+        yield finding if identity is None else Finding("ok", f"{place}.authority", f"STS knows it as {identity.arn}")
+    yield from _printed(f"{place}.authority", authority)
+
+
+def _inspected(where: str, provider: Provider) -> Iterator[Finding]:
+    """What a provider finds, in its time; a third party's findings may be anything."""
+    found: list[Finding] = []
+
+    def look() -> None:
+        found.extend(_sound(one, provider) for one in islice(provider.inspect(), MAX_FINDINGS))
+
+    _done, failure = _tried(where, lambda: _bounded(provider, look, INSPECT_S))
+    yield from _placed(where, iter(tuple(found)))
+    if failure.level == "error":
+        yield failure
+
+
+def _fetched(provider: Provider, now: datetime) -> Credential:
+    return _bounded(provider, partial(provider.fetch, now), FETCH_S)
+
+
+def _printed(where: str, provider: Provider) -> Iterator[Finding]:
+    for stream in heard(f"provider {provider.type_name}"):
+        text = f"provider {provider.type_name} wrote to {stream}; it was dropped"
+        yield Finding("warning", where, text, "report it to the author of its package")
+
+
+def _sound(found: Finding, provider: Provider) -> Finding:
+    if type(found) is not Finding or found.level not in LEVELS:
+        raise BadAnswerError(f"provider {provider.type_name} inspects, and says what is no finding", _TO_ITS_AUTHOR)
+    return Finding(found.level, one_line(found.place), one_line(found.text), one_line(found.remedy))
+
+
+def _bounded(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
+    """Do it on a thread of its own, which is left behind when the time is up.
+
+    Raises:
+        KeyturnError: what `work` raised, in the words of the family; or it did not come back.
+    """
+    answers: queue.SimpleQueue[tuple[T | None, KeyturnError | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            with hushed(provider.type_name):
+                answers.put((work(), None))
+        except KeyturnError as error:
+            answers.put((None, presentable(error, f"provider {provider.type_name}")))
+        except BaseException as error:  # its text is not repeated: it may hold anything
+            failed = f"provider {provider.type_name} failed with {one_line(type(error).__name__)}"
+            answers.put((None, BadAnswerError(failed, _TO_ITS_AUTHOR)))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=limit_s)
+    except queue.Empty:
+        raise SourceUnavailableError(
+            f"provider {provider.type_name} did not come back within {limit_s:g} s",
+            "look at the network and the name service, or report it to the author of its package",
+        ) from None
+    if error is not None:
+        raise error
+    return answer  # type: ignore[return-value]
 
 
 def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:

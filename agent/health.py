@@ -18,8 +18,8 @@ from agent.stages import Cause
 from agent.state import StateStore
 from agent.system.clock import Clock
 
-_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\b\d+(\.\d+)?\b")
-"""What differs between two failures for the same reason: request ids, counts, seconds."""
+_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
+"""What differs between two failures for the same reason: request ids, times, counts, seconds."""
 
 
 class Health:

@@ -7,16 +7,24 @@ writes the whole signed URL at ERROR on a refused connection, and with requests)
 libraries are shut. And for what others say and we only pass on, a hook's output above all: the secrets in
 use are known (`mask`), and no line shows one of them as it is. One that was encoded, cut or spelt
 backwards would not be found. tests/test_logs.py searches every renderer's output for a canary.
+
+Standard output and error are keyturn's own (`StreamGuard`): a third party's provider or a library that prints would
+garble `--json` and could print a secret, so what others write is dropped, and that they wrote is said once. Who
+writes is known by the provider at work (agent/core/provider.py), else by the module that calls: a thread that a
+library started has no provider at work. Not caught is what goes past Python's streams: os.write(1, …), C code, a child
+process that inherits them. The guard prevents slips; it is no wall against code that runs in this process.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TextIO
@@ -25,6 +33,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from agent.core.errors import KeyturnError
+from agent.core.provider import at_work
 from agent.core.secret import SHOWN
 
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -79,7 +88,8 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
         environ: the environment that "auto" looks at.
         out: where lines go; standard error by default.
     """
-    stream = out if out is not None else sys.stderr
+    global _is_set_up
+    stream = _unguarded(out if out is not None else sys.stderr)
     os.environ.pop("DEBUG", None)  # DEBUG=sdk makes Alibaba's SDKs print signed requests
     processors: list[Processor] = [structlog.stdlib.add_log_level, safe_exception]
     structlog.configure(
@@ -94,6 +104,9 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     logging.captureWarnings(True)
     sys.excepthook = _report_uncaught
     threading.excepthook = lambda args: _report_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: _report_unraisable(args.exc_value)
+    _is_set_up = True
+    _tell()
 
 
 def safe_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -194,7 +207,111 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _report_uncaught(kind: type[BaseException], value: BaseException | None, _tb: TracebackType | None) -> None:
+def _report_uncaught(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
     if value is None or issubclass(kind, KeyboardInterrupt):
         return
-    log.critical("a fault of keyturn itself; please report it", error=describe(value), frames=frames(value))
+    if _came_through_us(trace):
+        log.critical("a fault of keyturn itself; please report it", error=describe(value), frames=frames(value))
+    else:
+        text = "a thread of a provider or a library ended with a fault; please report it to its author"
+        log.warning(text, error=describe(value), frames=frames(value))
+
+
+def _came_through_us(trace: TracebackType | None) -> bool:
+    return any(str(each.f_globals.get("__name__")).startswith("agent.") for each, _line in traceback.walk_tb(trace))
+
+
+def _report_unraisable(error: BaseException | None) -> None:
+    """What `__del__` raises and nobody can catch; Python itself would print the exception's text."""
+    if error is not None:
+        log.warning("an exception in a clean-up was passed over", error=describe(error), frames=frames(error))
+
+
+SPEAKERS = ("agent.", "providers.emulator.")
+"""Modules whose words on standard output and error are keyturn's own."""
+
+_heard: set[tuple[str, str]] = set()
+_untold: deque[str] = deque()
+_is_set_up = False
+
+
+def heard(who: str) -> tuple[str, ...]:
+    """Where somebody wrote and was not let through: "standard output", "standard error"."""
+    return tuple(stream for speaker, stream in sorted(_heard) if speaker == who)
+
+
+class StreamGuard:
+    """Keeps sys.stdout and sys.stderr (and the originals that Python keeps) for keyturn's own words while installed."""
+
+    NAMES = ("stdout", "stderr", "__stdout__", "__stderr__")
+
+    def __init__(self) -> None:
+        self._before: dict[str, Any] = {}
+
+    def install(self) -> None:
+        """Put the guarded streams in their place; those that are guarded already stay."""
+        for name in self.NAMES:
+            stream = getattr(sys, name)
+            if stream is not None and not isinstance(stream, _Guarded):
+                self._before[name] = stream
+                where = "standard output" if "out" in name else "standard error"
+                setattr(sys, name, _Guarded(stream, where))
+
+    def remove(self) -> None:
+        """Give the streams back."""
+        for name, stream in self._before.items():
+            setattr(sys, name, stream)
+        self._before.clear()
+
+
+class _Guarded:
+    """A text stream on which only keyturn's own words are written."""
+
+    def __init__(self, raw: TextIO, where: str) -> None:
+        self.raw, self._where = raw, where
+
+    def write(self, text: str) -> int:
+        return len(text) if self._drops() else self.raw.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        if not self._drops():
+            self.raw.writelines(lines)
+
+    @property
+    def buffer(self) -> Any:
+        return io.BytesIO() if self._drops() else self.raw.buffer
+
+    def close(self) -> None:
+        """Nobody closes it but the end of the process."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def _drops(self) -> bool:
+        who = _stranger()
+        if who and (who, self._where) not in _heard:
+            _heard.add((who, self._where))
+            _untold.append(f"{who} wrote to {self._where}; it was dropped")
+            if _is_set_up:  # before that, structlog's own logger would come back here, under a lock
+                _tell()
+        return bool(who)
+
+
+def _tell() -> None:
+    while _untold:
+        log.warning(_untold.popleft())
+
+
+def _unguarded(stream: TextIO) -> TextIO:
+    return stream.raw if isinstance(stream, _Guarded) else stream
+
+
+def _stranger() -> str:
+    """Who writes, "" where it is keyturn: the provider at work, else the module of the innermost frame."""
+    if at_work():
+        return f"provider {at_work()}"
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    module = str(frame.f_globals.get("__name__"))
+    return "" if module.startswith(SPEAKERS) else f"module {module}"

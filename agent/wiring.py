@@ -92,7 +92,7 @@ class Parts:
         """The provider of one credential (or of its emergency's authority)."""
         base_of = partial(self._base, name)
         context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ), base_of)
-        return providers.load(settings.type)(settings, context)
+        return providers.load(settings.type).made(settings, context)
 
     def _base(self, owner: str, base: ProviderSettings | str) -> Base:
         """What the provider of `owner` builds on."""

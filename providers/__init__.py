@@ -1,33 +1,39 @@
 """The built-in providers by their names in the config, and how to write one.
 
-A provider is one class behind `agent.core.provider.Provider`, which is the contract; this is a whole one::
+A provider is one class behind `agent.core.provider.Provider`, which is the contract; this is a whole one, and
+docs/example_provider/ is its package::
 
+    import json
     from dataclasses import dataclass
 
     from agent.core.credential import Credential
-    from agent.core.errors import SourceUnavailableError
+    from agent.core.errors import BadAnswerError
     from agent.core.provider import Provider
     from agent.core.secret import Secret
-    from agent.core.settings import ProviderSettings
-    from my_vault import Vault, VaultDown
+    from agent.core.settings import FilePath, ProviderSettings
+
 
     @dataclass(frozen=True, kw_only=True)
-    class Settings(ProviderSettings):
-        entry: str                                  # a key of [credentials.NAME.provider]
+    class JsonFileSettings(ProviderSettings):  # the keys of [credentials.NAME.provider]
+        path: FilePath
 
-    class VaultProvider(Provider):
-        type_name, Settings = "my_vault", Settings
 
-        def _fetch(self, timeout_s):                # callers use fetch(), which refuses unusable answers
+    class JsonFile(Provider):
+        type_name, Settings = "json_file", JsonFileSettings
+
+        def _fetch(self, timeout_s):  # callers use fetch(), which refuses unusable answers for every provider
             try:
-                found = Vault(timeout=timeout_s).read(self.settings.entry)
-            except VaultDown:
-                raise SourceUnavailableError(f"credentials.{self.context.credential}: the vault is down") from None
-            return Credential(access_key_id=found.id, access_key_secret=Secret(found.secret))
+                with open(self.settings.path, encoding="utf-8") as file:
+                    found = json.load(file)
+                return Credential(access_key_id=found["id"], access_key_secret=Secret(found["secret"]))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                why = f"{self.settings.path} gives no id and secret ({type(error).__name__})"
+                # `from None`: a decoder's exception holds what it read.
+                raise BadAnswerError(f"credentials.{self.context.credential}: {why}", "look at that file") from None
 
-Its package names it in the entry-point group `keyturn.providers` (`my_vault = "my_package:VaultProvider"`), and
-`type = "my_vault"` works in the config like a built-in type. Optional: `Settings.problems()`, which yields (key,
-sentence) pairs for `check`, and `inspect()`, `close()`, `poll_interval_s` of the contract.
+Its package names it in the entry-point group `keyturn.providers` (`json_file = "keyturn_json_file:JsonFile"`), and
+`type = "json_file"` works in the config like a built-in type. What it may import, which errors it raises, what keyturn
+does when it raises, hangs, prints or answers rubbish, and the optional parts: docs/third_party.md.
 
 A module here is imported only when a credential uses it: what is imported decides the daemon's size.
 """
@@ -37,7 +43,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from agent.core.errors import ConfigError
-from agent.core.provider import Provider
+from agent.core.provider import Provider, hushed, one_line
 
 ENTRY_POINTS = "keyturn.providers"
 
@@ -71,13 +77,25 @@ def load(type_name: str) -> type[Provider]:
     """
     target = BUILT_IN.get(type_name) or dict(_installed())[type_name]
     module, _, attribute = target.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:
-        raise ConfigError([f"provider {type_name} ({target}) cannot be imported: {type(error).__name__}"]) from error
+    found, failure = _imported(module, attribute, type_name)
+    if failure:
+        raise ConfigError([f"provider {type_name} ({target}) cannot be imported: {failure}"])
     if not (isinstance(found, type) and issubclass(found, Provider)):
         raise ConfigError([f"provider {type_name} ({target}) is not a subclass of agent.core.provider.Provider"])
+    if not one_line(getattr(found, "type_name", None)):
+        raise ConfigError([f"provider {type_name} ({target}) has no type_name; report it to its author"])
     return found
+
+
+def _imported(module: str, attribute: str, type_name: str) -> tuple[object, str]:
+    """What stands there, and the name of the exception that kept it away; not its text, which may hold anything."""
+    try:
+        with hushed(type_name):
+            return getattr(import_module(module), attribute), ""
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a package does not end keyturn
+        return None, type(error).__name__
 
 
 def _installed() -> tuple[tuple[str, str], ...]:

@@ -31,7 +31,7 @@ from urllib.parse import urlencode
 from agent.cloud import failures
 from agent.cloud.transport import Reply, Transport
 from agent.core.credential import rfc3339
-from agent.core.errors import KeyturnError, SourceUnavailableError
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.system.clock import Clock
 
 METADATA = "100.100.100.200"
@@ -50,6 +50,7 @@ class Sender:
     def __init__(self, transport: Transport, sts_endpoint: str | None, ends: float) -> None:
         """Prepare; `ends` is on the monotonic clock."""
         self._transport, self._sts_endpoint, self._ends = transport, sts_endpoint, ends
+        self._answered: dict[str, bool] = {}
         self.troubles: list[dict[str, Any]] = []
 
     def do_action(self, request: Any, runtime_option: Mapping[str, Any] | None = None) -> Any:
@@ -64,6 +65,7 @@ class Sender:
         except KeyturnError as error:
             self._note(host, error, absent=isinstance(error, SourceUnavailableError))
             raise
+        self._answered[host] = reply.status == 200
         if reply.status != 200:
             explained = failures.explain(failures.read(host, reply), Clock().now())
             self._note(host, explained, absent=reply.status == 404)
@@ -93,6 +95,15 @@ class Sender:
             read_s=int(options.get("readTimeout") or 10000) / 1000,
             plain=True,
         )
+
+    def note_unusable(self) -> None:
+        """Keep it as a trouble where the last word of a host was an answer: no link had a credential all the same."""
+        for host, answered in self._answered.items():
+            if answered:
+                said = f"the answer of {host} holds no usable credential"
+                self._note(
+                    host, BadAnswerError(said, "look at what answers there; the value in use stays"), absent=False
+                )
 
     def _note(self, host: str, error: KeyturnError, *, absent: bool) -> None:
         """Keep a trouble. A metadata server that is not there, or has no role, is the normal case outside of ECS."""
@@ -157,6 +168,7 @@ def walk(told: Mapping[str, Any], transport: Transport) -> dict[str, Any]:
     try:
         found = chain().get_credentials()
     except refused:
+        sender.note_unusable()
         return {"troubles": sender.troubles}
     expires_at = expirations.get(found.get_access_key_id())
     return {

@@ -21,18 +21,36 @@ _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
+    """The console script. Its streams stay guarded to the end, since a provider's threads may outlive the command."""
+    sys.exit(main(sys.argv[1:], for_good=True))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: the command line without the program's name.
+        for_good: leave the guard of the streams (agent/logs.py) in place.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     options = parser().parse_args(arguments)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
+    from agent.logs import StreamGuard  # not for --help, which answers faster without
+
+    guard = StreamGuard()
+    guard.install()
+    try:
+        return _perform(options)
+    finally:
+        if not for_good:
+            guard.remove()
+
+
+def _perform(options: argparse.Namespace) -> int:
+    """Run a command; whatever it raises becomes one sentence and an exit code."""
     try:
         module, _colon, function = options.run.partition(":")
         code = int(getattr(import_module(module), function)(options))
@@ -58,6 +76,9 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_FAILED
     except Exception as error:
         return _fault(error)
+    except SystemExit:
+        print("keyturn: a third party's provider tried to end keyturn; report it to its author", file=sys.stderr)
+        return EXIT_CONFIG
 
 
 def _give_up_stdout() -> None:

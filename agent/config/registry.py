@@ -55,7 +55,7 @@ def settings_class(family: Family, name: str) -> type:
         found = family.types[name]()
     except KeyturnError as error:
         raise Unfit(str(error)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Unfit(
             f"the {word} {name} cannot be loaded ({type(error).__name__}); reinstall the package that brings it"
         ) from error

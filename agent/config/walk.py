@@ -142,7 +142,7 @@ class Walker:
         The object has its defaults and its sound keys, and never leaves this package. A problem that is not
         about one of the sound keys may only follow from what is missing, so it is left for the next time.
         """
-        with contextlib.suppress(Exception):  # most likely the AttributeError of a key that is not there
+        with contextlib.suppress(Exception, SystemExit):  # most likely the AttributeError of a key that is not there
             settings = object.__new__(cls)
             for key, value in {**_defaults(cls), **sound}.items():
                 object.__setattr__(settings, key, value)
@@ -156,7 +156,7 @@ class Walker:
             settings = cls(**values)
             for key, sentence in _problems(settings):
                 self._report.add_at(".".join(filter(None, (shown_place(place), key))), sentence)
-        except Exception as error:  # a third party's __post_init__ or problems()
+        except (Exception, SystemExit) as error:  # a third party's __post_init__ or problems()
             # Its text is not repeated: it may quote the value, and the value may be a secret.
             raise Unfit(f"refused by {cls.__module__}.{cls.__qualname__} ({type(error).__name__})") from None
         self.built.append(Built(place, settings))
@@ -217,7 +217,7 @@ def _defaults(cls: Any) -> dict[str, Any]:
 def _hints(cls: Any) -> dict[str, Any]:
     try:
         return get_type_hints(cls, include_extras=True)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Unfit(
             f"{cls.__module__}.{cls.__qualname__} has annotations that cannot be resolved ({type(error).__name__});"
             " report it to the author of its package"

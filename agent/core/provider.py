@@ -1,16 +1,20 @@
 """The contract of a provider: where a credential's values come from.
 
 Implementations write `_fetch`; callers use `fetch`, which refuses an oversized, malformed or expired
-answer for every provider, so that none can forget, and lets only `KeyturnError` out.
+answer for every provider, so that none can forget, and lets only `KeyturnError` out, in one printable line.
+Third parties' providers come through here too (docs/third_party.md): whatever their code raises, returns or
+prints, keyturn goes on, and neither the text of their exceptions nor what they print is shown anywhere.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 from agent.core.credential import Credential, Kind, part, rfc3339
 from agent.core.errors import BadAnswerError, ConfigError, KeyturnError
@@ -20,7 +24,13 @@ from agent.core.settings import CloudSettings, ProviderSettings
 MAX_PART_BYTES = 64 * 1024
 """Far above any token seen; Alibaba documents no maximum length for a SecurityToken, so none is cut."""
 
-MAX_VERSION_CHARS = 256
+MAX_LINE_CHARS = 256
+"""For a version and the name of a RAM user: they stand in the state, in the audit and in what hooks get."""
+
+MAX_TEXT_CHARS = 500
+"""For each half of an error's text: a log line, an audit record, a line of `status`."""
+
+MAX_YEAR = 9000
 
 FETCH_TIMEOUT_S = 30.0
 """Seconds for one fetch, all regions and tries included; the caller gives up then, whatever the provider does."""
@@ -28,6 +38,26 @@ FETCH_TIMEOUT_S = 30.0
 
 POLL_INTERVAL_S = 60.0
 """Seconds between two looks at a value without expiry, where a provider says nothing else."""
+
+_at_work: ContextVar[str] = ContextVar("provider_at_work", default="")
+
+
+def at_work() -> str:
+    """The type of the provider whose code runs in this context; "" where none does."""
+    return _at_work.get()
+
+
+@contextmanager
+def hushed(type_name: str) -> Iterator[None]:
+    """In this block runs the code of a provider of that type: what it prints is dropped (agent/logs.py).
+
+    A ContextVar and not an attribute of the thread, so that a provider that builds on another one is named right.
+    """
+    token = _at_work.set(type_name)
+    try:
+        yield
+    finally:
+        _at_work.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +121,35 @@ class Provider(ABC):
         self.settings = settings
         self.context = context
 
+    @classmethod
+    def made(cls, settings: Any, context: ProviderContext) -> Self:
+        """Make one, whatever a third party's constructor does.
+
+        Raises:
+            ConfigError: the constructor raised something, or did not call the one above.
+            KeyturnError: what it raised, where that is of the family.
+        """
+        source = f"credentials.{context.credential}: provider {cls.type_name}"
+        refusal: KeyturnError = ConfigError([f"{source} hands no context to Provider.__init__; {_TO_ITS_AUTHOR}"])
+        try:
+            with hushed(cls.type_name):
+                provider = cls(settings, context)
+                if isinstance(provider.context, ProviderContext):
+                    return provider
+        except KeyboardInterrupt:
+            raise
+        except KeyturnError as error:
+            refusal = presentable(error, source)
+            if refusal is error:
+                raise
+        except BaseException as error:  # SystemExit too: a provider does not end keyturn
+            refusal = ConfigError([f"{source} cannot be made ({_name_of(error)}); {_TO_ITS_AUTHOR}"])
+        raise refusal from None
+
     @property
     def poll_interval_s(self) -> float:
-        """Seconds between two looks at a value without expiry, at least one."""
-        return POLL_INTERVAL_S
+        """Seconds between two looks at a value without expiry, at least one: `poll_interval`, where it is a setting."""
+        return float(getattr(self.settings, "poll_interval", POLL_INTERVAL_S))
 
     @abstractmethod
     def _fetch(self, timeout_s: float) -> Credential:
@@ -117,24 +172,41 @@ class Provider(ABC):
         Raises:
             KeyturnError: the source failed or its answer is refused; the text names the credential.
         """
+        place = f"credentials.{self.context.credential}"
+        refusal: KeyturnError
         try:
-            answer = self._fetch(timeout_s)
-        except KeyturnError:
+            with hushed(self.type_name):
+                answer = self._fetch(timeout_s)
+            fault = _fault_of(answer, now)
+        except KeyboardInterrupt:
             raise
-        except (Exception, SystemExit) as error:
-            # `from None`: what a provider's library puts into its exceptions may hold a signed URL or a token.
-            raise BadAnswerError(
-                f"credentials.{self.context.credential}: provider {self.type_name} failed with {type(error).__name__}",
+        except KeyturnError as error:
+            refusal = presentable(error, f"{place}: provider {self.type_name}")
+            if refusal is error:
+                raise
+        except BaseException as error:  # SystemExit too, and the cancellations that are no Exception
+            refusal = BadAnswerError(
+                f"{place}: provider {self.type_name} failed with {_name_of(error)}",
                 "run `keyturn check`, and report the provider's fault to its author if that finds nothing",
-            ) from None
-        self._refuse_unusable(answer, now)
-        return answer
+            )
+        else:
+            if not fault:
+                return answer
+            refusal = BadAnswerError(
+                f"{place}: the answer of provider {self.type_name} {fault}",
+                "look at the value at the source; the value in use stays",
+            )
+        # Out here and `from None`: what a provider's library puts into its exceptions may hold a signed URL or a token.
+        raise refusal from None
 
     def pace_s(self) -> float:
         """`poll_interval_s`, whatever a third party makes of it: between a second and a day. Asked after a fetch."""
         try:
-            return min(86_400.0, max(1.0, float(self.poll_interval_s)))
-        except (Exception, SystemExit):
+            with hushed(self.type_name):
+                return min(86_400.0, max(1.0, float(self.poll_interval_s)))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             return POLL_INTERVAL_S
 
     def inspect(self) -> Iterator[Finding]:
@@ -144,33 +216,68 @@ class Provider(ABC):
     def close(self) -> None:
         """Let go of connections."""
 
-    def _refuse_unusable(self, answer: object, now: datetime) -> None:
-        fault = _fault_of(answer, now)
-        if fault:
-            raise BadAnswerError(
-                f"credentials.{self.context.credential}: the answer of provider {self.type_name} {fault}",
-                "look at the value at the source; the value in use stays",
-            )
+
+_TO_ITS_AUTHOR = "report it to the author of its package"
+
+
+def one_line(text: object, limit: int = MAX_TEXT_CHARS) -> str:
+    """What a third party says, as one printable line of at most `limit` characters; "" for what is no text."""
+    if not isinstance(text, str):
+        return ""
+    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    return "".join(char if char.isprintable() else " " for char in cut).strip()
+
+
+def _name_of(error: BaseException) -> str:
+    return one_line(type(error).__name__, MAX_LINE_CHARS)
+
+
+def presentable(error: KeyturnError, source: str) -> KeyturnError:
+    """The same error if it is one of ours and its text can be shown as it is, else ours of the nearest kind."""
+    kind = next(each for each in type(error).__mro__ if _is_ours(each))
+    given = tuple(getattr(error, name, None) for name in ("problem", "remedy", "code"))
+    problem, remedy, code = map(one_line, given)
+    if kind is type(error) and problem and given == (problem, remedy, code):
+        return error
+    problem = problem or f"{source} failed and does not say why"
+    if issubclass(kind, ConfigError):
+        return kind([f"{problem}; {remedy}" if remedy else problem])
+    made = kind(problem, remedy, code=code)
+    made.retryable = getattr(error, "retryable", False) is True
+    return made
+
+
+def _is_ours(kind: type) -> TypeGuard[type[KeyturnError]]:
+    """Whether it is a leaf of keyturn's own that can be made of a problem and a remedy."""
+    own = issubclass(kind, KeyturnError) and kind.__module__.startswith(("agent.", "providers."))
+    return own and (kind in (KeyturnError, ConfigError) or "__init__" not in vars(kind))
 
 
 def _fault_of(answer: object, now: datetime) -> str:
-    """Why an answer cannot be a credential, "" where it can. Types are looked at too: a third party made them."""
+    """Why an answer cannot be a credential, "" where it can.
+
+    Types are looked at too, for a third party made them, and exactly: msgspec, which writes the state, refuses
+    subclasses of str and datetime (0.19), and a subclass of Secret could print itself.
+    """
     if type(answer) is not Credential:
         return "is not a credential"
     needed = ("bearer_token",) if answer.kind is Kind.BEARER else ("access_key_id", "access_key_secret")
     for name in ("access_key_id", "access_key_secret", "security_token", "bearer_token"):
         value = getattr(answer, name)
-        if not isinstance(value, str if name == "access_key_id" else Secret | None):
+        if type(value) not in ((str,) if name == "access_key_id" else (Secret, type(None))):
             return f"has {_article(name)} {name} of the wrong type"
         fault = _fault_of_text(name, part(answer, name), name in needed)
         if fault:
             return fault
-    return _fault_of_version(answer.version_id) or _fault_of_expiration(answer.expiration, now)
+    lines = _fault_of_line("version_id", answer.version_id) or _fault_of_line("ram_user_name", answer.ram_user_name)
+    return lines or _fault_of_expiration(answer.expiration, now)
 
 
 def _fault_of_text(name: str, text: str | None, needed: bool) -> str:
     if not text:
         return f"has no {name}" if needed or text == "" else ""
+    if type(text) is not str:
+        return f"has {_article(name)} {name} of the wrong type"
     if len(text) > MAX_PART_BYTES:
         return f"has {_article(name)} {name} of more than {MAX_PART_BYTES} bytes"
     if not text.isascii() or not text.isprintable() or " " in text:
@@ -178,19 +285,20 @@ def _fault_of_text(name: str, text: str | None, needed: bool) -> str:
     return ""
 
 
-def _fault_of_version(version_id: object) -> str:
-    """It stands in the state, the audit and the environment of hooks."""
-    fits = isinstance(version_id, str) and len(version_id) <= MAX_VERSION_CHARS
-    return "" if fits and str(version_id).isprintable() else "has a version_id that is not one short line of text"
+def _fault_of_line(name: str, text: object) -> str:
+    fits = type(text) is str and len(text) <= MAX_LINE_CHARS and text.isprintable()
+    return "" if fits else f"has {_article(name)} {name} that is not one short line of text"
 
 
 def _fault_of_expiration(expiration: object, now: datetime) -> str:
     if expiration is None:
         return ""
-    if not isinstance(expiration, datetime):
+    if type(expiration) is not type(now):  # exactly a datetime, as the caller's is
         return "has an expiration of the wrong type"
-    if expiration.tzinfo is None:
+    if expiration.utcoffset() is None:
         return "has an expiration without a time zone"
+    if expiration.year > MAX_YEAR:  # in UTC it may lie behind the last day that Python knows
+        return f"has an expiration after the year {MAX_YEAR}: leave it out for a value that does not expire"
     if expiration <= now:
         return f"is already expired: it died at {rfc3339(expiration)}, and this machine's clock says {rfc3339(now)}"
     return ""

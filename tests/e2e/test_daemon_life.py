@@ -179,6 +179,7 @@ def test_a_signal_that_another_thread_receives_is_heard_at_once(vm: Vm) -> None:
 
 
 PLUGIN = """
+import gc
 import os
 from dataclasses import dataclass
 from agent.core.credential import Credential
@@ -194,13 +195,17 @@ class Wedge(Provider):
     type_name, Settings = "wedge", Settings
 
     def _fetch(self, timeout_s):
+        if os.path.exists(self.settings.fifo):  # keyturn asks nothing of a provider on the scheduler's own thread
+            loop = next(each for each in gc.get_objects() if type(each).__name__ == "Loop")
+            loop.post(self.block)
         return Credential(access_key_id="LTAI5tWedge", access_key_secret=Secret("s" * 30))
 
+    def block(self):
+        with open(self.settings.fifo) as fifo:
+            fifo.read()
+
     @property
-    def poll_interval_s(self):  # asked by the scheduler's own thread
-        if os.path.exists(self.settings.fifo):
-            with open(self.settings.fifo) as fifo:
-                fifo.read()
+    def poll_interval_s(self):
         return 0.1
 """
 
@@ -217,7 +222,7 @@ def with_plugin(vm: Vm, fifo: Path) -> Daemon:
 
 
 def test_the_watchdog_is_fed_while_the_scheduler_moves_and_not_while_it_is_wedged(vm: Vm) -> None:
-    """WATCHDOG=1 comes twice per period; none comes while a third party's provider blocks the scheduler's thread."""
+    """WATCHDOG=1 comes twice per period; none comes while something blocks the scheduler's thread."""
     fifo = vm.directory / "wedge.fifo"
     daemon = with_plugin(vm, fifo)
     daemon.listener.wait("WATCHDOG=1", 5)

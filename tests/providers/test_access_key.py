@@ -120,13 +120,3 @@ def test_a_broken_third_party_is_named(target: str, words: str, monkeypatch: pyt
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Installed("broken", target)])
     with pytest.raises(ConfigError, match=rf"provider broken \({target}\) .*{words}"):
         providers.load("broken")
-
-
-def test_the_example_in_the_docstring_is_a_provider() -> None:
-    """The provider in twenty lines compiles, and names only what exists."""
-    doc = providers.__doc__ or ""
-    example = doc.split("this is a whole one::")[1].split("Its package names it")[0]
-    lines = [line.removeprefix("    ") for line in example.splitlines() if "my_vault import" not in line]
-    made: dict[str, object] = {"VaultDown": ConnectionError, "__name__": "example"}
-    exec(compile("\n".join(lines), "example", "exec", dont_inherit=True), made)
-    assert issubclass(made["VaultProvider"], Provider)  # type: ignore[arg-type]

@@ -182,8 +182,6 @@ class Provider(ABC):
             raise
         except KeyturnError as error:
             refusal = presentable(error, f"{place}: provider {self.type_name}")
-            if refusal is error:
-                raise
         except BaseException as error:  # SystemExit too, and the cancellations that are no Exception
             refusal = BadAnswerError(
                 f"{place}: provider {self.type_name} failed with {_name_of(error)}",
@@ -196,7 +194,9 @@ class Provider(ABC):
                 f"{place}: the answer of provider {self.type_name} {fault}",
                 "look at the value at the source; the value in use stays",
             )
-        # Out here and `from None`: what a provider's library puts into its exceptions may hold a signed URL or a token.
+        # Out here, `from None` and without what was being handled when it was raised: a library's exceptions may hold
+        # a signed URL or a token, a decoder's the very text.
+        refusal.__context__ = None
         raise refusal from None
 
     def pace_s(self) -> float:

@@ -42,6 +42,8 @@ __all__ = [
     "voluntary_switches",
 ]
 
+sys.path.insert(0, str(ROOT / "tests" / "conformance"))  # the rigs: sources of every provider
+
 PASSWORD = "Aa1!canary-of-the-client-key-password"
 
 AS_ANOTHER = """\
@@ -173,6 +175,13 @@ variables = ["alibaba_cloud"]
 dialect = "systemd"
 """
 
+    def json(self, name: str = "uploader") -> str:
+        return f"""\
+[[credentials.{name}.sinks]]
+type = "json"
+path = {quoted(self.json_path(name))}
+"""
+
     def hook(self, command: Sequence[object], name: str = "uploader", extra: str = "") -> str:
         return f"""\
 [[credentials.{name}.notify]]
@@ -186,6 +195,9 @@ command = {json.dumps([str(part) for part in command])}
 
     def env_path(self, name: str = "uploader") -> Path:
         return self.app / f"{name}.env"
+
+    def json_path(self, name: str = "uploader") -> Path:
+        return self.app / f"{name}.json"
 
     def configure(self, *tables: str) -> None:
         """Write the config; without `[agent]` among the tables, the usual one."""

@@ -44,4 +44,5 @@ class Desk:
     emergency: Cause | None = None  # rotates it just now; the schedule leaves the credential alone meanwhile
     abandoned: list[threading.Thread] = field(default_factory=list)
     tried: bool = False  # counts for the first pass: it was asked, or what was published before still stands
+    key_refused: bool = False  # what failed last was the key that signed, which is the base's
     answered_at: float = float("-inf")  # boottime of the last refresh that went well

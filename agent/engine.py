@@ -48,6 +48,8 @@ from agent.system.clock import Clock
 from agent.timetable import Timetable
 
 MAX_ABANDONED = 3
+KEY_REFUSED = ("InvalidAccessKeyId", "InvalidSecurityToken")
+"""Codes by which a service says that the key which signed is no good (Alibaba Cloud: common error codes)."""
 GRACE_S = 5.0
 """What a worker may overrun its own deadlines by before it is left behind."""
 
@@ -215,7 +217,8 @@ class Engine:
     def refresh_all(self, trigger: Trigger) -> None:
         """Refresh every credential now."""
         for name in in_order(self.desks):
-            self.refresh(name, Cause(trigger))
+            if self.desks[name].emergency is None:
+                self.refresh(name, Cause(trigger))
 
     def begin(self, desk: Desk, attempt: Attempt) -> None:
         """Start an attempt on a desk that has none: what it builds on first, then its own source."""
@@ -225,7 +228,7 @@ class Engine:
         if unmended is not None:
             self.loop.post(partial(self._obtained, desk, attempt, None, unmended))
             return
-        bases = bases_to_ask(self.desks, desk, self.clock.boottime())
+        bases = bases_to_ask(self.desks, desk, self.clock.now(), self.clock.boottime())
         if not bases:
             self._obtain(desk, attempt)
             return
@@ -290,7 +293,8 @@ class Engine:
             return
         self.timetable.plan(managed)
         if error is not None and error.retryable and self._retries(attempt):
-            desk.again = Attempt(managed, attempt.cause, attempt.waiting, attempt.retry_until)
+            others = desk.again.waiting if desk.again else []
+            desk.again = Attempt(managed, attempt.cause, [*attempt.waiting, *others], attempt.retry_until)
             left_s = (attempt.retry_until or 0.0) - self.clock.boottime()
             delay_s = min(policy.backoff(managed.state.consecutive_failures, random.random()), max(0.1, left_s))
             self.scheduler.set(f"retry {managed.name}", delay_s)
@@ -311,7 +315,9 @@ class Engine:
         if outcome is None:
             if error is not None:
                 self.shelf.failed(managed.name, error)
+                desk.key_refused = error.code.startswith(KEY_REFUSED)
             return []
+        desk.key_refused = False
         came_back = managed.state.consecutive_failures > 0
         self.health.succeeded(managed, attempt.cause)
         desk.answered_at = self.clock.boottime()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from agent.core import policy
 from agent.core.credential import Credential, Kind
@@ -45,6 +46,11 @@ class Managed:
 
     def __post_init__(self) -> None:
         self.poll_s = float(getattr(self.settings.provider, "poll_interval", self.poll_s))
+
+    @property
+    def layout(self) -> str:
+        """A fingerprint of what is written where, without a secret."""
+        return sha256(repr([sink.settings for sink in self.sinks]).encode()).hexdigest()[:16]
 
     @property
     def builds_on(self) -> tuple[str, ...]:
@@ -114,13 +120,20 @@ class Managed:
         """What the time of the next refresh depends on."""
         done = self.state.published
         return policy.Standing(
-            bool(done.generation), done.obtained_at, done.expiration, self.state.consecutive_failures, self.poll_s
+            published=bool(done.generation),
+            obtained_at=done.obtained_at,
+            expiration=done.expiration,
+            failures=self.state.consecutive_failures,
+            poll_s=self.poll_s,
+            watched=self.provider.watched,
         )
 
     def first_refresh_s(self, now: datetime, chance: float) -> float:
         """Seconds until the first refresh after a start: 0.0 unless what was published still stands."""
         done = self.state.published
-        if not self.same_source or not transaction.stand(self.sinks, done.access_key_id):
+        if not self.same_source or done.layout != self.layout or not done.access_key_id:
+            return 0.0  # a bearer token has no id by which its file could be told from a foreign one
+        if not transaction.stand(self.sinks, done.access_key_id):
             return 0.0
         return policy.first_refresh(self.standing(), now, chance)
 

@@ -10,13 +10,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from agent.chain import in_order
+from agent.chain import family, in_order
 from agent.config.words import nearest
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_SOURCE_UNAVAILABLE, CancelledError, UsageError
+from agent.core.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_SOURCE_UNAVAILABLE,
+    CancelledError,
+    SourceUnavailableError,
+    UsageError,
+)
 from agent.desk import Desk, Report
 from agent.emergency_report import Request
 from agent.engine import Engine
-from agent.stages import Cause
+from agent.stages import Cause, Outcome
 from agent.status import notifications
 
 WAIT_S = 900.0
@@ -49,11 +56,47 @@ def refresh(engine: Engine, names: Sequence[str], cause: Cause, *, retry_for_s: 
         retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
     """
     wanted = chosen(engine, names)
+    before = engine.loop.call(partial(_marks, engine))
     until = engine.clock.boottime() + retry_for_s
     reports = _refreshed(engine, wanted, cause, until)
-    _wait_until_told(engine, wanted, until)
+    touched = engine.loop.call(partial(_at_rest, engine, wanted))
+    while touched is None:  # what builds on a credential that changed renews behind its report
+        if engine.loop.cancel.wait(LOOK_AGAIN_S / 4):
+            break
+        touched = engine.loop.call(partial(_at_rest, engine, wanted))
+    _wait_until_told(engine, touched or wanted, until)
+    reports += engine.loop.call(partial(_also, engine, touched or [], wanted, before))
     rows = [engine.loop.call(partial(_row, engine, report)) for report in reports]
     return {"credentials": rows, "exit_code": _exit_code(reports, rows)}
+
+
+def _marks(engine: Engine) -> dict[str, tuple[int, int]]:
+    """By which it is seen afterwards what happened to a credential meanwhile."""
+    states = {name: desk.managed.state for name, desk in engine.desks.items()}
+    return {name: (state.published.generation, state.consecutive_failures) for name, state in states.items()}
+
+
+def _at_rest(engine: Engine, names: Sequence[str]) -> list[str] | None:
+    """Everybody whom a refresh of `names` can touch, None while one of them is at work."""
+    touched = family(engine.desks, names)
+    return touched if all(engine.desks[name].attempt is None for name in touched) else None
+
+
+def _also(
+    engine: Engine, touched: Sequence[str], wanted: Sequence[str], before: dict[str, tuple[int, int]]
+) -> list[Report]:
+    """What came of those that were refreshed besides: a base first, or because they build on what changed."""
+    reports = []
+    for name, now in _marks(engine).items():
+        generation, failures = before.get(name, (0, 0))
+        if name not in touched or name in wanted:
+            continue
+        if now[1] > failures:
+            error = SourceUnavailableError(engine.desks[name].managed.state.last_error, code="")
+            reports.append(Report(name, None, error))
+        elif now[0] != generation:
+            reports.append(Report(name, Outcome("published", now[0]), None))
+    return reports
 
 
 def _refreshed(engine: Engine, names: Sequence[str], cause: Cause, until: float) -> list[Report]:

@@ -58,9 +58,10 @@ def _put_in_place(engine: Engine, managed: Managed) -> bool:
         return True
     if desk.managed.equals(managed):
         return False
-    _throw_away(desk)
+    _throw_away(engine, desk)
     _close(engine, desk.managed)
     engine.shelf.drop(managed.name)
+    desk.answered_at = float("-inf")  # what builds on it waits for the new source's answer
     desk.managed.adopt(managed)
     return True
 
@@ -68,7 +69,7 @@ def _put_in_place(engine: Engine, managed: Managed) -> bool:
 def _go_on(engine: Engine, desk: Desk, *, changed: bool) -> None:
     managed = desk.managed
     engine.dispatcher.owe(managed)
-    if desk.attempt is not None:
+    if desk.attempt is not None or desk.emergency is not None:
         return
     if changed or managed.state.consecutive_failures:
         queued, desk.queued = desk.queued, None
@@ -77,11 +78,12 @@ def _go_on(engine: Engine, desk: Desk, *, changed: bool) -> None:
         engine.timetable.no_later_than(managed, managed.poll_s * random.random())
 
 
-def _throw_away(desk: Desk) -> None:
+def _throw_away(engine: Engine, desk: Desk) -> None:
     """Forget the attempt in flight; whoever waits for it waits for the next."""
     attempt = desk.attempt
     if attempt is None:
         return
+    engine.scheduler.clear(f"overrun {desk.managed.name}")
     attempt.over, desk.attempt = True, None
     desk.queued = desk.queued or Attempt(desk.managed, attempt.cause, [], attempt.retry_until)
     desk.queued.waiting.extend(attempt.waiting)

@@ -97,7 +97,7 @@ def publish(
     else:
         cause = Cause(Trigger.DRIFT)
     with survey.stage() as staged:
-        following = _following(managed, obtained, generation, now) if changed else done
+        following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
         debts = managed.debts_for(generation, cause.trigger, now)
         undo = books.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
@@ -142,8 +142,15 @@ def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books)
     if obtained.proof is not None and fresh and verified == "verified":
         books.proved(managed, obtained.value, obtained.proof, cause)
     _seen(managed, obtained.value)
-    if (verified, obtained.value.version_id) != (done.verified, done.version_id):
-        managed.state.published = msgspec.structs.replace(done, verified=verified, version_id=obtained.value.version_id)
+    now_known = msgspec.structs.replace(
+        done,
+        verified=verified,
+        version_id=obtained.value.version_id,
+        layout=managed.layout,
+        source=managed.source,
+    )
+    if now_known != done:
+        managed.state.published = now_known
         books.states.save(managed.name, managed.state)
     return Outcome("unchanged", done.generation)
 
@@ -160,8 +167,14 @@ def _following(managed: Managed, obtained: Obtained, generation: int, now: datet
         published_at=now,
         verified=obtained.proof.outcome if obtained.proof else "off",
         ram_user_name=value.ram_user_name,
+        layout=managed.layout,
         source=managed.source,
     )
+
+
+def _as_configured(managed: Managed) -> Published:
+    """The same generation, put right: it is written now as the config asks for."""
+    return msgspec.structs.replace(managed.state.published, layout=managed.layout, source=managed.source)
 
 
 def _switch(staged: transaction.Staged, undo: Callable[[], None]) -> None:

@@ -65,6 +65,7 @@ class Published(msgspec.Struct, omit_defaults=True, frozen=True):
     published_at: datetime | None = None
     verified: str = ""  # "verified", "unreachable" or "off"
     ram_user_name: str = ""
+    layout: str = ""  # a fingerprint of the sinks' settings: what was written is what the config asks for
     source: str = ""  # a fingerprint of how the source was asked: a changed config is not held to the old value's life
 
 

@@ -21,7 +21,7 @@ from agent.cloud.failures import ServiceError
 from agent.cloud.openapi import Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
-from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError
+from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError, UnsetVariableError
 from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
@@ -76,11 +76,11 @@ class _Field:
         """The same, for one that must be said somewhere.
 
         Raises:
-            CredentialFileError: it is not; the text names key and variable.
+            UnsetVariableError: it is not; the text names key and variable.
         """
         text = self.value(settings, environ)
         if not text:
-            raise CredentialFileError(
+            raise UnsetVariableError(
                 f"{self.key} is not set, and neither is the environment variable {self.variable}",
                 f"set {self.key} in the provider's table, or {self.variable} for keyturn",
             )

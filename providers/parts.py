@@ -21,7 +21,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from agent.core.credential import Credential
-from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError, SourceUnavailableError
+from agent.core.errors import (
+    CredentialFileError,
+    KeyturnError,
+    NotPermittedError,
+    SourceUnavailableError,
+    UnsetVariableError,
+)
 from agent.core.provider import Finding, Provider
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock
@@ -102,6 +108,7 @@ class StaticProvider(Provider):
     """A provider of values that somebody else puts into files or variables: published, watched, never invented."""
 
     settings: StaticSettings
+    watched: ClassVar[bool] = True
 
     @abstractmethod
     def _made_of(self, values: Mapping[str, str]) -> Credential:
@@ -191,11 +198,11 @@ def from_variable(name: str, environ: Mapping[str, str]) -> str:
     """Return the value of an environment variable that must be set.
 
     Raises:
-        CredentialFileError: it is not set, or empty.
+        UnsetVariableError: it is not set, or empty.
     """
     value = environ.get(name, "").strip()
     if not value:
-        raise CredentialFileError(
+        raise UnsetVariableError(
             f"the environment variable {name} is not set", "set it for keyturn, or correct its name"
         )
     return value

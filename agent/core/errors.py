@@ -84,6 +84,12 @@ class CredentialFileError(KeyturnError):
     """A local file that a provider needs is missing, malformed or readable by others."""
 
 
+class UnsetVariableError(CredentialFileError):
+    """The config names an environment variable that is not set: the config and its environment do not fit."""
+
+    exit_code = EXIT_CONFIG
+
+
 class VerifyRefusedError(KeyturnError):
     """The new value was refused by STS for as long as `verify_timeout` allows; it is not published."""
 

@@ -70,6 +70,7 @@ class Standing:
         expiration: when it dies, None for one that lives until rotated.
         failures: refreshes that failed in a row since the last one that went well.
         poll_s: seconds between two looks at a value without expiry.
+        watched: whether it is polled although it expires.
     """
 
     published: bool = False
@@ -77,6 +78,7 @@ class Standing:
     expiration: datetime | None = None
     failures: int = 0
     poll_s: float = 60.0
+    watched: bool = False
 
     def life_s(self) -> float:
         """How long the session lived when it was obtained, in seconds."""
@@ -104,16 +106,18 @@ def next_refresh(standing: Standing, now: datetime, chance: float) -> float:
     """Seconds until the next refresh of a credential that was refreshed, or tried, just now."""
     if standing.failures:
         return _next_retry(standing, now, chance)
+    poll_s = _jittered(standing.poll_s, chance)
     if standing.expiration is None:
-        return _jittered(standing.poll_s, chance)
-    return _next_renewal(standing, now, chance)
+        return poll_s
+    renewal_s = _next_renewal(standing, now, chance)
+    return min(poll_s, renewal_s) if standing.watched else renewal_s
 
 
 def first_refresh(standing: Standing, now: datetime, chance: float) -> float:
     """Seconds until the first refresh after a start; 0.0 where nothing serves."""
     if assess(standing, now) is Window.EXPIRED:
         return 0.0
-    if standing.expiration is None:
+    if standing.expiration is None or standing.watched:
         return chance * min(standing.poll_s, START_SPREAD_S)
     due_s = _due_s(standing, now, chance)
     return due_s if due_s > 0 else chance * min(OVERDUE_SPREAD_S, standing.left_s(now) * GUARD)

@@ -115,6 +115,8 @@ class Provider(ABC):
 
     type_name: ClassVar[str]
     Settings: ClassVar[type[ProviderSettings]]
+    watched: ClassVar[bool] = False
+    """Whether a value is polled although it expires: somebody else replaces it when they like."""
 
     def __init__(self, settings: Any, context: ProviderContext) -> None:
         """Keep the settings. No I/O here: a source that is down must not stop the agent from starting."""

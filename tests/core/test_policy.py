@@ -29,6 +29,10 @@ def polled(failures=0, poll_s=60.0):
     return Standing(True, None, None, failures, poll_s)
 
 
+def watched(life_s=3600.0):
+    return Standing(True, T0, T0 + timedelta(seconds=life_s), 0, 60.0, watched=True)
+
+
 NOTHING = Standing()
 
 
@@ -92,6 +96,8 @@ def test_how_urgent_it_is(name):
 NEXT = {
     "a polled value, a minute and a tenth either way": (polled(), 0, (54, 66)),
     "a poll each second": (polled(poll_s=1.0), 0, (0.9, 1.1)),
+    "a session that somebody else replaces when they like": (watched(), 0, (54, 66)),
+    "the same, near its end": (watched(), 3595, (0.9, 1.1)),
     "a session of an hour, two thirds and a twentieth either way": (session(), 0, (2220, 2580)),
     "a session of 15 minutes": (session(900.0), 0, (555, 645)),
     "a session of 12 hours": (session(43_200.0), 0, (26_640, 30_960)),
@@ -133,6 +139,7 @@ FIRST = {
     "a polled value on disk: within half a minute": (polled(), 0, (0, 30)),
     "a value that is polled each second": (polled(poll_s=1.0), 0, (0, 1)),
     "a value that is polled each hour: likewise": (polled(poll_s=3600.0), 0, (0, 30)),
+    "a session that is watched": (watched(), 600, (0, 30)),
     "a young session: when it is due": (session(), 600, (1620, 1980)),
     "a session that is overdue, 16 minutes left": (session(), 2640, (0, 240)),
     "a session that is overdue, ten seconds left": (session(), 3590, (0, 2.5)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
-from fakes import Source, key
+from fakes import Dependent, Source, key
 from workbench import Bench
 
 from agent.chain import in_order
@@ -13,6 +15,9 @@ from agent.core.credential import Credential
 from agent.core.errors import SourceRefusedError, SourceUnavailableError
 from agent.core.events import Trigger
 from agent.managed import Managed
+from agent.operations import refresh
+from agent.reload import take_over
+from agent.stages import Cause
 
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
 
@@ -147,8 +152,118 @@ def test_an_operators_rotation_of_the_base_is_left_alone_by_what_builds_on_it(be
     bench.begin(a, b).engine.start_all()
     settle(bench, lambda: b.state.published.generation)
     bench.clock.move(30.0)
-    from agent.stages import Cause
-
     bench.engine.begin_emergency(a, Cause(Trigger.EMERGENCY, None, "leak"))
     assert bench.refresh("b").error is None
     assert source_of(a).calls == 1 and len(of_a.of) == 2
+
+
+def live_session(bench: Bench, number: int) -> Credential:
+    return key(number, expiration=bench.clock.now() + timedelta(hours=1))
+
+
+def test_a_dependant_that_fails_does_not_make_its_base_take_sessions(bench: Bench) -> None:
+    """A typo in one credential must not restart another one's units: a session that lives and is not due serves."""
+    a = bench.managed("a")
+    source_of(a).value = live_session(bench, 1)
+    b, _of_a = chained(bench, "b", "a")
+    source_of(b).value = lambda base: (_ for _ in ()).throw(
+        SourceRefusedError("credentials.b: no such role", "mend it")
+    )
+    bench.begin(a, b).engine.start_all()
+    settle(bench, lambda: b.state.consecutive_failures)
+    for _ in range(10):
+        bench.move(61.0)
+    assert b.state.consecutive_failures > 5 and source_of(a).calls == 1
+
+
+def test_a_base_whose_key_was_refused_is_asked_for_another(bench: Bench) -> None:
+    """The session was cut off at the service: it lives by the clock, but signs no more."""
+    a = bench.managed("a")
+    source_of(a).value = live_session(bench, 1)
+    b, of_a = chained(bench, "b", "a")
+    refused = SourceRefusedError("credentials.b: STS refuses the key", "wait", code="InvalidSecurityToken.Expired")
+    source_of(b).value = lambda base: (_ for _ in ()).throw(refused)
+    bench.begin(a, b).engine.start_all()
+    settle(bench, lambda: b.state.consecutive_failures)
+    bench.clock.move(30.0)
+    source_of(a).value, source_of(b).value = live_session(bench, 2), of_a
+    assert bench.refresh("b").error is None
+    assert source_of(a).calls == 2 and of_a.of[0] == key(2).access_key_id
+
+
+def test_a_changed_base_signs_with_nothing_of_its_old_source(bench: Bench) -> None:
+    """After a reload what builds on it waits for the new source's answer, however fresh the old one's was."""
+    a = bench.managed("a")
+    b, of_a = chained(bench, "b", "a")
+    bench.begin(a, b).engine.start_all()
+    settle(bench, lambda: b.state.published.generation)
+    new_a = Source("a", label="other")
+    new_a.value = key(7)
+    new_b = Source("b", label="other", base="a", shelf=bench.engine.shelf)
+    new_b.value = of_a
+    take_over(bench.engine, [bench.managed("a", source=new_a), bench.managed("b", source=new_b)], 2.0)
+    settle(bench, lambda: b.state.published.generation == 2)
+    assert of_a.of == [key(1).access_key_id, key(7).access_key_id]
+
+
+def test_a_base_that_comes_back_is_followed_at_once(bench: Bench) -> None:
+    """Not by the back-off of whoever waits for it: by its own return."""
+    a = bench.managed("a")
+    b, _of_a = chained(bench, "b", "a")
+    source_of(a).value = DOWN
+    bench.begin(a, b)
+    bench.refresh("b")
+    source_of(a).value = key(1)
+    bench.engine.scheduler.clear("refresh b")
+    bench.refresh("a")
+    settle(bench, lambda: b.state.published.generation == 1)
+
+
+def test_signals_leave_a_credential_alone_that_an_operator_rotates(bench: Bench) -> None:
+    """SIGUSR1, a reload and a base that changes ask nobody behind the back of `rotate`."""
+    a = bench.managed("a")
+    b, of_a = chained(bench, "b", "a")
+    bench.begin(a, b).engine.start_all()
+    settle(bench, lambda: b.state.published.generation)
+    bench.clock.move(30.0)
+    bench.engine.begin_emergency(b, Cause(Trigger.EMERGENCY, None, "leak"))
+    source_of(a).value = key(2)
+    bench.engine.refresh_all(Trigger.SIGNAL)
+    take_over(bench.engine, [a, b], 2.0)
+    settle(bench, lambda: a.state.published.generation == 2)
+    assert len(of_a.of) == 1
+
+
+def test_a_named_refresh_waits_for_everybody_whom_it_touches(bench: Bench) -> None:
+    """`once b` also refreshes the base, and `once a` what builds on it: all of it is told and reported before it ends."""
+    hooks = {name: Dependent(f"hook-{name}") for name in "ab"}
+    a = bench.managed("a", notify=[hooks["a"]])
+    source = Source("b", base="a", shelf=bench.engine.shelf)
+    of_a = source.value = Made()
+    b = bench.managed("b", source=source, notify=[hooks["b"]])
+    bench.begin(a, b)
+    for names, generation in ((["b"], 1), (["a"], 2)):
+        bench.clock.move(30.0)
+        source_of(a).value = key(generation)
+        answer = asked_for(bench, names)
+        assert answer["exit_code"] == 0
+        assert {row["credential"]: row["generation"] for row in answer["credentials"]} == dict.fromkeys(
+            "ab", generation
+        )
+        assert [hook.generations[-1] for hook in hooks.values()] == [generation] * 2
+    assert len(of_a.of) == 2
+
+
+def asked_for(bench: Bench, names: list[str]) -> dict[str, Any]:
+    """The answer of `keyturn once` or `refresh`, whose thread is not the engine's."""
+    answers: list[dict[str, Any]] = []
+
+    def ask() -> None:
+        answers.append(refresh(bench.engine, names, Cause(Trigger.OPERATOR)))
+        bench.engine.loop.post(lambda: None)
+
+    worker = threading.Thread(target=ask)
+    worker.start()
+    bench.until(lambda: answers)
+    worker.join()
+    return answers[0]

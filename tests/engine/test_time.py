@@ -16,6 +16,7 @@ from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
 from agent.managed import Managed
+from agent.state import Published
 from agent.system.clock import Clock, StepWatch
 
 REAL = (datetime,)
@@ -302,3 +303,41 @@ def test_a_failure_is_a_warning_while_there_is_time_and_an_error_when_there_is_n
         True
     ] * 3
     assert len(world.records("fetch_failed")) == 1
+
+
+def test_a_start_asks_at_once_where_the_config_writes_something_else(make_bench: Callable[..., Bench]) -> None:
+    """A sink was added, or another profile is wanted: what stands is not what the config asks for."""
+    bench = make_bench()
+    managed = bench.managed(sinks=1)
+    source_of(managed).value = session(bench, 1, 3600.0)
+    bench.begin(managed).refresh()
+    bench.sink("a", 1).write_bytes(bench.sink("a", 0).read_bytes())
+    bench.sink("a", 1).chmod(0o600)
+    bench, again = restarted(make_bench, managed, sinks=2)
+    source_of(again).value = session(bench, 2, 3600.0)
+    bench.engine.start_all()
+    bench.until(lambda: source_of(again).calls)
+
+
+def test_a_start_asks_at_once_for_a_token_that_no_file_can_be_told_by(make_bench: Callable[..., Bench]) -> None:
+    """A bearer token has no id, so any content would count as ours."""
+    bench = make_bench()
+    managed = bench.managed()
+    source_of(managed).value = key(1, access_key_id="")
+    managed.state.published = Published(generation=1, source="fake", layout=managed.layout)
+    assert managed.first_refresh_s(bench.clock.now(), 0.5) == 0.0
+
+
+def test_a_source_that_changed_with_the_same_value_is_known_from_then_on(make_bench: Callable[..., Bench]) -> None:
+    """Only the first start after the change asks at once: a fleet's next restart is spread again."""
+    bench = make_bench()
+    managed = bench.managed()
+    bench.begin(managed).refresh()
+    bench, again = restarted(make_bench, managed, label="other")
+    bench.engine.start_all()
+    bench.until(lambda: source_of(again).calls)
+    bench.settle_down()
+    bench, again = restarted(make_bench, again, label="other")
+    bench.engine.start_all()
+    bench.settle_down()
+    assert source_of(again).calls == 0 and again.state.published.generation == 1

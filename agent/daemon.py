@@ -89,6 +89,7 @@ class Daemon:
 
     def _reload(self) -> None:
         self._manager.reloading()
+        was_ready = self._ready
         try:
             self._take_over()
         except KeyturnError as error:
@@ -100,7 +101,7 @@ class Daemon:
             log.info("config reloaded", credentials=len(self._engine.desks))
             self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
         finally:
-            if self._ready:  # else the end of the first pass says it
+            if was_ready:  # else the end of the first pass says it, or has just said it
                 self._status = self._summary()
                 self._manager.ready(self._status)
 

@@ -23,6 +23,7 @@ from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.engine import Engine
 from agent.managed import Managed
+from agent.sinks.interface import SinkContext
 from agent.state import StateStore
 from agent.system.clock import Clock
 from agent.system.lock import StateLock
@@ -31,7 +32,10 @@ from agent.verify import Verifier
 SINKS = {
     "credentials_ini": "agent.sinks.credentials_ini:CredentialsIni",
     "env_file": "agent.sinks.env_file:EnvFile",
+    "ini": "agent.sinks.ini:Ini",
+    "aliyun_cli": "agent.sinks.aliyun_cli:AliyunCli",
     "json": "agent.sinks.json_file:JsonFile",
+    "template": "agent.sinks.template:Template",
 }
 NOTIFIERS = {
     "signal": "agent.notifiers.signal_process:SignalNotifier",
@@ -127,12 +131,13 @@ class Parts:
 
     def _managed(self, name: str, entry: CredentialSettings) -> Managed:
         proves = entry.verify == "caller_identity"
+        context = SinkContext(name, self._settings.cloud.region_id)
         return Managed(
             name=name,
             settings=entry,
             provider=self.provider(name, entry.provider),
             verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
-            sinks=tuple(named(SINKS[sink.type])(sink) for sink in entry.sinks),
+            sinks=tuple(named(SINKS[sink.type])(sink, context) for sink in entry.sinks),
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
             source=self._source(entry.provider),
         )

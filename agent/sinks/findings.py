@@ -35,7 +35,11 @@ def _advice(sink: FileSink, credential: Credential | None) -> Iterator[Finding]:
             "the new value, even if owner and mode shut them out since"
         )
         yield Finding("warning", sink.target, text, "leave `write` out unless the file itself is a bind mount")
-    warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
+    try:
+        warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
+    except SinkError as error:
+        yield Finding("error", sink.target, error.problem, error.remedy)
+        return
     yield from (Finding("warning", sink.target, text) for text in warnings)
 
 

@@ -28,7 +28,7 @@ from agent.logs import heard
 from agent.managed import Managed, is_bearer
 from agent.sinks import transaction
 from agent.sinks.findings import inspect
-from agent.sinks.interface import FileSink
+from agent.sinks.interface import Sink
 from agent.system.clock import Clock
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def _local(place: str, managed: Managed) -> Iterator[Finding]:
         yield from (
             replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
         )
-    sink_types = frozenset(sink.type_name for sink in managed.sinks)
+    sink_types = frozenset(name for sink in managed.sinks for name in sink.formats)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())
@@ -261,5 +261,5 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-def _named(sink: FileSink, found: Finding) -> str:
+def _named(sink: Sink, found: Finding) -> str:
     return found.text if sink.path in found.text else f"{sink.target} {found.text}"

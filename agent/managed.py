@@ -13,7 +13,7 @@ from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
 from agent.sinks import transaction
-from agent.sinks.interface import FileSink
+from agent.sinks.interface import Sink
 from agent.state import CredentialState, Debt
 from agent.verify import Verifier
 
@@ -34,7 +34,7 @@ class Managed:
     settings: CredentialSettings
     provider: Provider
     verifier: Verifier | None
-    sinks: tuple[FileSink, ...]
+    sinks: tuple[Sink, ...]
     notifiers: tuple[Notifier, ...]
     state: CredentialState = field(default_factory=CredentialState)
     value: Credential | None = None

@@ -19,10 +19,13 @@ from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.config import Registry
 from agent.config.accounts import SystemAccounts
+from agent.config.registry import Family
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.engine import Engine
 from agent.managed import Managed
+from agent.sinks.directory import MemberSettings, member_of
+from agent.sinks.interface import SinkContext
 from agent.state import StateStore
 from agent.system.clock import Clock
 from agent.system.lock import StateLock
@@ -31,7 +34,11 @@ from agent.verify import Verifier
 SINKS = {
     "credentials_ini": "agent.sinks.credentials_ini:CredentialsIni",
     "env_file": "agent.sinks.env_file:EnvFile",
+    "ini": "agent.sinks.ini:Ini",
+    "aliyun_cli": "agent.sinks.aliyun_cli:AliyunCli",
     "json": "agent.sinks.json_file:JsonFile",
+    "template": "agent.sinks.template:Template",
+    "directory": "agent.sinks.directory:DirectorySink",
 }
 NOTIFIERS = {
     "signal": "agent.notifiers.signal_process:SignalNotifier",
@@ -50,15 +57,21 @@ def named(place: str) -> Any:
 
 def registry() -> Registry:
     """The types that a config may use; nothing is imported before a config uses it."""
+    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
     return Registry(
         providers={name: partial(_provider_settings, name) for name in providers.names()},
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
         notifiers={name: partial(_settings_of, place) for name, place in NOTIFIERS.items()},
+        inner=(Family("file", MemberSettings, files),),
     )
 
 
 def _provider_settings(name: str) -> type:
     return providers.load(name).Settings
+
+
+def _member_of(place: str) -> type:
+    return member_of(named(place))
 
 
 def _settings_of(place: str) -> type:
@@ -127,12 +140,13 @@ class Parts:
 
     def _managed(self, name: str, entry: CredentialSettings) -> Managed:
         proves = entry.verify == "caller_identity"
+        context = SinkContext(name, self._settings.cloud.region_id)
         return Managed(
             name=name,
             settings=entry,
             provider=self.provider(name, entry.provider),
             verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
-            sinks=tuple(named(SINKS[sink.type])(sink) for sink in entry.sinks),
+            sinks=tuple(named(SINKS[sink.type])(sink, context) for sink in entry.sinks),
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
             source=self._source(entry.provider),
         )

@@ -21,6 +21,7 @@ class Registry:
     providers: Catalogue = field(default_factory=dict)
     sinks: Catalogue = field(default_factory=dict)
     notifiers: Catalogue = field(default_factory=dict)
+    inner: tuple[Family, ...] = ()  # of tables inside of those, such as the files of a directory
 
     def family(self, root: object) -> Family | None:
         """Return the family whose root class stands in an annotation."""
@@ -28,6 +29,7 @@ class Registry:
             Family("provider", ProviderSettings, self.providers),
             Family("sink", SinkSettings, self.sinks),
             Family("notifier", NotifierSettings, self.notifiers),
+            *self.inner,
         )
         return next((family for family in families if family.root is root), None)
 

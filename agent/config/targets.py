@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from agent.config.walk import Built
 from agent.config.words import Place, Report, shown_place
@@ -38,7 +39,18 @@ def check(built: Sequence[Built], agent: AgentSettings, report: Report) -> None:
         for other in others:
             _judge(claim, other, report)
         others.append(claim)
+    _nothing_below(files, report)
     _one_manner(built, report)
+
+
+def _nothing_below(files: Mapping[str, Sequence[_Claim]], report: Report) -> None:
+    """What is written is no directory, or one that is a sink as a whole."""
+    for path, claims in files.items():
+        above = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in files), None)
+        if above is not None:
+            rival = shown_place(files[above][0].writer)
+            for claim in claims:
+                report.add(claim.place, f"lies below {above}, which {rival} writes; give it another path")
 
 
 def _judge(claim: _Claim, other: _Claim, report: Report) -> None:

@@ -16,8 +16,8 @@ from agent.sinks import ini_editor
 from agent.sinks.interface import FileSink
 from agent.sinks.text import required_part, unsafe
 
-_UNSAFE = frozenset("#;%$\"'`\\")
 _TOKEN = "security_token"
+_KEYS = ("enable", "type", "access_key_id", "access_key_secret", _TOKEN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,14 @@ class CredentialsIniSettings(FileSinkSettings):
     profile: str = "default"
 
     def target_keys(self) -> Iterator[str]:
-        """No other sink may write this profile."""
+        """No other sink may write this profile, and no `ini` sink one of its keys."""
         yield f"{self.path} [{self.profile}]"
+        yield from (f"{self.path} [{self.profile}] {key}" for key in _KEYS)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What the types cannot say: (key, sentence)."""
-        if not self.profile or not self.profile.isprintable() or set(self.profile) & set("[]"):
-            yield "profile", "want the name of a section, without brackets or line breaks"
-        elif self.profile == "DEFAULT":
-            yield "profile", 'the section [DEFAULT] holds defaults for all others; want another name such as "default"'
+        if fault := ini_editor.section_fault(self.profile):
+            yield "profile", fault
 
 
 class CredentialsIni(FileSink):
@@ -67,8 +66,8 @@ class CredentialsIni(FileSink):
             return ()
         return (
             f"{self.target}: alibabacloud_credentials for Python refuses `type = sts` in this file; "
-            "use a sink of type env_file, or one of type json and let the application serve that file as its "
-            "credentials_uri",
+            "use a sink of type aliyun_cli or env_file, or one of type json and let the application serve that file as "
+            "its credentials_uri",
         )
 
     def _values(self, credential: Credential) -> dict[str, str]:
@@ -82,6 +81,6 @@ class CredentialsIni(FileSink):
 
     def _part(self, credential: Credential, name: str) -> str:
         value = required_part(self, credential, name)
-        if not value.isascii() or not value.isprintable() or " " in value or set(value) & _UNSAFE:
+        if not ini_editor.is_plain(value):
             raise unsafe(self, name)
         return value

@@ -15,14 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.core.credential import Credential, part
+from agent.core.credential import Credential
 from agent.core.settings import FileSinkSettings
 from agent.sinks.env_lines import Dialect, Entry, UnclosedError, entries
 from agent.sinks.interface import FileSink
-from agent.sinks.text import required_part, terminate, unsafe
+from agent.sinks.text import Part, chosen_part, terminate, unsafe, without_token
 
 Preset = Literal["alibaba_cloud", "oss"]
-Part = Literal["access_key_id", "access_key_secret", "security_token", "bearer_token", "expiration"]
 
 PRESETS: Mapping[Preset, Mapping[str, Part]] = {
     "alibaba_cloud": {
@@ -37,9 +36,6 @@ PRESETS: Mapping[Preset, Mapping[str, Part]] = {
     },
 }
 """As alibabacloud_credentials 1.0 and oss2's EnvironmentVariableCredentialsProvider read them."""
-
-OPTIONAL = frozenset({"security_token", "expiration"})
-"""Parts that a value may lack; their lines are removed then."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
@@ -98,6 +94,10 @@ class EnvFile(FileSink):
             terminate(lines)
         return b"".join(lines + added)
 
+    def warnings_for(self, credential: Credential) -> tuple[str, ...]:
+        """Say when a session would lack its token; see `FileSink.warnings_for`."""
+        return without_token(self, credential, self.settings.names.values(), "variables")
+
     def _entries(self, content: bytes) -> Iterator[Entry]:
         try:
             yield from entries(content, self.settings.dialect)
@@ -108,7 +108,7 @@ class EnvFile(FileSink):
             ) from None
 
     def _value(self, credential: Credential, held: str) -> str | None:
-        value = part(credential, held) if held in OPTIONAL else required_part(self, credential, held)
+        value = chosen_part(self, credential, held)
         if value is not None and not _PLAIN.fullmatch(value):
             raise unsafe(self, held)
         return value

@@ -9,15 +9,16 @@ from pathlib import Path
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.provider import Finding
-from agent.sinks.interface import FileSink
-from agent.sinks.target import Attributes, pin, read_present, wanted_attributes
+from agent.sinks.interface import Sink
+from agent.sinks.plan import examine
+from agent.sinks.target import Attributes, pin, wanted_attributes
 from agent.system.oserrors import user_name
-from agent.system.safepath import Directory, split
+from agent.system.safepath import Directory
 
 _CAP_CHOWN = 1 << 0
 
 
-def inspect(sink: FileSink, credential: Credential | None = None) -> Iterator[Finding]:
+def inspect(sink: Sink, credential: Credential | None = None) -> Iterator[Finding]:
     """Yield what an operator should know of one sink, errors first; a single "ok" when there is nothing.
 
     Args:
@@ -28,29 +29,32 @@ def inspect(sink: FileSink, credential: Credential | None = None) -> Iterator[Fi
     yield from found or [Finding("ok", sink.target, "can be written")]
 
 
-def _advice(sink: FileSink, credential: Credential | None) -> Iterator[Finding]:
+def _advice(sink: Sink, credential: Credential | None) -> Iterator[Finding]:
     if sink.settings.write == "in_place":
         text = (
             "a reader can see a file that is written in place half written, and whoever holds it open already reads "
             "the new value, even if owner and mode shut them out since"
         )
         yield Finding("warning", sink.target, text, "leave `write` out unless the file itself is a bind mount")
-    warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
+    try:
+        warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
+    except SinkError as error:
+        yield Finding("error", sink.target, error.problem, error.remedy)
+        return
     yield from (Finding("warning", sink.target, text) for text in warnings)
 
 
-def _place(sink: FileSink) -> Iterator[Finding]:
+def _place(sink: Sink) -> Iterator[Finding]:
     try:
         wanted = wanted_attributes(sink.settings)
         with pin(sink.settings) as directory:
-            in_place = sink.settings.write == "in_place"
-            read_present(directory, split(sink.path)[1], in_place=in_place)
+            examine(sink, directory)
             yield from _rights(sink, directory, wanted)
     except SinkError as error:
         yield Finding("error", sink.target, error.problem, error.remedy)
 
 
-def _rights(sink: FileSink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:
+def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:
     # In place, too, a staged file stands beside the target, so the directory has to be writable either way.
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory.fd, effective_ids=True):
         yield Finding(

@@ -17,10 +17,25 @@ from agent.sinks.text import BOM, line_end, split_end, terminate
 _HEADER = re.compile(rb"\s*\[(?P<name>.+)\]")
 _OPTION = re.compile(rb"(?P<head>\s*(?P<key>.*?)\s*[=:][ \t]*)")
 _COMMENT = (b"#", b";")
+_UNSAFE = frozenset("#;%$\"'`\\")
 
 
 class DuplicateSectionError(ValueError):
     """The section occurs twice, and readers refuse such a file."""
+
+
+def is_plain(value: str) -> bool:
+    """Say whether every reader of INI files takes a value as it is: without quotes, comments and interpolation."""
+    return value.isascii() and value.isprintable() and " " not in value and not set(value) & _UNSAFE
+
+
+def section_fault(name: str) -> str | None:
+    """Say why no section can be called so; None when one can."""
+    if not name or not name.isprintable() or name != name.strip() or set(name) & set("[]"):
+        return "want the name of a section, without brackets or line breaks"
+    if name == "DEFAULT":
+        return 'the section [DEFAULT] holds defaults for all others; want another name such as "default"'
+    return None
 
 
 @dataclass(slots=True)
@@ -50,8 +65,8 @@ def edit(content: bytes, section: str, values: Mapping[str, str], drop: frozense
     Args:
         content: the file.
         section: its name, as in the header.
-        values: key in lower case -> value that needs no quoting.
-        drop: keys in lower case.
+        values: key, spelled as it shall be where it is new -> value that `is_plain`.
+        drop: keys; like the others they are compared in lower case.
 
     Raises:
         DuplicateSectionError: the section occurs more than once.
@@ -61,8 +76,9 @@ def edit(content: bytes, section: str, values: Mapping[str, str], drop: frozense
     if found is None:
         return _append(lines, section, values)
     end = line_end(lines)
-    edits = _rewrite(found, values, drop, lines)
-    new = [_line(_indent(found), key, value, end) for key, value in values.items() if not _has(found, key)]
+    by_key = {key.lower(): value for key, value in values.items()}
+    edits = _rewrite(found, by_key, frozenset(map(str.lower, drop)), lines)
+    new = [_line(_indent(found), key, value, end) for key, value in values.items() if not _has(found, key.lower())]
     result: list[bytes] = []
     for index, line in enumerate(lines):
         result.extend(edits.get(index, [line]))
@@ -84,9 +100,16 @@ def _rewrite(
         edits.update((index, []) for index in range(option.start, option.end))
         if option.key in values and option.key not in seen:
             ending = split_end(lines[option.end - 1])[1]
-            edits[option.start] = [option.head + values[option.key].encode() + ending]
+            value = values[option.key].encode()
+            edits[option.start] = [_head(option, value) + value + ending]
         seen.add(option.key)
     return edits
+
+
+def _head(option: _Option, value: bytes) -> bytes:
+    """What stands before the value: as it was, but ossutil would split `token: abc=` at the `=`."""
+    name, colon, blank = option.head.rpartition(b":")
+    return name + b"=" + blank if colon and b"=" in value and b"=" not in option.head else option.head
 
 
 def _find(lines: list[bytes], section: bytes) -> _Section | None:
@@ -150,3 +173,19 @@ def _append(lines: list[bytes], section: str, values: Mapping[str, str]) -> byte
     result.append(f"[{section}]".encode() + end)
     result.extend(_line(b"", key, value, end) for key, value in values.items())
     return b"".join(result)
+
+
+def read_lines(content: bytes, section: str) -> dict[str, str]:
+    """Return key in lower case -> value of a section for a reader that takes each line by itself, the last one winning.
+
+    So do ossutil 1 (alyu/configparser) and the OSS SDK for Java (`IniEditor`), for which indentation means nothing.
+    """
+    found: dict[str, str] = {}
+    inside = False
+    for line in content.removeprefix(BOM).splitlines():
+        if header := _HEADER.match(line):
+            inside = header["name"].strip() == section.encode()
+        elif inside and not line.strip().startswith(_COMMENT) and (match := _OPTION.match(line)):
+            value = line[match.end() :].strip()
+            found[match["key"].decode("utf-8", "replace").lower()] = value.decode("utf-8", "replace")
+    return found

@@ -11,15 +11,81 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from agent.sinks.target import Attributes
+from agent.sinks.change import Change, Stage
+from agent.sinks.replacing import FilePlan, FileRemains, StagedFile
+from agent.sinks.target import MAX_FILE_BYTES, Attributes, Identity
 from agent.system import files
 from agent.system.safepath import Directory
 
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def overwrite(directory: Directory, name: str, inode: int, content: bytes, wanted: Attributes, mtime_ns: int) -> None:
+@dataclass(frozen=True, slots=True)
+class InPlacePlan(FilePlan):
+    """A file that keeps its inode. For a target that exists: a missing one has no inode to keep."""
+
+    def _stage(self, directory: Directory) -> Change:
+        return StagedInPlace(self, directory)
+
+
+class StagedInPlace(StagedFile):
+    """A target and the temporary file that shall be copied into it."""
+
+    __slots__ = ()
+    way = "in_place"
+
+    def switch(self) -> None:
+        """Copy, and remove the temporary file; see `Change.switch`."""
+        plan = self.plan
+        overwrite(self.directory, plan.name, self._is_checked, plan.content, plan.wanted, self.identity.mtime_ns)
+        self.directory.remove(self.temp)
+
+    def _is_checked(self, found: os.stat_result) -> bool:
+        """By more than its inode number: ext4 gives that of a removed file to the next one made."""
+        return Identity.of(found) == self.plan.present.identity
+
+
+class InPlaceRemains(FileRemains):
+    """A staged file after a crash, and the target that it was to be copied into."""
+
+    __slots__ = ()
+
+    def _moved(self, target: os.stat_result | None) -> Stage:
+        """Half written, if it is still the same file."""
+        before = self.record["before"]
+        if target is None or before is None or not stat.S_ISREG(target.st_mode):
+            return Stage.CHANGED
+        return Stage.BEGUN if target.st_ino == before[0] else Stage.CHANGED
+
+    def _was_switched(self, target: os.stat_result) -> bool:
+        return [target.st_size, target.st_mtime_ns] == [self.record["size"], self.record["mtime_ns"]]
+
+    def finish(self) -> None:
+        """Copy; see `Remains.finish`. The staged file stays until the copy is durable: it may be needed again."""
+        fd = files.open_regular(self.temp, self.directory.fd)
+        try:
+            staged = os.fstat(fd)
+            content = files.read_fd(fd, MAX_FILE_BYTES, self.temp)
+        finally:
+            os.close(fd)
+        overwrite(self.directory, self.target, self._is_same, content, Attributes.of(staged), staged.st_mtime_ns)
+
+    def _is_same(self, found: os.stat_result) -> bool:
+        return found.st_ino == self.inode
+
+
+def overwrite(
+    directory: Directory,
+    name: str,
+    is_checked: Callable[[os.stat_result], bool],
+    content: bytes,
+    wanted: Attributes,
+    mtime_ns: int,
+) -> None:
     """Put content into an existing file, attributes first.
 
     Whoever is shut out by them can no longer open the file when the new value comes. Who has it open since before
@@ -32,7 +98,8 @@ def overwrite(directory: Directory, name: str, inode: int, content: bytes, wante
         name: of the target in it.
         content: what it shall hold.
         wanted: owner and mode.
-        inode: of the file that was checked; another one that took its name since is not written.
+        is_checked: whether an open file is the one that was checked; another one that took its name since is not
+            written.
         mtime_ns: that of the staged file, given to the target last: recovery knows by it that this is done.
 
     Raises:
@@ -41,7 +108,7 @@ def overwrite(directory: Directory, name: str, inode: int, content: bytes, wante
     fd = files.open_regular(name, directory.fd, _WRITE)
     try:
         found = os.fstat(fd)
-        if found.st_ino != inode or found.st_nlink > 1:
+        if not is_checked(found) or found.st_nlink > 1:
             raise OSError(errno.ESTALE, "not the file that was checked", name)
         files.give(fd, wanted.mode, (wanted.uid, wanted.gid))
         files.write_all(fd, content)

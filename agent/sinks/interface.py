@@ -8,6 +8,7 @@ than owning the file) is the contract's: every foreign line stays byte for byte.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agent.core.credential import Credential
@@ -15,15 +16,31 @@ from agent.core.errors import SinkError
 from agent.core.settings import FileSinkSettings
 
 
-class FileSink(ABC):
-    """One target in one file."""
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink may know besides its own settings.
+
+    Attributes:
+        credential: the name of the credential that it publishes.
+        region_id: `cloud.region_id`.
+    """
+
+    credential: str = ""
+    region_id: str = "cn-hangzhou"
+
+
+NO_CONTEXT = SinkContext()
+
+
+class Sink(ABC):
+    """One target: a part of a file, a file (`FileSink`), or a directory of them (`directory.py`)."""
 
     type_name: ClassVar[str]
     Settings: ClassVar[type[FileSinkSettings]]
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any, context: SinkContext = NO_CONTEXT) -> None:
         """Keep the settings; no I/O."""
-        self.settings = settings
+        self.settings, self.context = settings, context
 
     @property
     def path(self) -> str:
@@ -34,6 +51,27 @@ class FileSink(ABC):
     def target(self) -> str:
         """What is written, unique over the whole config: the path, and the section where only one is ours."""
         return self.path
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The types of file that readers find here: whether a notification takes effect depends on them."""
+        return (self.type_name,)
+
+    def inspect(self) -> tuple[str, ...]:
+        """What `check` warns of about the known readers of this format."""
+        return ()
+
+    def warnings_for(self, credential: Credential) -> tuple[str, ...]:
+        """What `check` warns of when it knows the kind of value that will be written."""
+        return ()
+
+    def refuse(self, what: str, remedy: str) -> SinkError:
+        """Make the error for this sink's file."""
+        return SinkError(f"{self.path}: {what}", remedy)
+
+
+class FileSink(Sink):
+    """One target in one file."""
 
     @abstractmethod
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
@@ -48,15 +86,3 @@ class FileSink(ABC):
             SinkError: the file's present content or the value does not fit the format; names the file,
                 never the value.
         """
-
-    def inspect(self) -> tuple[str, ...]:
-        """What `check` warns of about the known readers of this format."""
-        return ()
-
-    def warnings_for(self, credential: Credential) -> tuple[str, ...]:
-        """What `check` warns of when it knows the kind of value that will be written."""
-        return ()
-
-    def refuse(self, what: str, remedy: str) -> SinkError:
-        """Make the error for this sink's file."""
-        return SinkError(f"{self.path}: {what}", remedy)

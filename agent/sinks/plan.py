@@ -1,74 +1,24 @@
-"""What is, and what shall be: each file of a credential's sinks read once, each sink rendered once.
+"""What is, and what shall be: each target of a credential's sinks read once, each sink rendered once.
 
-Several sinks may share one file (two profiles, two sets of variables). Their renders are chained, so that
-the file is staged and switched once, and a sink is in sync when its own link of the chain changed nothing.
 A plan holds nothing open: what it saw is identified by inode, and looked at again before anything is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import cast
 
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.settings import FileSinkSettings
-from agent.sinks.interface import FileSink
-from agent.sinks.target import Attributes, Present, pin, read_present, wanted_attributes
+from agent.sinks.change import Plan, SinkReport, Target
+from agent.sinks.directory import DirectorySink
+from agent.sinks.directory_plan import DirectoryTarget
+from agent.sinks.file_plan import FileTarget
+from agent.sinks.interface import FileSink, Sink
+from agent.sinks.target import pin
 from agent.system.safepath import Directory, reopen_directory, split
-
-Difference = Literal["", "missing", "content", "attributes"]
-
-
-@dataclass(frozen=True, slots=True)
-class SinkReport:
-    """How one sink compares with the value.
-
-    Attributes:
-        differs: "" when it is in sync, else what is wrong first.
-    """
-
-    type_name: str
-    target: str
-    differs: Difference
-
-    @property
-    def in_sync(self) -> bool:
-        """True when a publish would leave this sink alone."""
-        return not self.differs
-
-
-@dataclass(frozen=True, slots=True)
-class FilePlan:
-    """One file: what stands there, and what shall."""
-
-    settings: FileSinkSettings
-    parent: tuple[int, int]  # device and inode of the directory
-    present: Present
-    content: bytes = field(repr=False)
-    wanted: Attributes
-
-    @property
-    def name(self) -> str:
-        """The file's name in its directory."""
-        return split(self.settings.path)[1]
-
-    @property
-    def path(self) -> str:
-        """For messages."""
-        return str(self.settings.path)
-
-    @property
-    def in_sync(self) -> bool:
-        """True when nothing is to be done."""
-        return self.content == self.present.content and self.wanted == self.present.attributes
-
-    @property
-    def in_place(self) -> bool:
-        """True when the target keeps its inode; a missing target has none to keep."""
-        return self.settings.write == "in_place" and self.present.identity is not None
 
 
 class Directories:
@@ -108,79 +58,67 @@ class Directories:
         self._opened.close()
 
 
-def plan(
-    sinks: Sequence[FileSink], credential: Credential, generation: int
-) -> tuple[tuple[SinkReport, ...], tuple[FilePlan, ...]]:
-    """Compare sinks with a value: a report per sink, in their order, and a plan per file.
+def target_of(group: Sequence[Sink]) -> Target:
+    """The target that these sinks share.
 
     Raises:
-        SinkError: a file cannot be read, may not be written, or does not fit its format.
+        SinkError: they cannot share it.
+    """
+    first = group[0]
+    if not any(isinstance(sink, DirectorySink) for sink in group):
+        return FileTarget(cast(Sequence[FileSink], group))
+    if len(group) > 1 or not isinstance(first, DirectorySink):
+        raise SinkError(f"{first.path}: a directory and another sink share this path", "give each a path of its own")
+    return DirectoryTarget(first)
+
+
+def plan(
+    sinks: Sequence[Sink], credential: Credential, generation: int
+) -> tuple[tuple[SinkReport, ...], tuple[Plan, ...]]:
+    """Compare sinks with a value: a report per sink, in their order, and a plan per target.
+
+    Raises:
+        SinkError: a target cannot be read, may not be written, or does not fit its format.
     """
     reports: dict[int, SinkReport] = {}
-    plans: list[FilePlan] = []
+    plans: list[Plan] = []
     with Directories() as directories:
-        for group in _by_file(sinks):
-            one, found = _plan_file(group, directories.of(group[0].settings), credential, generation)
+        for group in _by_path(sinks):
+            target = target_of(group)
+            one, found = target.plan(directories.of(target.settings), credential, generation)
             plans.append(one)
             reports.update(zip(map(id, group), found, strict=True))
     return tuple(reports[id(sink)] for sink in sinks), tuple(plans)
 
 
-def stand(sinks: Sequence[FileSink], access_key_id: str) -> bool:
-    """Whether every file is there as it was left, as far as that can be said without the secrets of its value.
+def stand(sinks: Sequence[Sink], access_key_id: str) -> bool:
+    """Whether every target is there as it was left, as far as that can be said without the secrets of its value.
 
     For a start: the files have their owner and mode, and name this AccessKey ("" for a bearer token, which has none).
     """
     try:
         with Directories() as directories:
-            return all(_stands(group[0].settings, directories, access_key_id) for group in _by_file(sinks))
+            targets = map(target_of, _by_path(sinks))
+            return all(target.stands(directories.of(target.settings), access_key_id) for target in targets)
     except SinkError:
         return False
 
 
-def _stands(settings: FileSinkSettings, directories: Directories, access_key_id: str) -> bool:
-    name, in_place = split(settings.path)[1], settings.write == "in_place"
-    present = read_present(directories.of(settings), name, in_place=in_place)
-    content = present.content or b""
-    return bool(content) and access_key_id.encode() in content and present.attributes == wanted_attributes(settings)
+def examine(sink: Sink, directory: Directory) -> None:
+    """Look whether a sink's target may be written at all; reads, writes nothing.
+
+    Args:
+        sink: alone, without those that share its target.
+        directory: that of the target, pinned.
+
+    Raises:
+        SinkError: it may not.
+    """
+    target_of([sink]).examine(directory)
 
 
-def _by_file(sinks: Iterable[FileSink]) -> Iterable[list[FileSink]]:
-    groups: dict[tuple[str, str], list[FileSink]] = {}
+def _by_path(sinks: Sequence[Sink]) -> list[list[Sink]]:
+    groups: dict[tuple[str, str], list[Sink]] = {}
     for sink in sinks:
         groups.setdefault(split(sink.path), []).append(sink)
-    return groups.values()
-
-
-def _plan_file(
-    group: Sequence[FileSink], directory: Directory, credential: Credential, generation: int
-) -> tuple[FilePlan, list[SinkReport]]:
-    """Chain the renders of all sinks that share one file."""
-    settings = group[0].settings
-    wanted = wanted_attributes(settings)
-    _refuse_disagreement(group, wanted)
-    present = read_present(directory, split(settings.path)[1], in_place=settings.write == "in_place")
-    reports, content = [], present.content
-    for sink in group:
-        rendered = sink.render(content, credential, generation)
-        reports.append(SinkReport(sink.type_name, sink.target, _difference(present, wanted, content, rendered)))
-        content = rendered
-    return FilePlan(settings, directory.identity, present, content or b"", wanted), reports
-
-
-def _difference(present: Present, wanted: Attributes, before: bytes | None, after: bytes) -> Difference:
-    if present.content is None:
-        return "missing"
-    if before != after:
-        return "content"
-    return "" if present.attributes == wanted else "attributes"
-
-
-def _refuse_disagreement(group: Sequence[FileSink], wanted: Attributes) -> None:
-    """Two sinks of one file must want the same owner, mode and way of writing."""
-    for sink in group[1:]:
-        if wanted_attributes(sink.settings) != wanted or sink.settings.write != group[0].settings.write:
-            raise SinkError(
-                f"{sink.path}: two sinks share this file and differ in owner, group, mode or write",
-                "give both the same values",
-            )
+    return list(groups.values())

@@ -170,18 +170,18 @@ def _refuse_second_name(found: os.stat_result, path: str) -> None:
         )
 
 
-def refusal(error: OSError, directory: Directory, name: str, doing: str) -> SinkError:
+def refusal(error: OSError, directory: Directory, name: str, doing: str, what: str = "this file") -> SinkError:
     """Turn a failed file operation on a target into a sentence with a remedy."""
     path = directory.join(name)
     if isinstance(error, files.NotRegularError):
         return SinkError(
-            f"{path}: {_kind(directory, name)}, and keyturn writes only regular files", _unlink_remedy(path)
+            f"{path}: {kind_of(directory, name)}, and keyturn writes only regular files", _unlink_remedy(path)
         )
     if isinstance(error, files.TooLargeError):
         return SinkError(f"{path}: larger than {MAX_FILE_BYTES} bytes", "name the credentials file itself")
     reason, remedy = explain(error, path)
     kind = SinkNotPermittedError if is_permission(error) else SinkError
-    return kind(f"{path}: {doing} this file: {reason}", remedy)
+    return kind(f"{path}: {doing} {what}: {reason}", remedy)
 
 
 def _unlink_remedy(path: str) -> str:
@@ -189,6 +189,7 @@ def _unlink_remedy(path: str) -> str:
 
 
 _KINDS = {
+    stat.S_IFREG: "it is a regular file",
     stat.S_IFLNK: "it is a symbolic link",
     stat.S_IFDIR: "it is a directory",
     stat.S_IFIFO: "it is a FIFO",
@@ -198,6 +199,7 @@ _KINDS = {
 }
 
 
-def _kind(directory: Directory, name: str) -> str:
+def kind_of(directory: Directory, name: str) -> str:
+    """Say what a name is that should be something else."""
     found = directory.stat(name)
     return _KINDS.get(stat.S_IFMT(found.st_mode), "it was just replaced") if found else "it just went away"

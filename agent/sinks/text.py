@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from agent.core.credential import Credential, part
+from agent.core.credential import Credential, Kind, part
 from agent.core.errors import SinkError
 from agent.sinks.interface import FileSink
 
 BOM = b"\xef\xbb\xbf"
+
+Part = Literal["access_key_id", "access_key_secret", "security_token", "bearer_token", "expiration"]
+"""What a key or a variable of the config may hold."""
+
+OPTIONAL = frozenset({"security_token", "expiration"})
+"""Parts that a value may lack; their lines are removed then."""
 
 
 def line_end(lines: Sequence[bytes]) -> bytes:
@@ -41,6 +48,33 @@ def required_part(sink: FileSink, credential: Credential, name: str) -> str:
             f"choose a sink type that can hold {credential.kind}, or another provider",
         )
     return value
+
+
+def chosen_part(sink: FileSink, credential: Credential, name: str) -> str | None:
+    """Return a part that the config asks for by name; None for one of `OPTIONAL` that the value lacks.
+
+    Raises:
+        SinkError: the value has no such part, and it is none that may be missing.
+    """
+    return part(credential, name) if name in OPTIONAL else required_part(sink, credential, name)
+
+
+def without_token(sink: FileSink, credential: Credential, held: Iterable[str], where: str) -> tuple[str, ...]:
+    """Warn of a session that is published without its token, with which every request is refused.
+
+    Args:
+        sink: where to.
+        credential: the value.
+        held: the parts that are written.
+        where: the config key that would name the token.
+    """
+    parts = frozenset(held)
+    if credential.kind is not Kind.STS or "security_token" in parts or parts.isdisjoint({"access_key_secret"}):
+        return ()
+    return (
+        f"{sink.target}: a session is refused without its token; "
+        f'add a name for "security_token" to `{where}`, or publish a long-term key here',
+    )
 
 
 def unsafe(sink: FileSink, name: str) -> SinkError:

@@ -69,6 +69,20 @@ class Directory:
         """Let go of the descriptor."""
         os.close(self.fd)
 
+    @classmethod
+    def of(cls, fd: int, path: str) -> Directory:
+        """Describe an open directory."""
+        found = os.fstat(fd)
+        return cls(fd, path, (found.st_dev, found.st_ino), found.st_uid, stat.S_IMODE(found.st_mode))
+
+    def open_below(self, name: str) -> Directory:
+        """Open a directory in this one, following no link. Who may write it is for the caller to judge.
+
+        Raises:
+            OSError: as the kernel says; ENOTDIR for a link too.
+        """
+        return Directory.of(os.open(name, _LIST, dir_fd=self.fd), self.join(name))
+
     def join(self, name: str) -> str:
         """Return the full path of a name, for messages."""
         return f"{self.path.rstrip('/')}/{name}"
@@ -128,7 +142,7 @@ def open_directory(path: str, make_with: str = "install -d -m 0750") -> Director
                 f"{path}: everyone can write this directory, so anybody could replace the file in it",
                 f"take that right away (`chmod o-w {shlex.quote(path)}`) or choose another directory",
             )
-        return Directory(fd, path, (found.st_dev, found.st_ino), found.st_uid, stat.S_IMODE(found.st_mode))
+        return Directory.of(fd, path)
     except BaseException:
         os.close(fd)
         raise
@@ -147,7 +161,7 @@ def reopen_directory(path: str, identity: tuple[int, int]) -> Directory | None:
     if (found.st_dev, found.st_ino) != identity or found.st_mode & stat.S_IWOTH:
         os.close(fd)
         return None
-    return Directory(fd, path, identity, found.st_uid, stat.S_IMODE(found.st_mode))
+    return Directory.of(fd, path)
 
 
 def _walk(path: str) -> int:

@@ -213,6 +213,15 @@ def test_a_bearer_token_can_be_named_by_a_table_only() -> None:
         render(None, bearer())
 
 
+def test_check_warns_of_a_session_without_its_token() -> None:
+    """Id and secret of a session are refused by every service when the token is missing."""
+    sink = env(Path("/x"), variables={"A": "access_key_id", "B": "access_key_secret"})
+    (warning,) = sink.warnings_for(session())
+    assert "`variables`" in warning and "security_token" in warning
+    assert sink.warnings_for(key()) == env(Path("/x")).warnings_for(session()) == ()
+    assert env(Path("/x"), variables={"A": "access_key_id"}).warnings_for(session()) == ()
+
+
 @pytest.mark.parametrize("variables", [(), {}, {"A B": "access_key_id"}, {"1A": "access_key_id"}, {"A=": "expiration"}])
 def test_impossible_variables_are_config_problems(variables: Any) -> None:
     """No variable at all, or a name that no shell takes, is found before anything runs."""

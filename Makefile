@@ -26,8 +26,9 @@ venv: .venv/.runtime
 demo: venv
 	$(BIN)/keyturn demo
 
+# Four at a time: most tests wait for real processes and deadlines, not for the processor.
 test: .venv/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

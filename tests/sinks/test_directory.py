@@ -96,8 +96,8 @@ def test_owner_and_group_are_those_of_the_config_and_the_store_is_ours(sink: Dir
 @needs_root
 def test_the_owner_can_read_through_the_link(sink: DirectorySink, tmp_path: Path) -> None:
     """A reader that is neither root nor in keyturn's group comes through store and generation; a stranger does not."""
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        if not place.stat().st_mode & 0o001:
+    for place in (tmp_path, *tmp_path.parents):
+        if place.stat().st_uid == os.getuid() and not place.stat().st_mode & 0o001:
             place.chmod(0o711)
     (tmp_path / "run").chmod(0o755)
     sink = directory(tmp_path / "run" / "credentials", owner="12345", group="54321")

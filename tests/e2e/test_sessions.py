@@ -95,7 +95,8 @@ def test_a_busy_dependent_is_never_refused(chained: Vm, start_busy: Callable[[Pa
     vm.cloud.rotate("uploader-ak")
     until_published(vm, 6)
 
-    eventually(lambda: vm.cloud.calls[-1].access_key_id == published(vm)[-1])
+    newest = published(vm)[-1]  # the daemon signs with it once, to prove it
+    eventually(lambda: len([call for call in vm.cloud.calls if call.access_key_id == newest]) >= 5)
     said = dependent.stop()
     assert said["errors"] == {}
     assert [call for call in vm.cloud.refused() if call.action == "GetCallerIdentity"] == []

@@ -2,9 +2,10 @@
 
 Instants are kept on CLOCK_BOOTTIME, so neither a suspend nor a wall clock that is set moves a plan. An expiry is a
 wall clock's instant, though, so after a step each session is planned anew, and the earlier of the two plans holds:
-which of the two readings of the clock was the wrong one cannot be known, and to renew too early costs nothing. And
-whatever fails is tried again within seconds of a step, for the services refuse every signature of a clock that
-is wrong by more than 15 minutes, and somebody has just set it.
+which of the two readings of the clock was the wrong one cannot be known, and to renew too early costs nothing. A
+session that the step shows to be overdue is renewed within seconds; and whatever fails is tried again within seconds
+of a step, for the services refuse every signature of a clock that is wrong by more than 15 minutes, and somebody
+has just set it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Timetable:
         for desk in desks:
             managed = desk.managed
             self._health.watch(managed)
-            if managed.state.consecutive_failures:
+            if policy.assess(managed.standing(), self._clock.now()) is not policy.Window.FRESH:  # failed, or overdue
                 self.no_later_than(managed, AFTER_STEP_S * random.random())
             elif managed.state.published.expiration is not None:
                 self.no_later_than(managed, self._delay_s(managed))

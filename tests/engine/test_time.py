@@ -113,7 +113,6 @@ def test_a_clock_that_is_put_right_makes_a_session_due_that_was_thought_young(wo
     clock_of(world).step(3600.0)
     world.settle_down()
     world.move(LATE_S)
-    world.move(60.0)
     assert source_of(managed).calls == 2
 
 

@@ -121,7 +121,7 @@ class World:
 
     Args:
         directory: of everything.
-        linked: have a third credential, with a `directory` sink.
+        linked: have a third credential, with a `directory` sink, which the model of a power cut does not know.
         volatile: directories below the root whose content a power cut takes, as of a tmpfs.
     """
 
@@ -286,7 +286,7 @@ class World:
             if None not in wanted and not self._may_be_gone(sink):
                 found.torn.append(f"{sink.path} is gone")
             return
-        if content not in wanted and not sink.in_place:
+        if content not in wanted and not sink.in_place and not self._is_made_anew(sink, content):
             found.torn.append(f"{sink.path}: {content!r}")
         if (stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid) != (sink.mode, OWNER, GROUP):
             found.attributes.append(f"{sink.path}: {seen.st_mode:o} {seen.st_uid}:{seen.st_gid}")
@@ -349,10 +349,16 @@ class World:
     def _holds(self, sink: Sink, number: int) -> bool:
         wanted = sink.before() if number == 0 else sink.holds(access_key_id(sink.credential, number))
         content = self._read(self.root / sink.path)
-        return content == wanted or (content is None and self._may_be_gone(sink))
+        gone = content is None and self._may_be_gone(sink)
+        return gone or content == wanted or self._is_made_anew(sink, content, [number])
 
     def _may_be_gone(self, sink: Sink) -> bool:
         return os.path.dirname(sink.path) in self.volatile
+
+    def _is_made_anew(self, sink: Sink, content: bytes | None, numbers: Sequence[int] = (3,)) -> bool:
+        """Whether a sink that a power cut took was written again, without the foreign lines that it took too."""
+        keys = [access_key_id(sink.credential, number) for number in numbers]
+        return self._may_be_gone(sink) and content in [sink.holds(key).removeprefix(b"KEPT=1\n") for key in keys]
 
     def _read(self, path: Path) -> bytes | None:
         try:

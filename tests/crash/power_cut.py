@@ -254,6 +254,9 @@ class Cut:
         """Make the world as it is when the power comes back."""
         world.restore(start)
         self.disk.make(world.root, self.made)
+        for place in world.volatile:
+            for path in (world.root / place).iterdir():
+                path.unlink()
         for path in (world.directory / f"told.{world.heard.name}").iterdir():  # what was heard by the end
             content = path.read_bytes()[: self.heard.get(path.name, 0)]
             (world.heard / path.name).write_bytes(content)

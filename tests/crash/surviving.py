@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agent import wiring
 from crash_world import Findings, World, access_key_id
 
 FRESH, PUBLISHED = "fresh", "published"
@@ -24,9 +25,9 @@ UNSAID = ("Traceback", "fault of keyturn itself", "state lost")
 """What no death may lead to."""
 
 
-def make_world(directory: Path, **options: Any) -> World:
+def make_world(directory: Path, *, linked: bool = True, **options: Any) -> World:
     """A world with both starts saved."""
-    world = World(directory, **options)
+    world = World(directory, linked=linked and "directory" in wiring.SINKS, **options)
     world.make_root()
     world.save(FRESH)
     world.source(STARTS[PUBLISHED])

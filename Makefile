@@ -38,6 +38,7 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python bench/publish.py
 	$(BIN)/python bench/publish.py --shared
+	$(BIN)/python bench/many.py
 	$(BIN)/python bench/soak.py --minutes 1
 	$(BIN)/python bench/fleet.py --hours 4
 	$(BIN)/python bench/memory.py

@@ -142,14 +142,16 @@ class Books:
         state = managed.state
         if state.before is None:
             return False
-        recovery = transaction.Recovery(True) if state.switched else transaction.recover(state.journal)
+        ended = state.switched or self._stands_in_audit(managed)
+        recovery = transaction.Recovery(True) if ended else transaction.recover(state.journal)
         if not recovery.rolled_forward:
+            state.spent = state.published.generation
             state.published, state.debts = state.before, []
         generation = state.published.generation
         if generation and (recovery.touched or not recovery.rolled_forward):
             state.debts = managed.debts_for(generation, Trigger.RECOVERY, now)
         state.switched = recovery.rolled_forward
-        if recovery.touched or not self.audit.knows_publish(managed.name, generation, after=state.journal_seq):
+        if recovery.touched or not self._stands_in_audit(managed):
             self.audit.record(
                 Event.PUBLISH_RECOVERED,
                 credential=managed.name,
@@ -164,6 +166,15 @@ class Books:
         _strike(state)
         self.states.save(managed.name, state)
         return True
+
+    def _stands_in_audit(self, managed: Managed) -> bool:
+        """Whether the log says that the publish of the journal has reached all sinks.
+
+        Then it has, whatever became of them since: that record is written last. A power cut can bring back a journal
+        that was struck, and with it sinks on a tmpfs are gone.
+        """
+        state = managed.state
+        return self.audit.knows_publish(managed.name, state.published.generation, after=state.journal_seq)
 
 
 def _strike(state: CredentialState) -> None:

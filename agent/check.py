@@ -30,6 +30,7 @@ from agent.sinks import transaction
 from agent.sinks.findings import inspect
 from agent.sinks.interface import Sink
 from agent.system.clock import Clock
+from agent.system.room import hindrance
 
 T = TypeVar("T")
 _TO_ITS_AUTHOR = "report it to the author of its package"
@@ -73,6 +74,9 @@ def _directories(settings: Settings) -> Iterator[Finding]:
 
 
 def _writable(key: str, directory: Path) -> Finding:
+    hindered = hindrance(directory if directory.is_dir() else directory.parent)
+    if hindered:
+        return Finding("error", key, *hindered)
     if directory.is_dir():
         if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
             return Finding("ok", key, f"{directory} can be written")
@@ -107,13 +111,16 @@ def _local(place: str, managed: Managed) -> Iterator[Finding]:
         yield from (
             replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
         )
+        hindered = hindrance(Path(sink.path).parent)
+        if hindered:
+            yield Finding("error", f"{place}.sinks[{number}]", *hindered)
     sink_types = frozenset(name for sink in managed.sinks for name in sink.formats)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())
-        cannot = notifier.takes_effect(sink_types)
+        cannot = notifier.hindered(sink_types)
         if cannot:
-            yield Finding("warning", where, cannot)
+            yield Finding("warning", where, *cannot.text.split("; ", 1))
 
 
 def _value(place: str, managed: Managed, wrong: Collection[str]) -> Iterator[Finding]:

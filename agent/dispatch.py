@@ -23,7 +23,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -37,6 +37,7 @@ from agent.core.settings import PickupSettings
 from agent.logs import describe, log
 from agent.loop import Loop
 from agent.managed import Managed
+from agent.notifiers.effect import NoEffect
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.scheduler import Scheduler
 from agent.state import Debt, StateStore
@@ -45,6 +46,8 @@ from agent.system.process import probe
 
 PICKUP_PATIENCE_S = 10.0
 """Seconds for which a probe that says no is asked again."""
+TOLD_BUT = "told, but "
+"""How the outcome begins of a notification that may have had no effect (notifiers/effect.py)."""
 JOB = "tell "
 """The prefix of this module's names in the scheduler."""
 
@@ -85,6 +88,8 @@ class Heard:
 
     told: Told
     pickup: Pickup
+    hindered: Mapping[str, NoEffect | None] = field(default_factory=dict)
+    """For each credential: why a dependent of whose pickup there is no evidence may still use the old value."""
 
 
 def key(identity: tuple[str, ...]) -> str:
@@ -136,7 +141,7 @@ class Dispatcher:
     def owe_again(self, managed: Managed) -> None:
         """Owe the present generation anew to whoever was not told of it, also where it was given up."""
         state = managed.state
-        told = {identity for identity, outcome in state.last_outcome.items() if outcome == "told"}
+        told = {identity for identity, outcome in state.last_outcome.items() if outcome.startswith("told")}
         owed = {debt.identity for debt in state.debts}
         trigger = Trigger.EMERGENCY
         for debt in managed.debts_for(state.published.generation, trigger, self._clock.now()):
@@ -187,8 +192,9 @@ class Dispatcher:
         covered = [(m, d.generation) for m, _n, d in owed]
         line.telling, line.overtaken = {m.name: generation for m, generation in covered}, threading.Event()
         event = managed.event(debt.trigger)
+        types = {m.name: frozenset(sink.type_name for sink in m.sinks) for m, _n, _d in owed}
         self._loop.start(
-            partial(tell, notifier, event, debt.since, self._loop.cancel, line.overtaken),
+            partial(tell, notifier, event, debt.since, self._loop.cancel, line.overtaken, types),
             partial(self._ended, line, notifier, covered),
             urgent=True,
         )
@@ -232,20 +238,23 @@ class Dispatcher:
     ) -> None:
         if debt is not None and debt.generation <= generation:
             managed.state.debts.remove(debt)
-        managed.state.last_outcome[key(line.identity)] = "told"
-        managed.state.pickup[key(line.identity)] = str(heard.pickup)
+        cannot = heard.hindered.get(managed.name)
+        pickup = heard.pickup if cannot is None else cannot.pickup
+        managed.state.last_outcome[key(line.identity)] = "told" if cannot is None else f"{TOLD_BUT}{cannot.text}"
+        managed.state.pickup[key(line.identity)] = str(pickup)
         self._save(managed)
         fields = {"credential": managed.name, "generation": generation, "notified": _whom(notifier)}
         self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if debt is not None else None, **fields)
-        if heard.pickup is Pickup.CONFIRMED:
+        if pickup is Pickup.CONFIRMED:
             self._note(Event.PICKUP_CONFIRMED, **fields)
-        level = log.warning if heard.pickup is Pickup.NOT_PICKED_UP else log.info
+        level = log.warning if pickup is Pickup.NOT_PICKED_UP else log.info
         level(
             "notified",
             credential=managed.name,
             to=_whom(notifier),
             detail=heard.told.detail if managed.value else None,
-            pickup=heard.pickup,
+            pickup=pickup,
+            but=cannot.text if cannot else None,
         )
 
     def _failed(self, managed: Managed, notifier: Notifier, line: Line, debt: Debt, error: BaseException) -> None:
@@ -325,11 +334,23 @@ class Dispatcher:
 
 
 def tell(
-    notifier: Notifier, event: PublishEvent, since: datetime, cancel: threading.Event, overtaken: threading.Event
+    notifier: Notifier,
+    event: PublishEvent,
+    since: datetime,
+    cancel: threading.Event,
+    overtaken: threading.Event,
+    types: Mapping[str, frozenset[str]],
 ) -> Heard:
-    """On a worker: tell one dependent, then look whether it picked the new value up."""
+    """On a worker: tell one dependent, then look whether it picked the new value up, or can have.
+
+    Args:
+        types: of the sinks of each credential that it is told of.
+    """
     told = notifier.tell(event, cancel)
-    return Heard(told, look_for_pickup(notifier, since, cancel, overtaken))
+    pickup = look_for_pickup(notifier, since, cancel, overtaken)
+    if pickup is not Pickup.ASSUMED:
+        return Heard(told, pickup)
+    return Heard(told, pickup, {name: notifier.hindered(kinds) for name, kinds in types.items()})
 
 
 def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event, overtaken: threading.Event) -> Pickup:

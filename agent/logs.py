@@ -17,8 +17,8 @@ process that inherits them. The guard prevents slips; it is no wall against code
 
 from __future__ import annotations
 
+import contextlib
 import io
-import json
 import logging
 import os
 import sys
@@ -27,14 +27,14 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 from agent.core.errors import KeyturnError
 from agent.core.provider import at_work
-from agent.core.secret import SHOWN
+from agent.masks import Masks, escaped
 
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """sd-daemon(3): a line that begins with `<N>` gets that priority in the journal."""
@@ -44,13 +44,8 @@ TALKATIVE = ("aliyunsdkcore", "alibabacloud", "CacheClient", "requests", "urllib
 OURS = ("agent", "providers")
 """Loggers of `logging` whose words are keyturn's own, and therefore safe to show."""
 
-MASKED_FROM = 8
-"""Characters that a secret has at least: to mask a shorter one would make holes into harmless words."""
-
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keyturn")
-_masking = threading.Lock()
-_in_use: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
-_hidden: tuple[str, ...] = ()
+_masks = Masks()
 
 
 def mask(values: Iterable[str], *, of: str = "") -> None:
@@ -61,21 +56,7 @@ def mask(values: Iterable[str], *, of: str = "") -> None:
             because the old value may be valid for days, and a hook that runs now may have read it.
         of: whose they are, such as a credential's name; each has its own.
     """
-    global _hidden
-    now = frozenset(value for value in values if len(value) >= MASKED_FROM)
-    with _masking:
-        newest, _older = _in_use.get(of, (frozenset(), frozenset()))
-        if now == newest:
-            return
-        _in_use[of] = (now, newest)
-        known = {form for pair in _in_use.values() for values in pair for value in values for form in _spellings(value)}
-        _hidden = tuple(sorted(known, key=len, reverse=True))  # the longest first: one may be a part of another
-
-
-def _spellings(value: str) -> Iterable[str]:
-    """How the renderers write a value, by itself and within a list or another object."""
-    for text in (value, repr(value)[1:-1]):
-        yield from (text, text.encode("unicode_escape").decode(), _escaped(text), json.dumps(text)[1:-1])
+    _masks.put(values, of)
 
 
 def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None = None) -> None:
@@ -95,7 +76,7 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     structlog.configure(
         processors=[*processors, _Masked(_renderer(form, environ, stream))],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Patient(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
@@ -143,6 +124,31 @@ def _renderer(form: str, environ: Mapping[str, str], stream: TextIO) -> Processo
     return _Plain(with_priority=under_systemd)
 
 
+class _Patient:
+    """A stream that may fail (a full disk, a reader that left): a line is lost then, and no work with it.
+
+    Lines go past the stream's own buffer: what stays in it fails again later, and at the end of the process.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        try:
+            self._fd = stream.fileno()
+        except (OSError, ValueError, AttributeError):  # a test's, in memory
+            self._fd = -1
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if self._fd < 0:
+                self._stream.write(text)
+            else:
+                os.write(self._fd, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        if self._fd < 0:
+            self._stream.flush()
+
+
 class _Masked:
     """Whatever renders a line, the secrets in use are not in it."""
 
@@ -150,21 +156,14 @@ class _Masked:
         self._render = render
 
     def __call__(self, logger: Any, method: str, event: EventDict) -> str:
-        line = str(self._render(logger, method, event))
-        for secret in _hidden:
-            line = line.replace(secret, SHOWN)
-        return line
+        return _masks.hide(str(self._render(logger, method, event)))
 
 
 def _quoted(value: object) -> str:
     text = str(value)
     if text and text.isprintable() and not set(text) & set(' "=\\'):
         return text
-    return f'"{_escaped(text)}"'
-
-
-def _escaped(text: str) -> str:
-    return text.encode("unicode_escape").decode().replace('"', '\\"')
+    return f'"{escaped(text)}"'
 
 
 class _Plain:

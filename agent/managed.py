@@ -27,6 +27,8 @@ class Managed:
         value: the last value seen, with its secrets; in memory only, None until the first fetch.
         source: a fingerprint of how the source is asked, without a secret.
         poll_s: seconds between two looks at a value without expiry, as its provider said last.
+        builds_on: the credentials whose values this one is made of, directly. Kept, because each publish of a thousand
+            credentials asks it of all the others.
         window: how urgent it was when a refresh failed last.
     """
 
@@ -43,19 +45,16 @@ class Managed:
     in_sync: dict[str, bool] = field(default_factory=dict)
     poll_s: float = POLL_INTERVAL_S
     window: policy.Window = policy.Window.FRESH
+    builds_on: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.poll_s = float(getattr(self.settings.provider, "poll_interval", self.poll_s))
+        self.builds_on = tuple(dict.fromkeys(self.settings.provider.builds_on()))
 
     @property
     def layout(self) -> str:
         """A fingerprint of what is written where, without a secret."""
         return sha256(repr([sink.settings for sink in self.sinks]).encode()).hexdigest()[:16]
-
-    @property
-    def builds_on(self) -> tuple[str, ...]:
-        """The credentials whose values this one is made of, directly."""
-        return tuple(dict.fromkeys(self.settings.provider.builds_on()))
 
     @property
     def same_source(self) -> bool:
@@ -103,6 +102,7 @@ class Managed:
     def adopt(self, other: Managed) -> None:
         """Take over the settings of a reloaded config; keep what is remembered."""
         self.settings, self.provider, self.verifier = other.settings, other.provider, other.verifier
+        self.builds_on = other.builds_on
         self.source, self.poll_s = other.source, other.poll_s
         self.sinks, self.notifiers = other.sinks, other.notifiers
 

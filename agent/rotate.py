@@ -88,7 +88,7 @@ def publish(
             "look at the source; the value in use stays",
         )
     changed = obtained.change is not policy.Change.SAME
-    generation = done.generation + 1 if changed else done.generation
+    generation = managed.state.next_generation if changed else done.generation
     survey = transaction.survey(managed.sinks, value, generation)
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
         return _unchanged(managed, obtained, cause, books)

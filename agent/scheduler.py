@@ -29,18 +29,20 @@ class Scheduler:
         self._jobs = schedule.Scheduler()
         self._due: list[str] = []
         self._at: dict[str, float] = {}
+        self._planned: dict[str, schedule.Job] = {}
         self._wall_minus_boot = _wall() - boottime()
 
     def set(self, name: str, delay_s: float) -> None:
         """Have `name` come due in `delay_s` seconds, whatever was set for it before."""
-        self.clear(name)
+        if name not in self._at:
+            self._planned[name] = self._jobs.every(1).seconds.do(self._ring, name).tag(name)
         self._at[name] = self._boottime() + max(0.0, delay_s)
-        self._jobs.every(1).seconds.do(self._ring, name).tag(name)
 
     def clear(self, name: str) -> None:
         """Forget `name`."""
         if self._at.pop(name, None) is not None:
-            self._jobs.clear(name)
+            # Not by its tag: `schedule` would look at each tag of each job, at a thousand credentials for milliseconds.
+            self._jobs.cancel_job(self._planned.pop(name))
 
     def at(self, name: str) -> float | None:
         """The boottime instant at which `name` comes due; None where nothing is set."""
@@ -68,7 +70,7 @@ class Scheduler:
         return step if abs(step) >= STEP_S else 0.0
 
     def _ring(self, name: str) -> type[schedule.CancelJob]:
-        del self._at[name]
+        del self._at[name], self._planned[name]
         self._due.append(name)
         return schedule.CancelJob
 

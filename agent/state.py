@@ -97,6 +97,12 @@ class CredentialState(msgspec.Struct, omit_defaults=True):
     switched: bool = False  # every sink of the journal is switched: only the record of it is missing
     journal_seq: int = 0  # the newest audit record when the journal was written
     before: Published | None = None  # what to return to when the journal cannot be finished
+    spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
+
+    @property
+    def next_generation(self) -> int:
+        """The number of the next publish. One that a crash took back is not given to another value."""
+        return max(self.published.generation, self.spent) + 1
 
     @property
     def half_switched(self) -> bool:
@@ -132,7 +138,7 @@ class StateStore:
         """
         for path in (self.directory, self._credentials):
             try:
-                path.mkdir(mode=0o700, exist_ok=True)
+                _make_durably(path)
             except PermissionError as err:
                 raise NotPermittedError(
                     f"{path}: user {user_name()} may not make the state directory, or look into it",
@@ -199,6 +205,17 @@ class StateStore:
 
     def _path(self, name: str) -> Path:
         return self._credentials / f"{name}.state"
+
+
+def _make_durably(path: Path) -> None:
+    """Make a directory that is missing, so that a power cut cannot take it away with what will be flushed in it."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if path.is_dir():
+            return
+        raise
+    files.sync_names(path.parent)
 
 
 def _unreadable(path: Path) -> NotPermittedError:

@@ -1,12 +1,15 @@
-"""What a publish costs beside a bare loop that writes the same bytes as durably.
+"""What a publish costs beside a bare loop that makes the same writes and flushes.
 
-    python bench/publish.py [--sinks 2] [--rounds 200] [--directory DIR] [--shared]
+    python bench/publish.py [--sinks 1,2,10,50] [--rounds 100] [--directory DIR] [--shared]
 
-bare      for each file: write a temporary one, flush it, rename it, flush its directory
-publish   survey, stage, flush the state with the journal and the debts, switch all, flush the directories
-audited   the same through agent/rotate.py, with its records flushed to the audit log before it is reported
+files    for each file: write a temporary one, flush it, rename it, flush its directory
+same     the same writes and flushes as a whole publish: also a record of the state, written over and flushed, and the
+         three audit records appended and flushed once
+publish  survey, stage, flush the state with the journal and the debts, switch all, flush the directories
+audited  the same through agent/rotate.py, with its records flushed to the audit log before it is reported
 
-The three alternate within one run, so that a slow disk slows all. Needs a directory on a real disk.
+`publish` is compared with `files`, `audited` with `same`. The four alternate within one run, so that a slow disk slows
+all. Needs a directory on a real disk.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from agent.audit import AuditLog
@@ -38,6 +42,9 @@ from agent.sinks.interface import FileSink
 from agent.stages import Cause, Obtained
 from agent.state import CredentialState, Debt, Published, StateStore
 from agent.verify import Verification
+
+RECORD_BYTES = 8 * 1024
+"""A slot of the state (agent/system/slots.py)."""
 
 
 class Bench(Provider):
@@ -70,18 +77,37 @@ def make_sinks(root: Path, count: int, shared: bool) -> tuple[FileSink, ...]:
     return tuple(sinks)
 
 
-def bare(targets: Sequence[Path], contents: Sequence[bytes]) -> None:
-    """The least that anybody does who wants the files whole and durable."""
-    for target, content in zip(targets, contents, strict=True):
-        temp = target.with_name(target.name + ".tmp")
-        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.write(fd, content)
-        os.fsync(fd)
-        os.close(fd)
-        temp.rename(target)
-        parent = os.open(target.parent, os.O_RDONLY)
-        os.fsync(parent)
-        os.close(parent)
+class Bare:
+    """The least that anybody does who wants it whole and durable."""
+
+    def __init__(self, root: Path, targets: Sequence[Path]) -> None:
+        self._targets = targets
+        self._state = os.open(root / "bare.state", os.O_RDWR | os.O_CREAT, 0o600)
+        self._audit = os.open(root / "bare.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(self._state, b"x" * RECORD_BYTES)
+        os.fsync(self._state)
+
+    def files(self, contents: Sequence[bytes]) -> None:
+        """Each file by itself."""
+        for target, content in zip(self._targets, contents, strict=True):
+            temp = target.with_name(target.name + ".tmp")
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.write(fd, content)
+            os.fsync(fd)
+            os.close(fd)
+            temp.rename(target)
+            parent = os.open(target.parent, os.O_RDONLY)
+            os.fsync(parent)
+            os.close(parent)
+
+    def same(self, contents: Sequence[bytes]) -> None:
+        """Files, state and audit."""
+        self.files(contents)
+        os.pwrite(self._state, b"y" * RECORD_BYTES, 0)
+        os.fdatasync(self._state)
+        for _record in ("credential_fetched", "verified", "published"):
+            os.write(self._audit, b"z" * 399 + b"\n")
+        os.fdatasync(self._audit)
 
 
 def publish(sinks: Sequence[FileSink], number: int, states: StateStore) -> None:
@@ -127,39 +153,49 @@ def timed(act: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def run(root: Path, options: argparse.Namespace) -> tuple[list[float], list[float], list[float]]:
-    """Alternate the three for the given rounds."""
-    sinks = make_sinks(root / "ours", options.sinks, options.shared)
+WAYS = ("files", "publish", "same", "audited")
+
+
+def run(root: Path, sinks_wanted: int, options: argparse.Namespace) -> dict[str, float]:
+    """Alternate the four for the given rounds; return the median seconds of each."""
+    sinks = make_sinks(root / "ours", sinks_wanted, options.shared)
     states = StateStore(root / "state")
     states.prepare()
-    audited = Audited(root, make_sinks(root / "whole", options.sinks, options.shared))
-    targets = [Path(sink.path).with_suffix(".bare") for sink in sinks]
-    seconds: tuple[list[float], list[float], list[float]] = ([], [], [])
+    audited = Audited(root, make_sinks(root / "whole", sinks_wanted, options.shared))
+    bare = Bare(root, [Path(sink.path).with_suffix(".bare") for sink in sinks])
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(1, options.rounds + 1):
         contents = [sink.render(None, value(number), number) for sink in sinks]
-        seconds[0].append(timed(lambda contents=contents: bare(targets, contents)))  # type: ignore[misc]
-        seconds[1].append(timed(lambda number=number: publish(sinks, number, states)))  # type: ignore[misc]
-        seconds[2].append(timed(lambda number=number: audited.publish(number)))  # type: ignore[misc]
-    return seconds
+        acts: dict[str, Callable[[], None]] = {
+            "files": partial(bare.files, contents),
+            "publish": partial(publish, sinks, number, states),
+            "same": partial(bare.same, contents),
+            "audited": partial(audited.publish, number),
+        }
+        for way in WAYS:
+            seconds[way].append(timed(acts[way]))
+    return {way: statistics.median(times) for way, times in seconds.items()}
 
 
 def main() -> None:
-    """Print the medians and their ratios to the bare loop."""
+    """Print the medians and their ratios to the bare loops."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sinks", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--sinks", default="1,2,10,50", help="how many, one table row each")
+    parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--shared", action="store_true", help="all sinks in one directory")
     parser.add_argument("--directory", default=None, help="where to write; by default the temporary directory")
     options = parser.parse_args()
     set_up("error", "plain", {})
-    with tempfile.TemporaryDirectory(dir=options.directory) as root:
-        bare_s, publish_s, audited_s = (statistics.median(times) for times in run(Path(root), options))
-    print(
-        f"{options.sinks} sinks, {'one directory' if options.shared else 'a directory each'}, {options.rounds} rounds"
-    )
-    print(f"bare     {bare_s * 1000:7.3f} ms")
-    print(f"publish  {publish_s * 1000:7.3f} ms  ratio {publish_s / bare_s:.2f}")
-    print(f"audited  {audited_s * 1000:7.3f} ms  ratio {audited_s / bare_s:.2f}")
+    print(f"{options.rounds} rounds, {'all in one directory' if options.shared else 'a directory each'}; medians in ms")
+    print("sinks    files  publish  ratio     same  audited  ratio")
+    for count in map(int, options.sinks.split(",")):
+        with tempfile.TemporaryDirectory(dir=options.directory) as root:
+            took = {way: seconds * 1000 for way, seconds in run(Path(root), count, options).items()}
+        print(
+            f"{count:5} {took['files']:8.2f} {took['publish']:8.2f}  {took['publish'] / took['files']:5.2f} "
+            f"{took['same']:8.2f} {took['audited']:8.2f}  {took['audited'] / took['same']:5.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ FILES = sorted([*ROOT.glob("agent/**/*.py"), *ROOT.glob("providers/**/*.py")])
 LAYERS = [
     ["agent.core"],
     ["agent.system"],
-    ["agent.cloud", "agent.logs"],
+    ["agent.cloud", "agent.logs", "agent.masks"],
     ["agent.sinks", "agent.notifiers", "agent.verify", "agent.audit", "agent.state", "agent.config"],
     [
         "agent.managed", "agent.stages", "agent.books", "agent.rotate", "agent.scheduler", "agent.loop",

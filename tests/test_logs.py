@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import warnings
 from contextlib import contextmanager
 
@@ -14,7 +15,8 @@ import requests
 from agent import logs
 from agent.core.errors import SinkError
 from agent.core.provider import hushed
-from agent.core.secret import Secret
+from agent.core.secret import SHOWN, Secret
+from agent.masks import Masks
 
 CANARY = "CanarySecretValue0123456789"
 
@@ -140,8 +142,7 @@ SECRETS = ["CanarySecretValue0123456789", "Canary/with+base64==", 'Canary quote"
 @pytest.fixture
 def masks(monkeypatch):
     """No masks of other tests."""
-    monkeypatch.setattr(logs, "_in_use", {})
-    monkeypatch.setattr(logs, "_hidden", ())
+    monkeypatch.setattr(logs, "_masks", Masks())
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -370,3 +371,22 @@ def test_a_guard_within_a_guard_changes_nothing():
         assert sys.stdout is before
         inner.remove()
         assert sys.stdout is before
+
+
+def test_a_thousand_credentials_are_masked_as_fast_as_one():
+    """Overlapping secrets leave nothing, a secret of two credentials outlives one of them, and old ones are forgotten."""
+    masks = Masks()
+    masks.put(["abcdefgh12345678", "12345678ijklmnop"], "one")
+    assert masks.hide("<abcdefgh12345678ijklmnop>") == f"<{SHOWN}>"
+    masks.put(["shared-by-both"], "one")
+    masks.put(["shared-by-both"], "two")
+    for value in ("next-of-one", "then-of-one"):
+        masks.put([value], "one")
+    assert masks.hide("shared-by-both next-of-one abcdefgh12345678") == f"{SHOWN} {SHOWN} abcdefgh12345678"
+    for number in range(2000):
+        masks.put([f"secret{number:024}"], f"c{number}")
+    started = time.process_time()
+    for number in range(2000):
+        assert masks.hide(f"x=secret{number:024}") == f"x={SHOWN}"
+        masks.put([f"newest{number:024}"], f"c{number}")
+    assert time.process_time() - started < 10, "each line and each value costs as much as there are credentials"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.audit.trail import MAX_LINE_BYTES, Head, canonical, digest, read_head, records_behind
+from agent.audit.trail import MAX_LINE_BYTES, Head, canonical, digest, read_head, records_behind, sound_bytes
 from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event
 from agent.logs import log
@@ -144,6 +144,8 @@ class AuditLog:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._fd = os.open(self.path, flags, 0o640)
+            if not os.fstat(self._fd).st_size:  # a new one: a power cut shall not take its name away
+                files.sync_names(self.path.parent)
         except OSError as err:
             raise AuditError(
                 f"{self.path}: the audit log cannot be opened: {err.strerror}",
@@ -164,10 +166,10 @@ class AuditLog:
             os.close(old)
 
     def _find_end(self) -> Head:
-        last, torn = _last_line(self._fd)
+        remembered = read_head(self._head_path)
+        last, torn = _last_line(self._fd, remembered)
         if torn:
             self._set_aside(torn)
-        remembered = read_head(self._head_path)
         found = Head()
         if last:
             try:
@@ -187,7 +189,8 @@ class AuditLog:
         aside = self.path.with_name(f"torn-{self._now():%Y%m%dT%H%M%SZ}-{self.path.name}")
         files.write_atomic(aside, torn, 0o600)
         os.ftruncate(self._fd, os.fstat(self._fd).st_size - len(torn))
-        self.remarks.append(f"a half-written last line of {len(torn)} bytes was set aside as {aside.name}")
+        what = "last line" if torn.find(b"\n") in (-1, len(torn) - 1) else "end"
+        self.remarks.append(f"a half-written {what} of {len(torn)} bytes was set aside as {aside.name}")
 
 
 def _plain(value: Any) -> Any:
@@ -202,12 +205,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _last_line(fd: int) -> tuple[bytes, bytes]:
-    """Return the last whole line and what follows it, reading no more than is needed."""
+def _last_line(fd: int, known: Head | None) -> tuple[bytes, bytes]:
+    """Return the last line that stands and what follows it, reading no more than is needed."""
     size = os.fstat(fd).st_size
     span = min(size, 2 * MAX_LINE_BYTES)
     tail = os.pread(fd, span, size - span)
-    whole, newline, torn = tail.rpartition(b"\n")
-    if not newline:
-        return b"", tail
-    return whole.rpartition(b"\n")[2], torn
+    stands = sound_bytes(tail, known)
+    return tail[: max(stands - 1, 0)].rpartition(b"\n")[2], tail[stands:]

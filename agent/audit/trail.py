@@ -54,6 +54,33 @@ def read_head(path: Path) -> Head | None:
         return None
 
 
+def sound_bytes(tail: bytes, known: Head | None) -> int:
+    """How much of the end of a log can be built on after a crash.
+
+    Up to the last newline; and behind the newest record that is known to be on the disk no further than the chain
+    holds: a power cut may lose a page of what was not flushed yet and keep the one behind it. What is before that record
+    was flushed, so that damage to it is for `verify` to find, and is left where it is.
+
+    Args:
+        tail: the end of the file.
+        known: the head that the state remembers.
+    """
+    whole = tail.rfind(b"\n") + 1
+    at, before = 0, None
+    for line in tail[:whole].split(b"\n")[:-1]:
+        record = _parsed(line)
+        if before is not None:
+            if record is None or any(_faults(record, before.seq + 1, before)):
+                return at
+            before = Head(record["seq"], str(record.get("hash")))
+        elif (
+            known is not None and record is not None and (record["seq"], record.get("hash")) == (known.seq, known.hash)
+        ):
+            before = known
+        at += len(line) + 1
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What `audit verify` found."""

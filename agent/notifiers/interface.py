@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
+
+if TYPE_CHECKING:
+    from agent.notifiers.effect import NoEffect
 
 
 class Pickup(StrEnum):
@@ -87,8 +90,10 @@ class Notifier(ABC):
         """What `check` says of this dependent: does it exist, can it be told. Tells nobody."""
         return iter(())
 
-    def takes_effect(self, sink_types: frozenset[str]) -> str | None:
-        """Say why this notification cannot make the dependent read the new value, None when it can.
+    def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
+        """Say why this notification may not make the dependent use the new value; None: nothing is known against it.
+
+        May ask the system; never raises.
 
         Args:
             sink_types: the types of the sinks of the same credential, such as {"env_file"}.

@@ -28,6 +28,7 @@ from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import FilePath, NotifierSettings
+from agent.notifiers.effect import NoEffect, of_a_kept_process
 from agent.notifiers.interface import Notifier, Pickup, Told
 from agent.system.accounts import find_account
 from agent.system.oserrors import user_name
@@ -120,13 +121,15 @@ class SignalNotifier(Notifier):
             what = f"keyturn may not see what {self._unseen} other processes run; those of {self.target} are not told"
             yield Finding("warning", place, what, _TO_SEE)
 
-    def takes_effect(self, sink_types: frozenset[str]) -> str | None:
-        """An environment is fixed when a process starts; a signal that asks for a reload cannot change it."""
-        if sink_types != {"env_file"} or self._number not in _RELOADS:
+    def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
+        """Whether the signal asks for a reload, which keeps the environment, and a client that read its file already."""
+        if self._number not in _RELOADS:
             return None
-        return (
+        return of_a_kept_process(
+            sink_types,
             f"{signal_name(self._number)} does not change the environment of a running process; restart it, "
-            "unless the program itself reads the env file again at this signal"
+            "unless the program itself reads the env file again at this signal",
+            "restart it",
         )
 
     @property

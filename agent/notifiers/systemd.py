@@ -23,6 +23,7 @@ from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import Duration, NotifierSettings
+from agent.notifiers.effect import READ_ONCE, NoEffect, of_a_kept_process
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.notifiers.output import tail
 from agent.system.group import Ending
@@ -155,16 +156,15 @@ class SystemdNotifier(Notifier):
         level, text, remedy = self._judge(state)
         yield Finding(level, place, text, remedy)
 
-    def takes_effect(self, sink_types: frozenset[str]) -> str | None:
-        """Systemd reads an EnvironmentFile= only when it starts the unit (systemd.exec(5))."""
-        if sink_types != {"env_file"}:
+    def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
+        """Whether the unit's process stays, which keeps its environment, and a client that read its file already."""
+        if not sink_types <= READ_ONCE or not self._keeps_process():
             return None
-        keeps_process = self.settings.action == "kill" and self._signal not in _ENDING_SIGNALS
-        if self.settings.action != "reload" and not keeps_process:
-            return None
-        return (
+        return of_a_kept_process(
+            sink_types,
             f"systemd reads an EnvironmentFile= only when {self.target} starts, and {self._action} does not start it; "
-            'set action = "try-restart", unless the program itself reads the env file again'
+            'set action = "try-restart", unless the program itself reads the env file again',
+            'set action = "try-restart"',
         )
 
     @property
@@ -175,6 +175,15 @@ class SystemdNotifier(Notifier):
     @property
     def _action(self) -> str:
         return f"{self.settings.action} --signal={self._signal}" if self._signal else self.settings.action
+
+    def _keeps_process(self) -> bool:
+        action = self.settings.action
+        if action == "reload-or-restart":
+            try:
+                return self._show().get("CanReload") == "yes"
+            except NotifyError:
+                return False  # nothing is known
+        return action == "reload" or (action == "kill" and self._signal not in _ENDING_SIGNALS)
 
     def _must_restart(self, state: Mapping[str, str]) -> bool:
         action = self.settings.action

@@ -20,8 +20,8 @@ The order, and why it is safe to die between any two steps:
 Each kind of target is staged, switched and recovered in its own way, behind one interface: change.py.
 
 Decisions. All files are written before the first is flushed, so that one journal commit of the file system can serve
-them all. The directory is not flushed after staging a file: ext4, xfs and btrfs make a new file's name durable with
-its fsync.
+them all. The directory is not flushed after staging a file where that file's fsync makes its name durable (ext4, xfs,
+btrfs: agent/system/mounts.py): it would cost a publish a fifth more.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from agent.sinks.interface import Sink
 from agent.sinks.plan import Directories, plan, stand
 from agent.sinks.recovery import Recovery, recover, sweep, withdraw
 from agent.sinks.target import refusal
+from agent.system.mounts import forgetful
 from agent.system.safepath import Directory
 
 __all__ = [
@@ -108,6 +109,7 @@ class Staged:
             for one in plans:
                 self._changes.append(one.stage(self._directories.of(one.settings, one.parent)))
             _flush_all(self._changes)
+            _flush_names(self._directories)
         except BaseException:
             self.abort()
             raise
@@ -163,6 +165,15 @@ def _flush_all(staged: Sequence[Change]) -> None:
             change.flush()
         except OSError as error:
             raise change.failed(error, "cannot flush") from error
+
+
+def _flush_names(directories: Directories) -> None:
+    """Make the staged names durable where the flush of the files has not done that."""
+    for directory in forgetful(directories):
+        try:
+            directory.sync()
+        except OSError as error:
+            raise refusal(error, directory, "", "cannot flush") from error
 
 
 def _refuse_changed(change: Change) -> None:

@@ -136,6 +136,24 @@ def write_atomic(path: Path | str, content: bytes, mode: int = 0o600, *, flush: 
         os.close(dir_fd)
 
 
+def sync_names(directory: Path | str) -> None:
+    """Make the names in a directory durable.
+
+    One that we may write but not read cannot be flushed by us; the kernel does it in its own time.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def open_regular(path: Path | str, dir_fd: int | None = None, flags: int = _READ) -> int:
     """Open a regular file, following no link and waiting for no FIFO.
 

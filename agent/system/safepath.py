@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from agent.core.errors import NotPermittedError, SinkError
+from agent.system.mounts import mount_id
 from agent.system.oserrors import explain, is_permission, user_name
 
 MAX_LINKS = 40
@@ -101,7 +102,7 @@ class Directory:
         file system has that of its directory) and too much (files on overlayfs differ from their directory in it).
         Where /proc is not mounted the answer is no, and the rename fails with EBUSY.
         """
-        here, there = _mount_id(self.fd), _mount_id(fd)
+        here, there = mount_id(self.fd), mount_id(fd)
         return here is not None and there is not None and here != there
 
     def remove(self, name: str) -> None:
@@ -239,19 +240,6 @@ def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
     reason, remedy = explain(error, path)
     return PathRefusedError(f"{path}: cannot open this directory: {reason}", remedy)
-
-
-def _mount_id(fd: int) -> int | None:
-    """The id of the mount through which a file was opened."""
-    try:
-        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        found = os.read(info, 4096).partition(b"mnt_id:")[2].split(None, 1)
-    finally:
-        os.close(info)
-    return int(found[0]) if found else None
 
 
 def names(directory: Directory) -> Iterator[str]:

@@ -12,6 +12,9 @@ import socket
 import time
 from collections.abc import Mapping
 
+PATIENCE_S = 1.0
+"""For a manager that does not read what it is told: its queue is full then, and sendmsg(2) would wait for ever."""
+
 
 class ServiceManager:
     """Whoever started us, if it wants to hear."""
@@ -58,7 +61,8 @@ class ServiceManager:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.settimeout(PATIENCE_S)
                 channel.connect(self._address)
                 channel.sendall(text.encode())
         except OSError:
-            pass  # a manager that went away must not take the agent with it
+            pass  # a manager that went away, or hangs, must not take the agent with it

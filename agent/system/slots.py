@@ -1,11 +1,14 @@
 """A small record that is written often and must survive a power cut: two slots of one file, used in turn.
 
-A write goes into the slot that does not hold the newest record, and is flushed with one fdatasync. The file's
+A write goes into the slot that does not hold the newest durable record, and is flushed with one fdatasync. The file's
 blocks were written and flushed once before, so the file system has no metadata to commit and no directory
 to flush: measured at a third to a half of the cost of a temporary file and a rename. A write that was torn by a power
-cut fails its checksum, and the record in the other slot is the newest one then.
+cut fails its checksum, and the record in the other slot is the newest one then. So the other slot must hold one that
+is on the disk, or a power cut could tear both: a record that was written without a flush says so (`unflushed`), and the
+next one takes its place, not that of the newest flushed one.
 
-A slot is one line of text, `keyturn-slot SEQ LENGTH SHA256`, and the record, padded with blanks; so `cat` shows it.
+A slot is one line of text, `keyturn-slot SEQ LENGTH SHA256 [unflushed]`, and the record, padded with blanks; so `cat`
+shows it.
 A record that outgrows its slot moves to a larger file by an atomic replacement.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +27,7 @@ SLOT_BYTES = 8 * 1024
 """A multiple of the 4 KiB that disks and page caches write at once: the two slots never share a block."""
 
 _MAGIC = "keyturn-slot"
+_UNFLUSHED = "unflushed"
 _HEADER_BYTES = 128
 
 
@@ -31,6 +36,7 @@ class _Record:
     sequence: int
     payload: bytes
     slot: int
+    flushed: bool
 
 
 class SlotFile:
@@ -45,7 +51,7 @@ class SlotFile:
         self.path = Path(path)
         self._fd = -1
         self._slot_bytes = SLOT_BYTES
-        self._newest: _Record | None = None
+        self._whole: dict[int, _Record] = {}
         try:
             self._open()
         except FileNotFoundError:
@@ -54,28 +60,36 @@ class SlotFile:
     @property
     def payload(self) -> bytes | None:
         """The newest whole record, None where there is none."""
-        return self._newest.payload if self._newest else None
+        newest = _newest(self._whole.values())
+        return newest.payload if newest else None
 
     def write(self, payload: bytes, *, flush: bool = True) -> None:
         """Make `payload` the newest record; with `flush` it survives a power cut before this returns.
 
         Raises:
-            OSError: the newest record is the one before.
+            OSError: the newest record is the one before; the newest flushed one, where those behind it were not.
         """
-        sequence = self._newest.sequence + 1 if self._newest else 1
+        newest = _newest(self._whole.values())
+        sequence = newest.sequence + 1 if newest else 1
         if self._fd < 0 or len(payload) > self._slot_bytes - _HEADER_BYTES:
-            self._grow(sequence, payload)
+            self._grow(sequence, payload, flush)
             return
-        slot = 1 - self._newest.slot if self._newest else 0
+        slot = self._spare_slot()
+        self._whole.pop(slot, None)
         try:
-            files.write_all(self._fd, _pack(sequence, payload, self._slot_bytes), slot * self._slot_bytes)
+            files.write_all(self._fd, _pack(sequence, payload, self._slot_bytes, flush), slot * self._slot_bytes)
             if flush:
                 os.fdatasync(self._fd)
         except OSError:
             with contextlib.suppress(OSError):  # or the page cache would show a record that may not be on disk
                 files.write_all(self._fd, b" " * _HEADER_BYTES, slot * self._slot_bytes)
             raise
-        self._newest = _Record(sequence, payload, slot)
+        self._whole[slot] = _Record(sequence, payload, slot, flush)
+
+    def _spare_slot(self) -> int:
+        """The slot that does not hold the newest flushed record, or, where none was flushed, the newest."""
+        kept = _newest(record for record in self._whole.values() if record.flushed) or _newest(self._whole.values())
+        return 1 - kept.slot if kept else 0
 
     def close(self) -> None:
         """Let go of the file."""
@@ -83,10 +97,10 @@ class SlotFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _grow(self, sequence: int, payload: bytes) -> None:
+    def _grow(self, sequence: int, payload: bytes, flushed: bool) -> None:
         """Replace the file by one whose slots are large enough, every block of it written."""
         size = _slot_bytes(len(payload))
-        files.write_atomic(self.path, _pack(sequence, payload, size) + b" " * size)
+        files.write_atomic(self.path, _pack(sequence, payload, size, flushed) + b" " * size)
         self.close()
         self._open()
 
@@ -94,7 +108,7 @@ class SlotFile:
         self._fd = files.open_regular(self.path, flags=os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         content = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         self._slot_bytes = len(content) // 2
-        self._newest = _newest(content)
+        self._whole = {record.slot: record for record in _records(content)}
 
 
 def read_slots(path: Path | str, limit: int) -> bytes | None:
@@ -107,7 +121,7 @@ def read_slots(path: Path | str, limit: int) -> bytes | None:
     Raises:
         OSError: as `files.read_regular`.
     """
-    newest = _newest(files.read_regular(path, 2 * _slot_bytes(limit)) or b"")
+    newest = _newest(_records(files.read_regular(path, 2 * _slot_bytes(limit)) or b""))
     return newest.payload if newest else None
 
 
@@ -119,8 +133,9 @@ def _slot_bytes(payload_bytes: int) -> int:
     return size
 
 
-def _pack(sequence: int, payload: bytes, slot_bytes: int) -> bytes:
-    header = f"{_MAGIC} {sequence} {len(payload)} {_digest(sequence, payload)}\n".encode()
+def _pack(sequence: int, payload: bytes, slot_bytes: int, flushed: bool) -> bytes:
+    mark = "" if flushed else f" {_UNFLUSHED}"
+    header = f"{_MAGIC} {sequence} {len(payload)} {_digest(sequence, payload)}{mark}\n".encode()
     return (header + payload).ljust(slot_bytes - 1) + b"\n"
 
 
@@ -128,18 +143,24 @@ def _digest(sequence: int, payload: bytes) -> str:
     return hashlib.sha256(str(sequence).encode() + b"\n" + payload).hexdigest()
 
 
-def _newest(content: bytes) -> _Record | None:
+def _newest(records: Iterable[_Record]) -> _Record | None:
+    return max(records, key=lambda record: record.sequence, default=None)
+
+
+def _records(content: bytes) -> list[_Record]:
+    """Every whole record of a file."""
     half = len(content) // 2
-    whole = [record for slot in (0, 1) if (record := _unpack(content[slot * half : (slot + 1) * half], slot))]
-    return max(whole, key=lambda record: record.sequence, default=None)
+    return [record for slot in (0, 1) if (record := _unpack(content[slot * half : (slot + 1) * half], slot))]
 
 
 def _unpack(half: bytes, slot: int) -> _Record | None:
     header, _, rest = half.partition(b"\n")
     words = header.decode("ascii", "replace").split(" ")
-    if len(words) != 4 or words[0] != _MAGIC or not (words[1].isdecimal() and words[2].isdecimal()):
+    if len(words) < 4 or words[0] != _MAGIC or words[4:] not in ([], [_UNFLUSHED]):
+        return None
+    if not (words[1].isdecimal() and words[2].isdecimal()):
         return None
     sequence, payload = int(words[1]), rest[: int(words[2])]
     if len(payload) != int(words[2]) or _digest(sequence, payload) != words[3]:
         return None
-    return _Record(sequence, payload, slot)
+    return _Record(sequence, payload, slot, flushed=len(words) == 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 from fakes import Dependent, key
 from workbench import Bench
 
+from agent import dispatch
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger
 from agent.dispatch import key as identity_key
@@ -337,3 +339,41 @@ def test_a_stepped_wall_clock_gives_up_nobody(bench: Bench) -> None:
     bench.move(90)
     bench.until(lambda: not managed.state.debts)
     assert managed.state.last_outcome == {"fake\0web": "told"}
+
+
+def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as long each time up to a minute (vault 12566, openbao 1399): no loop, and not one more call to the source."""
+    monkeypatch.setattr(dispatch.random, "random", lambda: 1.0)
+    web = Dependent("web", retry_for=3600.0)
+    web.broken = True
+    tried: list[float] = []
+    web.on_tell = lambda _event: tried.append(bench.clock.boottime())
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    calls = managed.provider.calls  # type: ignore[attr-defined]
+    bench.engine.scheduler.clear("refresh a")  # its polls are another matter
+    job = "tell fake\0web"
+    for attempt in range(1, 10):
+        bench.clock.move((bench.engine.scheduler.at(job) or 0.0) - bench.clock.boottime())
+        bench.until(lambda: owed(bench) == [("web", 1, attempt)])  # noqa: B023
+    waits = [round(later - earlier) for earlier, later in itertools.pairwise(tried)]
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert managed.provider.calls == calls  # type: ignore[attr-defined]
+
+
+def test_a_newer_generation_after_a_restart_supersedes_the_debt_of_the_older(make_bench: Callable[..., Bench]) -> None:
+    """Owed from before the restart, then published anew: told once, of the newer."""
+    before = make_bench()
+    managed = before.managed(notify=[Dependent("web")])
+    before.begin(managed).publish(managed, 1)
+    before.close()
+    web, after = Dependent("web"), make_bench()
+    again = after.managed(notify=[web])
+    after.begin(again)
+    after.publish(again, 2)
+    assert owed(after) == [("web", 2, 0)]
+    after.clock.move(2.1)
+    after.until(lambda: not again.state.debts)
+    assert web.generations == [2]

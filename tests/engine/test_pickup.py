@@ -1,4 +1,4 @@
-"""The wait for a pickup ends when there is newer news, which would otherwise wait behind it."""
+"""What is known of a pickup; and the wait for one ends when there is newer news, which would otherwise wait behind it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from fakes import Dependent
 from workbench import Bench
 
 from agent import dispatch
-from agent.core.settings import PickupSettings
+from agent.core.settings import FilePath, PickupSettings
+from agent.notifiers.effect import NoEffect, of_a_kept_process
 from agent.notifiers.interface import Pickup
+from agent.sinks.env_file import EnvFile, EnvFileSettings
+from agent.status import notifications
 
 NEVER_SAYS_YES = PickupSettings(command=("false",))
 
@@ -44,3 +47,60 @@ def test_a_probe_that_says_no_until_the_end_is_a_missing_pickup(monkeypatch: pyt
     monkeypatch.setattr(dispatch, "PICKUP_PATIENCE_S", 0.0)
     web, now = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC)
     assert dispatch.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
+
+
+class Reloaded(Dependent):
+    """Its process keeps running when it is told."""
+
+    def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
+        return of_a_kept_process(sink_types, "its environment stays; restart it", "restart it")
+
+
+def env_file(bench: Bench) -> EnvFile:
+    return EnvFile(EnvFileSettings(type="env_file", path=FilePath(bench.directory / "a.env")))
+
+
+def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An env file and a reload: told, not picked up, and `status` says why; told all the same for `rotate` and exit codes."""
+    web = Reloaded("web")
+    managed = bench.managed(notify=[web])
+    managed.sinks = (env_file(bench),)
+    bench.begin(managed).publish(managed, 1)
+    bench.move(2.5)
+    bench.until(lambda: not managed.state.debts)
+    (shown,) = notifications(managed)
+    assert (shown["pickup"], shown["last_outcome"]) == (
+        "not picked up",
+        "told, but its environment stays; restart it",
+    )
+    assert "its environment stays" in capsys.readouterr().out
+    (record,) = bench.records("notified")
+    assert record["outcome"] == "told"
+    bench.engine.dispatcher.owe_again(managed)
+    assert managed.state.debts == [], "it was told: an emergency does not tell it again"
+
+
+def test_evidence_counts_more_than_what_is_known_of_readers(bench: Bench) -> None:
+    """A process that is seen to use the new value is not doubted."""
+    web = Reloaded("web")
+    web.evidence = Pickup.CONFIRMED
+    managed = bench.managed(notify=[web])
+    managed.sinks = (env_file(bench),)
+    bench.begin(managed).publish(managed, 1)
+    bench.move(2.5)
+    bench.until(lambda: not managed.state.debts)
+    (shown,) = notifications(managed)
+    assert (shown["pickup"], shown["last_outcome"]) == ("confirmed", "told")
+
+
+def test_two_credentials_of_one_dependent_are_doubted_each_by_its_own_sinks(bench: Bench) -> None:
+    """One call tells both; the one with an env file may not arrive, the one with a file that is read again does."""
+    a, b = bench.managed("a", notify=[Reloaded("web")]), bench.managed("b", notify=[Reloaded("web")])
+    a.sinks = (env_file(bench),)
+    bench.begin(a, b).publish(a, 1)
+    bench.publish(b, 1)
+    bench.move(2.5)
+    bench.until(lambda: not a.state.debts and not b.state.debts)
+    assert [notifications(one)[0]["pickup"] for one in (a, b)] == ["not picked up", "assumed"]

@@ -295,8 +295,21 @@ def test_the_same_dependent_has_one_identity() -> None:
 
 
 def test_a_reload_signal_cannot_carry_an_environment() -> None:
-    """An env file alone with SIGHUP is called out; with SIGTERM (a restart) or another sink it is not."""
+    """An env file alone with SIGHUP is called out; with SIGTERM (a restart) or a sink that is read again it is not."""
     path = Path("/run/x.pid")
-    assert "environment" in (notifier(path).takes_effect(frozenset({"env_file"})) or "")
-    assert notifier(path).takes_effect(frozenset({"env_file", "json"})) is None
-    assert notifier(path, sig="SIGTERM").takes_effect(frozenset({"env_file"})) is None
+    doubt = notifier(path).hindered(frozenset({"env_file"}))
+    assert doubt is not None and "environment" in doubt.text and doubt.pickup is Pickup.NOT_PICKED_UP
+    assert notifier(path).hindered(frozenset({"env_file", "json"})) is None
+    assert notifier(path, sig="SIGTERM").hindered(frozenset({"env_file"})) is None
+
+
+def test_a_reload_signal_does_not_make_the_sdk_read_again() -> None:
+    """Files that the Python SDK reads once for each client are called out; what is read each time is not."""
+    path = Path("/run/x.pid")
+    for types in ({"credentials_ini"}, {"aliyun_cli"}, {"credentials_ini", "env_file"}):
+        doubt = notifier(path).hindered(frozenset(types))
+        assert doubt is not None and "once for each client" in doubt.text, types
+        assert doubt.pickup is Pickup.ASSUMED
+        assert notifier(path, sig="SIGTERM").hindered(frozenset(types)) is None
+    for sink_type in ("ini", "json", "template"):
+        assert notifier(path).hindered(frozenset({sink_type})) is None

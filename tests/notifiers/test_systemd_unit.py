@@ -232,14 +232,36 @@ def test_check_says_whether_the_unit_can_be_told(systemctl: Systemctl) -> None:
 
 
 def test_an_environment_file_needs_a_restart(systemctl: Systemctl) -> None:
-    """An env file alone with a reload, or a signal that ends nothing, is called out; anything else is not."""
-    env_file, both = frozenset({"env_file"}), frozenset({"env_file", "credentials_ini"})
-    assert "EnvironmentFile" in (systemctl.notifier("reload").takes_effect(env_file) or "")
-    assert "EnvironmentFile" in (systemctl.notifier("kill", signal="SIGHUP").takes_effect(env_file) or "")
-    assert systemctl.notifier("kill", signal="TERM").takes_effect(env_file) is None
-    assert systemctl.notifier("reload").takes_effect(both) is None
-    for action in ("restart", "try-restart", "reload-or-restart"):
-        assert systemctl.notifier(action).takes_effect(env_file) is None
+    """An env file alone with a reload, or a signal that ends nothing, is called out; a restart is not."""
+    env_file = frozenset({"env_file"})
+    for one in (systemctl.notifier("reload"), systemctl.notifier("kill", signal="SIGHUP")):
+        doubt = one.hindered(env_file)
+        assert doubt is not None and "EnvironmentFile" in doubt.text and "try-restart" in doubt.text
+        assert doubt.pickup is Pickup.NOT_PICKED_UP
+    assert systemctl.notifier("kill", signal="TERM").hindered(env_file) is None
+    for action in ("restart", "try-restart"):
+        assert systemctl.notifier(action).hindered(env_file) is None
+
+
+def test_the_sdks_files_need_a_restart_too(systemctl: Systemctl) -> None:
+    """What the Python SDK reads once is called out with a reload; what is read each time, or a second such sink, is not."""
+    reload, restart = systemctl.notifier("reload"), systemctl.notifier("restart")
+    for types in ({"credentials_ini"}, {"aliyun_cli"}, {"credentials_ini", "env_file"}):
+        doubt = reload.hindered(frozenset(types))
+        assert doubt is not None and "once for each client" in doubt.text and "try-restart" in doubt.text, types
+        assert restart.hindered(frozenset(types)) is None
+    for fine in ({"ini"}, {"json"}, {"template"}, {"credentials_ini", "json"}):
+        assert reload.hindered(frozenset(fine)) is None, fine
+
+
+def test_reload_or_restart_is_what_the_unit_makes_of_it(systemctl: Systemctl) -> None:
+    """The default action reloads a unit that can: then an env file has no effect. Where systemd says nothing, nothing is said."""
+    env_file = frozenset({"env_file"})
+    for said, doubted in ((properties(), True), (properties(reload="no"), False), ("nonsense", False)):
+        systemctl.says(said)
+        assert (systemctl.notifier("reload-or-restart").hindered(env_file) is not None) is doubted, said
+    systemctl.says(err="Failed to connect to bus: Host is down", status=1)
+    assert systemctl.notifier("reload-or-restart").hindered(env_file) is None
 
 
 def test_a_unit_has_one_name(systemctl: Systemctl) -> None:

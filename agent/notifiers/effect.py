@@ -1,0 +1,53 @@
+"""Whether news that leaves the process alone can make it use a new value: what is known of the readers of each sink.
+
+As measured, with the versions of 2026 (tests/sinks/test_consumers.py):
+
+* `env_file`: a process has the environment that it was started with; systemd reads an EnvironmentFile= only then
+  (systemd.exec(5)), docker an --env-file when it creates the container.
+* `credentials_ini`, `aliyun_cli`: alibabacloud_credentials 0.3.6 to 1.0.12 reads them once for each client. (The
+  aliyun CLI and Terraform read theirs each time, and are no process that anybody would tell.)
+* everything else is read by programs that read it again: ossutil each time, one's own application when it is told.
+
+A credential that has one sink of the last kind is not doubted: which of its sinks the dependent reads is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.notifiers.interface import Pickup
+
+ENVIRONMENT = frozenset({"env_file"})
+READ_ONCE = ENVIRONMENT | {"credentials_ini", "aliyun_cli"}
+
+
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """A dependent is told, and yet may go on with the old value.
+
+    Attributes:
+        text: why, and what would help; for `check`, `status` and the log.
+        pickup: what that makes of a dependent of whose pickup there is no evidence.
+    """
+
+    text: str
+    pickup: Pickup
+
+
+def of_a_kept_process(sink_types: frozenset[str], environment: str, remedy: str) -> NoEffect | None:
+    """What stands in the way of news that does not start the process anew; None: nothing that is known.
+
+    Args:
+        sink_types: of the credential.
+        environment: why an environment stays as it is, with a remedy.
+        remedy: how to have the process started anew.
+    """
+    if sink_types == ENVIRONMENT:
+        return NoEffect(environment, Pickup.NOT_PICKED_UP)
+    if sink_types and sink_types <= READ_ONCE:
+        return NoEffect(
+            f"Alibaba's Python SDK reads the file once for each client, so a process that runs keeps the old key; {remedy}, "
+            "unless the program makes a new client when it is told",
+            Pickup.ASSUMED,
+        )
+    return None

@@ -1,0 +1,37 @@
+"""What keeps everybody from writing into a directory, found beforehand and without writing: no room, or read-only."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from agent.system.oserrors import explain
+
+ENOUGH_BYTES = 16 * 1024
+"""Less than this is no room: a sink and its staged file, or a record of the state, take about as much."""
+
+
+def hindrance(directory: Path | str) -> tuple[str, str] | None:
+    """Return (what, remedy), or None where files can be written as far as statvfs(3) says.
+
+    Quotas, and limits of the process, are not seen. A file system that does not count blocks or inodes (btrfs and
+    most network file systems count no inodes) is taken to have some.
+    """
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return None  # missing or closed: others say so
+    number = _number(found)
+    if number is None:
+        return None
+    what, remedy = explain(OSError(number, os.strerror(number)), f"{directory}/x")
+    return f"nothing can be written to {directory}: {what}", remedy
+
+
+def _number(found: os.statvfs_result) -> int | None:
+    if found.f_flag & os.ST_RDONLY:
+        return errno.EROFS
+    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    full = found.f_blocks and blocks * found.f_frsize < ENOUGH_BYTES
+    return errno.ENOSPC if full or (found.f_files and not found.f_favail) else None

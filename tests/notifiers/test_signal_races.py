@@ -1,0 +1,170 @@
+"""Between the look at a process and the signal to it anything may happen: never a wrong one is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.core.events import PublishEvent
+from agent.core.settings import FilePath
+from agent.notifiers.signal_process import SignalNotifier, SignalSettings
+from agent.system.pidfd import Process
+from agent.system.pidfile import NoProcessError
+
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def sleeper(exe: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([exe, "1000"])
+
+
+def with_number(number: int, exe: Path) -> subprocess.Popen[bytes]:
+    """A process that gets this very number: the kernel is told which one it gave last."""
+    for _ in range(300):
+        LAST_PID.write_text(str(number - 1))
+        process = sleeper(exe)
+        if process.pid == number:
+            return process
+        end(process)
+    pytest.skip("others start processes so fast that the number cannot be had")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def first_signal(process: subprocess.Popen[bytes]) -> int:
+    """What it got first: a later SIGTERM is delivered after a pending SIGHUP (signal(7): lowest first)."""
+    process.send_signal(signal.SIGTERM)
+    return -process.wait()
+
+
+def before_the_signal(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], *, last_look: bool = False) -> None:
+    """Have something happen after every check, and right before the signal is sent.
+
+    The very last look, whether the process still lives, comes after it with `last_look`, else before it too.
+    """
+    real_send, real_alive = Process.send, Process.alive
+    sending: list[bool] = []
+
+    def send(process: Process, number: int) -> None:
+        if last_look:
+            act()
+        else:
+            sending.append(True)
+        real_send(process, number)
+
+    def alive(process: Process) -> bool:
+        found = real_alive(process)
+        if sending:
+            sending.clear()
+            act()
+        return found
+
+    monkeypatch.setattr(Process, "send", send)
+    monkeypatch.setattr(Process, "alive", alive)
+
+
+@pytest.fixture
+def exe(tmp_path: Path) -> Path:
+    return Path(shutil.copy("/bin/sleep", tmp_path / "dependent"))
+
+
+def notifier(tmp_path: Path, process: subprocess.Popen[bytes], exe: Path | None = None) -> SignalNotifier:
+    path = tmp_path / "dependent.pid"
+    path.write_text(f"{process.pid}\n")
+    path.chmod(0o644)
+    program = FilePath(exe) if exe else None
+    return SignalNotifier(SignalSettings(type="signal", pid_file=FilePath(path), exe=program))
+
+
+@pytest.mark.skipif(not os.access(LAST_PID, os.W_OK), reason="choosing a number needs root")
+@pytest.mark.parametrize("by_exe", [False, True])
+def test_a_number_that_is_recycled_between_look_and_signal(
+    tmp_path: Path, exe: Path, event: PublishEvent, monkeypatch: pytest.MonkeyPatch, by_exe: bool
+) -> None:
+    """The process that was looked at ends, and another gets its very number: that one hears nothing."""
+    meant, newcomers = sleeper(exe), []
+    one = notifier(tmp_path, meant, exe if by_exe else None)
+
+    def swap() -> None:
+        end(meant)
+        newcomers.append(with_number(meant.pid, exe))
+
+    before_the_signal(monkeypatch, swap)
+    with pytest.raises(NoProcessError, match="does not run"):
+        one.tell(event, threading.Event())
+    assert newcomers[0].pid == meant.pid
+    assert first_signal(newcomers[0]) == signal.SIGTERM
+
+
+def test_a_process_that_ends_between_look_and_signal(
+    tmp_path: Path, exe: Path, event: PublishEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is not reaped yet: an error that is tried again, and by then the pid file names the new one."""
+    meant = sleeper(exe)
+    one = notifier(tmp_path, meant)
+
+    def die() -> None:
+        meant.kill()
+        os.waitid(os.P_PID, meant.pid, os.WEXITED | os.WNOWAIT)
+
+    before_the_signal(monkeypatch, die, last_look=True)
+    with pytest.raises(NoProcessError) as caught:
+        one.tell(event, threading.Event())
+    assert caught.value.remedy
+    meant.wait()
+    monkeypatch.undo()
+    fresh = sleeper(exe)
+    notifier(tmp_path, fresh).tell(event, threading.Event())
+    assert fresh.wait() == -signal.SIGHUP
+
+
+def test_a_process_that_forks_is_told_and_its_children_are_not(
+    tmp_path: Path, event: PublishEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a pid file the one that it names is meant, and not its group: whoever it started before the signal hears nothing."""
+    ready, heard = tmp_path / "ready", tmp_path / "heard"
+    child = f"trap 'echo child >> {heard}' HUP; echo $$ > {ready}; while :; do sleep 0.1; done"
+    script = f'trap "echo parent >> {heard}; exit 7" HUP; /bin/sh -c "$CHILD" & while :; do sleep 0.1; done'
+    meant = subprocess.Popen(["/bin/sh", "-c", script], env={"CHILD": child, "PATH": os.environ["PATH"]})
+    forked = []
+
+    def wait_for_the_child() -> None:
+        while not (ready.exists() and ready.read_text().endswith("\n")):
+            assert meant.poll() is None
+        forked.append(int(ready.read_text()))
+
+    before_the_signal(monkeypatch, wait_for_the_child)
+    notifier(tmp_path, meant).tell(event, threading.Event())
+    try:
+        assert meant.wait() == 7
+        time.sleep(0.3)
+        assert heard.read_text() == "parent\n"
+    finally:
+        os.kill(forked[0], signal.SIGKILL)
+
+
+def test_with_an_executable_a_process_that_ends_meanwhile_does_not_keep_the_others_from_hearing(
+    tmp_path: Path, exe: Path, event: PublishEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two run it; the first dies at the last moment: said, to be tried again, and then the second hears."""
+    first, second = sleeper(exe), sleeper(exe)
+    one = SignalNotifier(SignalSettings(type="signal", exe=FilePath(exe)))
+    before_the_signal(monkeypatch, lambda: end(first))
+    try:
+        with pytest.raises(NoProcessError):
+            one.tell(event, threading.Event())
+        one.tell(event, threading.Event())
+        assert second.wait() == -signal.SIGHUP
+    finally:
+        end(second)

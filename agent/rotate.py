@@ -185,7 +185,7 @@ def _switch(staged: transaction.Staged, undo: Callable[[], None]) -> None:
         if not _finished(staged.journal):
             undo()
             raise
-    except transaction.TargetChangedError:
+    except SinkError:  # before the first file was switched
         undo()
         raise
 

@@ -128,6 +128,7 @@ class StateStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._credentials = directory / "credentials"
+        self._written: dict[str, SlotFile] = {}
 
     def prepare(self) -> None:
         """Make the directories that are missing, closed to everybody else.
@@ -194,14 +195,19 @@ class StateStore:
                 "give this credential fewer sinks and dependents",
             )
         try:
-            # Opened for each write: a thousand credentials must not need a thousand descriptors.
-            with closing(SlotFile(self._path(name))) as slots:
+            # Closed after each write: a thousand credentials must not need a thousand descriptors.
+            with closing(self._slots(name)) as slots:
                 slots.write(record, flush=flush)
         except OSError as err:
             raise StateError(
                 f"{self._path(name)}: the state cannot be written: {err.strerror}",
                 "free space or mend the permissions of the state directory",
             ) from err
+
+    def _slots(self, name: str) -> SlotFile:
+        if name not in self._written:
+            self._written[name] = SlotFile(self._path(name))
+        return self._written[name]
 
     def _path(self, name: str) -> Path:
         return self._credentials / f"{name}.state"

@@ -8,6 +8,8 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agent import audit, logs
 from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
@@ -255,6 +257,18 @@ def test_a_publish_is_known_from_the_log(trail):
     assert trail.log.knows_publish("uploader", 3, after=2)
     assert not trail.log.knows_publish("uploader", 3, after=3)
     assert not trail.log.knows_publish("other", 3, after=0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(), number=st.integers(0, 2**63))
+def test_every_record_is_written_canonically(trail, text, number):
+    """Whatever stands in a record, its line and its hash are those of the contract's canonical JSON."""
+    written = trail.log.record(
+        Event.FETCH_FAILED, error=text, duration_ms=number, actor={"user": text, "uid": number}, sinks=[text]
+    )
+    line = trail.path.read_bytes().splitlines()[-1]
+    assert line == canonical(written)
+    assert written["hash"] == digest(written)
 
 
 def test_text_that_is_no_text_is_recorded_and_verifies(trail):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
@@ -41,20 +42,39 @@ def mount_id(fd: int) -> int | None:
 def forgetful(directories: Iterable[T]) -> Iterator[T]:
     """Those of some directories in which a new name needs a flush of its own to survive a power cut.
 
-    Asked of the mounts each time (some ten microseconds), and by mount rather than by device number: that of btrfs
-    stands in no table.
+    By mount rather than by device number: that of btrfs stands in no table.
     """
-    types = _types()
+    types = _mounts.types()
     return (one for one in directories if types.get(mount_id(one.fd)) not in NAMES_FOLLOW_FILES)
 
 
-def _types() -> dict[int | None, str]:
-    """The type of every mounted file system by the mount's id; empty where /proc is not mounted."""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as table:
-            return dict(map(_id_and_type, table))
-    except OSError:
-        return {}
+class _Mounts:
+    """The table of what is mounted, read again when the kernel says that it changed (proc_pid_mountinfo(5): POLLPRI)."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._changed = select.poll()
+        self._types: dict[int | None, str] = {}
+
+    def types(self) -> dict[int | None, str]:
+        """The type of every mounted file system by the mount's id; empty where /proc is not mounted."""
+        try:
+            if self._fd < 0:
+                self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+                self._changed.register(self._fd, select.POLLPRI)
+            elif not self._changed.poll(0):
+                return self._types
+            self._types = dict(map(_id_and_type, self._read().splitlines()))
+        except OSError:
+            return {}
+        return self._types
+
+    def _read(self) -> str:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return b"".join(iter(lambda: os.read(self._fd, 65536), b"")).decode("utf-8", "replace")
+
+
+_mounts = _Mounts()
 
 
 def _id_and_type(line: str) -> tuple[int, str]:

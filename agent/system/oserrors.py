@@ -29,6 +29,10 @@ _REASONS: dict[int, tuple[str, str]] = {
         "it is a mount point, such as a bind-mounted single file",
         'set `write = "in_place"` for this sink, or mount its directory instead',
     ),
+    errno.EXDEV: (
+        "its directory lies on two file systems, as in some container images",
+        'mount a directory of its own there, or set `write = "in_place"` for this sink',
+    ),
     errno.ETXTBSY: ("it is being executed", "name another file"),
     errno.ESTALE: ("somebody put another file in its place", "it is tried again"),
     errno.EFBIG: ("it would be larger than the file size limit", "raise LimitFSIZE= of the unit"),

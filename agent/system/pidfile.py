@@ -42,7 +42,8 @@ def read_pid_file(path: str) -> PidFile:
 
     Raises:
         NoProcessError: there is no file.
-        NotifyError: it cannot be read, everybody or a strange group can write it, or it does not hold the pid of a process.
+        NotifyError: it cannot be read, has a second name, everybody or a strange group can write it, or it does not hold
+            the pid of a process.
     """
     try:
         fd = os.open(path, _READ)
@@ -66,6 +67,8 @@ def read_pid_file(path: str) -> PidFile:
 def _refuse(path: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise NotifyError(f"{path}: this is not a regular file", _SAFE)
+    if found.st_nlink > 1:  # root's file of another program, linked to where its directory's owner wants it
+        raise NotifyError(f"{path}: this pid file has a second name, so it may be that of another program", _SAFE)
     if found.st_mode & stat.S_IWOTH:
         raise NotifyError(f"{path}: everybody can write this pid file, so anybody could name any process", _SAFE)
     if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):

@@ -33,35 +33,28 @@ _HEADER_BYTES = 128
 
 @dataclass(frozen=True, slots=True)
 class _Record:
+    """A whole record, without what it says."""
+
     sequence: int
-    payload: bytes
     slot: int
     flushed: bool
 
 
 class SlotFile:
-    """One record, held open. For one writer; any number of readers may `read_slots` the same path."""
+    """The writer of one record. It is the only one; any number of readers may `read_slots` the same path.
+
+    It opens the file at its first write and holds it open until `close`. Closed, it remembers which slot holds what,
+    and reads the file again at its next write only if somebody else touched it.
+    """
 
     def __init__(self, path: Path | str) -> None:
-        """Open the file, or begin without one.
-
-        Raises:
-            OSError: as the kernel says.
-        """
+        """Begin without the file."""
         self.path = Path(path)
         self._fd = -1
         self._slot_bytes = SLOT_BYTES
         self._whole: dict[int, _Record] = {}
-        try:
-            self._open()
-        except FileNotFoundError:
-            return
-
-    @property
-    def payload(self) -> bytes | None:
-        """The newest whole record, None where there is none."""
-        newest = _newest(self._whole.values())
-        return newest.payload if newest else None
+        self._left: tuple[int, ...] = ()
+        """How the file was left."""
 
     def write(self, payload: bytes, *, flush: bool = True) -> None:
         """Make `payload` the newest record; with `flush` it survives a power cut before this returns.
@@ -69,6 +62,7 @@ class SlotFile:
         Raises:
             OSError: the newest record is the one before; the newest flushed one, where those behind it were not.
         """
+        self._open()
         newest = _newest(self._whole.values())
         sequence = newest.sequence + 1 if newest else 1
         if self._fd < 0 or len(payload) > self._slot_bytes - _HEADER_BYTES:
@@ -84,7 +78,7 @@ class SlotFile:
             with contextlib.suppress(OSError):  # or the page cache would show a record that may not be on disk
                 files.write_all(self._fd, b" " * _HEADER_BYTES, slot * self._slot_bytes)
             raise
-        self._whole[slot] = _Record(sequence, payload, slot, flush)
+        self._whole[slot] = _Record(sequence, slot, flush)
 
     def _spare_slot(self) -> int:
         """The slot that does not hold the newest flushed record, or, where none was flushed, the newest."""
@@ -92,8 +86,9 @@ class SlotFile:
         return 1 - kept.slot if kept else 0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, for now."""
         if self._fd >= 0:
+            self._left = _looks(self._fd)
             os.close(self._fd)
             self._fd = -1
 
@@ -105,10 +100,26 @@ class SlotFile:
         self._open()
 
     def _open(self) -> None:
-        self._fd = files.open_regular(self.path, flags=os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        """Have the file open, and know what is in it; where there is none, there is nothing to know."""
+        if self._fd >= 0:
+            return
+        try:
+            self._fd = files.open_regular(self.path, flags=os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._whole, self._left = {}, ()
+            return
+        looks = _looks(self._fd)
+        if looks == self._left:
+            return
         content = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         self._slot_bytes = len(content) // 2
-        self._whole = {record.slot: record for record in _records(content)}
+        self._whole = {record.slot: record for record, _payload in _records(content)}
+
+
+def _looks(fd: int) -> tuple[int, ...]:
+    """What changes when another writes the file, or puts one in its place."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_slots(path: Path | str, limit: int) -> bytes | None:
@@ -121,8 +132,9 @@ def read_slots(path: Path | str, limit: int) -> bytes | None:
     Raises:
         OSError: as `files.read_regular`.
     """
-    newest = _newest(_records(files.read_regular(path, 2 * _slot_bytes(limit)) or b""))
-    return newest.payload if newest else None
+    found = dict(_records(files.read_regular(path, 2 * _slot_bytes(limit)) or b""))
+    newest = _newest(found)
+    return found[newest] if newest else None
 
 
 def _slot_bytes(payload_bytes: int) -> int:
@@ -147,13 +159,13 @@ def _newest(records: Iterable[_Record]) -> _Record | None:
     return max(records, key=lambda record: record.sequence, default=None)
 
 
-def _records(content: bytes) -> list[_Record]:
-    """Every whole record of a file."""
+def _records(content: bytes) -> list[tuple[_Record, bytes]]:
+    """Every whole record of a file, and what it says."""
     half = len(content) // 2
-    return [record for slot in (0, 1) if (record := _unpack(content[slot * half : (slot + 1) * half], slot))]
+    return [found for slot in (0, 1) if (found := _unpack(content[slot * half : (slot + 1) * half], slot))]
 
 
-def _unpack(half: bytes, slot: int) -> _Record | None:
+def _unpack(half: bytes, slot: int) -> tuple[_Record, bytes] | None:
     header, _, rest = half.partition(b"\n")
     words = header.decode("ascii", "replace").split(" ")
     if len(words) < 4 or words[0] != _MAGIC or words[4:] not in ([], [_UNFLUSHED]):
@@ -163,4 +175,4 @@ def _unpack(half: bytes, slot: int) -> _Record | None:
     sequence, payload = int(words[1]), rest[: int(words[2])]
     if len(payload) != int(words[2]) or _digest(sequence, payload) != words[3]:
         return None
-    return _Record(sequence, payload, slot, flushed=len(words) == 4)
+    return _Record(sequence, slot, flushed=len(words) == 4), payload

@@ -16,6 +16,7 @@ from workbench import Bench
 from agent.core.errors import AuditError, StateError
 from agent.managed import Managed
 from agent.sinks import transaction
+from agent.sinks.replacing import StagedFile
 from agent.sinks.transaction import TargetChangedError
 
 MakeBench = Callable[..., Bench]
@@ -283,6 +284,24 @@ def test_a_switch_that_switched_nothing_is_undone(bench: Bench, monkeypatch: pyt
     assert held(bench) == [key(1).access_key_id] * 2
     assert (managed.state.published.generation, managed.state.before) == (1, None)
     assert left_over(bench) == []
+
+
+def test_a_target_that_cannot_be_looked_at_again_is_left_as_it_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails between the journal and the first switch: state and files are as before, and nobody is owed."""
+    managed = two(bench)
+    change_to(managed, 2)
+
+    def broken(change: StagedFile) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StagedFile, "refuse_changed", broken)
+        assert "cannot look at" in str(bench.refresh().error)
+    assert (managed.state.published.generation, managed.state.before, managed.state.debts) == (1, None, [])
+    assert held(bench) == [key(1).access_key_id] * 2 and left_over(bench) == []
+    assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
 
 
 def test_a_publish_whose_record_is_missing_is_never_taken_back(bench: Bench) -> None:

@@ -43,7 +43,7 @@ def inject(call: str, error: str, path: str) -> Fault:
         "EDQUOT": ("the disk quota is used up", "quota -v"),
         "EIO": ("the disk reported an error", "dmesg"),
         "ESTALE": ("somebody put another file in its place", "it is tried again"),
-        "EXDEV": ("Invalid cross-device link", "path"),
+        "EXDEV": ("lies on two file systems", "in_place"),
         "EACCES": ("may not do that", "namei -l"),
     }
     says, remedy = reasons[error]

@@ -119,6 +119,15 @@ def test_a_pid_file_that_everybody_can_write_is_not_believed(dependent: Dependen
     assert "everybody can write" in refused(notifier(dependent.pid_file), event, dependent).problem
 
 
+def test_a_pid_file_of_another_program_under_a_second_name_is_not_believed(
+    dependent: Dependent, event: PublishEvent, tmp_path: Path
+) -> None:
+    """Whoever owns the directory linked root's pid file of something else into it: the owner and mode are right."""
+    planted = tmp_path / "planted.pid"
+    planted.hardlink_to(dependent.pid_file)
+    assert "has a second name" in refused(notifier(planted), event, dependent).problem
+
+
 @only_root
 def test_a_strangers_pid_file_is_not_believed(dependent: Dependent, event: PublishEvent) -> None:
     """An attacker's own file names a process of root's: root would do the attacker's work."""

@@ -19,10 +19,10 @@ def test_a_record_is_there_after_reopening(tmp_path: Path) -> None:
     """Every write is the newest one, for a new process and for a reader."""
     path = tmp_path / "a.slots"
     slots = SlotFile(path)
-    assert slots.payload is None and read_slots(path, LIMIT) is None
+    assert read_slots(path, LIMIT) is None
     for number in range(5):
         slots.write(b"record %d" % number)
-        assert read_slots(path, LIMIT) == slots.payload == SlotFile(path).payload == b"record %d" % number
+        assert read_slots(path, LIMIT) == b"record %d" % number
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -42,7 +42,7 @@ def test_a_record_that_outgrows_its_slot_moves_to_a_larger_file(tmp_path: Path, 
     slots = SlotFile(tmp_path / "a")
     for payload in (b"small", b"x" * size, b"y" * size, b"small again"):
         slots.write(payload)
-        assert SlotFile(tmp_path / "a").payload == payload
+        assert read_slots(tmp_path / "a", LIMIT) == payload
 
 
 @pytest.mark.parametrize("size", [SLOT_BYTES, LIMIT // 2, LIMIT - 1, LIMIT])
@@ -98,6 +98,37 @@ def test_a_failed_write_does_not_count(tmp_path: Path) -> None:
         patch.setattr(os, "fdatasync", broken)
         with pytest.raises(OSError):
             slots.write(b"three")
-    assert slots.payload == b"two"
+    assert read_slots(tmp_path / "a", LIMIT) == b"two"
     slots.write(b"four")
-    assert SlotFile(tmp_path / "a").payload == b"four"
+    assert read_slots(tmp_path / "a", LIMIT) == b"four"
+
+
+def test_a_closed_file_is_written_on_where_it_was_left(tmp_path: Path) -> None:
+    """Without reading it again: the newest flushed record is never written over."""
+    path = tmp_path / "a"
+    slots = SlotFile(path)
+    for number in range(6):
+        slots.write(b"record %d" % number, flush=number % 2 == 0)
+        slots.close()
+        assert read_slots(path, LIMIT) == b"record %d" % number
+        kept = path.read_bytes()
+        assert b"record %d" % (number - number % 2) in kept
+
+
+def test_a_file_that_somebody_else_touched_is_read_again(tmp_path: Path) -> None:
+    """Restored from a backup, emptied, or removed: the next write is the newest record all the same."""
+    path = tmp_path / "a"
+    slots = SlotFile(path)
+    slots.write(b"one")
+    slots.close()
+    old = path.read_bytes()
+    for number in range(3):
+        slots.write(b"then %d" % number)
+        slots.close()
+    for content in (old, b"", None):
+        path.unlink() if content is None else path.write_bytes(content)
+        slots.write(b"next")
+        slots.close()
+        assert read_slots(path, LIMIT) == b"next"
+    slots.write(b"last")
+    assert read_slots(path, LIMIT) == b"last"

@@ -114,11 +114,10 @@ def _local(place: str, managed: Managed) -> Iterator[Finding]:
         hindered = hindrance(Path(sink.path).parent)
         if hindered:
             yield Finding("error", f"{place}.sinks[{number}]", *hindered)
-    sink_types = frozenset(name for sink in managed.sinks for name in sink.formats)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())
-        cannot = notifier.hindered(sink_types)
+        cannot = notifier.hindered(managed.formats)
         if cannot:
             yield Finding("warning", where, *cannot.text.split("; ", 1))
 

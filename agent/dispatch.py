@@ -192,7 +192,7 @@ class Dispatcher:
         covered = [(m, d.generation) for m, _n, d in owed]
         line.telling, line.overtaken = {m.name: generation for m, generation in covered}, threading.Event()
         event = managed.event(debt.trigger)
-        types = {m.name: frozenset(sink.type_name for sink in m.sinks) for m, _n, _d in owed}
+        types = {m.name: m.formats for m, _n, _d in owed}
         self._loop.start(
             partial(tell, notifier, event, debt.since, self._loop.cancel, line.overtaken, types),
             partial(self._ended, line, notifier, covered),
@@ -344,7 +344,7 @@ def tell(
     """On a worker: tell one dependent, then look whether it picked the new value up, or can have.
 
     Args:
-        types: of the sinks of each credential that it is told of.
+        types: of the files of each credential that it is told of.
     """
     told = notifier.tell(event, cancel)
     pickup = look_for_pickup(notifier, since, cancel, overtaken)

@@ -57,6 +57,11 @@ class Managed:
         return sha256(repr([sink.settings for sink in self.sinks]).encode()).hexdigest()[:16]
 
     @property
+    def formats(self) -> frozenset[str]:
+        """The types of the files that are written; a directory counts as what is in it."""
+        return frozenset(name for sink in self.sinks for name in sink.formats)
+
+    @property
     def same_source(self) -> bool:
         """Whether the value in use came from the source as it is configured now."""
         return self.state.published.source == self.source

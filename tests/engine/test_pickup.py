@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +14,9 @@ from agent import dispatch
 from agent.core.settings import FilePath, PickupSettings
 from agent.notifiers.effect import NoEffect, of_a_kept_process
 from agent.notifiers.interface import Pickup
+from agent.sinks.directory import DirectorySettings, DirectorySink, member_of
 from agent.sinks.env_file import EnvFile, EnvFileSettings
+from agent.sinks.interface import Sink
 from agent.status import notifications
 
 NEVER_SAYS_YES = PickupSettings(command=("false",))
@@ -60,13 +63,19 @@ def env_file(bench: Bench) -> EnvFile:
     return EnvFile(EnvFileSettings(type="env_file", path=FilePath(bench.directory / "a.env")))
 
 
+def directory_of_an_env_file(bench: Bench) -> DirectorySink:
+    files = (member_of(EnvFile)(type="env_file", name="a.env"),)
+    return DirectorySink(DirectorySettings(type="directory", path=FilePath(bench.directory / "set"), files=files))
+
+
+@pytest.mark.parametrize("sink", [env_file, directory_of_an_env_file])
 def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    bench: Bench, capsys: pytest.CaptureFixture[str], sink: Callable[[Bench], Sink]
 ) -> None:
     """An env file and a reload: told, not picked up, and `status` says why; told all the same for `rotate` and exit codes."""
     web = Reloaded("web")
     managed = bench.managed(notify=[web])
-    managed.sinks = (env_file(bench),)
+    managed.sinks = (sink(bench),)
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
     bench.until(lambda: not managed.state.debts)

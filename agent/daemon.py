@@ -4,7 +4,8 @@ READY is said once the first pass over all credentials has ended, whatever its o
 they were published has passed: it serves already, and is looked at when it is time); STATUS= follows
 what `status` would say; the watchdog is fed by the loop's own timer, so only while the scheduler moves.
 SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
-everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything.
+everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
+heard from the first moment on (agent/cli/main.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
 process ends within seconds; a publish is never cut short, because it runs on the same thread that would
 have to stop.
@@ -32,6 +33,7 @@ from agent.operations import chosen, emergency_request, refresh
 from agent.reload import take_over
 from agent.stages import Cause
 from agent.system.sdnotify import ServiceManager
+from agent.system.signals import deliver_kept
 from agent.wiring import House
 
 LINGER_S = 3.0
@@ -86,6 +88,7 @@ class Daemon:
         signal.signal(signal.SIGINT, lambda *_: post(self._engine.stop))
         signal.signal(signal.SIGHUP, lambda *_: post(self._reload))
         signal.signal(signal.SIGUSR1, lambda *_: post(partial(self._engine.refresh_all, Trigger.SIGNAL)))
+        deliver_kept()
 
     def _reload(self) -> None:
         self._manager.reloading()

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent import __version__
 from agent.core.errors import KeyturnError
-from agent.dispatch import key
+from agent.line import key
 from agent.managed import Managed
 from agent.sinks import transaction
 from agent.system.clock import Clock

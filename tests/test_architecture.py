@@ -18,8 +18,8 @@ LAYERS = [
     ["agent.sinks", "agent.notifiers", "agent.verify", "agent.audit", "agent.state", "agent.config"],
     [
         "agent.managed", "agent.stages", "agent.books", "agent.rotate", "agent.scheduler", "agent.loop",
-        "agent.dispatch", "agent.engine", "agent.emergency", "agent.emergency_report", "agent.authority",
-        "agent.rotation", "agent.old_key",
+        "agent.dispatch", "agent.line", "agent.telling", "agent.memory", "agent.engine",
+        "agent.emergency", "agent.emergency_report", "agent.authority", "agent.rotation", "agent.old_key",
         "agent.bases", "agent.chain", "agent.timetable", "agent.reload",
         "agent.health", "agent.desk", "agent.operations", "agent.status", "agent.control",
     ],

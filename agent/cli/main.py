@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
+_DAEMON = "agent.cli.work:run"
 _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     options = parser().parse_args(arguments)
+    if options.run == _DAEMON:  # a reload or refresh must not end it while it starts, and its imports take long
+        keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
     from agent.logs import StreamGuard  # not for --help, which answers faster without
@@ -111,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=place)
         return made
 
-    command("run", "agent.cli.work:run", "the daemon, in the foreground", "keyturn run")
+    command("run", _DAEMON, "the daemon, in the foreground", "keyturn run")
     _work_commands(command)
     _look_commands(command)
     _emulator_commands(command)

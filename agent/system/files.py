@@ -237,15 +237,18 @@ def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
         raise CredentialFileError(*refusal)
 
 
-def foreign_writers(found: os.stat_result, path: str, heir: str = "root") -> tuple[str, str] | None:
+def foreign_writers(
+    found: os.stat_result, path: str, heir: str = "root", also: int | None = None
+) -> tuple[str, str] | None:
     """Say who besides root and the agent's user can write a file or directory: (problem, remedy), None for nobody.
 
     Args:
         found: what a look at it said.
         path: for the text.
         heir: the user to whom the remedy gives it.
+        also: the uid of one more user to whom it may belong.
     """
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (0, os.geteuid(), also):
         return f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)

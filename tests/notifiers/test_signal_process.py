@@ -22,7 +22,7 @@ from agent.core.settings import FilePath
 from agent.notifiers.interface import Pickup
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
 from agent.system.accounts import own_account
-from agent.system.pidfile import NoProcessError
+from agent.system.pidfile import NoProcessError, read_pid_file
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can act for another user")
@@ -148,6 +148,80 @@ def test_the_dependents_own_user_may_write_its_pid_file(
         assert told.detail == f"SIGHUP to pid {theirs.process.pid} (nobody)"
     finally:
         theirs.close()
+
+
+@only_root
+def test_a_link_of_another_user_on_the_way_is_not_followed(
+    dependent: Dependent, event: PublishEvent, tmp_path: Path
+) -> None:
+    """Its owner would choose which program's pid file is read, each of them root's own and in order, and so whom root signals."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "run").symlink_to(tmp_path)
+    os.chown(theirs / "run", 65534, 65534, follow_symlinks=False)
+    error = refused(notifier(theirs / "run" / dependent.pid_file.name), event, dependent)
+    assert "nobody owns a symbolic link on the way" in error.problem
+
+
+@only_root
+def test_the_dependents_own_user_may_own_the_directory(
+    tmp_path: Path, event: PublishEvent, cancel: threading.Event
+) -> None:
+    """As /run/app is the app's: also where keyturn may pass through it and not list it."""
+    home = tmp_path / "app"
+    home.mkdir()
+    theirs = Dependent(home, user="nobody")
+    try:
+        for path in (home, theirs.pid_file):
+            os.chown(path, 65534, 65534)
+        notifier(theirs.pid_file).tell(event, cancel)
+        assert theirs.process.wait() == -signal.SIGHUP
+    finally:
+        theirs.close()
+
+
+def test_our_own_link_on_the_way_and_a_sticky_directory_are_fine(
+    dependent: Dependent, event: PublishEvent, cancel: threading.Event, tmp_path: Path
+) -> None:
+    """/var/run is a link of root's; in /tmp nobody can replace the pid file of another."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "var").symlink_to(tmp_path)
+    notifier(tmp_path / "var" / dependent.pid_file.name).tell(event, cancel)
+    assert dependent.process.wait() == -signal.SIGHUP
+
+
+def test_a_pid_file_that_everybody_can_replace_is_not_believed(
+    dependent: Dependent, event: PublishEvent, tmp_path: Path
+) -> None:
+    """Without the sticky bit anybody could give its name to another one of root's that lies beside it."""
+    tmp_path.chmod(0o777)
+    error = refused(notifier(dependent.pid_file), event, dependent)
+    assert "everyone can write this directory" in error.problem
+
+
+@pytest.mark.parametrize("place", ["gone/x.pid", "x.pid"])
+def test_a_missing_pid_file_or_directory_is_nobody(
+    event: PublishEvent, cancel: threading.Event, tmp_path: Path, place: str
+) -> None:
+    """/run/app comes with its unit: until then nobody is there to be told, and that is tried again."""
+    with pytest.raises(NoProcessError, match="there is no such pid file") as caught:
+        notifier(tmp_path / place).tell(event, cancel)
+    assert "start the dependent" in caught.value.remedy
+
+
+@only_root
+def test_a_directory_that_need_not_be_listed(tmp_path: Path) -> None:
+    """The right to pass through the directory of a pid file is enough: who may read the file, may do so."""
+    (tmp_path / "x.pid").write_text("12345\n")
+    (tmp_path / "x.pid").chmod(0o644)
+    tmp_path.chmod(0o711)
+    tmp_path.parent.chmod(0o711)
+    tmp_path.parent.parent.chmod(0o711)
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(65534, 65534, 65534)
+        os._exit(0 if read_pid_file(str(tmp_path / "x.pid")).pid == 12345 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @only_root

@@ -1,5 +1,6 @@
 """One keyturn at a time on one state directory."""
 
+import fcntl
 import os
 
 import pytest
@@ -15,6 +16,40 @@ def test_the_second_is_refused_and_told_who_holds_it(tmp_path):
         StateLock(tmp_path)
     lock.release()
     StateLock(tmp_path).release()
+
+
+def test_who_removes_the_file_lets_nobody_in(tmp_path):
+    """The directory itself is locked too; the sentence then says how to find the holder."""
+    lock = StateLock(tmp_path)
+    (tmp_path / "lock").unlink()
+    for _ in range(2):
+        with pytest.raises(BusyError, match=f"{tmp_path}: another keyturn works on this") as caught:
+            StateLock(tmp_path)
+        assert "lslocks" in caught.value.remedy
+    lock.release()
+    StateLock(tmp_path).release()
+
+
+def test_a_keyturn_that_locks_the_file_alone_is_respected(tmp_path):
+    """An older version may run while this one is started by hand."""
+    with (tmp_path / "lock").open("w+") as file:
+        file.write("4711\n")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match=r"another keyturn \(pid 4711\)"):
+            StateLock(tmp_path)
+    StateLock(tmp_path).release()
+
+
+def test_a_link_to_the_directory_is_the_same_directory(tmp_path):
+    """systemd's DynamicUser= makes /var/lib/keyturn one."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    lock = StateLock(tmp_path / "real")
+    (tmp_path / "real" / "lock").unlink()
+    with pytest.raises(BusyError):
+        StateLock(tmp_path / "link")
+    lock.release()
 
 
 def test_a_holder_that_dies_leaves_no_lock(tmp_path):

@@ -39,6 +39,7 @@ from agent.loop import Loop
 from agent.managed import Managed
 from agent.notifiers.effect import NoEffect
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
+from agent.observer import NOBODY, Observer
 from agent.scheduler import Scheduler
 from agent.state import Debt, StateStore
 from agent.system.clock import Clock
@@ -106,6 +107,7 @@ class Dispatcher:
         self._loop, self._scheduler, self._clock = loop, scheduler, clock
         self._audit, self._states = audit, states
         self.settle_s = settle_s
+        self.observer: Observer = NOBODY
         self._lines: dict[tuple[str, ...], Line] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
@@ -243,6 +245,7 @@ class Dispatcher:
         managed.state.last_outcome[key(line.identity)] = "told" if cannot is None else f"{TOLD_BUT}{cannot.text}"
         managed.state.pickup[key(line.identity)] = str(pickup)
         self._save(managed)
+        self.observer.told(managed.name, notifier.type_name, "told")
         fields = {"credential": managed.name, "generation": generation, "notified": _whom(notifier)}
         self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if debt is not None else None, **fields)
         if pickup is Pickup.CONFIRMED:
@@ -278,6 +281,7 @@ class Dispatcher:
                 "a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text, output=said
             )
         managed.state.last_outcome[key(line.identity)] = ("gave up: " if given_up else "failed: ") + text
+        self.observer.told(managed.name, notifier.type_name, "gave_up" if given_up else "failed")
         self._save(managed)
 
     def _plan_again(self, line: Line, notifier: Notifier, *, failed: bool) -> None:

@@ -140,8 +140,6 @@ class Managed:
     def condition(self, now: datetime) -> str:
         """The state that `status` shows: fresh, pending, failing, stale or expired."""
         done = self.state.published
-        if not done.generation:
-            return "failing" if self.state.consecutive_failures else "pending"
         if done.expiration is not None and done.expiration <= now:
             return "expired"
         stale_at = self.stale_at()
@@ -149,7 +147,7 @@ class Managed:
             return "stale"
         if self.state.consecutive_failures:
             return "failing"
-        return "pending" if self.state.debts else "fresh"
+        return "fresh" if done.generation and not self.state.debts else "pending"
 
 
 def is_bearer(value: Credential) -> bool:

@@ -94,7 +94,7 @@ class Glass:
     def look(self, patience_s: float) -> Snapshot | None:
         """Ask the engine; None where its scheduler does not move within `patience_s` seconds."""
         with self._answered:
-            if True:
+            if not self._asked:
                 self._asked = True
                 self._engine.loop.post(self._ask)
             mine = self._answers + 1

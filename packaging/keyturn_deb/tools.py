@@ -19,7 +19,7 @@ MINIMUM = (3, 11)
 _ASK = """
 import importlib.util, sys
 usable = importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv")
-print(*sys.version_info[:2], int(bool(usable)), int(sys.prefix != sys.base_prefix), sys.executable)
+print(*sys.version_info[:2], int(bool(usable)))
 """
 
 
@@ -64,7 +64,7 @@ def find_python(path: str) -> Python:
         lacking.append("python3")
     if lacking:
         raise BuildError(f"this machine lacks what a build needs; apt-get install {' '.join(sorted(lacking))}")
-    major, minor, usable, inside, _where = run([path, "-I", "-c", _ASK]).split(maxsplit=4)
+    major, minor, usable = run([path, "-I", "-c", _ASK]).split()
     version = (int(major), int(minor))
     if version < MINIMUM:
         raise BuildError(
@@ -72,13 +72,13 @@ def find_python(path: str) -> Python:
         )
     if not int(usable):
         raise BuildError(f"{path} cannot make virtual environments; apt-get install python3-venv python3.{minor}-venv")
-    return Python(_of_the_distribution(path, version[1], inside=bool(int(inside))), version[1])
+    return Python(_of_the_distribution(path, version[1]), version[1])
 
 
-def _of_the_distribution(path: str, minor: int, *, inside: bool) -> str:
+def _of_the_distribution(path: str, minor: int) -> str:
     """Where the package will look for it, and nowhere else."""
     expected = Path(f"/usr/bin/python3.{minor}")
-    if inside or not expected.exists() or Path(path).resolve() != expected.resolve():
+    if not expected.exists() or Path(path).resolve() != expected.resolve():
         raise BuildError(
             f"{path} is not the distribution's {expected}, which the package will run on; give --python {expected}"
         )

@@ -1,6 +1,6 @@
 """The libraries as wheels, from the lock, each file's hash enforced by pip as it comes.
 
-The result is kept under a name made of the lock's content, so that the next build asks nobody. A third of the
+The result is kept under a name made of the lock's content, so that the next build asks nobody. Ten of the
 libraries come as sources; they are built here, without isolation, by the setuptools of requirements/dev.lock (hash
 enforced too): an isolated build would fetch its tools without a hash.
 """

@@ -122,6 +122,7 @@ def test_what_the_first_pass_waits_for_is_named(bench: Bench) -> None:
     """Not passed: the names of those that were not tried; passed: none, also when a reload brings a new one."""
     a, b = bench.managed("a"), bench.managed("b")
     bench.begin(a, b)
+    assert [row.state for row in snapshot.take(bench.engine, Counts()).rows] == ["pending", "pending"]
     bench.refresh("a")
     seen = snapshot.take(bench.engine, Counts())
     assert (seen.passed, seen.awaited) == (False, ("b",))

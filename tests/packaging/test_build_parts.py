@@ -100,10 +100,9 @@ def program(directory: Path, name: str, text: str) -> str:
 
 MACHINES = {
     "no python": (None, "apt-get install python3"),
-    "an old python": ("echo 3 9 1 0 /usr/bin/python3", "is Python 3.9, keyturn needs 3.11 or newer"),
-    "no ensurepip": ("echo 3 11 0 0 /usr/bin/python3", "apt-get install python3-venv python3.11-venv"),
-    "an environment": ("echo 3 11 1 1 /x/bin/python3", "is not the distribution's /usr/bin/python3.11"),
-    "a python of somebody's": ("echo 3 11 1 0 /x/bin/python3", "is not the distribution's /usr/bin/python3.11"),
+    "an old python": ("echo 3 9 1", "is Python 3.9, keyturn needs 3.11 or newer"),
+    "no ensurepip": ("echo 3 11 0", "apt-get install python3-venv python3.11-venv"),
+    "a python of somebody's": ("echo 3 11 1", "is not the distribution's /usr/bin/python3.11"),
 }
 
 

@@ -5,6 +5,7 @@ Slow: it builds for the distribution's own Python. Needs root and that Python's 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from keyturn_deb import build, files, tools
+from keyturn_deb import build, files, tools, wheels
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "systemd"))
 
@@ -161,6 +162,19 @@ def test_what_dpkg_is_told_is_true(unpacked, package, members):
     assert (unpacked / "DEBIAN/conffiles").read_text() == "".join(f"{name}\n" for name in files.CONFFILES)
 
 
+def test_every_compiled_library_is_one_whose_hash_the_lock_names(package, source):
+    """What pip fetched as a wheel is known to the lock by its hash; what was built here from sources is Python alone."""
+    known = set(re.findall(r"sha256:([0-9a-f]{64})", source.text("requirements/runtime.lock")))
+    (kept,) = (
+        place
+        for place in (ROOT / "build/deb").glob("wheels-*")
+        if place.name.endswith(wheels._digest(source.text("requirements/runtime.lock")))
+    )
+    built = {wheel.name for wheel in kept.glob("*.whl") if hashlib.sha256(wheel.read_bytes()).hexdigest() not in known}
+    assert {name for name in built if not name.endswith("-none-any.whl")} == set()
+    assert len(built) < len(list(kept.glob("*.whl")))
+
+
 @pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian is not installed")
 def test_lintian_has_nothing_to_say(package):
     """No error, warning or hint that has no override with a reason; no override that is of no use."""
@@ -208,6 +222,8 @@ def packages(package, tmp_path_factory):
 def machine(packages):
     """A machine without any network; the packages are in /packages."""
     with Bed([(packages, "/packages")]) as bed:
+        bed.do("rm", "-f", "/usr/sbin/policy-rc.d")  # a container image's, which forbids to start anything
+        bed.do("rm", "-f", "/var/lib/man-db/auto-update")  # else each installation indexes every page of the host
         yield bed
 
 
@@ -317,9 +333,10 @@ def test_an_upgrade_keeps_everything_and_restarts(machine):
         or machine.run("keyturn", "audit", "verify").returncode == 0
     )
 
-    machine.do("systemctl", "disable", "--now", "keyturn")
-    install(machine, "newer.deb")
-    assert (shown(machine, "ActiveState"), shown(machine, "UnitFileState")) == ("inactive", "disabled")
+    for done_by_hand, state in (("stop", "enabled"), ("disable", "disabled")):
+        machine.do("systemctl", done_by_hand, "keyturn")
+        install(machine, "newer.deb")
+        assert (shown(machine, "ActiveState"), shown(machine, "UnitFileState")) == ("inactive", state)
 
 
 def test_a_config_that_the_new_version_refuses_fails_no_upgrade(machine):
@@ -355,29 +372,30 @@ def test_removal_leaves_the_secrets_and_says_so_and_purge_its_own(machine):
     said = machine.do("dpkg", "--purge", "keyturn")
     assert f"  {SINK}\n" in said and "the audit log is evidence and stays in /var/log/keyturn" in said
     assert machine.read(SINK) == secret
-    left = machine.do(
-        "sh",
-        "-c",
-        "find / -xdev -path /proc -prune -o -path /packages -prune -o -name '*keyturn*' -print; ls /var/lib/dpkg/info",
-    )
+    left = machine.do("find", "/etc", "/run", "/usr", "/var", "-name", "*keyturn*")
     mine = {"/var/log/keyturn", "/etc/systemd/system/keyturn.service.d"}
-    found = {line for line in left.splitlines() if "keyturn" in line}
-    assert found == mine, found ^ mine
+    assert set(left.splitlines()) == mine
     assert machine.do("ls", "/etc/systemd/system/keyturn.service.d") == "60-mine.conf\n"
     assert (machine.root / "var/log/keyturn/audit.jsonl").exists()
 
 
-def test_purge_never_removes_a_sink(machine):
-    """Even one that lies among keyturn's own files."""
+@pytest.mark.parametrize("known_by", ["the list of prerm", "the config"])
+def test_purge_never_removes_a_sink(machine, known_by):
+    """Even one that lies among keyturn's own files, reached by a link; or whose list got lost, when the config names it."""
     install(machine)
     configure(machine)
     machine.do("install", "-d", "-o", "keyturn", "/var/lib/keyturn/app")
-    machine.write("/etc/keyturn/keyturn.toml", CONFIG.replace(SINK, "/var/lib/keyturn/app/x.json"), 0o640)
+    machine.do("ln", "-s", "/var/lib/keyturn/app", "/srv/link")
+    place = "/srv/link" if known_by == "the list of prerm" else "/var/lib/keyturn/app"
+    machine.write("/etc/keyturn/keyturn.toml", CONFIG.replace("/srv/app", place), 0o640)
     machine.do("systemctl", "start", "keyturn", timeout_s=120)
-    secret = machine.read("/var/lib/keyturn/app/x.json")
+    secret = machine.read("/var/lib/keyturn/app/credentials.json")
+    machine.do("dpkg", "--remove", "keyturn")
+    if known_by == "the config":
+        machine.do("rm", "/var/lib/keyturn/left-behind")
     said = machine.do("dpkg", "--purge", "keyturn")
     assert "keyturn: left as it is, because a sink's file lies in it: /var/lib/keyturn" in said
-    assert secret and machine.read("/var/lib/keyturn/app/x.json") == secret
+    assert secret and machine.read("/var/lib/keyturn/app/credentials.json") == secret
     assert not (machine.root / "etc/keyturn").exists()
 
 

@@ -30,11 +30,7 @@ BOOT_S = STOP_S = 60.0
 COMMAND_S = 60.0
 TTL_S = 3600
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DROPPED = ",".join(
-    f"-{name}"
-    for name in ("sys_module", "sys_rawio", "sys_time", "mknod", "syslog", "wake_alarm", "block_suspend")
-    + ("mac_admin", "mac_override")
-)
+DROPPED = "-sys_module,-sys_rawio,-sys_time,-mknod,-syslog,-wake_alarm,-block_suspend,-mac_admin,-mac_override"
 """What no process of a bed may do, PID 1's children and the commands of `run` alike: these act on the host itself. No
 namespace keeps the clock apart: with CAP_SYS_TIME a `date -s` inside sets the time of the host."""
 NEEDED = {
@@ -83,9 +79,9 @@ class Bed:
         self.cgroup = _cgroup_mount() / self.directory.name
         (self.directory / "binds").write_text("".join(f"{source}\t{target}\n" for source, target in binds))
         with (self.directory / "console.log").open("wb") as log:
+            apart = ["unshare", "--mount", "--propagation", "private", "--"]
             self._keeper = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "private", "--", "/bin/bash", str(SCRIPT)]
-                + ["keep", str(self.directory), str(self.cgroup), str(ttl_s)],
+                [*apart, "/bin/bash", str(SCRIPT), "keep", str(self.directory), str(self.cgroup), str(ttl_s)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -301,9 +297,12 @@ def _install_packages() -> None:
 def _trial() -> str:
     """Ask the kernel for what a container may refuse; a bed that then does not boot is a fault and no reason to skip."""
     with tempfile.TemporaryDirectory() as scratch:
-        asked = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork", "--propagation", "private"]
+        asked = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork", "--propagation=private")
         done = subprocess.run(
-            [*asked, "--", "/bin/sh", "-euc", TRIAL, "trial", scratch], capture_output=True, text=True, check=False
+            ["unshare", *asked, "--", "/bin/sh", "-euc", TRIAL, "trial", scratch],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode:
         return f"the kernel or a container refuses what a bed needs: {done.stderr.strip()}"

@@ -8,7 +8,6 @@ and the libraries are shown read-only from this checkout, so that what is tested
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -93,7 +92,7 @@ def _make_venv(bed: Bed) -> None:
     python = interpreter()
     bed.write(f"{VENV}/pyvenv.cfg", f"home = {Path(python).parent}\ninclude-system-site-packages = false\n")
     bed.write(f"{SITE}/tree.pth", f"{TREE}\n{LIBRARIES}\n")
-    bed.write(f"{VENV}/bin/keyturn", f"#!{PYTHON}\nimport sys\nfrom agent.cli.main import entry\nsys.exit(entry())\n", 0o755)
+    bed.write(f"{VENV}/bin/keyturn", f"#!{PYTHON}\nfrom agent.cli.main import entry\nentry()\n", 0o755)
     for link, target in ((PYTHON, python), ("/usr/bin/keyturn", f"{VENV}/bin/keyturn")):
         place = bed.root / link.lstrip("/")
         place.unlink(missing_ok=True)
@@ -104,8 +103,3 @@ def site_packages(bed: Bed) -> str:
     """Where a third party's package is installed into keyturn's environment."""
     (found,) = (bed.root / VENV.lstrip("/") / "lib").glob("python3*/site-packages")
     return "/" + str(found.relative_to(bed.root))
-
-
-def tools_missing() -> list[str]:
-    """Programs that single tests want."""
-    return [name for name in ("logrotate",) if shutil.which(name, path="/usr/sbin:/usr/bin") is None]

@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 from bed import Bed, Result
 from bed_install import INSIDE, PYTHON, binds, install, site_packages
 
+from agent.control import client
+from agent.core.errors import DaemonUnreachableError
+
 T = TypeVar("T")
 PATIENCE_S = 30.0
 """How long a test waits for what must come; long, because only a broken product uses it up."""
@@ -154,8 +157,6 @@ class Machine:
         self.start_cloud()
         self.give_client_key()
         bed.do("systemctl", "start", "other", "uploader")
-        self.configure()
-        self.setup()
 
     def start_cloud(self) -> None:
         """Start the emulator, and tell everybody where it is. It knows nothing from before."""
@@ -279,8 +280,16 @@ action = "reload"
         return done
 
     def status(self) -> dict[str, Any]:
-        """`keyturn status --json`, of the uploader."""
-        return dict(json.loads(self.keyturn("status", "--json").stdout)["credentials"]["uploader"])
+        """What `keyturn status --json` shows of the uploader, asked at the socket: the command takes a second to begin."""
+        answer, _code = client.ask(self.bed.root / "run/keyturn", {"command": "status"})
+        return dict(answer["credentials"]["uploader"])
+
+    def told_all(self) -> bool:
+        """Whether every dependent was told; not while nobody answers."""
+        try:
+            return not any(each["owed"] for each in self.status()["notify"])
+        except DaemonUnreachableError:
+            return False
 
     def audit(self, *events: str) -> list[dict[str, Any]]:
         """The audit log, or only its records of these events."""

@@ -34,10 +34,14 @@ def installable(possible: None) -> None:
 
 @pytest.fixture(scope="session")
 def shared_machine(installable: None) -> Iterator[Machine]:
-    """Booted once for each worker."""
+    """Booted once for each worker, with what the host has to give to keyturn (its drop-in, its polkit rule)."""
     made = Machine()
-    yield made
-    made.close()
+    try:
+        made.configure()
+        made.setup()
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_the_journal_is_selected_by_credential_as_the_operator_does_it(running: 
 
 
 def test_what_is_temporary_is_a_warning_and_said_once(machine: Machine) -> None:
-    """`journalctl -u keyturn -p err` stays empty while a source fails for a while: one `fetch failed`, a warning, however often it is tried.
+    """`journalctl -p err` stays empty while a source fails for a while: one `fetch failed`, however often it is tried.
 
     What an error is, and that it has that priority: test_reloading.py.
     """
@@ -65,6 +65,8 @@ def test_whatever_the_format_a_start_and_a_stop_are_a_handful_of_lines(machine: 
     lines = [text(each) for each in machine.entries(since)]
     words = ("started", "published", "ready", "notified", "stopped")
     assert len(lines) == len(words), lines
-    where = {word: [place for place, line in enumerate(lines) if word in line.split("status=")[0]][0] for word in words}
+    where = {
+        word: next(place for place, line in enumerate(lines) if word in line.split("status=")[0]) for word in words
+    }
     assert where["started"] < where["published"] < where["notified"] < where["stopped"]
     assert where["started"] < where["ready"]

@@ -28,7 +28,8 @@ def test_a_good_config_is_in_force_when_the_reload_returns(running: Machine) -> 
     assert len(running.audit("config_reloaded")) == 1, "taken over before systemctl came back"
     eventually(lambda: running.cloud.current() in running.bed.read("/etc/uploader/added.json"))
     assert (running.pid, running.show("ActiveState")) == (pid, "active")
-    heard = [word for line in running.journal(since).splitlines() for word in ("RELOADING=1", "READY=1") if word in line]
+    words, said = ("RELOADING=1", "READY=1"), running.journal(since).splitlines()
+    heard = [word for line in said for word in words if word in line]
     assert heard == ["RELOADING=1", "READY=1"]
 
 

@@ -2,6 +2,7 @@
 
 It hands out a value that never changes, ten times a second. While /run/test/wedge holds the id of the process that it
 runs in, it has the scheduler's own thread sleep for ever. (keyturn itself asks nothing of a provider on that thread.)
+While there is a /run/test/hang, it does not come back itself, whatever it is told.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agent.core.provider import Provider
 from agent.core.secret import Secret
 from agent.core.settings import ProviderSettings
 
-MARK = Path("/run/test/wedge")
+MARK, HANG = Path("/run/test/wedge"), Path("/run/test/hang")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Custom(Provider):
         if MARK.exists() and MARK.read_text() == str(os.getpid()):
             loop = next(each for each in gc.get_objects() if type(each).__name__ == "Loop")
             loop.post(lambda: time.sleep(1e6))
+        while HANG.exists():
+            time.sleep(0.1)
         return Credential(access_key_id="LTAI5tWedge", access_key_secret=Secret("s" * 30))
 
     @property

@@ -72,7 +72,7 @@ def _commands(top: Command) -> str:
 
 def _command(command: Command) -> list[str]:
     lines = [f".SS {roff.escape(synopsis(command))}", f"{roff.inline(_sentence(command.summary))}"]
-    lines += [line for option in command.options if option.help[:2] != "se" and "--help" not in option.flags for line in _option(option)]
+    lines += [line for option in command.options if "--help" not in option.flags for line in _option(option)]
     if command.example:
         lines += [".PP", "Example:", *roff.code([command.example])]
     return lines

@@ -29,6 +29,8 @@ from agent.core.settings import Settings
 from agent.emergency import Emergency
 from agent.engine import Engine
 from agent.logs import describe, log, set_up
+from agent.loop import safely
+from agent.metrics.outlook import Outlook
 from agent.operations import chosen, emergency_request, refresh
 from agent.reload import take_over
 from agent.stages import Cause
@@ -48,6 +50,7 @@ class Daemon:
         self._engine: Engine = house.engine
         self._audit: AuditLog = house.audit
         self._started_at: datetime = self._engine.clock.now()
+        self._outlook = Outlook(self._engine)
         self._ready = False
         self._status = ""
         self._commands: dict[str, Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]] = {
@@ -68,14 +71,16 @@ class Daemon:
         self._engine.on_first_pass = self._say_ready
         self._engine.on_turn = self._say_status
         self._feed_watchdog()
-        self._engine.start_all()
+        safely(partial(self._outlook.follow, self._house.settings.agent))
         log.info("started", config=self._house.config_path, credentials=len(self._engine.desks))
+        self._engine.start_all()  # which may be ready at once
         try:
             self._engine.run()
         finally:
             self._manager.stopping()
             server.close()
             self._linger()
+            safely(self._outlook.close)
             self._record(Event.AGENT_STOPPED)
             log.info("stopped")
 
@@ -117,6 +122,7 @@ class Daemon:
         before, house.settings, house.parts = house.settings.agent, settings, parts
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, house.environ)
+        safely(partial(self._outlook.follow, settings.agent))
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:

@@ -40,6 +40,7 @@ from agent.logs import describe, log
 from agent.loop import Loop
 from agent.managed import Managed
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup
+from agent.observer import NOBODY, Observer
 from agent.scheduler import Scheduler
 from agent.state import GAVE_UP, Debt, StateStore
 from agent.system.clock import Clock
@@ -58,6 +59,7 @@ class Dispatcher:
         self._loop, self._scheduler, self._clock = loop, scheduler, clock
         self._audit, self._states = audit, states
         self.settle_s = settle_s
+        self.observer: Observer = NOBODY
         self._lines: dict[tuple[str, ...], Line] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
@@ -220,6 +222,7 @@ class Dispatcher:
         managed.state.last_outcome[key(line.identity)] = "told" if cannot is None else f"{TOLD_BUT}{cannot.text}"
         managed.state.pickup[key(line.identity)] = str(pickup)
         self._save(managed)
+        self.observer.told(managed.name, notifier.type_name, "told")
         fields = {"credential": managed.name, "generation": debt.generation, "notified": _whom(notifier)}
         self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if still_owed else None, **fields)
         if pickup is Pickup.CONFIRMED:
@@ -256,6 +259,7 @@ class Dispatcher:
                 "a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text, output=said
             )
         managed.state.last_outcome[key(line.identity)] = (GAVE_UP if given_up else "failed: ") + text
+        self.observer.told(managed.name, notifier.type_name, "gave_up" if given_up else "failed")
         self._save(managed)
 
     def _plan_again(self, line: Line, notifier: Notifier, *, failed: bool) -> None:

@@ -40,6 +40,7 @@ from agent.logs import log
 from agent.loop import Loop, safely
 from agent.managed import Managed
 from agent.memory import Memory
+from agent.observer import Observer
 from agent.rotate import obtain, publish
 from agent.scheduler import Scheduler
 from agent.stages import Cause, Obtained, Outcome
@@ -88,7 +89,11 @@ class Engine:
         self.on_turn: Callable[[], None] = lambda: None
         self.timers: dict[str, Callable[[], None]] = {}
         self._stopping = False
-        self._passed = False
+        self.passed = False  # the first pass over all credentials has ended
+
+    def observe(self, observer: Observer) -> None:
+        """Have somebody hear of each refresh and each notification."""
+        self.health.observer = self.dispatcher.observer = observer
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -303,7 +308,7 @@ class Engine:
         desk.key_refused = False
         was_astray, managed.astray = managed.astray, False
         came_back = managed.state.consecutive_failures > 0
-        self.health.succeeded(managed, attempt.cause)
+        self.health.succeeded(managed, attempt.cause, outcome)
         desk.answered_at = self.clock.boottime()
         if managed.value is not None:
             self.shelf.put(managed.name, managed.value)
@@ -322,8 +327,8 @@ class Engine:
 
     def look_whether_passed(self) -> None:
         """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""
-        if not self._passed and all(other.tried for other in self.desks.values()):
-            self._passed = True
+        if not self.passed and all(other.tried for other in self.desks.values()):
+            self.passed = True
             self.on_first_pass()
 
     def _retries(self, attempt: Attempt) -> bool:

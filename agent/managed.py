@@ -153,8 +153,6 @@ class Managed:
     def condition(self, now: datetime) -> str:
         """The state that `status` shows: fresh, pending, failing, stale or expired."""
         done = self.state.published
-        if not done.generation:
-            return "failing" if self.state.consecutive_failures else "pending"
         if done.expiration is not None and done.expiration <= now:
             return "expired"
         stale_at = self.stale_at()
@@ -162,7 +160,7 @@ class Managed:
             return "stale"
         if self.state.consecutive_failures or any(map(_was_given_up, self.state.last_outcome.values())):
             return "failing"
-        return "pending" if self.state.debts else "fresh"
+        return "fresh" if done.generation and not self.state.debts else "pending"
 
 
 def _was_given_up(outcome: str) -> bool:

@@ -26,6 +26,7 @@ from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
 from agent.system.accounts import Account, find_account, own_account
+from agent.system.capabilities import may_become
 from agent.system.files import foreign_writers
 from agent.system.group import Ending
 from agent.system.oserrors import user_name
@@ -137,6 +138,12 @@ def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
         yield "error", f"{program} is not a regular file", "correct the command"
     elif not _may_execute(found, account):
         yield "error", f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`"
+    if not may_become(account.uid):
+        yield (
+            "error",
+            f"{user_name()} may not run a command as {account.name}",
+            "let the service do it (`keyturn systemd-setup --install`: CAP_SETUID CAP_SETGID), or leave `user` out",
+        )
     strangers = _strangers(program, account)
     if strangers is not None:
         yield "error", *strangers

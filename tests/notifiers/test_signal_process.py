@@ -326,13 +326,6 @@ def test_root_without_the_right_to_look_says_that_and_what_helps(tmp_path: Path)
         theirs.close()
 
 
-def test_the_unit_gives_the_right_to_look() -> None:
-    """systemd/keyturn.service keeps CAP_SYS_PTRACE, or `signal` with `exe` finds nobody."""
-    unit = Path(__file__).parents[2] / "systemd" / "keyturn.service"
-    (line,) = [text for text in unit.read_text().splitlines() if text.startswith("CapabilityBoundingSet=")]
-    assert "CAP_SYS_PTRACE" in line.split()
-
-
 def test_pickup_is_confirmed_by_a_process_that_started_later(dependent: Dependent) -> None:
     """A process that started after the publish read the new value; of an older one nothing is known."""
     now = datetime.now(UTC)

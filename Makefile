@@ -36,6 +36,7 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=packaging $(BIN)/mypy --strict -p keyturn_deb
 
 bench: .venv/.dev
 	$(BIN)/python bench/publish.py

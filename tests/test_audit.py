@@ -483,7 +483,10 @@ LOSSES = {
     "removed": lambda path: path.unlink(),
     "truncated": lambda path: os.truncate(path, 0),
     "cut": lambda path: os.truncate(path, path.stat().st_size - 10),
-    "replaced": lambda path: path.with_name("new").rename(path) if path.with_name("new").write_text("{}\n") else None,
+    "replaced": lambda path: (
+        path.with_name("new").rename(path) if path.with_name("new").write_text("{}\n" * 9999) else None
+    ),
+    "written anew": lambda path: path.write_text('{"hash":"0","seq":3}\n'),
     "moved elsewhere": lambda path: path.rename(path.with_name("elsewhere")),
 }
 
@@ -500,6 +503,23 @@ def test_a_log_that_is_lost_while_it_is_written_is_said_at_once(trail, said, nam
     LOSSES["removed"](trail.path)
     trail.fill(1)
     assert said.getvalue().count("the audit log was removed or cut") == 2
+
+
+def test_a_loss_is_said_once_although_the_next_record_fails(trail, said, monkeypatch):
+    """A disk that is full as well does not repeat it with every try."""
+
+    def broken(_fd):
+        raise OSError(28, "No space left on device")
+
+    trail.fill(3)
+    LOSSES["truncated"](trail.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        for _ in range(3):
+            with pytest.raises(AuditError):
+                trail.fill(1)
+    trail.fill(1)
+    assert said.getvalue().count("the audit log was removed or cut") == 1
 
 
 def compressed(path):

@@ -69,9 +69,7 @@ class InPlaceRemains(FileRemains):
         fd = files.open_regular(self.temp, self.directory.fd)
         try:
             staged = os.fstat(fd)
-            if not is_whole(
-                self.record, staged
-            ):  # its name was looked at a moment ago, and the directory may be another's
+            if not is_whole(self.record, staged):  # somebody gave its name to another file since the look at it
                 raise OSError(errno.ESTALE, "not the file that was staged", self.temp)
             content = files.read_fd(fd, MAX_FILE_BYTES, self.temp)
         finally:

@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "e2e"))
 
 from vm import Vm, Zygote, make_template
+
+# The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
+settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("keyturn")
 
 
 @pytest.fixture(scope="session")

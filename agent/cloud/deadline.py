@@ -16,6 +16,8 @@ import threading
 import time
 from types import TracebackType
 
+from agent.core.errors import SourceUnavailableError
+
 
 class Deadline:
     """Bounds everything that is done over the connections made by `connect`.
@@ -39,8 +41,19 @@ class Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> Deadline:
+        """Let the time run.
+
+        Raises:
+            SourceUnavailableError: the timer gets no thread; nothing was sent.
+        """
         self._ends = time.monotonic() + self.seconds
-        self._timer.start()
+        try:
+            self._timer.start()
+        except (RuntimeError, MemoryError):  # the limit of processes, or of memory
+            raise SourceUnavailableError(
+                "no thread can be started for this call: there are too many, or there is no memory",
+                "raise TasksMax= or MemoryMax= of keyturn's unit, or end other processes",
+            ) from None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from agent.cloud.deadline import Deadline
-from agent.core.errors import CancelledError, NotifyError
+from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
@@ -138,6 +138,8 @@ class HttpNotifier(Notifier):
             )
         if isinstance(err, ConnectionRefusedError):
             return NotifyError(f"{self.target}: nobody listens there", "start the dependent, or correct `url`")
+        if isinstance(err, KeyturnError):  # the deadline got no thread
+            return NotifyError(f"{self.target}: {err.problem}", err.remedy)
         if isinstance(err, OSError) and err.strerror:
             return NotifyError(f"{self.target}: {err.strerror}", "look at the log of the dependent")
         return NotifyError(f"{self.target}: what answers there does not speak HTTP", "correct `url`")

@@ -22,6 +22,7 @@ from agent.sinks.directory import DirectorySettings
 from agent.sinks.directory_store import Store, new_name
 from agent.sinks.target import Attributes, Identity, kind_of
 from agent.system import files
+from agent.system.mounts import disordered
 from agent.system.safepath import Directory, names
 
 
@@ -127,6 +128,8 @@ class StagedLink(Change):
         change any more.
         """
         self._store.point(self.temp, self._name)
+        for directory in disordered([self.directory]):  # or a power cut could take the mark and leave what it marks
+            directory.sync()
         self._held, self._made = self._store.make()
         self._opened.callback(self._held.close)
         os.mkdir(self._name, 0o700, dir_fd=self._held.fd)

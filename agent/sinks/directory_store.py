@@ -136,7 +136,7 @@ class Store:
         """
         try:
             with self.open() or nullcontext() as store:
-                if not self._drop(store, generation, force=True):
+                if not self._drop_durably(store, generation, force=True):
                     return False
         except (OSError, SinkError) as error:
             return self._failed(generation, error)
@@ -155,7 +155,7 @@ class Store:
         with self.open() or nullcontext() as store:
             for name in [each for each in self._staged_links(owners) if each not in needed]:
                 generation = self.leads_to(name)
-                if generation is not None and generation not in needed and self._drop(store, generation):
+                if generation is not None and generation not in needed and self._drop_durably(store, generation):
                     self.parent.remove(name)
                     removed.append(self.parent.join(name))
         return removed
@@ -174,6 +174,18 @@ class Store:
             return _remove(store, generation, force=force)
         except OSError as error:
             return self._failed(generation, error)
+
+    def _drop_durably(self, store: Directory | None, generation: str, *, force: bool = False) -> bool:
+        """The same for one whose mark goes next: a power cut must not bring it back without.
+
+        Raises:
+            OSError: that cannot be had just now.
+        """
+        if not self._drop(store, generation, force=force):
+            return False
+        if store is not None:
+            store.sync()
+        return True
 
     def _failed(self, generation: str, error: Exception) -> bool:
         path = self.parent.join(f"{self.name}/{generation}")

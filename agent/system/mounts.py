@@ -14,6 +14,11 @@ POSIX promises only the content, and wants an fsync of the directory. These file
 for names and files, in which the name comes first (docs/crash.md tells how this was proved). Not overlay, whose promise
 is that of the file system below it, and not f2fs, ext2, NFS and the rest, which nobody here has tried."""
 
+NAMES_IN_ORDER = NAMES_FOLLOW_FILES - {"btrfs"}
+"""Where of two new names the one that was made first is durable first, in whatever directories they are.
+
+btrfs logs what is flushed, and not what was made before it elsewhere."""
+
 
 class Opened(Protocol):
     """Something that holds a descriptor open."""
@@ -44,8 +49,17 @@ def forgetful(directories: Iterable[T]) -> Iterator[T]:
 
     By mount rather than by device number: that of btrfs stands in no table.
     """
+    return _not_on(NAMES_FOLLOW_FILES, directories)
+
+
+def disordered(directories: Iterable[T]) -> Iterator[T]:
+    """Those in which a new name needs a flush of its own to be durable before any that is made after it elsewhere."""
+    return _not_on(NAMES_IN_ORDER, directories)
+
+
+def _not_on(known: frozenset[str], directories: Iterable[T]) -> Iterator[T]:
     types = _mounts.types()
-    return (one for one in directories if types.get(mount_id(one.fd)) not in NAMES_FOLLOW_FILES)
+    return (one for one in directories if types.get(mount_id(one.fd)) not in known)
 
 
 class _Mounts:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from rig import AGAIN, BAD, CERTIFICATES, NO, Case, Gives, Rig, Verdict, World, toml
 from rigs_sessions import UriRig
 
+from providers import parts
 from providers.emulator.model import iso
 
 NO_CONNECTION: Mapping[Case, str] = {
@@ -82,6 +83,8 @@ class Files(Rig):
             self._write_on()
 
     def _write_on(self) -> None:
+        # So long that the writer, however busy the machine is, comes to its next turn: else the file seems to rest.
+        self._quiet_s, parts.QUIET_S = parts.QUIET_S, 1.0
         self._writing = threading.Event()
         self.world.write(self._path.name, self._text)
         threading.Thread(target=self._writes, args=(self._writing,), daemon=True).start()
@@ -93,6 +96,7 @@ class Files(Rig):
     def heal(self) -> None:
         if self._writing is not None:
             self._writing.set()
+            self._writing, parts.QUIET_S = None, self._quiet_s
         super().heal()
         self._path.unlink(missing_ok=True)
         self.world.write(self._path.name, self._text)
@@ -183,7 +187,7 @@ class Command(Rig):
         return str(self.world.write("give", f"#!/bin/sh\n{script}\n", mode))
 
     def table(self, name: str) -> str:
-        return toml({"type": self.type_name, "command": [self._program], "timeout": "1s"})
+        return toml({"type": self.type_name, "command": [self._program], "timeout": "2s"})
 
     def owner(self) -> str:
         return ":assumed-role/rig-command/command"
@@ -222,7 +226,7 @@ SCRIPTS = {
     Case.HANG: "exec sleep 600",
     Case.DRIP: '{answer} | fold -w 1 | while read -r c; do printf %s "$c"; sleep 0.2; done',
     Case.RESET: "{answer} | head -c 100; kill -9 $$",
-    Case.OVERSIZED: "for i in $(seq 200); do {answer}; done",
+    Case.OVERSIZED: 'yes "$({answer})" | head -n 200',
     Case.EMPTY: ":",
     Case.WRONG_SHAPE: "{answer} | sed s/mode/made/",
 }

@@ -24,7 +24,7 @@ from agent.core.errors import KeyturnError
 from agent.core.policy import Change
 
 NAME = "rigged"
-UNHURRIED_S = 20.0
+UNHURRIED_S = 60.0
 """For a fetch that ends by itself."""
 ENDLESS = (Case.HANG, Case.DRIP, Case.RESET)
 MARGIN_S = 15.0

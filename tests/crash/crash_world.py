@@ -1,119 +1,53 @@
-"""A small world to crash in: credentials with sinks of every way of writing, dependents, and inspectors.
-
-What must hold is written down here a second time, by hand and without a line of the product's code: what each sink
-holds for each value, byte for byte, who owns it, and what the audit log may say.
-"""
+"""A small world to crash in: credentials with sinks of every way of writing, dependents, and inspectors."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from promises import (
+    CREDENTIALS,
+    ENDS,
+    GROUP,
+    IDS,
+    KEEP,
+    LINK,
+    MEMBERS,
+    NOTIFIERS,
+    OWNER,
+    SINKS,
+    Findings,
+    Sink,
+    access_key_id,
+    secret_of,
+)
+from renumbering import renumber_copy
+
 ROOT = Path(__file__).resolve().parents[2]
-OWNER = 23001 if os.geteuid() == 0 else os.geteuid()
-GROUP = 23001 if os.geteuid() == 0 else os.getegid()
-LINK = "set/current"
-"""Where the `directory` sink of `gamma` is, below the root."""
-KEEP = 2
-ENDS = ("published", "drift_repaired", "publish_recovered")
-IDS = re.compile(rb"LTAI[abg][0-9]{6}")
+STORE = f"{os.path.dirname(LINK)}/.{os.path.basename(LINK)}.keyturn"
+"""Where the generations of the `directory` sink are."""
+PLACES = ("etc", "env", "place", "set")
 
 TELL = """\
 #!/bin/sh
-# What a dependent does: it looks at its files, and remembers what it was told and what it saw.
-name=$1; shift
-seen=$(cat "$@" 2>/dev/null | grep -oE 'LTAI[abg][0-9]{6}' | sort -u | tr '\\n' ',')
-echo "$KEYTURN_CREDENTIAL $KEYTURN_GENERATION $KEYTURN_ACCESS_KEY_ID $seen" >> "$name"
+# What a dependent does: it looks at its files, and remembers what it was told and which keys it saw.
+name=$1 seen=,; shift
+for file; do
+  [ -e "$file" ] && while IFS= read -r line; do
+    rest=${line#*LTAI}
+    key=LTAI${rest%"${rest#???????}"}
+    [ "$rest" = "$line" ] || case $seen in *",$key,"*) ;; *) seen=$seen$key, ;; esac
+  done < "$file"
+done
+echo "$KEYTURN_CREDENTIAL $KEYTURN_GENERATION $KEYTURN_ACCESS_KEY_ID ${seen#,}" >> "$name"
 """
-
-
-def access_key_id(credential: str, number: int) -> str:
-    return f"LTAI{credential[0]}{number:06}"
-
-
-def secret_of(identifier: str) -> str:
-    """The secret that belongs to an id: a mixed pair is seen without knowing what was published. Lengths differ."""
-    digest = hashlib.sha256(identifier.encode()).hexdigest()
-    return digest[: 24 + int(identifier[-1]) * 3]
-
-
-@dataclass(frozen=True)
-class Sink:
-    """A file of a credential, and who may have it."""
-
-    credential: str
-    type: str
-    path: str  # below the root
-    mode: int
-    extra: str = ""
-
-    @property
-    def in_place(self) -> bool:
-        return "in_place" in self.extra
-
-    def holds(self, identifier: str) -> bytes:
-        """The whole content of the file for a key, with the lines that are not ours."""
-        secret = secret_of(identifier)
-        foreign = "" if self in MEMBERS else "KEPT=1\n"
-        if self.type == "credentials_ini":
-            ours = f"enable = true\ntype = access_key\naccess_key_id = {identifier}\naccess_key_secret = {secret}\n"
-            return f"# kept\n[default]\n{ours}".encode()
-        if self.type == "env_file":
-            names = ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET")
-            return f"{foreign}{names[0]}={identifier}\n{names[1]}={secret}\n".encode()
-        answer = {"Code": "Success", "AccessKeyId": identifier, "AccessKeySecret": secret, "SecurityToken": ""}
-        return json.dumps({**answer, "Expiration": "2099-12-31T23:59:59Z"}, indent=2).encode() + b"\n"
-
-    def before(self) -> bytes | None:
-        """What stands there before keyturn comes."""
-        return {"credentials_ini": b"# kept\n[default]\n", "env_file": b"KEPT=1\n", "json": None}[self.type]
-
-
-SINKS = (
-    Sink("alpha", "credentials_ini", "etc/alpha.ini", 0o600),
-    Sink("alpha", "env_file", "env/alpha.env", 0o640),
-    Sink("alpha", "json", "place/alpha.json", 0o600, 'write = "in_place"\n'),
-    Sink("beta", "env_file", "env/beta.env", 0o600),
-    Sink("beta", "credentials_ini", "etc/beta.ini", 0o640),
-)
-MEMBERS = (Sink("gamma", "env_file", "app.env", 0o640), Sink("gamma", "json", "app.json", 0o640))
-"""The files of the `directory` sink, which belong to keyturn whole: no foreign line."""
-NOTIFIERS = (("alpha", "near", 0), ("alpha", "far", 1), ("beta", "other", 0), ("gamma", "third", 0))
-
-
-@dataclass
-class Findings:
-    """What an inspection found; every list is to be empty."""
-
-    torn: list[str] = field(default_factory=list)
-    mixed: list[str] = field(default_factory=list)
-    attributes: list[str] = field(default_factory=list)
-    readable: list[str] = field(default_factory=list)
-    leftovers: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    twice: list[str] = field(default_factory=list)
-    other: list[str] = field(default_factory=list)
-
-    def add(self, found: Findings) -> None:
-        for name, entries in vars(found).items():
-            getattr(self, name).extend(entries)
-
-    def figures(self) -> dict[str, int]:
-        return {name: len(entries) for name, entries in vars(self).items()}
-
-    @property
-    def clean(self) -> bool:
-        return not any(vars(self).values())
 
 
 class World:
@@ -121,12 +55,10 @@ class World:
 
     Args:
         directory: of everything.
-        linked: have a third credential, with a `directory` sink, which the model of a power cut does not know.
         volatile: directories below the root whose content a power cut takes, as of a tmpfs.
     """
 
-    def __init__(self, directory: Path, *, linked: bool = True, volatile: Sequence[str] = ()) -> None:
-        self.credentials = ("alpha", "beta", "gamma") if linked else ("alpha", "beta")
+    def __init__(self, directory: Path, *, volatile: Sequence[str] = ()) -> None:
         self.volatile = volatile
         directory.mkdir(mode=0o755, exist_ok=True)
         directory.chmod(0o755)
@@ -141,17 +73,12 @@ class World:
         self._tell.chmod(0o755)
         self._write_config()
 
-    @property
-    def dependents(self) -> list[str]:
-        """Who is told of a publish of all credentials."""
-        return [who for credential, who, _order in NOTIFIERS if credential in self.credentials]
-
     # -- the files ----------------------------------------------------------------------------------
 
     def make_root(self) -> None:
         """Directories and foreign lines, as an operator leaves them for the first start."""
         self.root.mkdir(exist_ok=True)
-        for name in ("etc", "env", "place", "log", "set"):
+        for name in (*PLACES, "log"):
             (self.root / name).mkdir(mode=0o755)
         for sink in SINKS:
             content = sink.before()
@@ -170,11 +97,12 @@ class World:
         """Put the copy back."""
         for source in (self.root, self.heard):
             _copy(self.directory / f"{name}.{source.name}", source)
+        renumber_copy(self.root)
         self.log.unlink(missing_ok=True)
 
     def source(self, number: int | None) -> None:
         """What the sources give out from now on; None: they are down."""
-        for credential in self.credentials:
+        for credential in CREDENTIALS:
             path = self.directory / f"{credential}.source"
             if number is None:
                 path.unlink(missing_ok=True)
@@ -189,7 +117,7 @@ class World:
             f'[agent]\nstate_directory = "{self.root}/state"\nruntime_directory = "{self.directory}/run"\n'
             f'settle = "0s"\nlog_level = "debug"\n[agent.audit]\npath = "{self.audit_path}"\n'
         )
-        self.config.write_text(agent + "".join(self._credential(name) for name in self.credentials))
+        self.config.write_text(agent + "".join(self._credential(name) for name in CREDENTIALS))
 
     def _credential(self, name: str) -> str:
         source = self.directory / f"{name}.source"
@@ -205,7 +133,7 @@ class World:
             lines.append(self._directory_sink())
             files = [str(self.root / LINK / member.path) for member in MEMBERS]
         for _credential, who, order in (each for each in NOTIFIERS if each[0] == name):
-            command = json.dumps([str(self._tell), str(self.heard / who), *files])
+            command = json.dumps(["/bin/sh", str(self._tell), str(self.heard / who), *files])
             lines.append(f'[[credentials.{name}.notify]]\ntype = "exec"\norder = {order}\ncommand = {command}\n')
         return "\n".join(lines)
 
@@ -268,8 +196,7 @@ class World:
         for sink in SINKS:
             wanted = [sink.before() if n == 0 else sink.holds(access_key_id(sink.credential, n)) for n in allowed]
             self._look_at(sink, wanted, found)
-        if "gamma" in self.credentials:
-            self._look_at_link(allowed, found)
+        self._look_at_link(allowed, found)
         for path in self._strangers():
             seen = path.lstat()
             private = not seen.st_mode & 0o027 and seen.st_uid in (0, os.geteuid(), OWNER)
@@ -294,10 +221,10 @@ class World:
     def _look_at_link(self, allowed: Sequence[int], found: Findings) -> None:
         """What a reader finds who opens the directory once: all files of one value, and nobody else may enter."""
         numbers = {self._number_in_link(n) for n in allowed}
-        if numbers == {None}:
+        if numbers == {None} and not self._is_taken_away("gamma"):
             held = [self._read(self.root / LINK / member.path) for member in MEMBERS]
             found.torn.append(f"{LINK}: {held}")
-        for place in (self.root / "set" / ".current.keyturn").glob("*"):
+        for place in (self.root / STORE).glob("*"):
             for path in (place, *place.glob("*")):
                 if path.lstat().st_mode & 0o007:
                     found.readable.append(f"{path} {path.lstat().st_mode:o}")
@@ -317,23 +244,30 @@ class World:
         return number if {name: self._read(link / name) for name in names} == wanted else None
 
     def _strangers(self) -> Iterator[Path]:
-        known = {self.root / name for name in (LINK, "set/.current.keyturn", *(sink.path for sink in SINKS))}
-        for name in ("etc", "env", "place", "set"):
+        known = {self.root / name for name in (LINK, STORE, *(sink.path for sink in SINKS))}
+        for name in PLACES:
             yield from (path for path in (self.root / name).iterdir() if path not in known and not path.is_symlink())
 
     def _leftovers(self) -> Iterator[Path]:
         """What is not there when nothing is under way."""
         yield from self._strangers()
         yield from (path for path in (self.root / "set").iterdir() if path.is_symlink() and path.name != "current")
-        generations = sorted((self.root / "set" / ".current.keyturn").glob("*"))
+        generations = sorted((self.root / STORE).glob("*"))
         yield from generations[KEEP + 1 :]
-        yield from (path for path in generations if len(os.listdir(path)) != len(MEMBERS))
+        yield from (path for path in generations if len(os.listdir(path)) != len(MEMBERS) or self._is_unheard_of(path))
+
+    def _is_unheard_of(self, generation: Path) -> bool:
+        """Whether it holds a key that was never published."""
+        held = {key.decode() for member in MEMBERS for key in IDS.findall(self._read(generation / member.path) or b"")}
+        return not held <= {record.get("access_key_id") for record in self.audit() if record["event"] in ENDS}
 
     def settled(self, allowed: Sequence[int]) -> tuple[Findings, dict[str, int]]:
         """After a recovery: one value in all sinks of a credential, nothing beside them; and which value it is."""
         found, values = self.look(allowed), {}
-        for credential in self.credentials:
+        for credential in CREDENTIALS:
             sinks = [sink for sink in SINKS if sink.credential == credential]
+            if self._is_taken_away(credential):
+                continue  # and so of no value
             values.update((credential, number) for number in allowed if self._agree_on(credential, number))
             if credential not in values:
                 seen = [(sink.path, self._read(self.root / sink.path)) for sink in sinks]
@@ -351,6 +285,10 @@ class World:
         content = self._read(self.root / sink.path)
         gone = content is None and self._may_be_gone(sink)
         return gone or content == wanted or self._is_made_anew(sink, content, [number])
+
+    def _is_taken_away(self, credential: str) -> bool:
+        """Whether a power cut took all that a credential had: only `gamma` has everything in one place."""
+        return credential == "gamma" and "set" in self.volatile and not (self.root / LINK).exists()
 
     def _may_be_gone(self, sink: Sink) -> bool:
         return os.path.dirname(sink.path) in self.volatile
@@ -373,7 +311,7 @@ class World:
 
     def generations(self) -> tuple[Findings, dict[str, tuple[int, str]]]:
         """No number for two values, and none that falls; return the newest of each credential with its key."""
-        found, newest = Findings(), dict.fromkeys(self.credentials, (0, ""))
+        found, newest = Findings(), dict.fromkeys(CREDENTIALS, (0, ""))
         keys: dict[tuple[str, int], str] = {}
         for record in self.audit():
             if record["event"] not in ENDS or not record["generation"]:
@@ -393,18 +331,28 @@ class World:
         for credential, who, _order in (each for each in NOTIFIERS if each[0] in newest):
             heard = self.heard_by(who)
             number, key = newest[credential]
-            if number and (not heard or heard[-1] != [credential, str(number), key, f"{key},"]):
+            if number and (not heard or heard[-1] not in self._right_words(credential, number, key)):
                 found.lost.append(f"{who}: heard {heard[-1:]}, but {number} is {key}")
         return found
+
+    def _right_words(self, credential: str, number: int, key: str) -> list[list[str]]:
+        """What a dependent may have noted of a generation: without a key it saw, only if a power cut took its files."""
+        words = [credential, str(number), key]
+        return [[*words, f"{key},"], *([words] if self._is_taken_away(credential) else [])]
 
     def heard_by(self, who: str) -> list[list[str]]:
         path = self.heard / who
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def empty(directory: Path) -> None:
+    """Remove all that is in a directory."""
+    for old in directory.iterdir():
+        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+
+
 def _copy(source: Path, target: Path) -> None:
     """Everything, with owners and times; the directory itself stays (it may be a mount point)."""
     target.mkdir(exist_ok=True)
-    for old in target.iterdir():
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    empty(target)
     subprocess.run(["cp", "-a", f"{source}/.", f"{target}/"], check=True)

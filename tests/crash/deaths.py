@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crash_world import Findings, World
+from crash_world import World
 from processes import Listener, eventually
-from surviving import PUBLISHED, STARTS, UNSAID
+from promises import Findings, number_of
+from surviving import PUBLISHED, STARTS, UNSAID, as_recorded
 
 STRANGER = 65534
-BACK = 12
-"""A sink may be so many values behind: as many as one life sees, and some."""
 
 
 class Lives:
@@ -29,10 +28,14 @@ class Lives:
     def __init__(self, world: World, seed: int) -> None:
         self.world, self._chance = world, random.Random(seed)
         self.found, self.number, self.deaths = Findings(), STARTS[PUBLISHED], 0
+        self._pace_s = 0.0
+        """From a signal until everybody is told."""
         world.restore(PUBLISHED)
+        self.live(die=False)
 
     def live(self, *, die: bool = True) -> None:
         """Start, look whether all is well, rotate a few times, and die somewhere in it, or end well."""
+        self.world.source(None)  # what is due at the start, or put right, is so by the journal alone
         listener = Listener()
         environ = {**self.world.environ, "NOTIFY_SOCKET": listener.address}
         self.world.ask({"arguments": ["--config", str(self.world.config), "run"], "environ": environ, "detached": True})
@@ -40,25 +43,29 @@ class Lives:
         listener.wait("READY=1")
         self._inspect()
         for _ in range(self._chance.randrange(1, 4) if die else 1):
-            self.number += 1
-            self.world.source(self.number)
-            os.kill(pid, signal.SIGUSR1)
-            time.sleep(self._chance.random() * (0.09 if die else 0.0))
+            self._rotate(pid)
+            time.sleep(self._chance.random() * self._pace_s * die)
         if not die:
+            began = time.monotonic()
             eventually(lambda: self._is_told(self.number), "the last value reaches everybody")
+            self._pace_s = time.monotonic() - began
         os.kill(pid, signal.SIGKILL if die else signal.SIGTERM)
         self.deaths += die
         ended = self.world.answer()["ended"]
         if ended != (-signal.SIGKILL if die else 0):
             self.found.other.append(f"it ended with {ended}: {self.world.said()}")
 
+    def _rotate(self, pid: int) -> None:
+        self.number += 1
+        self.world.source(self.number)
+        os.kill(pid, signal.SIGUSR1)
+
     def _inspect(self) -> None:
         """Right after READY: the recovery is over, nothing is due, and what is owed is being told."""
-        allowed = range(max(1, self.number - BACK), self.number + 1)
-        found, _values = self.world.settled(list(allowed))
         more, newest = self.world.generations()
-        self.found.add(found)
-        self.found.add(more)
+        found, values = self.world.settled(sorted({number_of(key) for _number, key in newest.values()}))
+        for each in (found, more, as_recorded(values, newest)):
+            self.found.add(each)
         eventually(lambda: self._has_heard(newest), f"everybody hears of {newest}: {self.world.told(newest)}")
 
     def _has_heard(self, newest: dict[str, tuple[int, str]]) -> bool:
@@ -66,7 +73,7 @@ class Lives:
 
     def _is_told(self, number: int) -> bool:
         _found, newest = self.world.generations()
-        return all(key.endswith(str(number)) for _n, key in newest.values()) and self._has_heard(newest)
+        return all(number_of(key) == number for _n, key in newest.values()) and self._has_heard(newest)
 
     def end(self) -> Findings:
         """One last life that ends well, and the books."""

@@ -1,207 +1,85 @@
-"""Every disk that a power cut may leave: a model of what a file system promises, and the disk made from it.
+"""Every disk that a power cut may leave: models of what a file system promises, and the disks made from them.
 
 A recorded publish (recording.py) is taken apart into effects: a name set or removed, a page of a file written, its
-size cut, its owner, mode or time set. A cut after the Nth call leaves every effect that a flush before it has made
+size cut, an owner, mode or time set. A cut after the Nth call leaves every effect that a flush before it has made
 durable, and any of the others that its model allows:
 
 strict   what POSIX promises, and nothing more: a file's content and attributes are durable by its fsync, a name by the
          fsync of its directory; of the other effects any set may have reached the disk, in any order.
-ordered  ext4, xfs, btrfs: names, sizes and attributes reach the disk in the order in which they were made (one journal),
-         so the fsync of a new file makes its name durable, and everything before it. The content of files that were
-         not flushed may be there or not, page by page. That a write has made a file longer shows with the page.
+logged   the same, but the fsync of something new makes its name durable too, and nothing before it: btrfs, which keeps
+         a log of what was flushed.
+ordered  ext4, xfs: names, sizes and attributes reach the disk in the order in which they were made (one journal), so
+         the fsync of a new file makes its name durable, and everything before it. The content of files that were not
+         flushed may be there or not, page by page. That a write has made a file longer shows with the page.
 
 Sectors: a page may also be torn, where the disk writes 512 bytes at once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import os
+import pickle
 import random
-import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from crash_world import World
-from recording import Attributes, Step, Thing
+from crash_world import World, empty
+from disk import Disk, Effect, effects_of
+from recording import Step, Thing
+from surviving import publish_under_the_knife
 
 PAGE, SECTOR = 4096, 512
-EMPTY = Attributes(0o600, 0, 0, 0, 0)
+TRIES = 4
+"""So many sets by chance for each number of calls."""
 
 
-@dataclass(frozen=True)
-class Effect:
-    """Something that is on the disk or not.
+def flushed(effects: Sequence[Effect], steps: Sequence[Step], calls: int, *, births: bool = False) -> set[int]:
+    """Which effects of the first calls are durable after them, as their indices.
 
-    Attributes:
-        at: the number of the call that had it.
-        names: of a directory: "" where it is about a thing.
-        kind: as of `Step`; "write" is one page of it.
+    Args:
+        effects: all of them.
+        steps: all calls.
+        calls: how many of them were made.
+        births: the flush of something new makes its name durable.
     """
-
-    at: int
-    step: Step
-    kind: str
-    names: str = ""
-    data: bytes = field(default=b"", repr=False)
-    offset: int = 0
-
-    @property
-    def is_data(self) -> bool:
-        return self.kind == "write"
-
-
-@dataclass
-class Disk:
-    """Files by name, and what they hold."""
-
-    names: dict[str, Thing] = field(default_factory=dict)
-    directories: dict[str, Attributes] = field(default_factory=dict)
-    contents: dict[Thing, bytes] = field(default_factory=dict)
-    attributes: dict[Thing, Attributes] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, root: Path) -> Disk:
-        """As it stands in a directory."""
-        disk = cls()
-        for path in sorted(root.rglob("*")):
-            name, found = str(path.relative_to(root)), Attributes.of(path.lstat())
-            if path.is_dir():
-                disk.directories[name] = found
-            else:
-                thing = f"start {name}"
-                disk.names[name], disk.contents[thing], disk.attributes[thing] = thing, path.read_bytes(), found
-        return disk
-
-    def with_effects(self, effects: Iterable[Effect]) -> Disk:
-        """This one, and what happened to it."""
-        disk = Disk(dict(self.names), dict(self.directories), dict(self.contents), dict(self.attributes))
-        for effect in effects:
-            disk._happen(effect)
-        return disk
-
-    def _happen(self, effect: Effect) -> None:
-        step, after = effect.step, effect.step.after
-        if effect.kind == "create":
-            self.names[step.path] = step.thing
-        elif effect.kind == "mkdir":
-            assert after is not None
-            self.directories[step.path] = after
-        elif effect.kind == "rename":
-            self.names.pop(step.path, None)
-            self.names[step.to] = step.thing
-        elif effect.kind == "unlink":
-            self.names.pop(step.path, None)
-        elif effect.kind == "write":
-            before = self.contents.get(step.thing, b"").ljust(effect.offset, b"\0")
-            self.contents[step.thing] = (
-                before[: effect.offset] + effect.data + before[effect.offset + len(effect.data) :]
-            )
-        elif effect.kind == "truncate":
-            assert after is not None
-            self.contents[step.thing] = self.contents.get(step.thing, b"")[: after.size].ljust(after.size, b"\0")
-        else:
-            assert after is not None
-            old = self.attributes.get(step.thing, EMPTY)
-            new = after if effect.kind in ("attributes", "born") else replace(old, mtime_ns=after.mtime_ns)
-            self.attributes[step.thing] = new
-
-    def fingerprint(self) -> str:
-        """The same for two disks that nobody can tell apart."""
-        there = sorted(
-            (name, self.contents.get(t, b""), self.attributes.get(t, EMPTY)) for name, t in self.names.items()
-        )
-        return hashlib.sha256(repr((there, sorted(self.directories))).encode()).hexdigest()
-
-    def make(self, root: Path, made: Collection[str]) -> None:
-        """Make it real; `made` are the names of the files that the recorded publish created."""
-        for old in root.iterdir():
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-        for name, attributes in sorted(self.directories.items()):
-            if (root / name).parent.is_dir():
-                (root / name).mkdir(attributes.mode)
-        numbers: dict[Thing, int] = {}
-        for name, thing in self.names.items():
-            if (root / name).parent.is_dir():  # the name may have come to the disk without the directory's
-                numbers[thing] = self._make(root / name, thing)
-        for path in root.glob("state/credentials/*.state"):
-            path.write_bytes(renumbered(path.read_bytes(), root, numbers, made))
-
-    def _make(self, path: Path, thing: Thing) -> int:
-        attributes = self.attributes.get(thing, EMPTY)
-        path.touch(0o600)
-        path.write_bytes(self.contents.get(thing, b""))
-        os.chown(path, attributes.uid, attributes.gid)
-        path.chmod(attributes.mode)
-        os.utime(path, ns=(attributes.mtime_ns, attributes.mtime_ns))
-        return path.stat().st_ino
-
-
-def effects_of(steps: Sequence[Step], grain: int) -> list[Effect]:
-    """What the calls of a publish did, in their order; a write is taken apart into grains of the disk."""
-    found: list[Effect] = []
-    for at, step in enumerate(steps):
-        parent = os.path.dirname(step.path)
-        if step.kind in ("create", "mkdir", "rename", "unlink"):
-            found.append(Effect(at, step, step.kind, parent or "."))
-            if step.kind == "create":
-                found.append(Effect(at, step, "born"))
-        elif step.kind == "write":
-            end = step.offset + len(step.data)
-            bounds = [step.offset, *range((step.offset // grain + 1) * grain, end, grain), end]
-            for start, stop in itertools.pairwise(bounds):
-                data = step.data[start - step.offset : stop - step.offset]
-                found.append(Effect(at, step, "write", "", data, start))
-            found.append(Effect(at, step, "time"))
-        elif step.kind in ("truncate", "attributes"):
-            found.append(Effect(at, step, step.kind))
-            if step.kind == "truncate":
-                found.append(Effect(at, step, "time"))
-    return found
-
-
-def flushed(effects: Sequence[Effect], steps: Sequence[Step], calls: int) -> set[int]:
-    """Which effects of the first calls are durable after them by POSIX, as their indices."""
     done: set[int] = set()
     for at, sync in enumerate(steps[:calls]):
-        if not sync.kind.startswith("sync"):
-            continue
-        for index, effect in enumerate(effects):
-            if effect.at < at and _covers(sync, effect):
-                done.add(index)
+        if sync.kind.startswith("sync"):
+            before = ((index, effect) for index, effect in enumerate(effects) if effect.at < at)
+            done.update(index for index, effect in before if _covers(sync, effect, births))
     return done
 
 
-def _covers(sync: Step, effect: Effect) -> bool:
-    if sync.kind == "sync names":
-        return effect.names == sync.thing
-    if effect.names or effect.step.thing != sync.thing:
+def _covers(sync: Step, effect: Effect, births: bool) -> bool:
+    if births and effect.kind in ("create", "mkdir") and effect.step.thing == sync.thing:
+        return True
+    if effect.names:
+        return set(effect.names) == {sync.thing}
+    if effect.step.thing != sync.thing:
         return False
     return sync.kind == "sync" or effect.kind in ("write", "truncate")
 
 
+Sets = Iterator[set[int]]
+"""Of effects that may be on the disk, as their indices."""
+
+
 def strict(
-    effects: Sequence[Effect], steps: Sequence[Step], calls: int, chance: random.Random, tries: int
-) -> Iterator[set[int]]:
-    """The sets of effects that may be on the disk: the least, the most, each prefix, each one missing, each alone, and some."""
-    must = flushed(effects, steps, calls)
+    effects: Sequence[Effect], steps: Sequence[Step], calls: int, chance: random.Random, *, births: bool = False
+) -> Sets:
+    """The least, the most, each prefix, each one missing, each alone, and some."""
+    must = flushed(effects, steps, calls, births=births)
     may = [index for index, effect in enumerate(effects) if effect.at < calls and index not in must]
     yield must
     for number in range(1, len(may) + 1):
         yield must | set(may[:number])
         yield must | {may[number - 1]}
         yield must | set(may) - {may[number - 1]}
-    for _ in range(tries if len(may) > 1 else 0):
+    for _ in range(TRIES if len(may) > 1 else 0):
         yield must | {index for index in may if chance.random() < 0.5}
 
 
-def ordered(
-    effects: Sequence[Effect], steps: Sequence[Step], calls: int, chance: random.Random, tries: int
-) -> Iterator[set[int]]:
+def ordered(effects: Sequence[Effect], steps: Sequence[Step], calls: int, chance: random.Random) -> Sets:
     """The same for a file system with one journal: a prefix of what is no content, and any pages of what was not flushed."""
     must = flushed(effects, steps, calls)
     journal = [index for index, effect in enumerate(effects) if effect.at < calls and not effect.is_data]
@@ -220,34 +98,36 @@ def ordered(
         for page in pages if length in (committed, len(journal)) else ():
             yield base | {page}
             yield base | set(pages) - {page}
-        for _ in range(tries if len(pages) > 1 else 0):
+        for _ in range(TRIES if len(pages) > 1 else 0):
             yield base | {index for index in pages if chance.random() < 0.5}
 
 
 def _touches(sync: Step, effect: Effect) -> bool:
     """Whether a flush waits for the transaction of an effect: of the thing itself, its birth in a directory included."""
-    if sync.kind == "sync names":
-        return effect.names == sync.thing
+    if sync.thing in effect.names:
+        return True
     if effect.step.thing != sync.thing:
         return False
     return sync.kind == "sync" or effect.kind in ("create", "truncate")
 
 
-MODELS = {"strict": strict, "ordered": ordered}
+MODELS: Mapping[str, Callable[[Sequence[Effect], Sequence[Step], int, random.Random], Sets]] = {
+    "strict": strict,
+    "logged": partial(strict, births=True),
+    "ordered": ordered,
+}
 
 
-def closed(kept: set[int], effects: Sequence[Effect], grain: int) -> set[int]:
-    """With every earlier write to the same grain: the kernel writes a page out as it is, with all that was written to it."""
-    newest: dict[tuple[Thing, int], int] = {}
-    for index in kept:
-        if effects[index].is_data:
-            place = (effects[index].step.thing, effects[index].offset // grain)
-            newest[place] = max(newest.get(place, 0), index)
-    return kept | {
-        index
-        for index, effect in enumerate(effects)
-        if effect.is_data and index < newest.get((effect.step.thing, effect.offset // grain), 0)
-    }
+def written_before(effects: Sequence[Effect], grain: int) -> dict[int, list[int]]:
+    """For each write to a grain the earlier ones: the kernel writes a page out as it is, with all that was written to it."""
+    places: dict[tuple[Thing, int], list[int]] = {}
+    before: dict[int, list[int]] = {}
+    for index, effect in enumerate(effects):
+        if effect.is_data:
+            earlier = places.setdefault((effect.step.thing, effect.offset // grain), [])
+            before[index] = list(earlier)
+            earlier.append(index)
+    return before
 
 
 @dataclass(frozen=True)
@@ -259,84 +139,100 @@ class Cut:
     disk: Disk
     heard: dict[str, int]
     missing: tuple[str, ...]
-    made: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.model}, after {self.calls} calls, without {self.missing}"
 
     def strike(self, world: World, start: str) -> None:
         """Make the world as it is when the power comes back."""
         world.restore(start)
-        self.disk.make(world.root, self.made)
+        self.disk.make(world.root)
         for place in world.volatile:
-            for path in (world.root / place).iterdir():
-                path.unlink()
+            empty(world.root / place)
         for path in (world.directory / f"told.{world.heard.name}").iterdir():  # what was heard by the end
             content = path.read_bytes()[: self.heard.get(path.name, 0)]
             (world.heard / path.name).write_bytes(content)
 
 
-def cuts(
-    model: str, before: Disk, steps: Sequence[Step], *, grain: int = PAGE, seed: int = 1, tries: int = 4
-) -> Iterator[Cut]:
-    """All cuts of a publish that leave different disks."""
-    chance = random.Random(seed)
-    effects = effects_of(steps, grain)
-    seen: set[str] = set()
-    made = frozenset(step.path for step in steps if step.kind == "create")
-    for calls in range(len(steps) + 1):
-        heard = steps[max(calls - 1, 0)].heard
-        for kept in MODELS[model](effects, steps, calls, chance, tries):
-            kept = closed(kept, effects, grain)
-            disk = before.with_effects(effects[index] for index in sorted(kept))
-            looks = f"{disk.fingerprint()} {sorted(heard.items())}"
-            if looks not in seen:
-                seen.add(looks)
-                gone = [e for i, e in enumerate(effects) if e.at < calls and i not in kept]
-                yield Cut(model, calls, disk, heard, tuple(f"{e.kind} {e.step.path}" for e in gone), made)
+class Outage:
+    """All cuts of one publish by one model."""
+
+    def __init__(self, model: str, before: Disk, steps: Sequence[Step], *, grain: int = PAGE) -> None:
+        self._model, self._before, self._steps = model, before, steps
+        self._effects = effects_of(steps, grain)
+        self._with = written_before(self._effects, grain)
+
+    def sets(self, calls: int, chance: random.Random) -> list[frozenset[int]]:
+        """Which effects may be on the disk after so many calls."""
+        found = MODELS[self._model](self._effects, self._steps, calls, chance)
+        return list({frozenset(kept.union(*(self._with.get(i, ()) for i in kept))): None for kept in found})
+
+    def cut(self, calls: int, kept: frozenset[int]) -> Cut:
+        """The disk."""
+        disk = self._before.with_effects(self._effects[index] for index in sorted(kept))
+        gone = (e for i, e in enumerate(self._effects) if e.at < calls and i not in kept)
+        heard = self._steps[max(calls - 1, 0)].heard
+        return Cut(self._model, calls, disk, heard, tuple(f"{e.kind} {e.step.path}" for e in gone))
+
+    def cuts(self) -> Iterator[Cut]:
+        """All that can be told apart."""
+        seen, chance = set[int](), random.Random(1)
+        for calls in range(len(self._steps) + 1):
+            for kept in self.sets(calls, chance):
+                cut = self.cut(calls, kept)
+                looks = hash((cut.disk.fingerprint(), *sorted(cut.heard.items())))
+                if looks not in seen:
+                    seen.add(looks)
+                    yield cut
+
+    def some(self, number: int) -> Iterator[Cut]:
+        """By chance, always the same; and the last one, where a publish is over and its last words are not on the disk."""
+        chance, over = random.Random(4), len(self._steps)
+        for calls in [*chance.sample(range(over), number - 1), over]:
+            yield self.cut(calls, chance.choice(self.sets(calls, chance)))
+
+    def without_a_name(self, place: str, before: str) -> Iterator[Cut]:
+        """Each name below a place alone missing, before the next call on a file and as late as it can be; not for `ordered`."""
+        over, chance = len(self._steps), random.Random(0)
+        durable = [next(MODELS[self._model](self._effects, self._steps, calls, chance)) for calls in range(over + 1)]
+        moments = [calls for calls, step in enumerate(self._steps) if step.path == before]
+        for index, effect in enumerate(self._effects):
+            if effect.names and effect.step.path.startswith(place):
+                possible = [calls for calls in range(effect.at + 1, over + 1) if index not in durable[calls]]
+                for calls in sorted({*[each for each in moments if each in possible][:1], *possible[-1:]}):
+                    done = (i for i, each in enumerate(self._effects) if each.at < calls and i != index)
+                    yield self.cut(calls, frozenset(done))
+
+    def least_after_flushes(self) -> Iterator[Cut]:
+        """What the model promises and nothing else, after each flush of a directory."""
+        for calls, step in enumerate(self._steps, 1):
+            if step.kind == "sync" and step.thing in self._before.directories:
+                least = next(MODELS[self._model](self._effects, self._steps, calls, random.Random(0)))
+                yield self.cut(calls, frozenset(least))
+
+    def at_the_end(self) -> Iterator[Cut]:
+        """When a publish is over, in any order."""
+        chance, over = random.Random(4), len(self._steps)
+        found = self.sets(over, chance)
+        yield from (self.cut(over, kept) for kept in chance.sample(found, len(found)))
 
 
-def renumbered(record: bytes, root: Path, numbers: dict[Thing, int], made: Collection[str]) -> bytes:
-    """A credential's state with the inode numbers that its journal's files have on this disk.
-
-    The file's two slots: agent/system/slots.py. Each is left alone where it is torn.
+def recorded(world: World, start: str, model: str) -> tuple[Disk, list[Step]]:
+    """The disk before a publish, and every call of it that changed a file.
 
     Args:
-        record: the file.
-        root: of the world.
-        numbers: the inode numbers on this disk.
-        made: the names of the files that the recorded publish created.
+        world: where.
+        start: the name of a saved root.
+        model: what keyturn shall take the file system for.
     """
-    half = len(record) // 2
-    return b"".join(_renumbered(record[n * half : (n + 1) * half], root, numbers, made) for n in (0, 1))
+    notes = world.directory / "steps"
+    ended = publish_under_the_knife(world, start, record=str(notes), model=model)
+    assert ended["ended"] == 0, world.said()
+    world.save("told")
+    steps: list[Step] = pickle.loads(notes.read_bytes())
+    return Disk.read(world.directory / f"{start}.live", steps), steps
 
 
-def _renumbered(slot: bytes, root: Path, numbers: dict[Thing, int], made: Collection[str]) -> bytes:
-    header, _, rest = slot.partition(b"\n")
-    words = header.split(b" ")
-    if len(words) < 4 or not words[2].isdigit():
-        return slot
-    payload = rest[: int(words[2])]
-    if _digest(words[1], payload) != words[3]:
-        return slot
-    state = json.loads(payload)
-    for entry in state.get("journal", ()):
-        _renumber(entry, root, numbers, made)
-    payload = json.dumps(state, separators=(",", ":"), ensure_ascii=False).encode()
-    words[2:4] = str(len(payload)).encode(), _digest(words[1], payload)
-    return (b" ".join(words) + b"\n" + payload).ljust(len(slot) - 1) + b"\n"
-
-
-def _digest(sequence: bytes, payload: bytes) -> bytes:
-    return hashlib.sha256(sequence + b"\n" + payload).hexdigest().encode()
-
-
-def _renumber(entry: dict[str, Any], root: Path, numbers: dict[Thing, int], made: Collection[str]) -> None:
-    place = os.path.relpath(entry["directory"], root)
-    temp, before = f"{place}/{entry['temp']}", f"start {place}/{entry['target']}"
-    if temp in made:
-        (own,) = [
-            number for thing, number in numbers.items() if thing.startswith("made ") and thing.endswith(f" {temp}")
-        ] or [1]
-    else:  # of a publish before the recorded one, which has ended: its staged file is the target of the start
-        own = numbers.get(before, 1)
-    entry["inode"] = own
-    if entry["before"] is not None:
-        entry["before"][0] = numbers.get(before, 1)
+def outage(world: World, start: str, model: str, *, grain: int = PAGE) -> Outage:
+    """The power cuts of a publish that is made, and recorded, now."""
+    return Outage(model, *recorded(world, start, model), grain=grain)

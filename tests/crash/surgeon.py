@@ -8,16 +8,19 @@ starts: a request is answered when every hook of the command has ended too.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
 import sys
 import traceback
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from recording import Recorder
 from tracing import HARMLESS, NAMES, WALL, Stop, traced
@@ -26,17 +29,26 @@ import agent.audit.log
 import agent.check
 import agent.cli.look
 import agent.cli.work
-import agent.config
+import agent.config.walk
 import agent.daemon
 import providers.process
 from agent import wiring
 from agent.cli.main import main
 from agent.system import mounts
 
-IMPORTED = (agent.audit.log, agent.check, agent.cli.look, agent.cli.work, agent.config, agent.daemon, providers.process)
+IMPORTED = (
+    agent.audit.log,
+    agent.check,
+    agent.cli.look,
+    agent.cli.work,
+    agent.config.walk,
+    agent.daemon,
+    providers.process,
+)
 PR_SET_CHILD_SUBREAPER = 36
 FETCHED = b'"event":"credential_fetched"'
 TOLD = b'"event":"notified"'
+RANDOM = re.compile(r"-[0-9a-f]{16}\b")
 
 
 class Operation:
@@ -48,9 +60,10 @@ class Operation:
         self._kill = request.get("kill")
         self._images = request.get("images")
         self._until = int(request.get("until", 0))
-        self._begun = {"start": True}.get(str(request.get("begin")), False)
+        self._begun = request.get("begin") == "start"
+        self._times: Counter[str] = Counter()
         self._at_signal = request.get("begin") == "signal"
-        self._entered: dict[int, tuple[Stop, list[str], bool]] = {}
+        self._entered: dict[int, tuple[Stop, list[str], str, int]] = {}
         self._pid, self._over = 0, False
         self.calls: list[str] = []
         self.recorder = Recorder(self._root, Path(request["heard"])) if request.get("record") else None
@@ -80,17 +93,19 @@ class Operation:
             self.calls.append(" ".join([stop.call or str(stop.number), *(_plain(path, self._root) for path in ours)]))
             if self._images is not None:
                 shutil.copyfile(self._images["from"], f"{self._images['to']}/{len(self.calls):05}")
-            self._cut(entry=True)
+            self._times[self.calls[-1]] += 1
+            self._cut(self.calls[-1], self._times[self.calls[-1]], entry=True)
         if ours and self.recorder is not None:
             self.recorder.enter(stop, ours)
         if ours or stop.call.startswith("send"):
-            self._entered[stop.tid] = (stop, ours, counts)
+            call = self.calls[-1] if counts else ""
+            self._entered[stop.tid] = (stop, ours, call, self._times[call])
 
-    def _leave(self, stop: Stop, entered: Stop, ours: list[str], counts: bool) -> None:
+    def _leave(self, stop: Stop, entered: Stop, ours: list[str], call: str, time: int) -> None:
         if ours and self.recorder is not None:
             self.recorder.leave(entered, ours, stop.result)
-        if counts:
-            self._cut(entry=False)
+        if call:
+            self._cut(call, time, entry=False)
         if entered.call.startswith("send") and self.manager is not None:
             self._listen()
         told = not self._over and ours and entered.call == "write" and TOLD in entered.bytes_at(1, entered.arguments[2])
@@ -99,8 +114,8 @@ class Operation:
             if not self._until:
                 os.kill(self._pid, signal.SIGTERM)
 
-    def _cut(self, *, entry: bool) -> None:
-        if self._kill is not None and self._kill == {"at": len(self.calls), "entry": entry}:
+    def _cut(self, call: str, time: int, *, entry: bool) -> None:
+        if self._kill == {"call": call, "time": time, "entry": entry}:
             os.kill(self._pid, signal.SIGKILL)
             self._over = True
 
@@ -123,17 +138,17 @@ def _listening(request: dict[str, Any]) -> socket.socket:
 
 
 def _plain(path: str, root: str) -> str:
-    """A path as it is in every run: below the root, without the random part of a temporary name."""
-    below = path.removeprefix(root) if path.startswith(root) else "."
-    head, mark, tail = below.rpartition(".keyturn-")
-    return f"{head}{mark}*" if mark and len(tail) == 16 else below
+    """A path as it is in every run: below the root, without the random part of a name."""
+    return RANDOM.sub("-*", path.removeprefix(root) if path.startswith(root) else ".")
 
 
 def play(request: dict[str, Any]) -> None:
     """Become the command; never returns."""
     code = 70
     try:
-        if request.get("forgetful"):  # as on a file system that is known for nothing
+        if request.get("model") in ("strict", "logged"):  # as on a file system that is known for nothing, or on btrfs
+            mounts.NAMES_IN_ORDER = frozenset()
+        if request.get("model") == "strict":
             mounts.NAMES_FOLLOW_FILES = frozenset()
         log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -190,6 +205,9 @@ def _reap() -> None:
 def serve() -> None:
     for place in (*wiring.SINKS.values(), *wiring.NOTIFIERS.values()):
         wiring.named(place)
+    # What is asked at every start and is always the same: half of the time that a command takes.
+    providers._installed = functools.cache(providers._installed)
+    agent.config.walk.get_type_hints = functools.cache(get_type_hints)
     for codec in ("unicode_escape", "utf_8_sig", "idna"):  # imported by name when first used: not in every patient
         "x".encode(codec)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

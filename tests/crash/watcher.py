@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from crash_world import GROUP, IDS, LINK, MEMBERS, OWNER, SINKS, Sink
+from promises import GROUP, IDS, LINK, MEMBERS, OWNER, SINKS, Sink
 
 
 class Watcher:

@@ -76,7 +76,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
         temporary = tmp_path_factory.mktemp("tmp")
         env = {**os.environ, "TMPDIR": str(temporary)}
         process = subprocess.Popen(
-            [*KEYTURN, *arguments], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*KEYTURN, *arguments],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell without job control starts whatever is to run in the background with SIGINT ignored, and so do we.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return Running(process, temporary)

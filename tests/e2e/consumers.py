@@ -1,7 +1,7 @@
 """Consumers: the stock official SDKs, in processes of their own, at work with what keyturn has written.
 
 `Consumers` runs one call per process, since the SDK reads the environment when it is imported: forks of a process that
-has loaded whatever is dear and reads nothing. `Busy` is a program that signs all the time and reads its env file again
+has loaded whatever is dear. `Busy` is a program that signs all the time and reads its env file again
 when it is told. `UriServer` serves a file as a credentials URI.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def read_env(path: Path) -> dict[str, str]:
@@ -145,9 +145,11 @@ def client(endpoint: str, ca: str, **identity: Any) -> Any:
 
 
 def play(job: Mapping[str, Any]) -> dict[str, str]:
-    """Be one consumer; the SDK is not imported before the environment is right."""
+    """Be one consumer; what reads the environment when it is imported is imported once more when it is right."""
     os.environ.clear()
     os.environ.update(job["environ"])
+    for name in [name for name in sys.modules if name.startswith("alibabacloud_credentials")]:
+        del sys.modules[name]
     try:
         if "bearer" in job:
             identity: dict[str, Any] = {"bearer_token": job["bearer"]}
@@ -163,9 +165,8 @@ def play(job: Mapping[str, Any]) -> dict[str, str]:
 
 def serve() -> None:
     """Fork a consumer for each line on standard input."""
-    import aiohttp  # noqa: F401  # dear, and it reads no variable of ours
+    import alibabacloud_sts20150401.client  # noqa: F401  # dear, and all that is dear comes with it
     import cryptography.hazmat.primitives.serialization  # noqa: F401
-    import requests  # noqa: F401
 
     for line in sys.stdin:
         child = os.fork()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -19,28 +20,32 @@ from typing import TypeVar
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 KEYTURN = (sys.executable, "-m", "agent")
-PATIENCE_S = 20.0
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h: the kernel says when a message was sent, however late it is read
+PATIENCE_S = 60.0
 """How long a test waits for what must come; long, because only a broken product uses it up."""
 
 
 def eventually(look: Callable[[], T], what: str = "", patience_s: float = PATIENCE_S) -> T:
-    """Look until there is something true to see, and return it."""
-    end = time.monotonic() + patience_s
+    """Look until there is something true to see, and return it; the longer it takes, the rarer are the looks."""
+    end, pause_s = time.monotonic() + patience_s, 0.01
     while True:
         found = look()
         if found:
             return found
         assert time.monotonic() < end, f"it did not happen in {patience_s:g} s: {what or look}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 0.15)
 
 
-def voluntary_switches(pid: int) -> int:
-    """How often any thread of a process went to sleep by itself: each is a wake-up before it."""
+def voluntary_switches(pid: int, which: str = "*") -> int:
+    """How often any thread of a process (or the one with this number) went to sleep: each is a wake-up before it."""
     total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for line in (task / "status").read_text().splitlines():
-            if line.startswith("voluntary_ctxt_switches:"):
-                total += int(line.split()[1])
+    for task in Path(f"/proc/{pid}/task").glob(which):
+        try:
+            lines = (task / "status").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has ended meanwhile
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches:"))
     return total
 
 
@@ -52,21 +57,25 @@ def at_rest(pid: int) -> bool:
 
 
 class Listener:
-    """The service manager's end of NOTIFY_SOCKET: keeps every message with its time."""
+    """The service manager's end of NOTIFY_SOCKET: keeps every message with the time at which it was sent."""
 
     def __init__(self) -> None:
         self.address = f"@keyturn-test-{uuid.uuid4()}"
         self.messages: list[tuple[float, str]] = []
         self._changed = threading.Condition()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind("\0" + self.address[1:])
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         while True:
-            text = self._socket.recv(65536).decode()
+            text, extra, _flags, _address = self._socket.recvmsg(65536, 256)
+            ((_level, _type, stamp),) = extra
+            whole, nanos = struct.unpack("qq", stamp[:16])
+            now = time.monotonic()
             with self._changed:
-                self.messages.append((time.monotonic(), text))
+                self.messages.append((now - (time.time() - whole - nanos / 1e9), text.decode()))
                 self._changed.notify_all()
 
     def count(self, word: str) -> int:

@@ -40,7 +40,7 @@ def test_a_rotation_is_picked_up_by_polling_and_reaches_sinks_dependents_and_aud
         assert second.access_key_secret in vm.ini_path().read_text()
         assert second.access_key_secret in vm.env_path().read_text()
         assert first not in vm.ini_path().read_text() + vm.env_path().read_text()
-        assert len(heard.read_text().splitlines()) == 2
+        eventually(lambda: len(heard.read_text().splitlines()) == 2)  # the shell takes its signal when it comes to it
         event = told(hook_log)[1]
         assert (event["event"], event["generation"], event["trigger"]) == ("published", 2, "poll")
         assert event["access_key_id"] == second.access_key_id

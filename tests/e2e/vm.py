@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -93,7 +94,7 @@ class Vm:
     def add_cloud(self) -> tuple[Cloud, EmulatorServer]:
         """One more region, with the same ClientKey and the same CA."""
         cloud = Cloud(old_key_life_s=60.0)
-        key_id, private_key = read_client_key_file((self.directory / "clientKey.json").read_text(), PASSWORD)
+        key_id, private_key = _opened((self.directory / "clientKey.json").read_text())
         cloud.add_client_key(key_id=key_id, private_key=private_key, public_key=private_key.public_key())
         place = self.directory / f"cloud{len(self.servers)}"
         place.mkdir(mode=0o700)
@@ -264,6 +265,12 @@ command = {json.dumps([str(part) for part in command])}
 def quoted(value: object) -> str:
     """A JSON string is a TOML basic string."""
     return json.dumps(str(value))
+
+
+@functools.cache
+def _opened(client_key: str) -> tuple[str, Any]:
+    """The id and the private key of the ClientKey: to open it is dear, and all VMs have the same."""
+    return read_client_key_file(client_key, PASSWORD)
 
 
 def make_template(directory: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,15 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self._ahead += seconds
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of loopback that a server may leave and come back to: nobody else gets it meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 @dataclass

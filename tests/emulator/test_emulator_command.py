@@ -71,14 +71,18 @@ def test_it_serves_the_metadata_of_an_instance(tmp_path: Path, start: Callable) 
     assert admin(url, directory, "summary")["by_action"] == {"MetadataRoleName": 1, "CredentialsUri": 1}
 
 
-def test_it_starts_again_in_the_same_directory_and_on_the_same_port(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+def test_it_starts_again_in_the_same_directory_and_on_the_same_port(
+    tmp_path: Path,
+    start: Callable,  # type: ignore[type-arg]
+    port: int,
+) -> None:
     """CA, ClientKey and, where wanted, the port stay; the config fits the new world."""
     directory = tmp_path / "world"
-    process, url = start(directory)
+    process, url = start(directory, f"port={port}")
     kept = [(directory / name).read_bytes() for name in ("ca.pem", "clientKey.json")]
     process.terminate()
     process.communicate(timeout=30)
-    _, again = start(directory, f"port={url.rpartition(':')[2]}")
+    _, again = start(directory, f"port={port}")
     assert again == url
     assert [(directory / name).read_bytes() for name in ("ca.pem", "clientKey.json")] == kept
     assert admin(url, directory, "summary")["calls"] == 0
@@ -93,7 +97,7 @@ def test_it_even_stops_while_an_answer_hangs(tmp_path: Path, start: Callable) ->
     order = {"fault": "hang", "action": "GetCallerIdentity"}
     requests.post(f"{url}/_emulator/fault", json=order, headers=headers, verify=ca, timeout=30).raise_for_status()
     with pytest.raises(requests.exceptions.ReadTimeout):
-        requests.post(f"{url}/?Action=GetCallerIdentity", verify=ca, timeout=0.3)
+        requests.post(f"{url}/?Action=GetCallerIdentity", verify=ca, timeout=(30, 0.3))
     process.terminate()
     assert process.wait(timeout=30) == 0
 

@@ -17,7 +17,7 @@ from agent.core.secret import Secret
 from agent.core.settings import Duration, NotifierSettings, ProviderSettings
 from agent.notifiers.interface import Notifier, Pickup, Told
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """Only a broken product uses it up."""
 
 

@@ -19,7 +19,7 @@ from agent.stages import Cause
 
 ME = Actor(1000, "alice", 4242)
 OPS = ("kms:RotateSecret", "ram:UpdateAccessKey")
-SHORT = Patience(follow_s=10.0, ask_s=5.0, refusal_s=10.0, told_s=10.0)
+SHORT = Patience(follow_s=60.0, ask_s=60.0, refusal_s=60.0, told_s=60.0)
 
 
 class Crash(BaseException):

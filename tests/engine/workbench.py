@@ -64,6 +64,16 @@ class Bench:
         states.prepare()
         self.audit = WatchedLog(self.audit_path, directory / "state" / "audit-head", self.clock.now)
         self.engine = Engine([], audit=self.audit, states=states, settle_s=2.0, clock=self.clock, **options)
+        if isinstance(self.clock, StillClock):  # the real one goes on beside it, which is no step
+            self.engine.scheduler.clock_step = lambda: 0.0  # type: ignore[method-assign]
+        self._workers: list[threading.Thread] = []
+        self._start, self.engine.loop.start = self.engine.loop.start, self._started  # type: ignore[method-assign]
+
+    def _started(self, *work: Any, **how: Any) -> threading.Thread:
+        worker = self._start(*work, **how)
+        if worker.ident is not None:  # else it could not be started
+            self._workers.append(worker)
+        return worker
 
     # -- building -----------------------------------------------------------------------------------
 
@@ -113,8 +123,9 @@ class Bench:
 
     def settle_down(self) -> None:
         """Let the engine turn until every worker has come back and was heard."""
-        for thread in list(self.engine.loop._workers):
-            thread.join(PATIENCE_S)
+        for worker in self._workers:
+            worker.join(PATIENCE_S)  # to its end: it leaves the loop's own list before it has answered
+        self._workers = [worker for worker in self._workers if worker.is_alive()]
         heard: list[bool] = []
         self.engine.loop.post(lambda: heard.append(True))
         self.until(lambda: heard)

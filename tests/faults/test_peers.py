@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from faultworld import Drill
+from faultworld import Drill, Onlooker
 from vm import PATIENCE_S, Vm, eventually
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
@@ -204,11 +204,15 @@ def test_a_dependent_that_restarts_while_it_is_told_is_told_by_its_new_number(vm
 
 def test_a_reader_of_a_hundred_publishes_sees_only_whole_files(vm: Vm) -> None:
     """Never truncated, empty or mixed, never with another mode (spiffe-helper 422)."""
-    drill = Drill(vm, poll="1h")
-    drill.start()
+    vm.configure(vm.credential(poll="1h", settings='verify = "off"'))
+    key = vm.cloud.current_key("uploader-ak")
+    keys = {key.access_key_id: key.access_key_secret}
+    daemon = vm.daemon().ready()
+    onlooker = Onlooker(vm.ini_path(), vm.env_path(), pause_s=0.001)
     for _ in range(100):
-        key_id = drill.rotate()
-        drill.daemon.signal(signal.SIGUSR1)
-        eventually(lambda: drill.holds(key_id))  # noqa: B023
-    assert drill.onlooker is not None and drill.onlooker.looks > 100
-    drill.onlooker.verdict(drill.keys)
+        key = vm.cloud.rotate("uploader-ak")
+        keys[key.access_key_id] = key.access_key_secret
+        daemon.signal(signal.SIGUSR1)
+        eventually(lambda: vm.holds(key.access_key_id))  # noqa: B023
+    assert onlooker.looks > 100
+    onlooker.verdict(keys)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from faultworld import Drill, Place, open_descriptors, with_mounts
 from processes import KEYTURN
-from vm import Vm, eventually
+from vm import PATIENCE_S, Vm, eventually
 
 
 def test_too_many_open_files(vm: Vm) -> None:
@@ -54,7 +54,7 @@ def test_files_that_may_not_grow(vm: Vm) -> None:
     drill.start()
     give_back = drill.limit(resource.RLIMIT_FSIZE, 1)
     second = drill.rotate()
-    eventually(lambda: drill.status()["consecutive_failures"] >= 1, patience_s=5.0)
+    eventually(lambda: drill.status()["consecutive_failures"] >= 1)
     assert "the audit log cannot be written" in drill.status()["last_error"]
     assert drill.holds(first) and drill.staged() == [] and drill.heard() == ["1"]
     give_back()
@@ -130,9 +130,9 @@ def test_a_service_manager_that_does_not_listen(vm: Vm, tmp_path: Path) -> None:
         try:
             eventually(lambda: drill.heard() == ["1"])
             drill.rotate()
-            eventually(lambda: drill.heard() == ["1", "2"], patience_s=10.0)
+            eventually(lambda: drill.heard() == ["1", "2"])
             process.terminate()
-            assert process.wait(10.0) == 0
+            assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
             process.wait()

@@ -171,10 +171,11 @@ def test_a_redirect_is_not_followed(endpoint: Endpoint, event: PublishEvent, can
 
 def test_nobody_listening_is_said(event: PublishEvent, cancel: threading.Event) -> None:
     """A refused connection names the URL and a remedy."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(NotifyError, match=f"127.0.0.1:{port}/x: nobody listens there") as caught:
-        notifier(f"http://127.0.0.1:{port}/x").tell(event, cancel)
+    with socket.socket() as taken:  # so that nobody else gets the port meanwhile
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(NotifyError, match=f"127.0.0.1:{port}/x: nobody listens there") as caught:
+            notifier(f"http://127.0.0.1:{port}/x").tell(event, cancel)
     assert caught.value.remedy
 
 
@@ -294,3 +295,18 @@ def test_the_target_leaves_the_query_out() -> None:
     one = notifier("http://127.0.0.1/reload?token=canary")
     assert one.target == "http://127.0.0.1/reload"
     assert one.identity != notifier("http://127.0.0.1/reload").identity
+
+
+def test_a_limit_that_gets_no_thread_is_not_blamed_on_the_endpoint(
+    endpoint: Endpoint, event: PublishEvent, cancel: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of processes or of memory nothing is posted without a deadline, and the remedy is this machine's."""
+
+    def refuse(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    with pytest.raises(NotifyError, match="no thread can be started") as caught:
+        notifier(endpoint.url()).tell(event, cancel)
+    assert "TasksMax" in caught.value.remedy
+    assert endpoint.got == []

@@ -118,8 +118,11 @@ def test_whatever_goes_wrong_ends_in_time_and_shows_no_capability(
     server = addresses.http if scheme == "http" else addresses.https
     began = time.monotonic()
     with pytest.raises(kind) as caught:
-        addresses.fetch(f"{server.credentials_uri}?cap={CAPABILITY}", 1.0, ca_file=FilePath(addresses.https.ca_file))
-    assert time.monotonic() - began < 8.0
+        limit_s = 1.0 if fault in (Fault.HANG, Fault.DRIP) else 20.0
+        addresses.fetch(
+            f"{server.credentials_uri}?cap={CAPABILITY}", limit_s, ca_file=FilePath(addresses.https.ca_file)
+        )
+    assert time.monotonic() - began < 15.0
     assert caught.value.retryable
     assert CAPABILITY not in shown(caught.value) + caplog.text
     assert str(caught.value).startswith("credentials.uploader: ")

@@ -435,7 +435,7 @@ def test_a_hanging_sts_holds_up_nobody(ram: Ram) -> None:
     began = time.monotonic()
     with pytest.raises(SourceUnavailableError):
         ram.provider("ram_role").fetch(now(), 1.0)
-    assert time.monotonic() - began < 8.0
+    assert time.monotonic() - began < 15.0
 
 
 IMPOSSIBLE: dict[str, tuple[str, dict[str, str | None], str]] = {
@@ -511,7 +511,7 @@ def test_nothing_secret_is_ever_said(
         for fault in (Fault.RUBBISH, Fault.RESET, Fault.WRONG_SHAPE):
             ram.cloud.inject(fault, action="GetSecretValue")
             with pytest.raises(KeyturnError) as caught:
-                provider.fetch(now(), 2.0)
+                provider.fetch(now())
             said += shown(caught.value)
     printed = capfd.readouterr()
     said += caplog.text + printed.out + printed.err

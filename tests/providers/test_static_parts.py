@@ -146,12 +146,15 @@ def test_a_pair_that_is_being_replaced_is_waited_for(tmp_path: Path, private: Wr
     )
     provider = AccessKey(settings, ProviderContext("uploader"))
     over = threading.Event()
+    gaps_s = []
 
     def rotate() -> None:
         for number in (1, 2):
-            for name, value in (("id", f"LTAI{number}"), ("secret", f"secret{number}")):
-                private(tmp_path / "new", value).rename(tmp_path / name)
-                over.wait(QUIET_S / 4)
+            private(tmp_path / "new", f"LTAI{number}").rename(tmp_path / "id")
+            began = time.monotonic()
+            over.wait(QUIET_S / 4)
+            private(tmp_path / "new", f"secret{number}").rename(tmp_path / "secret")
+            gaps_s.append(time.monotonic() - began)
             over.wait(QUIET_S * 3)
 
     writer = threading.Thread(target=rotate, daemon=True)
@@ -160,7 +163,8 @@ def test_a_pair_that_is_being_replaced_is_waited_for(tmp_path: Path, private: Wr
     while writer.is_alive():
         seen.append(provider.fetch(NOW, 30.0))
     over.set()
-    assert all(value.access_key_secret == Secret("secret" + value.access_key_id[4:]) for value in seen)
+    mixed = [value for value in seen if value.access_key_secret != Secret("secret" + value.access_key_id[4:])]
+    assert mixed == [] or max(gaps_s) >= QUIET_S, "whom the machine held up for so long did not rotate quickly"
     assert len({value.access_key_id for value in seen}) > 1
 
 
@@ -214,10 +218,18 @@ def test_files_that_never_rest_are_told(tmp_path: Path, private: Write) -> None:
         while not over.wait(0.02):
             (tmp_path / "token").write_text("b")
 
+    class Read(Bearer):
+        """Should the writer be held up for so long that the file seems to rest: it is written once more as it is read."""
+
+        def _read(self, part: Any) -> str:
+            found = super()._read(part)
+            (tmp_path / "token").write_text("b")
+            return found
+
     threading.Thread(target=rewrite, daemon=True).start()
     began = time.monotonic()
     with pytest.raises(SourceUnavailableError, match=r"credentials\.api: .*changed all the time"):
-        Bearer(settings, ProviderContext("api")).fetch(NOW, 1.5)
+        Read(settings, ProviderContext("api")).fetch(NOW, 1.5)
     over.set()
     assert time.monotonic() - began < 10.0
 

@@ -409,8 +409,8 @@ def test_settings_that_end_the_process_are_refused_as_others_are(
 @pytest.fixture
 def looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Finding]]:
     """`keyturn check` of one credential whose provider does what the test says, with short limits."""
-    monkeypatch.setattr(check, "INSPECT_S", 0.3)
-    monkeypatch.setattr(check, "FETCH_S", 0.3)
+    monkeypatch.setattr(check, "INSPECT_S", 1.0)
+    monkeypatch.setattr(check, "FETCH_S", 1.0)
 
     class Acted(Vendor):
         acts_of_test: ClassVar[dict[str, Any]] = {}
@@ -441,7 +441,7 @@ def test_check_leaves_a_fetch_that_hangs_and_goes_on(looks: Callable[..., list[F
     """The command comes to its end, and the line says who did not come back, and what to do."""
     errors_found = [one for one in looks(fetch=hang) if one.level == "error"]
     assert [(one.place, one.text) for one in errors_found] == [
-        ("credentials.uploader.provider", "provider vendor did not come back within 0.3 s")
+        ("credentials.uploader.provider", "provider vendor did not come back within 1 s")
     ]
     assert errors_found[0].remedy
 

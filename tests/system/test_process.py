@@ -163,7 +163,9 @@ def test_a_hanging_command_is_ended_at_the_limit(witness: Witness) -> None:
 
 def test_a_command_gets_sigterm_first(witness: Witness) -> None:
     """It may clean up, and what it still says is kept."""
-    done = stop_when_ready('trap "echo cleaned up; exit 7" TERM; echo ready >&3; sleep 1000; sleep 1000', witness)
+    # A loop and no `sleep`: a child that dash has forked and not yet started swallows a SIGTERM of that instant.
+    script = 'sleep 1000 & trap "echo cleaned up; exit 7" TERM; echo ready >&3; while :; do :; done'
+    done = stop_when_ready(script, witness)
     assert (done.ending, done.status, done.stdout) == (Ending.CANCELLED, 7, b"cleaned up\n")
     assert done.outcome == "was stopped, because the agent is stopping"
     assert witness.all_gone()
@@ -292,7 +294,7 @@ def test_a_command_that_cannot_be_served_is_killed_and_reaped(witness: Witness) 
     finally:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_starved_agent_still_ends_a_whole_group(witness: Witness) -> None:
@@ -303,7 +305,7 @@ def test_a_starved_agent_still_ends_a_whole_group(witness: Witness) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group, "group_is_empty", starved)
-        done = sh('trap "" TERM; exec 9>"$1"; sleep 1000 & echo up', witness.path, timeout_s=0.2)
+        done = sh('trap "" TERM; exec 9>"$1"; sleep 1000 & echo up', witness.path, timeout_s=1.0)
     assert done.lingered and done.stdout == b"up\n"
     assert witness.all_gone()
 

@@ -79,7 +79,8 @@ def test_the_start_of_a_process_is_known_by_the_wall_clock(dependent: subprocess
     after.touch()
     program = tmp_path / "dependent"
     with Process(dependent.pid) as process:
-        assert program.stat().st_ctime - 0.05 <= process.started_s() <= after.stat().st_mtime + 0.05
+        # A second: the two clocks are read one after the other, and this process may be held up between.
+        assert program.stat().st_ctime - 1.0 <= process.started_s() <= after.stat().st_mtime + 1.0
 
 
 def test_an_executable_is_known_by_its_file(dependent: subprocess.Popen[bytes], program: Path, tmp_path: Path) -> None:

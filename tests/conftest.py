@@ -67,11 +67,17 @@ def vm(make_vm: Callable[..., Vm]) -> Vm:
 
 
 @pytest.fixture
-def public_vm(vm_template: Path, zygote: Zygote) -> Iterator[Vm]:
-    """A VM whose directory every user may enter: pytest keeps its own for itself, again at each of its starts."""
+def public_path() -> Iterator[Path]:
+    """A directory that every user may enter: pytest keeps its own for itself, again at each of its starts."""
     directory = Path(tempfile.mkdtemp(prefix="keyturn-"))
     directory.chmod(0o755)
-    vm = Vm(directory / "vm", vm_template, zygote)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def public_vm(public_path: Path, vm_template: Path, zygote: Zygote) -> Iterator[Vm]:
+    """A VM whose directory every user may enter."""
+    vm = Vm(public_path / "vm", vm_template, zygote)
     yield vm
     vm.close()
-    shutil.rmtree(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -66,14 +67,15 @@ def test_sigterm_ends_it_at_once_with_a_hook_running_and_a_fetch_hanging(vm: Vm)
         )
     )
     daemon = vm.daemon().ready()
-    hook = int(eventually(lambda: pid_file.exists() and pid_file.read_text().strip()))
+    hook = os.pidfd_open(int(eventually(lambda: pid_file.exists() and pid_file.read_text().strip())))
     vm.cloud.inject(Fault.HANG, times=1000)
     daemon.signal(signal.SIGUSR1)
     eventually(lambda: any(call.fault == "hang" for call in vm.cloud.calls))
     began = time.monotonic()
     assert daemon.stop() == 0
     assert time.monotonic() - began < PROMPT_S, "it waited for the hook or for the source"
-    assert not Path(f"/proc/{hook}").exists()
+    assert select.select([hook], [], [], 0.0)[0], "it has not ended"
+    os.close(hook)
     assert [record["event"] for record in vm.audit()][-1] == "agent_stopped"
     assert not {"notify_failed", "notify_gave_up"} & set(vm.events()), "the hook did not fail, we ended it"
     assert daemon.listener.count("STOPPING=1") == 1

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from forked import in_child
 
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
@@ -210,18 +211,16 @@ def test_a_missing_pid_file_or_directory_is_nobody(
 
 
 @only_root
-def test_a_directory_that_need_not_be_listed(tmp_path: Path) -> None:
+def test_a_directory_that_need_not_be_listed(public_path: Path) -> None:
     """The right to pass through the directory of a pid file is enough: who may read the file, may do so."""
-    (tmp_path / "x.pid").write_text("12345\n")
-    (tmp_path / "x.pid").chmod(0o644)
-    tmp_path.chmod(0o711)
-    tmp_path.parent.chmod(0o711)
-    tmp_path.parent.parent.chmod(0o711)
-    pid = os.fork()
-    if pid == 0:
-        os.setresuid(65534, 65534, 65534)
-        os._exit(0 if read_pid_file(str(tmp_path / "x.pid")).pid == 12345 else 1)
-    assert os.waitpid(pid, 0)[1] == 0
+    (public_path / "x.pid").write_text("12345\n")
+    (public_path / "x.pid").chmod(0o644)
+    public_path.chmod(0o711)
+
+    def read() -> None:
+        assert read_pid_file(str(public_path / "x.pid")).pid == 12345
+
+    assert in_child(read, user=65534) == 0
 
 
 @only_root

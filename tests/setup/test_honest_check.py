@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import grp
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,15 +32,6 @@ def nobody() -> Iterator[None]:
         os.setresuid(0, 0, 0)
 
 
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """One that every user may enter, unlike pytest's."""
-    made = Path(tempfile.mkdtemp(prefix="keyturn-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
-
-
 @only_root
 def test_check_says_that_a_command_cannot_run_as_somebody_else() -> None:
     """The daemon would find out at the first rotation."""
@@ -55,10 +44,10 @@ def test_check_says_that_a_command_cannot_run_as_somebody_else() -> None:
 
 
 @only_root
-def test_check_says_that_a_process_cannot_be_signalled(open_directory: Path) -> None:
+def test_check_says_that_a_process_cannot_be_signalled(public_path: Path) -> None:
     """Asked with signal 0, which reaches nobody: the process lives on."""
     process = subprocess.Popen(["sleep", "60"])
-    pid_file = open_directory / "pid"
+    pid_file = public_path / "pid"
     pid_file.write_text(f"{process.pid}\n")
     notifier = SignalNotifier(SignalSettings(type="signal", pid_file=pid_file, signal="SIGKILL"))  # type: ignore[arg-type]
     try:

@@ -4,6 +4,7 @@ import fcntl
 import os
 
 import pytest
+from forked import in_child
 
 from agent.core.errors import BusyError, NotPermittedError, StateError
 from agent.system.lock import StateLock
@@ -54,11 +55,12 @@ def test_a_link_to_the_directory_is_the_same_directory(tmp_path):
 
 def test_a_holder_that_dies_leaves_no_lock(tmp_path):
     """kill -9 frees the directory: nothing to clean up by hand."""
-    pid = os.fork()
-    if pid == 0:
+
+    def hold():
         StateLock(tmp_path)
         os.kill(os.getpid(), 9)
-    os.waitpid(pid, 0)
+
+    assert in_child(hold) == -9
     StateLock(tmp_path).release()
 
 
@@ -70,15 +72,12 @@ def test_a_symlink_in_its_place_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_a_directory_of_somebody_else_is_not_permitted(tmp_path):
+def test_a_directory_of_somebody_else_is_not_permitted(public_path):
     """The sentence says as whom keyturn should run."""
-    tmp_path.chmod(0o700)
-    pid = os.fork()
-    if pid == 0:
-        os.setresuid(65534, 65534, 65534)
-        try:
-            StateLock(tmp_path)
-        except NotPermittedError as error:
-            os._exit(0 if "65534" in str(error) else 2)
-        os._exit(1)
-    assert os.waitpid(pid, 0)[1] == 0
+    public_path.chmod(0o700)
+
+    def take():
+        with pytest.raises(NotPermittedError, match="65534"):
+            StateLock(public_path)
+
+    assert in_child(take, user=65534) == 0

@@ -1,4 +1,4 @@
-"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/e2e/vm.py)."""
+"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/e2e/vm.py); a place for others."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from agent.setup.needs import DEFAULT_CONFIG
 from agent.system.files import MISSING_CREDENTIAL
 
 SHIPPED = Path(__file__).parents[2] / "systemd"
-SLEEPS = "[Service]\nType=simple\nExecStart=\nExecStart=/bin/sleep infinity\nWatchdogSec=0\n"
+SLEEPS = "[Service]\nType=exec\nExecStart=\nExecStart=/bin/sleep infinity\nWatchdogSec=0\n"  # exec: in its sandbox when started
 ODD = "/srv/a b:c/%n/q'uo\"te"
 ALICE = "/home/alice/.app"
 NEEDS = needs(

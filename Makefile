@@ -2,12 +2,14 @@
 # make demo   the main job and an emergency on this machine, against the bundled cloud emulator
 # make test   the whole test suite        make lint   what CI checks besides
 # make bench  the benchmarks              make lock   renew requirements/*.lock (needs uv on the PATH)
+# make deb    dist/keyturn_VERSION_ARCH.deb, for the distribution's own Python (packaging/README.md)
 
 PYTHON ?= python3
+DEB_PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: venv demo test lint bench lock clean
+.PHONY: venv demo test lint bench lock deb clean
 
 venv: .venv/.runtime
 
@@ -34,6 +36,7 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=packaging $(BIN)/mypy --strict -p keyturn_deb
 
 bench: .venv/.dev
 	$(BIN)/python bench/publish.py
@@ -48,6 +51,9 @@ lock:
 	  set -- $$set; name=$$1; shift; \
 	  uv pip compile ../pyproject.toml "$$@" --override overrides.txt --universal --python-version 3.11 \
 	    --generate-hashes --no-annotate --no-header -q -o $$name.lock; done
+
+deb:
+	PYTHONPATH=packaging $(PYTHON) -m keyturn_deb build --python $(DEB_PYTHON)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -131,6 +131,19 @@ class Books:
         _strike(managed.state)
         self.states.save(managed.name, managed.state, flush=False)
 
+    def count_on(self, managed: Managed) -> None:
+        """Give out no generation number that the audit log knows, where the state is lost, or one of a backup."""
+        state = managed.state
+        known = self.audit.generation_of(managed.name, whole=not state.published.generation)
+        if known > max(state.published.generation, state.spent):
+            log.warning(
+                "the audit log knows of newer generations than the state; the count goes on behind them",
+                credential=managed.name,
+                audit=known,
+                state=state.published.generation,
+            )
+            state.spent = known
+
     def recover(self, managed: Managed, now: datetime) -> bool:
         """Finish or undo a publish that was interrupted, before anything else is done; return whether there was one.
 
@@ -145,7 +158,7 @@ class Books:
         ended = state.switched or self._stands_in_audit(managed)
         recovery = transaction.Recovery(True) if ended else transaction.recover(state.journal)
         if not recovery.rolled_forward:
-            state.spent = state.published.generation
+            state.spent = max(state.spent, state.published.generation)
             state.published, state.debts = state.before, []
         generation = state.published.generation
         if generation and (recovery.touched or not recovery.rolled_forward):

@@ -19,13 +19,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from agent import wiring
+from agent import setup, wiring
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, hushed, one_line, presentable
 from agent.core.settings import Settings
 from agent.logs import heard
 from agent.managed import Managed, is_bearer
+from agent.metrics.findings import findings as seen_from_outside
 from agent.sinks import transaction
 from agent.sinks.findings import inspect
 from agent.sinks.interface import Sink
@@ -52,11 +53,9 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         offline: leave out whatever needs the network.
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
+    yield from setup.findings(settings, path, environ)
     yield from _directories(settings)
-    if settings.agent.metrics_listen or settings.agent.metrics_textfile:
-        yield Finding(
-            "warning", "agent.metrics_listen", "metrics are not served by this version", "leave it out for now"
-        )
+    yield from seen_from_outside(settings.agent)
     parts = wiring.Parts(settings, environ)
     for managed in parts.credentials():
         yield from _credential(managed, offline)

@@ -4,7 +4,8 @@ READY is said once the first pass over all credentials has ended, whatever its o
 they were published has passed: it serves already, and is looked at when it is time); STATUS= follows
 what `status` would say; the watchdog is fed by the loop's own timer, so only while the scheduler moves.
 SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
-everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything.
+everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
+heard from the first moment on (agent/cli/main.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
 process ends within seconds; a publish is never cut short, because it runs on the same thread that would
 have to stop.
@@ -28,10 +29,13 @@ from agent.core.settings import Settings
 from agent.emergency import Emergency
 from agent.engine import Engine
 from agent.logs import describe, log, set_up
+from agent.loop import safely
+from agent.metrics.outlook import Outlook
 from agent.operations import chosen, emergency_request, refresh
 from agent.reload import take_over
 from agent.stages import Cause
 from agent.system.sdnotify import ServiceManager
+from agent.system.signals import deliver_kept
 from agent.wiring import House
 
 LINGER_S = 3.0
@@ -46,6 +50,7 @@ class Daemon:
         self._engine: Engine = house.engine
         self._audit: AuditLog = house.audit
         self._started_at: datetime = self._engine.clock.now()
+        self._outlook = Outlook(self._engine)
         self._ready = False
         self._status = ""
         self._commands: dict[str, Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]] = {
@@ -66,14 +71,16 @@ class Daemon:
         self._engine.on_first_pass = self._say_ready
         self._engine.on_turn = self._say_status
         self._feed_watchdog()
-        self._engine.start_all()
+        safely(partial(self._outlook.follow, self._house.settings.agent))
         log.info("started", config=self._house.config_path, credentials=len(self._engine.desks))
+        self._engine.start_all()  # which may be ready at once
         try:
             self._engine.run()
         finally:
             self._manager.stopping()
             server.close()
             self._linger()
+            safely(self._outlook.close)
             self._record(Event.AGENT_STOPPED)
             log.info("stopped")
 
@@ -86,6 +93,7 @@ class Daemon:
         signal.signal(signal.SIGINT, lambda *_: post(self._engine.stop))
         signal.signal(signal.SIGHUP, lambda *_: post(self._reload))
         signal.signal(signal.SIGUSR1, lambda *_: post(partial(self._engine.refresh_all, Trigger.SIGNAL)))
+        deliver_kept()
 
     def _reload(self) -> None:
         self._manager.reloading()
@@ -114,6 +122,7 @@ class Daemon:
         before, house.settings, house.parts = house.settings.agent, settings, parts
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, house.environ)
+        safely(partial(self._outlook.follow, settings.agent))
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:

@@ -8,11 +8,16 @@ credentials name them. The rules:
   that change together tell the same dependent once. An emergency waits for neither.
 * Within one credential, a lower `order` is told first. The next order does not wait for a success, only
   for the first attempt: one dependent that fails or hangs delays no other for longer than its `timeout`.
+* A dependent of several credentials whose turn has come for some of them waits `settle` for the others, to be told
+  once; then it is told of those, and later of the rest. So no slow hook of one credential holds up the news of
+  another, and two credentials that order the same dependents the other way round do not wait for each other.
 * A failure is retried with back-off until `retries` or `retry_for` is used up, then given up, loudly. A
   newer generation supersedes what is owed of an older one and starts the count anew.
 * While the files of a credential do not agree yet (a switch failed half way), nobody is told: recovery comes
-  first, and owes the news anew.
+  first, and owes the news anew. Nor while they are not there (a start after their tmpfs was emptied).
 * After a restart whatever is still owed is tried at least once, however old.
+* A dependent that was mended in the config is another one by its identity: what was owed to the one before it, or given
+  up, is owed to those that the config names anew. What was given up is tried again when an operator refreshes.
 * A coalesced `exec` or `http` gets the event of the credential that was published last; the audit names
   every credential.
 * The audit holds the first failure of a debt and each failure with another reason, not every attempt.
@@ -22,79 +27,27 @@ from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.errors import AuditError, CancelledError, KeyturnError
-from agent.core.events import Event, PublishEvent, Trigger
-from agent.core.settings import PickupSettings
+from agent.core.events import Event, Trigger
+from agent.line import Line, called, key
 from agent.logs import describe, log
 from agent.loop import Loop
 from agent.managed import Managed
-from agent.notifiers.effect import NoEffect
-from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
+from agent.notifiers.interface import HookFailedError, Notifier, Pickup
+from agent.observer import NOBODY, Observer
 from agent.scheduler import Scheduler
-from agent.state import Debt, StateStore
+from agent.state import GAVE_UP, Debt, StateStore
 from agent.system.clock import Clock
-from agent.system.process import probe
+from agent.telling import Heard, tell
 
-PICKUP_PATIENCE_S = 10.0
-"""Seconds for which a probe that says no is asked again."""
 TOLD_BUT = "told, but "
 """How the outcome begins of a notification that may have had no effect (notifiers/effect.py)."""
-JOB = "tell "
-"""The prefix of this module's names in the scheduler."""
-
-
-@dataclass
-class Line:
-    """One dependent."""
-
-    identity: tuple[str, ...]
-    members: list[tuple[Managed, Notifier]] = field(default_factory=list)
-    in_flight: bool = False
-    overdue: bool = False  # its time came while it was in flight
-    telling: dict[str, int] = field(default_factory=dict)
-    overtaken: threading.Event = field(default_factory=threading.Event)
-    last_error: str = ""
-    began: float = 0.0  # boottime of the present try
-    first_try: dict[tuple[str, int], float] = field(default_factory=dict)
-    """Boottime of the first try of each debt in this process: `retry_for` counts from there, whatever the wall clock."""
-
-    @property
-    def job(self) -> str:
-        """Its name in the scheduler."""
-        return JOB + "\0".join(self.identity)
-
-    def owed(self) -> Iterator[tuple[Managed, Notifier, Debt]]:
-        """What is owed to it now."""
-        for managed, notifier in self.members:
-            if managed.state.half_switched:
-                continue  # its files do not agree yet: recovery comes first, and owes the news anew
-            for debt in managed.state.debts:
-                if debt.identity == self.identity:
-                    yield managed, notifier, debt
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What a worker brings back."""
-
-    told: Told
-    pickup: Pickup
-    hindered: Mapping[str, NoEffect | None] = field(default_factory=dict)
-    """For each credential: why a dependent of whose pickup there is no evidence may still use the old value."""
-
-
-def key(identity: tuple[str, ...]) -> str:
-    """How a dependent is named in the state's maps."""
-    return "\0".join(identity)
 
 
 class Dispatcher:
@@ -106,6 +59,7 @@ class Dispatcher:
         self._loop, self._scheduler, self._clock = loop, scheduler, clock
         self._audit, self._states = audit, states
         self.settle_s = settle_s
+        self.observer: Observer = NOBODY
         self._lines: dict[tuple[str, ...], Line] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
@@ -118,7 +72,7 @@ class Dispatcher:
         for managed in credentials:
             for notifier in managed.notifiers:
                 line = self._lines.setdefault(notifier.identity, old.get(notifier.identity, Line(notifier.identity)))
-                line.members.append((managed, notifier))
+                line.join(managed, notifier)
             self._forget_strangers(managed)
         self._look_around()
 
@@ -126,17 +80,18 @@ class Dispatcher:
         """Plan the payment of what a credential owes; `urgent` waits for no settling and no splay."""
         if urgent and managed.state.debts:
             self._urgent.add(managed.name)
-        attempts = {debt.identity: debt.attempts for debt in managed.state.debts}
+        debts = {debt.identity: debt for debt in managed.state.debts}
         for notifier in managed.notifiers:
-            if notifier.identity in attempts:
+            debt = debts.get(notifier.identity)
+            if debt is not None:
                 # What was seen of an earlier generation says nothing of this one.
                 managed.state.pickup.pop(key(notifier.identity), None)
                 delay_s = 0.0 if urgent else self.settle_s + random.random() * float(notifier.settings.splay)
                 # News does not wait for the retry of what came before it.
                 line = self._lines[notifier.identity]
-                if line.telling.get(managed.name) != managed.state.published.generation:
-                    line.overtaken.set()  # whether the generation before is picked up no longer matters
-                self._set(line, delay_s, sooner=urgent or not attempts[notifier.identity])
+                if line.telling.get(managed.name) is not debt:
+                    line.overtaken.set()  # whether what came before it is picked up no longer matters
+                self._set(line, delay_s, sooner=urgent or not debt.attempts)
 
     def owe_again(self, managed: Managed) -> None:
         """Owe the present generation anew to whoever was not told of it, also where it was given up."""
@@ -149,6 +104,17 @@ class Dispatcher:
                 state.debts.append(debt)
         for debt in state.debts:
             debt.attempts = 0
+
+    def resume(self, managed: Managed, trigger: Trigger) -> None:
+        """Owe the present generation anew to those that were given up on: an operator asks, and may have mended them."""
+        given_up = {name for name, outcome in managed.state.last_outcome.items() if outcome.startswith(GAVE_UP)}
+        owed = {debt.identity for debt in managed.state.debts}
+        debts = managed.debts_for(managed.state.published.generation, trigger, self._clock.now())
+        again = [debt for debt in debts if key(debt.identity) in given_up and debt.identity not in owed]
+        if again:
+            managed.state.debts.extend(again)
+            self._save(managed)
+            self.owe(managed)
 
     def due(self, job: str) -> None:
         """The scheduler rang for one of ours."""
@@ -185,14 +151,15 @@ class Dispatcher:
     def _begin(self, line: Line) -> None:
         owed = list(line.owed())
         line.overdue = line.in_flight
-        if line.in_flight or not owed or any(self._waits_for_its_turn(m, n) for m, n, _debt in owed):
+        ready = [(m, n, debt) for m, n, debt in owed if not self._waits_for_its_turn(m, n)]
+        if line.in_flight or not ready or (len(ready) < len(owed) and self._waits_for_others(line, ready)):
             return
-        managed, notifier, debt = max(owed, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
-        line.in_flight, line.began = True, self._clock.boottime()
-        covered = [(m, d.generation) for m, _n, d in owed]
-        line.telling, line.overtaken = {m.name: generation for m, generation in covered}, threading.Event()
+        managed, notifier, debt = max(ready, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
+        line.in_flight, line.began, line.patient_until = True, self._clock.boottime(), None
+        covered = [(m, d) for m, _n, d in ready]
+        line.telling, line.overtaken = {m.name: d for m, d in covered}, threading.Event()
         event = managed.event(debt.trigger)
-        types = {m.name: m.formats for m, _n, _d in owed}
+        types = {m.name: m.formats for m, _n, _d in ready}
         self._loop.start(
             partial(tell, notifier, event, debt.since, self._loop.cancel, line.overtaken, types),
             partial(self._ended, line, notifier, covered),
@@ -204,26 +171,38 @@ class Dispatcher:
         before = {n.identity for n in managed.notifiers if n.settings.order < order}
         return any(debt.identity in before and debt.attempts == 0 for debt in managed.state.debts)
 
+    def _waits_for_others(self, line: Line, ready: list[tuple[Managed, Notifier, Debt]]) -> bool:
+        """Whether it is given a little time, so that it may be told of all its credentials at once."""
+        if any(managed.name in self._urgent for managed, _n, _debt in ready):
+            return False
+        now = self._clock.boottime()
+        line.patient_until = now + self.settle_s if line.patient_until is None else line.patient_until
+        if now >= line.patient_until:
+            return False
+        self._set(line, line.patient_until - now)
+        return True
+
     def _ended(
         self,
         line: Line,
         notifier: Notifier,
-        covered: list[tuple[Managed, int]],
+        covered: list[tuple[Managed, Debt]],
         heard: Heard | None,
         error: BaseException | None,
     ) -> None:
         line.in_flight = False
         if isinstance(error, CancelledError):
             return  # the agent stops; the debt stays on disk and is paid at the next start
-        for managed, generation in covered:
-            debt = next((d for d in managed.state.debts if d.identity == line.identity), None)
+        for managed, debt in covered:
+            # Only what was owed when the telling began: what a repair owes since then may be of the same generation.
+            still_owed = any(one is debt for one in managed.state.debts)
             if heard is not None:
-                self._paid(managed, notifier, line, debt, generation, heard)
-            elif debt is not None and error is not None and debt.generation <= generation:
+                self._paid(managed, notifier, line, debt, heard, still_owed=still_owed)
+            elif still_owed and error is not None:
                 self._failed(managed, notifier, line, debt, error)
         line.last_error = describe(error) if error is not None else ""
         self._plan_again(line, notifier, failed=error is not None)
-        for managed, _generation in covered:
+        for managed, _debt in covered:
             if not managed.state.debts:
                 self._urgent.discard(managed.name)
             self._wake_next_order(managed)
@@ -234,17 +213,18 @@ class Dispatcher:
             look()
 
     def _paid(
-        self, managed: Managed, notifier: Notifier, line: Line, debt: Debt | None, generation: int, heard: Heard
+        self, managed: Managed, notifier: Notifier, line: Line, debt: Debt, heard: Heard, *, still_owed: bool
     ) -> None:
-        if debt is not None and debt.generation <= generation:
-            managed.state.debts.remove(debt)
+        _strike(managed, debt)
+        line.first_try.pop(managed.name, None)
         cannot = heard.hindered.get(managed.name)
         pickup = heard.pickup if cannot is None else cannot.pickup
         managed.state.last_outcome[key(line.identity)] = "told" if cannot is None else f"{TOLD_BUT}{cannot.text}"
         managed.state.pickup[key(line.identity)] = str(pickup)
         self._save(managed)
-        fields = {"credential": managed.name, "generation": generation, "notified": _whom(notifier)}
-        self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if debt is not None else None, **fields)
+        self.observer.told(managed.name, notifier.type_name, "told")
+        fields = {"credential": managed.name, "generation": debt.generation, "notified": _whom(notifier)}
+        self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if still_owed else None, **fields)
         if pickup is Pickup.CONFIRMED:
             self._note(Event.PICKUP_CONFIRMED, **fields)
         level = log.warning if pickup is Pickup.NOT_PICKED_UP else log.info
@@ -261,12 +241,13 @@ class Dispatcher:
         debt.attempts += 1
         text, said = describe(error), _said(managed, error)
         settings = notifier.settings
-        waited_s = self._clock.boottime() - line.first_try.setdefault((managed.name, debt.generation), line.began)
+        waited_s = self._clock.boottime() - line.tried_first(managed, debt)
         spent = settings.retries is not None and debt.attempts > settings.retries
         given_up = spent or waited_s >= float(settings.retry_for)
         fields = {"credential": managed.name, "generation": debt.generation, "notified": _whom(notifier)}
         if given_up:
-            managed.state.debts.remove(debt)
+            _strike(managed, debt)
+            line.first_try.pop(managed.name, None)
             self._note(Event.NOTIFY_GAVE_UP, error=text, outcome=f"{debt.attempts} attempts", **fields)
             log.error(
                 "gave up telling a dependent", credential=managed.name, to=_whom(notifier), error=text, output=said
@@ -277,13 +258,13 @@ class Dispatcher:
             log.warning(
                 "a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text, output=said
             )
-        managed.state.last_outcome[key(line.identity)] = ("gave up: " if given_up else "failed: ") + text
+        managed.state.last_outcome[key(line.identity)] = (GAVE_UP if given_up else "failed: ") + text
+        self.observer.told(managed.name, notifier.type_name, "gave_up" if given_up else "failed")
         self._save(managed)
 
     def _plan_again(self, line: Line, notifier: Notifier, *, failed: bool) -> None:
         owed = list(line.owed())
         if not owed:
-            line.first_try.clear()
             return
         attempts = max(debt.attempts for _m, _n, debt in owed)
         urgent = any(managed.name in self._urgent for managed, _n, _debt in owed)
@@ -295,9 +276,9 @@ class Dispatcher:
             line = self._lines.get(notifier.identity)
             if line is None:
                 continue  # the credential left the config while its dependent was being told
-            idle = self._scheduler.at(line.job) is None and not line.in_flight
+            idle = not line.in_flight and (self._scheduler.at(line.job) is None or line.patient_until is not None)
             if idle and any(m is managed and debt.attempts == 0 for m, _n, debt in line.owed()):
-                self._set(line, 0.0)
+                self._set(line, 0.0, sooner=True)
 
     def _note(self, event: Event, **fields: Any) -> None:
         # A dependent that was told stays told when the audit log is full: say so, and go on telling the others.
@@ -314,63 +295,40 @@ class Dispatcher:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
 
     def _forget_strangers(self, managed: Managed) -> None:
+        """Strike what is owed to those that the config does not name any more, and owe it to those that it names anew."""
+        state = managed.state
         known = {notifier.identity for notifier in managed.notifiers}
-        strangers = [debt for debt in managed.state.debts if debt.identity not in known]
+        strangers = [debt for debt in state.debts if debt.identity not in known]
         for debt in strangers:
-            managed.state.debts.remove(debt)
+            _strike(managed, debt)
             self._note(
                 Event.NOTIFY_GAVE_UP,
                 credential=managed.name,
                 generation=debt.generation,
-                notified=" ".join(debt.identity),
+                notified=called(debt.identity),
                 error="the config no longer names this dependent",
             )
         keys = {key(identity) for identity in known}
-        for remembered in (managed.state.last_outcome, managed.state.pickup):
+        untold = any(outcome.startswith(GAVE_UP) for name, outcome in state.last_outcome.items() if name not in keys)
+        if strangers or untold:
+            self._owe_the_new_ones(managed, strangers[0].trigger if strangers else Trigger.OPERATOR)
+        for remembered in (state.last_outcome, state.pickup):
             for stale in remembered.keys() - keys:
                 del remembered[stale]
-        if strangers:
+        if strangers or untold:
             self._save(managed)
 
-
-def tell(
-    notifier: Notifier,
-    event: PublishEvent,
-    since: datetime,
-    cancel: threading.Event,
-    overtaken: threading.Event,
-    types: Mapping[str, frozenset[str]],
-) -> Heard:
-    """On a worker: tell one dependent, then look whether it picked the new value up, or can have.
-
-    Args:
-        types: of the files of each credential that it is told of.
-    """
-    told = notifier.tell(event, cancel)
-    pickup = look_for_pickup(notifier, since, cancel, overtaken)
-    if pickup is not Pickup.ASSUMED:
-        return Heard(told, pickup)
-    return Heard(told, pickup, {name: notifier.hindered(kinds) for name, kinds in types.items()})
+    def _owe_the_new_ones(self, managed: Managed, trigger: Trigger) -> None:
+        """One of them may be the dependent that was not told, spelt rightly now."""
+        state = managed.state
+        heard_of = {debt.identity for debt in state.debts}
+        for debt in managed.debts_for(state.published.generation, trigger, self._clock.now()):
+            if debt.identity not in heard_of and key(debt.identity) not in state.last_outcome:
+                state.debts.append(debt)
 
 
-def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event, overtaken: threading.Event) -> Pickup:
-    """Ask the probe of the config where there is one, else whatever evidence the notifier knows of.
-
-    A newer generation ends the wait (`overtaken`): the probe speaks of that one by now, so it would say no for
-    as long as it is asked, and the news of the newer one, in an emergency too, would wait behind it.
-    """
-    settings: PickupSettings | None = notifier.settings.pickup
-    if settings is None:
-        return notifier.pickup(since)
-    ends, pause_s = time.monotonic() + PICKUP_PATIENCE_S, 0.2
-    while not probe(settings, cancel):
-        overtaken.wait(pause_s)
-        if cancel.is_set() or overtaken.is_set():
-            return Pickup.ASSUMED  # the agent stops, or there is newer news: nothing was found out
-        if time.monotonic() >= ends:
-            return Pickup.NOT_PICKED_UP
-        pause_s = min(pause_s * 2, 1.0)
-    return Pickup.CONFIRMED
+def _strike(managed: Managed, debt: Debt) -> None:
+    managed.state.debts = [one for one in managed.state.debts if one is not debt]
 
 
 def _whom(notifier: Notifier) -> str:

@@ -35,9 +35,9 @@ from agent.core.errors import (
 )
 from agent.core.events import Event, Trigger
 from agent.core.provider import Provider
-from agent.dispatch import key
 from agent.emergency_report import Patience, Request, Result, Show, Steps
 from agent.engine import Engine, Report
+from agent.line import key
 from agent.logs import log
 from agent.managed import Managed
 from agent.notifiers.interface import Pickup

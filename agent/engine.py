@@ -39,9 +39,10 @@ from agent.health import Health
 from agent.logs import log
 from agent.loop import Loop, safely
 from agent.managed import Managed
+from agent.memory import Memory
+from agent.observer import Observer
 from agent.rotate import obtain, publish
 from agent.scheduler import Scheduler
-from agent.sinks.transaction import sweep
 from agent.stages import Cause, Obtained, Outcome
 from agent.state import StateStore
 from agent.system.clock import Clock
@@ -52,6 +53,8 @@ KEY_REFUSED = ("InvalidAccessKeyId", "InvalidSecurityToken")
 """Codes by which a service says that the key which signed is no good (Alibaba Cloud: common error codes)."""
 GRACE_S = 5.0
 """What a worker may overrun its own deadlines by before it is left behind."""
+BY_HAND = (Trigger.START, Trigger.OPERATOR, Trigger.SIGNAL)
+"""Somebody started, asked or signalled: perhaps after mending a dependent that was given up on."""
 
 
 __all__ = ["GRACE_S", "MAX_ABANDONED", "Desk", "Engine", "Report"]
@@ -74,6 +77,7 @@ class Engine:
         self.clock = clock or Clock()
         self._fetch_timeout_s = fetch_timeout_s
         self.audit, self.states, self.books = audit, states, Books(audit, states)
+        self.memory = Memory(self.books, self.clock)
         self.loop = Loop()
         self.scheduler = Scheduler(self.clock.boottime)
         self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
@@ -84,44 +88,27 @@ class Engine:
         self.on_first_pass: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
         self.timers: dict[str, Callable[[], None]] = {}
-        self._stopping = self._wired = False
-        self._passed = False
+        self._stopping = False
+        self.passed = False  # the first pass over all credentials has ended
+
+    def observe(self, observer: Observer) -> None:
+        """Have somebody hear of each refresh and each notification."""
+        self.health.observer = self.dispatcher.observer = observer
 
     # -- life ---------------------------------------------------------------------------------------
 
     def recover(self) -> None:
         """Put right what a crash left, and plan what is still owed. Comes before everything else."""
-        for desk in self.desks.values():
-            managed = desk.managed
-            managed.state, remark = self.states.load(managed.name)
-            if remark:
-                log.error("state lost", credential=managed.name, detail=remark)
-            self.mend(managed)
-        self._sweep()
-        self._wired = True
-        self.dispatcher.wire(desk.managed for desk in self.desks.values())
-        for desk in self.desks.values():
-            if desk.managed.state.debts:
-                self.dispatcher.owe(desk.managed)
-
-    def mend(self, managed: Managed) -> KeyturnError | None:
-        """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh."""
-        try:
-            mended = self.books.recover(managed, self.clock.now())
-        except KeyturnError as error:
-            log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(error))
-            return error
-        if mended and self._wired:
-            self.dispatcher.owe(managed)
-        return None
-
-    def _sweep(self) -> None:
-        """Remove staged files that a run before this one left beside the sinks."""
         everyone = [desk.managed for desk in self.desks.values()]
-        needed = [entry for managed in everyone for entry in managed.state.journal]
-        found = sweep([sink for managed in everyone for sink in managed.sinks], needed)
-        if found:
-            log.warning("staged files of an earlier run were removed", files=found)
+        for managed in everyone:
+            self.memory.recall(managed)
+            self.memory.mend(managed)
+            managed.look_for_sinks()
+        self.memory.sweep(everyone)
+        self.dispatcher.wire(everyone)
+        for managed in everyone:
+            if managed.state.debts:
+                self.dispatcher.owe(managed)
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Turn until `stop` is called or `until` holds."""
@@ -224,7 +211,7 @@ class Engine:
         """Start an attempt on a desk that has none: what it builds on first, then its own source."""
         desk.attempt = attempt
         self.timetable.clear(desk.managed)
-        unmended = self.mend(desk.managed)
+        unmended = self.memory.mend(desk.managed, then=self.dispatcher.owe)
         if unmended is not None:
             self.loop.post(partial(self._obtained, desk, attempt, None, unmended))
             return
@@ -279,6 +266,7 @@ class Engine:
                 error = failure
                 self.health.failed(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
                 if desk.managed.state.switched:  # only its record is missing: the dependents are told all the same
+                    desk.managed.astray = False
                     self.dispatcher.owe(desk.managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
         elif error is not None and not isinstance(error, CancelledError):
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
@@ -318,13 +306,16 @@ class Engine:
                 desk.key_refused = error.code.startswith(KEY_REFUSED)
             return []
         desk.key_refused = False
+        was_astray, managed.astray = managed.astray, False
         came_back = managed.state.consecutive_failures > 0
-        self.health.succeeded(managed, attempt.cause)
+        self.health.succeeded(managed, attempt.cause, outcome)
         desk.answered_at = self.clock.boottime()
         if managed.value is not None:
             self.shelf.put(managed.name, managed.value)
-        if outcome.what in ("published", "repaired"):
+        if was_astray or outcome.what in ("published", "repaired"):
             self.dispatcher.owe(managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
+        elif attempt.cause.trigger in BY_HAND:
+            self.dispatcher.resume(managed, attempt.cause.trigger)
         return followers(self.desks, managed.name) if outcome.what == "published" or came_back else []
 
     def _after(self, desk: Desk) -> None:
@@ -336,8 +327,8 @@ class Engine:
 
     def look_whether_passed(self) -> None:
         """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""
-        if not self._passed and all(other.tried for other in self.desks.values()):
-            self._passed = True
+        if not self.passed and all(other.tried for other in self.desks.values()):
+            self.passed = True
             self.on_first_pass()
 
     def _retries(self, attempt: Attempt) -> bool:

@@ -13,8 +13,9 @@ from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.logs import describe, log
 from agent.managed import Managed
+from agent.observer import NOBODY, Observer
 from agent.scheduler import Scheduler
-from agent.stages import Cause
+from agent.stages import Cause, Outcome
 from agent.state import StateStore
 from agent.system.clock import Clock
 
@@ -28,8 +29,9 @@ class Health:
     def __init__(self, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore) -> None:
         self._scheduler, self._clock = scheduler, clock
         self._audit, self._states = audit, states
+        self.observer: Observer = NOBODY
 
-    def succeeded(self, managed: Managed, cause: Cause) -> None:
+    def succeeded(self, managed: Managed, cause: Cause, outcome: Outcome) -> None:
         """The source answered and the sinks hold the answer."""
         state = managed.state
         failures, was_stale = state.consecutive_failures, state.stale
@@ -41,6 +43,7 @@ class Health:
             log.info("recovered", credential=managed.name, failures=failures)
         if failures or was_stale or _worth_a_write(previous, state.last_success_at):
             self._save(managed)
+        self.observer.refreshed(managed.name, outcome)
 
     def failed(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
         """A refresh failed; the audit has one record for a run of failures with the same reason."""
@@ -58,6 +61,7 @@ class Health:
         if first:
             self._record(event, managed, cause, error=text)
             self._save(managed)
+        self.observer.failed(managed.name, str(event))
 
     def _say(self, managed: Managed, event: Event, text: str) -> None:
         """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
@@ -73,12 +77,22 @@ class Health:
         )
 
     def watch(self, managed: Managed) -> None:
-        """Have the alarm ring (`stale NAME`) unless a refresh succeeds before."""
+        """Have the alarm ring (`stale NAME`) unless a refresh succeeds before.
+
+        One that was raised stays raised, over restarts too, until a refresh succeeds; or until its time lies ahead
+        again, because the limit was raised or a wrong clock was set right.
+        """
         stale_at = managed.stale_at()
-        if stale_at is None or managed.state.stale:
+        left_s = (stale_at - self._clock.now()).total_seconds() if stale_at is not None else 0.0
+        if stale_at is None or (managed.state.stale and left_s <= 0):
             self._scheduler.clear(f"stale {managed.name}")
             return
-        self._scheduler.set(f"stale {managed.name}", (stale_at - self._clock.now()).total_seconds())
+        if managed.state.stale:
+            managed.state.stale = False
+            log.info("not stale any more: the limit lies ahead again", credential=managed.name)
+            self._save(managed)
+            self.observer.changed()
+        self._scheduler.set(f"stale {managed.name}", left_s)
 
     def rang(self, managed: Managed) -> None:
         """It rang: raise the alarm, if it is time by the wall clock too."""
@@ -88,9 +102,14 @@ class Health:
             return
         managed.state.stale = True
         text = managed.state.last_error or "no refresh succeeded for too long"
-        log.critical("stale: the value in use is too old", credential=managed.name, error=text)
+        what = "the value in use is too old" if managed.state.published.generation else "no value was ever published"
+        last = managed.state.last_success_at
+        log.critical(
+            f"stale: {what}", credential=managed.name, last_success_at=rfc3339(last) if last else None, error=text
+        )
         self._record(Event.STALE, managed, Cause(Trigger.SCHEDULE), error=text)
         self._save(managed)
+        self.observer.changed()
 
     def _record(self, event: Event, managed: Managed, cause: Cause, **fields: Any) -> None:
         done = managed.state.published

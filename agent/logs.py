@@ -8,6 +8,9 @@ libraries are shut. And for what others say and we only pass on, a hook's output
 use are known (`mask`), and no line shows one of them as it is. One that was encoded, cut or spelt
 backwards would not be found. tests/test_logs.py searches every renderer's output for a canary.
 
+Where standard error leads to systemd's journal, a record goes there by the native protocol, with a field for each key
+(agent/journal.py); if the journal does not take it, it goes to standard error as the line that it would have been.
+
 Standard output and error are keyturn's own (`StreamGuard`): a third party's provider or a library that prints would
 garble `--json` and could print a secret, so what others write is dropped, and that they wrote is said once. Who
 writes is known by the provider at work (agent/core/provider.py), else by the module that calls: a thread that a
@@ -21,11 +24,12 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TextIO, cast
 
@@ -34,6 +38,7 @@ from structlog.typing import EventDict, Processor
 
 from agent.core.errors import KeyturnError
 from agent.core.provider import at_work
+from agent.journal import Journal, LineSocket, field_name, is_stream
 from agent.masks import Masks, escaped
 
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -64,19 +69,25 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
 
     Args:
         level: "debug", "info", "warning", "error" or "critical".
-        form: "auto", "json" or "plain"; auto is plain with journal priorities under systemd
-            ($JOURNAL_STREAM), coloured on a tty unless $NO_COLOR is set, and plain elsewhere.
+        form: "auto", "json" or "plain"; auto is records with fields where `out` leads to systemd's journal
+            ($JOURNAL_STREAM), coloured on a tty unless $NO_COLOR is set, and plain elsewhere. Plain lines that go to
+            the journal begin with their priority.
         environ: the environment that "auto" looks at.
         out: where lines go; standard error by default.
     """
     global _is_set_up
     stream = _unguarded(out if out is not None else sys.stderr)
     os.environ.pop("DEBUG", None)  # DEBUG=sdk makes Alibaba's SDKs print signed requests
-    processors: list[Processor] = [structlog.stdlib.add_log_level, safe_exception]
+    patient, to_journal = _Patient(stream), is_stream(environ, stream)
+    render: Processor = _Masked(_renderer(form, environ, stream, to_journal))
+    factory: Callable[..., object] = structlog.WriteLoggerFactory(file=cast(TextIO, patient))
+    if form == "auto" and to_journal:
+        teller = _JournalTeller(Journal(), patient)
+        render, factory = _Record(), lambda *_: teller
     structlog.configure(
-        processors=[*processors, _Masked(_renderer(form, environ, stream))],
+        processors=[structlog.stdlib.add_log_level, safe_exception, render],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Patient(stream))),
+        logger_factory=factory,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
@@ -114,14 +125,13 @@ def frames(error: BaseException) -> str:
     return " > ".join(f"{os.path.basename(place.filename)}:{place.lineno}:{place.name}" for place in places[-8:])
 
 
-def _renderer(form: str, environ: Mapping[str, str], stream: TextIO) -> Processor:
+def _renderer(form: str, environ: Mapping[str, str], stream: TextIO, to_journal: bool) -> Processor:
     if form == "json":
         return _Json()
-    under_systemd = "JOURNAL_STREAM" in environ
-    if form == "auto" and not under_systemd and stream.isatty():
+    if form == "auto" and not to_journal and stream.isatty():
         colours = "NO_COLOR" not in environ
         return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
-    return _Plain(with_priority=under_systemd)
+    return _Plain(with_priority=to_journal)
 
 
 class _Patient:
@@ -136,17 +146,26 @@ class _Patient:
             self._fd = stream.fileno()
         except (OSError, ValueError, AttributeError):  # a test's, in memory
             self._fd = -1
+        self._socket = LineSocket(self._fd) if self._is_socket() else None
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             if self._fd < 0:
                 self._stream.write(text)
+            elif self._socket is not None:
+                self._socket.write(text.encode("utf-8", "backslashreplace"))
             else:
                 os.write(self._fd, text.encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         if self._fd < 0:
             self._stream.flush()
+
+    def _is_socket(self) -> bool:
+        try:
+            return self._fd >= 0 and stat.S_ISSOCK(os.fstat(self._fd).st_mode)
+        except OSError:
+            return False
 
 
 class _Masked:
@@ -174,10 +193,46 @@ class _Plain:
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
         level = str(event.pop("level", "info"))
-        head = str(event.pop("event", "")).encode("unicode_escape").decode()
-        fields = "".join(f" {key}={_quoted(value)}" for key, value in event.items() if value is not None)
         start = f"<{JOURNAL_PRIORITY.get(level, 6)}>" if self._with_priority else f"{level}: "
-        return f"{start}{head}{fields}"
+        return start + _line(event)
+
+
+def _line(event: Mapping[str, Any], *, without: str = "") -> str:
+    head = str(event.get("event", "")).encode("unicode_escape").decode()
+    shown = {key: value for key, value in event.items() if key not in ("event", "level", without) and value is not None}
+    return head + "".join(f" {key}={_quoted(value)}" for key, value in shown.items())
+
+
+class _Record:
+    """A record for the journal: the readable line without its frames, and a field for each key.
+
+    A list is one field for each of its items, so that `journalctl SINKS=/etc/x` finds it.
+    """
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        priority = JOURNAL_PRIORITY.get(str(event.pop("level", "info")), 6)
+        fields = [
+            ("MESSAGE", _masks.hide(_line(event, without="frames"))),
+            ("PRIORITY", str(priority)),
+            ("SYSLOG_IDENTIFIER", "keyturn"),
+        ]
+        for key, value in event.items():
+            each = value if isinstance(value, list | tuple) else [value]
+            fields += [(field_name(key), _masks.hide(str(one))) for one in each if one is not None]
+        return (fields, f"<{priority}>{_masks.hide(_line(event))}"), {}
+
+
+class _JournalTeller:
+    """Where `_Record` goes: the journal, or standard error where that does not take it."""
+
+    def __init__(self, journal: Journal, otherwise: _Patient) -> None:
+        self._journal, self._otherwise = journal, otherwise
+
+    def msg(self, fields: list[tuple[str, str]], line: str) -> None:
+        if not self._journal.send(fields):
+            self._otherwise.write(f"{line}\n")
+
+    debug = info = warning = error = critical = msg
 
 
 class _Json:

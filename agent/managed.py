@@ -14,7 +14,7 @@ from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
 from agent.sinks import transaction
 from agent.sinks.interface import Sink
-from agent.state import CredentialState, Debt
+from agent.state import GAVE_UP, CredentialState, Debt
 from agent.verify import Verifier
 
 
@@ -30,6 +30,8 @@ class Managed:
         builds_on: the credentials whose values this one is made of, directly. Kept, because each publish of a thousand
             credentials asks it of all the others.
         window: how urgent it was when a refresh failed last.
+        astray: news is owed of files that were not there, or not as they were left, when the agent started; nobody is
+            told before a refresh has put them right.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Managed:
     poll_s: float = POLL_INTERVAL_S
     window: policy.Window = policy.Window.FRESH
     builds_on: tuple[str, ...] = field(init=False)
+    astray: bool = False
 
     def __post_init__(self) -> None:
         self.poll_s = float(getattr(self.settings.provider, "poll_interval", self.poll_s))
@@ -93,6 +96,11 @@ class Managed:
             expiration=done.expiration,
             sinks=tuple(sink.target for sink in self.sinks),
         )
+
+    def look_for_sinks(self) -> None:
+        """At a start: nobody is told of files that are not there, or not as they were left."""
+        done = self.state.published
+        self.astray = bool(self.state.debts) and not transaction.stand(self.sinks, done.access_key_id)
 
     def debts_for(self, generation: int, trigger: Trigger, now: datetime) -> list[Debt]:
         """Everybody who is to be told of a generation, each once."""
@@ -145,16 +153,18 @@ class Managed:
     def condition(self, now: datetime) -> str:
         """The state that `status` shows: fresh, pending, failing, stale or expired."""
         done = self.state.published
-        if not done.generation:
-            return "failing" if self.state.consecutive_failures else "pending"
         if done.expiration is not None and done.expiration <= now:
             return "expired"
         stale_at = self.stale_at()
         if stale_at is not None and stale_at <= now:
             return "stale"
-        if self.state.consecutive_failures:
+        if self.state.consecutive_failures or any(map(_was_given_up, self.state.last_outcome.values())):
             return "failing"
-        return "pending" if self.state.debts else "fresh"
+        return "fresh" if done.generation and not self.state.debts else "pending"
+
+
+def _was_given_up(outcome: str) -> bool:
+    return outcome.startswith(GAVE_UP)
 
 
 def is_bearer(value: Credential) -> bool:

@@ -32,7 +32,7 @@ def take_over(engine: Engine, credentials: Iterable[Managed], settle_s: float) -
     wanted = {managed.name: managed for managed in credentials}
     _refuse_to_interrupt(engine, engine.desks.keys() - wanted.keys())
     for name in wanted.keys() - engine.desks.keys():
-        wanted[name].state, _remark = engine.states.load(name)
+        engine.memory.recall(wanted[name])
     for name in engine.desks.keys() - wanted.keys():
         _let_go(engine, engine.desks.pop(name))
     changed = {name for name, managed in wanted.items() if _put_in_place(engine, managed)}
@@ -54,7 +54,8 @@ def _put_in_place(engine: Engine, managed: Managed) -> bool:
     desk = engine.desks.get(managed.name)
     if desk is None:
         engine.desks[managed.name] = Desk(managed)
-        engine.mend(managed)
+        engine.memory.mend(managed)
+        managed.look_for_sinks()
         return True
     if desk.managed.equals(managed):
         return False
@@ -71,7 +72,7 @@ def _go_on(engine: Engine, desk: Desk, *, changed: bool) -> None:
     engine.dispatcher.owe(managed)
     if desk.attempt is not None or desk.emergency is not None:
         return
-    if changed or managed.state.consecutive_failures:
+    if changed or managed.state.consecutive_failures or managed.next_refresh_at is None:
         queued, desk.queued = desk.queued, None
         engine.begin(desk, queued or Attempt(managed, Cause(Trigger.SIGNAL), []))
     elif managed.state.published.expiration is None:

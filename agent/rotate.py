@@ -91,7 +91,7 @@ def publish(
     generation = managed.state.next_generation if changed else done.generation
     survey = transaction.survey(managed.sinks, value, generation)
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
-        return _unchanged(managed, obtained, cause, books)
+        return _unchanged(managed, obtained, cause, books, now)
     if changed:
         books.arrived(managed, obtained, cause)
     else:
@@ -134,8 +134,8 @@ def _may_be_another(managed: Managed, value: Credential) -> bool:
         return True  # publish will say what is wrong with the sink
 
 
-def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books) -> Outcome:
-    """Nothing to write; a proof that could not be had at the publish may have been had now."""
+def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books, now: datetime) -> Outcome:
+    """Nothing to write; a proof that could not be had at the publish may have been had now, or a later expiry."""
     done = managed.state.published
     fresh = obtained.proof is not None and done.verified != "verified"
     verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
@@ -146,6 +146,8 @@ def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books)
         done,
         verified=verified,
         version_id=obtained.value.version_id,
+        expiration=obtained.value.expiration,
+        obtained_at=done.obtained_at if obtained.value.expiration == done.expiration else now,
         layout=managed.layout,
         source=managed.source,
     )

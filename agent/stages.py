@@ -54,3 +54,8 @@ class Outcome:
     what: str
     generation: int
     timings_ms: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def publish_s(self) -> float:
+        """Seconds from the provider's reply to the last sink switched, the proof of the value included."""
+        return (self.timings_ms.get("verify", 0) + self.timings_ms.get("publish", 0)) / 1000

@@ -79,13 +79,17 @@ class RotationJournal(msgspec.Struct, omit_defaults=True):
     asked: bool = False  # RotateSecret was answered
 
 
+GAVE_UP = "gave up: "
+"""How the outcome begins of a notification that will not be tried again."""
+
+
 class CredentialState(msgspec.Struct, omit_defaults=True):
     """Everything remembered of one credential."""
 
     published: Published = Published()
     debts: list[Debt] = []
-    last_outcome: dict[str, str] = {}  # `dispatch.key(identity)` -> outcome of the last notification
-    pickup: dict[str, str] = {}  # `dispatch.key(identity)` -> what is known of the pickup
+    last_outcome: dict[str, str] = {}  # `line.key(identity)` -> outcome of the last notification
+    pickup: dict[str, str] = {}  # `line.key(identity)` -> what is known of the pickup
     last_success_at: datetime | None = None
     tried_since: datetime | None = None  # the first failure, while nothing ever succeeded
     consecutive_failures: int = 0

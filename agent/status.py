@@ -8,10 +8,15 @@ from typing import Any
 
 from agent import __version__
 from agent.core.errors import KeyturnError
-from agent.dispatch import key
+from agent.line import key
 from agent.managed import Managed
 from agent.sinks import transaction
 from agent.system.clock import Clock
+
+STATES = ("fresh", "pending", "failing", "stale", "expired")
+"""What `Managed.condition` may say, from good to bad."""
+WELL, ALARMS = STATES[0], STATES[3:]
+WORST_FIRST = STATES[::-1]
 
 
 def whole(
@@ -47,12 +52,21 @@ def one(managed: Managed, clock: Clock) -> dict[str, Any]:
 
 
 def summary(credentials: Iterable[Managed], now: datetime) -> str:
-    """One line for `systemctl status`: what is wrong first, then how many are well."""
+    """One line for `systemctl status`: how many are well, then the others, the worst first."""
     conditions = [(managed.condition(now), managed) for managed in credentials]
-    well = sum(1 for condition, _managed in conditions if condition == "fresh")
-    ill = [f"{managed.name} {condition}" for condition, managed in conditions if condition != "fresh"]
+    well = sum(1 for condition, _managed in conditions if condition == WELL)
+    worst_first = sorted((each for each in conditions if each[0] != WELL), key=lambda each: WORST_FIRST.index(each[0]))
+    ill = [_told(managed, condition) for condition, managed in worst_first]
     total = f"{well} of {len(conditions)} credentials fresh"
     return "; ".join([total, *ill[:5], *([f"and {len(ill) - 5} more"] if len(ill) > 5 else [])])
+
+
+def _told(managed: Managed, condition: str) -> str:
+    """Only what stands still: a line that counts seconds would be a new one at each look."""
+    if condition not in ALARMS:
+        return f"{managed.name} {condition}"
+    last = stamp(managed.state.last_success_at)
+    return f"{managed.name} {condition} ({f'last success {last}' if last else 'never obtained'})"
 
 
 def stamp(moment: datetime | None) -> str | None:

@@ -24,6 +24,7 @@ from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.engine import Engine
 from agent.managed import Managed
+from agent.setup.unit import with_credentials
 from agent.sinks.directory import MemberSettings, member_of
 from agent.sinks.interface import SinkContext
 from agent.state import StateStore
@@ -80,12 +81,12 @@ def _settings_of(place: str) -> type:
 
 
 def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
-    """Read a config.
+    """Read a config, in an operator's shell too, which knows nothing of the unit's `$CREDENTIALS_DIRECTORY`.
 
     Raises:
         ConfigError, NotPermittedError: with every problem of the file.
     """
-    return config.load(path, registry(), environ=environ, users=SystemAccounts())
+    return config.load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
 
 
 class Parts:

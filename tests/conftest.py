@@ -1,4 +1,4 @@
-"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/e2e/vm.py)."""
+"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/e2e/vm.py); a place for others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "e2e"))
@@ -18,6 +19,17 @@ from vm import Vm, Zygote, make_template
 # The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keyturn")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A test that sets the log up leaves it to the next one as it found it: the tests run in any order."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    yield
+    if before is None:
+        structlog.reset_defaults()
+    else:
+        structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +67,17 @@ def vm(make_vm: Callable[..., Vm]) -> Vm:
 
 
 @pytest.fixture
-def public_vm(vm_template: Path, zygote: Zygote) -> Iterator[Vm]:
-    """A VM whose directory every user may enter: pytest keeps its own for itself, again at each of its starts."""
+def public_path() -> Iterator[Path]:
+    """A directory that every user may enter: pytest keeps its own for itself, again at each of its starts."""
     directory = Path(tempfile.mkdtemp(prefix="keyturn-"))
     directory.chmod(0o755)
-    vm = Vm(directory / "vm", vm_template, zygote)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def public_vm(public_path: Path, vm_template: Path, zygote: Zygote) -> Iterator[Vm]:
+    """A VM whose directory every user may enter."""
+    vm = Vm(public_path / "vm", vm_template, zygote)
     yield vm
     vm.close()
-    shutil.rmtree(directory)

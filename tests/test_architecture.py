@@ -14,14 +14,15 @@ FILES = sorted([*ROOT.glob("agent/**/*.py"), *ROOT.glob("providers/**/*.py")])
 LAYERS = [
     ["agent.core"],
     ["agent.system"],
-    ["agent.cloud", "agent.logs", "agent.masks"],
+    ["agent.cloud", "agent.logs", "agent.masks", "agent.journal"],
     ["agent.sinks", "agent.notifiers", "agent.verify", "agent.audit", "agent.state", "agent.config"],
     [
         "agent.managed", "agent.stages", "agent.books", "agent.rotate", "agent.scheduler", "agent.loop",
-        "agent.dispatch", "agent.engine", "agent.emergency", "agent.emergency_report", "agent.authority",
-        "agent.rotation", "agent.old_key",
+        "agent.dispatch", "agent.line", "agent.telling", "agent.memory", "agent.engine",
+        "agent.emergency", "agent.emergency_report", "agent.authority", "agent.rotation", "agent.old_key",
         "agent.bases", "agent.chain", "agent.timetable", "agent.reload",
-        "agent.health", "agent.desk", "agent.operations", "agent.status", "agent.control",
+        "agent.health", "agent.desk", "agent.operations", "agent.status", "agent.control", "agent.observer",
+        "agent.metrics", "agent.setup",
     ],
     ["agent.wiring", "agent.check", "agent.daemon", "agent.cli", "agent.demo", "agent.__main__"],
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent import audit, logs
 from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
-from agent.core.errors import AuditError
+from agent.core.errors import AuditError, BusyError
 from agent.core.events import Event
 from agent.system.slots import SlotFile
 
@@ -438,3 +438,131 @@ def test_strangers_beside_the_log_are_none_of_it(trail):
     (trail.path.parent / "audit.jsonl.1.gz").write_bytes(b"junk")
     assert any("audit.jsonl.1.gz" in problem for problem in trail.problems)
     assert [record["seq"] for record in audit.read(trail.path)] == [1, 2]
+
+
+def test_one_writer_at_a_time(trail):
+    """Two agents of different state directories would each continue the chain by themselves: the second is refused."""
+    trail.fill(2)
+    with pytest.raises(BusyError, match=f"{trail.path}: another keyturn writes this audit log") as caught:
+        AuditLog(trail.path, trail.path.parent / "other-head", lambda: NOW)
+    assert "agent.audit.path" in caught.value.remedy
+    assert trail.problems == (), "who reads needs no lock"
+    trail.log.close()
+    trail.log = trail.open()
+    trail.fill(1)
+    assert trail.problems == ()
+
+
+def test_the_lock_follows_the_log_through_a_rotation(trail):
+    """The new file is the one writer's as well; one that somebody else took meanwhile gets no record of ours."""
+    trail.fill(1)
+    trail.path.rename(trail.path.with_name("audit.jsonl.1"))
+    trail.fill(1)
+    with pytest.raises(BusyError):
+        AuditLog(trail.path, trail.path.parent / "other-head", lambda: NOW)
+    trail.path.rename(trail.path.with_name("audit.jsonl.2"))
+    other = AuditLog(trail.path, trail.path.parent / "other-head", lambda: NOW)
+    with pytest.raises(AuditError, match="another keyturn writes this audit log"):
+        trail.fill(1)
+    assert trail.lines == []
+    other.close()
+    trail.fill(1)
+    assert trail.problems == ()
+
+
+@pytest.fixture
+def said():
+    """What is logged."""
+    stream = io.StringIO()
+    logs.set_up("info", "plain", {}, stream)
+    yield stream
+    logs.set_up("info", "plain", {})
+
+
+LOSSES = {
+    "removed": lambda path: path.unlink(),
+    "truncated": lambda path: os.truncate(path, 0),
+    "cut": lambda path: os.truncate(path, path.stat().st_size - 10),
+    "replaced": lambda path: (
+        path.with_name("new").rename(path) if path.with_name("new").write_text("{}\n" * 9999) else None
+    ),
+    "written anew": lambda path: path.write_text('{"hash":"0","seq":3}\n'),
+    "moved elsewhere": lambda path: path.rename(path.with_name("elsewhere")),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_log_that_is_lost_while_it_is_written_is_said_at_once(trail, said, name):
+    """Once for each loss, as an error with a remedy; what is recorded next is in the log all the same."""
+    trail.fill(3)
+    LOSSES[name](trail.path)
+    trail.fill(2)
+    assert said.getvalue().count("the audit log was removed or cut") == 1
+    assert "error" in said.getvalue() and "seq=3" in said.getvalue() and "audit verify" in said.getvalue()
+    assert {4, 5} <= {record["seq"] for record in audit.read(trail.path)}
+    LOSSES["removed"](trail.path)
+    trail.fill(1)
+    assert said.getvalue().count("the audit log was removed or cut") == 2
+
+
+def test_a_loss_is_said_once_although_the_next_record_fails(trail, said, monkeypatch):
+    """A disk that is full as well does not repeat it with every try."""
+
+    def broken(_fd):
+        raise OSError(28, "No space left on device")
+
+    trail.fill(3)
+    LOSSES["truncated"](trail.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        for _ in range(3):
+            with pytest.raises(AuditError):
+                trail.fill(1)
+    trail.fill(1)
+    assert said.getvalue().count("the audit log was removed or cut") == 1
+
+
+def compressed(path):
+    path.with_name("audit.jsonl.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def copied_and_truncated(path):
+    path.with_name("audit.jsonl-20261122").write_bytes(path.read_bytes())
+    os.truncate(path, 0)
+
+
+ROTATIONS = {
+    "renamed": lambda path: path.rename(path.with_name("audit.jsonl.1")),
+    "compressed": compressed,
+    "copytruncate": copied_and_truncated,
+}
+
+
+@pytest.mark.parametrize("name", ROTATIONS)
+def test_a_rotation_is_no_loss(trail, said, name):
+    """However logrotate does it, nothing is said: also with a record that waits for its flush, and before the first."""
+    LOSSES["removed"](trail.path)
+    trail.fill(2)
+    trail.log.record(Event.CREDENTIAL_FETCHED, flush=False)
+    ROTATIONS[name](trail.path)
+    trail.fill(2)
+    assert said.getvalue() == ""
+    assert trail.problems == ()
+
+
+def test_a_record_that_was_taken_back_is_no_loss(trail, said, monkeypatch):
+    """A full disk makes the log shorter by our own hand."""
+
+    def broken(_fd):
+        raise OSError(28, "No space left on device")
+
+    trail.fill(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        for _ in range(2):
+            with pytest.raises(AuditError):
+                trail.fill(1)
+    trail.fill(1)
+    assert said.getvalue() == ""
+    assert trail.problems == ()

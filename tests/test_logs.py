@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import os
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from agent import logs
+from agent import journal, logs
 from agent.core.errors import SinkError
 from agent.core.provider import hushed
 from agent.core.secret import SHOWN, Secret
@@ -28,9 +30,32 @@ class Tty(io.StringIO):
         return True
 
 
+class OnDisk:
+    """A stream with a device and an inode of its own, to which $JOURNAL_STREAM can lead."""
+
+    def __init__(self):
+        self._file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the object lives)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    @property
+    def journal_stream(self):
+        found = os.fstat(self._file.fileno())
+        return f"{found.st_dev}:{found.st_ino}"
+
+    def getvalue(self):
+        self._file.seek(0)
+        return self._file.read()
+
+
+JOURNALLED = None
+"""Stands for the environment of a unit whose standard error leads to the journal."""
+
 OUTPUTS = {
     "plain": ("plain", {}, io.StringIO),
-    "journal": ("auto", {"JOURNAL_STREAM": "8:1"}, io.StringIO),
+    "a journal that is gone": ("auto", JOURNALLED, OnDisk),
+    "plain lines for the journal": ("plain", JOURNALLED, OnDisk),
     "json": ("json", {}, io.StringIO),
     "colour": ("auto", {}, Tty),
     "terminal without colour": ("auto", {"NO_COLOR": "1"}, Tty),
@@ -38,9 +63,12 @@ OUTPUTS = {
 
 
 @pytest.fixture(params=OUTPUTS)
-def output(request):
+def output(request, monkeypatch):
     form, environ, make = OUTPUTS[request.param]
     stream = make()
+    if environ is JOURNALLED:
+        environ = {"JOURNAL_STREAM": stream.journal_stream}
+        monkeypatch.setattr(journal, "SOCKET", "/nowhere/socket")
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     logs.set_up("debug", form, environ, stream)
     yield stream
@@ -195,9 +223,9 @@ def test_our_own_loggers_are_heard(output, masks):
 
 
 def test_the_journal_gets_priorities():
-    """Under systemd each line begins with its priority, as sd-daemon(3) reads it."""
-    stream = io.StringIO()
-    logs.set_up("info", "auto", {"JOURNAL_STREAM": "8:1"}, stream)
+    """Where lines lead to the journal each begins with its priority, as sd-daemon(3) reads it."""
+    stream = OnDisk()
+    logs.set_up("info", "plain", {"JOURNAL_STREAM": stream.journal_stream}, stream)
     logs.log.error("bad", credential="uploader")
     logs.log.info("good")
     logs.set_up("info", "plain", {})

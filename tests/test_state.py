@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 
 import pytest
+from forked import in_child
 
 from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
@@ -172,12 +173,9 @@ def test_a_state_directory_that_cannot_be_made_names_the_remedy(tmp_path):
 def test_somebody_elses_state_is_not_permitted(store):
     """Another user gets a sentence and exit 77, not a traceback."""
     store.save("uploader", full())
-    pid = os.fork()
-    if pid == 0:
-        os.setresuid(65534, 65534, 65534)
-        try:
+
+    def load():
+        with pytest.raises(NotPermittedError):
             store.load("uploader")
-        except NotPermittedError:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(pid, 0)[1] == 0
+
+    assert in_child(load, user=65534) == 0

@@ -1,11 +1,19 @@
-"""Writing the audit log."""
+"""Writing the audit log.
+
+One keyturn writes a log: two with different state directories would each continue the chain from their own head. So the
+file is locked (flock) for as long as it is written; who reads it, or renames it away, needs no lock.
+
+What the log should hold is known by its size: where it is shorter than it was left, or another file has taken its name,
+the newest record is looked for in it and its rotated files, as `verify` would. Nothing else of the log is read again.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +21,17 @@ from typing import Any
 
 import msgspec
 
-from agent.audit.trail import MAX_LINE_BYTES, Head, read_head, records_behind, sound_bytes
-from agent.core.errors import AuditError, KeyturnError
+from agent.audit.trail import (
+    MAX_LINE_BYTES,
+    Head,
+    highest_generations,
+    read,
+    read_head,
+    records_at_end,
+    records_behind,
+    sound_bytes,
+)
+from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
 from agent.logs import log
 from agent.system import files
@@ -42,6 +59,10 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 """`trail.canonical` for text, integers, lists and objects, twenty times as fast; tests/test_audit.py compares them."""
 
 
+class AuditBusyError(AuditError, BusyError):
+    """Another keyturn writes this audit log."""
+
+
 class AuditLog:
     """The log, open for appending. Safe to use from several threads."""
 
@@ -49,17 +70,23 @@ class AuditLog:
         """Open the log and find its end.
 
         Raises:
+            AuditBusyError: another keyturn writes it.
             AuditError: the log cannot be opened or read.
         """
         self.path = path
         self._head_path = head_path
         self._now = now
         self._lock = threading.Lock()
-        self._fd = -1
+        self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
         """What was found while opening, for the first record: a torn line, a missing tail."""
-        self._open()
-        self._head = self._find_end()
+        self._fd = self._open()
+        try:
+            self._head = self._find_end()
+            self._end = os.fstat(self._fd).st_size
+        except BaseException:
+            os.close(self._fd)
+            raise
         self._slots = SlotFile(head_path)
 
     @property
@@ -112,6 +139,27 @@ class AuditLog:
             for record in records_behind(self.path, after)
         )
 
+    def generation_of(self, credential: str, *, whole: bool) -> int:
+        """The highest generation of a credential in the log, 0 where there is none.
+
+        Never raises: it is asked at the start. What cannot be read is not known. Each part is read once for all
+        credentials, so it says what stood there when it was asked first.
+
+        Args:
+            credential: its name.
+            whole: look through the rotated files too, however long that takes; else at the end of the newest.
+        """
+        if whole not in self._generations:
+            records = self._everything() if whole else records_at_end(self.path)
+            self._generations[whole] = highest_generations(records)
+        return self._generations[whole].get(credential, 0)
+
+    def _everything(self) -> Iterator[dict[str, Any]]:
+        try:
+            yield from read(self.path)
+        except KeyturnError as error:
+            log.warning("the audit log cannot be read through", error=str(error))
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -122,8 +170,13 @@ class AuditLog:
 
     def _append(self, line: bytes, flush: bool) -> None:
         try:
-            self._follow_rotation()
+            moved = self._follow_rotation()
             start = os.fstat(self._fd).st_size
+            if moved or start < self._end:
+                self._look_for_newest()
+                if start and os.pread(self._fd, 1, start - 1) != b"\n":  # cut in a line, which ends here then
+                    line = b"\n" + line
+            self._end = start
             try:
                 written = os.write(self._fd, line)
                 if written != len(line):
@@ -133,6 +186,7 @@ class AuditLog:
             except OSError:
                 os.ftruncate(self._fd, start)
                 raise
+            self._end += written
         except OSError as err:
             raise AuditError(
                 f"{self.path}: the audit log cannot be written: {err.strerror}",
@@ -147,19 +201,47 @@ class AuditLog:
             why = err.strerror if isinstance(err, OSError) else str(err)
             log.error("the audit head cannot be written; mend the state directory", path=self._head_path, error=why)
 
-    def _open(self) -> None:
+    def _open(self) -> int:
+        """Open the file that has the log's name now, for us alone to write."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._fd = os.open(self.path, flags, 0o640)
-            if not os.fstat(self._fd).st_size:  # a new one: a power cut shall not take its name away
+            fd = os.open(self.path, flags, 0o640)
+            if not os.fstat(fd).st_size:  # a new one: a power cut shall not take its name away
                 files.sync_names(self.path.parent)
         except OSError as err:
             raise AuditError(
                 f"{self.path}: the audit log cannot be opened: {err.strerror}",
                 f"make its directory for the agent's user: install -d -m 0750 {self.path.parent}",
             ) from err
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            os.close(fd)
+            raise AuditBusyError(
+                f"{self.path}: another keyturn writes this audit log",
+                "give each its own `agent.audit.path`, or stop the other one (`lslocks` shows its pid)",
+            ) from err
+        except OSError as err:  # a network file system without locks
+            log.warning("the audit log cannot be locked; see that no other keyturn writes it", error=err.strerror)
+        return fd
 
-    def _follow_rotation(self) -> None:
+    def _look_for_newest(self) -> None:
+        """Say it at once, and once, if the log lost its end; the next records show the gap to `verify` for ever."""
+        head = self._head
+        try:
+            found = {(record["seq"], record.get("hash")) for record in records_behind(self.path, head.seq - 1)}
+        except (OSError, KeyturnError):
+            found = set()
+        if head.seq and (head.seq, head.hash) not in found:
+            log.error(
+                "the audit log was removed or cut: its newest record is not in it, nor in a rotated file beside it; "
+                "find out who did that, run `keyturn audit verify`, and restore what is missing from a backup",
+                path=self.path,
+                seq=head.seq,
+            )
+
+    def _follow_rotation(self) -> bool:
+        """Go on in the file that has the log's name now; say whether that is another one."""
         mine = os.fstat(self._fd)
         try:
             there = os.stat(self.path, follow_symlinks=False)
@@ -167,10 +249,10 @@ class AuditLog:
         except FileNotFoundError:
             moved = True
         if moved:
-            old = self._fd
-            os.fdatasync(old)  # a record may wait in it for the flush of the next one, which goes elsewhere now
-            self._open()
+            os.fdatasync(self._fd)  # a record may wait in it for the flush of the next one, which goes elsewhere now
+            old, self._fd = self._fd, self._open()
             os.close(old)
+        return moved
 
     def _find_end(self) -> Head:
         remembered = read_head(self._head_path)

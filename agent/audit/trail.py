@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from agent.system.slots import read_slots
 
 GENESIS = "0" * 64
 MAX_LINE_BYTES = 256 * 1024
+END_BYTES = 2 * 1024 * 1024
+"""Some five thousand records: read at each start, in some thirty milliseconds at most."""
 
 
 def canonical(record: dict[str, Any]) -> bytes:
@@ -128,6 +131,28 @@ def records_behind(path: Path, after: int) -> Iterator[dict[str, Any]]:
         yield from _legible(file, after)
         if first <= after + 1:
             return
+
+
+def records_at_end(path: Path) -> Iterator[dict[str, Any]]:
+    """The records in the last `END_BYTES` of the newest file; none where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - END_BYTES))
+            lines = stream.read(END_BYTES).split(b"\n")
+    except OSError:
+        return
+    yield from (record for line in lines if (record := _parsed(line)) is not None)
+
+
+def highest_generations(records: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """The highest generation of each credential."""
+    found: dict[str, int] = {}
+    for record in records:
+        name, generation = record.get("credential"), record.get("generation")
+        if isinstance(name, str) and isinstance(generation, int):
+            found[name] = max(generation, found.get(name, 0))
+    return found
 
 
 def _first_seq(file: Path) -> int | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from agent import audit, wiring
 from agent import check as checks
@@ -19,9 +19,17 @@ from agent.cli import show
 from agent.cli.options import moment
 from agent.cli.reach import Reach, find
 from agent.control import client
-from agent.core.errors import EXIT_DAEMON_UNREACHABLE, EXIT_DONE, EXIT_FAILED, AuditError, DaemonUnreachableError
+from agent.core.errors import (
+    EXIT_DAEMON_UNREACHABLE,
+    EXIT_DONE,
+    EXIT_FAILED,
+    AuditError,
+    DaemonUnreachableError,
+    KeyturnError,
+)
 from agent.core.provider import Finding
 from agent.logs import set_up
+from agent.setup.unit import with_credentials
 from agent.state import StateStore
 from agent.status import whole
 from agent.system.clock import Clock
@@ -33,10 +41,9 @@ STATUS_S = 10.0
 def check(options: argparse.Namespace) -> int:
     """`keyturn check`: exit 1 where a line says error."""
     set_up("critical", "plain", os.environ)
-    settings = wiring.load_settings(options.config, os.environ)
-    findings = list(
-        _shown(checks.findings(settings, options.config, os.environ, offline=options.offline), options.json)
-    )
+    environ = with_credentials(os.environ)
+    settings = wiring.load_settings(options.config, environ)
+    findings = list(_shown(checks.findings(settings, options.config, environ, offline=options.offline), options.json))
     failed = any(finding.level == "error" for finding in findings)
     if options.json:
         rows = [
@@ -57,18 +64,58 @@ def _shown(findings: Iterator[Finding], silent: bool) -> Iterator[Finding]:
 
 
 def status(options: argparse.Namespace) -> int:
-    """`keyturn status`: from the daemon, or from the state on disk, which it says and exits 69."""
+    """`keyturn status`: from the daemon, or from the state on disk, which it says and exits 69.
+
+    `--watch` goes on until Ctrl-C, which is its proper end (0, as of watch(1)): over restarts of the daemon, and while
+    the config on disk is broken. What is wrong at its beginning ends it as it would end a single look.
+    """
+    if options.watch:
+        try:
+            _watch(options)
+        except KeyboardInterrupt:
+            if show.is_terminal():
+                print()  # the prompt does not begin behind ^C
+            return EXIT_DONE
+    found, code = _status(find(options))
+    _print_status(found, options.json)
+    return code
+
+
+def _watch(options: argparse.Namespace) -> NoReturn:
+    """Show it again and again; what cannot be had just now is a sentence, and the next look may have it."""
+    first = _status(find(options))[0]
+    found: dict[str, Any] | None = first
+    pid, remark = first["agent"]["pid"], ""
     while True:
-        found, code = _status(find(options))
-        if options.json:
-            print(json.dumps(found), flush=True)
-        else:
-            if options.watch and sys.stdout.isatty():
-                print("\x1b[2J\x1b[H", end="")
-            show.status(found, Clock().now())
-        if not options.watch:
-            return code
+        if found is not None:
+            remark = show.change_of_daemon(pid, found["agent"]["pid"]) or remark
+            pid = found["agent"]["pid"]
+            _redraw(found, remark, options.json)
         time.sleep(WATCH_S)
+        try:
+            found = _status(find(options))[0]
+        except KeyturnError as error:
+            found = None
+            print(f"keyturn: {error}", file=sys.stderr, flush=True)
+
+
+def _redraw(found: dict[str, Any], remark: str, as_json: bool) -> None:
+    if as_json:
+        _print_status(found, as_json)
+        return
+    now = Clock().now()
+    lines = [show.dated(now, remark), *show.status_lines(found, now)]
+    if show.is_terminal():
+        lines = show.fitting(lines)
+        sys.stdout.write(show.CLEAR)
+    print("\n".join(lines), flush=True)
+
+
+def _print_status(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found), flush=True)
+    else:
+        print("\n".join(show.status_lines(found, Clock().now())))
 
 
 def _status(reach: Reach) -> tuple[dict[str, Any], int]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
+_DAEMON = "agent.cli.work:run"
 _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     options = parser().parse_args(arguments)
+    if options.run == _DAEMON:  # a reload or refresh must not end it while it starts, and its imports take long
+        keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
     from agent.logs import StreamGuard  # not for --help, which answers faster without
@@ -111,9 +116,10 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=place)
         return made
 
-    command("run", "agent.cli.work:run", "the daemon, in the foreground", "keyturn run")
+    command("run", _DAEMON, "the daemon, in the foreground", "keyturn run")
     _work_commands(command)
     _look_commands(command)
+    _setup_command(command)
     _emulator_commands(command)
     return top
 
@@ -166,7 +172,7 @@ def _look_commands(command: _Maker) -> None:
         "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
-    status.add_argument("--watch", action="store_true", help="show it again every two seconds")
+    status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
         "audit", "agent.cli.look:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
     )
@@ -187,6 +193,22 @@ def _look_commands(command: _Maker) -> None:
     verify.set_defaults(run="agent.cli.look:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _setup_command(command: _Maker) -> None:
+    setup = command(
+        "systemd-setup",
+        "agent.cli.setup:systemd_setup",
+        "what keyturn.service needs on this host, from the config: a drop-in and a polkit rule",
+        "keyturn systemd-setup --install",
+    )
+    action = setup.add_mutually_exclusive_group()
+    action.add_argument("--print", action="store_true", help="show it and write nothing (the default)")
+    action.add_argument("--install", action="store_true", help="write what differs, remove what is not needed any more")
+    action.add_argument(
+        "--check-command", action="store_true", help="print the command that runs `keyturn check` as the service"
+    )
+    setup.add_argument("--root", metavar="DIR", default="/", help="write below DIR, for images; default: /")
 
 
 def _emulator_commands(command: _Maker) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,8 @@ MOODS = {
     "fresh": "good", "pending": "so-so", "failing": "so-so", "stale": "bad", "expired": "bad",
     "ok": "good", "warning": "so-so", "error": "bad", "done": "good", "failed": "bad",
 }  # fmt: skip
+
+CLEAR = "\x1b[H\x1b[2J"
 
 
 def paint(text: str, mood: str | None) -> str:
@@ -27,14 +30,42 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> None:
-    """Print columns; the second column of each row after the first is painted in its mood."""
+def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> Iterator[str]:
+    """Lay out columns; the second column of each row after the first is painted in its mood."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         if number and moods:
             cells[1] = paint(cells[1], moods[number - 1])
-        print("  ".join(cells).rstrip())
+        yield "  ".join(cells).rstrip()
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at what is printed."""
+    return sys.stdout.isatty()
+
+
+def fitting(lines: Sequence[str]) -> list[str]:
+    """As many lines as the terminal shows, from the top: the worst stands there."""
+    height = shutil.get_terminal_size().lines - 1
+    if len(lines) <= height:
+        return list(lines)
+    return [*lines[: max(1, height - 1)], f"... {len(lines) - max(1, height - 1)} more lines"]
+
+
+def dated(now: datetime, remark: str) -> str:
+    """The head of one look among many."""
+    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"-- {stamp}{f'  {remark}' if remark else ''}"
+
+
+def change_of_daemon(before: int | None, now: int | None) -> str:
+    """What became of the daemon between two looks, by its pids; "" for nothing."""
+    if before == now:
+        return ""
+    if now is None:
+        return f"the daemon (pid {before}) went away"
+    return f"the daemon was restarted (pid {now}, was {before})" if before else f"the daemon runs (pid {now})"
 
 
 def refreshed(answer: dict[str, Any]) -> None:
@@ -89,19 +120,19 @@ def rotated(result: dict[str, Any]) -> None:
         print(f"keyturn: {result['error']}", file=sys.stderr)
 
 
-def status(whole: dict[str, Any], now: datetime) -> None:
-    """The table of `status`."""
+def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
+    """The table of `status`, and what troubles each credential."""
     agent = whole["agent"]
     running = (
         f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
     )
-    print(f"keyturn {agent['version']}, {running}, {agent['config']}")
+    yield f"keyturn {agent['version']}, {running}, {agent['config']}"
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     rows = [head, *(_status_row(name, one, now) for name, one in whole["credentials"].items())]
-    table(rows, [MOODS.get(row[1]) for row in rows[1:]])
+    yield from table(rows, [MOODS.get(row[1]) for row in rows[1:]])
     for name, one in whole["credentials"].items():
         for line in _troubles(one):
-            print(f"  {name}: {line}")
+            yield f"  {name}: {line}"
 
 
 def _status_row(name: str, one: dict[str, Any], now: datetime) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from agent.control import protocol
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
 from agent.logs import log
+from agent.system.capabilities import may_give
 
 SO_PEERGROUPS = 59
 MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
@@ -82,11 +83,18 @@ class ControlServer:
                 listener.bind(name)
         finally:
             os.umask(mask)
-        if self._gid is not None and (os.geteuid() == 0 or self._gid in {os.getegid(), *os.getgroups()}):
-            os.chown(self.path, -1, self._gid)
+        if self._gid is not None and self._let_in(self._gid):
             self.path.chmod(0o660)
         listener.listen(MAX_CONNECTIONS)
         return listener
+
+    def _let_in(self, gid: int) -> bool:
+        """Give the socket to a group where this process may; a service whose own group it is needs no chown(2)."""
+        if not may_give(os.geteuid(), gid):
+            return False
+        if self.path.stat().st_gid != gid:
+            os.chown(self.path, -1, gid)
+        return True
 
     def _accept(self) -> None:
         # Whatever happens to one connection, the next one is served: nobody starts this thread again.

@@ -3,12 +3,16 @@
 `agent.system.process` holds it to its limits. What it prints goes into the log and nowhere else, the last
 8 KiB of each output, in one line without control characters: it may hold a secret, and only the log masks
 those. A retry runs it again, so a command should be able to run twice.
+
+A program that somebody else can write is not run: root, or the hook's user, would do what they please. What an
+interpreter is given as an argument is not looked at.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import threading
 from collections.abc import Iterator
@@ -22,6 +26,8 @@ from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
 from agent.system.accounts import Account, find_account, own_account
+from agent.system.capabilities import may_become
+from agent.system.files import foreign_writers
 from agent.system.group import Ending
 from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
@@ -67,9 +73,14 @@ class ExecNotifier(Notifier):
         """Run the command once.
 
         Raises:
-            NotifyError: it could not be started, did not end in time, or did not end with status 0.
+            NotifyError: somebody else can write the program, or it could not be started, did not end in time, or did not
+                end with status 0.
             CancelledError: the agent is stopping.
         """
+        program, account = self._runs()
+        strangers = None if program is None or account is None else _strangers(program, account)
+        if strangers is not None:
+            raise NotifyError(*strangers)
         try:
             completed = run_command(
                 self.settings.command,
@@ -88,14 +99,17 @@ class ExecNotifier(Notifier):
     def inspect(self) -> Iterator[Finding]:
         """Whether the program is there, may be executed by its user, and cannot be replaced by others."""
         place = f"notify exec {self.target}"
-        program = find_program(self.target)
-        account = find_account(self.settings.user) if self.settings.user else own_account()
+        program, account = self._runs()
         if program is None or account is None:
             what = f"there is no program {self.target} in {SAFE_PATH}" if account else f"no user {self.settings.user}"
             yield Finding("error", place, what, "correct the config, or install what is missing")
             return
         faults = [Finding(level, place, text, remedy) for level, text, remedy in _faults(program, account)]
         yield from faults or [Finding("ok", place, f"{account.name} can execute {program}")]
+
+    def _runs(self) -> tuple[str | None, Account | None]:
+        """The path of the program, and who runs it."""
+        return find_program(self.target), find_account(self.settings.user) if self.settings.user else own_account()
 
     def _failed(self, completed: Completed) -> KeyturnError:
         if completed.ending is Ending.CANCELLED:
@@ -116,7 +130,7 @@ def _detail(completed: Completed) -> str:
 def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
     """What is wrong with a program that an account is to run: (level, text, remedy)."""
     try:
-        found, holder = Path(program).stat(), Path(program).parent.stat()
+        found = Path(program).stat()
     except OSError as err:
         yield "error", f"{program}: {err.strerror}", "install it, or correct the command"
         return
@@ -124,17 +138,34 @@ def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
         yield "error", f"{program} is not a regular file", "correct the command"
     elif not _may_execute(found, account):
         yield "error", f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`"
-    if found.st_mode & stat.S_IWOTH:
-        yield "error", f"everybody can write {program}, and keyturn would run it", f"`chmod o-w {program}`"
-    if holder.st_mode & stat.S_IWOTH and not holder.st_mode & stat.S_ISVTX:
-        yield "error", f"everybody can replace {program}, and keyturn would run it", "move it to another directory"
+    if not may_become(account.uid):
+        yield (
+            "error",
+            f"{user_name()} may not run a command as {account.name}",
+            "let the service do it (`keyturn systemd-setup --install`: CAP_SETUID CAP_SETGID), or leave `user` out",
+        )
+    strangers = _strangers(program, account)
+    if strangers is not None:
+        yield "error", *strangers
+
+
+def _strangers(program: str, account: Account) -> tuple[str, str] | None:
+    """Who else decides what an account runs: (problem, remedy); None for nobody, and where there is no such file.
+
+    The file at the end of links counts. Not only root and the agent may own it, but also the user that runs it.
+    """
+    try:
+        path = Path(program).resolve()
+        found, holders = path.stat(), [each.parent.stat() for each in (Path(program), path)]
+    except (OSError, RuntimeError):  # a circle of links, or not to be looked at: it cannot be run either
+        return None
     if found.st_uid not in (0, os.geteuid(), account.uid):
         owner = user_name(found.st_uid)
-        yield (
-            "warning",
-            f"{owner} owns {program} and so decides what {account.name} runs",
-            f'set `user = "{owner}"`, or `chown root {program}`',
-        )
+        what = f"{path}: it belongs to {owner}, who so decides what {account.name} runs"
+        return what, f'set `user = "{owner}"`, or `chown root {shlex.quote(str(path))}`'
+    if any(holder.st_mode & stat.S_IWOTH and not holder.st_mode & stat.S_ISVTX for holder in holders):
+        return f"{program}: everybody can replace it, and keyturn would run that", "move it to another directory"
+    return foreign_writers(found, str(path), also=account.uid)
 
 
 def _may_execute(found: os.stat_result, account: Account) -> bool:

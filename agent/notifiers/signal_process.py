@@ -41,7 +41,7 @@ CLOCK_TOLERANCE_S = 2.0
 """How much later than its file a process may seem to have started."""
 
 _TO_SEE = (
-    "give keyturn CAP_SYS_PTRACE (CapabilityBoundingSet= of its unit, and AmbientCapabilities= under User=), "
+    "give keyturn CAP_SYS_PTRACE (`keyturn systemd-setup --install` does where `exe` is configured), "
     "or give pid_file and user instead of exe"
 )
 
@@ -94,7 +94,7 @@ class SignalNotifier(Notifier):
             NotifyError: there is none, it is not the one meant, or it may not be signalled.
         """
         with ExitStack() as held:
-            told = [self._send(process) for process in self._processes(held)]
+            told = [self._send(process, self._number) for process in self._processes(held)]
         return Told(f"{signal_name(self._number)} to {', '.join(told)}")
 
     def pickup(self, since: datetime) -> Pickup:
@@ -111,12 +111,13 @@ class SignalNotifier(Notifier):
         place = f"notify signal {self.target}"
         try:
             with ExitStack() as held:
-                found = ", ".join(f"pid {process.pid}" for process in self._processes(held))
+                # Signal 0 reaches nobody: the kernel only says whether a signal might be sent (kill(2)).
+                told = [self._send(process, 0) for process in self._processes(held)]
         except NotifyError as err:
             level = "warning" if isinstance(err, NoProcessError) else "error"
             yield Finding(level, place, err.problem, err.remedy)
             return
-        yield Finding("ok", place, f"{signal_name(self._number)} goes to {found}")
+        yield Finding("ok", place, f"{signal_name(self._number)} goes to {', '.join(told)}")
         if self._unseen:
             what = f"keyturn may not see what {self._unseen} other processes run; those of {self.target} are not told"
             yield Finding("warning", place, what, _TO_SEE)
@@ -136,16 +137,16 @@ class SignalNotifier(Notifier):
     def _number(self) -> int:
         return signal_number(self.settings.signal) or signal.SIGHUP
 
-    def _send(self, process: Process) -> str:
+    def _send(self, process: Process, number: int) -> str:
         try:
             whose = user_name(process.uid())
-            process.send(self._number)
+            process.send(number)
         except ProcessLookupError as err:
             raise self._ended(process.pid) from err
         except PermissionError as err:
             raise NotifyError(
                 f"{self.target}: {user_name()} may not signal process {process.pid} of {whose}",
-                "run keyturn as root or as that user, or give its unit CAP_KILL",
+                "let the service do it (`keyturn systemd-setup --install`: CAP_KILL), or run keyturn as that user",
             ) from err
         return f"pid {process.pid} ({whose})"
 

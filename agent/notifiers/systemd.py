@@ -49,7 +49,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"access denied|authentication required|permission denied|not permitted",
         "keyturn may not {action} this unit",
-        "run keyturn as root, or give its user a polkit rule for this unit and verb",
+        "write the polkit rule for this unit and verb: `keyturn systemd-setup --install`, as root",
     ),
     (
         r"connect to bus|not been booted with systemd|connect to system scope bus|transport endpoint|host is down",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
@@ -12,10 +11,9 @@ from agent.core.provider import Finding
 from agent.sinks.interface import Sink
 from agent.sinks.plan import examine
 from agent.sinks.target import Attributes, pin, wanted_attributes
+from agent.system.capabilities import may_give
 from agent.system.oserrors import user_name
 from agent.system.safepath import Directory
-
-_CAP_CHOWN = 1 << 0
 
 
 def inspect(sink: Sink, credential: Credential | None = None) -> Iterator[Finding]:
@@ -63,12 +61,13 @@ def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Fi
             f"user {user_name()} may not create files in {directory.path}",
             "let that user write there, run keyturn as a user who may, or name the directory in ReadWritePaths=",
         )
-    if not _may_give(wanted):
+    if not may_give(wanted.uid, wanted.gid):
         yield Finding(
             "error",
             sink.target,
-            f"user {user_name()} may not give a file to {user_name(wanted.uid)}",
-            "run keyturn as root or with AmbientCapabilities=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER, or drop `owner`",
+            f"user {user_name()} may not give a file to {_heir(wanted)}",
+            "let the service do it (`keyturn systemd-setup --install`: CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER), "
+            "or drop `owner` and `group`",
         )
     if directory.shared_with:
         yield Finding(
@@ -79,17 +78,5 @@ def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Fi
         )
 
 
-def _may_give(wanted: Attributes) -> bool:
-    """Say whether this process may set that owner and group."""
-    if _effective_capabilities() & _CAP_CHOWN:
-        return True
-    groups = {os.getegid(), *os.getgroups()}
-    return wanted.uid == os.geteuid() and wanted.gid in groups
-
-
-def _effective_capabilities() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "CapEff":
-            return int(value, 16)
-    return 0
+def _heir(wanted: Attributes) -> str:
+    return user_name(wanted.uid) if wanted.uid != os.geteuid() else f"group {wanted.gid}"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.sinks.change import Change, Stage
-from agent.sinks.replacing import FilePlan, FileRemains, StagedFile
+from agent.sinks.replacing import FilePlan, FileRemains, StagedFile, is_whole
 from agent.sinks.target import MAX_FILE_BYTES, Attributes, Identity
 from agent.system import files
 from agent.system.safepath import Directory
@@ -69,6 +69,8 @@ class InPlaceRemains(FileRemains):
         fd = files.open_regular(self.temp, self.directory.fd)
         try:
             staged = os.fstat(fd)
+            if not is_whole(self.record, staged):  # somebody gave its name to another file since the look at it
+                raise OSError(errno.ESTALE, "not the file that was staged", self.temp)
             content = files.read_fd(fd, MAX_FILE_BYTES, self.temp)
         finally:
             os.close(fd)

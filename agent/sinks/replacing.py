@@ -126,7 +126,7 @@ class FileRemains(Remains):
         return self._judge(temp, target), _state_of(target) == self.record["before"]
 
     def _judge(self, temp: os.stat_result | None, target: os.stat_result | None) -> Stage:
-        if temp is not None and _is_whole(self.record, temp):
+        if temp is not None and is_whole(self.record, temp):
             return Stage.READY if _state_of(target) == self.record["before"] else self._moved(target)
         if target is None or temp is not None:
             return Stage.LOST
@@ -137,14 +137,15 @@ class FileRemains(Remains):
         return Stage.CHANGED
 
     def _was_switched(self, target: os.stat_result) -> bool:
-        return _is_whole(self.record, target)
+        return is_whole(self.record, target)
 
     def finish(self) -> None:
         """Rename; see `Remains.finish`."""
         os.rename(self.temp, self.target, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
 
 
-def _is_whole(record: Mapping[str, Any], found: os.stat_result) -> bool:
+def is_whole(record: Mapping[str, Any], found: os.stat_result) -> bool:
+    """Whether a file is the one that was staged, with all of its content."""
     whole = found.st_ino == record["inode"] and found.st_size == record["size"]
     return bool(whole) and stat.S_ISREG(found.st_mode)
 

@@ -157,9 +157,13 @@ def _others_may_link(found: os.stat_result, directory: Directory) -> bool:
 
     Its foreign lines would be copied into a file that they may read: with `/etc/shadow` linked to the
     target, a root agent would hand it over. fs.protected_hardlinks=1 forbids such links, but is a setting.
+
+    Where a group may write the directory, its members are others than the owner, so that a file of the owner's says
+    nothing of who gave it that name: root's /etc/shadow in root's directory as little as anybody's.
     """
-    ours = directory.uid in (0, os.geteuid()) and not directory.shared_with
-    return not ours and found.st_uid != directory.uid
+    if directory.shared_with:
+        return True
+    return directory.uid not in (0, os.geteuid()) and found.st_uid != directory.uid
 
 
 def _refuse_second_name(found: os.stat_result, path: str) -> None:

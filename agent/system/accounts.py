@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from dataclasses import dataclass
@@ -32,3 +33,11 @@ def own_account() -> Account:
     """The user that this process acts as, also where the user database does not know the uid (containers)."""
     uid, gid = os.geteuid(), os.getegid()
     return find_account(str(uid)) or Account(str(uid), uid, gid, (gid,), "/")
+
+
+def find_group(name: str) -> int | None:
+    """The gid of a group by its name; None where the machine knows no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        return None

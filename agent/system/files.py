@@ -26,6 +26,10 @@ TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")
 MAX_NAME_BYTES = 255
 """NAME_MAX of every Linux file system that matters."""
 
+MISSING_CREDENTIAL = b"keyturn-missing-credential"
+"""What keyturn.service has systemd put in the place of a credential whose file is missing (SetCredential=): without it
+systemd 252 would not start the unit, even where no credential of the config uses the file."""
+
 _SUFFIX_BYTES = len("..keyturn-") + 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _READ_THROUGH_LINKS = _READ & ~os.O_NOFOLLOW
@@ -237,15 +241,18 @@ def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
         raise CredentialFileError(*refusal)
 
 
-def foreign_writers(found: os.stat_result, path: str, heir: str = "root") -> tuple[str, str] | None:
+def foreign_writers(
+    found: os.stat_result, path: str, heir: str = "root", also: int | None = None
+) -> tuple[str, str] | None:
     """Say who besides root and the agent's user can write a file or directory: (problem, remedy), None for nobody.
 
     Args:
         found: what a look at it said.
         path: for the text.
         heir: the user to whom the remedy gives it.
+        also: the uid of one more user to whom it may belong.
     """
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (0, os.geteuid(), also):
         return f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
@@ -279,8 +286,12 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         raise _unreadable(error, str(path)) from error
     try:
         found = os.fstat(fd)
-        _refuse_public(found, str(path), _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", "")))
-        return read_fd(fd, limit, path)
+        systemd_credential = _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", ""))
+        _refuse_public(found, str(path), systemd_credential)
+        content = read_fd(fd, limit, path)
+        if systemd_credential and content.strip() == MISSING_CREDENTIAL:
+            raise _not_loaded(str(path))
+        return content
     except TooLargeError as error:
         raise CredentialFileError(
             f"{path}: larger than {limit} bytes", "name the file that holds the secret"
@@ -291,6 +302,14 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         os.close(fd)
 
 
+def _not_loaded(path: str) -> CredentialFileError:
+    source = f"/etc/keyturn/{Path(path).name}"
+    return CredentialFileError(
+        f"{path}: the file that systemd hands over as this credential was missing when keyturn started",
+        f"put the secret at {source} (LoadCredential= in `systemctl cat keyturn`), and restart keyturn",
+    )
+
+
 def _is_inside(path: Path | str, directory: str) -> bool:
     return bool(directory) and Path(path).resolve().is_relative_to(Path(directory).resolve())
 
@@ -298,7 +317,8 @@ def _is_inside(path: Path | str, directory: str) -> bool:
 def _refuse_public(found: os.stat_result, path: str, systemd_credential: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise CredentialFileError(f"{path}: not a regular file", "name the file that holds the secret")
-    if found.st_uid not in (0, os.geteuid()):
+    for_a_service = systemd_credential and os.geteuid() == 0 and path.startswith("/run/credentials/")
+    if found.st_uid not in (0, os.geteuid()) and not for_a_service:  # systemd alone writes there; root looks at it
         raise CredentialFileError(
             f"{path}: it belongs to user {user_name(found.st_uid)}, who could read and change it",
             _chown(user_name(), path),

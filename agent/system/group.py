@@ -116,6 +116,8 @@ class ProcessGroup:
         """Reap the command, close its pipes, return its status. One that still runs is killed first."""
         if not self._exited():
             self._kill()
+        if self._pipes.get_map():
+            self._pump(0)  # its last words: it may have ended since the pipes were last served
         self._pipes.close()
         self._close_pipes()
         status = self._leader.poll()

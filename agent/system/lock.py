@@ -1,4 +1,10 @@
-"""One keyturn at a time on one state directory: flock(2), which the kernel lets go of whatever happens to us."""
+"""One keyturn at a time on one state directory: flock(2), which the kernel lets go of whatever happens to us.
+
+Two things are locked. The directory itself, since nobody can remove it from under us with its content; and the file
+`lock` in it, which shows the pid of the holder and is all that older versions lock. With the file alone, whoever
+removed it beside a running daemon let a second one in. Rejected: to compare the file's inode with that of its name
+after locking, because the second one finds a new file, and the two agree.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,9 @@ import os
 from pathlib import Path
 
 from agent.core.errors import BusyError, NotPermittedError, StateError
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # a link may lead to it: systemd's DynamicUser= makes one
+_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class StateLock:
@@ -20,34 +29,52 @@ class StateLock:
             BusyError: another keyturn holds it; the text names its pid where that is known.
             NotPermittedError, StateError: the directory cannot be used.
         """
-        self._path = directory / "lock"
+        self._directory = directory
+        self._held: list[int] = []
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._open(directory, _DIRECTORY)
+            file = self._open(directory / "lock", _FILE)
+            for fd in self._held:
+                self._take(fd, file)
+        except BaseException:
+            self.release()
+            raise
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            fd = os.open(path, flags, 0o600)
         except PermissionError as err:
             raise NotPermittedError(
-                f"{directory}: the state directory cannot be written by uid {os.geteuid()}",
+                f"{self._directory}: the state directory cannot be written by uid {os.geteuid()}",
                 "run keyturn as root or as the user of the service",
             ) from err
         except OSError as err:
-            raise StateError(f"{self._path}: {err.strerror}", "mend the state directory") from err
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
-            holder = self._holder()
-            os.close(self._fd)
-            if err.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StateError(f"{self._path}: {err.strerror}", "put the state on a local file system") from err
-            raise BusyError(
-                f"{directory}: another keyturn{holder} works on this state directory",
-                "ask it through `keyturn status`, or stop it first",
-            ) from err
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+        self._held.append(fd)
+        return fd
 
-    def _holder(self) -> str:
-        pid = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
-        return f" (pid {pid})" if pid.isdigit() else ""
+    def _take(self, fd: int, file: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            if err.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StateError(
+                    f"{self._directory}: it cannot be locked: {err.strerror}", "put the state on a local file system"
+                ) from err
+            holder = _pid_in(file)
+            raise BusyError(
+                f"{self._directory}: another keyturn{holder} works on this state directory",
+                "ask it through `keyturn status`, or stop it first" + ("" if holder else " (`lslocks` shows its pid)"),
+            ) from err
 
     def release(self) -> None:
         """Let the next one in."""
-        os.close(self._fd)
+        while self._held:
+            os.close(self._held.pop())
+
+
+def _pid_in(file: int) -> str:
+    pid = os.pread(file, 32, 0).decode(errors="replace").strip()
+    return f" (pid {pid})" if pid.isdigit() else ""

@@ -15,7 +15,8 @@ _REASONS: dict[int, tuple[str, str]] = {
     errno.EDQUOT: ("the disk quota is used up", "raise the quota or free some space (`quota -v`)"),
     errno.EROFS: (
         "the file system is read-only",
-        "remount it writable, or name its directory in ReadWritePaths= of the unit that keyturn runs in",
+        "remount it writable, or name its directory in ReadWritePaths= of keyturn's unit "
+        "(`keyturn systemd-setup --install`) and restart it",
     ),
     errno.EIO: ("the disk reported an error", "look at `dmesg` and replace the disk if it is failing"),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "choose a shorter path"),

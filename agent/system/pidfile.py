@@ -2,6 +2,13 @@
 
 The file is opened once, without following a link at its end, and judged by its descriptor. What it says is
 a claim: `agent.notifiers.signal_process` checks it against the process.
+
+Its directory is walked to as that of a sink is (`agent.system.safepath`): a link of an ordinary user's on the way
+could lead to root's pid file of any program, which is in order in itself, and root would signal that program.
+Links of root, such as /var/run, are followed. Whoever owns the directory itself can only put there what is theirs,
+which `signal_process` holds against the owner of the process, or move root's pid files that lie in it; so it may
+be the dependent's own user. Everybody may write it only if it is sticky, as /tmp is, because there the pid file
+of another cannot be replaced.
 """
 
 from __future__ import annotations
@@ -12,6 +19,7 @@ from dataclasses import dataclass
 
 from agent.core.errors import NotifyError
 from agent.system.oserrors import explain, user_name
+from agent.system.safepath import PathMissingError, PathRefusedError, open_directory, split
 
 _LIMIT = 64  # PostgreSQL writes more lines, but the number is always the first one
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -41,14 +49,28 @@ def read_pid_file(path: str) -> PidFile:
     """Read a pid file.
 
     Raises:
-        NoProcessError: there is no file.
-        NotifyError: it cannot be read, has a second name, everybody or a strange group can write it, or it does not hold
-            the pid of a process.
+        NoProcessError: there is no file, or no directory for it.
+        NotifyError: it cannot be read, a stranger decides where its path leads, it has a second name, everybody or a
+            strange group can write it, or it does not hold the pid of a process.
     """
+    fd = _open(path)
     try:
-        fd = os.open(path, _READ)
-    except FileNotFoundError as err:
+        found = os.fstat(fd)
+        _refuse(path, found)
+        return PidFile(path, _pid(path, os.read(fd, _LIMIT)), found.st_uid, found.st_mtime)
+    finally:
+        os.close(fd)
+
+
+def _open(path: str) -> int:
+    parent, name = split(path)
+    try:
+        with open_directory(parent, only_to_read=True) as directory:
+            return os.open(name, _READ, dir_fd=directory.fd)
+    except (FileNotFoundError, PathMissingError) as err:
         raise NoProcessError(f"{path}: there is no such pid file", "start the dependent, or correct the path") from err
+    except PathRefusedError as err:
+        raise NotifyError(err.problem, err.remedy) from err
     except PermissionError as err:
         raise NotifyError(
             f"{path}: {user_name()} may not read this pid file", f"look at `namei -l {path}`, or run keyturn as root"
@@ -56,12 +78,6 @@ def read_pid_file(path: str) -> PidFile:
     except OSError as err:
         reason, remedy = explain(err, path)
         raise NotifyError(f"{path}: cannot read this pid file: {reason}", remedy) from err
-    try:
-        found = os.fstat(fd)
-        _refuse(path, found)
-        return PidFile(path, _pid(path, os.read(fd, _LIMIT)), found.st_uid, found.st_mtime)
-    finally:
-        os.close(fd)
 
 
 def _refuse(path: str, found: os.stat_result) -> None:

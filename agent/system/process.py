@@ -217,7 +217,8 @@ def _not_started(program: str, account: Account, change: bool, err: OSError | Va
         return CommandError(f"{program}: an argument holds a zero byte", "correct the command in the config")
     if err.errno == errno.EPERM and change:
         return CommandError(
-            f"{program}: keyturn may not run a command as {account.name}", "run keyturn as root, or leave `user` out"
+            f"{program}: keyturn may not run a command as {account.name}",
+            "let the service do it (`keyturn systemd-setup --install`), or leave `user` out",
         )
     problem, remedy = _START_PROBLEMS.get(err.errno or 0, (f"cannot be started: {err.strerror}", "look at `dmesg`"))
     if err.errno == errno.ENOENT and os.path.lexists(program):

@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+from agent.system.capabilities import Capability, holds
 from agent.system.oserrors import explain
 
 ENOUGH_BYTES = 16 * 1024
@@ -32,6 +33,7 @@ def hindrance(directory: Path | str) -> tuple[str, str] | None:
 def _number(found: os.statvfs_result) -> int | None:
     if found.f_flag & os.ST_RDONLY:
         return errno.EROFS
-    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    # What a file system keeps in reserve is for CAP_SYS_RESOURCE (ext4: mke2fs(8), -m), not for uid 0 as such.
+    blocks = found.f_bfree if holds(Capability.SYS_RESOURCE) else found.f_bavail
     full = found.f_blocks and blocks * found.f_frsize < ENOUGH_BYTES
     return errno.ENOSPC if full or (found.f_files and not found.f_favail) else None

@@ -32,10 +32,15 @@ MAX_LINKS = 40
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class PathRefusedError(SinkError):
     """The directory of a file is missing or cannot be trusted."""
+
+
+class PathMissingError(PathRefusedError):
+    """The directory of a file is not there."""
 
 
 class PathNotPermittedError(PathRefusedError, NotPermittedError):
@@ -122,23 +127,28 @@ class Directory:
         return self.mode & stat.S_IWGRP
 
 
-def open_directory(path: str, make_with: str = "install -d -m 0750") -> Directory:
+def open_directory(path: str, make_with: str = "install -d -m 0750", *, only_to_read: bool = False) -> Directory:
     """Walk to a directory, check every step, and hold it open.
 
     Args:
         path: absolute.
         make_with: the command that the remedy of a missing directory names.
+        only_to_read: a file in it that is judged by its own owner and mode. Then the directory may be a sticky one
+            that everyone can write, such as /tmp: who plants a file there owns it, and nobody can take the name of
+            another's. And it need not be listed, so the right to pass through it is enough.
 
     Raises:
-        PathRefusedError: it is missing, is no directory, or somebody else could lead us astray on the way.
+        PathMissingError: it is missing.
+        PathRefusedError: it is no directory, or somebody else could lead us astray on the way.
     """
     try:
-        fd = _walk(path)
+        fd = _walk(path, _PASS if only_to_read else _LIST)
     except OSError as error:
         raise _refusal(error, path, make_with) from error
     try:
         found = os.fstat(fd)
-        if found.st_mode & stat.S_IWOTH:
+        sticky = only_to_read and found.st_mode & stat.S_ISVTX
+        if found.st_mode & stat.S_IWOTH and not sticky:
             raise PathRefusedError(
                 f"{path}: everyone can write this directory, so anybody could replace the file in it",
                 f"take that right away (`chmod o-w {shlex.quote(path)}`) or choose another directory",
@@ -165,8 +175,8 @@ def reopen_directory(path: str, identity: tuple[int, int]) -> Directory | None:
     return Directory.of(fd, path)
 
 
-def _walk(path: str) -> int:
-    """Return a readable descriptor of the directory at `path`."""
+def _walk(path: str, flags: int) -> int:
+    """Return a descriptor of the directory at `path`, opened with `flags`."""
     todo = _parts(path)
     links = 0
     here = os.open("/", _STEP | os.O_DIRECTORY)
@@ -185,7 +195,7 @@ def _walk(path: str) -> int:
             here = _swap(here, below)
             if todo:
                 _refuse_open(found, path)
-        return os.open(".", _LIST, dir_fd=here)
+        return os.open(".", flags, dir_fd=here)
     finally:
         os.close(here)
 
@@ -213,7 +223,7 @@ def _read_link(link: int, found: os.stat_result, path: str, links: int) -> str:
         if found.st_uid not in (0, os.geteuid()):
             raise PathRefusedError(
                 f"{path}: user {user_name(found.st_uid)} owns a symbolic link on the way and decides where it leads",
-                "name the real directory in `path`, or let root own the link",
+                "name the real directory in the config, or let root own the link",
             )
         if links > MAX_LINKS:
             raise PathRefusedError(f"{path}: there are too many symbolic links on the way", "name the real directory")
@@ -235,7 +245,7 @@ def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
         reason, remedy = explain(error, path)
         return PathNotPermittedError(f"{path}: cannot open this directory: {reason}", remedy)
     if isinstance(error, FileNotFoundError):
-        return PathRefusedError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
+        return PathMissingError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
     if isinstance(error, NotADirectoryError):
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
     reason, remedy = explain(error, path)

@@ -1,4 +1,4 @@
-"""Signals by name, as kill(1) and systemd write them."""
+"""Signals by name, as kill(1) and systemd write them, and those that come before there is somebody to handle them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,24 @@ import re
 import signal
 
 _REALTIME = re.compile(r"SIGRT(MIN|MAX)(?:([+-])(\d{1,2}))?")
+_kept: list[int] = []
+
+
+def keep(*numbers: int) -> None:
+    """From now on note these signals, which would end the process, until `deliver_kept`. From the main thread.
+
+    By a handler and not by a mask or by SIG_IGN: threads and commands that are started meanwhile would inherit those.
+    """
+    for number in numbers:
+        signal.signal(number, lambda received, _frame: _kept.append(received))
+
+
+def deliver_kept() -> None:
+    """Give each signal that was noted, once, to the handler that it has now."""
+    came = set(_kept)
+    _kept.clear()
+    for number in came:
+        signal.raise_signal(number)
 
 
 def signal_number(name: str) -> int | None:

@@ -326,19 +326,24 @@ class World:
         return found, newest
 
     def told(self, newest: dict[str, tuple[int, str]]) -> Findings:
-        """Every dependent heard last of the newest generation, and saw only that one's key in its files."""
+        """Every dependent heard last of the newest generation, and saw only that one's key in its files.
+
+        One whose files a power cut took hears of them when they are there again, and not before.
+        """
         found = Findings()
         for credential, who, _order in (each for each in NOTIFIERS if each[0] in newest):
             heard = self.heard_by(who)
             number, key = newest[credential]
-            if number and (not heard or heard[-1] not in self._right_words(credential, number, key)):
+            right = heard[-1:] == [[credential, str(number), key, f"{key},"]]
+            waits = self._misses_files(credential) and all(int(words[1]) < number for words in heard[-1:])
+            if number and not right and not waits:
                 found.lost.append(f"{who}: heard {heard[-1:]}, but {number} is {key}")
         return found
 
-    def _right_words(self, credential: str, number: int, key: str) -> list[list[str]]:
-        """What a dependent may have noted of a generation: without a key it saw, only if a power cut took its files."""
-        words = [credential, str(number), key]
-        return [[*words, f"{key},"], *([words] if self._is_taken_away(credential) else [])]
+    def _misses_files(self, credential: str) -> bool:
+        """Whether a power cut took a file of a credential, and it is not there again."""
+        sinks = [sink for sink in SINKS if sink.credential == credential and self._may_be_gone(sink)]
+        return self._is_taken_away(credential) or any(self._read(self.root / sink.path) is None for sink in sinks)
 
     def heard_by(self, who: str) -> list[list[str]]:
         path = self.heard / who

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -66,14 +67,15 @@ def test_sigterm_ends_it_at_once_with_a_hook_running_and_a_fetch_hanging(vm: Vm)
         )
     )
     daemon = vm.daemon().ready()
-    hook = int(eventually(lambda: pid_file.exists() and pid_file.read_text().strip()))
+    hook = os.pidfd_open(int(eventually(lambda: pid_file.exists() and pid_file.read_text().strip())))
     vm.cloud.inject(Fault.HANG, times=1000)
     daemon.signal(signal.SIGUSR1)
     eventually(lambda: any(call.fault == "hang" for call in vm.cloud.calls))
     began = time.monotonic()
     assert daemon.stop() == 0
     assert time.monotonic() - began < PROMPT_S, "it waited for the hook or for the source"
-    assert not Path(f"/proc/{hook}").exists()
+    assert select.select([hook], [], [], 0.0)[0], "it has not ended"
+    os.close(hook)
     assert [record["event"] for record in vm.audit()][-1] == "agent_stopped"
     assert not {"notify_failed", "notify_gave_up"} & set(vm.events()), "the hook did not fail, we ended it"
     assert daemon.listener.count("STOPPING=1") == 1
@@ -95,6 +97,68 @@ def test_a_second_keyturn_on_the_same_state_is_refused_by_name(vm: Vm) -> None:
     assert (vm.ini_path().stat(), vm.events(None)) == before
     assert daemon.stop() == 0
     assert vm.keyturn("once").returncode == 0
+
+
+def test_a_removed_lock_file_lets_no_second_keyturn_in(vm: Vm) -> None:
+    """`rm state/lock` beside a daemon: still one sentence, status 1, and nothing is touched."""
+    vm.configure(vm.credential())
+    daemon = vm.daemon().ready()
+    before = (vm.ini_path().stat(), vm.events(None))
+    (vm.state / "lock").unlink()
+    for _ in range(2):
+        done = vm.keyturn("once")
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert "another keyturn works on this state directory" in done.stderr
+    assert (vm.ini_path().stat(), vm.events(None)) == before
+    assert daemon.stop() == 0
+
+
+def test_two_keyturns_with_one_audit_log_do_not_break_its_chain(vm: Vm) -> None:
+    """Each has a state directory of its own: the second is refused by the log's path, and nothing is published."""
+    vm.configure(vm.credential())
+    daemon = vm.daemon().ready()
+    first, other = vm.config.read_text(), vm.app / "other.ini"
+    for name in ("state", "run"):
+        (vm.directory / "second" / name).mkdir(parents=True, mode=0o700)
+    own = vm.agent().replace(str(vm.state), str(vm.directory / "second" / "state"))
+    own = own.replace(str(vm.run_directory), str(vm.directory / "second" / "run"))
+    vm.config.write_text(own + vm.credential(sinks=vm.ini(path=other)))
+    for command in ("once", "run"):
+        done = vm.keyturn(command)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert f"{vm.log_directory}/audit.jsonl: another keyturn writes this audit log" in done.stderr
+        assert "agent.audit.path" in done.stderr
+    assert not other.exists()
+    vm.config.write_text(first)
+    assert vm.keyturn("audit", "verify").returncode == 0
+    assert daemon.stop() == 0
+    assert vm.keyturn("audit", "verify").returncode == 0
+
+
+SLOW_START = """
+import pathlib, time
+here = pathlib.Path(__file__).parent
+(here / "begun").touch()
+while not (here / "go").exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_reload_or_refresh_while_it_starts_does_not_end_it(vm: Vm) -> None:
+    """SIGHUP and SIGUSR1 before the daemon is there to handle them: it starts, which refreshes everything, and reloads once."""
+    packages = with_package(vm, SLOW_START + PLUGIN)
+    vm.configure(vm.credential(provider='type = "wedge"\nfifo = "/nonexistent"\n', settings='verify = "off"'))
+    daemon = vm.daemon({"PYTHONPATH": f"{vm.environ['PYTHONPATH']}:{packages}"})
+    eventually((packages / "begun").exists)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGHUP):
+        daemon.signal(number)
+    time.sleep(0.1)
+    (packages / "go").touch()
+    daemon.ready()
+    eventually(lambda: vm.audit("config_reloaded"))
+    assert vm.events()[0] == "credential_fetched"
+    assert daemon.listener.count("RELOADING=1") == 1
+    assert daemon.stop() == 0
 
 
 def test_sighup_takes_a_good_config_and_refuses_a_bad_one(vm: Vm) -> None:
@@ -210,13 +274,19 @@ class Wedge(Provider):
 """
 
 
-def with_plugin(vm: Vm, fifo: Path) -> Daemon:
-    """A daemon that uses a third party's provider, found by its entry point."""
+def with_package(vm: Vm, code: str) -> Path:
+    """Where a third party's provider lies, to be found by its entry point."""
     packages = vm.directory / "site"
     (packages / "wedge-1.0.dist-info").mkdir(parents=True)
-    (packages / "wedge.py").write_text(PLUGIN)
+    (packages / "wedge.py").write_text(code)
     (packages / "wedge-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wedge\nVersion: 1.0\n")
     (packages / "wedge-1.0.dist-info" / "entry_points.txt").write_text("[keyturn.providers]\nwedge = wedge:Wedge\n")
+    return packages
+
+
+def with_plugin(vm: Vm, fifo: Path) -> Daemon:
+    """A daemon that uses a third party's provider."""
+    packages = with_package(vm, PLUGIN)
     vm.configure(vm.credential(provider=f'type = "wedge"\nfifo = "{fifo}"\n', settings='verify = "off"'))
     return vm.daemon({"WATCHDOG_USEC": "500000", "PYTHONPATH": f"{vm.environ['PYTHONPATH']}:{packages}"}).ready()
 

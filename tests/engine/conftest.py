@@ -30,6 +30,8 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
     def make(**options: Any) -> Bench:
+        if made:
+            made[-1].audit.close()  # its process is gone, and its lock with it
         made.append(Bench(tmp_path, made[-1].clock if made else None, **options))
         return made[-1]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,23 +103,14 @@ def asked_by(directory: Path, uid: int, *groups: int) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user is played")
-def test_a_member_of_the_group_may_and_a_stranger_may_not(serve: MakeServer, short_directory: Path) -> None:
+def test_a_member_of_the_group_may_and_a_stranger_may_not(serve: MakeServer, public_path: Path) -> None:
     """By a supplementary group too; the stranger is refused by the mode, and by the server where a mode was opened."""
-    control = serve(directory=short_directory, group="daemon")
-    member = json.loads(asked_by(short_directory, 65534, 1))
+    control = serve(directory=public_path, group="daemon")
+    member = json.loads(asked_by(public_path, 65534, 1))
     assert member["uid"] == 65534
-    assert asked_by(short_directory, 65534).startswith("NotPermittedError 77")
+    assert asked_by(public_path, 65534).startswith("NotPermittedError 77")
     control.path.chmod(0o666)
-    assert "may not use" in asked_by(short_directory, 65534)
-
-
-@pytest.fixture
-def short_directory() -> Iterator[Path]:
-    """A directory that other users can enter."""
-    path = Path(tempfile.mkdtemp(prefix="keyturn-control-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+    assert "may not use" in asked_by(public_path, 65534)
 
 
 # -- broken clients -----------------------------------------------------------------------------------

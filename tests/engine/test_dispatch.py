@@ -15,7 +15,7 @@ from workbench import Bench
 from agent import dispatch
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger
-from agent.dispatch import key as identity_key
+from agent.line import key as identity_key
 from agent.reload import take_over
 
 
@@ -53,13 +53,15 @@ def test_two_credentials_that_change_together_tell_their_unit_once(bench: Bench)
     assert {record["credential"] for record in bench.records("notified")} == {"a", "b"}
 
 
-def test_splay_spreads_the_telling_behind_settle(bench: Bench) -> None:
-    """Within `settle` + `splay`, not before `settle`."""
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_splay_spreads_the_telling_behind_settle(bench: Bench, chance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly over `splay`, behind `settle`: a fleet does not restart everything at once."""
+    monkeypatch.setattr("agent.dispatch.random.random", lambda: chance)
     web = Dependent("web", splay=100.0)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     planned_s = (bench.engine.scheduler.at("tell fake\0web") or 0.0) - bench.clock.boottime()
-    assert 2.0 <= planned_s <= 102.0
+    assert planned_s == pytest.approx(2.0 + 100.0 * chance, abs=0.1)
     bench.move(102.0)
     bench.until(lambda: web.generations == [1])
 

@@ -10,7 +10,7 @@ import pytest
 from fakes import Dependent
 from workbench import Bench
 
-from agent import dispatch
+from agent import telling
 from agent.core.settings import FilePath, PickupSettings
 from agent.notifiers.effect import NoEffect, of_a_kept_process
 from agent.notifiers.interface import Pickup
@@ -26,7 +26,7 @@ def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However patient the probe of generation 1 is, generation 2 is told `settle` after its publish."""
-    monkeypatch.setattr(dispatch, "PICKUP_PATIENCE_S", 10_000.0)
+    monkeypatch.setattr(telling, "PICKUP_PATIENCE_S", 10_000.0)
     web = Dependent("web", pickup=NEVER_SAYS_YES)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -42,14 +42,14 @@ def test_a_probe_that_is_overtaken_has_found_nothing_out() -> None:
     """Neither confirmed nor missing: the probe spoke of another generation by then."""
     web, now, overtaken = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC), threading.Event()
     overtaken.set()
-    assert dispatch.look_for_pickup(web, now, threading.Event(), overtaken) is Pickup.ASSUMED
+    assert telling.look_for_pickup(web, now, threading.Event(), overtaken) is Pickup.ASSUMED
 
 
 def test_a_probe_that_says_no_until_the_end_is_a_missing_pickup(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no newer news, patience decides."""
-    monkeypatch.setattr(dispatch, "PICKUP_PATIENCE_S", 0.0)
+    monkeypatch.setattr(telling, "PICKUP_PATIENCE_S", 0.0)
     web, now = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC)
-    assert dispatch.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
+    assert telling.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
 
 
 class Reloaded(Dependent):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fakes import Dependent, Source, key
+from forked import in_child
 from workbench import Bench
 
 from agent.core.errors import AuditError, StateError
@@ -164,14 +165,7 @@ def died_at(make_bench: MakeBench, point: str) -> None:
     first = make_bench()
     two(first)
     first.close()
-    child = os.fork()
-    if child == 0:
-        try:
-            _die(make_bench(), point)
-        finally:
-            os._exit(1)  # it did not die where it should
-    _pid, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 99, f"no crash at {point}"
+    assert in_child(lambda: _die(make_bench(), point)) == 99, f"no crash at {point}"
 
 
 def _die(bench: Bench, point: str) -> None:

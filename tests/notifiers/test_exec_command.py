@@ -148,7 +148,7 @@ def test_check_finds_what_is_wrong_with_a_hook(tmp_path: Path) -> None:
     cases = {
         str(tmp_path / "absent"): "No such file",
         str(hook(tmp_path / "plain", mode=0o644)): "may not execute",
-        str(hook(tmp_path / "loose", mode=0o757)): "everybody can write",
+        str(hook(tmp_path / "loose", mode=0o757)): "lets others than its owner change it",
         str(hook(tmp_path / "open" / "hook")): "everybody can replace",
         str(tmp_path / "open"): "not a regular file",
         "keyturn-no-such-program": "there is no program",
@@ -165,14 +165,46 @@ def test_check_is_content_with_a_good_hook(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def refused(program: Path, event: PublishEvent, user: str | None = None) -> str:
+    """Tell, expect a refusal with a remedy, and have `check` say the same; the hook would leave a file `ran`."""
+    one = notifier(str(program), user=user)
+    with pytest.raises(NotifyError) as caught:
+        one.tell(event, threading.Event())
+    assert not (program.parent / "ran").exists()
+    (found,) = one.inspect()
+    assert (found.level, found.text, found.remedy) == ("error", caught.value.problem, caught.value.remedy)
+    assert found.remedy
+    return found.text
+
+
+RUNS = '#!/bin/sh\ntouch "$(dirname "$0")/ran"\n'
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o775])
+def test_a_hook_that_others_can_write_is_not_run(event: PublishEvent, tmp_path: Path, mode: int) -> None:
+    """Everybody, or a group, would decide what root does; `check` may have been run long ago."""
+    assert "lets others than its owner change it" in refused(hook(tmp_path / "loose", RUNS, mode), event)
+    (tmp_path / "link").symlink_to("loose")
+    assert "lets others than its owner change it" in refused(tmp_path / "link", event)
+
+
+def test_a_hook_that_everybody_can_replace_is_not_run(event: PublishEvent, tmp_path: Path) -> None:
+    """The file is in order and its name is anybody's; in a sticky directory such as /tmp it is not."""
+    path = hook(tmp_path / "hook", RUNS)
+    tmp_path.chmod(0o777)
+    assert "everybody can replace it" in refused(path, event)
+    tmp_path.chmod(0o1777)
+    notifier(str(path)).tell(event, threading.Event())
+    assert (tmp_path / "ran").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_check_warns_of_a_hook_that_a_stranger_owns(tmp_path: Path) -> None:
-    """Its owner decides what root runs."""
-    path = hook(tmp_path / "theirs")
+def test_a_hook_that_a_stranger_owns_is_not_run(event: PublishEvent, public_path: Path) -> None:
+    """Its owner decides what root runs, and may decide what runs as themselves."""
+    path = hook(public_path / "theirs", "#!/bin/sh\nid -un\n")
     os.chown(path, 65534, 65534)
-    found = list(notifier(str(path)).inspect())
-    assert [finding.level for finding in found] == ["warning"]
-    assert "decides what root runs" in found[0].text
+    assert "decides what root runs" in refused(path, event)
+    assert notifier(str(path), user="nobody").tell(event, threading.Event()).detail == "status 0: nobody"
 
 
 def test_impossible_settings_are_found_before_anything_runs() -> None:

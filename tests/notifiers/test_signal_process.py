@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from forked import in_child
 
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
@@ -22,7 +23,7 @@ from agent.core.settings import FilePath
 from agent.notifiers.interface import Pickup
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
 from agent.system.accounts import own_account
-from agent.system.pidfile import NoProcessError
+from agent.system.pidfile import NoProcessError, read_pid_file
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can act for another user")
@@ -151,6 +152,78 @@ def test_the_dependents_own_user_may_write_its_pid_file(
 
 
 @only_root
+def test_a_link_of_another_user_on_the_way_is_not_followed(
+    dependent: Dependent, event: PublishEvent, tmp_path: Path
+) -> None:
+    """Its owner would choose which program's pid file is read, each of them root's own and in order, and so whom root signals."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "run").symlink_to(tmp_path)
+    os.chown(theirs / "run", 65534, 65534, follow_symlinks=False)
+    error = refused(notifier(theirs / "run" / dependent.pid_file.name), event, dependent)
+    assert "nobody owns a symbolic link on the way" in error.problem
+
+
+@only_root
+def test_the_dependents_own_user_may_own_the_directory(
+    tmp_path: Path, event: PublishEvent, cancel: threading.Event
+) -> None:
+    """As /run/app is the app's: also where keyturn may pass through it and not list it."""
+    home = tmp_path / "app"
+    home.mkdir()
+    theirs = Dependent(home, user="nobody")
+    try:
+        for path in (home, theirs.pid_file):
+            os.chown(path, 65534, 65534)
+        notifier(theirs.pid_file).tell(event, cancel)
+        assert theirs.process.wait() == -signal.SIGHUP
+    finally:
+        theirs.close()
+
+
+def test_our_own_link_on_the_way_and_a_sticky_directory_are_fine(
+    dependent: Dependent, event: PublishEvent, cancel: threading.Event, tmp_path: Path
+) -> None:
+    """/var/run is a link of root's; in /tmp nobody can replace the pid file of another."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "var").symlink_to(tmp_path)
+    notifier(tmp_path / "var" / dependent.pid_file.name).tell(event, cancel)
+    assert dependent.process.wait() == -signal.SIGHUP
+
+
+def test_a_pid_file_that_everybody_can_replace_is_not_believed(
+    dependent: Dependent, event: PublishEvent, tmp_path: Path
+) -> None:
+    """Without the sticky bit anybody could give its name to another one of root's that lies beside it."""
+    tmp_path.chmod(0o777)
+    error = refused(notifier(dependent.pid_file), event, dependent)
+    assert "everyone can write this directory" in error.problem
+
+
+@pytest.mark.parametrize("place", ["gone/x.pid", "x.pid"])
+def test_a_missing_pid_file_or_directory_is_nobody(
+    event: PublishEvent, cancel: threading.Event, tmp_path: Path, place: str
+) -> None:
+    """/run/app comes with its unit: until then nobody is there to be told, and that is tried again."""
+    with pytest.raises(NoProcessError, match="there is no such pid file") as caught:
+        notifier(tmp_path / place).tell(event, cancel)
+    assert "start the dependent" in caught.value.remedy
+
+
+@only_root
+def test_a_directory_that_need_not_be_listed(public_path: Path) -> None:
+    """The right to pass through the directory of a pid file is enough: who may read the file, may do so."""
+    (public_path / "x.pid").write_text("12345\n")
+    (public_path / "x.pid").chmod(0o644)
+    public_path.chmod(0o711)
+
+    def read() -> None:
+        assert read_pid_file(str(public_path / "x.pid")).pid == 12345
+
+    assert in_child(read, user=65534) == 0
+
+
+@only_root
 def test_another_users_process_is_never_signalled(dependent: Dependent, event: PublishEvent) -> None:
     """With `user`, a process of anybody else is refused."""
     error = refused(notifier(dependent.pid_file, user="nobody"), event, dependent)
@@ -250,13 +323,6 @@ def test_root_without_the_right_to_look_says_that_and_what_helps(tmp_path: Path)
         assert len(done.stdout.splitlines()) == 2
     finally:
         theirs.close()
-
-
-def test_the_unit_gives_the_right_to_look() -> None:
-    """systemd/keyturn.service keeps CAP_SYS_PTRACE, or `signal` with `exe` finds nobody."""
-    unit = Path(__file__).parents[2] / "systemd" / "keyturn.service"
-    (line,) = [text for text in unit.read_text().splitlines() if text.startswith("CapabilityBoundingSet=")]
-    assert "CAP_SYS_PTRACE" in line.split()
 
 
 def test_pickup_is_confirmed_by_a_process_that_started_later(dependent: Dependent) -> None:

@@ -27,13 +27,20 @@ def sleeper(exe: Path) -> subprocess.Popen[bytes]:
 
 
 def with_number(number: int, exe: Path) -> subprocess.Popen[bytes]:
-    """A process that gets this very number: the kernel is told which one it gave last."""
-    for _ in range(300):
-        LAST_PID.write_text(str(number - 1))
-        process = sleeper(exe)
-        if process.pid == number:
-            return process
-        end(process)
+    """A process that gets this very number: the kernel is told which one it gave last, and afterwards the truth again.
+
+    Else numbers that have just become free would go round at once, in other tests that run meanwhile too.
+    """
+    last = LAST_PID.read_text()
+    try:
+        for _ in range(300):
+            LAST_PID.write_text(str(number - 1))
+            process = sleeper(exe)
+            if process.pid == number:
+                return process
+            end(process)
+    finally:
+        LAST_PID.write_text(last)
     pytest.skip("others start processes so fast that the number cannot be had")
 
 

@@ -146,19 +146,6 @@ def disk_full(name: str) -> None:
     raise OSError(errno.ENOSPC, f"injected into {name}")
 
 
-def in_child(act: Callable[[], None]) -> int:
-    """Run something in a forked child, and return the child's exit status: 0 when it ran to its end."""
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            act()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def save_journal(path: Path, journal: list[dict[str, Any]]) -> None:
     """What the state does at the point of no return."""
     path.write_text(json.dumps(journal))

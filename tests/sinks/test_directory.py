@@ -23,7 +23,8 @@ from directoryworld import (
     read,
     store_of,
 )
-from sinkworld import bind_mount, env, in_child, ini, key, publish, session, with_mounts
+from forked import in_child
+from sinkworld import bind_mount, env, ini, key, publish, session, with_mounts
 
 from agent.core.errors import SinkError
 from agent.sinks import transaction

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from directoryworld import beside, directory, expected, generations, modes, pulled, read, store_of
-from sinkworld import disk_full, env, in_child, ini, key, leftovers, load_journal, publish, save_journal
+from forked import in_child
+from sinkworld import disk_full, env, ini, key, leftovers, load_journal, publish, save_journal
 
 from agent.core.errors import SinkError
 from agent.sinks import transaction

@@ -187,6 +187,22 @@ def test_a_hard_link_planted_by_the_directorys_owner_is_refused(tmp_path: Path) 
     assert secret.read_text() == "root:hash\n" and secret.stat().st_uid == 0
 
 
+@needs_root
+@pytest.mark.parametrize("owner", [0, 12345])
+def test_a_hard_link_planted_by_a_group_that_may_write_the_directory_is_refused(tmp_path: Path, owner: int) -> None:
+    """Its members are others than the owner: also where that owner, root or not, owns the linked file."""
+    home, secret = tmp_path / "home", tmp_path / "shadow"
+    home.mkdir()
+    home.chmod(0o770)
+    secret.write_text("root:hash\n")
+    for path in (home, secret):
+        os.chown(path, owner, 54321)
+    os.link(secret, home / "a.env")
+    with pytest.raises(SinkError, match="second name"):
+        publish([env(home / "a.env", owner="12345", group="54321", mode=0o640)], key(1))
+    assert secret.read_text() == "root:hash\n" and secret.stat().st_uid == owner
+
+
 def test_a_file_that_is_too_large_was_named_by_mistake(tmp_path: Path) -> None:
     """Four megabytes are no env file."""
     path = tmp_path / "a.env"

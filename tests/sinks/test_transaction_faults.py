@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from forked import in_child
 from sinkworld import (
     bind_mount,
     disk_full,
     env,
-    in_child,
     ini,
     json_file,
     key,

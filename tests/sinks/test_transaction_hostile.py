@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from sinkworld import env, ini, key, leftovers, plugged, publish
+from sinkworld import disk_full, env, ini, key, leftovers, plugged, publish
 
 from agent.core.errors import SinkError
 from agent.sinks import transaction
@@ -67,6 +67,31 @@ def test_what_takes_the_targets_name_between_check_and_write_in_place_is_not_wri
             patch.setattr(os, "open", swapping)
             staged.commit()
     assert victim.read_text() == "mine\n" and path.read_text() == "mine\n"
+    assert not transaction.recover(journal).rolled_forward and leftovers(tmp_path) == []
+
+
+def test_a_staged_file_that_is_swapped_after_recovery_looked_is_not_copied(tmp_path: Path) -> None:
+    """The owner of the directory gives its name to another file: that one's lines do not get into the target."""
+    path, victim = tmp_path / "a.env", tmp_path / "victim"
+    victim.write_text("root:$6$secret\n")
+    publish([env(path)], key(1))
+    before = path.read_bytes()
+    with transaction.survey([env(path, write="in_place")], key(2), 2).stage() as staged:
+        journal = staged.journal
+        with plugged(1, disk_full), pytest.raises(transaction.CommitInterruptedError):
+            staged.commit()
+    real = os.open
+    temp = tmp_path / str(journal[0]["temp"])
+
+    def swapping(name: object, *args: object, **kwargs: object) -> int:
+        if name == temp.name:
+            os.rename(victim, temp)
+        return real(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SinkError, match="put another file in its place"):
+        patch.setattr(os, "open", swapping)
+        transaction.recover(journal)
+    assert path.read_bytes() == before
     assert not transaction.recover(journal).rolled_forward and leftovers(tmp_path) == []
 
 

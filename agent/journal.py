@@ -1,0 +1,163 @@
+r"""systemd's journal by its native protocol, so that a line has fields to search by: `journalctl -u keyturn CREDENTIAL=uploader`.
+
+One datagram per record to /run/systemd/journal/socket (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): `NAME=value\n` for each
+field, or, where the value has a newline, the name, a newline, the length as 64 bits little-endian, the value, a newline.
+What is too large for a datagram goes as a sealed memfd in a control message instead (EMSGSIZE; same page).
+
+The journal takes no word from us that could pass for its own: names that begin with `_` are its alone and are dropped.
+Names that have a meaning in systemd.journal-fields(7) get the prefix KEYTURN_ here, so that a field of ours is never
+taken for the unit, the source line or the message id of a record.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+SOCKET = "/run/systemd/journal/socket"
+PATIENCE_S = 0.1
+"""For a queue that is full: a burst is over in milliseconds, while a journal that hangs must not hold up a rotation."""
+SULK_S = 10.0
+"""How long a journal that did not read is not waited for again."""
+
+RESERVED = re.compile(
+    r"MESSAGE|MESSAGE_ID|PRIORITY|ERRNO|DOCUMENTATION|TID|UNIT|USER_UNIT|(USER_)?INVOCATION_ID"
+    r"|(CODE|SYSLOG|OBJECT|COREDUMP|CONTAINER|JOB|KERNEL)(_.*)?"
+)
+SPOKEN = {"to": "NOTIFIER", "event": "KEYTURN_EVENT"}
+"""Keys of our events whose upper case would say nothing by itself."""
+MAX_NAME = 64
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+Fields = Iterable[tuple[str, str]]
+
+
+def is_stream(environ: Mapping[str, str], stream: TextIO) -> bool:
+    """Whether a stream leads to the journal: $JOURNAL_STREAM names its device and inode (systemd.exec(5), since 231).
+
+    The variable alone proves nothing: it is inherited by whatever the service starts, a redirection included.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def field_name(key: str) -> str:
+    """The name of a field for a key of an event: upper case, nobody else's, and one that the journal takes."""
+    if key in SPOKEN:
+        return SPOKEN[key]
+    name = re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_")
+    if RESERVED.fullmatch(name) or not name[:1].isalpha():
+        name = f"KEYTURN_{name}"
+    return name[:MAX_NAME]
+
+
+def encode(fields: Fields) -> bytes:
+    """One record as the journal reads it."""
+    return b"".join(_encoded(name.encode("ascii"), value.encode("utf-8", "backslashreplace")) for name, value in fields)
+
+
+def _encoded(name: bytes, value: bytes) -> bytes:
+    if b"\n" not in value:
+        return name + b"=" + value + b"\n"
+    return name + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
+
+
+class Journal:
+    """The sending end. Safe to use from several threads; never raises, and waits for a tenth of a second at most."""
+
+    def __init__(self, path: str = "") -> None:
+        self._path = path or SOCKET
+        self._sulks_until = 0.0
+        self._channel: socket.socket | None = None
+
+    def send(self, fields: Fields) -> bool:
+        """Hand a record over; False where the journal did not take it."""
+        try:
+            return self._send(encode(fields))
+        except (OSError, ValueError):
+            return False
+
+    def _send(self, record: bytes) -> bool:
+        try:
+            self._connected().sendmsg([record], [], self._flags(), self._path)
+        except BlockingIOError:
+            self._sulks_until = time.monotonic() + SULK_S
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+                raise
+            self._send_as_file(record)
+        return True
+
+    def _flags(self) -> int:
+        return socket.MSG_NOSIGNAL | (socket.MSG_DONTWAIT if time.monotonic() < self._sulks_until else 0)
+
+    def _connected(self) -> socket.socket:
+        if self._channel is None:
+            channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            patience = struct.pack("@ll", 0, int(PATIENCE_S * 1e6))
+            channel.setblocking(True)  # whatever a library set as the default
+            channel.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience
+            )  # socket(7); Python's own would spin here
+            self._channel = channel
+        return self._channel
+
+    def _send_as_file(self, record: bytes) -> None:
+        fd = os.memfd_create("keyturn-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            view = memoryview(record)
+            while view:
+                view = view[os.write(fd, view) :]
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)  # the journal takes only what can change no more
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
+            self._connected().sendmsg([], rights, self._flags(), self._path)
+        finally:
+            os.close(fd)
+
+
+class LineSocket:
+    """Standard error where it is a socket, as under systemd: a line that its reader does not take in time is lost.
+
+    A write(2) there waits for as long as the journal hangs, and every rotation with it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._channel = socket.socket(fileno=os.dup(fd))
+        self._room = select.poll()
+        self._room.register(self._channel, select.POLLOUT)
+        self._sulks_until = 0.0
+        self._cut = False
+
+    def write(self, line: bytes) -> None:
+        """Write what there is room for.
+
+        Raises:
+            OSError: the reader is gone.
+        """
+        left = memoryview(b"\n" + line if self._cut else line)
+        whole = len(left)
+        while left and self._has_room():
+            try:
+                left = left[self._channel.send(left, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                continue
+        self._cut = bool(left) and (self._cut or len(left) < whole)
+
+    def _has_room(self) -> bool:
+        now = time.monotonic()
+        if self._room.poll(0 if now < self._sulks_until else PATIENCE_S * 1000):
+            return True
+        self._sulks_until = now + SULK_S
+        return False

@@ -1,0 +1,131 @@
+"""A snapshot as text: the metrics of the product's contract, by `prometheus_client`.
+
+Loaded only where the config asks for metrics: the library brings `http.server`, `wsgiref` and `urllib.request` with it
+(docs/dependencies.md says what that costs). Its global registry, with the figures of the process and of the garbage
+collector, is left alone: node_exporter and systemd know them better. `_created` samples are not made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from agent import __version__
+from agent.metrics.counts import BOUNDS_S
+from agent.metrics.snapshot import Row, Snapshot
+from agent.status import STATES
+
+BY = ["credential"]
+
+
+def text(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
+    """Return the text and its content type.
+
+    Args:
+        snapshot: what is shown.
+        accept: the HTTP header of that name; OpenMetrics where it asks for it, else Prometheus' text format 0.0.4.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Shown(snapshot))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Shown(Collector):
+    """One snapshot as metric families."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> list[Metric]:
+        """Nothing to compare with others: the registry is ours alone."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        rows = self._snapshot.rows
+        yield from _instants(rows)
+        yield from _conditions(rows)
+        yield from _counters(rows)
+        yield _publishes(rows)
+        yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
+        yield GaugeMetricFamily(
+            "keyturn_snapshot_timestamp_seconds",
+            "When these figures were taken; one that stands still tells of an agent that is stuck or gone.",
+            value=self._snapshot.taken_at,
+        )
+
+
+def _instants(rows: tuple[Row, ...]) -> Iterator[Metric]:
+    expiry = GaugeMetricFamily(
+        "keyturn_credential_expiry_timestamp_seconds",
+        "When the value in use dies; absent for one that lives until it is rotated.",
+        labels=BY,
+    )
+    success = GaugeMetricFamily(
+        "keyturn_credential_last_success_timestamp_seconds",
+        "When a refresh went well last; absent while none ever did.",
+        labels=BY,
+    )
+    for row in rows:
+        for family, instant in ((expiry, row.expires_at), (success, row.last_success_at)):
+            if instant is not None:
+                family.add_metric([row.name], instant)
+    return iter((expiry, success))
+
+
+def _conditions(rows: tuple[Row, ...]) -> Iterator[Metric]:
+    generation = GaugeMetricFamily(
+        "keyturn_credential_generation", "Number of values published so far, over restarts.", labels=BY
+    )
+    state = GaugeMetricFamily(
+        "keyturn_credential_state",
+        "1 for the state that the credential is in, 0 for the others.",
+        labels=[*BY, "state"],
+    )
+    owed = GaugeMetricFamily("keyturn_notifications_owed", "Dependents that are still to be told.", labels=BY)
+    for row in rows:
+        generation.add_metric([row.name], row.generation)
+        owed.add_metric([row.name], row.owed)
+        for name in STATES:
+            state.add_metric([row.name, name], float(name == row.state))
+    return iter((generation, state, owed))
+
+
+def _counters(rows: tuple[Row, ...]) -> Iterator[Metric]:
+    refreshes = CounterMetricFamily(
+        "keyturn_refresh", "Refreshes since the start of the process, by what came of them.", labels=[*BY, "outcome"]
+    )
+    notifications = CounterMetricFamily(
+        "keyturn_notify",
+        "Tries to tell a dependent since the start of the process, by its notifier's type and what came of them.",
+        labels=[*BY, "type", "outcome"],
+    )
+    for row in rows:
+        for outcome, count in row.refreshes:
+            refreshes.add_metric([row.name, outcome], count)
+        for kind, outcome, count in row.notifications:
+            notifications.add_metric([row.name, kind, outcome], count)
+    return iter((refreshes, notifications))
+
+
+def _publishes(rows: tuple[Row, ...]) -> Metric:
+    family = HistogramMetricFamily(
+        "keyturn_publish_seconds",
+        "From the provider's reply to the last sink switched, the proof of the value included.",
+        labels=BY,
+    )
+    bounds = [*map(str, BOUNDS_S), "+Inf"]
+    for row in rows:
+        buckets = list(zip(bounds, map(float, row.published), strict=True))
+        family.add_metric([row.name], buckets=buckets, sum_value=row.published_sum_s)
+    return family

@@ -1,0 +1,155 @@
+"""What a client may send: one GET or HEAD of a small head. Everything else is answered with what is wrong about it.
+
+Written out instead of using the standard library's `http.server`: that one has a deadline for each read but none for
+the whole request (a client that drips one byte a second holds a thread for ever), takes heads of megabytes, and looks at no
+`Host`. The reply ends the connection: a scrape each few seconds needs no keep-alive.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from agent import __version__
+
+MAX_HEAD = 8 * 1024
+"""Bytes of a request line with its header fields."""
+REQUEST_S = 5.0
+"""For the whole head, however slowly it drips in."""
+PLAIN = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; the names of header fields are lower-case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is answered."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = PLAIN
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def as_bytes(self, *, head_only: bool = False) -> bytes:
+        """As it goes over the wire."""
+        fields = {
+            "Server": f"keyturn/{__version__}",
+            "Content-Type": self.content_type,
+            "Content-Length": str(len(self.body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Connection": "close",
+            **self.headers,
+        }
+        lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}", *(f"{k}: {v}" for k, v in fields.items())]
+        return "\r\n".join([*lines, "", ""]).encode() + (b"" if head_only else self.body)
+
+
+class RefusedError(Exception):
+    """The request is not answered with what it asked for."""
+
+    def __init__(self, status: HTTPStatus, sentence: str, **headers: str) -> None:
+        super().__init__(sentence)
+        self.reply = sentence_reply(status, sentence, **headers)
+
+
+def sentence_reply(status: HTTPStatus, sentence: str, **headers: str) -> Reply:
+    """A reply for people and probes: one line."""
+    return Reply(status, f"{sentence}\n".encode(), headers=headers)
+
+
+def read(channel: socket.socket, limit_s: float = REQUEST_S) -> Request | None:
+    """Read one request; None where the client went away without a word.
+
+    Raises:
+        RefusedError: it is too long, too slow, or no request that is served here.
+        OSError: the connection broke.
+    """
+    head, ends = b"", time.monotonic() + limit_s
+    while b"\r\n\r\n" not in head and b"\n\n" not in head:
+        if len(head) > MAX_HEAD:
+            raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is larger than {MAX_HEAD} bytes")
+        piece = _receive(channel, ends)
+        if not piece:
+            return None
+        head += piece
+    return parse(head.partition(b"\r\n\r\n")[0].partition(b"\n\n")[0])
+
+
+def _receive(channel: socket.socket, ends: float) -> bytes:
+    left_s = ends - time.monotonic()
+    try:
+        if left_s <= 0:
+            raise TimeoutError
+        channel.settimeout(left_s)
+        return channel.recv(4096)
+    except TimeoutError:
+        raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, f"the request took more than {REQUEST_S:g} s") from None
+
+
+def parse(head: bytes) -> Request:
+    """Judge a head.
+
+    Raises:
+        RefusedError: it is no request that is served here.
+    """
+    first, *lines = head.decode("latin-1").splitlines() or [""]
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "this is no request of HTTP/1.1")
+    method, target, version = words
+    headers = {name.strip().lower(): value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
+    if "host" not in headers and version != "HTTP/1.0":
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the request names no Host")
+    if method not in ("GET", "HEAD"):
+        raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are served", Allow="GET, HEAD")
+    return Request(method, target.partition("?")[0], headers)
+
+
+def refuse_rebound(request: Request, own_host: str) -> None:
+    """Refuse a request to a loopback listener that names a foreign host.
+
+    A page in a browser on this machine can have its own name resolve to 127.0.0.1 and then read what is served there
+    (DNS rebinding; 99designs/aws-vault issue 578): its requests carry that name.
+
+    Args:
+        request: the request.
+        own_host: the host of `agent.metrics_listen`.
+
+    Raises:
+        RefusedError: it does.
+    """
+    named = request.headers.get("host")
+    if named is None or _is_local(_host_of(named), own_host):
+        return
+    raise RefusedError(
+        HTTPStatus.FORBIDDEN, "the Host of this request is not this machine's loopback; ask for localhost"
+    )
+
+
+def _host_of(authority: str) -> str:
+    try:
+        return (urlsplit(f"//{authority}").hostname or "").removesuffix(".")
+    except ValueError:
+        return ""
+
+
+def _is_local(host: str, own_host: str) -> bool:
+    if host in ("localhost", own_host.lower()):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

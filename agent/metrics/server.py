@@ -1,0 +1,208 @@
+"""Listens on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
+
+An address that cannot be had (in use, no such interface, a port below 1024) is one error in the log and is tried again
+every few seconds, so a port that comes free is taken, and a config that names a wrong one ends no agent.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import threading
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
+from agent.logs import log
+from agent.metrics import request as http
+from agent.metrics.request import RefusedError, Reply, Request
+
+MAX_CONNECTIONS = 16
+SEND_S = 10.0
+RETRY_S = 5.0
+BREATHE_S = 0.1
+LINGER_S = 0.5
+"""For what a refused client still sends: closing on unread bytes would take the refusal away from it (a reset)."""
+
+Answer = Callable[[Request], Reply]
+
+
+def split(address: str) -> tuple[str, int]:
+    """The host, without brackets, and the port of "host:port"."""
+    host, _colon, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def bind(address: str) -> socket.socket:
+    """Return a socket that is bound to `address` and does not listen yet; a name's IPv4 address comes first.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    host, port = split(address)
+    found = sorted(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+    family, kind, protocol, _name, place = found[0]
+    bound = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart does not wait for TIME_WAIT
+        bound.bind(place)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def explain(error: OSError, address: str) -> tuple[str, str]:
+    """Return (problem, remedy) for an address that cannot be had."""
+    _host, port = split(address)
+    problem = f"nothing can listen on {address}: "
+    if isinstance(error, socket.gaierror):
+        return problem + "this host name has no address", "name an address of this machine, such as 127.0.0.1"
+    if error.errno == errno.EADDRINUSE:
+        return problem + "the address is in use", f"see who holds it (ss -ltnp 'sport = :{port}'), or name another port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return problem + "no interface of this machine has that address", "name one that `ip address` shows"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return problem + "this user may not", "name a port from 1024 on, or see SocketBindDeny= of keyturn's unit"
+    if error.errno == errno.EAFNOSUPPORT:
+        return problem + "this family of addresses is not allowed", "see RestrictAddressFamilies= of keyturn's unit"
+    return problem + os.strerror(error.errno or 0).lower(), "name another address"
+
+
+class Listener:
+    """Serves one address until it is closed."""
+
+    def __init__(self, address: str, prepare: Callable[[], Answer]) -> None:
+        """Begin.
+
+        Args:
+            address: "host:port".
+            prepare: makes what answers requests; called on the listener's thread, since it may take a while.
+        """
+        self.address = address
+        self._host = split(address)[0]
+        self._prepare = prepare
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._socket: socket.socket | None = None
+        self._is_loopback = True
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        threading.Thread(target=self._run, name="metrics", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening; the address is free when this returns."""
+        with self._lock:
+            self._closed.set()
+            bound, self._socket = self._socket, None
+        if bound is not None:
+            try:
+                bound.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(2), which a mere close does not
+            except OSError:
+                pass
+            bound.close()
+
+    def _run(self) -> None:
+        try:
+            answer = self._prepare()
+        except Exception:
+            log.error("metrics cannot be served", exc_info=True)
+            return
+        bound = self._bound()
+        if bound is not None:
+            log.info("metrics are served", address=self.address)
+            self._accept(bound, answer)
+
+    def _bound(self) -> socket.socket | None:
+        """Try until the address is had; None where the listener was closed meanwhile."""
+        told = ""
+        while not self._closed.is_set():
+            try:
+                bound = bind(self.address)
+                try:
+                    bound.listen(MAX_CONNECTIONS)
+                except BaseException:
+                    bound.close()
+                    raise
+            except OSError as error:
+                problem, remedy = explain(error, self.address)
+                if problem != told:
+                    log.error("metrics are not served, and it is tried again", error=f"{problem}; {remedy}")
+                told = problem
+                self._closed.wait(RETRY_S)
+                continue
+            self._is_loopback = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
+            if self._keep(bound):
+                return bound
+        return None
+
+    def _keep(self, bound: socket.socket) -> bool:
+        with self._lock:
+            if self._closed.is_set():
+                bound.close()
+                return False
+            self._socket = bound
+            return True
+
+    def _accept(self, bound: socket.socket, answer: Answer) -> None:
+        # Whatever happens to one connection, the next one is served: nobody starts this thread again.
+        while not self._closed.is_set():
+            try:
+                channel, _address = bound.accept()
+            except OSError:
+                self._closed.wait(BREATHE_S)  # out of descriptors, for example: not in a tight circle
+                continue
+            self._begin(channel, partial(self._judged, answer))
+
+    def _judged(self, answer: Answer, request: Request) -> Reply:
+        if self._is_loopback:
+            http.refuse_rebound(request, self._host)
+        return answer(request)
+
+    def _begin(self, channel: socket.socket, answer: Answer) -> None:
+        if not self._slots.acquire(blocking=False):
+            channel.close()
+            return
+        try:
+            threading.Thread(target=self._serve, args=(channel, answer), name="scrape", daemon=True).start()
+        except (RuntimeError, MemoryError):  # the limit of processes, or of memory
+            self._slots.release()
+            channel.close()
+
+    def _serve(self, channel: socket.socket, answer: Answer) -> None:
+        try:
+            with channel:
+                _answer_one(channel, answer)
+        except OSError:
+            pass  # the client went away: its loss
+        finally:
+            self._slots.release()
+
+
+def _answer_one(channel: socket.socket, answer: Answer) -> None:
+    request = None
+    try:
+        request = http.read(channel)
+        if request is None:
+            return
+        reply = answer(request)
+    except RefusedError as refused:
+        reply = refused.reply
+    except OSError:
+        raise
+    except Exception:
+        log.error("a fault of keyturn itself; please report it", exc_info=True)
+        reply = http.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
+    channel.settimeout(SEND_S)
+    channel.sendall(reply.as_bytes(head_only=request is not None and request.method == "HEAD"))
+    if reply.status is not HTTPStatus.OK:
+        _hear_out(channel)
+
+
+def _hear_out(channel: socket.socket) -> None:
+    channel.shutdown(socket.SHUT_WR)
+    channel.settimeout(LINGER_S)
+    for _ in range(16):
+        if not channel.recv(8192):
+            return

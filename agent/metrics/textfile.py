@@ -1,0 +1,96 @@
+"""`agent.metrics_textfile`: the metrics as a file for node_exporter's textfile collector.
+
+Written by a thread of its own, so that a directory on a file system that hangs holds up no rotation: whole or not at
+all, readable for everyone (there is no secret in it, and node_exporter runs as somebody else), not flushed, since a power
+cut makes it old anyway. At each change, once a second at most; and each minute without one, so that the time in it says
+whether the agent lives. It stays when the agent stops; it is removed when the config no longer asks for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from agent.logs import log
+from agent.metrics.snapshot import Glass, Snapshot
+from agent.system.files import write_atomic
+from agent.system.oserrors import explain
+
+PAUSE_S = 1.0
+BEAT_S = 60.0
+LOOK_S = 20.0
+MODE = 0o644
+LAST_WORD_S = 1.0
+
+
+class Textfile:
+    """Keeps one file up to date until it is closed."""
+
+    def __init__(self, path: str, glass: Glass) -> None:
+        self.path = path
+        self._glass = glass
+        self._news = threading.Event()
+        self._closed = threading.Event()
+        self._told = ""
+        self._last: Snapshot | None = None
+        self._remove = False
+        self._thread = threading.Thread(target=self._run, name="textfile", daemon=True)
+        self._news.set()
+        self._thread.start()
+
+    def changed(self) -> None:
+        """There is something new to write. From any thread; never waits."""
+        self._news.set()
+
+    def close(self, last: Snapshot | None = None, *, remove: bool = False) -> None:
+        """End it.
+
+        Args:
+            last: what to write before.
+            remove: take the file away: the config no longer asks for it.
+        """
+        self._last, self._remove = last, remove
+        self._closed.set()
+        self._news.set()
+        self._thread.join(LAST_WORD_S)
+
+    def _run(self) -> None:
+        try:
+            from agent.metrics import exposition  # not before the config asks for it
+        except Exception:
+            log.error("the metrics file is not written", exc_info=True)
+            return
+        self._text = exposition.text
+        while not self._closed.is_set():
+            self._news.wait(BEAT_S)
+            self._news.clear()
+            shown = None if self._closed.is_set() else self._glass.look(LOOK_S)
+            if shown is not None:
+                self._write(shown)
+            self._closed.wait(PAUSE_S)
+        if self._remove:
+            self._take_away()
+        elif self._last is not None:
+            self._write(self._last)
+
+    def _write(self, shown: Snapshot) -> None:
+        try:
+            write_atomic(self.path, self._text(shown)[0], MODE, flush=False)
+        except OSError as error:
+            self._complain(error)
+            return
+        if self._told:
+            log.info("the metrics file is written again", path=self.path)
+        self._told = ""
+
+    def _take_away(self) -> None:
+        try:
+            Path(self.path).unlink(missing_ok=True)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        reason, remedy = explain(error, self.path)
+        if reason != self._told:
+            log.error("the metrics file cannot be written", path=self.path, error=f"{reason}; {remedy}")
+        self._told = reason

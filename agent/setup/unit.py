@@ -1,0 +1,70 @@
+"""The installed unit, as systemd would find it, and what is said in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from agent.core.errors import KeyturnError
+from agent.setup.needs import CREDENTIALS, USER
+from agent.setup.place import standing_at
+
+UNIT = "keyturn.service"
+SEARCHED = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "lib/systemd/system",
+    "usr/lib/systemd/system",
+)
+"""systemd.unit(5), the first one wins."""
+
+
+def installed(root: Path = Path("/")) -> str | None:
+    """The text of keyturn.service; None where it is not installed, masked, or not readable."""
+    for directory in SEARCHED:
+        try:
+            text = standing_at(root / directory / UNIT)
+        except KeyturnError:
+            return None  # a link to /dev/null, for example: masked
+        if text is not None:
+            return text
+    return None
+
+
+def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
+    """The environment with `$CREDENTIALS_DIRECTORY` as in the unit, where it is not set and the unit is installed.
+
+    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`.
+    """
+    if "CREDENTIALS_DIRECTORY" in environ or installed(root) is None:
+        return environ
+    return {**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}
+
+
+def fragments(root: Path = Path("/")) -> dict[str, str]:
+    """The drop-ins of the unit by their names, later ones of systemd.unit(5) hidden by those before."""
+    found: dict[str, str] = {}
+    for directory in SEARCHED:
+        for path in sorted((root / directory / f"{UNIT}.d").glob("*.conf")):
+            if path.name not in found and path.is_file():
+                found[path.name] = standing_at(path) or ""
+    return found
+
+
+def service_lines(text: str) -> Iterator[tuple[str, str]]:
+    """The assignments of the section [Service], in their order; continued lines joined (systemd.syntax(7))."""
+    section = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and line[:1] not in ("", "#", ";"):
+            key, _equals, value = line.partition("=")
+            yield key.strip(), value.strip()
+
+
+def is_ours(text: str) -> bool:
+    """Whether the unit runs as the user for whom the setup is: an operator's own, as root, needs none."""
+    users = [value for key, value in service_lines(text) if key == "User"]
+    return users[-1:] == [USER]

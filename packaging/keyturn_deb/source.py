@@ -1,0 +1,95 @@
+"""What the build takes from the checkout: version, dates, texts, the command line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyturn_deb.commandline import Command, read
+from keyturn_deb.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkout of keyturn."""
+
+    root: Path
+
+    def text(self, name: str) -> str:
+        """Read a file of the checkout.
+
+        Raises:
+            BuildError: it is not there.
+        """
+        try:
+            return (self.root / name).read_text()
+        except OSError as error:
+            raise BuildError(f"{self.root / name}: {error.strerror}; build from a whole checkout") from None
+
+    @property
+    def version(self) -> str:
+        """`agent.__version__`, without importing it.
+
+        Raises:
+            BuildError: the file names none.
+        """
+        found = re.search(r'^__version__ = "([^"]+)"$', self.text("agent/__init__.py"), re.M)
+        if found is None:
+            raise BuildError("agent/__init__.py names no __version__; build from a whole checkout")
+        return found[1]
+
+    @property
+    def homepage(self) -> str:
+        """The address that pyproject.toml names."""
+        return str(tomllib.loads(self.text("pyproject.toml"))["project"]["urls"]["Documentation"])
+
+    @property
+    def maintainer(self) -> str:
+        """Who built it: $DEBFULLNAME and $DEBEMAIL, as Debian's own tools know them."""
+        name = os.environ.get("DEBFULLNAME") or "keyturn"
+        return f"{name} <{os.environ.get('DEBEMAIL') or 'keyturn@users.noreply.github.com'}>"
+
+    @property
+    def epoch(self) -> int:
+        """Seconds since 1970 that every date in the package is cut to.
+
+        $SOURCE_DATE_EPOCH (reproducible-builds.org), else the last commit's time, else the change log's.
+
+        Raises:
+            BuildError: $SOURCE_DATE_EPOCH is no number.
+        """
+        given = os.environ.get("SOURCE_DATE_EPOCH") or self._committed_at()
+        if not given:
+            return int((self.root / "CHANGELOG.md").stat().st_mtime)
+        if not given.isdecimal():
+            raise BuildError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds; unset or correct it")
+        return int(given)
+
+    def _committed_at(self) -> str:
+        command = ["git", "-C", str(self.root), "log", "-1", "--format=%ct"]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        except OSError:
+            return ""
+
+    def command_line(self) -> Command:
+        """The commands and options of the parser that keyturn itself uses; it needs no library.
+
+        Raises:
+            BuildError: the checkout has no such parser.
+        """
+        sys.path.insert(0, str(self.root))
+        try:
+            return read(importlib.import_module("agent.cli.main").parser())
+        except ImportError as error:
+            raise BuildError(
+                f"{self.root}: agent.cli.main cannot be imported ({error}); build from a checkout"
+            ) from None
+        finally:
+            sys.path.remove(str(self.root))

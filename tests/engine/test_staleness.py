@@ -1,0 +1,212 @@
+"""`max_staleness` is an alarm: raised once, seen everywhere, over restarts too, and gone by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fakes import Dependent, Source, key
+from structlog.testing import capture_logs
+from workbench import Bench
+
+from agent import status
+from agent.core.errors import SourceUnavailableError
+from agent.core.events import Trigger
+from agent.core.settings import Duration
+from agent.managed import Managed
+from agent.observer import Observer
+
+DOWN = SourceUnavailableError("the source is down")
+LIMIT_S = 3600.0
+Said = list[dict[str, Any]]
+
+
+@pytest.fixture
+def said() -> Iterator[Said]:
+    """Every line of the log."""
+    with capture_logs() as lines:
+        yield lines
+
+
+def source_of(managed: Managed) -> Source:
+    assert isinstance(managed.provider, Source)
+    return managed.provider
+
+
+def failing(bench: Bench, *, published: bool = True, **settings: Any) -> Managed:
+    """A credential whose source has gone down."""
+    managed = bench.managed(max_staleness=Duration(LIMIT_S), **settings)
+    bench.begin(managed)
+    if published:
+        bench.publish(managed, 1)
+    source_of(managed).value = DOWN
+    bench.refresh()
+    return managed
+
+
+def again(make_bench: Callable[..., Bench], *, down: bool = True, limit_s: float = LIMIT_S) -> tuple[Bench, Managed]:
+    """A restart: another engine finds what the one before left on disk."""
+    bench = make_bench()
+    managed = bench.managed(max_staleness=Duration(limit_s))
+    source_of(managed).value = DOWN if down else key(1)
+    bench.begin(managed)
+    return bench, managed
+
+
+def condition(bench: Bench, managed: Managed) -> str:
+    return managed.condition(bench.clock.now())
+
+
+def summary(bench: Bench) -> str:
+    return status.summary((desk.managed for desk in bench.engine.desks.values()), bench.clock.now())
+
+
+def test_the_alarm_is_seen_everywhere_and_clears_itself(bench: Bench, said: Said) -> None:
+    """State, audit, log at crit, STATUS=; with the next success `recovered`, and all of it is gone."""
+    managed = failing(bench)
+    last = managed.state.last_success_at
+    bench.clock.move(LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    bench.settle_down()
+    assert condition(bench, managed) == "stale"
+    (record,) = bench.records("stale")
+    assert (record["credential"], record["error"]) == ("a", str(DOWN))
+    (line,) = [line for line in said if line["log_level"] == "critical"]
+    assert line["event"] == "stale: the value in use is too old" and line["credential"] == "a"
+    assert summary(bench) == f"0 of 1 credentials fresh; a stale (last success {status.stamp(last)})"
+    source_of(managed).value = key(1)
+    bench.refresh()
+    assert (managed.state.stale, condition(bench, managed)) == (False, "fresh")
+    assert len(bench.records("recovered")) == 1
+    assert summary(bench) == "1 of 1 credentials fresh"
+    bench.move(LIMIT_S / 2)
+    assert len(bench.records("stale")) == 1
+
+
+def test_it_is_raised_again_for_the_next_outage(bench: Bench) -> None:
+    """What cleared itself can ring again."""
+    managed = failing(bench)
+    for outage in (1, 2):
+        source_of(managed).value = DOWN
+        bench.clock.move(LIMIT_S)
+        bench.until(lambda: managed.state.stale)
+        assert len(bench.records("stale")) == outage
+        source_of(managed).value = key(1)
+        bench.refresh()
+        assert not managed.state.stale
+
+
+def test_a_restart_neither_forgets_nor_repeats_it(make_bench: Callable[..., Bench], said: Said) -> None:
+    """Raised before a restart: still stale after it, no second record or line, and `recovered` when it is over."""
+    bench = make_bench()
+    managed = failing(bench)
+    bench.clock.move(LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    bench, managed = again(make_bench)
+    assert condition(bench, managed) == "stale"
+    assert "a stale" in summary(bench)
+    bench.refresh()
+    bench.move(60.0)
+    assert len(bench.records("stale")) == 1
+    assert len([line for line in said if line["log_level"] == "critical"]) == 1
+    bench, managed = again(make_bench, down=False)
+    bench.refresh()
+    assert condition(bench, managed) == "fresh"
+    assert len(bench.records("recovered")) == 1
+
+
+def test_what_grew_stale_while_nobody_ran_is_said_after_the_start(make_bench: Callable[..., Bench]) -> None:
+    """The time counts from the last success on disk, not from the start."""
+    failing(make_bench())
+    bench = make_bench()
+    bench.clock.move(LIMIT_S)
+    bench, managed = again(make_bench)
+    assert condition(bench, managed) == "stale"
+    bench.engine.start_all()
+    bench.until(lambda: managed.state.stale)
+    assert len(bench.records("stale")) == 1
+
+
+def test_one_that_was_never_published_is_stale_too(bench: Bench, said: Said) -> None:
+    """A credential that nobody ever got is as bad as an old one: its state says so, and so do log and STATUS=."""
+    managed = failing(bench, published=False)
+    assert condition(bench, managed) == "failing"
+    bench.clock.move(LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    assert condition(bench, managed) == "stale"
+    assert "stale: no value was ever published" in [line["event"] for line in said]
+    assert summary(bench) == "0 of 1 credentials fresh; a stale (never obtained)"
+
+
+def test_a_session_is_stale_at_its_expiry(bench: Bench) -> None:
+    """Without a limit of its own the alarm rings when the session dies, and the state is expired."""
+    managed = bench.managed()
+    source_of(managed).value = key(1, expiration=bench.clock.now() + timedelta(hours=1))
+    bench.begin(managed).refresh()
+    source_of(managed).value = DOWN
+    bench.refresh()
+    bench.clock.move(LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    assert condition(bench, managed) == "expired"
+    assert len(bench.records("stale")) == 1
+
+
+def test_a_limit_that_is_raised_takes_the_alarm_back(make_bench: Callable[..., Bench]) -> None:
+    """A config that allows more: no longer stale, and the alarm rings at the new limit."""
+    bench = make_bench()
+    managed = failing(bench)
+    bench.clock.move(LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    bench, managed = again(make_bench, limit_s=3 * LIMIT_S)
+    bench.refresh()
+    assert (managed.state.stale, condition(bench, managed)) == (False, "failing")
+    bench.clock.move(2 * LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    assert len(bench.records("stale")) == 2
+
+
+def test_a_clock_that_is_set_right_takes_the_alarm_back(bench: Bench) -> None:
+    """A wall clock that was a day ahead raised it; when it is set right the alarm is over."""
+    managed = failing(bench)
+    right = bench.clock._now
+    bench.clock._now += timedelta(days=1)
+    bench.engine.timetable.stepped(bench.engine.desks.values())
+    bench.until(lambda: managed.state.stale)
+    bench.clock._now = right
+    bench.engine.timetable.stepped(bench.engine.desks.values())
+    assert (managed.state.stale, condition(bench, managed)) == (False, "failing")
+
+
+def test_whoever_watches_hears_of_alarms(bench: Bench) -> None:
+    """The metrics file is written when an alarm is raised although nothing was refreshed."""
+    heard: list[str] = []
+
+    class Watcher(Observer):
+        def changed(self) -> None:
+            heard.append("changed")
+
+    bench.engine.observe(Watcher())
+    managed = failing(bench)
+    bench.clock.move(LIMIT_S)
+    bench.until(lambda: managed.state.stale)
+    assert heard == ["changed"]
+
+
+def test_the_worst_stands_first_in_the_status(bench: Bench) -> None:
+    """`systemctl status` shows one line: what needs a person soonest comes before what mends itself."""
+    down = bench.managed("down", max_staleness=Duration(10 * LIMIT_S))
+    owing = bench.managed("owing", notify=[Dependent("d")])
+    old = bench.managed("old", max_staleness=Duration(LIMIT_S))
+    bench.begin(down, owing, old)
+    for managed in (down, owing, old):
+        bench.publish(managed, 1)
+    for managed in (down, old):
+        source_of(managed).value = DOWN
+    bench.clock.move(LIMIT_S)
+    bench.refresh("down", Trigger.OPERATOR)
+    bench.until(lambda: old.state.stale)
+    first, *others = summary(bench).split("; ")
+    assert first.endswith("of 3 credentials fresh")
+    assert [each.split(" ")[0] for each in others][:2] == ["old", "down"]

@@ -1,0 +1,122 @@
+"""What a scraper reads is what the contract names, and nothing that anybody could misuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from reading import Figures
+
+from agent import __version__
+from agent.metrics.counts import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
+from agent.metrics.exposition import text
+from agent.metrics.snapshot import Row, Snapshot
+from agent.status import STATES
+
+CONTRACT = {
+    "keyturn_credential_expiry_timestamp_seconds": {"credential"},
+    "keyturn_credential_last_success_timestamp_seconds": {"credential"},
+    "keyturn_credential_generation": {"credential"},
+    "keyturn_credential_state": {"credential", "state"},
+    "keyturn_refresh_total": {"credential", "outcome"},
+    "keyturn_publish_seconds": {"credential"},
+    "keyturn_notify_total": {"credential", "type", "outcome"},
+    "keyturn_notifications_owed": {"credential"},
+    "keyturn_build_info": {"version"},
+}
+"""PRODUCT.md, "Metrics"."""
+BESIDES = {"keyturn_snapshot_timestamp_seconds": set[str]()}
+
+
+def row(name: str = "a", **more: Any) -> Row:
+    durations = Durations()
+    for seconds in more.pop("took_s", ()):
+        durations.add(seconds)
+    given: dict[str, Any] = {
+        "state": "fresh",
+        "generation": 3,
+        "expires_at": 2000.0,
+        "last_success_at": 1000.0,
+        "owed": 2,
+        "refreshes": tuple((outcome, 4) for outcome in REFRESHES),
+        "notifications": tuple(("exec", outcome, 5) for outcome in NOTIFICATIONS),
+        "published": durations.cumulative(),
+        "published_sum_s": durations.sum_s,
+        **more,
+    }
+    return Row(name=name, **given)
+
+
+def shown(*rows: Row, accept: str = "") -> str:
+    return text(Snapshot(taken_at=1500.0, passed=True, awaited=(), rows=rows or (row(),)), accept)[0].decode()
+
+
+def test_names_and_labels_are_those_of_the_contract() -> None:
+    """Each metric by its name with its labels, one more that is documented, and no other."""
+    found: dict[str, set[str]] = {}
+    for family in Figures(shown()).families:
+        for sample in family.samples:
+            name = sample.name.removesuffix("_bucket").removesuffix("_count")
+            name = name if not name.startswith("keyturn_publish_seconds") else "keyturn_publish_seconds"
+            found.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    assert found == CONTRACT | BESIDES
+
+
+def test_every_figure_is_where_it_belongs() -> None:
+    """One credential with a different number for everything."""
+    figures = Figures(shown(row(took_s=[0.004, 0.3, 100.0])))
+    assert figures.get("keyturn_credential_expiry_timestamp_seconds", credential="a") == 2000
+    assert figures.get("keyturn_credential_last_success_timestamp_seconds", credential="a") == 1000
+    assert figures.get("keyturn_credential_generation", credential="a") == 3
+    assert figures.get("keyturn_notifications_owed", credential="a") == 2
+    assert figures.get("keyturn_snapshot_timestamp_seconds") == 1500
+    assert figures.get("keyturn_build_info", version=__version__) == 1
+    assert [figures.get("keyturn_refresh_total", credential="a", outcome=each) for each in REFRESHES] == [4] * 6
+    told = [figures.get("keyturn_notify_total", credential="a", type="exec", outcome=each) for each in NOTIFICATIONS]
+    assert told == [5] * 3
+    buckets = {
+        le: figures.get("keyturn_publish_seconds_bucket", credential="a", le=le) for le in ("0.005", "0.5", "60.0")
+    }
+    assert buckets == {"0.005": 1, "0.5": 2, "60.0": 2}
+    assert figures.get("keyturn_publish_seconds_bucket", credential="a", le="+Inf") == 3
+    assert figures.get("keyturn_publish_seconds_count", credential="a") == 3
+    assert figures.get("keyturn_publish_seconds_sum", credential="a") == pytest.approx(100.304)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_credential_is_in_one_state(state: str) -> None:
+    """All five gauges are there, and the sum over them is one."""
+    figures = Figures(shown(row(state=state)))
+    assert figures.state("a") == state
+    assert sorted(labels["state"] for labels in figures.labels() if "state" in labels) == sorted(STATES)
+
+
+def test_what_is_not_known_is_absent_rather_than_zero() -> None:
+    """A key without expiry does not look as if it had died in 1970."""
+    figures = Figures(shown(row(expires_at=None, last_success_at=None)))
+    assert figures.get("keyturn_credential_expiry_timestamp_seconds", credential="a") is None
+    assert figures.get("keyturn_credential_last_success_timestamp_seconds", credential="a") is None
+
+
+def test_a_duration_at_a_bound_belongs_to_its_bucket() -> None:
+    """`le` means less or equal."""
+    for number, bound in enumerate(BOUNDS_S):
+        durations = Durations()
+        durations.add(bound)
+        assert durations.cumulative()[number] == 1
+        assert sum(durations.cumulative()[:number]) == 0
+
+
+def test_openmetrics_for_those_who_ask_for_it() -> None:
+    """Prometheus asks for OpenMetrics first; a browser gets the plain text."""
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
+    assert shown(accept=accept).endswith("# EOF\n")
+    assert "keyturn_refresh_total{" in shown(accept=accept)
+    for plain in ("", "text/html", "*/*"):
+        assert "# EOF" not in shown(accept=plain)
+
+
+def test_no_credential_is_no_fault() -> None:
+    """A snapshot without rows is text all the same."""
+    empty = text(Snapshot(taken_at=1.0, passed=False, awaited=(), rows=()))[0].decode()
+    assert Figures(empty).get("keyturn_snapshot_timestamp_seconds") == 1

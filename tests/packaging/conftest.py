@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,23 +70,13 @@ def snapshot(shared: Path) -> Source:
 
 
 @pytest.fixture(scope="session")
-def buildable(shared: Path) -> str:
-    """The distribution's Python; skips with the reason where no package can be built. In CI apt-get is asked first."""
+def buildable() -> str:
+    """The distribution's Python; skips with the reason where no package can be built."""
     if os.geteuid() != 0 or shutil.which("dpkg") is None:
         pytest.skip("building and installing a Debian package needs root and dpkg")
-    with one_at_a_time(shared, "apt"), suppress(subprocess.TimeoutExpired):
-        if os.environ.get("CI") and _obstacle():
-            _apt("update")
-            _apt("install", "-y", "--no-install-recommends", "python3-venv", "dpkg", "binutils")
     if _obstacle():
         pytest.skip(_obstacle())
     return PYTHON
-
-
-def _apt(*words: str) -> None:
-    """What comes of it is seen by looking again."""
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "-qq", *words], env=environ, stdin=subprocess.DEVNULL, timeout=300, check=False)
 
 
 def _obstacle() -> str:

@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -269,29 +269,13 @@ def _cgroup_mount() -> Path:
 
 @functools.cache
 def missing() -> str:
-    """Why no bed can be made here, "" where one can. In CI ($CI, root) Debian's packages are installed first."""
+    """Why no bed can be made here, "" where one can."""
     if os.geteuid() != 0:
         return "a bed needs root"
-    if os.environ.get("CI"):
-        _install_packages()
     lacking = sorted({package for file, package in NEEDED.items() if not Path(file).exists()} - {"logrotate"})
     if lacking:
         return f"a bed needs Debian's {', '.join(lacking)}"
     return _trial()
-
-
-def _install_packages() -> None:
-    """One after the other among the workers of a test run. What comes of it is seen by looking for the files."""
-    lacking = sorted({package for file, package in NEEDED.items() if not Path(file).exists()})
-    apt = shutil.which("apt-get")
-    if not lacking or apt is None:
-        return
-    with _lock("packages"):
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "-y", "--no-install-recommends", *lacking]):
-            with suppress(subprocess.TimeoutExpired):
-                subprocess.run([apt, "-qq", *words], env=environ, timeout=300, check=False, **quiet)  # type: ignore[call-overload]
 
 
 def _trial() -> str:
@@ -327,13 +311,6 @@ mknod upper/whiteout c 0 0
 
 
 # -- what a killed run left -----------------------------------------------------------------------------
-
-
-@contextmanager
-def _lock(name: str) -> Iterator[None]:
-    with (Path(tempfile.gettempdir()) / f".{PREFIX}{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def sweep() -> None:

@@ -227,6 +227,8 @@ class Dispatcher:
         self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if still_owed else None, **fields)
         if pickup is Pickup.CONFIRMED:
             self._note(Event.PICKUP_CONFIRMED, **fields)
+        doubt = cannot.text if cannot else ""
+        doubted, line.last_doubt[managed.name] = line.last_doubt.get(managed.name, ""), doubt
         level = log.warning if pickup is Pickup.NOT_PICKED_UP else log.info
         level(
             "notified",
@@ -234,7 +236,7 @@ class Dispatcher:
             to=_whom(notifier),
             detail=heard.told.detail if managed.value else None,
             pickup=pickup,
-            but=cannot.text if cannot else None,
+            but=doubt if doubt and doubt != doubted else None,
         )
 
     def _failed(self, managed: Managed, notifier: Notifier, line: Line, debt: Debt, error: BaseException) -> None:

@@ -26,6 +26,8 @@ class Line:
     telling: dict[str, Debt] = field(default_factory=dict)
     overtaken: threading.Event = field(default_factory=threading.Event)
     last_error: str = ""
+    last_doubt: dict[str, str] = field(default_factory=dict)
+    """For each credential what the log said last of why the news may not take effect: it is not said at each publish."""
     began: float = 0.0  # boottime of the present try
     first_try: dict[str, tuple[Debt, float]] = field(default_factory=dict)
     """For each credential its debt, and the boottime of the first try of it in this process: `retry_for` counts from there,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from fakes import Dependent
+from structlog.testing import capture_logs
 from workbench import Bench
 
 from agent import telling
@@ -89,6 +90,23 @@ def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
     assert record["outcome"] == "told"
     bench.engine.dispatcher.owe_again(managed)
     assert managed.state.debts == [], "it was told: an emergency does not tell it again"
+
+
+def test_the_log_gives_the_reason_once_and_not_at_each_publish(bench: Bench) -> None:
+    """The journal of a dependent that is told every hour stays short; `not picked up` and its warning stay."""
+    web = Reloaded("web")
+    managed = bench.managed(notify=[web])
+    managed.sinks = (env_file(bench),)
+    bench.begin(managed)
+    with capture_logs() as lines:
+        for generation in (1, 2, 3):
+            bench.publish(managed, generation)
+            bench.move(2.5)
+            bench.until(lambda: not managed.state.debts)
+    notified = [line for line in lines if line["event"] == "notified"]
+    assert [line["but"] for line in notified] == ["its environment stays; restart it", None, None]
+    assert [(line["pickup"], line["log_level"]) for line in notified] == [(Pickup.NOT_PICKED_UP, "warning")] * 3
+    assert notifications(managed)[0]["last_outcome"] == "told, but its environment stays; restart it"
 
 
 def test_evidence_counts_more_than_what_is_known_of_readers(bench: Bench) -> None:

@@ -17,7 +17,8 @@ credentials name them. The rules:
   first, and owes the news anew. Nor while they are not there (a start after their tmpfs was emptied).
 * After a restart whatever is still owed is tried at least once, however old.
 * A dependent that was mended in the config is another one by its identity: what was owed to the one before it, or given
-  up, is owed to those that the config names anew. What was given up is tried again when an operator refreshes.
+  up, is owed to those that the config names anew, in this or a later reload, until the next publish. What was given up is
+  tried again when an operator refreshes or reloads.
 * A coalesced `exec` or `http` gets the event of the credential that was published last; the audit names
   every credential.
 * The audit holds the first failure of a debt and each failure with another reason, not every attempt.
@@ -61,6 +62,7 @@ class Dispatcher:
         self.settle_s = settle_s
         self.observer: Observer = NOBODY
         self._lines: dict[tuple[str, ...], Line] = {}
+        self._credentials: dict[str, Managed] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
 
@@ -69,7 +71,10 @@ class Dispatcher:
         old, self._lines = self._lines, {}
         for line in old.values():
             line.members = []
-        for managed in credentials:
+            if line.in_flight:  # also one that the config leaves out: it may come back, and is not told twice at once
+                self._lines[line.identity] = line
+        self._credentials = {managed.name: managed for managed in credentials}
+        for managed in self._credentials.values():
             for notifier in managed.notifiers:
                 line = self._lines.setdefault(notifier.identity, old.get(notifier.identity, Line(notifier.identity)))
                 line.join(managed, notifier)
@@ -152,17 +157,17 @@ class Dispatcher:
         owed = list(line.owed())
         line.overdue = line.in_flight
         ready = [(m, n, debt) for m, n, debt in owed if not self._waits_for_its_turn(m, n)]
+        line.waits = bool(owed) and not ready
         if line.in_flight or not ready or (len(ready) < len(owed) and self._waits_for_others(line, ready)):
             return
         managed, notifier, debt = max(ready, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
         line.in_flight, line.began, line.patient_until = True, self._clock.boottime(), None
-        covered = [(m, d) for m, _n, d in ready]
-        line.telling, line.overtaken = {m.name: d for m, d in covered}, threading.Event()
+        line.telling, line.overtaken = {m.name: d for m, _n, d in ready}, threading.Event()
         event = managed.event(debt.trigger)
         types = {m.name: m.formats for m, _n, _d in ready}
         self._loop.start(
             partial(tell, notifier, event, debt.since, self._loop.cancel, line.overtaken, types),
-            partial(self._ended, line, notifier, covered),
+            partial(self._ended, line, ready),
             urgent=True,
         )
 
@@ -185,15 +190,16 @@ class Dispatcher:
     def _ended(
         self,
         line: Line,
-        notifier: Notifier,
-        covered: list[tuple[Managed, Debt]],
+        told: list[tuple[Managed, Notifier, Debt]],
         heard: Heard | None,
         error: BaseException | None,
     ) -> None:
         line.in_flight = False
         if isinstance(error, CancelledError):
             return  # the agent stops; the debt stays on disk and is paid at the next start
-        for managed, debt in covered:
+        # One that left the config meanwhile, or left and came back, is remembered elsewhere now: its state is not ours.
+        covered = [(m, n, debt) for m, n, debt in told if self._credentials.get(m.name) is m]
+        for managed, notifier, debt in covered:
             # Only what was owed when the telling began: what a repair owes since then may be of the same generation.
             still_owed = any(one is debt for one in managed.state.debts)
             if heard is not None:
@@ -201,8 +207,8 @@ class Dispatcher:
             elif still_owed and error is not None:
                 self._failed(managed, notifier, line, debt, error)
         line.last_error = describe(error) if error is not None else ""
-        self._plan_again(line, notifier, failed=error is not None)
-        for managed, _debt in covered:
+        self._plan_again(line, failed=error is not None)
+        for managed, _notifier, _debt in covered:
             if not managed.state.debts:
                 self._urgent.discard(managed.name)
             self._wake_next_order(managed)
@@ -264,22 +270,26 @@ class Dispatcher:
         self.observer.told(managed.name, notifier.type_name, "gave_up" if given_up else "failed")
         self._save(managed)
 
-    def _plan_again(self, line: Line, notifier: Notifier, *, failed: bool) -> None:
+    def _plan_again(self, line: Line, *, failed: bool) -> None:
         owed = list(line.owed())
         if not owed:
             return
+        # What was not tried yet, and could be, does not wait for the back-off of what failed.
+        news = [m for m, n, debt in owed if debt.attempts == 0 and not self._waits_for_its_turn(m, n)]
+        urgent = any(managed.name in self._urgent for managed in news)
         attempts = max(debt.attempts for _m, _n, debt in owed)
-        urgent = any(managed.name in self._urgent for managed, _n, _debt in owed)
-        soon_s = 0.0 if urgent or line.overdue else self.settle_s
-        self._set(line, policy.backoff(attempts, random.random()) if failed and attempts else soon_s)
+        if failed and attempts and not news:
+            self._set(line, policy.backoff(attempts, random.random()))
+        else:
+            self._set(line, 0.0 if urgent or line.overdue else self.settle_s)
 
     def _wake_next_order(self, managed: Managed) -> None:
         for notifier in managed.notifiers:
             line = self._lines.get(notifier.identity)
             if line is None:
                 continue  # the credential left the config while its dependent was being told
-            idle = not line.in_flight and (self._scheduler.at(line.job) is None or line.patient_until is not None)
-            if idle and any(m is managed and debt.attempts == 0 for m, _n, debt in line.owed()):
+            idle = line.waits or line.patient_until is not None or self._scheduler.at(line.job) is None
+            if idle and not line.in_flight and any(m is managed for m, _n, _debt in line.owed()):
                 self._set(line, 0.0, sooner=True)
 
     def _note(self, event: Event, **fields: Any) -> None:
@@ -313,6 +323,8 @@ class Dispatcher:
         keys = {key(identity) for identity in known}
         untold = any(outcome.startswith(GAVE_UP) for name, outcome in state.last_outcome.items() if name not in keys)
         if strangers or untold:
+            state.untold = state.published.generation
+        if state.untold and state.untold == state.published.generation:
             self._owe_the_new_ones(managed, strangers[0].trigger if strangers else Trigger.OPERATOR)
         for remembered in (state.last_outcome, state.pickup):
             for stale in remembered.keys() - keys:

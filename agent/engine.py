@@ -189,8 +189,11 @@ class Engine:
     def end_emergency(self, managed: Managed) -> None:
         """Give the credential back to the schedule."""
         desk = self.desks.get(managed.name)
-        if desk is not None:
-            desk.emergency = None
+        if desk is None:
+            return
+        desk.emergency = None
+        if desk.attempt is None and not self.begin_queued(desk) and desk.managed.next_refresh_at is None:
+            self.timetable.plan(desk.managed)
 
     def start_all(self) -> None:
         """Begin: ask at once for what does not stand on disk, and look at the rest when it is time (policy.py)."""
@@ -321,9 +324,14 @@ class Engine:
     def _after(self, desk: Desk) -> None:
         desk.tried = True
         self.look_whether_passed()
-        if desk.queued is not None:
-            queued, desk.queued = desk.queued, None
+        self.begin_queued(desk)
+
+    def begin_queued(self, desk: Desk) -> bool:
+        """Begin what waits for a desk without an attempt; False where nothing does."""
+        queued, desk.queued = desk.queued, None
+        if queued is not None:
             self.begin(desk, queued)
+        return queued is not None
 
     def look_whether_passed(self) -> None:
         """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""

@@ -23,6 +23,7 @@ class Line:
     in_flight: bool = False
     overdue: bool = False  # its time came while it was in flight
     patient_until: float | None = None  # boottime until which it waits for those whose turn has not come
+    waits: bool = False  # its time came before its turn
     telling: dict[str, Debt] = field(default_factory=dict)
     overtaken: threading.Event = field(default_factory=threading.Event)
     last_error: str = ""

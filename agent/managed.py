@@ -30,8 +30,8 @@ class Managed:
         builds_on: the credentials whose values this one is made of, directly. Kept, because each publish of a thousand
             credentials asks it of all the others.
         window: how urgent it was when a refresh failed last.
-        astray: news is owed of files that were not there, or not as they were left, when the agent started; nobody is
-            told before a refresh has put them right.
+        astray: the files are not there, or not as the newest publish left them, after a start, a recovery or a reload;
+            nobody is told before a refresh has put them right.
     """
 
     name: str
@@ -98,9 +98,9 @@ class Managed:
         )
 
     def look_for_sinks(self) -> None:
-        """At a start: nobody is told of files that are not there, or not as they were left."""
+        """After a start, a recovery or a reload: nobody is told of files that are not there, or not as they were left."""
         done = self.state.published
-        self.astray = bool(self.state.debts) and not transaction.stand(self.sinks, done.access_key_id)
+        self.astray = bool(done.generation) and not transaction.stand(self.sinks, done.access_key_id)
 
     def debts_for(self, generation: int, trigger: Trigger, now: datetime) -> list[Debt]:
         """Everybody who is to be told of a generation, each once."""

@@ -38,16 +38,19 @@ class Memory:
 
         Args:
             managed: the credential.
-            then: called where there was one, for its dependents are owed the news anew.
+            then: called where there was one, for its dependents are owed the news anew; also where only the record of it
+                cannot be written.
         """
+        error: KeyturnError | None = None
         try:
             mended = self._books.recover(managed, self._clock.now())
-        except KeyturnError as error:
-            log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(error))
-            return error
+        except KeyturnError as failure:
+            log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(failure))
+            mended, error = managed.state.switched, failure
         if mended:
+            managed.look_for_sinks()
             then(managed)
-        return None
+        return error
 
     def sweep(self, credentials: Sequence[Managed]) -> None:
         """Remove staged files that lie beside the sinks, but for those that a journal still needs."""

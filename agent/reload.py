@@ -38,6 +38,7 @@ def take_over(engine: Engine, credentials: Iterable[Managed], settle_s: float) -
     changed = {name for name, managed in wanted.items() if _put_in_place(engine, managed)}
     engine.dispatcher.settle_s = settle_s
     engine.dispatcher.wire(desk.managed for desk in engine.desks.values())
+    engine.memory.sweep([desk.managed for desk in engine.desks.values()])
     for name in in_order(engine.desks):
         _go_on(engine, engine.desks[name], changed=name in changed)
     engine.look_whether_passed()
@@ -64,17 +65,21 @@ def _put_in_place(engine: Engine, managed: Managed) -> bool:
     engine.shelf.drop(managed.name)
     desk.answered_at = float("-inf")  # what builds on it waits for the new source's answer
     desk.managed.adopt(managed)
+    desk.managed.look_for_sinks()
     return True
 
 
 def _go_on(engine: Engine, desk: Desk, *, changed: bool) -> None:
     managed = desk.managed
+    engine.dispatcher.resume(managed, Trigger.SIGNAL)
     engine.dispatcher.owe(managed)
-    if desk.attempt is not None or desk.emergency is not None:
+    if desk.attempt is not None:
         return
     if changed or managed.state.consecutive_failures or managed.next_refresh_at is None:
-        queued, desk.queued = desk.queued, None
-        engine.begin(desk, queued or Attempt(managed, Cause(Trigger.SIGNAL), []))
+        thrown_away = desk.queued is not None
+        desk.queued = desk.queued or Attempt(managed, Cause(Trigger.SIGNAL), [])
+        if desk.emergency is None or thrown_away:  # it may be the emergency's own refresh that is asked anew
+            engine.begin_queued(desk)
     elif managed.state.published.expiration is None:
         engine.timetable.no_later_than(managed, managed.poll_s * random.random())
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -81,7 +81,7 @@ def publish(
     Raises:
         KeyturnError: nothing was switched (the sinks are as they were), or the audit cannot be written.
     """
-    value, done = obtained.value, managed.state.published
+    value, done, began = obtained.value, managed.state.published, boottime()
     if obtained.change is policy.Change.WORSE:
         raise BadAnswerError(
             f"credentials.{managed.name}: the source's answer expires before the value in use and is not published",
@@ -102,7 +102,10 @@ def publish(
         undo = books.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
         managed.state.switched = True
-    publish_ms = _ms(boottime() - obtained.proved_at)
+    switched_at = boottime()
+    for debt in debts:
+        debt.since = now + timedelta(seconds=switched_at - began)  # who started before may have read the old value
+    publish_ms = _ms(switched_at - obtained.proved_at)
     _seen(managed, value)
     event = Event.PUBLISHED if changed else Event.DRIFT_REPAIRED
     targets = [sink.target for sink in managed.sinks] if changed else survey.out_of_sync

@@ -101,6 +101,7 @@ class CredentialState(msgspec.Struct, omit_defaults=True):
     switched: bool = False  # every sink of the journal is switched: only the record of it is missing
     journal_seq: int = 0  # the newest audit record when the journal was written
     before: Published | None = None  # what to return to when the journal cannot be finished
+    untold: int = 0  # the newest generation that somebody was not told of whom the config names no more
     spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
 
     @property

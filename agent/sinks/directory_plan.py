@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from agent.core.credential import Credential
 from agent.sinks.change import Difference, Plan, SinkReport, Target
 from agent.sinks.directory import DirectorySettings, DirectorySink
 from agent.sinks.directory_link import Link, LinkPlan, directory_attributes, owners
 from agent.sinks.directory_store import STORE_MODE, Store
+from agent.sinks.recognise import is_of
 from agent.sinks.target import MAX_FILE_BYTES, Attributes, Identity, Present, refusal, wanted_attributes
 from agent.system import files
 from agent.system.safepath import Directory, names
@@ -51,8 +53,12 @@ class DirectoryTarget(Target):
         if found is None:
             return False
         held = {name: present.content or b"" for name, present in found.files.items()}
-        named = all(content and access_key_id.encode() in content for content in held.values())
-        return named and not _difference(found, held, wanted_attributes(self.settings))
+        if _difference(found, held, wanted_attributes(self.settings)):
+            return False
+        return all(is_of(held[name], access_key_id, partial(self._render, name)) for name in held)
+
+    def _render(self, name: str, value: Credential) -> bytes:
+        return self._sink.render(value, 1)[name]
 
     def examine(self, directory: Directory) -> None:
         """Look at the link and the store; see `Target.examine`."""

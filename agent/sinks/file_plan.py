@@ -14,6 +14,7 @@ from agent.core.errors import SinkError
 from agent.sinks.change import Difference, Plan, SinkReport, Target
 from agent.sinks.inplace import InPlacePlan
 from agent.sinks.interface import FileSink
+from agent.sinks.recognise import is_of
 from agent.sinks.replacing import FilePlan
 from agent.sinks.target import Attributes, Present, read_present, wanted_attributes
 from agent.system import files
@@ -49,9 +50,9 @@ class FileTarget(Target):
     def stands(self, directory: Directory, access_key_id: str) -> bool:
         """Owner, mode, and the AccessKey's id; see `Target.stands`."""
         present = self._read(directory)
-        content = present.content or b""
-        named = bool(content) and access_key_id.encode() in content
-        return named and present.attributes == wanted_attributes(self.settings)
+        return present.attributes == wanted_attributes(self.settings) and is_of(
+            present.content or b"", access_key_id, self._render
+        )
 
     def examine(self, directory: Directory) -> None:
         """Read it; see `Target.examine`."""
@@ -61,6 +62,12 @@ class FileTarget(Target):
         """Remove staged files; see `Target.sweep`."""
         owners = (wanted_attributes(self.settings).uid, directory.uid)
         return [directory.join(name) for name in files.sweep(directory, owners, needed)]
+
+    def _render(self, value: Credential) -> bytes:
+        content: bytes | None = None
+        for sink in self.sinks:
+            content = sink.render(content, value, 1)
+        return content or b""
 
     def _read(self, directory: Directory) -> Present:
         return read_present(directory, self.name, in_place=self._in_place)

@@ -92,6 +92,20 @@ def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
     assert managed.state.debts == [], "it was told: an emergency does not tell it again"
 
 
+def test_what_was_seen_of_the_last_generation_is_not_shown_of_this_one(bench: Bench) -> None:
+    """`confirmed` goes with the publish of the next value, before anybody is told of that."""
+    web = Dependent("web")
+    web.evidence = Pickup.CONFIRMED
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.move(2.5)
+    bench.until(lambda: not managed.state.debts)
+    assert notifications(managed)[0]["pickup"] == "confirmed"
+    bench.publish(managed, 2)
+    assert managed.state.debts
+    assert notifications(managed)[0]["pickup"] != "confirmed"
+
+
 def test_the_log_gives_the_reason_once_and_not_at_each_publish(bench: Bench) -> None:
     """The journal of a dependent that is told every hour stays short; `not picked up` and its warning stay."""
     web = Reloaded("web")

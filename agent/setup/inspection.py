@@ -10,7 +10,7 @@ from agent.core.provider import Finding
 from agent.core.settings import Settings
 from agent.setup import unit
 from agent.setup.needs import DEFAULT_CONFIG, USER, needs_of
-from agent.setup.place import canonical_names, planned
+from agent.setup.place import Plan, canonical_names, planned
 from agent.system.accounts import find_account, own_account
 
 PLACE = "systemd"
@@ -32,11 +32,27 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
             return
         needs = needs_of(settings, config, environ)
         plan = planned(needs, config, root, canonical_names(needs.units))
-        wrong = [Finding("error", PLACE, f"{path} is {what}", _REMEDY) for path, what in plan.differing()]
+        yield from _compared(plan)
+        yield from (Finding("warning", PLACE, text, remedy) for text, remedy in needs.warnings)
     except KeyturnError as error:
-        wrong = [Finding("error", PLACE, error.problem, error.remedy)]
-    yield from wrong or [Finding("ok", PLACE, "the unit's drop-in and polkit rule are what this config needs")]
+        yield Finding("error", PLACE, error.problem, error.remedy)
     yield from _seen_by_somebody_else()
+
+
+def _compared(plan: Plan) -> Iterator[Finding]:
+    """What differs, or that nothing does, and what this user could not look at: polkit's directory is 0700 on Debian.
+
+    polkit itself is not asked: it takes questions about a unit and a verb from root only (pkcheck(1), --detail).
+    """
+    wrong = [Finding("error", PLACE, f"{path} is {what}", _REMEDY) for path, what in plan.differing()]
+    yield from wrong
+    unseen = plan.unseen()
+    if not wrong:
+        seen = "drop-in is" if unseen else "drop-in and polkit rule are"
+        yield Finding("ok", PLACE, f"the unit's {seen} what this config needs")
+    for path in unseen:
+        text = f"{path}: whether it is what this config needs cannot be seen by {own_account().name}"
+        yield Finding("warning", PLACE, text, "`keyturn check` as root looks at it")
 
 
 def _seen_by_somebody_else() -> Iterator[Finding]:

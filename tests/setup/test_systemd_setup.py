@@ -184,6 +184,21 @@ def test_a_path_is_written_so_that_systemd_reads_the_same(promise: str) -> None:
     assert render._value(Option("ReadWritePaths", path)) == wanted
 
 
+def test_a_right_as_good_as_roots_is_not_written(machine: Host) -> None:
+    """Exit 1, one sentence, nothing on the disk; `check` says the same words; a warning is printed and does not stop it."""
+    machine.configure(sink("/etc/x.json", owner="root"))
+    code, _out, err = machine.setup("--install")
+    assert code == 1 and machine.files() == [] and len(err.splitlines()) == 1
+    assert "credentials.uploader.sinks[0]: /etc is not for a service" in err and "a directory of its own" in err
+    installed(machine.root)
+    ((level, text),) = about_files(said(machine, DEFAULT_CONFIG))
+    assert level == "error" and text in err
+    machine.configure(sink("/root/.aliyun/c.ini", owner="root"))
+    code, _out, err = machine.setup("--install")
+    assert code == 0 and "warning" in err and "in root's home" in err
+    assert [level for level, _text in about_files(said(machine))] == ["ok", "warning"]
+
+
 # -- what `check` says of it ------------------------------------------------------------------------------
 
 
@@ -237,9 +252,19 @@ def test_check_sees_another_rule_though_it_may_not_read_it(machine: Host, monkey
         return real(path)
 
     monkeypatch.setattr(place, "standing_at", as_the_service)
-    assert [level for level, _text in about_files(said(machine))] == ["ok"]
+    (level, text), (warned, unseen) = about_files(said(machine))
+    assert (level, warned) == ("ok", "warning")
+    assert "polkit" not in text, "nothing is said to be right that was not seen"
+    assert RULE in unseen and "cannot be seen" in unseen
     machine.configure(sink(), notify("systemd", 'unit = "another"'))
-    assert [level for level, _text in about_files(said(machine))] == ["error", "error"]
+    assert [level for level, _text in about_files(said(machine))] == ["error", "error", "warning"]
+    machine.configure(sink())
+    monkeypatch.setattr(place, "standing_at", real)
+    machine.setup("--install")
+    monkeypatch.setattr(place, "standing_at", as_the_service)
+    assert [level for level, _text in about_files(said(machine))] == ["ok"], (
+        "of a rule that is not needed nothing is said"
+    )
 
 
 def test_check_leaves_other_configs_and_other_units_alone(machine: Host) -> None:

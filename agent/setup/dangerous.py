@@ -14,12 +14,11 @@ import fnmatch
 import os
 from pathlib import PurePosixPath
 
-ITSELF = frozenset(
-    "/ /dev /etc /etc/keyturn /home /opt /root /run /run/user /var /var/cache /var/lib /var/local /var/spool".split()
-)
+_ITSELF = "/ /dev /etc /etc/keyturn /home /opt /root /run /run/user /var /var/cache /var/lib /var/local /var/spool"
+ITSELF = frozenset(_ITSELF.split())
 """Refused; a directory below them is another matter."""
 
-WHOLE = tuple(
+_WHOLE = (
     "/bin /boot /efi /lib /lib32 /lib64 /libx32 /proc /sbin /sys /usr "
     "/etc/alternatives /etc/apt /etc/binfmt.d /etc/cron* /etc/dbus-1 /etc/default /etc/dhcp /etc/dnf /etc/dpkg "
     "/etc/environment.d /etc/grub.d /etc/init.d /etc/initramfs-tools /etc/kernel /etc/ld.so.conf.d /etc/logrotate.d "
@@ -29,8 +28,9 @@ WHOLE = tuple(
     "/run/dbus /run/credentials /run/polkit-1 /run/systemd /run/udev /run/tmpfiles.d "
     "/root/.config /root/.gnupg /root/.local /root/.ssh /root/bin "
     "/var/cache/apt /var/lib/dpkg /var/lib/polkit-1 /var/lib/rpm /var/lib/systemd /var/lib/dnf /var/spool/cron "
-    "/var/spool/anacron /var/spool/at".split()
+    "/var/spool/anacron /var/spool/at"
 )
+WHOLE = tuple(_WHOLE.split())
 """Refused with everything below; names as of fnmatch, one component each."""
 
 

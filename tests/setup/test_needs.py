@@ -210,7 +210,7 @@ def test_what_is_as_good_as_root_is_refused(path: str, owner: dict[str, str]) ->
 def test_a_path_of_keyturns_own_is_refused_just_so() -> None:
     """The state, the audit log and the metrics file are no excuse."""
     for table in ('[agent]\nstate_directory = "/etc"', '[agent]\nmetrics_textfile = "/usr/share/x.prom"'):
-        with pytest.raises(TooMuchError, match="agent.*is not for a service"):
+        with pytest.raises(TooMuchError, match="is not for a service"):
             needs(table, sink())
 
 

@@ -174,8 +174,10 @@ def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator
                 "name an authority there before you need it",
             )
         return
-    yield from _inspected(f"{place}.authority", authority)
-    if not offline:
+    local = [*_inspected(f"{place}.authority", authority)]
+    if not isinstance(managed.settings.emergency and managed.settings.emergency.authority, str):
+        yield from local  # another credential of this config says it itself
+    if not offline and all(one.level != "error" for one in local):
         now = Clock().now()
         identity, finding = _tried(
             f"{place}.authority",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,11 +10,14 @@ from agent.core.errors import KeyturnError
 from agent.core.provider import Finding
 from agent.core.settings import Settings
 from agent.setup import unit
-from agent.setup.needs import DEFAULT_CONFIG, USER, needs_of
+from agent.setup.needs import CREDENTIALS, DEFAULT_CONFIG, USER, handed_over, needs_of
 from agent.setup.place import Plan, canonical_names, planned
+from agent.system import files
 from agent.system.accounts import find_account, own_account
+from agent.system.handed_over import source as handed_over_from
 
 PLACE = "systemd"
+_LIMIT = 1024 * 1024  # systemd's own for a credential
 _REMEDY = "run `keyturn systemd-setup --install` as root, then `systemctl restart keyturn`"
 
 
@@ -36,7 +40,32 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         yield from (Finding("warning", PLACE, text, remedy) for text, remedy in needs.warnings)
     except KeyturnError as error:
         yield Finding("error", PLACE, error.problem, error.remedy)
+    yield from _given(settings, environ)
     yield from _seen_by_somebody_else()
+
+
+def _given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Of each file that systemd hands over, seen from outside: that it will, or that the one that runs has another.
+
+    One that is missing, or closed to this user, is what the provider says that uses it.
+    """
+    for name in dict(handed_over(settings, CREDENTIALS)):
+        source = handed_over_from(name, environ)
+        if source and os.access(source, os.R_OK, effective_ids=True):
+            if _differs(source, f"{CREDENTIALS}/{name}"):
+                text = f"{source} is not what systemd gave to the keyturn that runs"
+                yield Finding("warning", PLACE, text, "`systemctl reload keyturn`")
+            else:
+                yield Finding("ok", PLACE, f"{source} is handed over as {name} when the service starts")
+
+
+def _differs(source: str, given: str) -> bool:
+    """Whether systemd gave out something else; not where nothing runs, or where this user sees no further."""
+    try:
+        theirs = files.read_regular(given, _LIMIT)
+        return theirs is not None and theirs != Path(source).read_bytes()
+    except OSError:
+        return False
 
 
 def _compared(plan: Plan) -> Iterator[Finding]:

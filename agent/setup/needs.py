@@ -277,13 +277,19 @@ def _program(value: Any, place: str) -> Iterator[tuple[str, str]]:
         yield f"{place}.command", str(command[0])
 
 
-def _handed_over(found: _Collector, settings: Settings, directory: str) -> None:
-    """LoadCredential= for every file that the config takes from systemd and that the unit does not load itself."""
+def handed_over(settings: Settings, directory: str) -> Iterator[tuple[str, str]]:
+    """Every file that the config takes from systemd, by name, with the place that names it."""
     for place, path in _paths(settings, ""):
         names = [path.removeprefix(f"{directory}/")] if _below(path, (directory,)) else []
         if place.endswith(".properties_file"):
             names += _named_in(path)
-        for name in sorted({*names} - SHIPPED):
+        yield from ((name, place) for name in sorted(set(names)))
+
+
+def _handed_over(found: _Collector, settings: Settings, directory: str) -> None:
+    """LoadCredential= for every file that the config takes from systemd and that the unit does not load itself."""
+    for name, place in handed_over(settings, directory):
+        if name not in SHIPPED:
             found.want("LoadCredential", f"{name}:{SOURCE}/{name}", place)
             found.want("SetCredential", f"{name}:{files.MISSING_CREDENTIAL.decode()}", place)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.core.errors import KeyturnError
 from agent.setup.needs import CREDENTIALS, USER
 from agent.setup.place import standing_at
+from agent.system.handed_over import with_sources
 
 UNIT = "keyturn.service"
 SEARCHED = (
@@ -35,11 +36,37 @@ def installed(root: Path = Path("/")) -> str | None:
 def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
     """The environment with `$CREDENTIALS_DIRECTORY` as in the unit, where it is not set and the unit is installed.
 
-    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`.
+    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`. It says too
+    where the files come from that systemd puts there.
     """
     if "CREDENTIALS_DIRECTORY" in environ or installed(root) is None:
         return environ
-    return {**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}
+    return with_sources({**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}, credential_sources(root))
+
+
+def credential_sources(root: Path = Path("/")) -> dict[str, str]:
+    """Which file systemd hands over by which name, in the unit and its drop-ins; "" for one that is encrypted.
+
+    The last line for a name counts, and an empty one takes all back (systemd.exec(5)). A drop-in that this user may not
+    read says nothing.
+    """
+    found: dict[str, str] = {}
+    try:
+        parts = fragments(root)
+        texts = [installed(root) or "", *(parts[name] for name in sorted(parts))]
+    except KeyturnError:
+        return found
+    for key, value in (line for text in texts for line in service_lines(text)):
+        if key not in ("LoadCredential", "LoadCredentialEncrypted"):
+            continue
+        name, _colon, path = value.strip('"').replace("%%", "%").partition(":")
+        if not name:
+            found.clear()
+        elif key == "LoadCredentialEncrypted":
+            found[name] = ""
+        else:
+            found[name] = path if path.startswith("/") else f"/etc/credstore/{path or name}"
+    return found
 
 
 def fragments(root: Path = Path("/")) -> dict[str, str]:

@@ -19,7 +19,7 @@ from agent.cli.main import main
 from agent.core.provider import Finding
 from agent.setup import check_command, findings, place, render
 from agent.setup.needs import DEFAULT_CONFIG, Option
-from agent.setup.unit import fragments, is_ours, service_lines, with_credentials
+from agent.setup.unit import credential_sources, fragments, is_ours, service_lines, with_credentials
 from agent.system.accounts import Account
 
 ROOT = Path(__file__).parents[2]
@@ -326,8 +326,22 @@ def test_a_shell_can_read_the_config_of_the_service(tmp_path: Path) -> None:
     """`audit verify` needs no $CREDENTIALS_DIRECTORY; without the unit, an unset variable is an error as ever."""
     assert with_credentials({}, tmp_path) == {}
     installed(tmp_path)
-    assert with_credentials({}, tmp_path) == {"CREDENTIALS_DIRECTORY": "/run/credentials/keyturn.service"}
+    assert with_credentials({}, tmp_path)["CREDENTIALS_DIRECTORY"] == "/run/credentials/keyturn.service"
     assert with_credentials({"CREDENTIALS_DIRECTORY": "/x"}, tmp_path) == {"CREDENTIALS_DIRECTORY": "/x"}
+
+
+def test_the_sources_of_credentials_are_read_as_systemd_does(tmp_path: Path) -> None:
+    """Unit first, drop-ins by name; the last line for a name counts, an empty one takes all back, encrypted is not read."""
+    installed(tmp_path)
+    usual = {name: f"/etc/keyturn/{name}" for name in ("client_key.json", "client_key_password")}
+    assert credential_sources(tmp_path) == usual
+    drop_ins = tmp_path / "etc/systemd/system/keyturn.service.d"
+    drop_ins.mkdir(parents=True)
+    (drop_ins / "60-b.conf").write_text("[Service]\nLoadCredential=client_key.json:/root/b%%c\n")
+    (drop_ins / "50-a.conf").write_text("[Service]\nLoadCredential=client_key.json:/root/a\nLoadCredential=op:op\n")
+    assert credential_sources(tmp_path) == {**usual, "client_key.json": "/root/b%c", "op": "/etc/credstore/op"}
+    (drop_ins / "70-c.conf").write_text("[Service]\nLoadCredential=\nLoadCredentialEncrypted=op:/etc/keyturn/op.cred\n")
+    assert credential_sources(tmp_path) == {"op": ""}
 
 
 def test_the_unit_is_read_as_systemd_does(tmp_path: Path) -> None:

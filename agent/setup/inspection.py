@@ -10,11 +10,12 @@ from agent.core.errors import KeyturnError
 from agent.core.provider import Finding
 from agent.core.settings import Settings
 from agent.setup import unit
-from agent.setup.needs import CREDENTIALS, DEFAULT_CONFIG, USER, handed_over, needs_of
+from agent.setup.needs import CREDENTIALS, DEFAULT_CONFIG, handed_over, needs_of
 from agent.setup.place import Plan, canonical_names, planned
 from agent.system import files
 from agent.system.accounts import find_account, own_account
 from agent.system.handed_over import source as handed_over_from
+from agent.system.service import USER
 
 PLACE = "systemd"
 _LIMIT = 1024 * 1024  # systemd's own for a credential
@@ -30,9 +31,8 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         environ: in which it was read.
         root: where to look.
     """
-    text = unit.installed(root)
     try:
-        if text is None or not unit.is_ours(text) or not _is_the_units(config, root):
+        if not is_the_services(config, root):
             return
         needs = needs_of(settings, config, environ)
         plan = planned(needs, config, root, canonical_names(needs.units))
@@ -91,7 +91,15 @@ def _seen_by_somebody_else() -> Iterator[Finding]:
         yield Finding("warning", PLACE, text, 'check as the service: eval "$(keyturn systemd-setup --check-command)"')
 
 
-def _is_the_units(config: str, root: Path) -> bool:
+def is_the_services(config: str, root: Path = Path("/")) -> bool:
+    """Whether this is the config of a keyturn.service that is installed here with our user.
+
+    Raises:
+        KeyturnError: a drop-in cannot be read.
+    """
+    text = unit.installed(root)
+    if text is None or not unit.is_ours(text):
+        return False
     if config == DEFAULT_CONFIG:
         return True
     lines = [line for text in unit.fragments(root).values() for line in unit.service_lines(text)]

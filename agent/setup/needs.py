@@ -31,8 +31,8 @@ from agent.notifiers.systemd import SystemdSettings, full_name
 from agent.setup import dangerous
 from agent.system import files
 from agent.system.accounts import find_account, find_group
+from agent.system.service import USER
 
-USER = "keyturn"
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 CREDENTIALS = "/run/credentials/keyturn.service"
 """$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""

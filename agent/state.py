@@ -152,8 +152,7 @@ class StateStore:
             except PermissionError as err:
                 raise NotPermittedError(
                     f"{path}: user {user_name()} may not make the state directory, or look into it",
-                    _of_the_service(self.directory)
-                    or f"run keyturn as root or as the user of the service, or make it once: {make_directory(path, '0700')}",
+                    f"run keyturn as root or as the user of the service, or make it once: {make_directory(path, '0700')}",
                 ) from err
             except OSError as err:
                 raise StateError(

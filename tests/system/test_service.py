@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.audit import AuditLog, unfit
-from agent.core.errors import AuditError, NotPermittedError, SinkError, StateError
+from agent.core.errors import AuditError, SinkError, StateError
 from agent.core.settings import AgentSettings, FileSinkSettings
 from agent.metrics.findings import findings
 from agent.sinks.target import pin
@@ -105,7 +105,7 @@ def test_the_services_state_is_the_services(public_path: Path, monkeypatch: pyte
     assert "chown" not in caught.value.remedy and "sudo" not in caught.value.remedy
     os.seteuid(65534)
     try:
-        with pytest.raises(NotPermittedError) as refused:
+        with pytest.raises(StateError) as refused:
             StateStore(state).prepare()
     finally:
         os.seteuid(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shlex
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent import setup, wiring
+from agent.audit import unfit
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, hushed, one_line, presentable
@@ -32,6 +34,7 @@ from agent.sinks.findings import inspect
 from agent.sinks.interface import Sink
 from agent.system.clock import Clock
 from agent.system.room import hindrance
+from agent.system.service import agent_user, make_directory
 
 T = TypeVar("T")
 _TO_ITS_AUTHOR = "report it to the author of its package"
@@ -54,7 +57,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
     yield from setup.findings(settings, path, environ)
-    yield from _directories(settings)
+    yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
     parts = wiring.Parts(settings, environ)
     for managed in parts.credentials():
@@ -62,7 +65,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         yield from _emergency(parts, managed, offline)
 
 
-def _directories(settings: Settings) -> Iterator[Finding]:
+def _directories(settings: Settings, path: str) -> Iterator[Finding]:
     state, runtime, audit = wiring.paths(settings)
     for key, directory in (
         ("agent.state_directory", state),
@@ -70,6 +73,16 @@ def _directories(settings: Settings) -> Iterator[Finding]:
         ("agent.audit.path", audit.parent),
     ):
         yield _writable(key, directory)
+    refused = unfit(audit, of_the_service=_is_the_services(path))
+    if refused:
+        yield Finding("error", "agent.audit.path", *refused)
+
+
+def _is_the_services(path: str) -> bool:
+    try:
+        return setup.is_the_services(path)
+    except KeyturnError:  # the setup says it
+        return False
 
 
 def _writable(key: str, directory: Path) -> Finding:
@@ -83,12 +96,12 @@ def _writable(key: str, directory: Path) -> Finding:
             "error",
             key,
             f"{directory} cannot be written by uid {os.geteuid()}",
-            f"chown it to the user that runs keyturn: {directory}",
+            f"chown {agent_user()} {shlex.quote(str(directory))}",
         )
     parent = directory.parent
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
         return Finding("ok", key, f"{directory} will be made")
-    return Finding("error", key, f"{directory} does not exist", f"install -d -m 0750 {directory}")
+    return Finding("error", key, f"{directory} does not exist", make_directory(directory, "0750"))
 
 
 def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
@@ -174,8 +187,10 @@ def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator
                 "name an authority there before you need it",
             )
         return
-    yield from _inspected(f"{place}.authority", authority)
-    if not offline:
+    local = [*_inspected(f"{place}.authority", authority)]
+    if not isinstance(managed.settings.emergency and managed.settings.emergency.authority, str):
+        yield from local  # another credential of this config says it itself
+    if not offline and all(one.level != "error" for one in local):
         now = Clock().now()
         identity, finding = _tried(
             f"{place}.authority",

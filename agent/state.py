@@ -27,11 +27,16 @@ from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
 from agent.system import files
 from agent.system.oserrors import user_name
+from agent.system.service import make_directory, service_user
 from agent.system.slots import SlotFile, read_slots
 
 MAX_RECORD_BYTES = 1024 * 1024
 """A record may grow to this and is readable then; its file may be four times as large."""
 
+_BY_THE_SERVICE = (
+    "it is the service's, which alone has its credentials: `systemctl start keyturn`, then run this again "
+    "(for one pass without a daemon: `systemctl start keyturn-once`)"
+)
 _DAMAGED = (msgspec.DecodeError, RecursionError, files.TooLargeError, files.NotRegularError)
 """What reading says of something that this program cannot have written."""
 
@@ -148,12 +153,12 @@ class StateStore:
             except PermissionError as err:
                 raise NotPermittedError(
                     f"{path}: user {user_name()} may not make the state directory, or look into it",
-                    f"run keyturn as root or as the user of the service, or make it once: install -d -m 0700 {path}",
+                    f"run keyturn as root or as the user of the service, or make it once: {make_directory(path, '0700')}",
                 ) from err
             except OSError as err:
                 raise StateError(
                     f"{path}: the state directory cannot be made: {err.strerror}",
-                    f"make it once: install -d -m 0700 {path}",
+                    f"make it once: {make_directory(path, '0700')}",
                 ) from err
             _refuse_foreign(path)
 
@@ -241,8 +246,20 @@ def _refuse_foreign(directory: Path) -> None:
     problem, remedy = refusal
     if found.st_uid not in (0, os.geteuid()):
         owner = user_name(found.st_uid)
-        remedy = f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
+        remedy = (
+            _of_the_service(directory)
+            or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
+        )
     raise StateError(problem, remedy)
+
+
+def _of_the_service(directory: Path) -> str:
+    """What to type where the state is the service's: nobody else has its credentials; "" where it is not."""
+    try:
+        is_its = user_name(directory.stat().st_uid) == service_user()
+    except OSError:
+        return ""
+    return _BY_THE_SERVICE if is_its else ""
 
 
 def _set_aside(path: Path) -> str:

@@ -12,6 +12,7 @@ the value in use stays, and the next look finds both.
 
 from __future__ import annotations
 
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ from agent.core.provider import Finding, Provider
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock
 from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted
+from agent.system.handed_over import seen_at
 
 PART_LIMIT_BYTES = 64 * 1024
 
@@ -77,7 +79,11 @@ class Part:
 
     def _from_file(self, environ: Mapping[str, str]) -> str:
         path = self.file or ""
-        content = read_private(path, PART_LIMIT_BYTES, environ) if self.private else read_open(path, PART_LIMIT_BYTES)
+        content = (
+            read_private(path, PART_LIMIT_BYTES, environ)
+            if self.private
+            else read_open(path, PART_LIMIT_BYTES, environ)
+        )
         return text_of(path, content)
 
 
@@ -225,15 +231,21 @@ def text_of(path: str, content: bytes) -> str:
     return text
 
 
-def read_open(path: str, limit: int) -> bytes:
+def read_open(path: str, limit: int, environ: Mapping[str, str] = os.environ) -> bytes:
     """Read a file that holds no secret; others may read it, and it may be reached through links.
 
     Others may not write it: it says which key is used, and a properties file also to which endpoint it is sent.
+
+    Args:
+        path: the file, or a link to it.
+        limit: bytes; a larger file is refused.
+        environ: as for a private file, `agent.system.files.read_private`.
 
     Raises:
         CredentialFileError: it is missing, no regular file, too large, or somebody else can write it.
         NotPermittedError: the agent's user may not read it.
     """
+    path = seen_at(path, environ)
     try:
         return read_trusted(path, limit)
     except FileNotFoundError:

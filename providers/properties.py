@@ -153,7 +153,7 @@ def read(path: str, environ: Mapping[str, str]) -> Properties:
             in it; the text names file and line.
         NotPermittedError: the agent's user may not read it.
     """
-    found = parse(read_open(path, LIMIT_BYTES), path)
+    found = parse(read_open(path, LIMIT_BYTES, environ), path)
     if any(found.get(key) for key in SECRET_KEYS):
         return parse(read_private(path, LIMIT_BYTES, environ), path)
     return found

@@ -15,6 +15,7 @@ reported to anybody; it is cut off, kept beside the log, and recorded. A log tha
 """
 
 from agent.audit.log import FIELDS, AuditLog
+from agent.audit.opening import unfit
 from agent.audit.trail import Head, Verdict, canonical, digest, read, read_head, rotated_files, verify
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "read",
     "read_head",
     "rotated_files",
+    "unfit",
     "verify",
 ]

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from agent.audit.opening import remedy
 from agent.audit.trail import (
     MAX_LINE_BYTES,
     Head,
@@ -210,8 +211,7 @@ class AuditLog:
                 files.sync_names(self.path.parent)
         except OSError as err:
             raise AuditError(
-                f"{self.path}: the audit log cannot be opened: {err.strerror}",
-                f"make its directory for the agent's user: install -d -m 0750 {self.path.parent}",
+                f"{self.path}: the audit log cannot be opened: {err.strerror}", remedy(self.path, err)
             ) from err
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def systemd_setup(options: argparse.Namespace) -> int:
     root = Path(options.root)
     names = place.canonical_names(needs.units) if options.root == "/" else {}
     plan = setup.planned(needs, config, root, names)
+    for text, remedy in needs.warnings:
+        print(f"keyturn: warning: {text}; {remedy}", file=sys.stderr)
     if options.check_command:
         print(_check_command(plan, config))
     elif options.install:

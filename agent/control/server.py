@@ -24,6 +24,7 @@ from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, Keytu
 from agent.core.events import Actor
 from agent.logs import log
 from agent.system.capabilities import may_give
+from agent.system.service import make_directory
 
 SO_PEERGROUPS = 59
 MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
@@ -56,7 +57,7 @@ class ControlServer:
         except OSError as err:
             raise StateError(
                 f"{self.path}: the control socket cannot be made: {err.strerror}",
-                f"make the runtime directory: install -d -m 0755 {directory}",
+                f"make the runtime directory: {make_directory(directory, '0755')}",
             ) from err
         self._closing = threading.Event()
         threading.Thread(target=self._accept, name="control", daemon=True).start()

@@ -12,6 +12,7 @@ from agent.core.provider import Finding
 from agent.core.settings import AgentSettings
 from agent.metrics import server
 from agent.system.room import hindrance
+from agent.system.service import make_directory
 
 ASK_S = 2.0
 
@@ -50,7 +51,7 @@ def _is_keyturn(address: str) -> bool:
 def _file(place: str, path: Path) -> Iterator[Finding]:
     directory = path.parent
     if not directory.is_dir():
-        yield Finding("error", place, f"{directory} does not exist", f"install -d -m 0755 {directory}")
+        yield Finding("error", place, f"{directory} does not exist", make_directory(directory, "0755"))
         return
     hindered = hindrance(directory)
     if hindered:

@@ -35,6 +35,8 @@ _SUFFIX = re.compile(r"\.(service|socket|target|timer|mount|automount|path|slice
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
 """systemd.unit(5). No leading hyphen: systemctl would take it for an option. No globs: one unit is one dependent."""
 
+OWN_UNITS = frozenset({"keyturn.service", "keyturn-once.service", "keyturn-once.timer"})
+"""keyturn would end itself with each publish before it noted that it told anybody, and so tell again for ever."""
 MAX_NAME = 255 - len(".service")
 SHOW_TIMEOUT_S = 10.0
 _SHOWN = ("LoadState", "ActiveState", "MainPID", "CanReload", "ExecMainStartTimestampMonotonic")
@@ -86,6 +88,8 @@ class SystemdSettings(NotifierSettings):
         """Say what the types cannot: (key, sentence)."""
         if len(self.unit) > MAX_NAME or UNIT_NAME.fullmatch(self.unit) is None:
             yield "unit", 'want the name of one unit, such as "uploader.service" or "worker@1.service"'
+        if full_name(self.unit) in OWN_UNITS:
+            yield "unit", "is keyturn itself, which is no dependent of its own; name the unit that uses the credential"
         if self.action == "kill" and self.signal is None:
             yield "signal", 'action "kill" needs a signal, such as "SIGHUP"'
         if self.action != "kill" and self.signal is not None:

@@ -11,9 +11,19 @@ stay beside it. The same drop-in for keyturn-once.service, which does the same w
 is lacking, and asking for it: a daemon that can widen its own sandbox has none.
 """
 
-from agent.setup.inspection import findings
+from agent.setup.inspection import findings, is_the_services
 from agent.setup.needs import Needs, environment, needs_of
 from agent.setup.place import Outcome, Plan, planned
 from agent.setup.transient import check_command
 
-__all__ = ["Needs", "Outcome", "Plan", "check_command", "environment", "findings", "needs_of", "planned"]
+__all__ = [
+    "Needs",
+    "Outcome",
+    "Plan",
+    "check_command",
+    "environment",
+    "findings",
+    "is_the_services",
+    "needs_of",
+    "planned",
+]

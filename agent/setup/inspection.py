@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,11 +10,15 @@ from agent.core.errors import KeyturnError
 from agent.core.provider import Finding
 from agent.core.settings import Settings
 from agent.setup import unit
-from agent.setup.needs import DEFAULT_CONFIG, USER, needs_of
-from agent.setup.place import canonical_names, planned
+from agent.setup.needs import CREDENTIALS, DEFAULT_CONFIG, handed_over, needs_of
+from agent.setup.place import Plan, canonical_names, planned
+from agent.system import files
 from agent.system.accounts import find_account, own_account
+from agent.system.handed_over import source as handed_over_from
+from agent.system.service import USER
 
 PLACE = "systemd"
+_LIMIT = 1024 * 1024  # systemd's own for a credential
 _REMEDY = "run `keyturn systemd-setup --install` as root, then `systemctl restart keyturn`"
 
 
@@ -26,17 +31,57 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         environ: in which it was read.
         root: where to look.
     """
-    text = unit.installed(root)
     try:
-        if text is None or not unit.is_ours(text) or not _is_the_units(config, root):
+        if not is_the_services(config, root):
             return
         needs = needs_of(settings, config, environ)
         plan = planned(needs, config, root, canonical_names(needs.units))
-        wrong = [Finding("error", PLACE, f"{path} is {what}", _REMEDY) for path, what in plan.differing()]
+        yield from _compared(plan)
+        yield from (Finding("warning", PLACE, text, remedy) for text, remedy in needs.warnings)
     except KeyturnError as error:
-        wrong = [Finding("error", PLACE, error.problem, error.remedy)]
-    yield from wrong or [Finding("ok", PLACE, "the unit's drop-in and polkit rule are what this config needs")]
+        yield Finding("error", PLACE, error.problem, error.remedy)
+    yield from _given(settings, environ)
     yield from _seen_by_somebody_else()
+
+
+def _given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Of each file that systemd hands over, seen from outside: that it will, or that the one that runs has another.
+
+    One that is missing, or closed to this user, is what the provider says that uses it.
+    """
+    for name in dict(handed_over(settings, CREDENTIALS)):
+        source = handed_over_from(name, environ)
+        if source and os.access(source, os.R_OK, effective_ids=True):
+            if _differs(source, f"{CREDENTIALS}/{name}"):
+                text = f"{source} is not what systemd gave to the keyturn that runs"
+                yield Finding("warning", PLACE, text, "`systemctl reload keyturn`")
+            else:
+                yield Finding("ok", PLACE, f"{source} is handed over as {name} when the service starts")
+
+
+def _differs(source: str, given: str) -> bool:
+    """Whether systemd gave out something else; not where nothing runs, or where this user sees no further."""
+    try:
+        theirs = files.read_regular(given, _LIMIT)
+        return theirs is not None and theirs != Path(source).read_bytes()
+    except OSError:
+        return False
+
+
+def _compared(plan: Plan) -> Iterator[Finding]:
+    """What differs, or that nothing does, and what this user could not look at: polkit's directory is 0700 on Debian.
+
+    polkit itself is not asked: it takes questions about a unit and a verb from root only (pkcheck(1), --detail).
+    """
+    wrong = [Finding("error", PLACE, f"{path} is {what}", _REMEDY) for path, what in plan.differing()]
+    yield from wrong
+    unseen = plan.unseen()
+    if not wrong:
+        seen = "drop-in is" if unseen else "drop-in and polkit rule are"
+        yield Finding("ok", PLACE, f"the unit's {seen} what this config needs")
+    for path in unseen:
+        text = f"{path}: whether it is what this config needs cannot be seen by {own_account().name}"
+        yield Finding("warning", PLACE, text, "`keyturn check` as root looks at it")
 
 
 def _seen_by_somebody_else() -> Iterator[Finding]:
@@ -46,7 +91,15 @@ def _seen_by_somebody_else() -> Iterator[Finding]:
         yield Finding("warning", PLACE, text, 'check as the service: eval "$(keyturn systemd-setup --check-command)"')
 
 
-def _is_the_units(config: str, root: Path) -> bool:
+def is_the_services(config: str, root: Path = Path("/")) -> bool:
+    """Whether this is the config of a keyturn.service that is installed here with our user.
+
+    Raises:
+        KeyturnError: a drop-in cannot be read.
+    """
+    text = unit.installed(root)
+    if text is None or not unit.is_ours(text):
+        return False
     if config == DEFAULT_CONFIG:
         return True
     lines = [line for text in unit.fragments(root).values() for line in unit.service_lines(text)]

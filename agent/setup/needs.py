@@ -23,14 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from agent.core.errors import StateError
 from agent.core.settings import AgentSettings, FilePath, FileSinkSettings, NotifierSettings, Settings
 from agent.notifiers.exec_command import ExecSettings
 from agent.notifiers.signal_process import SignalSettings
 from agent.notifiers.systemd import SystemdSettings, full_name
+from agent.setup import dangerous
 from agent.system import files
 from agent.system.accounts import find_account, find_group
+from agent.system.service import USER
 
-USER = "keyturn"
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 CREDENTIALS = "/run/credentials/keyturn.service"
 """$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""
@@ -46,7 +48,6 @@ _ORDER = (
     "Environment",
     "LoadCredential",
     "SetCredential",
-    "ReadOnlyPaths",
     "ReadWritePaths",
     "ProtectHome",
     "BindPaths",
@@ -58,7 +59,6 @@ _ORDER = (
     "SystemCallFilter",
 )
 _HOMES = ("/home", "/root", "/run/user")  # what ProtectHome= is about, systemd.exec(5)
-_READ_ONLY = ("/run", "/etc/keyturn")  # ReadOnlyPaths= of the unit
 _TEMPORARY = ("/tmp", "/var/tmp")
 _OWN = ("/var/lib/keyturn", "/run/keyturn", "/var/log/keyturn")
 _ENVIRONMENT = {
@@ -70,6 +70,10 @@ _ENVIRONMENT = {
 }
 _IN_CREDENTIALS = re.compile(re.escape(CREDENTIALS) + r"/([A-Za-z0-9_.-]+)")
 _MAX_PROPERTIES = 64 * 1024
+
+
+class TooMuchError(StateError):
+    """The config would need a right that is as good as root's."""
 
 
 @dataclass(frozen=True, order=True)
@@ -87,10 +91,12 @@ class Needs:
     Attributes:
         options: each with the places of the config that need it, in their order.
         units: the units to be called, each with polkit's verbs.
+        warnings: what is unwise about it, each with its remedy.
     """
 
     options: Mapping[Option, tuple[str, ...]]
     units: Mapping[str, tuple[str, ...]]
+    warnings: tuple[tuple[str, str], ...] = ()
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -114,6 +120,9 @@ def needs_of(settings: Settings, config: str, environ: Mapping[str, str]) -> Nee
         settings: the config, valid.
         config: its path.
         environ: in which it was read; `$CREDENTIALS_DIRECTORY` says which files systemd hands over.
+
+    Raises:
+        TooMuchError: it would need a right that is as good as root's.
     """
     found = _Collector()
     if config != DEFAULT_CONFIG:
@@ -135,6 +144,7 @@ class _Collector:
     def __init__(self) -> None:
         self._options: dict[Option, list[str]] = {}
         self._units: dict[str, set[str]] = {}
+        self._warnings: list[tuple[str, str]] = []
 
     def want(self, key: str, value: str, why: str) -> None:
         reasons = self._options.setdefault(Option(key, value), [])
@@ -156,15 +166,24 @@ class _Collector:
         """Let the service write in a directory; a missing one is passed over, for the unit shall start all the same."""
         if _below(directory, _OWN):
             return
+        self._judge(directory, why)
         if _below(directory, _HOMES):
             self.want("ProtectHome", "tmpfs", why)
             self.want("BindPaths", directory, why)
             return
         if _below(directory, _TEMPORARY):
             self.want("PrivateTmp", "no", why)
-        if directory in _READ_ONLY:
-            self.want("ReadOnlyPaths", "", why)  # of two lines for one path the stricter one would count
         self.want("ReadWritePaths", directory, why)
+
+    def _judge(self, directory: str, why: str) -> None:
+        refused = dangerous.refusal(directory, _name_in(why))
+        if refused is not None:
+            problem, remedy = refused
+            raise TooMuchError(f"{why}: {problem}", remedy)
+        unwise = dangerous.warning(directory)
+        if unwise is not None:
+            text, remedy = unwise
+            self._warnings.append((f"{why}: {text}", remedy))
 
     def see(self, path: str, why: str) -> None:
         """Let the service read a file that the sandbox would hide."""
@@ -178,7 +197,14 @@ class _Collector:
 
     def needs(self) -> Needs:
         options = {option: tuple(self._options[option]) for option in sorted(self._options, key=_rank)}
-        return Needs(options, {unit: tuple(sorted(verbs)) for unit, verbs in sorted(self._units.items())})
+        units = {unit: tuple(sorted(verbs)) for unit, verbs in sorted(self._units.items())}
+        return Needs(options, units, tuple(self._warnings))
+
+
+def _name_in(place: str) -> str:
+    """The name of a place's credential, or keyturn's own."""
+    first, _dot, rest = place.partition(".")
+    return rest.rpartition(".")[0] if first == "credentials" else f"{USER}-{rest.rpartition('.')[2]}"
 
 
 def _rank(option: Option) -> tuple[int, Option]:
@@ -251,13 +277,19 @@ def _program(value: Any, place: str) -> Iterator[tuple[str, str]]:
         yield f"{place}.command", str(command[0])
 
 
-def _handed_over(found: _Collector, settings: Settings, directory: str) -> None:
-    """LoadCredential= for every file that the config takes from systemd and that the unit does not load itself."""
+def handed_over(settings: Settings, directory: str) -> Iterator[tuple[str, str]]:
+    """Every file that the config takes from systemd, by name, with the place that names it."""
     for place, path in _paths(settings, ""):
         names = [path.removeprefix(f"{directory}/")] if _below(path, (directory,)) else []
         if place.endswith(".properties_file"):
             names += _named_in(path)
-        for name in sorted({*names} - SHIPPED):
+        yield from ((name, place) for name in sorted(set(names)))
+
+
+def _handed_over(found: _Collector, settings: Settings, directory: str) -> None:
+    """LoadCredential= for every file that the config takes from systemd and that the unit does not load itself."""
+    for name, place in handed_over(settings, directory):
+        if name not in SHIPPED:
             found.want("LoadCredential", f"{name}:{SOURCE}/{name}", place)
             found.want("SetCredential", f"{name}:{files.MISSING_CREDENTIAL.decode()}", place)
 

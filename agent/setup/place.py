@@ -61,7 +61,7 @@ class Plan:
     def differing(self) -> Iterator[tuple[Path, str]]:
         """Each file that is not as it shall be, with "missing", "out of date" or "not needed any more".
 
-        One that this user may not read is passed over: the drop-in names polkit's units too.
+        One that this user may not read is passed over, and named by `unseen`.
         """
         for path, wanted in self.files.items():
             try:
@@ -70,6 +70,10 @@ class Plan:
                 continue
             if found != wanted:
                 yield path, _difference(found, wanted)
+
+    def unseen(self) -> list[Path]:
+        """Each file that shall be there, and that this user may not look at."""
+        return [path for path, wanted in self.files.items() if wanted is not None and not _is_seen(path)]
 
 
 def planned(needs: Needs, config: str, root: Path, names: dict[str, str]) -> Plan:
@@ -135,6 +139,14 @@ def standing_at(path: Path) -> str | None:
     except OSError as error:
         raise _refused(error, path, "read") from error
     return None if found is None else found.decode("utf-8", "replace")
+
+
+def _is_seen(path: Path) -> bool:
+    try:
+        standing_at(path)
+    except NotPermittedError:
+        return False
+    return True
 
 
 def _refuse_foreign(path: Path, text: str | None) -> None:

@@ -1,45 +1,53 @@
-"""The installed unit, as systemd would find it, and what is said in it."""
+"""The installed unit with its drop-ins, as systemd would find it, and what is said in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.core.errors import KeyturnError
-from agent.setup.needs import CREDENTIALS, USER
+from agent.setup.needs import CREDENTIALS
 from agent.setup.place import standing_at
+from agent.system.handed_over import with_sources
+from agent.system.service import SEARCHED, UNIT, installed, is_ours, service_lines
 
-UNIT = "keyturn.service"
-SEARCHED = (
-    "etc/systemd/system",
-    "run/systemd/system",
-    "usr/local/lib/systemd/system",
-    "lib/systemd/system",
-    "usr/lib/systemd/system",
-)
-"""systemd.unit(5), the first one wins."""
-
-
-def installed(root: Path = Path("/")) -> str | None:
-    """The text of keyturn.service; None where it is not installed, masked, or not readable."""
-    for directory in SEARCHED:
-        try:
-            text = standing_at(root / directory / UNIT)
-        except KeyturnError:
-            return None  # a link to /dev/null, for example: masked
-        if text is not None:
-            return text
-    return None
+__all__ = ["credential_sources", "fragments", "installed", "is_ours", "service_lines", "with_credentials"]
 
 
 def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
     """The environment with `$CREDENTIALS_DIRECTORY` as in the unit, where it is not set and the unit is installed.
 
-    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`.
+    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`. It says too
+    where the files come from that systemd puts there.
     """
     if "CREDENTIALS_DIRECTORY" in environ or installed(root) is None:
         return environ
-    return {**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}
+    return with_sources({**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}, credential_sources(root))
+
+
+def credential_sources(root: Path = Path("/")) -> dict[str, str]:
+    """Which file systemd hands over by which name, in the unit and its drop-ins; "" for one that is encrypted.
+
+    The last line for a name counts, and an empty one takes all back (systemd.exec(5)). A drop-in that this user may not
+    read says nothing.
+    """
+    found: dict[str, str] = {}
+    try:
+        parts = fragments(root)
+        texts = [installed(root) or "", *(parts[name] for name in sorted(parts))]
+    except KeyturnError:
+        return found
+    for key, value in (line for text in texts for line in service_lines(text)):
+        if key not in ("LoadCredential", "LoadCredentialEncrypted"):
+            continue
+        name, _colon, path = value.strip('"').replace("%%", "%").partition(":")
+        if not name:
+            found.clear()
+        elif key == "LoadCredentialEncrypted":
+            found[name] = ""
+        else:
+            found[name] = path if path.startswith("/") else f"/etc/credstore/{path or name}"
+    return found
 
 
 def fragments(root: Path = Path("/")) -> dict[str, str]:
@@ -50,21 +58,3 @@ def fragments(root: Path = Path("/")) -> dict[str, str]:
             if path.name not in found and path.is_file():
                 found[path.name] = standing_at(path) or ""
     return found
-
-
-def service_lines(text: str) -> Iterator[tuple[str, str]]:
-    """The assignments of the section [Service], in their order; continued lines joined (systemd.syntax(7))."""
-    section = ""
-    for line in text.replace("\\\n", " ").splitlines():
-        line = line.strip()
-        if line.startswith("["):
-            section = line
-        elif section == "[Service]" and line[:1] not in ("", "#", ";"):
-            key, _equals, value = line.partition("=")
-            yield key.strip(), value.strip()
-
-
-def is_ours(text: str) -> bool:
-    """Whether the unit runs as the user for whom the setup is: an operator's own, as root, needs none."""
-    users = [value for key, value in service_lines(text) if key == "User"]
-    return users[-1:] == [USER]

@@ -15,6 +15,7 @@ from agent.core.settings import FileSinkSettings
 from agent.system import files
 from agent.system.oserrors import explain, is_permission
 from agent.system.safepath import Directory, open_directory, split
+from agent.system.service import agent_user
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """More than any credentials or env file; what is larger was named by mistake."""
@@ -113,10 +114,9 @@ def pin(settings: FileSinkSettings) -> Directory:
     Raises:
         SinkError: it is missing or cannot be trusted.
     """
-    who = f" -o {settings.owner}" if settings.owner else ""
     group = settings.group or settings.owner
     whose = f" -g {group}" if group else ""
-    return open_directory(split(settings.path)[0], f"install -d{who}{whose} -m 0750")
+    return open_directory(split(settings.path)[0], f"install -d -o {settings.owner or agent_user()}{whose} -m 0750")
 
 
 def read_present(directory: Directory, name: str, in_place: bool = False) -> Present:

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.system import handed_over
 from agent.system.oserrors import explain, is_permission, user_name
 from agent.system.safepath import Directory, names
 
@@ -274,12 +275,13 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
     Args:
         path: the file, or a link to it.
         limit: bytes; a larger file is refused.
-        environ: where `$CREDENTIALS_DIRECTORY` is looked up.
+        environ: where `$CREDENTIALS_DIRECTORY` is looked up, and where its files come from for a look from outside.
 
     Raises:
         CredentialFileError: it is missing, no regular file, too large, or somebody else can read or write it.
         NotPermittedError: the agent's user may not read it.
     """
+    path = handed_over.seen_at(str(path), environ)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
@@ -303,10 +305,10 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
 
 
 def _not_loaded(path: str) -> CredentialFileError:
-    source = f"/etc/keyturn/{Path(path).name}"
+    source = f"{handed_over.USUAL}/{Path(path).name}"
     return CredentialFileError(
         f"{path}: the file that systemd hands over as this credential was missing when keyturn started",
-        f"put the secret at {source} (LoadCredential= in `systemctl cat keyturn`), and restart keyturn",
+        f"put the secret at {source} (LoadCredential= in `systemctl cat keyturn`), then `systemctl reload keyturn`",
     )
 
 

@@ -307,3 +307,13 @@ def test_the_real_client_without_a_manager_is_understood(event: PublishEvent, ca
     one = SystemdNotifier(SystemdSettings(type="systemd", unit="keyturn-no-such-unit"))
     with pytest.raises(NotifyError, match="cannot be reached"):
         one.tell(event, cancel)
+
+
+@pytest.mark.parametrize("unit", ["keyturn", "keyturn.service", "keyturn-once.service", "keyturn-once.timer"])
+def test_keyturn_is_no_dependent_of_its_own(unit: str) -> None:
+    """It would restart itself after each publish, and owe it again, for ever: an error of the config, at `unit`."""
+    for action in ("restart", "reload-or-restart", "try-restart", "reload"):
+        settings = SystemdSettings(type="systemd", unit=unit, action=action)  # type: ignore[arg-type]
+        ((key, sentence),) = settings.problems()
+        assert key == "unit" and "is keyturn itself" in sentence and "name the unit that uses" in sentence
+    assert not list(SystemdSettings(type="systemd", unit="keyturn-app.service").problems())

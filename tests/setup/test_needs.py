@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hostworld import PROVIDER, host, needs, notify, options, settings_of, sink
 
 from agent.setup import needs_of
+from agent.setup.needs import TooMuchError
 from agent.system.accounts import find_account
 
 GIVE = {"capability=CAP_CHOWN", "capability=CAP_FOWNER", "capability=CAP_DAC_OVERRIDE", "SystemCallFilter=@chown"}
@@ -33,10 +34,6 @@ SINKS = {
         {"ProtectHome=tmpfs", "BindPaths=/home/alice/.aliyun"},
     ),
     "one in /tmp cannot be private": ([sink("/tmp/app/c.ini")], {"PrivateTmp=no", "ReadWritePaths=/tmp/app"}),
-    "one in /run itself takes its read-only line back": (
-        [sink("/run/c.ini")],
-        {"ReadOnlyPaths=", "ReadWritePaths=/run"},
-    ),
     "/homestead is no home": ([sink("/homestead/c.ini")], {"ReadWritePaths=/homestead"}),
     "a path with .. is resolved, for systemd refuses it": ([sink("/etc/x/../app/c.ini")], APP),
 }
@@ -175,3 +172,66 @@ def test_every_option_names_the_keys_that_need_it() -> None:
 def test_another_config_is_told_to_every_command_of_the_unit() -> None:
     """`run` and the reload read the same file."""
     assert options(needs(sink(), path="/etc/other.toml")) == APP | {"Environment=KEYTURN_CONFIG=/etc/other.toml"}
+
+
+REFUSED = {
+    "/x.json": "/",
+    "/etc/x.json": "/etc",
+    "/etc/./x.json": "/etc",
+    "/etc/app/../x.json": "/etc",
+    "/etc/systemd/system/x.json": "/etc/systemd/system",
+    "/etc/polkit-1/rules.d/x.json": "/etc/polkit-1/rules.d",
+    "/etc/cron.d/x.json": "/etc/cron.d",
+    "/etc/rc3.d/x.json": "/etc/rc3.d",
+    "/etc/keyturn/x.json": "/etc/keyturn",
+    "/root/.ossutilconfig": "/root",
+    "/root/.ssh/x.json": "/root/.ssh",
+    "/home/alice/.ssh/x.json": "/home/alice/.ssh",
+    "/usr/local/app/x.json": "/usr/local/app",
+    "/lib/x.json": "/lib",
+    "/run/x.json": "/run",
+    "/run/systemd/system/x.json": "/run/systemd/system",
+    "/var/run/x.json": "/var/run, which is /run,",
+    "/var/lib/x.json": "/var/lib",
+    "/var/lib/dpkg/info/x.json": "/var/lib/dpkg/info",
+}
+
+
+@pytest.mark.parametrize("path", REFUSED)
+@pytest.mark.parametrize("owner", [{}, {"owner": "app"}])
+def test_what_is_as_good_as_root_is_refused(path: str, owner: dict[str, str]) -> None:
+    """A directory whose content decides what root runs is written by no service; the sentence says where to go."""
+    with pytest.raises(TooMuchError) as caught:
+        needs(sink(path, **owner))
+    assert caught.value.problem.startswith(f"credentials.uploader.sinks[0]: {REFUSED[path]} is not for a service")
+    assert caught.value.remedy.startswith("put it into a directory of its own, such as /etc/uploader")
+
+
+def test_a_path_of_keyturns_own_is_refused_just_so() -> None:
+    """The state, the audit log and the metrics file are no excuse."""
+    for table in ('[agent]\nstate_directory = "/etc"', '[agent]\nmetrics_textfile = "/usr/share/x.prom"'):
+        with pytest.raises(TooMuchError, match="is not for a service"):
+            needs(table, sink())
+
+
+def test_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> None:
+    """ReadWritePaths= follows it too."""
+    (tmp_path / "innocent").symlink_to("/etc/systemd")
+    with pytest.raises(TooMuchError, match="innocent, which is /etc/systemd, is not"):
+        needs(sink(f"{tmp_path}/innocent/x.json"))
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/uploader/x", "/srv/x", "/srv/app/x", "/run/app/x", "/var/lib/app/x", "/opt/app/x"]
+)
+def test_a_directory_of_ones_own_stays_fine(path: str) -> None:
+    """Beside those, not in them; without a word."""
+    assert needs(sink(path, owner="app")).warnings == ()
+
+
+def test_a_directory_in_roots_home_and_a_home_itself_are_warned_of() -> None:
+    """Root alone reads /root/.aliyun; what stands in a home decides what its user runs at a login."""
+    ((text, _remedy),) = needs(sink("/root/.aliyun/config.json", owner="root")).warnings
+    assert "/root/.aliyun, in root's home" in text and text.startswith("credentials.uploader.sinks[0]: ")
+    ((text, remedy),) = needs(sink("/home/alice/.ossutilconfig", owner="alice")).warnings
+    assert "the home /home/alice" in text and "/home/alice/.aliyun" in remedy

@@ -19,7 +19,7 @@ from agent.cli.main import main
 from agent.core.provider import Finding
 from agent.setup import check_command, findings, place, render
 from agent.setup.needs import DEFAULT_CONFIG, Option
-from agent.setup.unit import fragments, is_ours, service_lines, with_credentials
+from agent.setup.unit import credential_sources, fragments, is_ours, service_lines, with_credentials
 from agent.system.accounts import Account
 
 ROOT = Path(__file__).parents[2]
@@ -184,6 +184,21 @@ def test_a_path_is_written_so_that_systemd_reads_the_same(promise: str) -> None:
     assert render._value(Option("ReadWritePaths", path)) == wanted
 
 
+def test_a_right_as_good_as_roots_is_not_written(machine: Host) -> None:
+    """Exit 1, one sentence, nothing on the disk; `check` says the same words; a warning is printed and does not stop it."""
+    machine.configure(sink("/etc/x.json", owner="root"))
+    code, _out, err = machine.setup("--install")
+    assert code == 1 and machine.files() == [] and len(err.splitlines()) == 1
+    assert "credentials.uploader.sinks[0]: /etc is not for a service" in err and "a directory of its own" in err
+    installed(machine.root)
+    ((level, text),) = about_files(said(machine, DEFAULT_CONFIG))
+    assert level == "error" and text in err
+    machine.configure(sink("/root/.aliyun/c.ini", owner="root"))
+    code, _out, err = machine.setup("--install")
+    assert code == 0 and "warning" in err and "in root's home" in err
+    assert [level for level, _text in about_files(said(machine))] == ["ok", "warning"]
+
+
 # -- what `check` says of it ------------------------------------------------------------------------------
 
 
@@ -237,9 +252,19 @@ def test_check_sees_another_rule_though_it_may_not_read_it(machine: Host, monkey
         return real(path)
 
     monkeypatch.setattr(place, "standing_at", as_the_service)
-    assert [level for level, _text in about_files(said(machine))] == ["ok"]
+    (level, text), (warned, unseen) = about_files(said(machine))
+    assert (level, warned) == ("ok", "warning")
+    assert "polkit" not in text, "nothing is said to be right that was not seen"
+    assert RULE in unseen and "cannot be seen" in unseen
     machine.configure(sink(), notify("systemd", 'unit = "another"'))
-    assert [level for level, _text in about_files(said(machine))] == ["error", "error"]
+    assert [level for level, _text in about_files(said(machine))] == ["error", "error", "warning"]
+    machine.configure(sink())
+    monkeypatch.setattr(place, "standing_at", real)
+    machine.setup("--install")
+    monkeypatch.setattr(place, "standing_at", as_the_service)
+    assert [level for level, _text in about_files(said(machine))] == ["ok"], (
+        "of a rule that is not needed nothing is said"
+    )
 
 
 def test_check_leaves_other_configs_and_other_units_alone(machine: Host) -> None:
@@ -301,8 +326,22 @@ def test_a_shell_can_read_the_config_of_the_service(tmp_path: Path) -> None:
     """`audit verify` needs no $CREDENTIALS_DIRECTORY; without the unit, an unset variable is an error as ever."""
     assert with_credentials({}, tmp_path) == {}
     installed(tmp_path)
-    assert with_credentials({}, tmp_path) == {"CREDENTIALS_DIRECTORY": "/run/credentials/keyturn.service"}
+    assert with_credentials({}, tmp_path)["CREDENTIALS_DIRECTORY"] == "/run/credentials/keyturn.service"
     assert with_credentials({"CREDENTIALS_DIRECTORY": "/x"}, tmp_path) == {"CREDENTIALS_DIRECTORY": "/x"}
+
+
+def test_the_sources_of_credentials_are_read_as_systemd_does(tmp_path: Path) -> None:
+    """Unit first, drop-ins by name; the last line for a name counts, an empty one takes all back, encrypted is not read."""
+    installed(tmp_path)
+    usual = {name: f"/etc/keyturn/{name}" for name in ("client_key.json", "client_key_password")}
+    assert credential_sources(tmp_path) == usual
+    drop_ins = tmp_path / "etc/systemd/system/keyturn.service.d"
+    drop_ins.mkdir(parents=True)
+    (drop_ins / "60-b.conf").write_text("[Service]\nLoadCredential=client_key.json:/root/b%%c\n")
+    (drop_ins / "50-a.conf").write_text("[Service]\nLoadCredential=client_key.json:/root/a\nLoadCredential=op:op\n")
+    assert credential_sources(tmp_path) == {**usual, "client_key.json": "/root/b%c", "op": "/etc/credstore/op"}
+    (drop_ins / "70-c.conf").write_text("[Service]\nLoadCredential=\nLoadCredentialEncrypted=op:/etc/keyturn/op.cred\n")
+    assert credential_sources(tmp_path) == {"op": ""}
 
 
 def test_the_unit_is_read_as_systemd_does(tmp_path: Path) -> None:

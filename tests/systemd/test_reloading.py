@@ -100,9 +100,7 @@ def test_a_systemd_that_hands_nothing_over_at_a_reload_restarts_instead(running:
     """
     unit = running.bed.read("/lib/systemd/system/keyturn.service").replace("\\\n", "")
     (last,) = [line for line in unit.splitlines() if line.startswith("ExecReload=+")]
-    drop_in = f"[Service]\nExecReload=\n{last}\n"
-    running.bed.write("/etc/systemd/system/keyturn.service.d/91-test.conf", drop_in)
-    running.bed.do("systemctl", "daemon-reload")
+    running.drop_in(f"ExecReload=\n{last}")
     reload(running)
     before, old = running.pid, exchange_client_key(running)
     good = running.bed.read(CONFIG)
@@ -116,6 +114,45 @@ def test_a_systemd_that_hands_nothing_over_at_a_reload_restarts_instead(running:
     eventually(lambda: len(running.audit("agent_started")) == 2)
     eventually(lambda: running.cloud.calls("GetSecretValue")[-1]["access_key_id"] != old)
     running.picked_up(running.cloud.rotate())
+
+
+def test_a_credential_that_comes_from_elsewhere_is_compared_with_that(running: Machine) -> None:
+    """`LoadCredential=client_key.json:/root/ck` beside an old file in /etc/keyturn: a reload is no restart, however often.
+
+    When the file that is named was replaced, the process that runs gets it, as ever.
+    """
+    running.bed.do("cp", "-p", CLIENT_KEY, "/root/ck")
+    running.drop_in("LoadCredential=client_key.json:/root/ck")
+    running.systemctl("restart", UNIT)
+    pid, old = running.pid, running.cloud.calls("GetSecretValue")[-1]["access_key_id"]
+    running.bed.write(CLIENT_KEY, "left from before", 0o600)
+    for _ in range(2):
+        reload(running)
+    exchange_client_key(running)
+    running.bed.do("mv", CLIENT_KEY, "/root/ck")
+    running.bed.write(CLIENT_KEY, "left from before", 0o600)
+    reload(running)
+    eventually(lambda: running.cloud.calls("GetSecretValue")[-1]["access_key_id"] != old)
+    assert (running.pid, running.show("ActiveState")) == (pid, "active")
+    assert len(running.audit("agent_started")) == 2, "the test's own restart, and no other"
+
+
+def test_a_reload_runs_no_check_as_root(running: Machine) -> None:
+    """The look at the config imports third parties' providers: before the restart it is made by the user keyturn."""
+    real = running.bed.do("readlink", "/usr/bin/keyturn").strip()
+    spy = f'#!/bin/sh\n[ "$1" != check ] || id -un >>/tmp/who\nexec {real} "$@"\n'
+    unit = running.bed.read("/lib/systemd/system/keyturn.service").replace("\\\n", "")
+    (last,) = [line for line in unit.splitlines() if line.startswith("ExecReload=+")]
+    running.drop_in(f"ExecReload=\n{last}")
+    running.bed.do("sh", "-c", "rm -f /tmp/who /usr/bin/keyturn")
+    running.bed.write("/usr/bin/keyturn", spy, 0o755)
+    try:
+        exchange_client_key(running)
+        reload(running)
+        eventually(lambda: len(running.audit("agent_started")) == 2)
+        assert running.bed.read("/tmp/who") == "keyturn\n"
+    finally:
+        running.bed.do("ln", "-sf", real, "/usr/bin/keyturn")
 
 
 def test_the_client_key_is_handed_over_and_lies_nowhere_else(running: Machine) -> None:

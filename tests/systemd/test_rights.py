@@ -113,15 +113,55 @@ def test_a_sink_of_another_user_gets_the_capabilities_it_needs_and_no_more(machi
 
 
 def test_check_as_the_service_user_sees_what_the_service_sees(running: Machine) -> None:
-    """With the service's user, groups, sandbox and credentials nothing is wrong; without the drop-in `check` says what to run."""
+    """Its sandbox (a directory that is read-only for it), its credentials, its drop-in; not what root would see."""
     command = running.bed.do("keyturn", "systemd-setup", "--check-command")
     done = running.bed.run("sh", "-c", command)
     assert done.returncode == 0, done.both
+    running.bed.do("install", "-d", "-o", "keyturn", "/srv/unseen")
+    more = '[[credentials.uploader.sinks]]\ntype = "json"\npath = "/srv/unseen/x.json"\n'
     try:
+        running.configure(more)
+        done = running.bed.run("sh", "-c", command)
+        assert done.returncode == 1 and "read-only" in done.stdout, "root, and keyturn in a shell, could write there"
+        running.configure()
         running.bed.do("rm", "/etc/systemd/system/keyturn.service.d/50-keyturn.conf")
         done = running.bed.run("sh", "-c", command)
         assert done.returncode == 1
         errors = [each for each in done.stdout.splitlines() if each.startswith("error")]
         assert errors and all("systemd-setup --install" in each for each in errors)
     finally:
+        running.configure()
         running.setup()
+
+
+RULE = "/etc/polkit-1/rules.d/50-keyturn.rules"
+
+
+def test_check_as_the_service_user_vouches_for_no_rule_that_it_cannot_see(running: Machine) -> None:
+    """polkit's directory is closed to it: it says so, and that root should look; root then says that the rule is missing."""
+    command = running.bed.do("keyturn", "systemd-setup", "--check-command")
+    try:
+        running.bed.do("mv", RULE, "/root/away.rules")
+        about = [line for line in running.bed.run("sh", "-c", command).stdout.splitlines() if " systemd: " in line]
+        assert not any("polkit" in line for line in about if line.startswith("ok"))
+        (unseen,) = [line for line in about if RULE in line]
+        assert unseen.startswith("warning") and "`keyturn check` as root" in unseen
+        done = running.keyturn("check", "--offline")
+        (missing,) = [line for line in done.stdout.splitlines() if RULE in line]
+        assert done.returncode == 1 and missing.startswith("error") and "missing" in missing
+    finally:
+        running.setup()
+
+
+def test_a_sink_that_would_make_root_of_the_service_is_not_set_up(machine: Machine) -> None:
+    """With the capabilities for a sink of another user a writable /etc is root: nothing is written, the sentence is plain."""
+    before = machine.bed.do("cat", "/etc/systemd/system/keyturn.service.d/50-keyturn.conf")
+    try:
+        machine.configure('[[credentials.uploader.sinks]]\ntype = "json"\npath = "/etc/x.json"\nowner = "uploader"\n')
+        done = machine.keyturn("systemd-setup", "--install")
+        assert done.returncode == 1 and "/etc is not for a service to write" in done.stderr, done.both
+        assert machine.bed.do("cat", "/etc/systemd/system/keyturn.service.d/50-keyturn.conf") == before
+        done = machine.keyturn("check", "--offline")
+        assert done.returncode == 1 and "/etc is not for a service to write" in done.stdout
+    finally:
+        machine.configure()

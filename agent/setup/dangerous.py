@@ -1,0 +1,82 @@
+"""Directories that no service may write: what lies there decides what root runs, or whom it believes.
+
+Decisions. Judged is the directory, not the file: ReadWritePaths= and BindPaths= open a directory with everything below it,
+and the capabilities for sinks of other users are good for all of it. A directory of one's own below /etc, /run, /srv or
+/var stays fine; so does /srv itself, of which root runs nothing. In a home, which one user alone listens to, nothing is
+refused but .ssh, and the home itself is a warning; root's home is refused, a directory in it a warning. Refused without
+capabilities too: the next sink of the config may bring them, and a directory of root's is of no use without them.
+Rejected: only to warn, for `--install` in a script is read by nobody.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from pathlib import PurePosixPath
+
+_ITSELF = "/ /dev /etc /etc/keyturn /home /opt /root /run /run/user /var /var/cache /var/lib /var/local /var/spool"
+ITSELF = frozenset(_ITSELF.split())
+"""Refused; a directory below them is another matter."""
+
+_WHOLE = (
+    "/bin /boot /efi /lib /lib32 /lib64 /libx32 /proc /sbin /sys /usr "
+    "/etc/alternatives /etc/apt /etc/binfmt.d /etc/cron* /etc/dbus-1 /etc/default /etc/dhcp /etc/dnf /etc/dpkg "
+    "/etc/environment.d /etc/grub.d /etc/init.d /etc/initramfs-tools /etc/kernel /etc/ld.so.conf.d /etc/logrotate.d "
+    "/etc/modprobe.d /etc/modules-load.d /etc/network /etc/NetworkManager /etc/pam.d /etc/polkit-1 /etc/profile.d "
+    "/etc/rc*.d /etc/rc.d /etc/rpm /etc/security /etc/selinux /etc/skel /etc/ssh /etc/sudoers.d /etc/sysconfig "
+    "/etc/sysctl.d /etc/systemd /etc/sysusers.d /etc/tmpfiles.d /etc/udev /etc/X11 /etc/xdg /etc/yum* "
+    "/run/dbus /run/credentials /run/polkit-1 /run/systemd /run/udev /run/tmpfiles.d "
+    "/root/.config /root/.gnupg /root/.local /root/.ssh /root/bin "
+    "/var/cache/apt /var/lib/dpkg /var/lib/polkit-1 /var/lib/rpm /var/lib/systemd /var/lib/dnf /var/spool/cron "
+    "/var/spool/anacron /var/spool/at"
+)
+WHOLE = tuple(_WHOLE.split())
+"""Refused with everything below; names as of fnmatch, one component each."""
+
+
+def refusal(directory: str, own: str) -> tuple[str, str] | None:
+    """Say why the service may not write in a directory: (problem, remedy), None where it may.
+
+    Args:
+        directory: as the config names it; where it leads is judged too.
+        own: a name for a directory of its own, for the remedy.
+    """
+    for each in _names_of(directory):
+        if _is_refused(each):
+            leads = "" if each == str(PurePosixPath(directory)) else f", which is {each},"
+            problem = (
+                f"{directory}{leads} is not for a service to write: what lies in it and below it decides what root runs"
+            )
+            return (
+                problem,
+                f"put it into a directory of its own, such as /etc/{own}, and correct the path in the config",
+            )
+    return None
+
+
+def warning(directory: str) -> tuple[str, str] | None:
+    """Say what is unwise about a directory that the service may write: (text, remedy), None for nothing."""
+    for each in _names_of(directory):
+        path = PurePosixPath(each)
+        if path.is_relative_to("/root"):
+            return f"the service may write all of {each}, in root's home", "keep nothing there that root runs"
+        if path.parent in (PurePosixPath("/home"), PurePosixPath("/run/user")):
+            text = f"the service may write all of the home {each}, what its user runs at a login included"
+            return text, f"put the file into a directory of its own, such as {each}/.aliyun"
+    return None
+
+
+def _names_of(directory: str) -> tuple[str, ...]:
+    """The path as it is written, and where it leads on this machine."""
+    return tuple(dict.fromkeys((str(PurePosixPath(directory)), os.path.realpath(directory))))
+
+
+def _is_refused(directory: str) -> bool:
+    path = PurePosixPath("/" + directory.lstrip("/"))
+    return str(path) in ITSELF or ".ssh" in path.parts or any(_is_in(path, PurePosixPath(each)) for each in WHOLE)
+
+
+def _is_in(path: PurePosixPath, whole: PurePosixPath) -> bool:
+    if len(path.parts) < len(whole.parts):
+        return False
+    return all(fnmatch.fnmatchcase(mine, theirs) for mine, theirs in zip(path.parts, whole.parts, strict=False))

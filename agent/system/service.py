@@ -1,0 +1,72 @@
+"""Whether keyturn is a service of this host, and whose: what an operator is told to type depends on it.
+
+A remedy that root reads in a shell is about files that the service writes, so it names the service's user.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.system import files
+from agent.system.accounts import find_account, own_account
+
+UNIT = "keyturn.service"
+USER = "keyturn"
+SEARCHED = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "lib/systemd/system",
+    "usr/lib/systemd/system",
+)
+"""systemd.unit(5), the first one wins."""
+_LIMIT = 1024 * 1024
+
+
+def installed(root: Path = Path("/")) -> str | None:
+    """The text of keyturn.service; None where it is not installed, masked, or not readable."""
+    for directory in SEARCHED:
+        try:
+            found = files.read_regular(root / directory / UNIT, _LIMIT)
+        except OSError:
+            return None  # a link to /dev/null, for example: masked
+        if found is not None:
+            return found.decode("utf-8", "replace")
+    return None
+
+
+def service_lines(text: str) -> Iterator[tuple[str, str]]:
+    """The assignments of the section [Service], in their order; continued lines joined (systemd.syntax(7))."""
+    section = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and line[:1] not in ("", "#", ";"):
+            key, _equals, value = line.partition("=")
+            yield key.strip(), value.strip()
+
+
+def is_ours(text: str) -> bool:
+    """Whether the unit runs as the user for whom the setup is: an operator's own, as root, needs none."""
+    users = [value for key, value in service_lines(text) if key == "User"]
+    return users[-1:] == [USER]
+
+
+def service_user(root: Path = Path("/")) -> str | None:
+    """The user of the service; None where it is not installed as ours, or its user was never made."""
+    text = installed(root)
+    return USER if text is not None and is_ours(text) and find_account(USER) is not None else None
+
+
+def agent_user() -> str:
+    """The user who writes keyturn's files: this process's own, or the service's where root only looks."""
+    return (service_user() if os.geteuid() == 0 else None) or own_account().name
+
+
+def make_directory(path: Path | str, mode: str) -> str:
+    """The command that makes a directory in which keyturn writes."""
+    return f"install -d -o {agent_user()} -m {mode} {shlex.quote(str(path))}"

@@ -33,7 +33,9 @@ from agent.loop import safely
 from agent.metrics.outlook import Outlook
 from agent.operations import chosen, emergency_request, refresh
 from agent.reload import take_over
+from agent.setup.unit import credential_sources
 from agent.stages import Cause
+from agent.system import handed_over
 from agent.system.sdnotify import ServiceManager
 from agent.system.signals import deliver_kept
 from agent.wiring import House
@@ -109,6 +111,10 @@ class Daemon:
             log.info("config reloaded", credentials=len(self._engine.desks))
             self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
         finally:
+            for path in handed_over.outdated(credential_sources(), self._house.environ):
+                log.warning(
+                    f"{path} was replaced, and systemd has not handed it over: `systemctl restart keyturn` does"
+                )
             if was_ready:  # else the end of the first pass says it, or has just said it
                 self._status = self._summary()
                 self._manager.ready(self._status)

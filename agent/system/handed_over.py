@@ -35,6 +35,19 @@ def source(name: str, environ: Mapping[str, str]) -> str | None:
     return str(json.loads(told).get(name, f"{USUAL}/{name}"))
 
 
+def outdated(sources: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Which of the files were replaced after systemd handed them over; asked by the service itself, which cannot read them."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    found = []
+    for name, path in sources.items() if directory else ():
+        try:
+            if path and os.stat(path).st_ctime_ns > os.stat(f"{directory}/{name}").st_mtime_ns:
+                found.append(path)
+        except OSError:
+            continue  # not there, or in a directory that is closed to us
+    return found
+
+
 def seen_at(path: str, environ: Mapping[str, str]) -> str:
     """Where to read a file: itself, or for a look from outside what systemd will hand over in its place.
 

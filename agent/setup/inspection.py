@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.core.errors import KeyturnError
 from agent.core.provider import Finding
 from agent.core.settings import Settings
-from agent.setup import unit
+from agent.setup import choice, unit
 from agent.setup.needs import DEFAULT_CONFIG, USER, needs_of
 from agent.setup.place import canonical_names, planned
 from agent.system.accounts import find_account, own_account
@@ -37,6 +37,7 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         wrong = [Finding("error", PLACE, error.problem, error.remedy)]
     yield from wrong or [Finding("ok", PLACE, "the unit's drop-in and polkit rule are what this config needs")]
     yield from _seen_by_somebody_else()
+    yield from choice.findings(settings.agent, root)
 
 
 def _seen_by_somebody_else() -> Iterator[Finding]:

@@ -95,14 +95,25 @@ def test_a_removed_package_leaves_no_figures_that_grow_old(machine):
 
 
 def test_the_figures_are_removed_with_the_rights_of_the_service_s_user(machine):
-    """A link in their place leads nowhere where keyturn may not remove a file itself; then root is told to."""
+    """A link in their place leads nowhere where keyturn may not remove a file itself; root is told of the link."""
     install(machine)
     configure(machine, f'[agent]\nmetrics_textfile = "/srv/app/metrics/keyturn.prom"\n{CONFIG}')
     machine.write(VICTIM, "root's\n")
     machine.do("ln", "-s", "/root/victims", "/srv/app/metrics", user="keyturn")
     said = machine.do("dpkg", "--remove", "keyturn")
     assert machine.read(VICTIM) == "root's\n"
-    assert "keyturn may not remove its metrics file: rm /srv/app/metrics/keyturn.prom" in said
+    assert "is left, since a link leads to it; to see where: readlink -f '/srv/app/metrics/keyturn.prom'\n" in said
+
+
+def test_root_is_told_to_remove_the_figures_that_keyturn_may_not(machine):
+    """As in a directory of root's, where only the service's capability could write; the command works as it is typed."""
+    install(machine)
+    machine.write("/srv/node exporter/keyturn.prom", "old\n")
+    configure(machine, f'[agent]\nmetrics_textfile = "/srv/node exporter/keyturn.prom"\n{CONFIG}')
+    said = machine.do("dpkg", "--remove", "keyturn")
+    _text, _colon, remedy = said.partition("keyturn may not remove its metrics file: ")
+    machine.do("sh", "-c", remedy.partition("\n")[0])
+    assert not (machine.root / "srv/node exporter/keyturn.prom").exists()
 
 
 def test_sinks_of_a_config_elsewhere_and_below_a_variable_are_named(machine):

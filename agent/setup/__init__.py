@@ -1,8 +1,8 @@
 """What this host has to give keyturn's service, and writing it: START HERE.
 
 `needs` reads it off the config; `render` makes systemd drop-ins and a polkit rule of it; `place` compares them with what
-is on the disk, and writes them; `inspection` says in `check` where the two differ; `transient` names the command that runs
-`check` as the service.
+is on the disk, and writes them; `inspection` says in `check` where the two differ, `choice` where daemon and timer are
+both enabled; `transient` names the command that runs `check` as the service.
 
 Decisions. The service runs as the static user `keyturn` without a capability, and everything beyond that is derived,
 never guessed: an option stands in the drop-in because a key of the config needs it, and the comment above it names the

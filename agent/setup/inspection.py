@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.core.errors import KeyturnError
 from agent.core.provider import Finding
 from agent.core.settings import Settings
-from agent.setup import unit
+from agent.setup import choice, unit
 from agent.setup.needs import CREDENTIALS, DEFAULT_CONFIG, handed_over, needs_of
 from agent.setup.place import Plan, canonical_names, planned
 from agent.system import files
@@ -42,6 +42,7 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         yield Finding("error", PLACE, error.problem, error.remedy)
     yield from _given(settings, environ)
     yield from _seen_by_somebody_else()
+    yield from choice.findings(settings.agent, root)
 
 
 def _given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:

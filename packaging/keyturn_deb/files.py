@@ -25,6 +25,7 @@ _COPIES = {
     "systemd/50-keyturn.rules.in": f"{DOC}/examples/50-keyturn.rules.in",
     "keyturn.example.toml": f"{DOC}/examples/keyturn.example.toml",
     "README.md": f"{DOC}/README.md",
+    "packaging/debian/named_files.py": "usr/lib/keyturn/named_files.py",
     "packaging/debian/lintian-overrides": "usr/share/lintian/overrides/keyturn",
 }
 """A file of the checkout, and where the package has it."""

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "packaging"))
 
+from dpkg_machine import Bed, missing, newer
 from keyturn_deb import build, tools
 from keyturn_deb.commandline import Command
 from keyturn_deb.errors import BuildError
@@ -98,3 +100,24 @@ def package(buildable: str, snapshot: Source, shared: Path) -> Path:
             build.build(snapshot, buildable, ROOT / "build" / "deb", output)
     (made,) = output.glob("*.deb")
     return made
+
+
+@pytest.fixture(scope="session")
+def packages(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the package and a newer one."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    place = tmp_path_factory.mktemp("packages")
+    shutil.copy(package, place / "keyturn.deb")
+    newer(package, place / "newer.deb", tmp_path_factory.mktemp("newer"))
+    return place
+
+
+@pytest.fixture
+def machine(packages: Path) -> Iterator[Bed]:
+    """A machine without any network; the packages are in /packages."""
+    with Bed([(packages, "/packages")]) as bed:
+        bed.do("rm", "-f", "/usr/sbin/policy-rc.d")  # a container image's, which forbids to start anything
+        bed.do("rm", "-f", "/var/lib/man-db/auto-update")  # else each installation indexes every page of the host
+        yield bed

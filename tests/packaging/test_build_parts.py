@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from email.parser import HeaderParser
@@ -277,6 +278,13 @@ def test_dpkg_s_scripts_remove_setups_by_the_mark_that_setup_writes(source):
     assert "keyturn systemd-setup" in render.MARK
     assert f"/{place.RULE}" in text and place.DROP_IN in text
     assert [unit for unit in place.UNITS if unit not in text] == []
+
+
+def test_dpkg_s_scripts_know_the_variables_that_the_unit_sets(source):
+    """named_files.py, which stands alone, puts in what keyturn itself does."""
+    from agent.setup.needs import environment
+
+    assert runpy.run_path(str(source.root / "packaging/debian/named_files.py"))["GIVEN"] == environment({})
 
 
 def test_the_sums_are_those_of_md5(tmp_path):

@@ -8,6 +8,10 @@ import pytest
 from bed_install import ROOT
 from bed_machine import INI, UNIT, Machine, eventually
 
+from agent.setup import choice
+
+TIMER, ONCE = "keyturn-once.timer", "keyturn-once.service"
+
 
 def test_once_does_a_whole_pass_as_a_oneshot(machine: Machine) -> None:
     """`systemctl start keyturn-once`: fetched, published, the application reloaded, done; a second one changes nothing."""
@@ -23,14 +27,46 @@ def test_once_does_a_whole_pass_as_a_oneshot(machine: Machine) -> None:
 
 
 def test_the_timer_and_the_daemon_are_not_at_work_together(running: Machine) -> None:
-    """Starting the timer stops the daemon, and the other way round, also while a run of the timer's is under way."""
-    assert running.systemctl("start", "keyturn-once.timer").returncode == 0
+    """Starting the timer stops the daemon, and the other way round."""
+    assert running.systemctl("start", TIMER).returncode == 0
     eventually(lambda: running.show("ActiveState") == "inactive")
-    running.systemctl("start", UNIT)  # may find that run at work, and is then tried again by Restart=
-    assert running.show("ActiveState", "keyturn-once.timer") == "inactive"
-    eventually(lambda: running.show("ActiveState") == "active")
+    assert running.systemctl("start", UNIT).returncode == 0
+    assert running.show("ActiveState", TIMER) == "inactive"
+    assert running.show("ActiveState") == "active"
     newest = running.cloud.rotate()
     running.picked_up(newest)
+
+
+@pytest.mark.parametrize("how", [f"systemctl start {UNIT}", choice.TO_DAEMON])
+def test_the_daemon_does_not_wait_for_a_run_of_the_timer_s(machine: Machine, how: str) -> None:
+    """In an outage a run goes on for minutes; whoever wants the daemon has it at once, and no unit is failed."""
+    machine.cloud.fail(503)
+    machine.bed.do("systemctl", "start", TIMER)
+    machine.bed.do("systemctl", "start", "--no-block", ONCE)
+    eventually(lambda: machine.cloud.failures("GetSecretValue"))
+    machine.bed.do("sh", "-euc", how, timeout_s=15)
+    assert (machine.show("ActiveState"), machine.show("ActiveState", ONCE)) == ("active", "inactive")
+    assert machine.systemctl("--failed", "--plain", "--no-legend").stdout == ""
+    machine.cloud.clear()
+    machine.picked_up(machine.cloud.rotate())
+
+
+def test_one_of_the_two_is_enabled_and_check_says_so(running: Machine) -> None:
+    """As the units tell to do it: after a boot what was chosen runs; with both enabled `check` warns, with what mends it."""
+    try:
+        running.bed.do("systemctl", "enable", UNIT, TIMER)
+        warned = running.keyturn("check", "--offline").stdout
+        assert f"both enabled, and only one of them runs after a boot; for the daemon, `{choice.TO_DAEMON}`" in warned
+        assert f"for the timer, `{choice.TO_TIMER}`" in warned
+        for remedy, chosen, other in ((choice.TO_TIMER, TIMER, UNIT), (choice.TO_DAEMON, UNIT, TIMER)):
+            running.bed.do("sh", "-euc", remedy)
+            assert "both enabled" not in running.keyturn("check", "--offline").stdout
+            states = [
+                (running.show("UnitFileState", unit), running.show("ActiveState", unit)) for unit in (chosen, other)
+            ]
+            assert states == [("enabled", "active"), ("disabled", "inactive")]
+    finally:
+        running.bed.do("systemctl", "disable", UNIT, TIMER)
 
 
 SNIPPET = "/etc/logrotate.d/keyturn"

@@ -229,8 +229,8 @@ def test_a_file_with_a_secret_is_given_away_without_a_moment_for_others(
         found = path.stat()
         moments.append((found.st_uid, found.st_gid, found.st_mode & 0o777))
 
-    for name in ("fchmod", "fchown"):
-        monkeypatch.setattr(os, name, lambda *args, real=getattr(os, name): (look(), real(*args), look()))
+    for name, real in {"fchmod": os.fchmod, "fchown": os.fchown}.items():
+        monkeypatch.setattr(os, name, lambda *args, real=real: (look(), real(*args), look()))
     for old in [(0, 100, 0o600), (12345, 100, 0o640), (0, 12, 0o644), (12345, 12, 0o660), (0, 100, 0o200)]:
         path.write_text("A=secret\n")
         os.chmod(path, old[2])

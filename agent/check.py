@@ -33,6 +33,7 @@ from agent.sinks import transaction
 from agent.sinks.findings import inspect
 from agent.sinks.interface import Sink
 from agent.system.clock import Clock
+from agent.system.process import probe_refusal
 from agent.system.room import hindrance
 from agent.system.service import agent_user, make_directory
 
@@ -129,6 +130,9 @@ def _local(place: str, managed: Managed) -> Iterator[Finding]:
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())
+        refusal = probe_refusal(notifier.settings.pickup) if notifier.settings.pickup else None
+        if refusal:
+            yield Finding("error", f"{where}.pickup.command", *refusal)
         cannot = notifier.hindered(managed.formats)
         if cannot:
             yield Finding("warning", where, *cannot.text.split("; ", 1))

@@ -9,18 +9,19 @@ Decisions:
 * No shell. The command runs as the agent's own user, in `/`, with a clean environment (agent/system/process.py) and of
   the agent's variables only CREDENTIALS_DIRECTORY, through which systemd hands secrets out. No ALIBABA_CLOUD_* variable
   is passed on: such a command could only find the agent's keys there. `["/usr/bin/env", "NAME=value", …]` sets others.
-* A program that somebody besides root and the agent's user can write is not run: it would run with the agent's rights.
-  What counts is the file at the end of links. `check` warns of arguments that are such files (a script's path).
+* A program that somebody besides root and the agent's user can write or replace is not run: it would run with the
+  agent's rights. What counts is the file at the end of links, and who owns the way to it (agent/system/programs.py).
+  `check` warns of arguments that are such files (a script's path).
 * What it prints is a secret, on standard error too as far as anybody knows: an error tells lengths and the exit status.
 * `timeout` bounds the command; 30 s is the most, since a fetch is given up then. At the limit its group is killed.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from agent.core.credential import Credential
@@ -33,10 +34,11 @@ from agent.core.errors import (
 )
 from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, ProviderContext
 from agent.core.settings import Duration, ProviderSettings
-from agent.system.files import foreign_writers
+from agent.system.accounts import own_account
 from agent.system.group import Ending
 from agent.system.oserrors import user_name
 from agent.system.process import Completed, find_program, run_command
+from agent.system.programs import strangers
 from providers.parts import told_as
 from providers.session_json import EXTERNAL, bad_answer, credential_of, object_of
 
@@ -84,9 +86,8 @@ class Process(Provider):
 
     def _fetch(self, timeout_s: float) -> Credential:
         with told_as(f"credentials.{self.context.credential}"):
-            refuse_if_foreign(self._name)
             done = run_command(
-                self.settings.command,
+                (refuse_if_foreign(self._name), *self.settings.command[1:]),
                 timeout_s=min(timeout_s, float(self.settings.timeout)),
                 cancel=self._closed,
                 env={name: self.context.environ[name] for name in PASSED_ON if name in self.context.environ},
@@ -118,7 +119,7 @@ class Process(Provider):
         else:
             yield Finding("ok", place, f"runs {find_program(self._name)}")
         for word in self.settings.command[1:]:
-            refusal = _foreign(word) if word.startswith("/") else None
+            refusal = strangers(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
             if refusal:
                 yield Finding("warning", place, *refusal)
 
@@ -127,27 +128,19 @@ PASSED_ON = ("CREDENTIALS_DIRECTORY",)
 """The agent's variables that the command gets."""
 
 
-def refuse_if_foreign(program: str) -> None:
-    """Refuse a program that is not there, or that somebody besides root and the agent's user can write.
+def refuse_if_foreign(program: str) -> str:
+    """Return the path of a program; refuse one that is not there, or that a stranger can write or replace.
 
     Raises:
         CredentialFileError: the text says which, and who.
     """
     path = find_program(program)
-    if path is None or not Path(path).exists():
+    if path is None or not os.path.exists(path):
         raise CredentialFileError(f"there is no program {program}", "install it, or correct the command in the config")
-    refusal = _foreign(path)
+    refusal = strangers(path, own_account())
     if refusal:
         raise CredentialFileError(*refusal)
-
-
-def _foreign(path: str) -> tuple[str, str] | None:
-    """Who else can write a file, the one at the end of links; None for nobody, and where there is no file."""
-    try:
-        found = Path(path).resolve()
-        return foreign_writers(found.stat(), str(found)) if found.is_file() else None
-    except (OSError, RuntimeError):  # a circle of links, or not to be looked at: it cannot be run either
-        return None
+    return path
 
 
 def _credential_of(output: bytes, source: str) -> Credential:

@@ -1,5 +1,6 @@
 """The audit log: every tampering is found and named; no crash breaks it."""
 
+import errno
 import gzip
 import io
 import json
@@ -156,6 +157,67 @@ def test_a_half_written_last_line_is_set_aside(trail):
     trail.fill(1)
     assert trail.problems == ()
     assert [file.read_bytes() for file in trail.path.parent.glob("torn-*")] == [b'{"seq":3,"half']
+
+
+def half_written(patch, fd, *, cut):
+    """The next record gets no further than 40 bytes; `cut` says whether they can be taken back, as not with chattr +a."""
+    real, left = os.write, [1]
+
+    def short(to, line):
+        return real(to, line[:40] if to == fd and left and left.pop() else line)
+
+    def refuse(*_args):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    patch.setattr(os, "write", short)
+    if not cut:
+        patch.setattr(os, "ftruncate", refuse)
+
+
+def test_half_a_record_that_cannot_be_cut_off_breaks_no_chain(trail, monkeypatch):
+    """It becomes a line of its own, which `verify` names and nothing else; no record is joined to it or lost."""
+    trail.fill(2)
+    with monkeypatch.context() as patch:
+        half_written(patch, trail.log._fd, cut=False)
+        with pytest.raises(AuditError, match="No space left"):
+            trail.fill(1)
+        trail.fill(2)
+    (problem,) = trail.problems
+    assert problem.endswith(":3: not a whole record")
+    assert [record["seq"] for record in audit.read(trail.path)] == [1, 2, 3, 4]
+    trail.log.close()
+    trail.log = trail.open()
+    trail.fill(1)
+    assert len(trail.problems) == 1
+
+
+def test_half_a_record_is_cut_off_as_soon_as_that_works(trail, monkeypatch):
+    """Nothing of it is left in the log then; what somebody else appended is never cut off."""
+    trail.fill(2)
+    with monkeypatch.context() as patch:
+        half_written(patch, trail.log._fd, cut=False)
+        with pytest.raises(AuditError):
+            trail.fill(1)
+    trail.fill(1)
+    assert trail.problems == ()
+    with trail.path.open("ab") as stream:
+        stream.write(b"somebody's")
+    trail.fill(1)
+    assert trail.problems == (f"{trail.path}:4: not a whole record",)
+
+
+def test_half_a_record_from_before_the_start_that_cannot_be_cut_off_ends_no_start(trail, monkeypatch):
+    """The daemon starts and records; the half record stands in a line of its own, and set aside besides."""
+    trail.fill(2)
+    trail.log.close()
+    with trail.path.open("ab") as stream:
+        stream.write(b'{"seq":3,"half')
+    with monkeypatch.context() as patch:
+        half_written(patch, -1, cut=False)
+        trail.log = trail.open()
+        trail.fill(1)
+    assert trail.problems == (f"{trail.path}:3: not a whole record",)
+    assert [record["seq"] for record in audit.read(trail.path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -3,8 +3,10 @@
 One keyturn writes a log: two with different state directories would each continue the chain from their own head. So the
 file is locked (flock) for as long as it is written; who reads it, or renames it away, needs no lock.
 
-What the log should hold is known by its size: where it is shorter than it was left, or another file has taken its name,
-the newest record is looked for in it and its rotated files, as `verify` would. Nothing else of the log is read again.
+What the log should hold is known by its size: where it is not as long as it was left, or another file has taken its
+name, the newest record is looked for in it and its rotated files, as `verify` would. Nothing else of the log is read
+again. Half a record that could not be cut off again (`chattr +a`) is tried once more, and else becomes a line of its own,
+which `verify` names as no whole record; the chain goes on behind it.
 """
 
 from __future__ import annotations
@@ -81,10 +83,12 @@ class AuditLog:
         self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
         """What was found while opening, for the first record: a torn line, a missing tail."""
+        self._half = b""
+        """What stands behind `_end` because it could not be cut off."""
         self._fd = self._open()
         try:
             self._head = self._find_end()
-            self._end = os.fstat(self._fd).st_size
+            self._end = os.fstat(self._fd).st_size - len(self._half)
         except BaseException:
             os.close(self._fd)
             raise
@@ -173,11 +177,13 @@ class AuditLog:
         try:
             moved = self._follow_rotation()
             start = os.fstat(self._fd).st_size
-            if moved or start < self._end:
+            if moved or start != self._end:
                 self._look_for_newest()
+                start = start if moved else self._cut_half(start)
                 if start and os.pread(self._fd, 1, start - 1) != b"\n":  # cut in a line, which ends here then
                     line = b"\n" + line
-            self._end = start
+            self._end, self._half = start, b""
+            written = 0
             try:
                 written = os.write(self._fd, line)
                 if written != len(line):
@@ -185,7 +191,8 @@ class AuditLog:
                 if flush:
                     os.fdatasync(self._fd)
             except OSError:
-                os.ftruncate(self._fd, start)
+                self._half = line[:written]
+                self._cut_half(start + written)
                 raise
             self._end += written
         except OSError as err:
@@ -193,6 +200,18 @@ class AuditLog:
                 f"{self.path}: the audit log cannot be written: {err.strerror}",
                 "free space or mend its permissions; nothing is published without a record",
             ) from err
+
+    def _cut_half(self, size: int) -> int:
+        """Cut off what we could write of a record, and nothing else; return the size of the log."""
+        behind = size - self._end
+        if behind != len(self._half) or not behind or os.pread(self._fd, behind, self._end) != self._half:
+            return size
+        try:
+            os.ftruncate(self._fd, self._end)
+        except OSError as err:
+            log.warning("half a record cannot be cut off the audit log", path=self.path, error=err.strerror)
+            return size
+        return self._end
 
     def _remember_head(self) -> None:
         text = json.dumps({"seq": self._head.seq, "hash": self._head.hash}).encode()
@@ -277,7 +296,10 @@ class AuditLog:
     def _set_aside(self, torn: bytes) -> None:
         aside = self.path.with_name(f"torn-{self._now():%Y%m%dT%H%M%SZ}-{self.path.name}")
         files.write_atomic(aside, torn, 0o600)
-        os.ftruncate(self._fd, os.fstat(self._fd).st_size - len(torn))
+        try:
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - len(torn))
+        except OSError:
+            self._half = torn  # it is tried again, and becomes a line of its own
         what = "last line" if torn.find(b"\n") in (-1, len(torn) - 1) else "end"
         self.remarks.append(f"a half-written {what} of {len(torn)} bytes was set aside as {aside.name}")
 

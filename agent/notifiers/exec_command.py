@@ -4,15 +4,14 @@
 8 KiB of each output, in one line without control characters: it may hold a secret, and only the log masks
 those. A retry runs it again, so a command should be able to run twice.
 
-A program that somebody else can write is not run: root, or the hook's user, would do what they please. What an
-interpreter is given as an argument is not looked at.
+A program that somebody else can write or replace is not run: root, or the hook's user, would do what they please
+(agent/system/programs.py). What an interpreter is given as an argument is not looked at.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import stat
 import threading
 from collections.abc import Iterator
@@ -27,10 +26,13 @@ from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
 from agent.system.accounts import Account, find_account, own_account
 from agent.system.capabilities import may_become
-from agent.system.files import foreign_writers
 from agent.system.group import Ending
 from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
+from agent.system.programs import strangers
+
+_AS_THEM = 'set `user = "{owner}"`, or '
+"""What an operator may do besides, where another user decides what is run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +75,17 @@ class ExecNotifier(Notifier):
         """Run the command once.
 
         Raises:
-            NotifyError: somebody else can write the program, or it could not be started, did not end in time, or did not
+            NotifyError: somebody else can write or replace the program, or it could not be started, did not end in time, or did not
                 end with status 0.
             CancelledError: the agent is stopping.
         """
         program, account = self._runs()
-        strangers = None if program is None or account is None else _strangers(program, account)
-        if strangers is not None:
-            raise NotifyError(*strangers)
+        refusal = None if program is None or account is None else strangers(program, account, _AS_THEM)
+        if refusal is not None:
+            raise NotifyError(*refusal)
         try:
             completed = run_command(
-                self.settings.command,
+                (program or self.target, *self.settings.command[1:]),
                 stdin=json.dumps(event.as_json(), ensure_ascii=False).encode() + b"\n",
                 env=event.as_environment(),
                 user=self.settings.user,
@@ -144,28 +146,9 @@ def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
             f"{user_name()} may not run a command as {account.name}",
             "let the service do it (`keyturn systemd-setup --install`: CAP_SETUID CAP_SETGID), or leave `user` out",
         )
-    strangers = _strangers(program, account)
-    if strangers is not None:
-        yield "error", *strangers
-
-
-def _strangers(program: str, account: Account) -> tuple[str, str] | None:
-    """Who else decides what an account runs: (problem, remedy); None for nobody, and where there is no such file.
-
-    The file at the end of links counts. Not only root and the agent may own it, but also the user that runs it.
-    """
-    try:
-        path = Path(program).resolve()
-        found, holders = path.stat(), [each.parent.stat() for each in (Path(program), path)]
-    except (OSError, RuntimeError):  # a circle of links, or not to be looked at: it cannot be run either
-        return None
-    if found.st_uid not in (0, os.geteuid(), account.uid):
-        owner = user_name(found.st_uid)
-        what = f"{path}: it belongs to {owner}, who so decides what {account.name} runs"
-        return what, f'set `user = "{owner}"`, or `chown root {shlex.quote(str(path))}`'
-    if any(holder.st_mode & stat.S_IWOTH and not holder.st_mode & stat.S_ISVTX for holder in holders):
-        return f"{program}: everybody can replace it, and keyturn would run that", "move it to another directory"
-    return foreign_writers(found, str(path), also=account.uid)
+    refusal = strangers(program, account, _AS_THEM)
+    if refusal is not None:
+        yield "error", *refusal
 
 
 def _may_execute(found: os.stat_result, account: Account) -> bool:

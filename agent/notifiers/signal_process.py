@@ -9,6 +9,9 @@ Which executable a process runs stands in /proc/PID/exe, and ptrace(2) rules who
 user's process, or one with more capabilities, even root needs CAP_SYS_PTRACE. "Nobody runs it" and "keyturn
 may not see who runs it" are therefore different answers.
 
+Of several processes, one that ended meanwhile needs no news, and one that may not be signalled keeps no other from its
+news; it is tried again without signalling those that were told, as long as this daemon lives.
+
 "Older than the file" compares the process's start with the file's mtime, both by the wall clock of today;
 two seconds are allowed for a clock that was stepped a little in between.
 """
@@ -19,7 +22,7 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,6 +78,8 @@ class SignalNotifier(Notifier):
     settings: SignalSettings
     _unseen = 0
     """How many processes could not be looked at when they were last searched for `exe`."""
+    _partly_told: tuple[object, dict[tuple[int, float], str]] = (None, {})
+    """News that not every process could be told of, and who was: pid and start, and how we call them."""
 
     @property
     def target(self) -> str:
@@ -88,14 +93,19 @@ class SignalNotifier(Notifier):
         return ("signal", str(self._number), chosen.pid_file or "", chosen.exe or "", chosen.user or "")
 
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
-        """Send the signal to each process meant.
+        """Send the signal to each process meant; to no process twice for the same news when it is tried again.
 
         Raises:
-            NotifyError: there is none, it is not the one meant, or it may not be signalled.
+            NotifyError: there is none, it is not the one meant, or one may not be signalled; all others were.
         """
+        news = (event.credential, event.generation, event.trigger)
+        if self._partly_told[0] != news:
+            self._partly_told = (news, {})
+        told = self._partly_told[1]
         with ExitStack() as held:
-            told = [self._send(process, self._number) for process in self._processes(held)]
-        return Told(f"{signal_name(self._number)} to {', '.join(told)}")
+            self._send_to_all(self._processes(held), self._number, told)
+        self._partly_told = (None, {})  # the same generation may be news again, when a file was put right
+        return Told(f"{signal_name(self._number)} to {', '.join(told.values())}")
 
     def pickup(self, since: datetime) -> Pickup:
         """Confirmed where every process meant has started after `since`: it can only have read the new value."""
@@ -112,12 +122,13 @@ class SignalNotifier(Notifier):
         try:
             with ExitStack() as held:
                 # Signal 0 reaches nobody: the kernel only says whether a signal might be sent (kill(2)).
-                told = [self._send(process, 0) for process in self._processes(held)]
+                told: dict[tuple[int, float], str] = {}
+                self._send_to_all(self._processes(held), 0, told)
         except NotifyError as err:
             level = "warning" if isinstance(err, NoProcessError) else "error"
             yield Finding(level, place, err.problem, err.remedy)
             return
-        yield Finding("ok", place, f"{signal_name(self._number)} goes to {', '.join(told)}")
+        yield Finding("ok", place, f"{signal_name(self._number)} goes to {', '.join(told.values())}")
         if self._unseen:
             what = f"keyturn may not see what {self._unseen} other processes run; those of {self.target} are not told"
             yield Finding("warning", place, what, _TO_SEE)
@@ -137,18 +148,38 @@ class SignalNotifier(Notifier):
     def _number(self) -> int:
         return signal_number(self.settings.signal) or signal.SIGHUP
 
-    def _send(self, process: Process, number: int) -> str:
+    def _send_to_all(self, processes: Sequence[Process], number: int, told: dict[tuple[int, float], str]) -> None:
+        """Signal all but those in `told`, and note them there. One that has ended meanwhile needs no news.
+
+        Raises:
+            NotifyError: all have ended, or one may not be signalled.
+        """
+        refused: NotifyError | None = None
+        for process in processes:
+            try:
+                who = (process.pid, process.started_boot_s())
+                if who not in told:
+                    whose = user_name(process.uid())
+                    process.send(number)
+                    told[who] = f"pid {process.pid} ({whose})"
+            except ProcessLookupError:
+                continue
+            except PermissionError:
+                refused = refused or self._may_not(process)
+        if refused is not None:
+            raise refused
+        if not told:
+            raise self._ended(processes[-1].pid)
+
+    def _may_not(self, process: Process) -> NotifyError:
         try:
-            whose = user_name(process.uid())
-            process.send(number)
-        except ProcessLookupError as err:
-            raise self._ended(process.pid) from err
-        except PermissionError as err:
-            raise NotifyError(
-                f"{self.target}: {user_name()} may not signal process {process.pid} of {whose}",
-                "let the service do it (`keyturn systemd-setup --install`: CAP_KILL), or run keyturn as that user",
-            ) from err
-        return f"pid {process.pid} ({whose})"
+            whose = f" of {user_name(process.uid())}"
+        except OSError:
+            whose = ""
+        return NotifyError(
+            f"{self.target}: {user_name()} may not signal process {process.pid}{whose}",
+            "let the service do it (`keyturn systemd-setup --install`: CAP_KILL), or run keyturn as that user",
+        )
 
     def _processes(self, held: ExitStack) -> list[Process]:
         """The processes meant, each held and checked; never an empty list.

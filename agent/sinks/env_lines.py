@@ -43,7 +43,7 @@ _GRAMMARS: dict[Dialect, re.Pattern[bytes]] = {
     "systemd": _grammar(
         comment=rb"[#;]" + _LINE,
         head=_HEAD,
-        value=rb"(?:[ \t]*(?:'[^']*'|" + _DOUBLE + rb"))*[ \t]*(?:(?=[^'\"\r\n])" + _PLAIN + rb")?",
+        value=rb"(?:[ \t]*(?:'[^']*'|" + _DOUBLE + rb"))*[ \t]*(?:(?=[^'\" \t\r\n])" + _PLAIN + rb")?",
         other=_HEAD,
         end=_END,
     ),

@@ -16,7 +16,7 @@ from agent.sinks.inplace import InPlacePlan
 from agent.sinks.interface import FileSink
 from agent.sinks.recognise import is_of
 from agent.sinks.replacing import FilePlan
-from agent.sinks.target import Attributes, Present, read_present, wanted_attributes
+from agent.sinks.target import Attributes, Present, lets_in, not_opened, read_present, wanted_attributes
 from agent.system import files
 from agent.system.safepath import Directory
 
@@ -44,8 +44,17 @@ class FileTarget(Target):
             rendered = sink.render(content, credential, generation)
             reports.append(SinkReport(sink.type_name, sink.target, _difference(present, wanted, content, rendered)))
             content = rendered
+        if lets_in(present, wanted) and (self._in_place or content != self._alone(credential, generation)):
+            raise not_opened(self.settings.path, wanted)
         kind = InPlacePlan if self._in_place and present.identity is not None else FilePlan
         return kind(self.settings, directory.identity, present, content or b"", wanted), reports
+
+    def _alone(self, credential: Credential, generation: int) -> bytes | None:
+        """What the sinks would write where nothing stood: no line of anybody else."""
+        content: bytes | None = None
+        for sink in self.sinks:
+            content = sink.render(content, credential, generation)
+        return content
 
     def stands(self, directory: Directory, access_key_id: str) -> bool:
         """Owner, mode, and the AccessKey's id; see `Target.stands`."""

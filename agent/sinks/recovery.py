@@ -32,7 +32,7 @@ from agent.sinks.interface import Sink
 from agent.sinks.plan import target_of
 from agent.sinks.replacing import FileRemains
 from agent.sinks.target import pin, refusal
-from agent.system.safepath import Directory, open_directory
+from agent.system.safepath import Directory, PathMissingError, open_directory
 
 WAYS: Mapping[str, type[Remains]] = {"replace": FileRemains, "in_place": InPlaceRemains, "link": LinkRemains}
 """By the word that the journal has for them."""
@@ -57,7 +57,7 @@ def recover(journal: Iterable[Mapping[str, Any]]) -> Recovery:
     """Finish or undo an interrupted publish. May itself be interrupted and called again.
 
     Raises:
-        SinkError: a target cannot be switched just now; the journal stays good, call again.
+        SinkError: a target cannot be reached or switched just now; the journal stays good, call again.
     """
     with ExitStack() as opened:
         entries: list[Remains] = []
@@ -94,10 +94,15 @@ def withdraw(journal: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _reach(record: Mapping[str, Any], opened: ExitStack) -> Directory | None:
-    """Open the directory of an entry; None where it is gone, as on a tmpfs after a reboot."""
+    """Open the directory of an entry; None where it is gone, as on a tmpfs after a reboot.
+
+    Raises:
+        SinkError: it may be there and cannot be reached just now (too many open files, no right, a failing disk): no
+            reason to give up what is staged in it.
+    """
     try:
         return _open(record, opened)
-    except SinkError:
+    except PathMissingError:
         return None
 
 

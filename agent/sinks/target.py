@@ -6,6 +6,7 @@ import errno
 import grp
 import os
 import pwd
+import shlex
 import stat
 from dataclasses import dataclass, field
 from typing import Self
@@ -13,6 +14,7 @@ from typing import Self
 from agent.core.errors import EXIT_CONFIG, NotPermittedError, SinkError
 from agent.core.settings import FileSinkSettings
 from agent.system import files
+from agent.system.accounts import find_account
 from agent.system.oserrors import explain, is_permission
 from agent.system.safepath import Directory, open_directory, split
 from agent.system.service import agent_user
@@ -63,11 +65,16 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What stands at the target now; all None where there is nothing."""
+    """What stands at the target now; all None where there is nothing.
+
+    Attributes:
+        planted: somebody else may have given it this name: it may be any file of the same file system.
+    """
 
     content: bytes | None = field(default=None, repr=False)
     identity: Identity | None = None
     attributes: Attributes | None = None
+    planted: bool = False
 
 
 def wanted_attributes(settings: FileSinkSettings) -> Attributes:
@@ -142,21 +149,23 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
         found = os.fstat(fd)
         if not in_place and directory.mounted_over(fd):
             raise refusal(OSError(errno.EBUSY, "a mount point", name), directory, name, "cannot replace")
-        if in_place or _others_may_link(found, directory):
+        planted = _others_may_link(found, directory)
+        if in_place or planted:
             _refuse_second_name(found, path)
         content = files.read_fd(fd, MAX_FILE_BYTES, path)
     except OSError as error:
         raise refusal(error, directory, name, "cannot read") from error
     finally:
         os.close(fd)
-    return Present(content, Identity.of(found), Attributes.of(found))
+    return Present(content, Identity.of(found), Attributes.of(found), planted)
 
 
 def _others_may_link(found: os.stat_result, directory: Directory) -> bool:
-    """Say whether somebody else may have planted the target as a hard link in a directory of theirs.
+    """Say whether somebody else may have planted the target, by a hard link or a rename in a directory of theirs.
 
     Its foreign lines would be copied into a file that they may read: with `/etc/shadow` linked to the
-    target, a root agent would hand it over. fs.protected_hardlinks=1 forbids such links, but is a setting.
+    target, a root agent would hand it over. fs.protected_hardlinks=1 forbids such links, but is a setting. And no
+    setting forbids to rename a file of root's that lies in the directory: see `lets_in`.
 
     Where a group may write the directory, its members are others than the owner, so that a file of the owner's says
     nothing of who gave it that name: root's /etc/shadow in root's directory as little as anybody's.
@@ -172,6 +181,32 @@ def _refuse_second_name(found: os.stat_result, path: str) -> None:
             f"{path}: this file has a second name elsewhere (a hard link), which would be read or written with it",
             f"make it a file of its own: `cp -p {path} {path}.new && mv {path}.new {path}`",
         )
+
+
+def lets_in(present: Present, wanted: Attributes) -> bool:
+    """Whether a file that somebody else may have put there would be opened to readers who may not read it now.
+
+    A member of a group that may write the directory can rename root's private file to the target's name, and read
+    its lines when they go on into a file for that group.
+    """
+    found = present.attributes
+    if found is None or not present.planted or found.mode & stat.S_IROTH:
+        return False
+    group = found.gid if found.mode & stat.S_IRGRP else None
+    account = find_account(str(wanted.uid))
+    owner_reads = wanted.uid in (0, found.uid) or (account is not None and group in account.groups)
+    return not owner_reads or bool(wanted.mode & stat.S_IRGRP and group != wanted.gid)
+
+
+def not_opened(path: str, wanted: Attributes) -> SinkError:
+    """Make the error for that; its remedy gives the file what the config wants, by a hand that vouches for its lines."""
+    quoted = shlex.quote(path)
+    return SinkError(
+        f"{path}: others can write its directory and may have put this file there, so its lines are not opened to "
+        "the `owner`, `group` and `mode` of the config, who cannot read them now",
+        f"look at it; if it is the right one `chown {wanted.uid}:{wanted.gid} {quoted} && "
+        f"chmod {wanted.mode:04o} {quoted}`, else remove it",
+    )
 
 
 def refusal(error: OSError, directory: Directory, name: str, doing: str, what: str = "this file") -> SinkError:

@@ -54,8 +54,8 @@ def temp_name(name: str) -> str:
 def create(name: str, mode: int, dir_fd: int, owner: tuple[int, int] | None = None) -> int:
     """Create a new file and return its descriptor, locked, with owner and mode final before any content.
 
-    It is made private first, then its mode is set against the umask, then it is given away: an owner who is
-    not us must not see a moment with a wider mode, and after the gift we may lack the right to chmod.
+    It is made private first, then its mode is set against the umask, then it is given away (`give`): an owner who is
+    not us must not see a moment with a wider mode.
 
     Raises:
         OSError: nothing is left behind.
@@ -73,12 +73,24 @@ def create(name: str, mode: int, dir_fd: int, owner: tuple[int, int] | None = No
 
 
 def give(fd: int, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Set the mode and owner of an open file, touching only what differs."""
+    """Set the mode and owner of an open file, touching only what differs; it may hold a secret.
+
+    At no moment may anybody open it who may not under the old mode and owner, nor under the new ones: the group is
+    changed while the mode lets none in. The user comes last, because after that gift we may lack the right to chmod.
+    """
     found = os.fstat(fd)
-    if stat.S_IMODE(found.st_mode) != mode:
+    uid, gid = owner or (found.st_uid, found.st_gid)
+    old = stat.S_IMODE(found.st_mode)
+    if gid != found.st_gid:
+        narrow = old & mode & stat.S_IRWXU
+        if narrow != old:
+            os.fchmod(fd, narrow)
+            old = narrow
+        os.fchown(fd, -1, gid)
+    if old != mode:
         os.fchmod(fd, mode)
-    if owner is not None and owner != (found.st_uid, found.st_gid):
-        os.fchown(fd, *owner)
+    if uid != found.st_uid:
+        os.fchown(fd, uid, -1)
 
 
 def write_all(fd: int, content: bytes, offset: int = 0) -> None:

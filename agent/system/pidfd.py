@@ -76,7 +76,16 @@ class Process:
             ProcessLookupError: it has ended.
             PermissionError: this user may not see it.
         """
-        return wall_time_s(self._read(lambda: read_stat(self.pid)).started_boot_s)
+        return wall_time_s(self.started_boot_s())
+
+    def started_boot_s(self) -> float:
+        """When it started, in seconds since the boot: with the pid it names the process, whatever the clock does.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            PermissionError: this user may not see it.
+        """
+        return self._read(lambda: read_stat(self.pid)).started_boot_s
 
     def runs(self, exe: str) -> bool:
         """Whether `exe` is its executable: the same file, or a removed one of the same path.

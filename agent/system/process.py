@@ -34,6 +34,7 @@ from agent.core.settings import PickupSettings
 from agent.system.accounts import Account, find_account, own_account
 from agent.system.group import Ending, ProcessGroup
 from agent.system.oserrors import explain
+from agent.system.programs import strangers
 from agent.system.signals import signal_name
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -145,11 +146,27 @@ def run_command(
 
 
 def probe(settings: PickupSettings, cancel: threading.Event, env: Mapping[str, str] | None = None) -> bool:
-    """Run a pickup probe: True where it says, by status 0, that the new value is in use. Never raises."""
+    """Run a pickup probe: True where it says, by status 0, that the new value is in use. Never raises.
+
+    One that `probe_refusal` refuses is not run.
+    """
+    program = find_program(settings.command[0])
+    if program is None or strangers(program, own_account()) is not None:
+        return False
     try:
-        return run_command(settings.command, timeout_s=settings.timeout, cancel=cancel, env=env).ok
+        command = (program, *settings.command[1:])
+        return run_command(command, timeout_s=settings.timeout, cancel=cancel, env=env).ok
     except CommandError:
         return False
+
+
+def probe_refusal(settings: PickupSettings) -> tuple[str, str] | None:
+    """Why a pickup probe cannot be run, or must not be: (problem, remedy); None where nothing is against it."""
+    program = find_program(settings.command[0])
+    if program is None:
+        what = f"there is no program {settings.command[0]} in {SAFE_PATH}"
+        return what, "install it, or give its absolute path"
+    return strangers(program, own_account())
 
 
 def _account(user: str | None) -> Account:

@@ -32,9 +32,12 @@ def number_of(identifier: str) -> int:
 
 
 def secret_of(identifier: str) -> str:
-    """The secret that belongs to an id: a mixed pair is seen without knowing what was published. Lengths differ."""
+    """The secret that belongs to an id: a mixed pair is seen without knowing what was published.
+
+    Each is shorter or longer than the one before: the second is shorter than the first, the third longer than both.
+    """
     digest = hashlib.sha256(identifier.encode()).hexdigest()
-    return digest[: 24 + int(identifier[-1]) * 3]
+    return digest[: 24 + int(identifier[-1]) * 4 % 7 * 3]
 
 
 @dataclass(frozen=True)

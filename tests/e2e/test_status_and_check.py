@@ -163,6 +163,9 @@ def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm) -> 
     world = vm.directory / "world"
     world.mkdir()
     world.chmod(0o777)
+    probe = world / "probe"
+    probe.write_text("#!/bin/sh\n")
+    probe.chmod(0o755)
     own_key = quoted(vm.directory / "clientKey.json")
     vm.configure(
         vm.credential("loose", secret="shared-ak").replace(own_key, quoted(loose))
@@ -171,6 +174,9 @@ def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm) -> 
         + vm.credential("no_secret", secret="no-such-secret")
         + vm.credential("no_source", endpoint="127.0.0.1:1")
         + vm.credential("no_hook", notify=vm.hook(["/no/such/program"], "no_hook"))
+        + vm.credential(
+            "no_probe", notify=vm.hook(["/bin/true"], "no_probe") + f'pickup = {{ command = ["{probe}"] }}\n'
+        )
         + vm.credential("reads_no_env", sinks=vm.env("reads_no_env"), notify=RELOAD.replace("NAME", "reads_no_env"))
     )
     code, found = findings(vm)
@@ -180,9 +186,10 @@ def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm) -> 
         if one["level"] == "error":
             troubled.setdefault(one["place"].split(".")[1].split(" ")[0], one)
             assert one.get("remedy"), f"no remedy: {one}"
-    assert {"loose", "missing_dir", "everyone", "no_secret", "no_source", "no_hook"} <= set(troubled), found
+    assert {"loose", "missing_dir", "everyone", "no_secret", "no_source", "no_hook", "no_probe"} <= set(troubled), found
     assert "chmod" in troubled["loose"]["remedy"]
     assert "install -d" in troubled["missing_dir"]["remedy"]
+    assert "everybody can replace it" in troubled["no_probe"]["text"]
     warned = [one for one in found if one["level"] == "warning" and "reads_no_env" in one["place"]]
     assert any("start" in one["text"] for one in warned), "an env file takes effect at a start only"
 

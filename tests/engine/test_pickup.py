@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from fakes import Dependent
@@ -51,6 +52,19 @@ def test_a_probe_that_says_no_until_the_end_is_a_missing_pickup(monkeypatch: pyt
     monkeypatch.setattr(telling, "PICKUP_PATIENCE_S", 0.0)
     web, now = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC)
     assert telling.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
+
+
+def test_a_probe_that_somebody_else_can_replace_is_not_run_and_not_waited_for(tmp_path: Path) -> None:
+    """It would run with keyturn's rights; the log says why it did not."""
+    probe = tmp_path / "probe"
+    probe.write_text("#!/bin/sh\n")
+    probe.chmod(0o755)
+    tmp_path.chmod(0o777)
+    web = Dependent("web", pickup=PickupSettings(command=(str(probe),)))
+    with capture_logs() as lines:
+        found = telling.look_for_pickup(web, datetime.now(UTC), threading.Event(), threading.Event())
+    assert found is Pickup.NOT_PICKED_UP
+    assert "everybody can replace it" in next(line["why"] for line in lines)
 
 
 class Reloaded(Dependent):

@@ -8,13 +8,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.core.events import PublishEvent
+from agent.core.errors import NotifyError
+from agent.core.events import PublishEvent, Trigger
 from agent.core.settings import FilePath
+from agent.notifiers import signal_process
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
 from agent.system.pidfd import Process
 from agent.system.pidfile import NoProcessError
@@ -164,14 +168,101 @@ def test_a_process_that_forks_is_told_and_its_children_are_not(
 def test_with_an_executable_a_process_that_ends_meanwhile_does_not_keep_the_others_from_hearing(
     tmp_path: Path, exe: Path, event: PublishEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two run it; the first dies at the last moment: said, to be tried again, and then the second hears."""
+    """Two run it; the first dies at the last moment and needs no news; the second hears, at the same try."""
     first, second = sleeper(exe), sleeper(exe)
     one = SignalNotifier(SignalSettings(type="signal", exe=FilePath(exe)))
     before_the_signal(monkeypatch, lambda: end(first))
     try:
-        with pytest.raises(NoProcessError):
-            one.tell(event, threading.Event())
         one.tell(event, threading.Event())
         assert second.wait() == -signal.SIGHUP
     finally:
         end(second)
+
+
+class Family:
+    """Three processes of one executable; `stubborn` are those that may not be signalled, `sent` counts the signals."""
+
+    def __init__(self, directory: Path, patch: pytest.MonkeyPatch) -> None:
+        self.exe = Path(shutil.copy("/bin/sleep", directory / "family"))
+        self.processes = [sleeper(self.exe) for _ in range(3)]
+        self.pids = [process.pid for process in self.processes]
+        self.stubborn: set[int] = set()
+        self.sent: list[int] = []
+        self.notifier = SignalNotifier(SignalSettings(type="signal", exe=FilePath(self.exe)))
+        patch.setattr(Process, "send", lambda process, number: self._send(process, number))
+
+    def _send(self, process: Process, _number: int) -> None:
+        if process.pid in self.stubborn:
+            raise PermissionError(1, "Operation not permitted")
+        if not process.alive():
+            raise ProcessLookupError(3, "No such process")
+        self.sent.append(process.pid)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
+    """Three that run."""
+    found = Family(tmp_path, monkeypatch)
+    monkeypatch.setattr(signal_process, "pids", lambda: iter(found.pids))  # in this order
+    yield found
+    found.close()
+
+
+def test_one_that_may_not_be_signalled_keeps_no_other_from_its_news(
+    family: Family, event: PublishEvent, cancel: threading.Event
+) -> None:
+    """All others are told, then the error says whom it is about; and who was told is not told again by a retry."""
+    first, second, third = family.pids
+    family.stubborn = {first}
+    for _ in range(3):
+        with pytest.raises(NotifyError, match=f"may not signal process {first} of"):
+            family.notifier.tell(event, cancel)
+    assert family.sent == [second, third]
+    family.stubborn = set()
+    detail = family.notifier.tell(event, cancel).detail
+    assert family.sent == [second, third, first]
+    assert all(f"pid {pid}" in detail for pid in family.pids)
+
+
+def test_newer_news_and_a_file_put_right_are_told_to_all(
+    family: Family, event: PublishEvent, cancel: threading.Event
+) -> None:
+    """Whom a try has told is remembered for the retries of these news only."""
+    family.stubborn = {family.pids[0]}
+    newer, repaired = replace(event, generation=8), replace(event, generation=8, trigger=Trigger.DRIFT)
+    for news in (event, newer, repaired):
+        with pytest.raises(NotifyError):
+            family.notifier.tell(news, cancel)
+    assert family.sent == family.pids[1:] * 3
+    family.stubborn = set()
+    for _ in range(2):
+        family.sent.clear()
+        family.notifier.tell(event, cancel)
+        assert family.sent == family.pids
+
+
+def test_one_that_ends_between_look_and_signal_is_no_error(
+    family: Family, event: PublishEvent, cancel: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs no news; with nobody left there is nobody to be told."""
+    look = SignalNotifier._processes
+    ends = [family.processes[0]]
+
+    def looking(notifier: SignalNotifier, held: ExitStack) -> list[Process]:
+        found = look(notifier, held)
+        for process in ends:
+            process.kill()
+            process.wait()
+        return found
+
+    monkeypatch.setattr(SignalNotifier, "_processes", looking)
+    detail = family.notifier.tell(event, cancel).detail
+    assert family.sent == family.pids[1:] and f"pid {family.pids[0]}" not in detail
+    ends += family.processes[1:]
+    with pytest.raises(NoProcessError, match="does not run"):
+        family.notifier.tell(event, cancel)

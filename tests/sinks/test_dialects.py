@@ -7,6 +7,7 @@ line, against a daemon on loopback that only writes down what it was sent.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from dotenv import dotenv_values
 from sinkworld import env, key, publish, session
 
 from agent.core.credential import Credential
+from agent.core.errors import SinkError
 from agent.core.secret import Secret
 
 GENERATOR = Path("/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator")
@@ -175,3 +177,31 @@ def test_readers_that_do_not_know_export_find_none(tmp_path: Path, dialect: str)
     path.chmod(0o600)
     publish([env(path, variables=VARIABLES, dialect=dialect)], key(5))
     assert READERS[dialect](path)["KEY_ID"] == "LTAI5tKey000005"
+
+
+LONGER_VALUES = ["'' '", "'x' 'open", '"x" "open', "'x'\t'y'  z", "'x' y'", ' "x" \\\'']
+VALUES = [
+    "".join(parts) for length in range(4) for parts in itertools.product("' \"x\\", repeat=length)
+] + LONGER_VALUES
+"""Every value of up to three quotes, blanks, letters and backslashes, and some longer ones."""
+
+
+def test_systemd_never_takes_our_line_for_a_part_of_the_line_before(tmp_path: Path) -> None:
+    """Whatever stands there: our variable is read behind it, or the line is refused; and only what would swallow ours is.
+
+    A quote opens behind blanks too, and behind blanks after a closed quote.
+    """
+    path, wrong = tmp_path / "app.env", []
+    for value in VALUES:
+        path.write_text(f"A={value}\n")
+        path.chmod(0o600)
+        try:
+            publish([env(path, variables={"KEY_ID": "access_key_id"}, dialect="systemd")], key(5))
+            refused = False
+        except SinkError:
+            refused = True
+            path.write_text(f"A={value}\nKEY_ID=LTAI5tKey000005\n")
+        swallowed = by_systemd(path).get("KEY_ID") != "LTAI5tKey000005"
+        if swallowed is not refused:
+            wrong.append((value, "refused" if refused else "published"))
+    assert not wrong

@@ -192,6 +192,14 @@ def test_a_quote_that_is_never_closed_is_an_error_with_its_line(dialect: str) ->
         render(b"A=1\nB='x\nC=2\n", dialect=dialect)
 
 
+@pytest.mark.parametrize("value", [" 'open", "'x' 'open", '\t"open', "'x' \"y\" 'open"])
+def test_a_quote_that_opens_behind_blanks_is_never_closed_either(value: str) -> None:
+    """systemd skips blanks before a value and between quotes; inside an unquoted value a quote is a character."""
+    with pytest.raises(SinkError, match="line 1 opens a quote"):
+        render(f"A={value}\nC=2\n".encode())
+    assert render(f"A=x{value}\nC=2\n".encode())
+
+
 def test_a_comment_that_swallows_our_line_in_old_systemd_is_refused() -> None:
     """systemd before 254 continues a comment that ends in a backslash: our line would silently not exist."""
     with pytest.raises(SinkError, match="systemd before 254"):

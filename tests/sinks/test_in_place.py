@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sinkworld import bind_mount, env, key, leftovers, publish, with_mounts
+from sinkworld import bind_mount, env, key, leftovers, publish, session, with_mounts
 
 
 @with_mounts
@@ -22,14 +22,15 @@ def test_a_container_with_the_file_mounted_sees_a_new_value_only_in_place(tmp_pa
 def test_in_place_reaches_the_container_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     """The same inode gets each value whole, shorter ones too, with owner and mode as configured."""
     path, inside = tmp_path / "app.env", tmp_path / "container.env"
-    path.write_text("FOREIGN=a line that is longer than what will be written\n")
+    path.write_text("FOREIGN=a line of somebody else\n")
     path.chmod(0o644)
     inside.touch()
     bind_mount(inside, path)
     inode = path.stat().st_ino
-    for number, names in enumerate((("alibaba_cloud", "oss"), ("oss",)), 1):
-        publish([env(path, write="in_place", variables=names, mode=0o640)], key(number), number)
+    for number, value in enumerate((key(1), session(2), key(3)), 1):  # a session has a line more than a key
+        publish([env(path, write="in_place", mode=0o640)], value, number)
         assert path.stat().st_ino == inside.stat().st_ino == inode
-        assert inside.read_bytes() == path.read_bytes() and f"secretOf{number:06}".encode() in inside.read_bytes()
+        foreign = b"FOREIGN=a line of somebody else\n"
+        assert inside.read_bytes() == path.read_bytes() == foreign + env(path).render(None, value, number)
         assert inside.stat().st_mode & 0o777 == 0o640
     assert leftovers(tmp_path) == []

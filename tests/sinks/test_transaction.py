@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from sinkworld import bind_mount, env, ini, json_file, key, leftovers, publish, with_mounts
 
+from agent.core.credential import Credential
 from agent.core.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, SinkError
+from agent.core.secret import Secret
 from agent.sinks import transaction
 
 AS_ROOT = os.geteuid() == 0
@@ -279,17 +281,16 @@ def test_a_survey_does_not_print_content(tmp_path: Path) -> None:
 
 
 def test_in_place_keeps_the_inode(tmp_path: Path) -> None:
-    """A bind-mounted single file sees the new value, shorter or longer than the old one."""
+    """A bind-mounted single file sees the new value, shorter or longer than the old one, and nothing behind it."""
     path = tmp_path / "a.env"
     sink = env(path, write="in_place")
     publish([sink], key(1))
-    path.write_text("LONG=" + "x" * 9000 + "\n" + path.read_text())
     inode = path.stat().st_ino
-    publish([sink], key(2))
-    path.write_text(path.read_text().split("\n", 1)[1])
-    publish([sink], key(3))
-    assert path.stat().st_ino == inode
-    assert path.read_bytes() == sink.render(None, key(3), 3)
+    for generation, length in enumerate((9000, 20, 40, 1), 2):
+        value = Credential(access_key_id=f"LTAI{generation}", access_key_secret=Secret("s" * length))
+        publish([sink], value, generation)
+        assert path.stat().st_ino == inode
+        assert path.read_bytes() == sink.render(None, value, generation)
     assert leftovers(tmp_path) == []
 
 

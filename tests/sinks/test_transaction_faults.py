@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -165,6 +166,29 @@ def test_a_vanished_directory_undoes_the_publish(tmp_path: Path) -> None:
     (tmp_path / "run").rename(tmp_path / "gone")
     assert not transaction.recover(journal).rolled_forward
     assert contents([sinks[0], sinks[2]]) == expected([sinks[0], sinks[2]], 1)
+    staged.abort()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_directory_that_cannot_be_reached_just_now_undoes_nothing(tmp_path: Path, number: int) -> None:
+    """Too many open files, no right, a failing disk: an error, and tried again later; only what is missing is gone."""
+    sinks = three_sinks(tmp_path)
+    publish(sinks, key(1))
+    staged = transaction.survey(sinks, key(2), 2).stage()
+    journal = staged.journal
+    real = os.open
+
+    def failing(name: object, *args: object, **kwargs: object) -> int:
+        if name == "run":
+            raise OSError(number, os.strerror(number))
+        return real(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SinkError, match="cannot open this directory"):
+        patch.setattr(os, "open", failing)
+        transaction.recover(journal)
+    assert contents(sinks) == expected(sinks, 1) and len(leftovers(tmp_path)) == 3
+    assert transaction.recover(journal).rolled_forward
+    assert contents(sinks) == expected(sinks, 2) and leftovers(tmp_path) == []
     staged.abort()
 
 

@@ -70,6 +70,40 @@ def test_what_takes_the_targets_name_between_check_and_write_in_place_is_not_wri
     assert not transaction.recover(journal).rolled_forward and leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("how", ["another file", "removed"])
+def test_a_staged_file_that_is_not_the_one_that_was_staged_is_not_switched(tmp_path: Path, how: str) -> None:
+    """Who may write the directory can give its name to another file: that one does not become the target."""
+    sinks = [env(tmp_path / "a.env"), env(tmp_path / "b.env")]
+    publish(sinks, key(1))
+    with transaction.survey(sinks, key(2), 2).stage() as staged:
+        temp = tmp_path / str(staged.journal[1]["temp"])
+        temp.unlink()
+        if how == "another file":
+            temp.write_text("evil\n")
+        with pytest.raises(SinkError, match=r"b\.env: somebody replaced the staged file beside it"):
+            staged.commit()
+    for sink in sinks:
+        assert Path(sink.path).read_bytes() == sink.render(None, key(1), 1)
+
+
+def test_a_hard_link_that_is_made_after_a_crash_is_not_written_through(tmp_path: Path) -> None:
+    """In place, recovery knows the target by its inode, which has a second name now: refused, and it stays as it was."""
+    path, other = tmp_path / "a.env", tmp_path / "other"
+    publish([env(path)], key(1))
+    before = path.read_bytes()
+    with transaction.survey([env(path, write="in_place")], key(2), 2).stage() as staged:
+        journal = staged.journal
+        with plugged(1, disk_full), pytest.raises(transaction.CommitInterruptedError):
+            staged.commit()
+    os.link(path, other)
+    with pytest.raises(SinkError, match="put another file in its place"):
+        transaction.recover(journal)
+    assert other.read_bytes() == before
+    other.unlink()
+    assert transaction.recover(journal).rolled_forward
+    assert path.read_bytes() == env(path).render(None, key(2), 2) and leftovers(tmp_path) == []
+
+
 def test_a_staged_file_that_is_swapped_after_recovery_looked_is_not_copied(tmp_path: Path) -> None:
     """The owner of the directory gives its name to another file: that one's lines do not get into the target."""
     path, victim = tmp_path / "a.env", tmp_path / "victim"

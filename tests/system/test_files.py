@@ -214,3 +214,34 @@ def test_sweep_leaves_the_files_of_strangers(tmp_path: Path) -> None:
     with open_directory(str(tmp_path)) as directory:
         assert files.sweep(directory) == []
         assert files.sweep(directory, owners=[12345]) == [path.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660])
+def test_a_file_with_a_secret_is_given_away_without_a_moment_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Whatever it was: between two calls nobody may open it who may neither before nor after, and it ends as wanted."""
+    path = tmp_path / "app.env"
+    moments: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        found = path.stat()
+        moments.append((found.st_uid, found.st_gid, found.st_mode & 0o777))
+
+    for name, real in {"fchmod": os.fchmod, "fchown": os.fchown}.items():
+        monkeypatch.setattr(os, name, lambda *args, real=real: (look(), real(*args), look()))
+    for old in [(0, 100, 0o600), (12345, 100, 0o640), (0, 12, 0o644), (12345, 12, 0o660), (0, 100, 0o200)]:
+        path.write_text("A=secret\n")
+        os.chmod(path, old[2])
+        os.chown(path, old[0], old[1])
+        fd = os.open(path, os.O_WRONLY)
+        moments.clear()
+        files.give(fd, mode, (12345, 12))
+        os.close(fd)
+        look()
+        assert moments[-1] == (12345, 12, mode)
+        for _uid, gid, seen in moments:
+            ends = [end for end in (old, (12345, 12, mode)) if end[1] == gid]
+            assert any(seen & 0o070 & ~end[2] == 0 for end in ends), (old, moments)
+            assert seen & 0o007 & ~old[2] == 0, (old, moments)

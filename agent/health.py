@@ -22,6 +22,9 @@ from agent.system.clock import Clock
 _VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
 """What differs between two failures for the same reason: request ids, times, counts, seconds."""
 
+NOTED_TO_S = 60.0
+"""How exactly the time of the last success is known after a restart, at worst."""
+
 
 class Health:
     """Takes note of outcomes. Belongs to the engine's thread."""
@@ -30,6 +33,7 @@ class Health:
         self._scheduler, self._clock = scheduler, clock
         self._audit, self._states = audit, states
         self.observer: Observer = NOBODY
+        self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
 
     def succeeded(self, managed: Managed, cause: Cause, outcome: Outcome) -> None:
         """The source answered and the sinks hold the answer."""
@@ -41,7 +45,7 @@ class Health:
         if failures or was_stale:
             self._record(Event.RECOVERED, managed, cause, outcome=f"after {failures} failures")
             log.info("recovered", credential=managed.name, failures=failures)
-        if failures or was_stale or _worth_a_write(previous, state.last_success_at):
+        if failures or was_stale or self._worth_a_write(managed, previous, state.last_success_at):
             self._save(managed)
         self.observer.refreshed(managed.name, outcome)
 
@@ -125,7 +129,21 @@ class Health:
         except AuditError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
 
+    def _worth_a_write(self, managed: Managed, previous: datetime | None, now: datetime) -> bool:
+        """The time of the last success is remembered to the minute, or to a tenth of the limit: not a write for each poll.
+
+        Held against what was written, for the success before is always one poll old; and either way, for the wall
+        clock may have been set back.
+        """
+        noted = self._noted.setdefault(managed.name, previous) if previous is not None else None
+        limit_s = float(managed.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S)
+        return noted is None or abs((now - noted).total_seconds()) >= min(NOTED_TO_S, limit_s / 10)
+
     def _save(self, managed: Managed) -> None:
+        if managed.state.last_success_at is not None:
+            self._noted[managed.name] = (
+                managed.state.last_success_at
+            )  # or tried to be: a full disk is not said at each poll
         try:
             self._states.save(managed.name, managed.state, flush=False)
         except KeyturnError as error:
@@ -134,8 +152,3 @@ class Health:
 
 def _reason(text: str) -> str:
     return _VARYING.sub("#", text)
-
-
-def _worth_a_write(previous: datetime | None, now: datetime) -> bool:
-    """The time of the last success is remembered to the minute: not a write for each poll."""
-    return previous is None or (now - previous).total_seconds() >= 60

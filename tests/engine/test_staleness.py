@@ -210,3 +210,35 @@ def test_the_worst_stands_first_in_the_status(bench: Bench) -> None:
     first, *others = summary(bench).split("; ")
     assert first.endswith("of 3 credentials fresh")
     assert [each.split(" ")[0] for each in others][:2] == ["old", "down"]
+
+
+def test_quiet_successes_are_remembered_over_a_restart(make_bench: Callable[..., Bench], said: Said) -> None:
+    """Minutes of polls that all went well, then a restart: no alarm, and not a write for each poll."""
+    bench = make_bench()
+    managed = bench.managed(source=Source("a", poll_s=2.0), max_staleness=Duration(90.0))
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    writes, save = [], bench.engine.states.save
+    bench.engine.states.save = lambda *what, **how: (writes.append(what), save(*what, **how))[1]  # type: ignore
+    for _ in range(150):
+        bench.clock.move(2.0)
+        bench.refresh()
+    assert 300 / 60 <= len(writes) <= 300 / 9
+    bench, managed = again(make_bench, down=False, limit_s=90.0)
+    assert condition(bench, managed) == "fresh"
+    bench.engine.start_all()
+    bench.settle_down()
+    assert (bench.records("stale"), [line for line in said if line["log_level"] == "critical"]) == ([], [])
+
+
+def test_a_last_success_is_remembered_although_the_clock_was_set_back(make_bench: Callable[..., Bench]) -> None:
+    """A clock that was a day ahead and is set right: the next success is written, not the one of tomorrow kept."""
+    bench = make_bench()
+    managed = bench.managed()
+    bench.begin(managed)
+    bench.clock._now += timedelta(days=1)
+    bench.publish(managed, 1)
+    bench.clock._now -= timedelta(days=1)
+    bench.refresh()
+    bench, managed = again(make_bench)
+    assert managed.state.last_success_at == bench.clock.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ STATES = ("fresh", "pending", "failing", "stale", "expired")
 """What `Managed.condition` may say, from good to bad."""
 WELL, ALARMS = STATES[0], STATES[3:]
 WORST_FIRST = STATES[::-1]
+NAMED = 5
+"""How many credentials one line names."""
 
 
 def whole(
@@ -57,8 +59,17 @@ def summary(credentials: Iterable[Managed], now: datetime) -> str:
     well = sum(1 for condition, _managed in conditions if condition == WELL)
     worst_first = sorted((each for each in conditions if each[0] != WELL), key=lambda each: WORST_FIRST.index(each[0]))
     ill = [_told(managed, condition) for condition, managed in worst_first]
-    total = f"{well} of {len(conditions)} credentials fresh"
-    return "; ".join([total, *ill[:5], *([f"and {len(ill) - 5} more"] if len(ill) > 5 else [])])
+    return "; ".join([f"{well} of {len(conditions)} credentials fresh", *_first_few(ill)])
+
+
+def starting(waiting: Sequence[str], total: int) -> str:
+    """The same line before READY: for whose first answer, be it a failure, the start waits."""
+    answered = f"starting: {total - len(waiting)} of {total} credentials answered"
+    return f"{answered}; waiting for {', '.join(_first_few(waiting))}" if waiting else answered
+
+
+def _first_few(texts: Sequence[str]) -> list[str]:
+    return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
 
 
 def _told(managed: Managed, condition: str) -> str:

@@ -98,11 +98,21 @@ class Health:
             self.observer.changed()
         self._scheduler.set(f"stale {managed.name}", left_s)
 
-    def rang(self, managed: Managed) -> None:
-        """It rang: raise the alarm, if it is time by the wall clock too."""
+    def is_overdue(self, managed: Managed) -> bool:
+        """Whether no refresh succeeded for too long, by the wall clock."""
         stale_at = managed.stale_at()
-        if stale_at is None or stale_at > self._clock.now():
+        return stale_at is not None and stale_at <= self._clock.now()
+
+    def rang(self, managed: Managed) -> None:
+        """It rang: raise the alarm, if it is time by the wall clock too.
+
+        Not while a refresh is under way or due, as it is after a start, a suspend or a step: what comes of it decides,
+        for its end sets the alarm anew (timetable.py).
+        """
+        if not self.is_overdue(managed):
             self.watch(managed)
+            return
+        if managed.next_refresh_at is None or managed.next_refresh_at <= self._clock.boottime():
             return
         managed.state.stale = True
         text = managed.state.last_error or "no refresh succeeded for too long"

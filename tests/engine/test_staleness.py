@@ -129,6 +129,57 @@ def test_what_grew_stale_while_nobody_ran_is_said_after_the_start(make_bench: Ca
     assert len(bench.records("stale")) == 1
 
 
+def off_for_too_long(make_bench: Callable[..., Bench], *, down: bool) -> tuple[Bench, Managed]:
+    """A machine that was off for longer than the limit, with all well before; its daemon has just begun."""
+    bench = make_bench()
+    managed = bench.managed(max_staleness=Duration(LIMIT_S))
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    bench.clock.move(3 * LIMIT_S)
+    return again(make_bench, down=down)
+
+
+def test_after_a_long_time_off_it_asks_before_it_cries(make_bench: Callable[..., Bench], said: Said) -> None:
+    """A machine that was off for longer than the limit: asked at once, ready after the answer, and no alarm at all."""
+    bench, managed = off_for_too_long(make_bench, down=False)
+    ready: list[str] = []
+    bench.engine.on_first_pass = lambda: ready.append(condition(bench, managed))
+    bench.engine.start_all()
+    assert ready == []
+    bench.until(lambda: ready)
+    bench.settle_down()
+    assert (source_of(managed).calls, ready) == (1, ["fresh"])
+    assert (bench.records("stale"), [line for line in said if line["log_level"] == "critical"]) == ([], [])
+
+
+def test_after_a_long_time_off_the_alarm_rings_when_the_first_try_failed(make_bench: Callable[..., Bench]) -> None:
+    """The same with the source down: the alarm rings, behind the failure that it names."""
+    bench, managed = off_for_too_long(make_bench, down=True)
+    bench.engine.start_all()
+    bench.until(lambda: managed.state.stale)
+    events = bench.events()
+    assert events[-2:] == ["fetch_failed", "stale"]
+    assert bench.records("stale")[0]["error"] == str(DOWN)
+
+
+@pytest.mark.parametrize("how", ["suspended", "stepped"])
+def test_after_a_suspend_or_a_step_it_asks_before_it_cries(bench: Bench, how: str) -> None:
+    """Time that passed unseen, with all well before: a refresh first, and an alarm only if that fails."""
+    managed = bench.managed(max_staleness=Duration(LIMIT_S), source=Source("a", poll_s=2 * LIMIT_S))
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    gate = source_of(managed).hold()
+    if how == "suspended":
+        bench.clock.move(3 * LIMIT_S)  # the alarm was due before the poll
+    else:
+        bench.clock._now += timedelta(seconds=3 * LIMIT_S)
+        bench.engine.timetable.stepped(bench.engine.desks.values())
+    bench.until(lambda: source_of(managed).calls == 2)
+    gate.set()
+    bench.settle_down()
+    assert (bench.records("stale"), condition(bench, managed)) == ([], "fresh")
+
+
 def test_one_that_was_never_published_is_stale_too(bench: Bench, said: Said) -> None:
     """A credential that nobody ever got is as bad as an old one: its state says so, and so do log and STATUS=."""
     managed = failing(bench, published=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.credential import rfc3339
-from agent.core.errors import AuditError, KeyturnError
+from agent.core.errors import AuditError, KeyturnError, reason
 from agent.core.events import Event, Trigger
 from agent.logs import describe, log
 from agent.managed import Managed
@@ -18,9 +17,6 @@ from agent.scheduler import Scheduler
 from agent.stages import Cause, Outcome
 from agent.state import StateStore
 from agent.system.clock import Clock
-
-_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
-"""What differs between two failures for the same reason: request ids, times, counts, seconds."""
 
 NOTED_TO_S = 60.0
 """How exactly the time of the last success is known after a restart, at worst."""
@@ -52,7 +48,7 @@ class Health:
     def failed(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
         """A refresh failed; the audit has one record for a run of failures with the same reason."""
         state, text = managed.state, describe(error)
-        first = not state.consecutive_failures or _reason(state.last_error) != _reason(text)
+        first = not state.consecutive_failures or reason(state.last_error) != reason(text)
         state.consecutive_failures += 1
         if state.last_success_at is None and state.tried_since is None:
             state.tried_since = self._clock.now()
@@ -158,7 +154,3 @@ class Health:
             self._states.save(managed.name, managed.state, flush=False)
         except KeyturnError as error:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
-
-
-def _reason(text: str) -> str:
-    return _VARYING.sub("#", text)

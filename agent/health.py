@@ -67,13 +67,13 @@ class Health:
         """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
         calm = managed.window is policy.Window.CALM and event is Event.FETCH_FAILED
         say = log.warning if calm else log.error
-        expires_at = managed.state.published.expiration
+        done = managed.state.published
         say(
             str(event).replace("_", " "),
             credential=managed.name,
             error=text,
-            window=str(managed.window),
-            expires_at=rfc3339(expires_at) if expires_at else None,
+            window=str(managed.window) if done.generation else "none yet",
+            expires_at=rfc3339(done.expiration) if done.expiration else None,
         )
 
     def watch(self, managed: Managed) -> None:

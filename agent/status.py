@@ -8,9 +8,10 @@ from typing import Any
 
 from agent import __version__
 from agent.core.errors import KeyturnError
-from agent.line import key
+from agent.line import called, key
 from agent.managed import Managed
 from agent.sinks import transaction
+from agent.state import GAVE_UP
 from agent.system.clock import Clock
 
 STATES = ("fresh", "pending", "failing", "stale", "expired")
@@ -75,9 +76,19 @@ def _first_few(texts: Sequence[str]) -> list[str]:
 def _told(managed: Managed, condition: str) -> str:
     """Only what stands still: a line that counts seconds would be a new one at each look."""
     if condition not in ALARMS:
-        return f"{managed.name} {condition}"
+        return f"{managed.name} {condition}{_whose(managed)}"
     last = stamp(managed.state.last_success_at)
     return f"{managed.name} {condition} ({f'last success {last}' if last else 'never obtained'})"
+
+
+def _whose(managed: Managed) -> str:
+    """Which dependent it is about, where its refreshes go well and it is one."""
+    if managed.state.consecutive_failures:
+        return ""
+    gave_up = [tuple(name.split("\0")) for name, how in managed.state.last_outcome.items() if how.startswith(GAVE_UP)]
+    owed = [debt.identity for debt in managed.state.debts]
+    about, what = (gave_up, "was given up") if gave_up else (owed, "to be told")
+    return f" ({called(about[0])} {what})" if len(about) == 1 else ""
 
 
 def stamp(moment: datetime | None) -> str | None:

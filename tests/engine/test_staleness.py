@@ -293,3 +293,32 @@ def test_a_last_success_is_remembered_although_the_clock_was_set_back(make_bench
     bench.refresh()
     bench, managed = again(make_bench)
     assert managed.state.last_success_at == bench.clock.now()
+
+
+def test_the_status_names_the_one_dependent_that_is_waited_for(bench: Bench) -> None:
+    """One that is still to be told is named; of several the number would change all the time, so none is."""
+    one = bench.managed("one", notify=[Dependent("app")])
+    two = bench.managed("two", notify=[Dependent("app2"), Dependent("app3")])
+    bench.begin(one, two)
+    for managed in (one, two):
+        bench.publish(managed, 1)
+    assert summary(bench) == "0 of 2 credentials fresh; one pending (fake app to be told); two pending"
+
+
+def test_the_status_names_the_dependent_that_was_given_up(bench: Bench) -> None:
+    """`failing` although every refresh goes well: the line says that it is about a dependent, and about which."""
+    dependent = Dependent("app", retries=0)
+    dependent.broken = True
+    managed = bench.managed(notify=[dependent])
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    bench.clock.move(10.0)
+    bench.until(lambda: not managed.state.debts)
+    assert condition(bench, managed) == "failing"
+    assert summary(bench) == "0 of 1 credentials fresh; a failing (fake app was given up)"
+
+
+def test_what_was_never_obtained_has_no_window(bench: Bench, said: Said) -> None:
+    """A first value that cannot be had is not `expired`: nothing died."""
+    failing(bench, published=False)
+    assert [line["window"] for line in said if line["event"] == "fetch failed"] == ["none yet"]

@@ -1,8 +1,10 @@
 """`keyturn run`: the engine for systemd or any other supervisor, in the foreground.
 
 READY is said once the first pass over all credentials has ended, whatever its outcome (one whose files stand as
-they were published has passed: it serves already, and is looked at when it is time); STATUS= follows
-what `status` would say; the watchdog is fed by the loop's own timer, so only while the scheduler moves.
+they were published has passed: it serves already, and is looked at when it is time). Until then STATUS= names
+whom it waits for, and the manager is asked for more time again and again, since a pass may last longer than any limit
+of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would say. Both this request
+and the watchdog hang on the loop's own timer, so they are made only while the scheduler moves.
 SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
 everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
 heard from the first moment on (agent/cli/main.py) and done once the loop runs.
@@ -42,6 +44,10 @@ from agent.wiring import House
 
 LINGER_S = 3.0
 """How long the end waits for hooks and calls to come back."""
+START_PULSE_S = 5.0
+"""How often more time is asked for while the first pass is under way."""
+START_EXTENSION_S = 30.0
+"""For how long: a daemon that is stuck before READY is ended that much later."""
 
 
 class Daemon:
@@ -66,16 +72,17 @@ class Daemon:
         self._record(Event.AGENT_STARTED, error="; ".join(self._audit.remarks) or None)
         for remark in self._audit.remarks:
             log.error("the audit log was not as it should be", detail=remark)
+        self._beat()
         self._engine.recover()
         _state, runtime, _audit = wiring.paths(self._house.settings)
         server = ControlServer(runtime, self._house.settings.agent.control_group, self._handle)
         self._hear_signals()
         self._engine.on_first_pass = self._say_ready
         self._engine.on_turn = self._say_status
-        self._feed_watchdog()
         safely(partial(self._outlook.follow, self._house.settings.agent))
         log.info("started", config=self._house.config_path, credentials=len(self._engine.desks))
         self._engine.start_all()  # which may be ready at once
+        self._say_status()
         try:
             self._engine.run()
         finally:
@@ -158,7 +165,7 @@ class Daemon:
             log.info("ready", status=self._status)
 
     def _say_status(self) -> None:
-        if not self._ready or not self._manager.present:
+        if not self._manager.present:
             return
         text = self._summary()
         if text != self._status:
@@ -166,15 +173,22 @@ class Daemon:
             self._manager.status(text)
 
     def _summary(self) -> str:
-        return status.summary((desk.managed for desk in self._engine.desks.values()), self._engine.clock.now())
+        desks = self._engine.desks
+        if not self._ready:
+            return status.starting([name for name, desk in desks.items() if not desk.tried], len(desks))
+        return status.summary((desk.managed for desk in desks.values()), self._engine.clock.now())
 
-    def _feed_watchdog(self) -> None:
-        interval_s = self._manager.watchdog_interval_s
-        if interval_s is None:
-            return
-        self._manager.alive()
-        self._engine.timers["watchdog"] = self._feed_watchdog
-        self._engine.scheduler.set("watchdog", interval_s)
+    def _beat(self) -> None:
+        """Say that the scheduler moves: for the watchdog, where there is one, and for the limit of a start."""
+        pauses_s = [self._manager.watchdog_interval_s, None if self._ready else START_PULSE_S]
+        wanted_s = [pause_s for pause_s in pauses_s if pause_s is not None]
+        if not self._ready:
+            self._manager.starting(START_EXTENSION_S)
+        if self._manager.watchdog_interval_s is not None:
+            self._manager.alive()
+        if wanted_s and self._manager.present:
+            self._engine.timers["heartbeat"] = self._beat
+            self._engine.scheduler.set("heartbeat", min(wanted_s))
 
     # -- the control socket -------------------------------------------------------------------------
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.credential import rfc3339
-from agent.core.errors import AuditError, KeyturnError
+from agent.core.errors import AuditError, KeyturnError, reason
 from agent.core.events import Event, Trigger
 from agent.logs import describe, log
 from agent.managed import Managed
@@ -19,8 +18,8 @@ from agent.stages import Cause, Outcome
 from agent.state import StateStore
 from agent.system.clock import Clock
 
-_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
-"""What differs between two failures for the same reason: request ids, times, counts, seconds."""
+NOTED_TO_S = 60.0
+"""How exactly the time of the last success is known after a restart, at worst."""
 
 
 class Health:
@@ -30,6 +29,7 @@ class Health:
         self._scheduler, self._clock = scheduler, clock
         self._audit, self._states = audit, states
         self.observer: Observer = NOBODY
+        self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
 
     def succeeded(self, managed: Managed, cause: Cause, outcome: Outcome) -> None:
         """The source answered and the sinks hold the answer."""
@@ -41,14 +41,14 @@ class Health:
         if failures or was_stale:
             self._record(Event.RECOVERED, managed, cause, outcome=f"after {failures} failures")
             log.info("recovered", credential=managed.name, failures=failures)
-        if failures or was_stale or _worth_a_write(previous, state.last_success_at):
+        if failures or was_stale or self._worth_a_write(managed, previous, state.last_success_at):
             self._save(managed)
         self.observer.refreshed(managed.name, outcome)
 
     def failed(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
         """A refresh failed; the audit has one record for a run of failures with the same reason."""
         state, text = managed.state, describe(error)
-        first = not state.consecutive_failures or _reason(state.last_error) != _reason(text)
+        first = not state.consecutive_failures or reason(state.last_error) != reason(text)
         state.consecutive_failures += 1
         if state.last_success_at is None and state.tried_since is None:
             state.tried_since = self._clock.now()
@@ -67,13 +67,13 @@ class Health:
         """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
         calm = managed.window is policy.Window.CALM and event is Event.FETCH_FAILED
         say = log.warning if calm else log.error
-        expires_at = managed.state.published.expiration
+        done = managed.state.published
         say(
             str(event).replace("_", " "),
             credential=managed.name,
             error=text,
-            window=str(managed.window),
-            expires_at=rfc3339(expires_at) if expires_at else None,
+            window=str(managed.window) if done.generation else "none yet",
+            expires_at=rfc3339(done.expiration) if done.expiration else None,
         )
 
     def watch(self, managed: Managed) -> None:
@@ -94,11 +94,21 @@ class Health:
             self.observer.changed()
         self._scheduler.set(f"stale {managed.name}", left_s)
 
-    def rang(self, managed: Managed) -> None:
-        """It rang: raise the alarm, if it is time by the wall clock too."""
+    def is_overdue(self, managed: Managed) -> bool:
+        """Whether no refresh succeeded for too long, by the wall clock."""
         stale_at = managed.stale_at()
-        if stale_at is None or stale_at > self._clock.now():
+        return stale_at is not None and stale_at <= self._clock.now()
+
+    def rang(self, managed: Managed) -> None:
+        """It rang: raise the alarm, if it is time by the wall clock too.
+
+        Not while a refresh is under way or due, as it is after a start, a suspend or a step: what comes of it decides,
+        for its end sets the alarm anew (timetable.py).
+        """
+        if not self.is_overdue(managed):
             self.watch(managed)
+            return
+        if managed.next_refresh_at is None or managed.next_refresh_at <= self._clock.boottime():
             return
         managed.state.stale = True
         text = managed.state.last_error or "no refresh succeeded for too long"
@@ -125,17 +135,22 @@ class Health:
         except AuditError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
 
+    def _worth_a_write(self, managed: Managed, previous: datetime | None, now: datetime) -> bool:
+        """The time of the last success is remembered to the minute, or to a tenth of the limit: not a write for each poll.
+
+        Held against what was written, for the success before is always one poll old; and either way, for the wall
+        clock may have been set back.
+        """
+        noted = self._noted.setdefault(managed.name, previous) if previous is not None else None
+        limit_s = float(managed.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S)
+        return noted is None or abs((now - noted).total_seconds()) >= min(NOTED_TO_S, limit_s / 10)
+
     def _save(self, managed: Managed) -> None:
+        if managed.state.last_success_at is not None:
+            self._noted[managed.name] = (
+                managed.state.last_success_at
+            )  # or tried to be: a full disk is not said at each poll
         try:
             self._states.save(managed.name, managed.state, flush=False)
         except KeyturnError as error:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
-
-
-def _reason(text: str) -> str:
-    return _VARYING.sub("#", text)
-
-
-def _worth_a_write(previous: datetime | None, now: datetime) -> bool:
-    """The time of the last success is remembered to the minute: not a write for each poll."""
-    return previous is None or (now - previous).total_seconds() >= 60

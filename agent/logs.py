@@ -125,6 +125,11 @@ def frames(error: BaseException) -> str:
     return " > ".join(f"{os.path.basename(place.filename)}:{place.lineno}:{place.name}" for place in places[-8:])
 
 
+def journal_prefix(level: str, environ: Mapping[str, str], stream: TextIO) -> str:
+    """What a line of this level begins with on this stream: its priority where the journal reads it, else ""."""
+    return f"<{JOURNAL_PRIORITY[level]}>" if is_stream(environ, stream) else ""
+
+
 def _renderer(form: str, environ: Mapping[str, str], stream: TextIO, to_journal: bool) -> Processor:
     if form == "json":
         return _Json()
@@ -252,8 +257,9 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.partition(".")[0] in OURS  # made by `getLogger(__name__)`
         text = _one_line(record.getMessage()) if ours else f"a library reported a {record.levelname.lower()}"
+        whose = {"credential": record.__dict__["credential"]} if ours and "credential" in record.__dict__ else {}
         getattr(log, "error" if record.levelno >= logging.ERROR else "warning")(
-            text, logger=record.name, place=f"{record.module}:{record.lineno}"
+            text, **whose, logger=record.name, place=f"{record.module}:{record.lineno}"
         )
 
 

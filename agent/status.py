@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
 from agent.core.errors import KeyturnError
-from agent.line import key
+from agent.line import called, key
 from agent.managed import Managed
 from agent.sinks import transaction
+from agent.state import GAVE_UP
 from agent.system.clock import Clock
 
 STATES = ("fresh", "pending", "failing", "stale", "expired")
 """What `Managed.condition` may say, from good to bad."""
 WELL, ALARMS = STATES[0], STATES[3:]
 WORST_FIRST = STATES[::-1]
+NAMED = 5
+"""How many credentials one line names."""
 
 
 def whole(
@@ -57,16 +60,35 @@ def summary(credentials: Iterable[Managed], now: datetime) -> str:
     well = sum(1 for condition, _managed in conditions if condition == WELL)
     worst_first = sorted((each for each in conditions if each[0] != WELL), key=lambda each: WORST_FIRST.index(each[0]))
     ill = [_told(managed, condition) for condition, managed in worst_first]
-    total = f"{well} of {len(conditions)} credentials fresh"
-    return "; ".join([total, *ill[:5], *([f"and {len(ill) - 5} more"] if len(ill) > 5 else [])])
+    return "; ".join([f"{well} of {len(conditions)} credentials fresh", *_first_few(ill)])
+
+
+def starting(waiting: Sequence[str], total: int) -> str:
+    """The same line before READY: for whose first answer, be it a failure, the start waits."""
+    answered = f"starting: {total - len(waiting)} of {total} credentials answered"
+    return f"{answered}; waiting for {', '.join(_first_few(waiting))}" if waiting else answered
+
+
+def _first_few(texts: Sequence[str]) -> list[str]:
+    return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
 
 
 def _told(managed: Managed, condition: str) -> str:
     """Only what stands still: a line that counts seconds would be a new one at each look."""
     if condition not in ALARMS:
-        return f"{managed.name} {condition}"
+        return f"{managed.name} {condition}{_whose(managed)}"
     last = stamp(managed.state.last_success_at)
     return f"{managed.name} {condition} ({f'last success {last}' if last else 'never obtained'})"
+
+
+def _whose(managed: Managed) -> str:
+    """Which dependent it is about, where its refreshes go well and it is one."""
+    if managed.state.consecutive_failures:
+        return ""
+    gave_up = [tuple(name.split("\0")) for name, how in managed.state.last_outcome.items() if how.startswith(GAVE_UP)]
+    owed = [debt.identity for debt in managed.state.debts]
+    about, what = (gave_up, "was given up") if gave_up else (owed, "to be told")
+    return f" ({called(about[0])} {what})" if len(about) == 1 else ""
 
 
 def stamp(moment: datetime | None) -> str | None:

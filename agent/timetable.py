@@ -30,8 +30,13 @@ class Timetable:
         self._scheduler, self._clock, self._health = scheduler, clock, health
 
     def begin(self, desk: Desk) -> bool:
-        """Plan the first refresh after a start; False where it is due at once."""
+        """Plan the first refresh after a start; False where it is due at once.
+
+        At once too where the staleness limit has passed, for the machine may just have been off: nobody has asked yet.
+        """
         delay_s = desk.managed.first_refresh_s(self._clock.now(), random.random())
+        if self._health.is_overdue(desk.managed):
+            delay_s = 0.0
         if delay_s > 0:
             self._plan(desk.managed, self._clock.boottime() + delay_s)
         return delay_s > 0
@@ -56,7 +61,9 @@ class Timetable:
         for desk in desks:
             managed = desk.managed
             self._health.watch(managed)
-            if policy.assess(managed.standing(), self._clock.now()) is not policy.Window.FRESH:  # failed, or overdue
+            if self._health.is_overdue(managed) and not managed.state.consecutive_failures:  # nobody has asked yet
+                self.no_later_than(managed, 0.0)
+            elif policy.assess(managed.standing(), self._clock.now()) is not policy.Window.FRESH:  # failed, or overdue
                 self.no_later_than(managed, AFTER_STEP_S * random.random())
             elif managed.state.published.expiration is not None:
                 self.no_later_than(managed, self._delay_s(managed))

@@ -22,7 +22,7 @@ from providers import kms_gateways, properties
 from providers.dkms_config import instances
 from providers.kms_access import Access, idle_keys
 from providers.kms_gateways import Gateways
-from providers.kms_order import TRY_S, Question, first_answer
+from providers.kms_order import TRY_S, Order, Question
 from providers.kms_settings import KmsSecretSettings
 from providers.secret_data import credential_of
 
@@ -39,6 +39,7 @@ class KmsSecret(Provider):
     def __init__(self, settings: Any, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._made: tuple[Access, Gateways] | None = None
+        self._order = Order(context.credential)
 
     @property
     def poll_interval_s(self) -> float:
@@ -66,7 +67,7 @@ class KmsSecret(Provider):
     def _ask_for(self, stage: str, timeout_s: float) -> Credential:
         try:
             gateways = self._gateways().in_order
-            reply = first_answer(gateways, Question(self.secret_name, stage), timeout_s)
+            reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
             # A role's provider names its place already: not twice.

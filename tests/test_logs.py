@@ -213,8 +213,11 @@ def test_a_short_word_is_not_masked(output, masks):
 def test_our_own_loggers_are_heard(output, masks):
     """What providers say by `logging`, such as which region is passed over, is shown in one line, masked too."""
     logs.mask([CANARY], of="uploader")
-    logging.getLogger("providers.kms_secret").warning("region %s is passed over:\nno %s", "cn-hangzhou", CANARY)
+    about = {"credential": "uploader"}
+    place = logging.getLogger("providers.kms_secret")
+    place.warning("region %s is passed over:\nno %s", "cn-hangzhou", CANARY, extra=about)
     text = output.getvalue()
+    assert "uploader" in text, "which credential it is about is a field of its own"
     assert "region cn-hangzhou is passed over: no [secret]" in text
     assert "providers.kms_secret" in text
     assert len(text.splitlines()) == 1

@@ -24,6 +24,7 @@ from agent.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     AuditError,
+    ConfigError,
     DaemonUnreachableError,
     KeyturnError,
 )
@@ -59,7 +60,7 @@ def _shown(findings: Iterator[Finding], silent: bool) -> Iterator[Finding]:
         if not silent:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             level = show.paint(f"{finding.level:<7}", show.MOODS[finding.level])
-            print(f"{level} {finding.place}: {finding.text}{remedy}", flush=True)
+            print(f"{level} {show.one_line(f'{finding.place}: {finding.text}{remedy}')}", flush=True)
         yield finding
 
 
@@ -96,7 +97,8 @@ def _watch(options: argparse.Namespace) -> NoReturn:
             found = _status(find(options))[0]
         except KeyturnError as error:
             found = None
-            print(f"keyturn: {error}", file=sys.stderr, flush=True)
+            for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
+                print(show.one_line(f"keyturn: {problem}"), file=sys.stderr, flush=True)
 
 
 def _redraw(found: dict[str, Any], remark: str, as_json: bool) -> None:
@@ -154,7 +156,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     elif verdict.whole:
         print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
     for problem in verdict.problems:
-        print(f"keyturn: {problem}", file=sys.stderr)
+        print(show.one_line(f"keyturn: {problem}"), file=sys.stderr)
     return EXIT_DONE if verdict.whole else EXIT_FAILED
 
 

@@ -63,10 +63,10 @@ def _perform(options: argparse.Namespace) -> int:
         return code
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            _complain(problem)
         return EXIT_CONFIG
     except KeyturnError as error:
-        print(f"keyturn: {error}", file=sys.stderr)
+        _complain(f"keyturn: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -77,13 +77,21 @@ def _perform(options: argparse.Namespace) -> int:
         if error.errno not in (errno.ENOSPC, errno.EIO):
             return _fault(error)
         _give_up_stdout()
-        print(f"keyturn: the output cannot be written: {error.strerror}", file=sys.stderr)
+        _complain(f"keyturn: the output cannot be written: {error.strerror}")
         return EXIT_FAILED
     except Exception as error:
         return _fault(error)
     except SystemExit:
-        print("keyturn: a third party's provider tried to end keyturn; report it to its author", file=sys.stderr)
+        _complain("keyturn: a third party's provider tried to end keyturn; report it to its author")
         return EXIT_CONFIG
+
+
+def _complain(text: str) -> None:
+    """Say on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
+    from agent.cli.show import one_line
+    from agent.logs import journal_prefix
+
+    print(journal_prefix("error", os.environ, sys.stderr) + one_line(text), file=sys.stderr)
 
 
 def _give_up_stdout() -> None:
@@ -93,9 +101,7 @@ def _give_up_stdout() -> None:
 def _fault(error: Exception) -> int:
     from agent.logs import describe, frames
 
-    print(
-        f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it", file=sys.stderr
-    )
+    _complain(f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it")
     return EXIT_FAILED
 
 

@@ -26,7 +26,7 @@ def paint(text: str, mood: str | None) -> str:
 
 
 def one_line(text: str) -> str:
-    """Escape what could forge a line or drive a terminal: a reason comes from whoever may use the socket."""
+    """Escape what could forge a line or drive a terminal: what a daemon, a source or a hook says passes through here."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -72,17 +72,18 @@ def refreshed(answer: dict[str, Any]) -> None:
     """What `once` and `refresh` did."""
     for row in answer["credentials"]:
         good = "error" not in row
-        line = f"{row['credential']}: {paint(row['outcome'], 'good' if good else 'bad')}"
+        line = f"{one_line(row['credential'])}: {paint(one_line(row['outcome']), 'good' if good else 'bad')}"
         if row["generation"]:
             line += f", generation {row['generation']}"
         if row["access_key_id"]:
-            line += f", {row['access_key_id']}"
+            line += f", {one_line(row['access_key_id'])}"
         print(line)
         if not good:
-            print(f"keyturn: {row['error']}", file=sys.stderr)
+            print(one_line(f"keyturn: {row['error']}"), file=sys.stderr)
         for one in row["notify"]:
             if one["last_outcome"] and (row["outcome"] != "unchanged" or one["last_outcome"] != "told"):
-                print(f"  {one['type']} {one['target']}: {one['last_outcome']}{' (still owed)' if one['owed'] else ''}")
+                owed = " (still owed)" if one["owed"] else ""
+                print(one_line(f"  {one['type']} {one['target']}: {one['last_outcome']}{owed}"))
 
 
 def agreed(name: str, disable_old: bool) -> bool:
@@ -94,19 +95,22 @@ def agreed(name: str, disable_old: bool) -> bool:
 
 def step(one: dict[str, Any]) -> None:
     """One step of an emergency, as it ends."""
-    detail = f"  {one['detail']}" if one.get("detail") else ""
+    detail = f"  {one_line(one['detail'])}" if one.get("detail") else ""
     at = f"{one['at_ms'] / 1000:7.1f} s"
-    print(f"{at}  {one['name']:<13} {paint(one['outcome'], MOODS.get(one['outcome']))}{detail}", flush=True)
+    outcome = paint(one_line(one["outcome"]), MOODS.get(one["outcome"]))
+    print(f"{at}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
 
 
 def rotated(result: dict[str, Any]) -> None:
     """The end of an emergency."""
     for note in result["notes"]:
-        print(f"note: {note}")
+        print(one_line(f"note: {note}"))
     if result["new_access_key_id"]:
         print(
-            f"{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
-            f"generation {result['generation']}"
+            one_line(
+                f"{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
+                f"generation {result['generation']}"
+            )
         )
     if result["safe"]:
         print(
@@ -115,9 +119,9 @@ def rotated(result: dict[str, Any]) -> None:
             )
         )
     elif result["old_key"] == "active" and result["new_access_key_id"]:
-        print(f"the old key {result['old_access_key_id']} was not seen refused: take it for active")
+        print(f"the old key {one_line(str(result['old_access_key_id']))} was not seen refused: take it for active")
     if "error" in result:
-        print(f"keyturn: {result['error']}", file=sys.stderr)
+        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr)
 
 
 def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
@@ -126,13 +130,14 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
     running = (
         f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
     )
-    yield f"keyturn {agent['version']}, {running}, {agent['config']}"
+    yield one_line(f"keyturn {agent['version']}, {running}, {agent['config']}")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
-    rows = [head, *(_status_row(name, one, now) for name, one in whole["credentials"].items())]
+    made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
+    rows = [head, *(tuple(map(one_line, row)) for row in made)]
     yield from table(rows, [MOODS.get(row[1]) for row in rows[1:]])
     for name, one in whole["credentials"].items():
         for line in _troubles(one):
-            yield f"  {name}: {line}"
+            yield one_line(f"  {name}: {line}")
 
 
 def _status_row(name: str, one: dict[str, Any], now: datetime) -> tuple[str, ...]:

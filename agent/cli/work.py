@@ -25,7 +25,8 @@ from agent.core.events import Actor, Event, Trigger
 from agent.core.settings import Settings
 from agent.emergency import Emergency
 from agent.emergency_report import Result
-from agent.logs import set_up
+from agent.journal import is_stream
+from agent.logs import log, set_up
 from agent.operations import chosen, emergency_request
 from agent.operations import refresh as refresh_now
 from agent.stages import Cause
@@ -50,15 +51,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def once(options: argparse.Namespace) -> int:
-    """`keyturn once`: for cron, images and containers."""
+    """`keyturn once`: for cron, images and containers; in a unit, what happens is logged as the daemon logs it."""
     retry_for_s = seconds(options.retry_for, "--retry-for")
     settings = wiring.load_settings(options.config, os.environ)
+    in_journal = is_stream(os.environ, sys.stderr)
     answer = _by_ourselves(
         settings,
         options.config,
         lambda house: refresh_now(house.engine, options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
+        logged=in_journal,
     )
-    show.refreshed(answer)
+    if not in_journal:
+        show.refreshed(answer)
     return int(answer["exit_code"])
 
 
@@ -134,10 +138,15 @@ def _rotate_by_ourselves(
     return _by_ourselves(settings, path, work)
 
 
-def _by_ourselves(settings: Settings, path: str, work: Callable[[House], T]) -> T:
-    """Run the engine here for as long as `work` takes, which runs on a thread of its own."""
-    # What went wrong is printed as the command's own outcome; the log would say it a second time.
-    set_up("debug" if settings.agent.log_level == "debug" else "critical", "auto", os.environ)
+def _by_ourselves(settings: Settings, path: str, work: Callable[[House], T], *, logged: bool = False) -> T:
+    """Run the engine here for as long as `work` takes, which runs on a thread of its own.
+
+    Unless `logged`, what went wrong is printed as the command's own outcome; the log would say it a second time.
+    """
+    if logged:
+        set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
+    else:
+        set_up("debug" if settings.agent.log_level == "debug" else "critical", "auto", os.environ)
     house = wiring.open_house(settings, path, os.environ)
     answers: list[T] = []
     faults: list[BaseException] = []
@@ -151,7 +160,10 @@ def _by_ourselves(settings: Settings, path: str, work: Callable[[House], T]) -> 
 
     try:
         for remark in house.audit.remarks:
-            print(f"keyturn: {remark}", file=sys.stderr)
+            if logged:
+                log.error("the audit log was not as it should be", detail=remark)
+            else:
+                print(f"keyturn: {remark}", file=sys.stderr)
             house.audit.record(Event.RECOVERED, trigger=str(Trigger.RECOVERY), error=remark)
         house.engine.recover()
         threading.Thread(target=play, daemon=True).start()

@@ -7,6 +7,7 @@ for the log's sake, and with `from None` where the cause may hold a secret or a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 EXIT_DONE = 0
@@ -16,6 +17,15 @@ EXIT_DAEMON_UNREACHABLE = 69
 EXIT_SOURCE_UNAVAILABLE = 75
 EXIT_NOT_PERMITTED = 77
 EXIT_CONFIG = 78
+
+
+_VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
+"""What differs between two failures for the same reason: request ids, times, counts, seconds."""
+
+
+def reason(text: str) -> str:
+    """What is the same in the texts of two failures for the same reason, so that a run of them is told once."""
+    return _VARYING.sub("#", text)
 
 
 class KeyturnError(Exception):

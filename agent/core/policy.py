@@ -12,7 +12,8 @@ Three decisions come from that simulation:
   jitter), and the ceiling starts at the pace at which a healthy source is asked. With full jitter from one second
   on, 10,000 hosts ask a KMS that is down up to seven times as often as one that is well.
 * A start with a value on disk is no emergency: a polled value is looked at within one poll, half a minute at most, and
-  a session that lives is renewed when it is due. A start with nothing on disk asks at once.
+  a session that lives is renewed when it is due. A start with nothing on disk asks at once, and so does one behind the
+  staleness limit (timetable.py): an alarm that is raised before anybody has asked would be a false one.
 * Behind its expiry a value has nothing left to guard: back-off is exponential again, with full jitter up to a minute.
 """
 

@@ -1,4 +1,4 @@
-"""sd_notify(3) in one page: READY=1, STATUS=, RELOADING=1, STOPPING=1, WATCHDOG=1.
+"""sd_notify(3) in one page: READY=1, STATUS=, RELOADING=1, STOPPING=1, WATCHDOG=1, EXTEND_TIMEOUT_USEC=.
 
 The protocol is one datagram to $NOTIFY_SOCKET (a path, or an abstract name that begins with `@`), so no
 library is needed. Outside systemd every call does nothing. `WATCHDOG_USEC` and `WATCHDOG_PID` are those of
@@ -39,6 +39,10 @@ class ServiceManager:
     def ready(self, status: str) -> None:
         """The first pass has ended."""
         self._send(f"READY=1\nSTATUS={status}")
+
+    def starting(self, extension_s: float) -> None:
+        """The start goes on: wait for READY so long from now, or longer where the manager would anyway."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(extension_s * 1e6)}")
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""

@@ -41,6 +41,28 @@ def test_ready_comes_after_the_first_pass_whatever_its_outcome(make_vm: Callable
     assert all(vm.audit()[0]["event"] == "agent_started" for vm in vms.values())
 
 
+def test_a_start_that_takes_long_says_whom_it_waits_for_and_asks_for_time(vm: Vm) -> None:
+    """Before READY: STATUS= in words, and EXTEND_TIMEOUT_USEC= again and again, without a watchdog too; not after it."""
+    cloud, server = vm.add_cloud()
+    cloud.add_ram_secret("slow-ak", user="slow")
+    cloud.inject(Fault.HANG, times=1000)
+    vm.configure(vm.credential() + vm.credential("slow", secret="slow-ak", endpoint=server.endpoint))
+    daemon = vm.daemon()
+    more = "EXTEND_TIMEOUT_USEC=30000000"
+    daemon.listener.wait(more, 2)
+    asked = daemon.listener.times(more)
+    assert 4 < asked[1] - asked[0] < 15, "well within what was asked for before"
+    assert daemon.listener.status() == "starting: 1 of 2 credentials answered; waiting for slow"
+    assert daemon.listener.count("READY=1") == 0
+    daemon.ready()
+    assert daemon.listener.status() == "1 of 2 credentials fresh; slow failing"
+    readied, *_ = daemon.listener.times("READY=1")
+    time.sleep(6)  # longer than a pulse: the absence of something takes time to see
+    assert [at for at in daemon.listener.times(more) if at > readied] == []
+    assert daemon.listener.count("WATCHDOG=1") == 0
+    assert daemon.stop() == 0
+
+
 def test_a_daemon_whose_source_is_away_serves_what_is_on_disk(vm: Vm) -> None:
     """Started again while the source is down, it leaves the files alone, says so, and catches up by itself."""
     vm.configure(vm.credential(poll="1s"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from processes import KEYTURN
 from vm import Vm, eventually
 
 from providers.emulator.faults import Fault
@@ -191,3 +194,41 @@ def test_who_asks_while_a_fetch_is_under_way_gets_the_next(vm: Vm) -> None:
         second = vm.keyturn("refresh")
         assert f"generation 2, {newest}" in second.stdout
         assert first.result().returncode == second.returncode == 0
+
+
+def in_a_unit(vm: Vm, *words: str) -> tuple[int, list[str]]:
+    """Run a command as a unit does, whose output leads to the journal: its exit code, and the lines that went there."""
+    path = vm.directory / "journalled"
+    with path.open("w+") as out:
+        found = os.fstat(out.fileno())
+        environ = {**vm.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        command = [*KEYTURN, "--config", str(vm.config), *words]
+        done = subprocess.run(command, env=environ, stdout=out, stderr=out, timeout=60, check=False)
+    return done.returncode, path.read_text().splitlines()
+
+
+def test_in_a_unit_it_logs_as_the_daemon_does(vm: Vm) -> None:
+    """Under the journal each event is one line with its priority and its credential, and nothing is said a second time."""
+    plain = vm.agent('log_format = "plain"')
+    vm.configure(plain, vm.credential(endpoint="127.0.0.1:1"))
+    code, lines = in_a_unit(vm, "once", "--retry-for", "0s")
+    assert (code, len(lines)) == (75, 1), lines
+    assert lines[0].startswith("<3>fetch failed credential=uploader error=")
+    vm.configure(plain, vm.credential())
+    code, lines = in_a_unit(vm, "once")
+    assert code == 0
+    assert [line.split(" ")[0] for line in lines] == ["<6>published", "<6>recovered"]
+    assert all(" credential=uploader" in line for line in lines)
+
+
+@pytest.mark.parametrize("command", ["run", "once"])
+def test_in_a_unit_a_config_that_cannot_be_used_is_an_error(vm: Vm, command: str) -> None:
+    """Under the journal an invalid config, and one that is not there, are lines of priority 3; on a terminal nothing changes."""
+    vm.configure(vm.credential().replace("poll_interval", "pol_interval"))
+    code, lines = in_a_unit(vm, command)
+    assert code == 78
+    assert lines and all(line.startswith("<3>") for line in lines), lines
+    assert lines[0].removeprefix("<3>") == vm.keyturn(command).stderr.splitlines()[0]
+    vm.config.unlink()
+    code, (line,) = in_a_unit(vm, command)
+    assert code != 0 and line.startswith("<3>")

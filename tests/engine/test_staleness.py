@@ -129,6 +129,57 @@ def test_what_grew_stale_while_nobody_ran_is_said_after_the_start(make_bench: Ca
     assert len(bench.records("stale")) == 1
 
 
+def off_for_too_long(make_bench: Callable[..., Bench], *, down: bool) -> tuple[Bench, Managed]:
+    """A machine that was off for longer than the limit, with all well before; its daemon has just begun."""
+    bench = make_bench()
+    managed = bench.managed(max_staleness=Duration(LIMIT_S))
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    bench.clock.move(3 * LIMIT_S)
+    return again(make_bench, down=down)
+
+
+def test_after_a_long_time_off_it_asks_before_it_cries(make_bench: Callable[..., Bench], said: Said) -> None:
+    """A machine that was off for longer than the limit: asked at once, ready after the answer, and no alarm at all."""
+    bench, managed = off_for_too_long(make_bench, down=False)
+    ready: list[str] = []
+    bench.engine.on_first_pass = lambda: ready.append(condition(bench, managed))
+    bench.engine.start_all()
+    assert ready == []
+    bench.until(lambda: ready)
+    bench.settle_down()
+    assert (source_of(managed).calls, ready) == (1, ["fresh"])
+    assert (bench.records("stale"), [line for line in said if line["log_level"] == "critical"]) == ([], [])
+
+
+def test_after_a_long_time_off_the_alarm_rings_when_the_first_try_failed(make_bench: Callable[..., Bench]) -> None:
+    """The same with the source down: the alarm rings, behind the failure that it names."""
+    bench, managed = off_for_too_long(make_bench, down=True)
+    bench.engine.start_all()
+    bench.until(lambda: managed.state.stale)
+    events = bench.events()
+    assert events[-2:] == ["fetch_failed", "stale"]
+    assert bench.records("stale")[0]["error"] == str(DOWN)
+
+
+@pytest.mark.parametrize("how", ["suspended", "stepped"])
+def test_after_a_suspend_or_a_step_it_asks_before_it_cries(bench: Bench, how: str) -> None:
+    """Time that passed unseen, with all well before: a refresh first, and an alarm only if that fails."""
+    managed = bench.managed(max_staleness=Duration(LIMIT_S), source=Source("a", poll_s=2 * LIMIT_S))
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    gate = source_of(managed).hold()
+    if how == "suspended":
+        bench.clock.move(3 * LIMIT_S)  # the alarm was due before the poll
+    else:
+        bench.clock._now += timedelta(seconds=3 * LIMIT_S)
+        bench.engine.timetable.stepped(bench.engine.desks.values())
+    bench.until(lambda: source_of(managed).calls == 2)
+    gate.set()
+    bench.settle_down()
+    assert (bench.records("stale"), condition(bench, managed)) == ([], "fresh")
+
+
 def test_one_that_was_never_published_is_stale_too(bench: Bench, said: Said) -> None:
     """A credential that nobody ever got is as bad as an old one: its state says so, and so do log and STATUS=."""
     managed = failing(bench, published=False)
@@ -210,3 +261,64 @@ def test_the_worst_stands_first_in_the_status(bench: Bench) -> None:
     first, *others = summary(bench).split("; ")
     assert first.endswith("of 3 credentials fresh")
     assert [each.split(" ")[0] for each in others][:2] == ["old", "down"]
+
+
+def test_quiet_successes_are_remembered_over_a_restart(make_bench: Callable[..., Bench], said: Said) -> None:
+    """Minutes of polls that all went well, then a restart: no alarm, and not a write for each poll."""
+    bench = make_bench()
+    managed = bench.managed(source=Source("a", poll_s=2.0), max_staleness=Duration(90.0))
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    writes, save = [], bench.engine.states.save
+    bench.engine.states.save = lambda *what, **how: (writes.append(what), save(*what, **how))[1]  # type: ignore
+    for _ in range(150):
+        bench.clock.move(2.0)
+        bench.refresh()
+    assert 300 / 60 <= len(writes) <= 300 / 9
+    bench, managed = again(make_bench, down=False, limit_s=90.0)
+    assert condition(bench, managed) == "fresh"
+    bench.engine.start_all()
+    bench.settle_down()
+    assert (bench.records("stale"), [line for line in said if line["log_level"] == "critical"]) == ([], [])
+
+
+def test_a_last_success_is_remembered_although_the_clock_was_set_back(make_bench: Callable[..., Bench]) -> None:
+    """A clock that was a day ahead and is set right: the next success is written, not the one of tomorrow kept."""
+    bench = make_bench()
+    managed = bench.managed()
+    bench.begin(managed)
+    bench.clock._now += timedelta(days=1)
+    bench.publish(managed, 1)
+    bench.clock._now -= timedelta(days=1)
+    bench.refresh()
+    bench, managed = again(make_bench)
+    assert managed.state.last_success_at == bench.clock.now()
+
+
+def test_the_status_names_the_one_dependent_that_is_waited_for(bench: Bench) -> None:
+    """One that is still to be told is named; of several the number would change all the time, so none is."""
+    one = bench.managed("one", notify=[Dependent("app")])
+    two = bench.managed("two", notify=[Dependent("app2"), Dependent("app3")])
+    bench.begin(one, two)
+    for managed in (one, two):
+        bench.publish(managed, 1)
+    assert summary(bench) == "0 of 2 credentials fresh; one pending (fake app to be told); two pending"
+
+
+def test_the_status_names_the_dependent_that_was_given_up(bench: Bench) -> None:
+    """`failing` although every refresh goes well: the line says that it is about a dependent, and about which."""
+    dependent = Dependent("app", retries=0)
+    dependent.broken = True
+    managed = bench.managed(notify=[dependent])
+    bench.begin(managed)
+    bench.publish(managed, 1)
+    bench.clock.move(10.0)
+    bench.until(lambda: not managed.state.debts)
+    assert condition(bench, managed) == "failing"
+    assert summary(bench) == "0 of 1 credentials fresh; a failing (fake app was given up)"
+
+
+def test_what_was_never_obtained_has_no_window(bench: Bench, said: Said) -> None:
+    """A first value that cannot be had is not `expired`: nothing died."""
+    failing(bench, published=False)
+    assert [line["window"] for line in said if line["event"] == "fetch failed"] == ["none yet"]

@@ -53,6 +53,21 @@ def test_what_is_temporary_is_a_warning_and_said_once(machine: Machine) -> None:
     assert (failure["PRIORITY"], failure["CREDENTIAL"]) == ("4", "uploader")
 
 
+def test_an_outage_is_one_line(running: Machine) -> None:
+    """Nothing listens any more at the source: of all lines that come while it is tried again and again, one tells of it."""
+    since = running.cursor()
+    running.cloud.go()
+    try:
+        eventually(lambda: running.status()["consecutive_failures"] > 3, "tried again and again")
+        (failure,) = running.entries(since)
+    finally:
+        running.cloud.come()
+    assert text(failure).startswith("fetch failed") and "connection refused" in text(failure)
+    assert (failure["PRIORITY"], failure["CREDENTIAL"]) == ("4", "uploader")
+    eventually(lambda: "1 of 1" in running.show("StatusText"))
+    assert [text(each).split()[0] for each in running.entries(since)] == ["fetch", "recovered"]
+
+
 @pytest.mark.parametrize("form", ["auto", "json"])
 def test_whatever_the_format_a_start_and_a_stop_are_a_handful_of_lines(machine: Machine, form: str) -> None:
     """started, published, ready, notified, stopped, in this order as far as one causes the other; no line is torn or empty."""

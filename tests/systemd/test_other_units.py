@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,19 @@ def test_once_does_a_whole_pass_as_a_oneshot(machine: Machine) -> None:
     machine.picked_up(newest)
     assert machine.bed.do("stat", "-c", "%i %y", INI) != file
     assert [record["generation"] for record in machine.audit("published")] == [1, 2]
+
+
+def test_once_is_logged_with_fields(machine: Machine) -> None:
+    """What keyturn-once does and what fails is one entry per event, with priority and credential, as of the daemon."""
+    unit, mine = "keyturn-once.service", "_SYSTEMD_UNIT=keyturn-once.service"
+    since = machine.cursor()
+    machine.cloud.fail(403)  # which is not tried again
+    assert machine.systemctl("start", unit).returncode != 0
+    machine.cloud.clear()
+    lines = machine.journal(since, "-o", "json", mine, unit=unit).splitlines()
+    (failure,) = map(json.loads, lines)
+    assert failure["MESSAGE"].startswith("fetch failed")
+    assert (failure["PRIORITY"], failure["CREDENTIAL"]) == ("3", "uploader")
 
 
 def test_the_timer_and_the_daemon_are_not_at_work_together(running: Machine) -> None:

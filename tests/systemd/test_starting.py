@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from bed_machine import CONFIG, INI, UNIT, Machine, eventually
 
 GATE = """\
@@ -28,6 +30,22 @@ def test_ready_comes_after_the_first_pass(machine: Machine) -> None:
     assert machine.systemctl("is-active", "keyturn").stdout == "activating\n"
     machine.bed.do("sh", "-c", f"echo '{ANSWER}' >/run/test/gate")
     eventually(lambda: machine.show("ActiveState") == "active")
+    eventually(lambda: machine.show("StatusText") == "2 of 2 credentials fresh")
+
+
+def test_a_first_pass_may_take_longer_than_the_units_limit(machine: Machine) -> None:
+    """A source that answers behind TimeoutStartSec=: systemd waits, shows for whom, and nothing is started a second time."""
+    machine.drop_in("TimeoutStartSec=3s")
+    machine.bed.do("mkfifo", "-m", "0644", "/run/test/gate")
+    machine.configure(GATE)
+    assert machine.systemctl("start", "--no-block", UNIT).returncode == 0
+    eventually(lambda: machine.show("StatusText") == "starting: 1 of 2 credentials answered; waiting for gate")
+    pid = machine.pid
+    time.sleep(6)  # twice the limit: the absence of something takes time to see
+    assert (machine.show("ActiveState"), machine.pid) == ("activating", pid)
+    machine.bed.do("sh", "-c", f"echo '{ANSWER}' >/run/test/gate")
+    eventually(lambda: machine.show("ActiveState") == "active")
+    assert (machine.pid, machine.show("NRestarts")) == (pid, "0")
     eventually(lambda: machine.show("StatusText") == "2 of 2 credentials fresh")
 
 

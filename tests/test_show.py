@@ -1,0 +1,56 @@
+"""What commands print of what a daemon, a source or a hook says: no line can be forged, and no terminal driven."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from agent.cli import show
+
+HOSTILE = "up\x1b]0;owned\x07\nuploader: fresh\r\x9b2J"
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NOTIFY = {"type": HOSTILE, "target": HOSTILE, "last_outcome": HOSTILE, "owed": True, "pickup": HOSTILE}
+CREDENTIAL = {
+    **dict.fromkeys(("state", "access_key_id", "last_error"), HOSTILE),
+    **dict.fromkeys(("published_at", "expires_at", "next_refresh_at"), "2026-11-22T12:00:00Z"),
+    "generation": 1,
+    "verified": True,
+    "consecutive_failures": 1,
+    "sinks": [{"type": HOSTILE, "target": HOSTILE, "in_sync": False}],
+    "notify": [NOTIFY],
+}
+AGENT = {"version": HOSTILE, "pid": 1, "started_at": HOSTILE, "config": HOSTILE}
+ROW = {
+    **dict.fromkeys(("credential", "outcome", "access_key_id", "error"), HOSTILE),
+    "generation": 1,
+    "notify": [NOTIFY],
+}
+RESULT = {
+    **dict.fromkeys(("credential", "old_access_key_id", "new_access_key_id", "error"), HOSTILE),
+    "notes": [HOSTILE],
+    "generation": 1,
+    "safe": False,
+    "old_key": "active",
+}
+
+
+def test_status_is_shown_line_by_line() -> None:
+    """One line for the agent, the table's head, the credential, and each of its three troubles."""
+    whole: dict[str, Any] = {"agent": AGENT, "credentials": {HOSTILE: CREDENTIAL}}
+    lines = list(show.status_lines(whole, NOW))
+    assert len(lines) == 6
+    assert all(line.isprintable() for line in lines), lines
+
+
+def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `refresh` did: a line each for the outcome, the error and the dependent. `rotate`: a line for each thing it says."""
+    show.refreshed({"credentials": [ROW]})
+    show.rotated(RESULT)
+    show.step({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
+    printed = capsys.readouterr()
+    for stream, count in ((printed.out, 6), (printed.err, 2)):
+        lines = stream.split("\n")
+        assert len(lines) == count + 1
+        assert all(line.isprintable() for line in lines), lines

@@ -118,13 +118,14 @@ class Daemon:
             log.info("config reloaded", credentials=len(self._engine.desks))
             self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
         finally:
-            for path in handed_over.outdated(credential_sources(), self._house.environ):
-                log.warning(
-                    f"{path} was replaced, and systemd has not handed it over: `systemctl restart keyturn` does"
-                )
+            safely(self._look_at_credentials)
             if was_ready:  # else the end of the first pass says it, or has just said it
                 self._status = self._summary()
                 self._manager.ready(self._status)
+
+    def _look_at_credentials(self) -> None:
+        for path in handed_over.outdated(credential_sources(), self._house.environ):
+            log.warning(f"{path} was replaced, and systemd has not handed it over: `systemctl restart keyturn` does")
 
     def _take_over(self) -> None:
         house = self._house

@@ -146,10 +146,8 @@ class Health:
         return noted is None or abs((now - noted).total_seconds()) >= min(NOTED_TO_S, limit_s / 10)
 
     def _save(self, managed: Managed) -> None:
-        if managed.state.last_success_at is not None:
-            self._noted[managed.name] = (
-                managed.state.last_success_at
-            )  # or tried to be: a full disk is not said at each poll
+        if managed.state.last_success_at is not None:  # a write that fails counts: a full disk is not said at each poll
+            self._noted[managed.name] = managed.state.last_success_at
         try:
             self._states.save(managed.name, managed.state, flush=False)
         except KeyturnError as error:

@@ -242,6 +242,11 @@ class Remains(ABC):
         """Whether the target can still be given up: without what was staged, only if it is as before."""
         return self.stage in (Stage.READY, Stage.CHANGED) or (self.stage is Stage.LOST and self.as_before)
 
+    @property
+    def may_be_begun(self) -> bool:
+        """Whether it was switched, or a power cut may hide that it was begun: then there is no way back."""
+        return self.stage in (Stage.DONE, Stage.BEGUN)
+
     @abstractmethod
     def _look(self) -> tuple[Stage, bool]:
         """Return `stage` and `as_before`."""

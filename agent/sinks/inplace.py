@@ -61,6 +61,11 @@ class InPlaceRemains(FileRemains):
             return Stage.CHANGED
         return Stage.BEGUN if target.st_ino == before[0] else Stage.CHANGED
 
+    @property
+    def may_be_begun(self) -> bool:
+        """A disk may have the pages of a write that never ended, and still the size and the time of before it."""
+        return self.stage is Stage.READY or super().may_be_begun
+
     def _was_switched(self, target: os.stat_result) -> bool:
         return [target.st_size, target.st_mtime_ns] == [self.record["size"], self.record["mtime_ns"]]
 

@@ -6,7 +6,8 @@ one. A journal entry is one of
 * done: the target is the staged inode (in place: the staged file is gone and the target has its size and time; a link:
   it leads to the staged directory);
 * ready: the staged file is whole, and the target is what it was when the publish began;
-* begun: in place, the same, but the target's size or time moved: it may be half written, so there is no way back;
+* begun: in place, the same, but the target's size or time moved: it may be half written, so there is no way back; nor is
+  there where such a target is ready, for a power cut can leave some of the new pages under the old size and time;
 * lost: the staged file or directory is gone or damaged, as on a tmpfs after a reboot;
 * changed: somebody wrote the target after the crash, and their lines must not be undone.
 
@@ -121,7 +122,7 @@ def _settle(entries: Sequence[Remains], unreachable: Sequence[str]) -> Recovery:
     stages = {entry.stage for entry in entries}
     stuck = bool(unreachable) or bool(stages & {Stage.LOST, Stage.CHANGED})
     ready = [entry for entry in entries if entry.stage in (Stage.READY, Stage.BEGUN)]
-    if stuck and not stages & {Stage.DONE, Stage.BEGUN}:
+    if stuck and not any(entry.may_be_begun for entry in entries):
         leftover = tuple(entry.path for entry in entries if entry.is_left())
         _clean(entries)
         return Recovery(False, leftover)

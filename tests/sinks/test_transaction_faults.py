@@ -221,6 +221,24 @@ def test_a_half_written_file_in_place_is_never_left_so(tmp_path: Path) -> None:
     staged.abort()
 
 
+def test_a_half_written_file_in_place_that_looks_untouched_is_never_left_so(tmp_path: Path) -> None:
+    """After a power cut its size and time may be those of before, and some pages new; what is lost elsewhere undoes nothing."""
+    sinks = three_sinks(tmp_path, "in_place")
+    publish(sinks, key(1))
+    staged = transaction.survey(sinks, key(2), 2).stage()
+    journal = staged.journal
+    before = Path(sinks[2].path).stat()
+    with Path(sinks[2].path).open("r+b") as half:
+        half.write(expected(sinks, 2)[2][:40])
+    os.utime(sinks[2].path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert Path(sinks[2].path).stat().st_size == before.st_size
+    Path(journal[1]["directory"], journal[1]["temp"]).unlink()
+    recovery = transaction.recover(journal)
+    assert (recovery.rolled_forward, recovery.left) == (True, (sinks[1].path,))
+    assert contents(sinks) == [expected(sinks, 2)[0], expected(sinks, 1)[1], expected(sinks, 2)[2]]
+    staged.abort()
+
+
 def test_an_edit_after_the_crash_is_not_undone(tmp_path: Path) -> None:
     """Somebody's lines, written while keyturn was down, survive; the next pass publishes anew."""
     sinks = three_sinks(tmp_path)

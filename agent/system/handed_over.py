@@ -2,7 +2,8 @@
 
 Below $CREDENTIALS_DIRECTORY they are there only while the service runs, and then as it was given them. What the next start
 or reload will hand over lies elsewhere, for root's eyes: `agent.setup.unit` reads in the unit where, and says it in the
-environment of that look. Inside the service nothing says so, and nothing here has an effect.
+environment of that look. Inside the service nothing says so, and `seen_at` changes nothing; the service itself asks after a
+reload only whether it was handed what lies there now (`outdated`).
 """
 
 from __future__ import annotations

@@ -150,12 +150,10 @@ def probe(settings: PickupSettings, cancel: threading.Event, env: Mapping[str, s
 
     One that `probe_refusal` refuses is not run.
     """
-    program = find_program(settings.command[0])
-    if program is None or strangers(program, own_account()) is not None:
+    if probe_refusal(settings) is not None:
         return False
     try:
-        command = (program, *settings.command[1:])
-        return run_command(command, timeout_s=settings.timeout, cancel=cancel, env=env).ok
+        return run_command(settings.command, timeout_s=settings.timeout, cancel=cancel, env=env).ok
     except CommandError:
         return False
 

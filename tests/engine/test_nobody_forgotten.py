@@ -135,6 +135,19 @@ def test_each_credential_is_patient_for_as_long_as_it_says(bench: Bench) -> None
     assert b.state.debts == []
 
 
+def test_an_emergency_tries_those_again_who_failed_before_it(bench: Bench) -> None:
+    """It waits for that try, whatever the back-off: who failed last week is not "tried" in this emergency."""
+    web = failing("web")
+    managed = bench.managed(notify=[web])
+    bench.begin(managed).publish(managed, 1)
+    bench.move(2.5)
+    bench.until(lambda: [debt.attempts for debt in managed.state.debts] == [1])
+    web.broken, done = False, []
+    bench.engine.tell_now("a", lambda: done.append(list(managed.state.debts)))
+    bench.until(lambda: done)
+    assert done == [[]]
+
+
 # -- reloads ------------------------------------------------------------------------------------------
 
 
@@ -277,6 +290,23 @@ def test_a_record_that_cannot_be_written_keeps_no_dependent_waiting(bench: Bench
     pass_by(bench, 3)
     assert held(bench) == [key(2).access_key_id] * 2
     assert web.generations == [2]
+
+
+def test_files_put_right_without_a_record_are_told_of(make_bench: MakeBench) -> None:
+    """A boot took the files, and the audit log is full when they are written again: they are there, so they are told of."""
+    before = make_bench()
+    managed = before.managed(notify=[Dependent("web")])
+    before.begin(managed).publish(managed, 1)
+    before.close()
+    for number in (0, 1):
+        before.sink("a", number).unlink()
+    after, web = make_bench(), Dependent("web")
+    after.begin(after.managed(notify=[web]))
+    after.break_audit()
+    assert after.refresh().error is not None
+    after.move(2.5)
+    after.until(lambda: web.generations == [1])
+    assert held(after) == [key(1).access_key_id] * 2
 
 
 def test_nobody_is_told_while_a_recovery_left_a_file_behind(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sinkworld import disk_full, env, ini, key, leftovers, plugged, publish
@@ -86,15 +87,19 @@ def test_a_staged_file_that_is_not_the_one_that_was_staged_is_not_switched(tmp_p
         assert Path(sink.path).read_bytes() == sink.render(None, key(1), 1)
 
 
+def interrupted_in_place(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    """A publish in place that stopped before its write: the content of before, and the journal."""
+    publish([env(path)], key(1))
+    with transaction.survey([env(path, write="in_place")], key(2), 2).stage() as staged:
+        with plugged(1, disk_full), pytest.raises(transaction.CommitInterruptedError):
+            staged.commit()
+        return path.read_bytes(), staged.journal
+
+
 def test_a_hard_link_that_is_made_after_a_crash_is_not_written_through(tmp_path: Path) -> None:
     """In place, recovery knows the target by its inode, which has a second name now: refused, and it stays as it was."""
     path, other = tmp_path / "a.env", tmp_path / "other"
-    publish([env(path)], key(1))
-    before = path.read_bytes()
-    with transaction.survey([env(path, write="in_place")], key(2), 2).stage() as staged:
-        journal = staged.journal
-        with plugged(1, disk_full), pytest.raises(transaction.CommitInterruptedError):
-            staged.commit()
+    before, journal = interrupted_in_place(path)
     os.link(path, other)
     with pytest.raises(SinkError, match="put another file in its place"):
         transaction.recover(journal)
@@ -108,12 +113,7 @@ def test_a_staged_file_that_is_swapped_after_recovery_looked_is_not_copied(tmp_p
     """The owner of the directory gives its name to another file: that one's lines do not get into the target."""
     path, victim = tmp_path / "a.env", tmp_path / "victim"
     victim.write_text("root:$6$secret\n")
-    publish([env(path)], key(1))
-    before = path.read_bytes()
-    with transaction.survey([env(path, write="in_place")], key(2), 2).stage() as staged:
-        journal = staged.journal
-        with plugged(1, disk_full), pytest.raises(transaction.CommitInterruptedError):
-            staged.commit()
+    before, journal = interrupted_in_place(path)
     real = os.open
     temp = tmp_path / str(journal[0]["temp"])
 

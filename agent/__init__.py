@@ -1,6 +1,6 @@
 """keyturn: keeps the AccessKeys and STS sessions of applications on Alibaba Cloud VMs fresh, proven and audited.
 
-START HERE: `agent/rotate.py` tells one rotation from its first line to its last. Where everything else
+START HERE: `agent/refresh/pipeline.py` tells one rotation from its first line to its last. Where everything else
 lives, and which way imports may point, is in docs/architecture.md.
 """
 

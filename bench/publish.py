@@ -6,7 +6,7 @@ bare      for each file: write a temporary one, flush it, rename it, flush its d
           written over and flushed
 publish   survey, stage, flush the state with the journal and the debts, switch all, flush the directories
 bare too  the same as `bare`, and three audit records appended and flushed once
-audited   the same as `publish` through agent/rotate.py, with its records flushed to the audit log before it is reported
+audited   the same as `publish` through agent/refresh/pipeline.py, with its records flushed to the audit log before it is reported
 
 Each is compared with the bare loop of the same writes and flushes before it. The four alternate within one run, so that a
 slow disk slows all. Needs a directory on a real disk.
@@ -25,26 +25,26 @@ from functools import partial
 from pathlib import Path
 
 from agent.audit import AuditLog
-from agent.books import Books
+from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.events import Trigger
 from agent.core.policy import Change
 from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import CredentialSettings, FilePath, ProviderSettings
-from agent.logs import set_up
-from agent.managed import Managed
-from agent.rotate import publish as rotate_publish
-from agent.sinks import transaction
-from agent.sinks.credentials_ini import CredentialsIni, CredentialsIniSettings
-from agent.sinks.env_file import EnvFile, EnvFileSettings
+from agent.logs.setup import set_up
+from agent.refresh.journal import Books
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause, Obtained
+from agent.refresh.pipeline import publish as rotate_publish
+from agent.sinks.formats.credentials_ini import CredentialsIni, CredentialsIniSettings
+from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import FileSink
-from agent.stages import Cause, Obtained
-from agent.state import CredentialState, Debt, Published, StateStore
-from agent.verify import Verification
+from agent.sinks.transaction import transaction
+from agent.state.store import CredentialState, Debt, Published, StateStore
 
 RECORD_BYTES = 8 * 1024
-"""A slot of the state (agent/system/slots.py)."""
+"""A slot of the state (agent/system/two_slot_file.py)."""
 
 
 class Bench(Provider):
@@ -127,7 +127,7 @@ def publish(sinks: Sequence[FileSink], number: int, states: StateStore) -> None:
 
 
 class Audited:
-    """The whole page of agent/rotate.py from the proved value on."""
+    """The whole page of agent/refresh/pipeline.py from the proved value on."""
 
     def __init__(self, root: Path, sinks: tuple[FileSink, ...]) -> None:
         states = StateStore(root / "audited")

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agent.cli.options import seconds
+from agent.cli.option_types import seconds
 from agent.core.errors import KeyturnError
 from agent.demo.children import Children, Said, clock
 from agent.demo.world import ACT_S, DAEMON, World

@@ -1,7 +1,7 @@
 """`access_key`: a static AccessKey from files or environment variables: published, watched for change, never invented.
 
 Also the usual authority of an emergency (`[credentials.NAME.emergency]`). How its parts are read, and what is done
-about an id and a secret that are replaced one after the other, stands in providers/parts.py.
+about an id and a secret that are replaced one after the other, stands in providers/static_parts.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 from agent.core.credential import Credential
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, ProviderSettings
-from providers.parts import StaticProvider, StaticSettings
+from providers.static_parts import StaticProvider, StaticSettings
 
 
 @dataclass(frozen=True, kw_only=True)

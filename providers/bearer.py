@@ -12,7 +12,7 @@ from typing import ClassVar
 from agent.core.credential import Credential
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, ProviderSettings
-from providers.parts import StaticProvider, StaticSettings
+from providers.static_parts import StaticProvider, StaticSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from agent.cloud.transport import Transport, url_fault
 from agent.core.credential import Credential
 from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.settings import ProviderSettings
-from providers.parts import told_as
 from providers.session_json import (
     ANSWER_LIMIT_BYTES,
     CLOUD,
@@ -29,6 +28,7 @@ from providers.session_json import (
     require_session,
     status_error,
 )
+from providers.static_parts import told_as
 
 CONNECT_S = 5.0
 READ_S = 10.0

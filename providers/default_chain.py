@@ -48,10 +48,10 @@ from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from agent.system.accounts import own_account
 from agent.system.files import foreign_writers, refuse_foreign_writers
-from agent.system.group import Ending
 from agent.system.process import Completed, run_command
-from providers.parts import told_as
+from agent.system.process_group import Ending
 from providers.session_json import ANSWER_LIMIT_BYTES, EXTERNAL, bad_answer, credential_of
+from providers.static_parts import told_as
 
 PACKAGE = "alibabacloud_credentials"
 

@@ -33,7 +33,6 @@ from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock
-from providers.parts import told_as
 from providers.session_json import (
     ANSWER_LIMIT_BYTES,
     CLOUD,
@@ -43,6 +42,7 @@ from providers.session_json import (
     require_session,
     status_error,
 )
+from providers.static_parts import told_as
 
 TOKEN_PATH = "/latest/api/token"
 ROLE_PATH = "/latest/meta-data/ram/security-credentials/"

@@ -26,7 +26,7 @@ from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.parts import PART_LIMIT_BYTES, read_open, text_of
+from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of
 from providers.sts_sdk import AssumeRoleWithOIDCRequest, StsClient
 from providers.sts_sessions import (
     RoleSettings,

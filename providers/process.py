@@ -10,7 +10,7 @@ Decisions:
   the agent's variables only CREDENTIALS_DIRECTORY, through which systemd hands secrets out. No ALIBABA_CLOUD_* variable
   is passed on: such a command could only find the agent's keys there. `["/usr/bin/env", "NAME=value", …]` sets others.
 * A program that somebody besides root and the agent's user can write or replace is not run: it would run with the
-  agent's rights. What counts is the file at the end of links, and who owns the way to it (agent/system/programs.py).
+  agent's rights. What counts is the file at the end of links, and who owns the way to it (agent/system/trusted_program.py).
   `check` warns of arguments that are such files (a script's path).
 * What it prints is a secret, on standard error too as far as anybody knows: an error tells lengths and the exit status.
 * `timeout` bounds the command; 30 s is the most, since a fetch is given up then. At the limit its group is killed.
@@ -35,12 +35,12 @@ from agent.core.errors import (
 from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, ProviderContext
 from agent.core.settings import Duration, ProviderSettings
 from agent.system.accounts import own_account
-from agent.system.group import Ending
 from agent.system.oserrors import user_name
 from agent.system.process import Completed, find_program, run_command
-from agent.system.programs import strangers
-from providers.parts import told_as
+from agent.system.process_group import Ending
+from agent.system.trusted_program import strangers
 from providers.session_json import EXTERNAL, bad_answer, credential_of, object_of
+from providers.static_parts import told_as
 
 OUTPUT_LIMIT_BYTES = 64 * 1024
 """A command that prints so much, or more, is refused."""

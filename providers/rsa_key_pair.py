@@ -39,7 +39,7 @@ from agent.core.provider import Finding, Provider, ProviderContext
 from agent.core.settings import Duration, FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
 from agent.system.files import read_private
-from providers.parts import PART_LIMIT_BYTES, text_of
+from providers.static_parts import PART_LIMIT_BYTES, text_of
 from providers.sts_sessions import SessionReader, about, endpoint_problems, life_problems
 
 ACTION = "GenerateSessionAccessKey"

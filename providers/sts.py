@@ -2,7 +2,7 @@
 
 keyturn cannot renew it. `expiration` (RFC 3339, such as 2026-01-01T00:00:00Z) is optional: where it is named, keyturn
 knows when the session dies, asks again in time, and raises the alarm; without it the parts are polled. Write the
-expiration last, or all files into one directory that is switched as a whole (providers/parts.py says why).
+expiration last, or all files into one directory that is switched as a whole (providers/static_parts.py says why).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, ProviderSettings
-from providers.parts import StaticProvider, StaticSettings
 from providers.session_json import moment_of
+from providers.static_parts import StaticProvider, StaticSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import audit, logs
+from agent import audit
 from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
 from agent.core.errors import AuditError, BusyError
 from agent.core.events import Event
-from agent.system.slots import SlotFile
+from agent.logs import setup
+from agent.system.two_slot_file import SlotFile
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -392,14 +393,14 @@ def test_recovery_reads_no_file_that_is_older_than_its_question(trail):
     trail.path.rename(trail.path.with_name("audit.jsonl.1"))
     trail.fill(2)
     read = []
-    real = audit.trail._lines
+    real = audit.reader._lines
 
     def noting(file):
         read.append(file)
         return real(file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit.trail, "_lines", noting)
+        patch.setattr(audit.reader, "_lines", noting)
         assert not trail.log.knows_publish("uploader", 9, after=4)
         assert set(read) == {trail.path}
         read.clear()
@@ -447,9 +448,9 @@ def test_a_head_that_cannot_be_written_is_no_error_of_the_act(trail, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(SlotFile, "write", broken)
         stream = io.StringIO()
-        logs.set_up("info", "plain", {}, stream)
+        setup.set_up("info", "plain", {}, stream)
         trail.fill(1)
-        logs.set_up("info", "plain", {})
+        setup.set_up("info", "plain", {})
     assert "the audit head cannot be written" in stream.getvalue()
     assert "No space left" in stream.getvalue()
     assert (trail.log.head.seq, read_head(trail.head_path).seq) == (2, 1)
@@ -536,9 +537,9 @@ def test_the_lock_follows_the_log_through_a_rotation(trail):
 def said():
     """What is logged."""
     stream = io.StringIO()
-    logs.set_up("info", "plain", {}, stream)
+    setup.set_up("info", "plain", {}, stream)
     yield stream
-    logs.set_up("info", "plain", {})
+    setup.set_up("info", "plain", {})
 
 
 LOSSES = {

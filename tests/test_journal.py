@@ -11,10 +11,11 @@ import time
 
 import pytest
 
-from agent import journal, logs
 from agent.core.errors import SinkError
-from agent.journal import Journal, LineSocket, encode, field_name
-from agent.masks import Masks
+from agent.logs import setup
+from agent.logs.redaction import Masks
+from agent.system import journald
+from agent.system.journald import Journal, LineSocket, encode, field_name
 
 CANARY = "CanarySecretValue0123456789"
 
@@ -64,13 +65,13 @@ class Unit:
         self.path = tmp_path / "socket"
         self.journald = Journald(self.path)
         self.stderr = (tmp_path / "stderr").open("w+")
-        monkeypatch.setattr(journal, "SOCKET", str(self.path))
-        monkeypatch.setattr(logs, "_masks", Masks())
+        monkeypatch.setattr(journald, "SOCKET", str(self.path))
+        monkeypatch.setattr(setup, "_masks", Masks())
         self.set_up()
 
     def set_up(self, form="auto", stream=None):
         found = os.fstat(self.stderr.fileno())
-        logs.set_up("debug", form, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}, stream or self.stderr)
+        setup.set_up("debug", form, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}, stream or self.stderr)
 
     def record(self):
         """The only record."""
@@ -87,12 +88,12 @@ def unit(tmp_path, monkeypatch):
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield Unit(tmp_path, monkeypatch)
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    logs.set_up("info", "plain", {})
+    setup.set_up("info", "plain", {})
 
 
 def test_an_event_is_one_record_with_a_field_for_each_key(unit):
     """`journalctl CREDENTIAL=uploader` finds it, the line is the readable one, and nothing goes to standard error."""
-    logs.log.error(
+    setup.log.error(
         "fetch failed", credential="uploader", generation=3, access_key_id="LTAI5t", to="systemd x.service", no=None
     )
     assert unit.record() == {
@@ -113,20 +114,20 @@ def test_an_event_is_one_record_with_a_field_for_each_key(unit):
 )
 def test_each_level_has_its_priority(unit, level, priority):
     """`journalctl -p crit` shows the alarms and nothing less."""
-    getattr(logs.log, level)("said")
+    getattr(setup.log, level)("said")
     assert unit.record()["PRIORITY"] == str(priority)
 
 
 def test_a_list_is_one_field_for_each_item(unit):
     """`journalctl SINKS=/b` finds a record that names several files."""
-    logs.log.warning("put right", sinks=["/a", "/b"])
+    setup.log.warning("put right", sinks=["/a", "/b"])
     (record,) = unit.journald.records()
     assert [value for name, value in record if name == "SINKS"] == ["/a", "/b"]
 
 
 def test_lines_within_a_value_stay_in_their_field(unit):
     """What a hook printed is whole in its field; the visible line is one line."""
-    logs.log.warning("told", output="first\nMESSAGE=forged\nPRIORITY=0", detail="")
+    setup.log.warning("told", output="first\nMESSAGE=forged\nPRIORITY=0", detail="")
     record = unit.record()
     assert record["OUTPUT"] == "first\nMESSAGE=forged\nPRIORITY=0"
     assert (record["PRIORITY"], record["DETAIL"]) == ("4", "")
@@ -138,7 +139,7 @@ def test_frames_are_a_field_and_no_part_of_the_line(unit):
     try:
         raise RuntimeError(CANARY)
     except RuntimeError:
-        logs.log.error("a fault", exc_info=True)
+        setup.log.error("a fault", exc_info=True)
     record = unit.record()
     assert record["MESSAGE"] == "a fault error=RuntimeError"
     assert "test_frames_are_a_field" in record["FRAMES"]
@@ -169,10 +170,10 @@ def test_no_field_of_ours_passes_for_somebody_elses(key):
 @pytest.mark.parametrize("secret", [CANARY, 'Canary quote" and back\\slash', "Canary\nof two lines"])
 def test_no_field_shows_a_secret_in_use(unit, secret):
     """Line and fields alike are masked: a hook's output, an item of a list, an error's text, the event itself."""
-    logs.mask([secret], of="uploader")
-    logs.log.info("said", output=f"KEY={secret};", many=[secret], odd={"x": secret})
-    logs.log.warning(f"odd: {secret}")
-    logs.log.error("failed", error=str(SinkError(secret)))
+    setup.mask([secret], of="uploader")
+    setup.log.info("said", output=f"KEY={secret};", many=[secret], odd={"x": secret})
+    setup.log.warning(f"odd: {secret}")
+    setup.log.error("failed", error=str(SinkError(secret)))
     records = unit.journald.records()
     assert len(records) == 3
     assert "Canary" not in repr(records)
@@ -182,17 +183,17 @@ def test_no_field_shows_a_secret_in_use(unit, secret):
 def test_a_record_too_large_for_a_datagram_arrives_all_the_same(unit):
     """A megabyte in one field comes as a sealed file."""
     text = "line\n" * 200_000
-    logs.log.info("long", output=text)
+    setup.log.info("long", output=text)
     assert unit.record()["OUTPUT"] == text
 
 
 def test_without_the_journal_the_line_goes_to_standard_error(unit):
     """A socket that is gone loses no line, and one that comes back gets the next."""
     unit.path.rename(unit.path.with_name("away"))
-    logs.log.error("bad", credential="uploader", detail=None)
+    setup.log.error("bad", credential="uploader", detail=None)
     assert unit.lines() == "<3>bad credential=uploader\n"
     unit.path.with_name("away").rename(unit.path)
-    logs.log.info("good")
+    setup.log.info("good")
     assert unit.record()["MESSAGE"] == "good"
 
 
@@ -200,13 +201,13 @@ def test_a_journal_that_does_not_read_is_waited_for_once(unit):
     """A thousand lines into a full queue are on standard error in a moment: waiting for each would take minutes."""
     began = time.monotonic()
     for number in range(1000):
-        logs.log.info(f"line {number}.")
+        setup.log.info(f"line {number}.")
     took_s = time.monotonic() - began
     arrived = [dict(record)["MESSAGE"] for record in unit.journald.records()]
     fallen = [line.removeprefix("<6>") for line in unit.lines().splitlines()]
     assert fallen, "the queue took them all: the test shows nothing"
     assert arrived + fallen == [f"line {number}." for number in range(1000)]
-    assert took_s < 1000 * journal.PATIENCE_S / 3
+    assert took_s < 1000 * journald.PATIENCE_S / 3
 
 
 def test_the_stream_of_a_reader_that_hangs_holds_up_nobody(tmp_path):
@@ -216,7 +217,7 @@ def test_the_stream_of_a_reader_that_hangs_holds_up_nobody(tmp_path):
     began = time.monotonic()
     for number in range(600):
         lines.write(b"line %d %s\n" % (number, b"x" * 500_000))
-    assert time.monotonic() - began < 600 * journal.PATIENCE_S / 3, "it waits for each line"
+    assert time.monotonic() - began < 600 * journald.PATIENCE_S / 3, "it waits for each line"
     theirs.setblocking(False)
     read = b""
     while piece := _received(theirs):
@@ -244,12 +245,12 @@ def test_only_a_stream_that_leads_to_the_journal_makes_records(unit, tmp_path):
     """$JOURNAL_STREAM is inherited by everything: output that was redirected stays where it was redirected to."""
     with (tmp_path / "elsewhere").open("w+") as elsewhere:
         unit.set_up(stream=elsewhere)
-        logs.log.info("said")
+        setup.log.info("said")
         elsewhere.seek(0)
         assert elsewhere.read() == "info: said\n"
     for form, line in (("plain", "<6>said\n"), ("json", '"event": "said"')):
         unit.set_up(form)
-        logs.log.info("said")
+        setup.log.info("said")
         assert line in unit.lines()
     assert unit.journald.records() == []
 
@@ -265,7 +266,7 @@ def test_records_of_many_threads_do_not_mix(unit):
     reader = threading.Thread(target=read)
     reader.start()
     writers = [
-        threading.Thread(target=lambda n=n: [logs.log.info(f"{n}", number=n) for _ in range(50)]) for n in range(4)
+        threading.Thread(target=lambda n=n: [setup.log.info(f"{n}", number=n) for _ in range(50)]) for n in range(4)
     ]
     for thread in writers:
         thread.start()

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from agent import journal, logs
 from agent.core.errors import SinkError
 from agent.core.provider import hushed
 from agent.core.secret import SHOWN, Secret
-from agent.masks import Masks
+from agent.logs import setup
+from agent.logs.redaction import Masks
+from agent.system import journald
 
 CANARY = "CanarySecretValue0123456789"
 
@@ -68,13 +69,13 @@ def output(request, monkeypatch):
     stream = make()
     if environ is JOURNALLED:
         environ = {"JOURNAL_STREAM": stream.journal_stream}
-        monkeypatch.setattr(journal, "SOCKET", "/nowhere/socket")
+        monkeypatch.setattr(journald, "SOCKET", "/nowhere/socket")
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    logs.set_up("debug", form, environ, stream)
+    setup.set_up("debug", form, environ, stream)
     yield stream
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.captureWarnings(False)
-    logs.set_up("info", "plain", {})
+    setup.set_up("info", "plain", {})
 
 
 def raise_with_canary_in_frame():
@@ -88,7 +89,7 @@ def test_an_exception_shows_neither_its_text_nor_its_locals(output):
     try:
         raise_with_canary_in_frame()
     except RuntimeError:
-        logs.log.error("a fault", exc_info=True)
+        setup.log.error("a fault", exc_info=True)
     text = output.getvalue()
     assert "RuntimeError" in text and "raise_with_canary_in_frame" in text
     assert CANARY not in text
@@ -99,13 +100,13 @@ def test_our_own_errors_are_shown_whole(output):
     try:
         raise SinkError("/etc/x: is a symlink", "remove it")
     except SinkError:
-        logs.log.warning("failed", exc_info=True)
+        setup.log.warning("failed", exc_info=True)
     assert "/etc/x: is a symlink" in output.getvalue()
 
 
 def test_secrets_as_fields_do_not_print(output):
     """A Secret as a field, in a list or in a dict shows the placeholder."""
-    logs.log.info("fetched", value=Secret(CANARY), many=[Secret(CANARY)], by={"name": Secret(CANARY)})
+    setup.log.info("fetched", value=Secret(CANARY), many=[Secret(CANARY)], by={"name": Secret(CANARY)})
     text = output.getvalue()
     assert "[secret]" in text
     assert CANARY not in text
@@ -158,7 +159,7 @@ def test_whose_fault_it_was_is_said_rightly(output):
 
 def test_a_record_is_one_line_whatever_it_holds(output):
     """No newline or escape sequence of a hook's output breaks out of its line."""
-    logs.log.info("hook said", detail="first\nsecond \x1b[31mred\x07", path="/a b/c")
+    setup.log.info("hook said", detail="first\nsecond \x1b[31mred\x07", path="/a b/c")
     if "\x1b[" not in output.getvalue().replace("\x1b[31mred", ""):  # the coloured renderer writes its own
         assert "\x1b" not in output.getvalue()
         assert output.getvalue().count("\n") == 1
@@ -170,20 +171,20 @@ SECRETS = ["CanarySecretValue0123456789", "Canary/with+base64==", 'Canary quote"
 @pytest.fixture
 def masks(monkeypatch):
     """No masks of other tests."""
-    monkeypatch.setattr(logs, "_masks", Masks())
+    monkeypatch.setattr(setup, "_masks", Masks())
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_use_is_masked_wherever_it_stands(output, masks, secret):
     """A hook's output, a word of ours, an error's text: no line of any renderer shows a secret that is in use."""
-    logs.mask([secret], of="uploader")
-    logs.log.info("hook said", output=f"+ export KEY={secret} | done", path="/a")
-    logs.log.warning(f"odd: {secret}")
-    logs.log.error("failed", error=str(SinkError(secret)), many=[secret])
+    setup.mask([secret], of="uploader")
+    setup.log.info("hook said", output=f"+ export KEY={secret} | done", path="/a")
+    setup.log.warning(f"odd: {secret}")
+    setup.log.error("failed", error=str(SinkError(secret)), many=[secret])
     try:
         raise SinkError(secret)
     except SinkError:
-        logs.log.error("failed", exc_info=True)
+        setup.log.error("failed", exc_info=True)
     text = output.getvalue()
     assert "Canary" not in text
     assert text.count("[secret]") == 5
@@ -192,34 +193,34 @@ def test_a_secret_in_use_is_masked_wherever_it_stands(output, masks, secret):
 
 def test_each_credential_has_its_own_masks_and_the_value_before_stays_masked(output, masks):
     """A second credential's secrets do not uncover the first one's; an old value may be valid for days yet."""
-    logs.mask(["first-of-uploader"], of="uploader")
-    logs.mask(["first-of-other"], of="other")
-    logs.mask(["second-of-uploader"], of="uploader")
-    logs.mask(["second-of-uploader"], of="uploader")
-    logs.log.info("said", one="first-of-uploader", two="second-of-uploader", three="first-of-other")
+    setup.mask(["first-of-uploader"], of="uploader")
+    setup.mask(["first-of-other"], of="other")
+    setup.mask(["second-of-uploader"], of="uploader")
+    setup.mask(["second-of-uploader"], of="uploader")
+    setup.log.info("said", one="first-of-uploader", two="second-of-uploader", three="first-of-other")
     assert output.getvalue().count("[secret]") == 3
-    logs.mask(["third-of-uploader"], of="uploader")
-    logs.log.info("said", one="first-of-uploader")
+    setup.mask(["third-of-uploader"], of="uploader")
+    setup.log.info("said", one="first-of-uploader")
     assert "first-of-uploader" in output.getvalue()
 
 
 def test_a_short_word_is_not_masked(output, masks):
     """A secret of a few characters, or none, would make holes into harmless lines."""
-    logs.mask(["", "a", "status0"], of="uploader")
-    logs.log.info("status0 is fine")
+    setup.mask(["", "a", "status0"], of="uploader")
+    setup.log.info("status0 is fine")
     assert "status0 is fine" in output.getvalue()
 
 
 def test_our_own_loggers_are_heard(output, masks):
     """What providers say by `logging`, such as which region is passed over, is shown in one line, masked too."""
-    logs.mask([CANARY], of="uploader")
+    setup.mask([CANARY], of="uploader")
     about = {"credential": "uploader"}
-    place = logging.getLogger("providers.kms_secret")
+    place = logging.getLogger("providers.kms.secret")
     place.warning("region %s is passed over:\nno %s", "cn-hangzhou", CANARY, extra=about)
     text = output.getvalue()
     assert "uploader" in text, "which credential it is about is a field of its own"
     assert "region cn-hangzhou is passed over: no [secret]" in text
-    assert "providers.kms_secret" in text
+    assert "providers.kms.secret" in text
     assert len(text.splitlines()) == 1
     logging.getLogger("providersomething").warning("foreign words")
     assert "foreign words" not in output.getvalue()
@@ -228,19 +229,19 @@ def test_our_own_loggers_are_heard(output, masks):
 def test_the_journal_gets_priorities():
     """Where lines lead to the journal each begins with its priority, as sd-daemon(3) reads it."""
     stream = OnDisk()
-    logs.set_up("info", "plain", {"JOURNAL_STREAM": stream.journal_stream}, stream)
-    logs.log.error("bad", credential="uploader")
-    logs.log.info("good")
-    logs.set_up("info", "plain", {})
+    setup.set_up("info", "plain", {"JOURNAL_STREAM": stream.journal_stream}, stream)
+    setup.log.error("bad", credential="uploader")
+    setup.log.info("good")
+    setup.set_up("info", "plain", {})
     assert stream.getvalue() == "<3>bad credential=uploader\n<6>good\n"
 
 
 def test_json_is_json_with_a_time():
     """One object a line, its time in UTC."""
     stream = io.StringIO()
-    logs.set_up("info", "json", {}, stream)
-    logs.log.info("published", generation=3)
-    logs.set_up("info", "plain", {})
+    setup.set_up("info", "json", {}, stream)
+    setup.log.info("published", generation=3)
+    setup.set_up("info", "plain", {})
     record = json.loads(stream.getvalue())
     assert (record["event"], record["generation"], record["level"]) == ("published", 3, "info")
     assert record["time"].endswith("Z")
@@ -249,11 +250,11 @@ def test_json_is_json_with_a_time():
 def test_debug_of_the_sdks_is_switched_off(monkeypatch):
     """DEBUG=sdk makes Alibaba's SDKs print signed requests; set_up takes it out of the environment."""
     monkeypatch.setenv("DEBUG", "sdk")
-    logs.set_up("info", "plain", {}, io.StringIO())
+    setup.set_up("info", "plain", {}, io.StringIO())
     import os
 
     assert "DEBUG" not in os.environ
-    logs.set_up("info", "plain", {})
+    setup.set_up("info", "plain", {})
 
 
 def test_an_exception_of_a_clean_up_is_one_line_without_its_text(output):
@@ -276,27 +277,27 @@ def guarded(set_up=True):
 
     Not a fixture: pytest puts streams of its own in place between a test's fixtures and the test.
     """
-    before = {name: getattr(sys, name) for name in logs.StreamGuard.NAMES}
+    before = {name: getattr(sys, name) for name in setup.StreamGuard.NAMES}
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     real = {name: io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for name in before}
     for name, stream in real.items():
         setattr(sys, name, stream)
-    logs._heard.clear()
+    setup._heard.clear()
     log = io.StringIO()
-    guard = logs.StreamGuard()
+    guard = setup.StreamGuard()
     try:
         guard.install()
-        logs.set_up("info", "plain", {}, log if set_up else None)
+        setup.set_up("info", "plain", {}, log if set_up else None)
         yield lambda: {name: each.buffer.getvalue().decode() for name, each in real.items()} | {"log": log.getvalue()}
         guard.remove()
         assert {name: getattr(sys, name) for name in real} == real
     finally:
         for name, stream in before.items():
             setattr(sys, name, stream)
-        logs._heard.clear()
+        setup._heard.clear()
         sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
         logging.captureWarnings(False)
-        logs.set_up("info", "plain", {})
+        setup.set_up("info", "plain", {})
 
 
 def speak(stream):
@@ -350,7 +351,7 @@ def test_keyturns_own_words_come_through():
     with guarded() as said:
         with hushed("vendor"):
             sys.stdout.close()
-        exec(code, {"__name__": "agent.cli.show", "sys": sys})
+        exec(code, {"__name__": "agent.cli.output", "sys": sys})
         kind = (sys.stdout.encoding, sys.stdout.isatty())
         found = said()
     assert (found["stdout"], found["stderr"]) == ("one\nthreefour", "two")
@@ -361,10 +362,10 @@ def test_the_log_is_heard_while_a_provider_works():
     """Our own lines are written past the guard, on standard error by default."""
     with guarded(set_up=False) as said:
         with hushed("vendor"):
-            logs.log.info("fetched")
+            setup.log.info("fetched")
             print(CANARY)
             print(CANARY, file=sys.stderr)
-        found, heard = said(), logs.heard("provider vendor")
+        found, heard = said(), setup.heard("provider vendor")
     assert found["stdout"] == ""
     lines = found["stderr"].splitlines()
     assert lines[0] == "info: fetched"
@@ -381,13 +382,13 @@ def test_what_was_dropped_before_the_log_was_set_up_is_told_then(monkeypatch):
 
     with guarded() as said:
         structlog.reset_defaults()
-        monkeypatch.setattr(logs, "_is_set_up", False)
+        monkeypatch.setattr(setup, "_is_set_up", False)
         with hushed("vendor"):
             print(CANARY)
         on_a_thread_of_its_own(lambda: print(CANARY))()
         assert said()["log"] == ""
         late = io.StringIO()
-        logs.set_up("info", "plain", {}, late)
+        setup.set_up("info", "plain", {}, late)
         found = said()
     assert "provider vendor wrote to standard output; it was dropped" in late.getvalue()
     assert late.getvalue().count("it was dropped") == 2
@@ -397,7 +398,7 @@ def test_what_was_dropped_before_the_log_was_set_up_is_told_then(monkeypatch):
 def test_a_guard_within_a_guard_changes_nothing():
     """A command that is run inside of another one leaves the outer guard as it was."""
     with guarded():
-        before, inner = sys.stdout, logs.StreamGuard()
+        before, inner = sys.stdout, setup.StreamGuard()
         inner.install()
         assert sys.stdout is before
         inner.remove()

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from agent import loop as loop_module
 from agent.core.errors import CancelledError, SinkError, SourceUnavailableError
-from agent.loop import Loop
+from agent.runtime import event_loop as loop_module
+from agent.runtime.event_loop import Loop
 
 
 def boottime():

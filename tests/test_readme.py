@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import config, wiring
+from agent import config
+from agent.app import wiring
 from agent.cli.main import parser
 from agent.core import errors
 

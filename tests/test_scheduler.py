@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from freezegun import freeze_time
 
-from agent.scheduler import Scheduler
+from agent.runtime.scheduler import Scheduler
 
 
 class Boot:

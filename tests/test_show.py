@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import show
+from agent.cli import output
 
 HOSTILE = "up\x1b]0;owned\x07\nuploader: fresh\r\x9b2J"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -39,16 +39,16 @@ RESULT = {
 def test_status_is_shown_line_by_line() -> None:
     """One line for the agent, the table's head, the credential, and each of its three troubles."""
     whole: dict[str, Any] = {"agent": AGENT, "credentials": {HOSTILE: CREDENTIAL}}
-    lines = list(show.status_lines(whole, NOW))
+    lines = list(output.status_lines(whole, NOW))
     assert len(lines) == 6
     assert all(line.isprintable() for line in lines), lines
 
 
 def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     """What `refresh` did: a line each for the outcome, the error and the dependent. `rotate`: a line for each thing it says."""
-    show.refreshed({"credentials": [ROW]})
-    show.rotated(RESULT)
-    show.step({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
+    output.refreshed({"credentials": [ROW]})
+    output.rotated(RESULT)
+    output.step({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
     printed = capsys.readouterr()
     for stream, count in ((printed.out, 6), (printed.err, 2)):
         lines = stream.split("\n")

@@ -8,7 +8,7 @@ from forked import in_child
 
 from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
-from agent.state import MAX_RECORD_BYTES, CredentialState, Debt, Published, RotationJournal, StateStore
+from agent.state.store import MAX_RECORD_BYTES, CredentialState, Debt, Published, RotationJournal, StateStore
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 

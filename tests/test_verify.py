@@ -11,10 +11,10 @@ from secrets import token_hex
 import pytest
 
 from agent.cloud.transport import Transport
+from agent.cloud.verify import Verification, Verifier
 from agent.core.credential import Credential
 from agent.core.errors import CancelledError, VerifyRefusedError
 from agent.core.secret import Secret
-from agent.verify import Verification, Verifier
 from providers.emulator import Cloud, EmulatorServer, Fault
 
 

@@ -15,8 +15,8 @@ reported to anybody; it is cut off, kept beside the log, and recorded. A log tha
 """
 
 from agent.audit.log import FIELDS, AuditLog
-from agent.audit.opening import unfit
-from agent.audit.trail import Head, Verdict, canonical, digest, read, read_head, rotated_files, verify
+from agent.audit.preflight import unfit
+from agent.audit.reader import Head, Verdict, canonical, digest, read, read_head, rotated_files, verify
 
 __all__ = [
     "FIELDS",

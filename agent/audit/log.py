@@ -23,8 +23,8 @@ from typing import Any
 
 import msgspec
 
-from agent.audit.opening import remedy
-from agent.audit.trail import (
+from agent.audit.preflight import remedy
+from agent.audit.reader import (
     MAX_LINE_BYTES,
     Head,
     highest_generations,
@@ -36,9 +36,9 @@ from agent.audit.trail import (
 )
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
-from agent.logs import log
+from agent.logs.setup import log
 from agent.system import files
-from agent.system.slots import SlotFile
+from agent.system.two_slot_file import SlotFile
 
 FIELDS = (
     "credential",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from agent.cli.options import seconds
+from agent.cli.option_types import seconds
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnErro
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
-_DAEMON = "agent.cli.work:run"
+_DAEMON = "agent.cli.refresh:run"
 _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
 
     Args:
         arguments: the command line without the program's name.
-        for_good: leave the guard of the streams (agent/logs.py) in place.
+        for_good: leave the guard of the streams (agent/logs/setup.py) in place.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
         keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
-    from agent.logs import StreamGuard  # not for --help, which answers faster without
+    from agent.logs.setup import StreamGuard  # not for --help, which answers faster without
 
     guard = StreamGuard()
     guard.install()
@@ -88,8 +88,8 @@ def _perform(options: argparse.Namespace) -> int:
 
 def _complain(text: str) -> None:
     """Say on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
-    from agent.cli.show import one_line
-    from agent.logs import journal_prefix
+    from agent.cli.output import one_line
+    from agent.logs.setup import journal_prefix
 
     print(journal_prefix("error", os.environ, sys.stderr) + one_line(text), file=sys.stderr)
 
@@ -99,7 +99,7 @@ def _give_up_stdout() -> None:
 
 
 def _fault(error: Exception) -> int:
-    from agent.logs import describe, frames
+    from agent.logs.setup import describe, frames
 
     _complain(f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it")
     return EXIT_FAILED
@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
 def _work_commands(command: _Maker) -> None:
     once = command(
         "once",
-        "agent.cli.work:once",
+        "agent.cli.refresh:once",
         "one refresh of every (or each named) credential: fetch, verify, publish, notify, exit",
         "keyturn once --retry-for 20s uploader",
     )
@@ -141,7 +141,7 @@ def _work_commands(command: _Maker) -> None:
     once.add_argument("names", metavar="NAME", nargs="*")
     refresh = command(
         "refresh",
-        "agent.cli.work:refresh",
+        "agent.cli.refresh:refresh",
         "the running daemon refreshes now; waits for the outcome and prints it",
         "keyturn refresh uploader",
     )
@@ -149,7 +149,7 @@ def _work_commands(command: _Maker) -> None:
     refresh.add_argument("--json", action="store_true", help="print one JSON object")
     rotate = command(
         "rotate",
-        "agent.cli.work:rotate",
+        "agent.cli.refresh:rotate",
         "the emergency: rotate at the source, follow the new key to every dependent, cut the old one off",
         'keyturn rotate uploader --reason "key on a public repo" --disable-old',
     )
@@ -165,7 +165,7 @@ def _work_commands(command: _Maker) -> None:
 def _look_commands(command: _Maker) -> None:
     check = command(
         "check",
-        "agent.cli.look:check",
+        "agent.cli.status:check",
         "say, line by line, whether config, files, keys, endpoints, credentials and dependents are in order",
         "keyturn check --offline",
     )
@@ -173,14 +173,14 @@ def _look_commands(command: _Maker) -> None:
     check.add_argument("--json", action="store_true", help="print one JSON object")
     status = command(
         "status",
-        "agent.cli.look:status",
+        "agent.cli.status:status",
         "what each credential is, how fresh, when next, what is owed",
         "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
-        "audit", "agent.cli.look:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
+        "audit", "agent.cli.status:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
     )
     actions = audit.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = _parser(
@@ -189,14 +189,14 @@ def _look_commands(command: _Maker) -> None:
         help="read it",
         epilog="example: keyturn audit show --credential uploader --since 2d",
     )
-    show.set_defaults(run="agent.cli.look:audit_show")
+    show.set_defaults(run="agent.cli.status:audit_show")
     show.add_argument("--credential", metavar="N")
     show.add_argument("--since", metavar="T", help="a time like 2026-11-22T03:00:00Z, or how long ago, like 2d")
     show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
     verify = _parser(
         actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"
     )
-    verify.set_defaults(run="agent.cli.look:audit_verify")
+    verify.set_defaults(run="agent.cli.status:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -204,7 +204,7 @@ def _look_commands(command: _Maker) -> None:
 def _setup_command(command: _Maker) -> None:
     setup = command(
         "systemd-setup",
-        "agent.cli.setup:systemd_setup",
+        "agent.cli.systemd_setup:systemd_setup",
         "what keyturn.service needs on this host, from the config: a drop-in and a polkit rule",
         "keyturn systemd-setup --install",
     )

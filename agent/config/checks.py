@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.config.accounts import Accounts
-from agent.config.walk import Built, Reference
-from agent.config.words import Place, Report, nearest, quoted, shown_name, shown_place
+from agent.config.converter import Built, Reference
+from agent.config.messages import Place, Report, nearest, quoted, shown_name, shown_place
 from agent.core.settings import FileSinkSettings, NotifierSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

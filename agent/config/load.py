@@ -12,11 +12,11 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from agent.config import checks, targets
+from agent.config import checks, file_conflicts
 from agent.config.accounts import Accounts
+from agent.config.converter import Walker
+from agent.config.messages import Report
 from agent.config.registry import Registry
-from agent.config.walk import Walker
-from agent.config.words import Report
 from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
@@ -61,7 +61,7 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
     agent = _agent_of(walker, environ, report)
     checks.names(tree, report)
     checks.references(tree, walker.references, report)
-    targets.check(walker.built, agent, report)
+    file_conflicts.check(walker.built, agent, report)
     checks.accounts(walker.built, users, report)
     if report:
         raise ConfigError(report.lines(place))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import NamedTuple
 
-from agent.config.words import Unfit, nearest, one_of, quoted, shown_name
+from agent.config.messages import Unfit, nearest, one_of, quoted, shown_name
 from agent.core.errors import KeyturnError
 from agent.core.settings import NotifierSettings, ProviderSettings, SinkSettings
 
@@ -16,7 +16,7 @@ Catalogue = Mapping[str, Callable[[], type]]
 
 @dataclass(frozen=True)
 class Registry:
-    """The types that a config may use. `agent.wiring` fills it; nothing is imported before it is named."""
+    """The types that a config may use. `agent.app.wiring` fills it; nothing is imported before it is named."""
 
     providers: Catalogue = field(default_factory=dict)
     sinks: Catalogue = field(default_factory=dict)

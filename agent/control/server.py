@@ -22,9 +22,9 @@ from typing import Any
 from agent.control import protocol
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
-from agent.logs import log
+from agent.logs.setup import log
 from agent.system.capabilities import may_give
-from agent.system.service import make_directory
+from agent.system.systemd_unit import make_directory
 
 SO_PEERGROUPS = 59
 MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer

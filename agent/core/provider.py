@@ -49,7 +49,7 @@ def at_work() -> str:
 
 @contextmanager
 def hushed(type_name: str) -> Iterator[None]:
-    """In this block runs the code of a provider of that type: what it prints is dropped (agent/logs.py).
+    """In this block runs the code of a provider of that type: what it prints is dropped (agent/logs/setup.py).
 
     A ContextVar and not an attribute of the thread, so that a provider that builds on another one is named right.
     """

@@ -2,7 +2,7 @@
 
 Plain dataclasses, converted by msgspec in `agent.config`. Three families are polymorphic: a table whose
 field is annotated `ProviderSettings`, `SinkSettings` or `NotifierSettings` names its concrete class by its
-`type` key, through the registry that `agent.wiring` hands to the loader. A third party's provider brings
+`type` key, through the registry that `agent.app.wiring` hands to the loader. A third party's provider brings
 its own `Settings` dataclass and is converted in the same way.
 
 What types cannot express a class says in `problems()`: it yields (key, sentence) for each impossible value,

@@ -25,7 +25,7 @@ from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.secret import Secret
-from agent.logs import set_up
+from agent.logs.setup import set_up
 
 SIGNALS = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
 

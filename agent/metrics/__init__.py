@@ -1,6 +1,6 @@
 """Seen from outside: Prometheus metrics, /livez and /readyz, and the textfile for node_exporter.
 
-    counts.py      hears of each refresh and notification (agent/observer.py) and counts
+    counts.py      hears of each refresh and notification (agent/core/observer.py) and counts
     snapshot.py    everything that is shown, copied on the engine's thread for whoever asks
     exposition.py  a snapshot as Prometheus or OpenMetrics text; the only module that loads `prometheus_client`
     pages.py       /metrics, /livez, /readyz       request.py  what a client may send   server.py  the listener

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
-from agent.logs import log
-from agent.metrics import request as http
-from agent.metrics.request import RefusedError, Reply, Request
+from agent.logs.setup import log
+from agent.metrics import http as http
+from agent.metrics.http import RefusedError, Reply, Request
 
 MAX_CONNECTIONS = 16
 SEND_S = 10.0

@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.engine import Engine
-from agent.managed import Managed
-from agent.metrics.counts import NOTIFICATIONS, REFRESHES, Counts, Durations
+from agent.engine.engine import Engine
+from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counts, Durations
+from agent.refresh.managed_credential import Managed
 
 JOB = "glance"
 

@@ -5,7 +5,7 @@
 those. A retry runs it again, so a command should be able to run twice.
 
 A program that somebody else can write or replace is not run: root, or the hook's user, would do what they please
-(agent/system/programs.py). What an interpreter is given as an argument is not looked at.
+(agent/system/trusted_program.py). What an interpreter is given as an argument is not looked at.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
 from agent.system.accounts import Account, find_account, own_account
 from agent.system.capabilities import may_become
-from agent.system.group import Ending
 from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
-from agent.system.programs import strangers
+from agent.system.process_group import Ending
+from agent.system.trusted_program import strangers
 
 _AS_THEM = 'set `user = "{owner}"`, or '
 """What an operator may do besides, where another user decides what is run."""

@@ -19,7 +19,7 @@ from agent.core.provider import Finding
 from agent.core.settings import NotifierSettings
 
 if TYPE_CHECKING:
-    from agent.notifiers.effect import NoEffect
+    from agent.notifiers.known_readers import NoEffect
 
 
 class Pickup(StrEnum):

@@ -1,6 +1,6 @@
 """What a dependent said, made fit for the log: one bounded line without control characters.
 
-A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.mask`), but it
+A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.setup.mask`), but it
 cannot know half of one; so a word that a bound has cut through is dropped whole.
 """
 

@@ -23,11 +23,11 @@ from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Finding
 from agent.core.settings import Duration, NotifierSettings
-from agent.notifiers.effect import READ_ONCE, NoEffect, of_a_kept_process
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
+from agent.notifiers.known_readers import READ_ONCE, NoEffect, of_a_kept_process
 from agent.notifiers.output import tail
-from agent.system.group import Ending
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
+from agent.system.process_group import Ending
 from agent.system.procfs import read_stat, wall_time_of_monotonic_s, wall_time_s
 from agent.system.signals import signal_name, signal_number
 

@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.system import handed_over
+from agent.system import systemd_credentials
 from agent.system.oserrors import explain, is_permission, user_name
-from agent.system.safepath import Directory, names
+from agent.system.trusted_directory import Directory, names
 
 TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")
 MAX_NAME_BYTES = 255
@@ -293,7 +293,7 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         CredentialFileError: it is missing, no regular file, too large, or somebody else can read or write it.
         NotPermittedError: the agent's user may not read it.
     """
-    path = handed_over.seen_at(str(path), environ)
+    path = systemd_credentials.seen_at(str(path), environ)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
@@ -317,7 +317,7 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
 
 
 def _not_loaded(path: str) -> CredentialFileError:
-    source = f"{handed_over.USUAL}/{Path(path).name}"
+    source = f"{systemd_credentials.USUAL}/{Path(path).name}"
     return CredentialFileError(
         f"{path}: the file that systemd hands over as this credential was missing when keyturn started",
         f"put the secret at {source} (LoadCredential= in `systemctl cat keyturn`), then `systemctl reload keyturn`",

@@ -3,7 +3,7 @@
 The file is opened once, without following a link at its end, and judged by its descriptor. What it says is
 a claim: `agent.notifiers.signal_process` checks it against the process.
 
-Its directory is walked to as that of a sink is (`agent.system.safepath`): a link of an ordinary user's on the way
+Its directory is walked to as that of a sink is (`agent.system.trusted_directory`): a link of an ordinary user's on the way
 could lead to root's pid file of any program, which is in order in itself, and root would signal that program.
 Links of root, such as /var/run, are followed. Whoever owns the directory itself can only put there what is theirs,
 which `signal_process` holds against the owner of the process, or move root's pid files that lie in it; so it may
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from agent.core.errors import NotifyError
 from agent.system.oserrors import explain, user_name
-from agent.system.safepath import PathMissingError, PathRefusedError, open_directory, split
+from agent.system.trusted_directory import PathMissingError, PathRefusedError, open_directory, split
 
 _LIMIT = 64  # PostgreSQL writes more lines, but the number is always the first one
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -32,10 +32,10 @@ from pathlib import Path
 from agent.core.errors import KeyturnError
 from agent.core.settings import PickupSettings
 from agent.system.accounts import Account, find_account, own_account
-from agent.system.group import Ending, ProcessGroup
 from agent.system.oserrors import explain
-from agent.system.programs import strangers
+from agent.system.process_group import Ending, ProcessGroup
 from agent.system.signals import signal_name
+from agent.system.trusted_program import strangers
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs named without a directory are looked for; the agent's own $PATH is never used."""

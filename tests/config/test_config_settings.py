@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from config_world import ENVIRON, GOOD, PROVIDER, REGISTRY, SINK, EnvFile, KmsSecret, problems, read
 
-from agent import wiring
+from agent.app import wiring
 from agent.config import Registry
-from agent.config.leaves import duration
-from agent.config.words import Unfit
+from agent.config.messages import Unfit
+from agent.config.scalars import duration
 from agent.core.settings import CredentialSettings, Duration, ProviderSettings, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "keyturn.example.toml"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agent import config, wiring
+from agent import config
+from agent.app import wiring
 from agent.core.errors import ConfigError
-from agent.sinks.directory import DirectorySink
-from agent.sinks.env_file import EnvFile, EnvFileSettings
+from agent.sinks.formats.directory import DirectorySink
+from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 
 HEAD = """
 [credentials.x]

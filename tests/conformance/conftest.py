@@ -20,7 +20,7 @@ from hearing import Listener
 from rig import Rig, World
 from rigs_third_party import install
 
-from agent import wiring
+from agent.app import wiring
 from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings, Settings
 from providers.emulator import Cloud
@@ -91,7 +91,7 @@ def bench(
     for name in [name for name in os.environ if name.startswith("ALIBABA_CLOUD_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     # For how long files must have been left alone; tests/providers/test_static_parts.py waits for the real half second.
-    monkeypatch.setattr("providers.parts.QUIET_S", 0.1)
+    monkeypatch.setattr("providers.static_parts.QUIET_S", 0.1)
     monkeypatch.syspath_prepend(site)
     made: list[Bench] = []
     worlds: list[World] = []

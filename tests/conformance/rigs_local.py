@@ -12,7 +12,7 @@ from typing import ClassVar
 from rig import AGAIN, BAD, CERTIFICATES, NO, Case, Gives, Rig, Verdict, World, toml
 from rigs_sessions import UriRig
 
-from providers import parts
+from providers import static_parts
 from providers.emulator.model import iso
 
 NO_CONNECTION: Mapping[Case, str] = {
@@ -84,7 +84,7 @@ class Files(Rig):
 
     def _write_on(self) -> None:
         # So long that the writer, however busy the machine is, comes to its next turn: else the file seems to rest.
-        self._quiet_s, parts.QUIET_S = parts.QUIET_S, 1.0
+        self._quiet_s, static_parts.QUIET_S = static_parts.QUIET_S, 1.0
         self._writing = threading.Event()
         self.world.write(self._path.name, self._text)
         threading.Thread(target=self._writes, args=(self._writing,), daemon=True).start()
@@ -96,7 +96,7 @@ class Files(Rig):
     def heal(self) -> None:
         if self._writing is not None:
             self._writing.set()
-            self._writing, parts.QUIET_S = None, self._quiet_s
+            self._writing, static_parts.QUIET_S = None, self._quiet_s
         super().heal()
         self._path.unlink(missing_ok=True)
         self.world.write(self._path.name, self._text)

@@ -35,7 +35,7 @@ def renumber_copy(root: Path) -> None:
 
 
 def _slot(slot: bytes, root: Path, numbers: Mapping[str, int], born: Collection[str]) -> bytes:
-    """One of the two of the file (agent/system/slots.py); left alone where it is torn."""
+    """One of the two of the file (agent/system/two_slot_file.py); left alone where it is torn."""
     header, _, rest = slot.partition(b"\n")
     words = header.split(b" ")
     if len(words) < 4 or not words[2].isdigit():

@@ -25,24 +25,24 @@ from typing import Any, get_type_hints
 from recording import Recorder
 from tracing import HARMLESS, NAMES, WALL, Stop, traced
 
+import agent.app.check
+import agent.app.daemon
 import agent.audit.log
-import agent.check
-import agent.cli.look
-import agent.cli.work
-import agent.config.walk
-import agent.daemon
+import agent.cli.refresh
+import agent.cli.status
+import agent.config.converter
 import providers.process
-from agent import wiring
+from agent.app import wiring
 from agent.cli.main import main
 from agent.system import mounts
 
 IMPORTED = (
     agent.audit.log,
-    agent.check,
-    agent.cli.look,
-    agent.cli.work,
-    agent.config.walk,
-    agent.daemon,
+    agent.app.check,
+    agent.cli.status,
+    agent.cli.refresh,
+    agent.config.converter,
+    agent.app.daemon,
     providers.process,
 )
 PR_SET_CHILD_SUBREAPER = 36
@@ -207,7 +207,7 @@ def serve() -> None:
         wiring.named(place)
     # What is asked at every start and is always the same: half of the time that a command takes.
     providers._installed = functools.cache(providers._installed)
-    agent.config.walk.get_type_hints = functools.cache(get_type_hints)
+    agent.config.converter.get_type_hints = functools.cache(get_type_hints)
     for codec in ("unicode_escape", "utf_8_sig", "idna"):  # imported by name when first used: not in every patient
         "x".encode(codec)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

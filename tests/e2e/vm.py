@@ -50,7 +50,7 @@ PASSWORD = "Aa1!canary-of-the-client-key-password"
 AS_ANOTHER = """\
 import contextlib, io, json, os, sys
 from agent.cli.main import main
-import agent.cli.work
+import agent.cli.refresh
 for codec in ("unicode_escape", "idna", "latin-1", "ascii"):  # found by name when first used, and then out of reach
     "x".encode(codec)
 (uid, groups), arguments = json.loads(sys.argv[1]), sys.argv[2:]

@@ -14,15 +14,15 @@ import sys
 import traceback
 from typing import Any
 
-import agent.check
-import agent.cli.look
-import agent.cli.work
+import agent.app.check
+import agent.cli.refresh
+import agent.cli.status
 import agent.config
-import providers.kms_secret
-from agent import wiring
+import providers.kms.secret
+from agent.app import wiring
 from agent.cli.main import main
 
-IMPORTED = (agent.check, agent.cli.look, agent.cli.work, agent.config, providers.kms_secret)
+IMPORTED = (agent.app.check, agent.cli.status, agent.cli.refresh, agent.config, providers.kms.secret)
 """Named, so that nobody takes the imports for unused."""
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.bases import NamedBase, Shelf
 from agent.core.credential import Credential
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, NotifierSettings, ProviderSettings
+from agent.engine.base_credentials import NamedBase, Shelf
 from agent.notifiers.interface import Notifier, Pickup, Told
 
 PATIENCE_S = 60.0

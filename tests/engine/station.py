@@ -9,13 +9,13 @@ from typing import Any
 
 from fakes import PATIENCE_S, Dependent
 
-from agent import wiring
+from agent.app import wiring
 from agent.core.errors import KeyturnError
 from agent.core.events import Actor, Trigger
-from agent.emergency import Emergency, Patience, Request, Result
-from agent.engine import Engine, Report
-from agent.managed import Managed
-from agent.stages import Cause
+from agent.emergency.procedure import Emergency, Patience, Request, Result
+from agent.engine.engine import Engine, Report
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause
 
 ME = Actor(1000, "alice", 4242)
 OPS = ("kms:RotateSecret", "ram:UpdateAccessKey")

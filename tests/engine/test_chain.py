@@ -10,14 +10,14 @@ from typing import Any
 from fakes import Dependent, Source, key
 from workbench import Bench
 
-from agent.chain import in_order
+from agent.app.refresh_now import refresh
 from agent.core.credential import Credential
 from agent.core.errors import SourceRefusedError, SourceUnavailableError
 from agent.core.events import Trigger
-from agent.managed import Managed
-from agent.operations import refresh
-from agent.reload import take_over
-from agent.stages import Cause
+from agent.engine.dependency_graph import in_order
+from agent.engine.reload import take_over
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause
 
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
 

@@ -12,11 +12,11 @@ import pytest
 from fakes import Dependent, key
 from workbench import Bench
 
-from agent import dispatch
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger
-from agent.line import key as identity_key
-from agent.reload import take_over
+from agent.dispatch import dispatcher
+from agent.dispatch.dependent import key as identity_key
+from agent.engine.reload import take_over
 
 
 def owed(bench: Bench, name: str = "a") -> list[tuple[str, int, int]]:
@@ -56,7 +56,7 @@ def test_two_credentials_that_change_together_tell_their_unit_once(bench: Bench)
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_splay_spreads_the_telling_behind_settle(bench: Bench, chance: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evenly over `splay`, behind `settle`: a fleet does not restart everything at once."""
-    monkeypatch.setattr("agent.dispatch.random.random", lambda: chance)
+    monkeypatch.setattr("agent.dispatch.dispatcher.random.random", lambda: chance)
     web = Dependent("web", splay=100.0)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -347,7 +347,7 @@ def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice as long each time up to a minute (vault 12566, openbao 1399): no loop, and not one more call to the source."""
-    monkeypatch.setattr(dispatch.random, "random", lambda: 1.0)
+    monkeypatch.setattr(dispatcher.random, "random", lambda: 1.0)
     web = Dependent("web", retry_for=3600.0)
     web.broken = True
     tried: list[float] = []

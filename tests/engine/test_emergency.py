@@ -18,8 +18,8 @@ from vm import eventually
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE, BusyError
 from agent.core.secret import Secret
 from agent.core.settings import Duration
+from agent.engine.reload import take_over
 from agent.notifiers.interface import Pickup
-from agent.reload import take_over
 from providers.emulator import Fault
 
 ALL_STEPS = ["preflight", "rotate", "fetch", "verify", "publish", "notify", "pickup", "disable_old", "prove_refused"]

@@ -13,16 +13,16 @@ import pytest
 from fakes import Dependent, Source, key
 from workbench import Bench
 
+from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError, VerifyRefusedError
 from agent.core.events import Trigger
 from agent.core.secret import Secret
 from agent.core.settings import Duration
-from agent.engine import MAX_ABANDONED, Report
-from agent.managed import Managed
-from agent.reload import take_over
-from agent.stages import Cause
-from agent.verify import Verification
+from agent.engine.engine import MAX_ABANDONED, Report
+from agent.engine.reload import take_over
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause
 
 MakeBench = Callable[..., Bench]
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")

@@ -15,9 +15,9 @@ from workbench import Bench
 from agent.core.errors import AuditError
 from agent.core.events import Trigger
 from agent.core.settings import FilePath
-from agent.reload import take_over
-from agent.sinks.env_file import EnvFile, EnvFileSettings
-from agent.state import Published
+from agent.engine.reload import take_over
+from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
+from agent.state.store import Published
 
 MakeBench = Callable[..., Bench]
 

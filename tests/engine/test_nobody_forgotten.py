@@ -18,10 +18,10 @@ from workbench import Bench
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
 from agent.core.settings import FilePath
-from agent.managed import Managed
-from agent.reload import take_over
-from agent.sinks.env_file import EnvFile, EnvFileSettings
-from agent.stages import Cause
+from agent.engine.reload import take_over
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause
+from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 
 MakeBench = Callable[..., Bench]
 HOURS = 1e6

@@ -12,9 +12,9 @@ from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
-from agent.line import called
-from agent.managed import Managed
-from agent.reload import take_over
+from agent.dispatch.dependent import called
+from agent.engine.reload import take_over
+from agent.refresh.managed_credential import Managed
 
 MakeBench = Callable[..., Bench]
 

@@ -12,14 +12,14 @@ from fakes import Dependent
 from structlog.testing import capture_logs
 from workbench import Bench
 
-from agent import telling
+from agent.app.status import notifications
 from agent.core.settings import FilePath, PickupSettings
-from agent.notifiers.effect import NoEffect, of_a_kept_process
+from agent.dispatch import delivery
 from agent.notifiers.interface import Pickup
-from agent.sinks.directory import DirectorySettings, DirectorySink, member_of
-from agent.sinks.env_file import EnvFile, EnvFileSettings
+from agent.notifiers.known_readers import NoEffect, of_a_kept_process
+from agent.sinks.formats.directory import DirectorySettings, DirectorySink, member_of
+from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import Sink
-from agent.status import notifications
 
 NEVER_SAYS_YES = PickupSettings(command=("false",))
 
@@ -28,7 +28,7 @@ def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However patient the probe of generation 1 is, generation 2 is told `settle` after its publish."""
-    monkeypatch.setattr(telling, "PICKUP_PATIENCE_S", 10_000.0)
+    monkeypatch.setattr(delivery, "PICKUP_PATIENCE_S", 10_000.0)
     web = Dependent("web", pickup=NEVER_SAYS_YES)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -44,14 +44,14 @@ def test_a_probe_that_is_overtaken_has_found_nothing_out() -> None:
     """Neither confirmed nor missing: the probe spoke of another generation by then."""
     web, now, overtaken = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC), threading.Event()
     overtaken.set()
-    assert telling.look_for_pickup(web, now, threading.Event(), overtaken) is Pickup.ASSUMED
+    assert delivery.look_for_pickup(web, now, threading.Event(), overtaken) is Pickup.ASSUMED
 
 
 def test_a_probe_that_says_no_until_the_end_is_a_missing_pickup(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no newer news, patience decides."""
-    monkeypatch.setattr(telling, "PICKUP_PATIENCE_S", 0.0)
+    monkeypatch.setattr(delivery, "PICKUP_PATIENCE_S", 0.0)
     web, now = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC)
-    assert telling.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
+    assert delivery.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
 
 
 def test_a_probe_that_somebody_else_can_replace_is_not_run_and_not_waited_for(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_probe_that_somebody_else_can_replace_is_not_run_and_not_waited_for(tm
     tmp_path.chmod(0o777)
     web = Dependent("web", pickup=PickupSettings(command=(str(probe),)))
     with capture_logs() as lines:
-        found = telling.look_for_pickup(web, datetime.now(UTC), threading.Event(), threading.Event())
+        found = delivery.look_for_pickup(web, datetime.now(UTC), threading.Event(), threading.Event())
     assert found is Pickup.NOT_PICKED_UP
     assert "everybody can replace it" in next(line["why"] for line in lines)
 

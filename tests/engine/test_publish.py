@@ -15,10 +15,10 @@ from forked import in_child
 from workbench import Bench
 
 from agent.core.errors import AuditError, StateError
-from agent.managed import Managed
-from agent.sinks import transaction
-from agent.sinks.replacing import StagedFile
-from agent.sinks.transaction import TargetChangedError
+from agent.refresh.managed_credential import Managed
+from agent.sinks.transaction import transaction
+from agent.sinks.transaction.replace import StagedFile
+from agent.sinks.transaction.transaction import TargetChangedError
 
 MakeBench = Callable[..., Bench]
 

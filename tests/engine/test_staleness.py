@@ -11,12 +11,12 @@ from fakes import Dependent, Source, key
 from structlog.testing import capture_logs
 from workbench import Bench
 
-from agent import status
+from agent.app import status
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
+from agent.core.observer import Observer
 from agent.core.settings import Duration
-from agent.managed import Managed
-from agent.observer import Observer
+from agent.refresh.managed_credential import Managed
 
 DOWN = SourceUnavailableError("the source is down")
 LIMIT_S = 3600.0

@@ -15,8 +15,8 @@ from freezegun import freeze_time
 from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
-from agent.managed import Managed
-from agent.state import Published
+from agent.refresh.managed_credential import Managed
+from agent.state.store import Published
 from agent.system.clock import Clock, StepWatch
 
 REAL = (datetime,)

@@ -13,11 +13,11 @@ from fakes import PATIENCE_S, Dependent, Source, key
 from agent.audit import AuditLog, read
 from agent.core.events import Event, Trigger
 from agent.core.settings import CredentialSettings, FilePath
-from agent.engine import Desk, Engine, Report
-from agent.managed import Managed
-from agent.sinks.json_file import JsonFile, JsonSettings
-from agent.stages import Cause
-from agent.state import StateStore
+from agent.engine.engine import Desk, Engine, Report
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause
+from agent.sinks.formats.json_file import JsonFile, JsonSettings
+from agent.state.store import StateStore
 from agent.system.clock import Clock
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from fakes import Dependent, Source, key
 from workbench import Bench
 
+from agent.cloud.verify import Verification
 from agent.core.errors import SourceUnavailableError, VerifyRefusedError
-from agent.metrics.counts import Counts
+from agent.metrics.counters import Counts
 from agent.metrics.snapshot import Row, take
-from agent.verify import Verification
 
 DOWN = SourceUnavailableError("down")
 

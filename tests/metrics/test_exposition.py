@@ -8,10 +8,10 @@ import pytest
 from reading import Figures
 
 from agent import __version__
-from agent.metrics.counts import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
+from agent.app.status import STATES
+from agent.metrics.counters import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
 from agent.metrics.exposition import text
 from agent.metrics.snapshot import Row, Snapshot
-from agent.status import STATES
 
 CONTRACT = {
     "keyturn_credential_expiry_timestamp_seconds": {"credential"},

@@ -10,8 +10,8 @@ import pytest
 from reading import free_port
 
 from agent.core.settings import AgentSettings, FilePath
-from agent.metrics import findings as module
-from agent.metrics.findings import findings
+from agent.metrics import check as module
+from agent.metrics.check import findings
 
 
 def only(**settings: str) -> tuple[str, str, str, str]:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from test_exposition import row, shown
 
-from agent.metrics.counts import NOTIFICATIONS, REFRESHES
-from agent.status import STATES
+from agent.app.status import STATES
+from agent.metrics.counters import NOTIFICATIONS, REFRESHES
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"

@@ -12,9 +12,9 @@ from http import HTTPStatus
 import pytest
 from reading import PATIENCE_S, Answer, free_port, get, heard, say
 
-from agent.metrics import request as http
+from agent.metrics import http as http
 from agent.metrics import server
-from agent.metrics.request import MAX_HEAD, Reply, Request, sentence_reply
+from agent.metrics.http import MAX_HEAD, Reply, Request, sentence_reply
 from agent.metrics.server import MAX_CONNECTIONS, Listener
 
 Serve = Callable[..., int]

@@ -10,7 +10,7 @@ from fakes import PATIENCE_S
 from workbench import Bench
 
 from agent.metrics import snapshot
-from agent.metrics.counts import Counts
+from agent.metrics.counters import Counts
 from agent.metrics.snapshot import Glass, Snapshot
 
 SOON_S = 0.2

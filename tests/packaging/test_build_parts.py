@@ -272,17 +272,17 @@ def test_dpkg_s_scripts_are_sh(source, name):
 
 def test_dpkg_s_scripts_remove_setups_by_the_mark_that_setup_writes(source):
     """postrm knows the files of `keyturn systemd-setup --install` by name and by their first line."""
-    from agent.setup import place, render
+    from agent.systemd_setup import install, render
 
     text = source.text("packaging/debian/postrm")
     assert "keyturn systemd-setup" in render.MARK
-    assert f"/{place.RULE}" in text and place.DROP_IN in text
-    assert [unit for unit in place.UNITS if unit not in text] == []
+    assert f"/{install.RULE}" in text and install.DROP_IN in text
+    assert [unit for unit in install.UNITS if unit not in text] == []
 
 
 def test_dpkg_s_scripts_know_the_variables_that_the_unit_sets(source):
     """named_files.py, which stands alone, puts in what keyturn itself does."""
-    from agent.setup.needs import environment
+    from agent.systemd_setup.needs import environment
 
     assert runpy.run_path(str(source.root / "packaging/debian/named_files.py"))["GIVEN"] == environment({})
 

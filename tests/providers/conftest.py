@@ -17,8 +17,8 @@ from agent.core.provider import Base, ProviderContext
 from agent.core.settings import CloudSettings, FilePath, ProviderSettings
 from providers.emulator import Cloud, EmulatorServer, MetadataServer
 from providers.emulator.pki import client_key_file
-from providers.kms_secret import KmsSecret
-from providers.kms_settings import KmsSecretSettings, Region
+from providers.kms.secret import KmsSecret
+from providers.kms.settings import KmsSecretSettings, Region
 
 PASSWORD = "Pass~word#1"
 
@@ -75,8 +75,8 @@ class Kms:
         return ProviderContext("uploader", cloud, "host", self.environ, self.base_of)
 
     def base_of(self, settings: ProviderSettings | str) -> Base:
-        """As agent/wiring.py does it, but that the metadata service is the emulated one."""
-        from agent.bases import InlineBase
+        """As agent/app/wiring.py does it, but that the metadata service is the emulated one."""
+        from agent.engine.base_credentials import InlineBase
         from agent.system.clock import Clock
         from providers.ecs_ram_role import EcsRamRole, EcsRamRoleSettings
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.core.secret import Secret
-from providers.clientkey import ClientKeyFile, PasswordSource, open_client_key
 from providers.emulator import Cloud
 from providers.emulator.pki import client_key_file
+from providers.kms.client_key import ClientKeyFile, PasswordSource, open_client_key
 
 PASSWORD = "Pass~word#1"
 Write = Callable[[Path, bytes | str], Path]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openapi_util.client import Client as OfficialCodec
 from openapi_util.protobuf import api_pb2
 
-from providers.dkms_wire import ERROR, MAX_FIELDS, REPLY, MalformedError, get_secret_value_request, read_texts
+from providers.kms.dedicated_wire import ERROR, MAX_FIELDS, REPLY, MalformedError, get_secret_value_request, read_texts
 
 TEXT = st.text(max_size=300)
 TEXTS = (

@@ -29,11 +29,11 @@ from agent.core.errors import (
 )
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
-from providers.clientkey import open_client_key
-from providers.dkms import signed_headers
-from providers.dkms_wire import get_secret_value_request
 from providers.emulator import Cloud, EmulatorServer, Fault
 from providers.emulator.pki import client_key_file
+from providers.kms.client_key import open_client_key
+from providers.kms.dedicated_gateway import signed_headers
+from providers.kms.dedicated_wire import get_secret_value_request
 
 ACTION = "dkms:GetSecretValue"
 PASSWORD = "Pass~word#1"

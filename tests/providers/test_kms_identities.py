@@ -27,9 +27,9 @@ from agent.core.secret import Secret
 from agent.core.settings import FilePath
 from agent.system.clock import Clock
 from providers.emulator import Fault
-from providers.kms_order import NoIdentityError
-from providers.kms_ram import Identity
-from providers.properties import SECRET_KEYS
+from providers.kms.failover import NoIdentityError
+from providers.kms.properties import SECRET_KEYS
+from providers.kms.ram_gateway import Identity
 
 POLICY = ("kms:GetSecretValue",)
 OF_A_CLIENT_KEY = ("client_key_private_key_path", "client_key_password_from_file_path")

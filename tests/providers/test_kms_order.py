@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.core.errors import KeyturnError, SourceUnavailableError
-from providers.kms_order import Order, Question
+from providers.kms.failover import Order, Question
 
 QUESTION = Question("uploader-ak", "ACSCurrent")
 REFUSED, SLOW = "127.0.0.1:1: connection refused", "127.0.0.1:1: no answer within {:.1f} s"

@@ -30,7 +30,7 @@ from agent.core.errors import (
 )
 from agent.core.settings import Duration, FilePath
 from providers.emulator import Fault
-from providers.kms_settings import Region
+from providers.kms.settings import Region
 
 STOCK_QUERY = [
     ("SecretName", "uploader-ak"),
@@ -140,8 +140,10 @@ def test_the_wire_is_the_stock_clients(kms: Any, rsa_key: rsa.RSAPrivateKey, mon
 def test_the_clientkey_is_opened_once(kms: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three polls pay for one key derivation."""
     opened: list[str] = []
-    inner = __import__("providers.clientkey", fromlist=["x"]).open_client_key
-    monkeypatch.setattr("providers.clientkey.open_client_key", lambda *args: opened.append(args[2]) or inner(*args))
+    inner = __import__("providers.kms.client_key", fromlist=["x"]).open_client_key
+    monkeypatch.setattr(
+        "providers.kms.client_key.open_client_key", lambda *args: opened.append(args[2]) or inner(*args)
+    )
     provider = kms.provider()
     for _ in range(3):
         provider.fetch(datetime.now(UTC))
@@ -453,9 +455,9 @@ UNWANTED = (
     "default_secret_",
 )
 LOADS = {
-    "a ClientKey": ("kms_shared", "aliyunsdkkms.request.v20160120.GetSecretValueRequest", UNWANTED),
-    "a RAM identity": ("kms_ram", "agent.cloud.openapi", (*UNWANTED, "aliyunsdk", "cryptography", "secretsmanager")),
-    "an instance": ("dkms", "cryptography", (*UNWANTED, "aliyunsdk", "secretsmanager")),
+    "a ClientKey": ("shared_gateway", "aliyunsdkkms.request.v20160120.GetSecretValueRequest", UNWANTED),
+    "a RAM identity": ("ram_gateway", "agent.cloud.openapi", (*UNWANTED, "aliyunsdk", "cryptography", "secretsmanager")),
+    "an instance": ("dedicated_gateway", "cryptography", (*UNWANTED, "aliyunsdk", "secretsmanager")),
 }
 
 
@@ -463,7 +465,7 @@ LOADS = {
 def test_only_what_is_needed_is_imported(kind: str) -> None:
     """The provider stays without the client's default builder, cache, scheduler and protobuf; each kind has its own."""
     module, wanted, unwanted = LOADS[kind]
-    script = f"import sys, providers; providers.load('kms_secret'); import providers.{module}; print(*sys.modules)"
+    script = f"import sys, providers; providers.load('kms_secret'); import providers.kms.{module}; print(*sys.modules)"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert [name for name in done.stdout.split() if any(part in name for part in unwanted)] == []

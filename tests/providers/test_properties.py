@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import CredentialFileError
-from providers.properties import KNOWN_KEYS, LIMIT_BYTES, SECRET_KEYS, Properties, RegionEntry, parse, read
+from providers.kms.properties import KNOWN_KEYS, LIMIT_BYTES, SECRET_KEYS, Properties, RegionEntry, parse, read
 
 DOCUMENTED = """\
 # the type of the access credential

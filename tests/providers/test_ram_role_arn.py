@@ -30,7 +30,6 @@ from sts_world import (
     suffers,
 )
 
-from agent.bases import InlineBase, NamedBase, Shelf
 from agent.cloud.transport import UntrustedServerError
 from agent.core.credential import Credential, Kind
 from agent.core.errors import (
@@ -43,6 +42,7 @@ from agent.core.errors import (
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, FilePath
+from agent.engine.base_credentials import InlineBase, NamedBase, Shelf
 from agent.system.clock import Clock
 from providers.access_key import AccessKey, AccessKeySettings
 from providers.emulator import Fault

@@ -18,7 +18,7 @@ from agent.core.secret import Secret
 from agent.core.settings import FilePath
 from providers.access_key import AccessKey, AccessKeySettings
 from providers.bearer import Bearer, BearerSettings
-from providers.parts import QUIET_S, StaticProvider, StaticSettings
+from providers.static_parts import QUIET_S, StaticProvider, StaticSettings
 from providers.sts import Sts, StsSettings
 
 Write = Callable[[Path, bytes | str], Path]
@@ -237,5 +237,5 @@ def test_files_that_never_rest_are_told(tmp_path: Path, private: Write) -> None:
 def test_a_clock_that_was_set_back_holds_nobody_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files from the future are taken as resting, or a fetch would wait until the future has come."""
     now = datetime.now(UTC) - timedelta(days=1)
-    monkeypatch.setattr("providers.parts.Clock.now", lambda clock: now)
+    monkeypatch.setattr("providers.static_parts.Clock.now", lambda clock: now)
     assert sts(session(directory)).fetch(NOW, 0.1).access_key_id == "STS.x"

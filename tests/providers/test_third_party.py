@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 import providers
-from agent import check, wiring
+from agent.app import check, wiring
 from agent.core import errors
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, ConfigError, KeyturnError, SourceRefusedError, SourceUnavailableError

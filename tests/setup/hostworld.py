@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from agent import config, wiring
+from agent import config
+from agent.app import wiring
 from agent.core.settings import Settings
-from agent.setup import Needs, environment, needs_of
-from agent.setup.needs import DEFAULT_CONFIG
+from agent.systemd_setup import Needs, environment, needs_of
+from agent.systemd_setup.needs import DEFAULT_CONFIG
 
 PROVIDER = """
 [credentials.uploader.provider]

@@ -17,7 +17,7 @@ from agent.control.server import ControlServer
 from agent.core.errors import CredentialFileError
 from agent.notifiers.exec_command import ExecNotifier, ExecSettings
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
-from agent.system import files, room
+from agent.system import files, free_space
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user")
 
@@ -93,8 +93,8 @@ def test_the_reserve_of_a_file_system_is_for_the_capability(
 ) -> None:
     """Blocks that only CAP_SYS_RESOURCE may take are no room for a service without it."""
     found = os.statvfs_result((4096, 4096, 1000, 100, 0, 1000, 100, 100, 0, 255))
-    monkeypatch.setattr(room, "holds", lambda *_: may)
-    assert room._number(found) == number
+    monkeypatch.setattr(free_space, "holds", lambda *_: may)
+    assert free_space._number(found) == number
 
 
 def test_the_mark_of_a_missing_credential_is_no_secret(tmp_path: Path) -> None:

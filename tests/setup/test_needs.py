@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hostworld import PROVIDER, host, needs, notify, options, settings_of, sink
 
-from agent.setup import needs_of
-from agent.setup.needs import TooMuchError
 from agent.system.accounts import find_account
+from agent.systemd_setup import needs_of
+from agent.systemd_setup.needs import TooMuchError
 
 GIVE = {"capability=CAP_CHOWN", "capability=CAP_FOWNER", "capability=CAP_DAC_OVERRIDE", "SystemCallFilter=@chown"}
 APP = {"ReadWritePaths=/etc/app"}

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "systemd"))
 from bed import Bed, missing
 from hostworld import PROVIDER, needs, sink
 
-from agent.setup import check_command, render
-from agent.setup.needs import DEFAULT_CONFIG
 from agent.system.files import MISSING_CREDENTIAL
+from agent.systemd_setup import check_command, render
+from agent.systemd_setup.needs import DEFAULT_CONFIG
 
 SHIPPED = Path(__file__).parents[2] / "systemd"
 SLEEPS = "[Service]\nType=exec\nExecStart=\nExecStart=/bin/sleep infinity\nWatchdogSec=0\n"  # exec: in its sandbox when started

@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hostworld import host, needs, notify, sink
 
-from agent.check import findings as check_findings
+from agent.app.check import findings as check_findings
 from agent.cli.main import main
 from agent.core.provider import Finding
-from agent.setup import check_command, findings, place, render
-from agent.setup.needs import DEFAULT_CONFIG, Option
-from agent.setup.unit import credential_sources, fragments, is_ours, service_lines, with_credentials
 from agent.system.accounts import Account
+from agent.systemd_setup import check_command, findings, install, render
+from agent.systemd_setup.needs import DEFAULT_CONFIG, Option
+from agent.systemd_setup.unit import credential_sources, fragments, is_ours, service_lines, with_credentials
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "keyturn.service"
@@ -145,11 +145,11 @@ def test_systemd_is_told_only_when_a_drop_in_changed(
     machine: Host, monkeypatch: pytest.MonkeyPatch, standing: str, reloads: int
 ) -> None:
     """A daemon-reload starts every generator again; polkit looks at its directory by itself."""
-    from agent.cli import setup as command
+    from agent.cli import systemd_setup as command
 
     told: list[bool] = []
-    monkeypatch.setattr(place, "systemd_runs", lambda: True)
-    monkeypatch.setattr(place, "reload_systemd", lambda: told.append(True))
+    monkeypatch.setattr(install, "systemd_runs", lambda: True)
+    monkeypatch.setattr(install, "reload_systemd", lambda: told.append(True))
     if standing != "nothing":
         machine.setup("--install")
     if standing == "another rule only":
@@ -157,7 +157,7 @@ def test_systemd_is_told_only_when_a_drop_in_changed(
     if standing == "another drop-in":
         (machine.root / DROP_INS[1]).write_text(f"# {render.MARK}\n")
     wanted = needs(sink(), notify("systemd", 'unit = "app"'), path=str(machine.config))
-    plan = place.planned(wanted, str(machine.config), machine.root, {})
+    plan = install.planned(wanted, str(machine.config), machine.root, {})
     monkeypatch.setattr(command, "Path", lambda _root: machine.root)  # as if the tree were this machine's
     command._install(plan)
     assert len(told) == reloads
@@ -244,14 +244,14 @@ def test_check_sees_another_rule_though_it_may_not_read_it(machine: Host, monkey
     """Debian keeps rules.d from everybody but polkit; the drop-in names the units too."""
     installed(machine.root)
     machine.setup("--install")
-    real = place.standing_at
+    real = install.standing_at
 
     def as_the_service(path: Path) -> str | None:
         if path.name.endswith(".rules"):
-            raise place.NotPermittedError("no", "no")
+            raise install.NotPermittedError("no", "no")
         return real(path)
 
-    monkeypatch.setattr(place, "standing_at", as_the_service)
+    monkeypatch.setattr(install, "standing_at", as_the_service)
     (level, text), (warned, unseen) = about_files(said(machine))
     assert (level, warned) == ("ok", "warning")
     assert "polkit" not in text, "nothing is said to be right that was not seen"
@@ -259,9 +259,9 @@ def test_check_sees_another_rule_though_it_may_not_read_it(machine: Host, monkey
     machine.configure(sink(), notify("systemd", 'unit = "another"'))
     assert [level for level, _text in about_files(said(machine))] == ["error", "error", "warning"]
     machine.configure(sink())
-    monkeypatch.setattr(place, "standing_at", real)
+    monkeypatch.setattr(install, "standing_at", real)
     machine.setup("--install")
-    monkeypatch.setattr(place, "standing_at", as_the_service)
+    monkeypatch.setattr(install, "standing_at", as_the_service)
     assert [level for level, _text in about_files(said(machine))] == ["ok"], (
         "of a rule that is not needed nothing is said"
     )
@@ -280,7 +280,7 @@ def test_check_says_when_it_is_not_the_service_that_looks(machine: Host, monkeyp
     installed(machine.root)
     machine.setup("--install")
     somebody = Account("keyturn", 4242, 4242, (), "/")
-    monkeypatch.setattr("agent.setup.inspection.find_account", lambda _name: somebody)
+    monkeypatch.setattr("agent.systemd_setup.check.find_account", lambda _name: somebody)
     (warning,) = [each for each in said(machine) if each.level == "warning"]
     assert "--check-command" in warning.remedy
 
@@ -290,7 +290,7 @@ def test_check_asks_the_setup(machine: Host, monkeypatch: pytest.MonkeyPatch) ->
     from hostworld import settings_of
 
     mark = Finding("error", "systemd", "canary")
-    monkeypatch.setattr("agent.setup.findings", lambda *_: iter([mark]))
+    monkeypatch.setattr("agent.systemd_setup.findings", lambda *_: iter([mark]))
     settings = settings_of(machine.config.read_text())
     assert mark in list(check_findings(settings, str(machine.config), {}, offline=True))
 

@@ -20,12 +20,12 @@ from hostworld import needs, notify, sink
 
 from agent import audit
 from agent.cli.main import parser
-from agent.cli.options import seconds
+from agent.cli.option_types import seconds
 from agent.core.events import Event
-from agent.setup import Needs, render
-from agent.setup.needs import DEFAULT_CONFIG, SHIPPED
-from agent.setup.unit import service_lines
 from agent.system.files import MISSING_CREDENTIAL
+from agent.systemd_setup import Needs, render
+from agent.systemd_setup.needs import DEFAULT_CONFIG, SHIPPED
+from agent.systemd_setup.unit import service_lines
 
 SHIPPED_UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("keyturn.service", "keyturn-once.service")

@@ -14,9 +14,9 @@ import sinkworld
 from sinkworld import Plug, key, plugged
 
 from agent.core.settings import FilePath
-from agent.sinks.directory import DirectorySettings, DirectorySink, MemberSettings, member_of
-from agent.sinks.env_file import EnvFile
-from agent.sinks.json_file import JsonFile
+from agent.sinks.formats.directory import DirectorySettings, DirectorySink, MemberSettings, member_of
+from agent.sinks.formats.env_file import EnvFile
+from agent.sinks.formats.json_file import JsonFile
 
 NAMES = ["aliyun.env", "credential.json"]
 

@@ -19,11 +19,11 @@ import pytest
 from agent.core.credential import Credential
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
-from agent.sinks import transaction
-from agent.sinks.credentials_ini import CredentialsIni, CredentialsIniSettings
-from agent.sinks.env_file import EnvFile, EnvFileSettings
+from agent.sinks.formats.credentials_ini import CredentialsIni, CredentialsIniSettings
+from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
+from agent.sinks.formats.json_file import JsonFile, JsonSettings
 from agent.sinks.interface import FileSink
-from agent.sinks.json_file import JsonFile, JsonSettings
+from agent.sinks.transaction import transaction
 
 EXPIRATION = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 

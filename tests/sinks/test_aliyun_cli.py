@@ -15,7 +15,7 @@ from sinkworld import bearer, key, publish, session
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.settings import FilePath
-from agent.sinks.aliyun_cli import AliyunCli, AliyunCliSettings
+from agent.sinks.formats.aliyun_cli import AliyunCli, AliyunCliSettings
 from agent.sinks.interface import SinkContext
 
 KEY = key()

@@ -26,10 +26,10 @@ from sinkworld import env, ini, json_file, publish
 from agent.core.credential import Credential, part
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
-from agent.sinks.aliyun_cli import AliyunCli, AliyunCliSettings
-from agent.sinks.ini import Ini, IniSettings
+from agent.sinks.formats.aliyun_cli import AliyunCli, AliyunCliSettings
+from agent.sinks.formats.ini import Ini, IniSettings
+from agent.sinks.formats.template import Template, TemplateSettings
 from agent.sinks.interface import FileSink, SinkContext
-from agent.sinks.template import Template, TemplateSettings
 from providers.emulator import Cloud, EmulatorServer
 
 SECONDS = 120

@@ -13,12 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sinkworld import bearer, ini, key, publish, session
 
+from agent.app.wiring import SINKS
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.secret import Secret
-from agent.sinks.credentials_ini import CredentialsIniSettings
-from agent.sinks.text import unsafe
-from agent.wiring import SINKS
+from agent.sinks.formats.credentials_ini import CredentialsIniSettings
+from agent.sinks.formats.text import unsafe
 
 OURS = {"enable", "type", "access_key_id", "access_key_secret", "security_token"}
 

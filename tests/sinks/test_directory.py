@@ -27,10 +27,10 @@ from forked import in_child
 from sinkworld import bind_mount, env, ini, key, publish, session, with_mounts
 
 from agent.core.errors import SinkError
-from agent.sinks import transaction
-from agent.sinks.directory import DirectorySink
-from agent.sinks.plan import examine
-from agent.sinks.target import pin
+from agent.sinks.formats.directory import DirectorySink
+from agent.sinks.transaction import transaction
+from agent.sinks.transaction.plan import examine
+from agent.sinks.transaction.target import pin
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 

@@ -13,9 +13,9 @@ from forked import in_child
 from sinkworld import disk_full, env, ini, key, leftovers, load_journal, publish, save_journal
 
 from agent.core.errors import SinkError
-from agent.sinks import transaction
-from agent.sinks.directory import DirectorySink
+from agent.sinks.formats.directory import DirectorySink
 from agent.sinks.interface import Sink
+from agent.sinks.transaction import transaction
 
 MANY = 120
 """More than the calls of any publish here; each test says when it ran out of calls to fail."""

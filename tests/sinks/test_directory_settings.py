@@ -11,9 +11,9 @@ from directoryworld import directory, env_member, json_member
 from sinkworld import session
 
 from agent.core.settings import FilePath
-from agent.sinks.credentials_ini import CredentialsIni
-from agent.sinks.directory import DirectorySettings, MemberSettings, member_of
-from agent.sinks.env_file import EnvFile
+from agent.sinks.formats.credentials_ini import CredentialsIni
+from agent.sinks.formats.directory import DirectorySettings, MemberSettings, member_of
+from agent.sinks.formats.env_file import EnvFile
 from agent.sinks.interface import SinkContext
 
 

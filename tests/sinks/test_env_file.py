@@ -16,8 +16,8 @@ from sinkworld import bearer, env, key, publish, session
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.secret import Secret
-from agent.sinks.env_file import EnvFileSettings
-from agent.sinks.env_lines import entries
+from agent.sinks.formats.env_file import EnvFileSettings
+from agent.sinks.formats.env_lines import entries
 
 DIALECTS = ["systemd", "docker", "shell", "dotenv"]
 EVERYTHING = {

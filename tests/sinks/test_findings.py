@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sinkworld import bind_mount, env, ini, session, with_mounts
 
-from agent.sinks.findings import inspect
+from agent.sinks.check import inspect
 
 
 def test_a_good_place_is_ok_and_nothing_is_written(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
-from agent.sinks.findings import inspect
-from agent.sinks.ini import Ini, IniSettings
+from agent.sinks.check import inspect
+from agent.sinks.formats.ini import Ini, IniSettings
 
 OSSUTIL_SPELLINGS = {
     "id": "accessKeyID access_key_id access_id accessid access-key-id access-id",

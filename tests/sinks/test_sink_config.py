@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.app.wiring import SINKS, Parts, load_settings
 from agent.core.errors import ConfigError
 from agent.core.settings import Settings
-from agent.wiring import SINKS, Parts, load_settings
 
 SINKS_MD = Path(__file__).parents[2] / "docs" / "sinks.md"
 HEAD = """

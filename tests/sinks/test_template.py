@@ -19,10 +19,10 @@ from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
-from agent.sinks import transaction
-from agent.sinks.findings import inspect
+from agent.sinks.check import inspect
+from agent.sinks.formats.template import MAX_TEMPLATE_BYTES, Template, TemplateSettings
 from agent.sinks.interface import SinkContext
-from agent.sinks.template import MAX_TEMPLATE_BYTES, Template, TemplateSettings
+from agent.sinks.transaction import transaction
 
 KEY = key()
 CANARY = "c4n4ry"
@@ -259,7 +259,7 @@ def test_the_template_cannot_be_the_file_itself() -> None:
 
 def test_jinja2_is_loaded_only_where_a_config_uses_a_template() -> None:
     """The daemon's memory is counted."""
-    code = "import sys, agent.wiring; agent.wiring.registry(); from agent import engine; print('jinja2' in sys.modules)"
+    code = "import sys, agent.app.wiring; agent.app.wiring.registry(); from agent import engine; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -14,7 +14,7 @@ from sinkworld import bind_mount, env, ini, json_file, key, leftovers, publish, 
 from agent.core.credential import Credential
 from agent.core.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, SinkError
 from agent.core.secret import Secret
-from agent.sinks import transaction
+from agent.sinks.transaction import transaction
 
 AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="gives files to another user")

@@ -25,8 +25,8 @@ from sinkworld import (
 )
 
 from agent.core.errors import SinkError
-from agent.sinks import transaction
 from agent.sinks.interface import FileSink
+from agent.sinks.transaction import transaction
 
 MANY = 60
 """More than the calls of any publish here; each test says when it ran out of calls to fail."""

@@ -11,7 +11,7 @@ import pytest
 from sinkworld import disk_full, env, ini, key, leftovers, plugged, publish
 
 from agent.core.errors import SinkError
-from agent.sinks import transaction
+from agent.sinks.transaction import transaction
 
 
 def test_a_link_that_takes_the_targets_name_between_check_and_rename_is_not_followed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.system import files
-from agent.system.safepath import open_directory
+from agent.system.trusted_directory import open_directory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import EXIT_NOT_PERMITTED
-from agent.system.safepath import PathRefusedError, open_directory, reopen_directory
+from agent.system.trusted_directory import PathRefusedError, open_directory, reopen_directory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every directory")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.system.slots import SLOT_BYTES, SlotFile, read_slots
+from agent.system.two_slot_file import SLOT_BYTES, SlotFile, read_slots
 
 LIMIT = 1 << 20
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.system import handed_over
+from agent.system import systemd_credentials
 from agent.system.files import read_private
-from providers.parts import read_open
+from providers.static_parts import read_open
 
 GIVEN = "/run/credentials/no-such.service"
 OUTSIDE = {"CREDENTIALS_DIRECTORY": GIVEN}
 
 
 def looking(**sources: str) -> dict[str, str]:
-    return handed_over.with_sources(OUTSIDE, sources)
+    return systemd_credentials.with_sources(OUTSIDE, sources)
 
 
 def test_the_source_is_read_in_the_place_of_the_copy(tmp_path: Path) -> None:

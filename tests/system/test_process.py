@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 import pytest
 
 from agent.core.settings import Duration, PickupSettings
-from agent.system import group
-from agent.system.group import Ending
+from agent.system import process_group
 from agent.system.process import CommandError, Completed, printable, probe, run_command
+from agent.system.process_group import Ending
 
 NEVER = threading.Event()
 LONG_S = 60.0  # a limit that no passing test comes near
@@ -303,7 +303,7 @@ def test_a_starved_agent_still_ends_a_whole_group(witness: Witness) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "group_is_empty", starved)
+        patch.setattr(process_group, "group_is_empty", starved)
         done = sh('trap "" TERM; exec 9>"$1"; sleep 1000 & echo up', witness.path, timeout_s=1.0)
     assert done.lingered and done.stdout == b"up\n"
     assert witness.all_gone()

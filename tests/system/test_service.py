@@ -11,10 +11,10 @@ import pytest
 from agent.audit import AuditLog, unfit
 from agent.core.errors import AuditError, SinkError, StateError
 from agent.core.settings import AgentSettings, FileSinkSettings
-from agent.metrics.findings import findings
-from agent.sinks.target import pin
-from agent.state import StateStore
-from agent.system import service
+from agent.metrics.check import findings
+from agent.sinks.transaction.target import pin
+from agent.state.store import StateStore
+from agent.system import systemd_unit
 from agent.system.clock import Clock
 
 UNIT = "[Service]\nUser=keyturn\n"
@@ -31,18 +31,18 @@ def installed(root: Path, text: str = UNIT) -> Path:
 @pytest.fixture
 def as_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service's user is `daemon` here, whom every machine has."""
-    monkeypatch.setattr(service, "USER", "daemon")
-    monkeypatch.setattr(service, "installed", lambda *_: "[Service]\nUser=daemon\n")
+    monkeypatch.setattr(systemd_unit, "USER", "daemon")
+    monkeypatch.setattr(systemd_unit, "installed", lambda *_: "[Service]\nUser=daemon\n")
 
 
 def test_the_service_has_a_user_where_it_is_installed_as_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not without the unit, not with an operator's own that runs as root, not where the user was never made."""
-    monkeypatch.setattr(service, "find_account", lambda _name: object())
-    assert service.service_user(tmp_path) is None
-    assert service.service_user(installed(tmp_path)) == "keyturn"
-    assert service.service_user(installed(tmp_path / "own", "[Service]\nUser=root\n")) is None
-    monkeypatch.setattr(service, "find_account", lambda _name: None)
-    assert service.service_user(tmp_path) is None
+    monkeypatch.setattr(systemd_unit, "find_account", lambda _name: object())
+    assert systemd_unit.service_user(tmp_path) is None
+    assert systemd_unit.service_user(installed(tmp_path)) == "keyturn"
+    assert systemd_unit.service_user(installed(tmp_path / "own", "[Service]\nUser=root\n")) is None
+    monkeypatch.setattr(systemd_unit, "find_account", lambda _name: None)
+    assert systemd_unit.service_user(tmp_path) is None
 
 
 @only_root
@@ -95,7 +95,7 @@ def test_root_sees_that_the_service_cannot_go_on_in_roots_log(tmp_path: Path, as
 @only_root
 def test_the_services_state_is_the_services(public_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else has its credentials, and giving its state to root ends the service: systemd is to start it."""
-    monkeypatch.setattr("agent.state.service_user", lambda: "daemon")
+    monkeypatch.setattr("agent.state.store.service_user", lambda: "daemon")
     state = public_path / "state"
     state.mkdir(mode=0o700)
     os.chown(state, 1, 1)

@@ -9,7 +9,7 @@ import pytest
 from bed_install import ROOT
 from bed_machine import INI, UNIT, Machine, eventually
 
-from agent.setup import choice
+from agent.systemd_setup import daemon_or_timer
 
 TIMER, ONCE = "keyturn-once.timer", "keyturn-once.service"
 
@@ -51,7 +51,7 @@ def test_the_timer_and_the_daemon_are_not_at_work_together(running: Machine) -> 
     running.picked_up(newest)
 
 
-@pytest.mark.parametrize("how", [f"systemctl start {UNIT}", choice.TO_DAEMON])
+@pytest.mark.parametrize("how", [f"systemctl start {UNIT}", daemon_or_timer.TO_DAEMON])
 def test_the_daemon_does_not_wait_for_a_run_of_the_timer_s(machine: Machine, how: str) -> None:
     """In an outage a run goes on for minutes; whoever wants the daemon has it at once, and no unit is failed."""
     machine.cloud.fail(503)
@@ -70,9 +70,15 @@ def test_one_of_the_two_is_enabled_and_check_says_so(running: Machine) -> None:
     try:
         running.bed.do("systemctl", "enable", UNIT, TIMER)
         warned = running.keyturn("check", "--offline").stdout
-        assert f"both enabled, and only one of them runs after a boot; for the daemon, `{choice.TO_DAEMON}`" in warned
-        assert f"for the timer, `{choice.TO_TIMER}`" in warned
-        for remedy, chosen, other in ((choice.TO_TIMER, TIMER, UNIT), (choice.TO_DAEMON, UNIT, TIMER)):
+        assert (
+            f"both enabled, and only one of them runs after a boot; for the daemon, `{daemon_or_timer.TO_DAEMON}`"
+            in warned
+        )
+        assert f"for the timer, `{daemon_or_timer.TO_TIMER}`" in warned
+        for remedy, chosen, other in (
+            (daemon_or_timer.TO_TIMER, TIMER, UNIT),
+            (daemon_or_timer.TO_DAEMON, UNIT, TIMER),
+        ):
             running.bed.do("sh", "-euc", remedy)
             assert "both enabled" not in running.keyturn("check", "--offline").stdout
             states = [

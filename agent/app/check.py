@@ -1,0 +1,290 @@
+"""`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
+
+Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
+from being looked at. A provider is asked on a thread of its own and left there when its time is up: whatever
+third parties' code does (docs/third_party.md), the command comes to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shlex
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from agent import systemd_setup
+from agent.app import wiring
+from agent.audit import unfit
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
+from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, hushed, one_line, presentable
+from agent.core.settings import Settings
+from agent.logs.setup import heard
+from agent.metrics.check import findings as seen_from_outside
+from agent.refresh.managed_credential import Managed, is_bearer
+from agent.sinks.check import inspect
+from agent.sinks.interface import Sink
+from agent.sinks.transaction import transaction
+from agent.system.clock import Clock
+from agent.system.free_space import hindrance
+from agent.system.process import probe_refusal
+from agent.system.systemd_unit import agent_user, make_directory
+
+T = TypeVar("T")
+_TO_ITS_AUTHOR = "report it to the author of its package"
+VERIFY_S = 10.0
+INSPECT_S = 10.0
+"""For `inspect` of a provider, which is to look at local files only."""
+FETCH_S = FETCH_TIMEOUT_S + 5.0
+MAX_FINDINGS = 100
+LEVELS = ("ok", "warning", "error")
+
+
+def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
+    """Look at everything that the config names.
+
+    Args:
+        settings: the config, already valid.
+        path: its file.
+        environ: the environment of the agent.
+        offline: leave out whatever needs the network.
+    """
+    yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
+    yield from systemd_setup.findings(settings, path, environ)
+    yield from _directories(settings, path)
+    yield from seen_from_outside(settings.agent)
+    parts = wiring.Parts(settings, environ)
+    for managed in parts.credentials():
+        yield from _credential(managed, offline)
+        yield from _emergency(parts, managed, offline)
+
+
+def _directories(settings: Settings, path: str) -> Iterator[Finding]:
+    state, runtime, audit = wiring.paths(settings)
+    for key, directory in (
+        ("agent.state_directory", state),
+        ("agent.runtime_directory", runtime),
+        ("agent.audit.path", audit.parent),
+    ):
+        yield _writable(key, directory)
+    refused = unfit(audit, of_the_service=_is_the_services(path))
+    if refused:
+        yield Finding("error", "agent.audit.path", *refused)
+
+
+def _is_the_services(path: str) -> bool:
+    try:
+        return systemd_setup.is_the_services(path)
+    except KeyturnError:  # the setup says it
+        return False
+
+
+def _writable(key: str, directory: Path) -> Finding:
+    hindered = hindrance(directory if directory.is_dir() else directory.parent)
+    if hindered:
+        return Finding("error", key, *hindered)
+    if directory.is_dir():
+        if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            return Finding("ok", key, f"{directory} can be written")
+        return Finding(
+            "error",
+            key,
+            f"{directory} cannot be written by uid {os.geteuid()}",
+            f"chown {agent_user()} {shlex.quote(str(directory))}",
+        )
+    parent = directory.parent
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+        return Finding("ok", key, f"{directory} will be made")
+    return Finding("error", key, f"{directory} does not exist", make_directory(directory, "0750"))
+
+
+def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
+    place = f"credentials.{managed.name}"
+    local = [*_local(place, managed)]
+    yield from local
+    if not offline:
+        wrong = {
+            finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"
+        }
+        yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
+    yield from _printed(f"{place}.provider", managed.provider)
+
+
+def _local(place: str, managed: Managed) -> Iterator[Finding]:
+    """What can be seen on this machine."""
+    yield from _inspected(f"{place}.provider", managed.provider)
+    for number, sink in enumerate(managed.sinks):
+        yield from (
+            replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
+        )
+        hindered = hindrance(Path(sink.path).parent)
+        if hindered:
+            yield Finding("error", f"{place}.sinks[{number}]", *hindered)
+    for number, notifier in enumerate(managed.notifiers):
+        where = f"{place}.notify[{number}]"
+        yield from _placed(where, notifier.inspect())
+        refusal = probe_refusal(notifier.settings.pickup) if notifier.settings.pickup else None
+        if refusal:
+            yield Finding("error", f"{where}.pickup.command", *refusal)
+        cannot = notifier.hindered(managed.formats)
+        if cannot:
+            yield Finding("warning", where, *cannot.text.split("; ", 1))
+
+
+def _value(place: str, managed: Managed, wrong: Collection[str]) -> Iterator[Finding]:
+    """What the source, STS and the value itself say; what is wrong already is not said twice."""
+    if "provider" in wrong:
+        return
+    now = Clock().now()
+    value, finding = _tried(f"{place}.provider", lambda: _fetched(managed.provider, now))
+    if value is None:
+        yield finding
+        return
+    named = f"{value.kind} {value.access_key_id}".strip()
+    yield Finding(
+        "ok", f"{place}.provider", f"fetched {named}" + (f", version {value.version_id}" if value.version_id else "")
+    )
+    yield from _proof(place, managed, value)
+    for number, sink in enumerate(managed.sinks):
+        for warning in sink.warnings_for(value):
+            yield Finding("warning", f"{place}.sinks[{number}]", warning)
+    _survey, finding = _tried(f"{place}.sinks", lambda: transaction.survey(managed.sinks, value, 1))
+    if finding.level == "error" and "sinks" not in wrong:
+        yield finding
+
+
+def _proof(place: str, managed: Managed, value: Credential) -> Iterator[Finding]:
+    verifier = managed.verifier
+    if verifier is None or is_bearer(value):
+        yield Finding("ok", f"{place}.verify", "off: the value is published unproved")
+        return
+    proof, finding = _tried(f"{place}.verify", lambda: verifier.verify(value, timeout_s=VERIFY_S, wait=_sleep))
+    if proof is None:
+        yield finding
+    elif proof.outcome == "verified":
+        yield Finding("ok", f"{place}.verify", f"STS knows it as {proof.arn}")
+    else:
+        yield Finding(
+            "error",
+            f"{place}.verify",
+            f"STS could not judge it: {proof.detail}",
+            "check cloud.sts_endpoint and the network",
+        )
+
+
+def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator[Finding]:
+    place = f"credentials.{managed.name}.emergency"
+    authority = parts.authority(managed.name)
+    if authority is None:
+        if getattr(managed.provider, "secret_name", None):
+            yield Finding(
+                "warning",
+                place,
+                "`keyturn rotate` cannot work for this credential",
+                "name an authority there before you need it",
+            )
+        return
+    local = [*_inspected(f"{place}.authority", authority)]
+    if not isinstance(managed.settings.emergency and managed.settings.emergency.authority, str):
+        yield from local  # another credential of this config says it itself
+    if not offline and all(one.level != "error" for one in local):
+        now = Clock().now()
+        identity, finding = _tried(
+            f"{place}.authority",
+            lambda: parts.cloud().sts.get_caller_identity(_fetched(authority, now), now=now),
+        )
+        yield finding if identity is None else Finding("ok", f"{place}.authority", f"STS knows it as {identity.arn}")
+    yield from _printed(f"{place}.authority", authority)
+
+
+def _inspected(where: str, provider: Provider) -> Iterator[Finding]:
+    """What a provider finds, in its time; a third party's findings may be anything."""
+    found: list[Finding] = []
+
+    def look() -> None:
+        found.extend(_sound(one, provider) for one in islice(provider.inspect(), MAX_FINDINGS))
+
+    _done, failure = _tried(where, lambda: _bounded(provider, look, INSPECT_S))
+    yield from _placed(where, iter(tuple(found)))
+    if failure.level == "error":
+        yield failure
+
+
+def _fetched(provider: Provider, now: datetime) -> Credential:
+    return _bounded(provider, partial(provider.fetch, now), FETCH_S)
+
+
+def _printed(where: str, provider: Provider) -> Iterator[Finding]:
+    for stream in heard(f"provider {provider.type_name}"):
+        text = f"provider {provider.type_name} wrote to {stream}; it was dropped"
+        yield Finding("warning", where, text, "report it to the author of its package")
+
+
+def _sound(found: Finding, provider: Provider) -> Finding:
+    if type(found) is not Finding or found.level not in LEVELS:
+        raise BadAnswerError(f"provider {provider.type_name} inspects, and says what is no finding", _TO_ITS_AUTHOR)
+    return Finding(found.level, one_line(found.place), one_line(found.text), one_line(found.remedy))
+
+
+def _bounded(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
+    """Do it on a thread of its own, which is left behind when the time is up.
+
+    Raises:
+        KeyturnError: what `work` raised, in the words of the family; or it did not come back.
+    """
+    answers: queue.SimpleQueue[tuple[T | None, KeyturnError | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            with hushed(provider.type_name):
+                answers.put((work(), None))
+        except KeyturnError as error:
+            answers.put((None, presentable(error, f"provider {provider.type_name}")))
+        except BaseException as error:  # its text is not repeated: it may hold anything
+            failed = f"provider {provider.type_name} failed with {one_line(type(error).__name__)}"
+            answers.put((None, BadAnswerError(failed, _TO_ITS_AUTHOR)))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=limit_s)
+    except queue.Empty:
+        raise SourceUnavailableError(
+            f"provider {provider.type_name} did not come back within {limit_s:g} s",
+            "look at the network and the name service, or report it to the author of its package",
+        ) from None
+    if error is not None:
+        raise error
+    return answer  # type: ignore[return-value]
+
+
+def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        for one in found:
+            placed = one.place if one.place.startswith("credentials.") else where
+            yield replace(one, place=placed)
+    except KeyturnError as error:
+        yield Finding("error", where, error.problem, error.remedy)
+
+
+def _tried(where: str, work: Callable[[], T]) -> tuple[T | None, Finding]:
+    try:
+        return work(), Finding("ok", where, "")
+    except KeyturnError as error:
+        return None, Finding("error", where, error.problem, error.remedy)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _named(sink: Sink, found: Finding) -> str:
+    return found.text if sink.path in found.text else f"{sink.target} {found.text}"

@@ -1,0 +1,207 @@
+"""Settings made alive: the only file that names concrete classes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import providers
+from agent import config
+from agent.audit import AuditLog
+from agent.cloud.openapi import Cloud, Kms, Ram, Sts
+from agent.cloud.transport import Transport
+from agent.cloud.verify import Verifier
+from agent.config import Registry
+from agent.config.accounts import SystemAccounts
+from agent.config.registry import Family
+from agent.core.provider import Base, Provider, ProviderContext
+from agent.core.settings import CredentialSettings, ProviderSettings, Settings
+from agent.engine.base_credentials import InlineBase, NamedBase, Shelf
+from agent.engine.engine import Engine
+from agent.refresh.managed_credential import Managed
+from agent.sinks.formats.directory import MemberSettings, member_of
+from agent.sinks.interface import SinkContext
+from agent.state.store import StateStore
+from agent.system.clock import Clock
+from agent.system.lock import StateLock
+from agent.systemd_setup.unit import with_credentials
+
+SINKS = {
+    "credentials_ini": "agent.sinks.formats.credentials_ini:CredentialsIni",
+    "env_file": "agent.sinks.formats.env_file:EnvFile",
+    "ini": "agent.sinks.formats.ini:Ini",
+    "aliyun_cli": "agent.sinks.formats.aliyun_cli:AliyunCli",
+    "json": "agent.sinks.formats.json_file:JsonFile",
+    "template": "agent.sinks.formats.template:Template",
+    "directory": "agent.sinks.formats.directory:DirectorySink",
+}
+NOTIFIERS = {
+    "signal": "agent.notifiers.signal_process:SignalNotifier",
+    "systemd": "agent.notifiers.systemd:SystemdNotifier",
+    "exec": "agent.notifiers.exec_command:ExecNotifier",
+    "http": "agent.notifiers.http_post:HttpNotifier",
+}
+AUDIT_HEAD = "audit-head"
+
+
+def named(place: str) -> Any:
+    """Import `module:Class`."""
+    module, _colon, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def registry() -> Registry:
+    """The types that a config may use; nothing is imported before a config uses it."""
+    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
+    return Registry(
+        providers={name: partial(_provider_settings, name) for name in providers.names()},
+        sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
+        notifiers={name: partial(_settings_of, place) for name, place in NOTIFIERS.items()},
+        inner=(Family("file", MemberSettings, files),),
+    )
+
+
+def _provider_settings(name: str) -> type:
+    return providers.load(name).Settings
+
+
+def _member_of(place: str) -> type:
+    return member_of(named(place))
+
+
+def _settings_of(place: str) -> type:
+    settings: type = named(place).Settings
+    return settings
+
+
+def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
+    """Read a config, in an operator's shell too, which knows nothing of the unit's `$CREDENTIALS_DIRECTORY`.
+
+    Raises:
+        ConfigError, NotPermittedError: with every problem of the file.
+    """
+    return config.load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
+
+
+class Parts:
+    """Makes the parts of one config; shares what credentials can share."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], shelf: Shelf | None = None) -> None:
+        self._settings, self._environ, self._shelf = settings, environ, shelf or Shelf()
+        ca_file = settings.cloud.ca_file
+        self.transport = Transport(str(ca_file) if ca_file else None)
+        self.hostname = socket.gethostname().partition(".")[0]
+
+    def credentials(self) -> list[Managed]:
+        """Every credential of the config, without I/O."""
+        return [self._managed(name, entry) for name, entry in self._settings.credentials.items()]
+
+    def provider(self, name: str, settings: ProviderSettings) -> Provider:
+        """The provider of one credential (or of its emergency's authority)."""
+        base_of = partial(self._base, name)
+        context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ), base_of)
+        return providers.load(settings.type).made(settings, context)
+
+    def _base(self, owner: str, base: ProviderSettings | str) -> Base:
+        """What the provider of `owner` builds on."""
+        if isinstance(base, str):
+            make = partial(self.provider, base, self._settings.credentials[base].provider)
+            return NamedBase(owner, base, self._shelf, make, Clock().now)
+        return InlineBase(self.provider(f"{owner}.provider.base", base), Clock().now)
+
+    def _source(self, settings: ProviderSettings) -> str:
+        """A fingerprint of how a source is asked; a secret is not in it, for none is in a config."""
+        known = self._settings.credentials
+        bases = [self._source(known[name].provider) for name in settings.builds_on()]
+        return sha256(repr((_said(settings), self._settings.cloud, bases)).encode()).hexdigest()[:16]
+
+    def authority(self, name: str) -> Provider | None:
+        """Who may rotate and disable for a credential: an inline provider, or that of another credential."""
+        emergency = self._settings.credentials[name].emergency
+        if emergency is None:
+            return None
+        if isinstance(emergency.authority, str):
+            return self.provider(emergency.authority, self._settings.credentials[emergency.authority].provider)
+        return self.provider(f"{name}.emergency.authority", emergency.authority)
+
+    def cloud(self) -> Cloud:
+        """The management calls."""
+        cloud = self._settings.cloud
+        return Cloud(
+            kms=Kms(self.transport, cloud.kms),
+            ram=Ram(self.transport, cloud.ram_endpoint),
+            sts=Sts(self.transport, cloud.sts),
+        )
+
+    def _managed(self, name: str, entry: CredentialSettings) -> Managed:
+        proves = entry.verify == "caller_identity"
+        context = SinkContext(name, self._settings.cloud.region_id)
+        return Managed(
+            name=name,
+            settings=entry,
+            provider=self.provider(name, entry.provider),
+            verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
+            sinks=tuple(named(SINKS[sink.type])(sink, context) for sink in entry.sinks),
+            notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
+            source=self._source(entry.provider),
+        )
+
+
+def _said(settings: ProviderSettings) -> list[tuple[str, Any]]:
+    """Every key with its value, those too that are not shown."""
+    values = [(each.name, getattr(settings, each.name)) for each in fields(settings)]
+    return [(name, _said(value) if isinstance(value, ProviderSettings) else value) for name, value in values]
+
+
+@dataclass
+class House:
+    """An engine with everything that it stands on; `close` gives it all back."""
+
+    settings: Settings
+    config_path: str
+    environ: Mapping[str, str]
+    parts: Parts
+    engine: Engine
+    audit: AuditLog
+    lock: StateLock
+
+    def close(self) -> None:
+        """Let the next keyturn in."""
+        self.audit.close()
+        self.lock.release()
+
+
+def paths(settings: Settings) -> tuple[Path, Path, Path]:
+    """The state directory, the runtime directory and the audit log."""
+    agent = settings.agent
+    return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
+
+
+def open_house(settings: Settings, config_path: str, environ: Mapping[str, str]) -> House:
+    """Take the lock, open the audit log and build the engine.
+
+    Raises:
+        BusyError: another keyturn works on this state directory.
+        KeyturnError: a directory cannot be used.
+    """
+    state_directory, _runtime, audit_path = paths(settings)
+    clock = Clock()
+    states = StateStore(state_directory)
+    states.prepare()
+    lock = StateLock(state_directory)
+    try:
+        audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
+        shelf = Shelf()
+        parts = Parts(settings, environ, shelf)
+        settle_s = float(settings.agent.settle)
+        engine = Engine(parts.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, shelf=shelf)
+    except BaseException:
+        lock.release()
+        raise
+    return House(settings, config_path, environ, parts, engine, audit, lock)

@@ -1,0 +1,50 @@
+"""Whether the audit log can be opened, and what to type where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from agent.system.accounts import find_account
+from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.systemd_unit import agent_user, make_directory
+
+
+def remedy(path: Path, error: OSError) -> str:
+    """What an operator types when opening the log failed."""
+    directory = path.parent
+    if isinstance(error, FileNotFoundError):
+        return f"make its directory for the agent's user: {make_directory(directory, '0750')}"
+    if not is_permission(error) or not os.path.isdir(directory):
+        return explain(error, str(path))[1]
+    return _chown(path if os.access(directory, os.X_OK, effective_ids=True) and os.path.lexists(path) else directory)
+
+
+def unfit(path: Path, *, of_the_service: bool = False) -> tuple[str, str] | None:
+    """Say beforehand why the agent could not go on in a log that stands there: (problem, remedy), None where it could.
+
+    Root may write whatever the service may not; so where root only looks, the file has to be the service's own.
+
+    Args:
+        path: of the log.
+        of_the_service: whether it is keyturn.service that goes on in it, whoever looks.
+    """
+    try:
+        found = path.lstat()
+    except OSError:
+        return None  # none yet, or the directory says it
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is not a regular file", "move it away, or name another file in agent.audit.path"
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        return f"user {user_name()} may not read and write {path}", _chown(path)
+    writer = find_account(agent_user()) if of_the_service else None
+    if writer is None or writer.uid in (os.geteuid(), found.st_uid):
+        return None
+    text = f"{path} belongs to user {user_name(found.st_uid)}, and keyturn runs as {writer.name}"
+    return text, _chown(path)
+
+
+def _chown(path: Path) -> str:
+    return f"chown {agent_user()} {shlex.quote(str(path))}"

@@ -1,0 +1,40 @@
+"""Values of options that argparse does not know."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from agent.config.messages import Unfit
+from agent.config.scalars import duration
+from agent.core.errors import UsageError
+
+
+def seconds(text: str, option: str) -> float:
+    """Read a duration like `20s`.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    try:
+        return float(duration(text))
+    except Unfit as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def moment(text: str, option: str, now: datetime) -> datetime:
+    """Read an instant: RFC 3339 (UTC where it names no zone), a date, or how long ago, like `2d`.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        return now - timedelta(seconds=float(duration(text)))
+    except (Unfit, OverflowError):
+        raise UsageError(
+            f"{option}: {text!r} is neither a time nor a duration", "give a time like 2026-11-22T03:00:00Z, or 2d"
+        ) from None

@@ -1,0 +1,162 @@
+"""One scalar of the tree into one value: durations, modes and paths here, everything else by msgspec.
+
+Rejected: one `msgspec.convert` over the whole file. It stops at the first problem, its texts quote the value,
+and it knows neither our three types inside unions nor the environment that paths draw on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from agent.config.messages import Place, Unfit, either, got, nearest, quoted
+from agent.core.settings import Duration, FileMode, FilePath
+
+_WORDS: tuple[tuple[Any, str], ...] = (
+    (str, "a string"),
+    (bool, "true or false"),
+    (int, "an integer"),
+    (float, "a number"),
+    (Duration, 'a duration in quotes with a unit, like "30s"'),
+    (FileMode, 'an octal string like "0640"'),
+    (FilePath, "an absolute path"),
+)
+
+MAX_DURATION_S = 3650 * 86400
+"""Ten years: far past any sense, and far from what would overflow a date."""
+
+_DURATION = re.compile(
+    r"(?:(?P<d>[0-9]{1,9})d)?(?:(?P<h>[0-9]{1,9})h)?(?:(?P<m>[0-9]{1,9})m)?"
+    r"(?:(?P<s>[0-9]{1,9})s)?(?:(?P<ms>[0-9]{1,9})ms)?"
+)
+_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_MODE = re.compile(r"0?[0-7]{3,4}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Malformed(Unfit):
+    """A value is not written as its type wants; what was found is not said yet."""
+
+
+def convert(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
+    """Convert one scalar.
+
+    Raises:
+        Unfit: it does not fit; the text says what would.
+    """
+    if get_origin(annotation) is Literal:
+        return choice(raw, get_args(annotation), place)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return annotation(choice(raw, tuple(member.value for member in annotation), place))
+    if annotation in (Duration, FileMode, FilePath):
+        return _own(raw, annotation, place, environ)
+    return _by_msgspec(raw, annotation, place, environ)
+
+
+def words(annotation: Any) -> str:
+    """Say what is wanted: by its common name, and for any other type by the type's own."""
+    own = next((text for each, text in _WORDS if each is annotation), None)
+    return own or f"a value of type {getattr(annotation, '__name__', annotation)}"
+
+
+def choice(raw: Any, choices: tuple[Any, ...], place: Place) -> Any:
+    """Return the one of `choices` that `raw` is; true is not 1 here."""
+    for wanted in choices:
+        if type(wanted) is type(raw) and wanted == raw:
+            return wanted
+    wanted = either(quoted(each) if isinstance(each, str) else str(each).lower() for each in choices)
+    near = nearest(raw, [each for each in choices if isinstance(each, str)]) if isinstance(raw, str) else None
+    hint = f"; did you mean {quoted(near)}?" if near and len(choices) > 4 else ""
+    raise Unfit(f"want {wanted}, {got(raw, place)}{hint}")
+
+
+def duration(text: str) -> Duration:
+    """Read "500ms", "30s", "15m", "12h", "2d", and as in Go "1h30m", the larger unit first.
+
+    Raises:
+        Unfit: it is no duration, or one past any sense.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise Malformed(f"want {words(Duration)}")
+    total_ms = sum(int(number) * _UNIT_MS[unit] for unit, number in match.groupdict(default="0").items())
+    if total_ms > MAX_DURATION_S * 1000:
+        raise Unfit('want at most "3650d"')
+    return Duration(total_ms / 1000)
+
+
+def file_mode(text: str) -> FileMode:
+    """Read "0640"; the bits above the permissions have no place on a file of secrets.
+
+    Raises:
+        Unfit: it is no mode, or one with such bits.
+    """
+    if not _MODE.fullmatch(text):
+        raise Malformed(f"want {words(FileMode)}")
+    mode = int(text, 8)
+    if mode & 0o7000:
+        raise Unfit('must not set the setuid, setgid or sticky bit; want an octal string like "0640"')
+    return FileMode(mode)
+
+
+def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
+    """Put in the environment's `${VAR}` and require an absolute path; any other `$` is an ordinary character."""
+    path = _VARIABLE.sub(lambda match: _variable(match[1], environ), text)
+    if "${" in text and "${" in _VARIABLE.sub("", text):
+        raise Unfit('has a "${" that no variable name and "}" follow; want "${NAME}"')
+    if not path.isprintable():
+        raise Unfit("has a control character in the path")
+    if not path.startswith("/"):
+        raise Unfit(_why_not_absolute(text))
+    # Only what never changes the meaning is tidied: "//", "/./" and a last "/". ".." stays, since a directory
+    # before it may be a symlink.
+    return FilePath("/" + str(PurePosixPath(path)).lstrip("/"))
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name)
+    if not value:
+        state = "is not set" if value is None else "is empty"
+        raise Unfit(f"the environment variable {name} {state}; set it for keyturn, or write the path out")
+    return value
+
+
+def _why_not_absolute(text: str) -> str:
+    if text.startswith("${"):
+        return "want an absolute path, and the variable at its beginning holds none"
+    if bare := re.match(r"\$([A-Za-z_][A-Za-z0-9_]*)", text):
+        return f"want an absolute path; to use the variable write ${{{bare[1]}}}"
+    return "want an absolute path"
+
+
+def _own(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
+    try:
+        if not isinstance(raw, str):
+            raise Malformed(f"want {words(annotation)}")
+        if annotation is Duration:
+            return duration(raw)
+        return file_mode(raw) if annotation is FileMode else file_path(raw, environ)
+    except Malformed as malformed:
+        raise Unfit(f"{malformed}, {got(raw, place)}") from None
+
+
+def _by_msgspec(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
+    try:
+        return msgspec.convert(raw, annotation, dec_hook=lambda kind, value: convert(value, kind, place, environ))
+    except msgspec.ValidationError as error:
+        known = any(each is annotation for each, _ in _WORDS)
+        wanted = words(annotation) if known else _spoken(str(error))
+        raise Unfit(f"want {wanted}, {got(raw, place)}") from None
+    except (TypeError, ValueError):
+        raise Unfit("has a type that a config cannot express; report it to its author") from None
+
+
+def _spoken(text: str) -> str:
+    """Turn msgspec's ``Expected `int` >= 1, got …`` into words; its other texts may quote the value."""
+    match = re.match(r"Expected (.+?)(?:, got|$| - at)", text)
+    return match[1].replace("`", "") if match else "another value"

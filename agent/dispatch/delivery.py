@@ -1,0 +1,73 @@
+"""On a worker: tell one dependent, and look what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agent.core.events import PublishEvent
+from agent.core.settings import PickupSettings
+from agent.logs.setup import log
+from agent.notifiers.interface import Notifier, Pickup, Told
+from agent.notifiers.known_readers import NoEffect
+from agent.system.process import probe, probe_refusal
+
+PICKUP_PATIENCE_S = 10.0
+"""Seconds for which a probe that says no is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a worker brings back."""
+
+    told: Told
+    pickup: Pickup
+    hindered: Mapping[str, NoEffect | None] = field(default_factory=dict)
+    """For each credential: why a dependent of whose pickup there is no evidence may still use the old value."""
+
+
+def tell(
+    notifier: Notifier,
+    event: PublishEvent,
+    since: datetime,
+    cancel: threading.Event,
+    overtaken: threading.Event,
+    types: Mapping[str, frozenset[str]],
+) -> Heard:
+    """On a worker: tell one dependent, then look whether it picked the new value up, or can have.
+
+    Args:
+        types: of the files of each credential that it is told of.
+    """
+    told = notifier.tell(event, cancel)
+    pickup = look_for_pickup(notifier, since, cancel, overtaken)
+    if pickup is not Pickup.ASSUMED:
+        return Heard(told, pickup)
+    return Heard(told, pickup, {name: notifier.hindered(kinds) for name, kinds in types.items()})
+
+
+def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event, overtaken: threading.Event) -> Pickup:
+    """Ask the probe of the config where there is one, else whatever evidence the notifier knows of.
+
+    A newer generation ends the wait (`overtaken`): the probe speaks of that one by now, so it would say no for
+    as long as it is asked, and the news of the newer one, in an emergency too, would wait behind it.
+    """
+    settings: PickupSettings | None = notifier.settings.pickup
+    if settings is None:
+        return notifier.pickup(since)
+    refusal = probe_refusal(settings)
+    if refusal is not None:
+        log.warning("a pickup probe is not run", dependent=notifier.target, why="; ".join(refusal))
+        return Pickup.NOT_PICKED_UP
+    ends, pause_s = time.monotonic() + PICKUP_PATIENCE_S, 0.2
+    while not probe(settings, cancel):
+        overtaken.wait(pause_s)
+        if cancel.is_set() or overtaken.is_set():
+            return Pickup.ASSUMED  # the agent stops, or there is newer news: nothing was found out
+        if time.monotonic() >= ends:
+            return Pickup.NOT_PICKED_UP
+        pause_s = min(pause_s * 2, 1.0)
+    return Pickup.CONFIRMED

@@ -1,0 +1,403 @@
+"""The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
+
+It runs on a worker and reaches the engine only through `Engine` calls, so the daemon goes on meanwhile.
+Asking KMS (rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown
+(emergency_report.py) have pages of their own.
+
+Decisions:
+* `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
+  this process still knows, or KMS's ACSPrevious version of the secret.
+* A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.
+* Confirmed, assumed or missing pickup is shown, but "told" is what `--disable-old` waits for: evidence is
+  not to be had of every dependent, and a leaked key that stays alive is worse.
+* One emergency per credential at a time, and the schedule leaves the credential alone meanwhile, so that
+  the publish is the operator's in the audit.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from agent.cloud.openapi import Cloud
+from agent.core import policy
+from agent.core.credential import Credential, Kind, rfc3339
+from agent.core.errors import (
+    CancelledError,
+    KeyturnError,
+    SourceRefusedError,
+    SourceUnavailableError,
+    UsageError,
+    VerifyRefusedError,
+)
+from agent.core.events import Event, Trigger
+from agent.core.provider import Provider
+from agent.dispatch.dependent import key
+from agent.emergency.authority import Authority
+from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, Rotation
+from agent.emergency.old_key import NoSecretError, disable, previous_key, refuse_to_cut_off, see_refused
+from agent.emergency.report import Patience, Request, Result, Show, Steps
+from agent.engine.engine import Engine, Report
+from agent.logs.setup import log
+from agent.notifiers.interface import Pickup
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause
+
+__all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
+
+T = TypeVar("T")
+
+
+class Emergency:
+    """One run of `rotate`. Call `run` from a thread that is not the engine's."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        managed: Managed,
+        authority: Provider | None,
+        cloud: Cloud,
+        request: Request,
+        patience: Patience | None = None,
+    ) -> None:
+        self._engine, self._managed, self._cloud, self._request = engine, managed, cloud, request
+        self._patience, self._clock = patience or Patience(), engine.clock
+        self._authority = Authority(managed.name, authority, self._clock, self._patience.ask_s, self._pause)
+        self._rotation = Rotation(engine, managed, cloud.kms, self._authority, self._secret_name or "")
+        self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
+        self._result = Result(managed.name)
+        self._steps = Steps(self._clock, self._result, lambda _step: None)
+        self._old: Credential | None = None
+        self._place = f"credentials.{managed.name}"
+
+    def run(self, show: Show) -> Result:
+        """Do it all; an error stands in the result. `show` is called with each step as it ends."""
+        self._steps = Steps(self._clock, self._result, show)
+        try:
+            self._call(partial(self._engine.begin_emergency, self._managed, self._cause))
+        except KeyturnError as error:
+            return self._failed(error)
+        try:
+            self._record(Event.ROTATION_REQUESTED)
+            self._play()
+        except KeyturnError as error:
+            self._failed(error)
+        except Exception:
+            log.error("a fault of keyturn itself; please report it", exc_info=True)
+            self._failed(KeyturnError(f"{self._place}: a fault of keyturn itself", "please report it with its log"))
+        finally:
+            self._engine.loop.post(partial(self._engine.end_emergency, self._managed))
+        self._fill_in()
+        log.info(
+            "rotate ended",
+            credential=self._managed.name,
+            old_key=self._result.old_key,
+            safe=self._result.safe,
+            error=self._result.error,
+        )
+        return self._result
+
+    # -- the play -----------------------------------------------------------------------------------
+
+    def _play(self) -> None:
+        self._result.old_access_key_id = self._managed.state.published.access_key_id
+        if self._secret_name is None:
+            self._renew_session()
+            return
+        self._steps.do("preflight", self._preflight)
+        if self._only_disabling():
+            self._result.notes.append(f"{self._old_id} was replaced already: nothing needed rotating")
+        else:
+            self._steps.do("rotate", self._rotate_at_source)
+            wanted = self._result.version_id
+            self._refresh_until(lambda: self._managed.state.published.version_id == wanted)
+        untold = self._steps.do("notify", self._see_dependents_told)
+        self._show_pickup()
+        self._judge_untold(untold)
+        if self._request.disable_old:
+            self._call(partial(refuse_to_cut_off, self._managed, self._old_id, force=self._request.force))
+            self._steps.do("disable_old", self._disable_old)
+            self._steps.do("prove_refused", self._prove_refused)
+        else:
+            self._result.notes.append(
+                f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
+                f"keyturn rotate {self._managed.name} --leaked {self._old_id} --disable-old --reason ..."
+            )
+        self._rotation.forget()
+
+    def _renew_session(self) -> None:
+        if self._managed.known is None:
+            self._steps.do("preflight", self._refresh_first)
+        known = self._managed.known
+        if known is None or (known.kind is not Kind.STS and known.expiration is None):
+            raise UsageError(
+                f"{self._place}: keyturn cannot rotate a value of type {self._managed.provider.type_name} at its source",
+                f"replace the value at its source, then run: keyturn refresh {self._managed.name}",
+            )
+        self._result.old_access_key_id = known.access_key_id
+        self._refresh_until(lambda: self._managed.state.published.access_key_id != known.access_key_id)
+        untold = self._steps.do("notify", self._see_dependents_told)
+        self._show_pickup()
+        until = f"until they expire ({rfc3339(known.expiration)} for the one replaced)" if known.expiration else ""
+        self._result.notes.append(
+            f"sessions already issued live on {until or 'until they expire'}; to cut them off, detach all policies "
+            "from the role"
+        )
+        self._judge_untold(untold)
+
+    def _preflight(self) -> str:
+        known_as = self._sign_in()
+        self._refresh_first()
+        unfinished = self._rotation.unfinished(self._request.leaked)
+        self._old = self._managed.value
+        self._result.old_access_key_id = self._managed.state.published.access_key_id
+        if unfinished is not None:
+            self._result.old_access_key_id = unfinished.old_access_key_id
+            self._result.notes.append(
+                f"took up the rotation that was begun at {rfc3339(unfinished.begun_at)} ({unfinished.reason}) and "
+                f"replaces {self._old_id}; if the key after it leaked as well, run again with --leaked and its id"
+            )
+        spent = f"{self._rotation.spent()} of {ROTATIONS_PER_HOUR} rotations spent this hour, as far as is known here"
+        return f"{known_as}; {spent}"
+
+    def _sign_in(self) -> str:
+        """Have STS name the authority; an STS that cannot answer keeps nobody from rotating."""
+        who = self._authority.sign_in()
+        try:
+            return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
+        except KeyturnError as error:
+            if not error.retryable:
+                raise type(error)(
+                    f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}; nothing was rotated",
+                    error.remedy,
+                    code=error.code,
+                ) from None
+            return f"the authority is not proved: {error.problem}"
+
+    def _refresh_first(self) -> None:
+        report = self._refresh()
+        if report.error is not None and not self._managed.state.published.generation:
+            raise report.error
+
+    def _only_disabling(self) -> bool:
+        leaked, done = self._request.leaked, self._managed.state.published
+        if leaked is None or leaked == done.access_key_id:
+            return False
+        previous, doubt = self._previous_key()
+        if leaked not in {done.previous_access_key_id, previous.access_key_id if previous else ""}:
+            unsure = f" as far as is known here ({doubt})" if doubt else ""
+            raise UsageError(
+                f"{self._place}: {leaked} is neither its current key {done.access_key_id} nor the one before{unsure}; "
+                "nothing was rotated or disabled",
+                "look up whose key it is (RAM console); for this credential's own keys see `keyturn audit show`",
+            )
+        self._result.old_access_key_id = leaked
+        if previous is not None and previous.access_key_id == leaked:
+            self._old = previous
+        return True
+
+    def _rotate_at_source(self) -> str:
+        journal, taken_up = self._rotation.begin(self._old_id, self._request.reason)
+        self._result.version_id = journal.version_id
+        if not journal.asked:
+            self._rotation.ask(journal, taken_up, self._refresh)
+            self._record(
+                Event.ROTATION_STARTED,
+                version_id=journal.version_id,
+                previous_access_key_id=journal.old_access_key_id or None,
+            )
+            self._rotation.asked(journal)
+        return f"{'taken up again: ' if taken_up else ''}version {journal.version_id}"
+
+    # -- following the new value --------------------------------------------------------------------
+
+    def _refresh_until(self, arrived: Callable[[], bool]) -> None:
+        """Refresh again and again until the new value is published; show its steps."""
+        deadline, tries = self._clock.boottime() + self._patience.follow_s, 0
+        while True:
+            began = self._clock.boottime()
+            report = self._refresh()
+            if report.outcome is not None and arrived():
+                self._show_timings(report, began)
+                return
+            if self._is_hopeless(report) or self._clock.boottime() > deadline:
+                error = report.error or self._not_arrived()
+                self._steps.note("verify" if isinstance(error, VerifyRefusedError) else "publish", "failed", began)
+                raise error
+            tries += 1
+            self._pause(min(2.0, policy.backoff(tries, 0.5, 2.0)))
+
+    def _is_hopeless(self, report: Report) -> bool:
+        if report.error is not None:
+            return not report.error.retryable
+        return self._secret_name is None  # a source of sessions that hands out the same one again
+
+    def _not_arrived(self) -> KeyturnError:
+        if self._secret_name is None:
+            return SourceRefusedError(
+                f"{self._place}: its source hands out the same session {self._old_id} again",
+                "its keeper renews it before it expires; to cut it off now, detach all policies from the role",
+            )
+        return SourceUnavailableError(
+            f"{self._place}: KMS has not made the new version current within {self._patience.follow_s:g} s",
+            "run the same command again: it takes this rotation up and does not rotate twice",
+        )
+
+    def _see_dependents_told(self) -> list[str]:
+        name, answers = self._managed.name, queue.SimpleQueue[None]()
+        self._engine.loop.post(lambda: self._engine.tell_now(name, partial(answers.put, None)))
+        try:
+            answers.get(timeout=self._patience.told_s)
+        except queue.Empty:
+            raise CancelledError(
+                f"{self._place}: its dependents could not all be told in {self._patience.told_s:g} s",
+                "see `keyturn status` for who is missing, and run the same command again",
+            ) from None
+        return self._call(self._untold)
+
+    def _judge_untold(self, untold: list[str]) -> None:
+        if not untold:
+            return
+        named, remedy = ", ".join(untold), "mend what `keyturn status` says of them, then run the same command again"
+        if self._request.disable_old and self._request.force:
+            self._result.notes.append(
+                f"disabled by --force although these were not told: {named}; restart them by hand"
+            )
+        elif self._request.disable_old:
+            raise KeyturnError(
+                f"{self._place}: not told of the new key: {named}; so the old key {self._old_id} was left active",
+                f"{remedy} (it does not rotate again); --force disables the old key all the same",
+            )
+        else:
+            raise KeyturnError(
+                f"{self._place}: not told of the new key: {named}", f"{remedy} (it does not rotate again)"
+            )
+
+    # -- the old key --------------------------------------------------------------------------------
+
+    def _disable_old(self) -> str:
+        user = self._ram_user
+        if not disable(self._cloud.ram, user, self._old_id, self._authority.ask, self._clock):
+            return f"RAM knows no key {self._old_id} of {user}: it was deleted, or is another user's"
+        self._result.old_key = "disabled"
+        self._record(Event.OLD_KEY_DISABLED, access_key_id=self._old_id, outcome="inactive, not yet seen refused")
+        return f"{self._old_id} of {user}"
+
+    def _prove_refused(self) -> str:
+        try:
+            old = self._secret_of_old()
+            code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._pause)
+        except NoSecretError:
+            self._rotation.forget()  # another run could prove no more
+            raise
+        self._result.safe, self._result.old_key = True, "disabled"
+        self._result.time_to_safe_ms = self._steps.passed_ms()
+        self._record(Event.OLD_KEY_DISABLED, access_key_id=self._old_id, outcome=f"refused with {code}")
+        return f"refused with {code}"
+
+    def _secret_of_old(self) -> Credential:
+        old, doubt = self._old, ""
+        if old is None or old.access_key_id != self._old_id or old.access_key_secret is None:
+            old, doubt = self._previous_key()
+        if old is None or old.access_key_id != self._old_id:
+            raise NoSecretError(
+                f"{self._place}: that the old key {self._old_id} is refused cannot be proved: its secret is not to be "
+                f"had any more{f' ({doubt})' if doubt else ''}",
+                "look in the RAM console that the key is inactive or gone",
+            )
+        return old
+
+    def _previous_key(self) -> tuple[Credential | None, str]:
+        """The key before the current one, and why it is not to be had."""
+        try:
+            return previous_key(self._managed.provider), ""
+        except KeyturnError as error:
+            return None, error.problem
+
+    # -- its tools ----------------------------------------------------------------------------------
+
+    @property
+    def _secret_name(self) -> str | None:
+        return getattr(self._managed.provider, "secret_name", None)
+
+    @property
+    def _old_id(self) -> str:
+        return self._result.old_access_key_id
+
+    @property
+    def _ram_user(self) -> str:
+        settings = self._managed.settings.emergency
+        named = settings.ram_user_name if settings else None
+        user = named or self._managed.state.published.ram_user_name
+        if not user:
+            raise UsageError(
+                f"{self._place}.emergency.ram_user_name: KMS does not say whose key it is, so the old key "
+                f"{self._old_id} was left active",
+                "name the RAM user there, then run the same command again (it does not rotate again)",
+            )
+        return user
+
+    def _untold(self) -> list[str]:
+        state = self._managed.state
+        owed = {debt.identity for debt in state.debts}
+        return [
+            f"{notifier.type_name} {notifier.target}"
+            for notifier in self._managed.notifiers
+            if notifier.identity in owed or state.last_outcome.get(key(notifier.identity), "").startswith("gave up")
+        ]
+
+    def _refresh(self) -> Report:
+        answers: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._engine.loop.post(lambda: self._engine.refresh(self._managed.name, self._cause, answers.put))
+        try:
+            return answers.get(timeout=self._patience.follow_s)
+        except queue.Empty:
+            raise CancelledError("the agent did not answer in time", "run the same command again") from None
+
+    def _pause(self, seconds: float) -> None:
+        if self._engine.loop.cancel.wait(seconds):
+            raise CancelledError("the agent is stopping", "run the same command again: it takes this up where it was")
+
+    def _call(self, function: Callable[[], T]) -> T:
+        return self._engine.loop.call(function)
+
+    def _record(self, event: Event, **fields: Any) -> None:
+        self._engine.audit.record(event, credential=self._managed.name, **fields, **self._cause.as_fields())
+
+    # -- showing it ---------------------------------------------------------------------------------
+
+    def _show_timings(self, report: Report, began: float) -> None:
+        timings = report.outcome.timings_ms if report.outcome else {}
+        for name, ms in timings.items():
+            self._steps.add(name, "done", ms)
+        if not timings:
+            self._steps.note("fetch", "done", began, "the new version was published already")
+
+    def _show_pickup(self) -> None:
+        began, known = self._clock.boottime(), self._managed.state.pickup
+        seen = {n.target: known.get(key(n.identity), str(Pickup.ASSUMED)) for n in self._managed.notifiers}
+        if seen:
+            outcome = "warning" if str(Pickup.NOT_PICKED_UP) in seen.values() else "done"
+            self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))
+
+    def _failed(self, error: KeyturnError) -> Result:
+        self._result.error, self._result.exit_code = str(error), error.exit_code
+        self._note_failure(str(error))
+        return self._result
+
+    def _note_failure(self, text: str) -> None:
+        """The audit tells what became of a request, also of one that was turned away at the door."""
+        try:
+            self._record(Event.ROTATION_REQUESTED, outcome="failed", error=text)
+        except KeyturnError as error:
+            log.error("the audit log cannot be written", error=str(error))
+
+    def _fill_in(self) -> None:
+        done = self._managed.state.published
+        self._result.new_access_key_id = done.access_key_id if done.access_key_id != self._old_id else ""
+        self._result.generation = done.generation
+        if self._result.error and self._managed.state.rotation is None:
+            self._result.version_id = ""  # KMS refused it: there is no such version
+        self._result.version_id = self._result.version_id or done.version_id

@@ -1,0 +1,119 @@
+"""What an emergency is asked, and what it reports while it happens and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from agent.core.errors import KeyturnError
+from agent.core.events import Actor
+from agent.logs.setup import log
+from agent.system.clock import Clock
+
+T = TypeVar("T")
+Show = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each wait may take, in seconds.
+
+    Attributes:
+        follow_s: until the new version is ACSCurrent and published.
+        ask_s: for which a temporary failure of KMS or RAM is retried.
+        refusal_s: until a disabled key is refused.
+        told_s: until every dependent was tried.
+    """
+
+    follow_s: float = 300.0
+    ask_s: float = 60.0
+    refusal_s: float = 60.0
+    told_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asked for."""
+
+    credential: str
+    reason: str
+    actor: Actor
+    leaked: str | None = None
+    disable_old: bool = False
+    force: bool = False
+
+
+@dataclass
+class Result:
+    """The object that `rotate --json` prints at the end, on failure too.
+
+    Attributes:
+        safe: a call signed with the old key was seen refused.
+        time_to_safe_ms: from the command to that refusal.
+    """
+
+    credential: str
+    old_access_key_id: str = ""
+    new_access_key_id: str = ""
+    version_id: str = ""
+    generation: int = 0
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    old_key: str = "active"
+    safe: bool = False
+    time_to_safe_ms: int | None = None
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+    exit_code: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """As printed: `error` only where there is one."""
+        shown = {name: value for name, value in vars(self).items() if name != "exit_code"}
+        if self.error is None:
+            del shown["error"]
+        return shown
+
+
+class Steps:
+    """Times each step, keeps it in the result, and shows it as it ends."""
+
+    def __init__(self, clock: Clock, result: Result, show: Show) -> None:
+        self._clock, self._result, self._show = clock, result, show
+        self._started = clock.boottime()
+
+    def do(self, name: str, work: Callable[[], T]) -> T:
+        """Do one step; a list that is not empty names what went wrong in it, a text is its detail.
+
+        Raises:
+            KeyturnError: as `work`; the step is shown as failed before.
+        """
+        began = self._clock.boottime()
+        try:
+            outcome = work()
+        except KeyturnError:
+            self.note(name, "failed", began)
+            raise
+        wrong = isinstance(outcome, list) and outcome
+        detail = outcome if isinstance(outcome, str) else f"not told: {', '.join(map(str, wrong))}" if wrong else ""
+        self.note(name, "failed" if wrong else "done", began, detail)
+        return outcome
+
+    def note(self, name: str, outcome: str, began: float, detail: str = "") -> None:
+        """Add a step that began at boottime `began` and ends now."""
+        self.add(name, outcome, round((self._clock.boottime() - began) * 1000), detail)
+
+    def add(self, name: str, outcome: str, ms: int, detail: str = "") -> None:
+        """Add a step that took `ms` and ends now."""
+        step: dict[str, Any] = {"name": name, "outcome": outcome, "ms": ms}
+        if detail:
+            step["detail"] = detail
+        step["at_ms"] = self.passed_ms()
+        self._result.steps.append(step)
+        try:
+            self._show(step)
+        except Exception:
+            log.debug("a step could not be shown", step=name)  # a closed terminal never stops an emergency
+
+    def passed_ms(self) -> int:
+        """Since the command."""
+        return round((self._clock.boottime() - self._started) * 1000)

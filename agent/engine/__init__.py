@@ -1,0 +1,1 @@
+"""When each credential is refreshed, in which order, and how it fares."""

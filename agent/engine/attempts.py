@@ -1,0 +1,48 @@
+"""What the engine keeps about a credential while it works on it: the attempt in flight, those that wait, the abandoned."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.core.errors import KeyturnError
+from agent.refresh.managed_credential import Managed
+from agent.refresh.obtained import Cause, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a requester is told of a refresh: `error` is None where it went well."""
+
+    credential: str
+    outcome: Outcome | None
+    error: KeyturnError | None
+
+
+@dataclass
+class Attempt:
+    """One refresh, from its start to its report."""
+
+    managed: Managed
+    cause: Cause
+    waiting: list[Callable[[Report], None]]
+    retry_until: float | None = None
+    thread: threading.Thread | None = None
+    waits_for: set[str] = field(default_factory=set)  # bases that are refreshed first
+    over: bool = False
+
+
+@dataclass
+class Desk:
+    """What the engine keeps about one credential besides `Managed`."""
+
+    managed: Managed
+    attempt: Attempt | None = None
+    queued: Attempt | None = None
+    again: Attempt | None = None  # waits for its retry
+    emergency: Cause | None = None  # rotates it just now; the schedule leaves the credential alone meanwhile
+    abandoned: list[threading.Thread] = field(default_factory=list)
+    tried: bool = False  # counts for the first pass: it was asked, or what was published before still stands
+    key_refused: bool = False  # what failed last was the key that signed, which is the base's
+    answered_at: float = float("-inf")  # boottime of the last refresh that went well

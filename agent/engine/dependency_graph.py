@@ -1,0 +1,82 @@
+"""Credentials that build on others: who is asked first, and who follows.
+
+* A base is refreshed before whatever builds on it, unless it answered within the last seconds (for a dependant that
+  fails: within its own poll), is being rotated by an operator, or is in flight already; then that answer is waited for.
+* A base that is a session is another one each time it is asked, with its own dependents to tell. So one that lives and is
+  not due serves as it is, unless its key was refused: a dependant with a typo must not restart its base's units.
+* A base that was published anew, or that came back after failures, makes its dependants renew at once, nearest
+  first, so a chain of any length renews in one go and in order. (The config refuses circles.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from agent.core import policy
+from agent.engine.attempts import Desk
+
+FRESH_S = 5.0
+"""An answer of a base that is younger than this is the newest value: one base, many dependants, one call."""
+
+
+def family(desks: Mapping[str, Desk], names: Collection[str]) -> list[str]:
+    """Everybody whom a refresh of `names` can touch: they, what they build on, and what builds on those."""
+    found = {name for name in names if name in desks}
+    for grow in (_bases_of, _followers_of):
+        before: set[str] = set()
+        while found != before:
+            before, found = found, found | {other for name in found for other in grow(desks, name)}
+    return [name for name in in_order(desks) if name in found]
+
+
+def _bases_of(desks: Mapping[str, Desk], name: str) -> list[str]:
+    return [base for base in desks[name].managed.builds_on if base in desks]
+
+
+def _followers_of(desks: Mapping[str, Desk], name: str) -> list[str]:
+    return [other for other, desk in desks.items() if name in desk.managed.builds_on]
+
+
+def in_order(desks: Mapping[str, Desk]) -> list[str]:
+    """All names, each behind those that it builds on, else in the order of the config."""
+    ordered: dict[str, None] = {}
+
+    def place(name: str) -> None:
+        if name in desks and name not in ordered:
+            for base in desks[name].managed.builds_on:
+                place(base)
+            ordered[name] = None
+
+    for name in desks:
+        place(name)
+    return list(ordered)
+
+
+def bases_to_ask(desks: Mapping[str, Desk], desk: Desk, now: datetime, boottime: float) -> set[str]:
+    """The bases that are to be refreshed before a credential is."""
+    bases = (desks[name] for name in desk.managed.builds_on if name in desks)
+    return {base.managed.name for base in bases if not _serves(base, desk, now, boottime)}
+
+
+def _serves(base: Desk, desk: Desk, now: datetime, boottime: float) -> bool:
+    """Whether the base's newest value may be used without asking for a newer one."""
+    if base.emergency is not None:
+        return True
+    failing = desk.managed.state.consecutive_failures > 0 and not desk.key_refused
+    if boottime - base.answered_at <= (base.managed.poll_s if failing else FRESH_S):
+        return True
+    standing = base.managed.standing()
+    known = base.managed.value is not None and standing.expiration is not None
+    return known and not desk.key_refused and policy.assess(standing, now) is policy.Window.FRESH
+
+
+def followers(desks: Mapping[str, Desk], name: str) -> list[str]:
+    """The credentials that build on `name` and do not already wait for the answer that it has just given."""
+    return [
+        other.managed.name
+        for other in desks.values()
+        if name in other.managed.builds_on
+        and other.emergency is None
+        and not (other.attempt and name in other.attempt.waits_for)
+    ]

@@ -1,0 +1,77 @@
+"""When each credential is refreshed: the policy's answers, put on the scheduler. Belongs to the engine's thread.
+
+Instants are kept on CLOCK_BOOTTIME, so neither a suspend nor a wall clock that is set moves a plan. An expiry is a
+wall clock's instant, though, so after a step each session is planned anew, and the earlier of the two plans holds:
+which of the two readings of the clock was the wrong one cannot be known, and to renew too early costs nothing. A
+session that the step shows to be overdue is renewed within seconds; and whatever fails is tried again within seconds
+of a step, for the services refuse every signature of a clock that is wrong by more than 15 minutes, and somebody
+has just set it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from agent.core import policy
+from agent.engine.attempts import Desk
+from agent.engine.health import Health
+from agent.refresh.managed_credential import Managed
+from agent.runtime.scheduler import Scheduler
+from agent.system.clock import Clock
+
+AFTER_STEP_S = 2.0
+
+
+class Timetable:
+    """Plans the job `refresh NAME` of each credential."""
+
+    def __init__(self, scheduler: Scheduler, clock: Clock, health: Health) -> None:
+        self._scheduler, self._clock, self._health = scheduler, clock, health
+
+    def begin(self, desk: Desk) -> bool:
+        """Plan the first refresh after a start; False where it is due at once.
+
+        At once too where the staleness limit has passed, for the machine may just have been off: nobody has asked yet.
+        """
+        delay_s = desk.managed.first_refresh_s(self._clock.now(), random.random())
+        if self._health.is_overdue(desk.managed):
+            delay_s = 0.0
+        if delay_s > 0:
+            self._plan(desk.managed, self._clock.boottime() + delay_s)
+        return delay_s > 0
+
+    def plan(self, managed: Managed) -> None:
+        """Plan the refresh after one that has just ended."""
+        self._plan(managed, self._clock.boottime() + self._delay_s(managed))
+
+    def clear(self, managed: Managed) -> None:
+        """Nothing is planned while a refresh is under way."""
+        self._scheduler.clear(f"refresh {managed.name}")
+        managed.next_refresh_at = None
+
+    def no_later_than(self, managed: Managed, delay_s: float) -> None:
+        """Bring a plan forward."""
+        planned = managed.next_refresh_at
+        if planned is not None:
+            self._plan(managed, min(planned, self._clock.boottime() + delay_s))
+
+    def stepped(self, desks: Iterable[Desk]) -> None:
+        """The wall clock was set."""
+        for desk in desks:
+            managed = desk.managed
+            self._health.watch(managed)
+            if self._health.is_overdue(managed) and not managed.state.consecutive_failures:  # nobody has asked yet
+                self.no_later_than(managed, 0.0)
+            elif policy.assess(managed.standing(), self._clock.now()) is not policy.Window.FRESH:  # failed, or overdue
+                self.no_later_than(managed, AFTER_STEP_S * random.random())
+            elif managed.state.published.expiration is not None:
+                self.no_later_than(managed, self._delay_s(managed))
+
+    def _delay_s(self, managed: Managed) -> float:
+        return policy.next_refresh(managed.standing(), self._clock.now(), random.random())
+
+    def _plan(self, managed: Managed, at: float) -> None:
+        self._scheduler.set(f"refresh {managed.name}", at - self._clock.boottime())
+        managed.next_refresh_at = self._scheduler.at(f"refresh {managed.name}")
+        self._health.watch(managed)

@@ -1,0 +1,66 @@
+"""What `check` says of `metrics_listen` and `metrics_textfile`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.core.provider import Finding
+from agent.core.settings import AgentSettings
+from agent.metrics import server
+from agent.system.free_space import hindrance
+from agent.system.systemd_unit import make_directory
+
+ASK_S = 2.0
+
+
+def findings(agent: AgentSettings) -> Iterator[Finding]:
+    """Whether the address can be had, and the file be written where node_exporter looks for it."""
+    if agent.metrics_listen:
+        yield _address(agent.metrics_listen)
+    if agent.metrics_textfile:
+        yield from _file("agent.metrics_textfile", Path(agent.metrics_textfile))
+
+
+def _address(address: str) -> Finding:
+    place = "agent.metrics_listen"
+    try:
+        server.bind(address).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and _is_keyturn(address):
+            return Finding("ok", place, f"{address} is served by the keyturn that runs")
+        return Finding("error", place, *server.explain(error, address))
+    return Finding("ok", place, f"{address} is free")
+
+
+def _is_keyturn(address: str) -> bool:
+    """Whether the one that listens there says that it is a keyturn."""
+    host, port = server.split(address)
+    try:
+        with socket.create_connection((host, port), ASK_S) as channel:
+            channel.settimeout(ASK_S)
+            channel.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return b"\r\nServer: keyturn/" in channel.recv(1024)
+    except OSError:
+        return False
+
+
+def _file(place: str, path: Path) -> Iterator[Finding]:
+    directory = path.parent
+    if not directory.is_dir():
+        yield Finding("error", place, f"{directory} does not exist", make_directory(directory, "0755"))
+        return
+    hindered = hindrance(directory)
+    if hindered:
+        yield Finding("error", place, *hindered)
+    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        remedy = f"let that user write there, and name it in ReadWritePaths= of keyturn's unit: {directory}"
+        yield Finding("error", place, f"{directory} cannot be written by uid {os.geteuid()}", remedy)
+    elif path.suffix != ".prom":
+        text = f"{path.name} is not what node_exporter looks for"
+        yield Finding("warning", place, text, "end its name in .prom")
+    else:
+        yield Finding("ok", place, f"{path} can be written")

@@ -1,0 +1,73 @@
+"""What is served: /metrics, /livez, /readyz."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+
+from agent.metrics.http import RefusedError, Reply, Request, sentence_reply
+from agent.metrics.snapshot import Glass
+
+SCRAPE_S = 2.0
+"""For a fresh snapshot, before the one before is shown; Prometheus waits for 10 s by default."""
+ALIVE_S = 5.0
+"""Within which the scheduler has to move; a disk that flushes slowly may hold it up for a second or two."""
+SHOWN_NAMES = 5
+
+
+class Pages:
+    """Answers requests, on whatever thread they come."""
+
+    def __init__(self, glass: Glass) -> None:
+        from agent.metrics import exposition  # not before the config asks for it
+
+        self._text = exposition.text
+        self._glass = glass
+        self._pen = threading.Lock()
+        """One text at a time: whoever asks again and again costs the engine one thread's share, not many."""
+        self._pages: dict[str, Callable[[Request], Reply]] = {
+            "/metrics": self._metrics,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+        }
+
+    def answer(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            RefusedError: there is no such page.
+        """
+        page = self._pages.get(request.path)
+        if page is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, f"there is no such page; ask for {', '.join(self._pages)}")
+        return page(request)
+
+    def _metrics(self, request: Request) -> Reply:
+        shown = self._glass.look(SCRAPE_S) or self._glass.last
+        if shown is None:
+            return sentence_reply(HTTPStatus.SERVICE_UNAVAILABLE, "the agent has nothing to show yet")
+        with self._pen:
+            body, content_type = self._text(shown, request.headers.get("accept", ""))
+        return Reply(HTTPStatus.OK, body, content_type)
+
+    def _livez(self, _request: Request) -> Reply:
+        if self._glass.look(ALIVE_S) is None:
+            return sentence_reply(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"the scheduler has not moved for {ALIVE_S:g} s; see keyturn's log"
+            )
+        return sentence_reply(HTTPStatus.OK, "the scheduler moves")
+
+    def _readyz(self, _request: Request) -> Reply:
+        shown = self._glass.look(SCRAPE_S) or self._glass.last
+        if shown is not None and shown.passed:
+            return sentence_reply(HTTPStatus.OK, "the first pass over all credentials has ended")
+        return sentence_reply(
+            HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {_why(shown.awaited) if shown else 'the agent is starting'}"
+        )
+
+
+def _why(awaited: tuple[str, ...]) -> str:
+    names = ", ".join(awaited[:SHOWN_NAMES])
+    more = f" and {len(awaited) - SHOWN_NAMES} more" if len(awaited) > SHOWN_NAMES else ""
+    return f"the first pass waits for {names}{more}"

@@ -1,0 +1,62 @@
+"""What the config asks to be seen from outside, alive: one listener, one file, neither, or both."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from agent.core.settings import AgentSettings
+from agent.engine.engine import Engine
+from agent.metrics.counters import Counts
+from agent.metrics.endpoints import Pages
+from agent.metrics.server import Answer, Listener
+from agent.metrics.snapshot import Glass, take
+from agent.metrics.textfile import Textfile
+
+
+class Outlook:
+    """Follows the config of a daemon. On the engine's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._counts: Counts | None = None
+        self._listener: Listener | None = None
+        self._textfile: Textfile | None = None
+
+    def follow(self, agent: AgentSettings) -> None:
+        """Begin, move or end what this config says; what it says in the same words goes on undisturbed."""
+        if self._counts is None:
+            if not (agent.metrics_listen or agent.metrics_textfile):
+                return
+            self._counts = Counts()
+            self._glass = Glass(self._engine, self._counts)
+            self._engine.observe(self._counts)
+        self._listen(agent.metrics_listen)
+        self._write(agent.metrics_textfile)
+        self._counts.changed()
+
+    def close(self) -> None:
+        """The agent stops: the file has the last word, and stays."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._textfile is not None and self._counts is not None:
+            self._textfile.close(take(self._engine, self._counts))
+
+    def _listen(self, address: str | None) -> None:
+        if self._listener is not None and self._listener.address != address:
+            self._listener.close()
+            self._listener = None
+        if address is not None and self._listener is None:
+            self._listener = Listener(address, partial(_answers, self._glass))
+
+    def _write(self, path: str | None) -> None:
+        assert self._counts is not None
+        if self._textfile is not None and self._textfile.path != path:
+            self._textfile.close(remove=True)
+            self._textfile, self._counts.on_change = None, lambda: None
+        if path is not None and self._textfile is None:
+            self._textfile = Textfile(path, self._glass)
+            self._counts.on_change = self._textfile.changed
+
+
+def _answers(glass: Glass) -> Answer:
+    return Pages(glass).answer

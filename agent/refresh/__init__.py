@@ -1,0 +1,1 @@
+"""One refresh of one credential, from the source to the switched sinks. START HERE: pipeline.py."""

@@ -1,0 +1,218 @@
+"""One rotation, first line to last: START HERE.
+
+    obtain    fetch the value, judge it, prove it            on a worker, changes nothing
+    publish   stage, journal, switch, record                 on the engine's thread, as one transaction
+    tell      whoever depends on it, until they have heard   dispatch.py
+
+The engine (engine.py) decides when; the operator's emergency (emergency.py) rotates at the source first
+and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
+and an `Obtained` exists only for a value that was fetched, judged and, where asked for, proved.
+
+Decisions that bind this page:
+* A fetched value counts as unchanged when its AccessKey id, version and expiration are what the state
+  remembers, and its secret what this process saw last. Sinks that differ nevertheless were changed by
+  somebody else: they are put right under the same generation, audited as drift, and the dependents are
+  told, since they may have read the foreign content.
+* `credential_fetched` is recorded before the first byte is staged. If the audit log cannot be written,
+  nothing is published: no act without a record.
+* The journal and the debts go to disk in one write (books.py), the point of no return: behind it we roll
+  forward, for the new value is proved and the source may already have retired the old one. Only a switch that
+  reached no file at all is taken back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from agent.cloud.verify import Verification
+from agent.core import policy
+from agent.core.credential import Credential, part
+from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
+from agent.core.events import Event, Trigger
+from agent.logs.setup import mask
+from agent.refresh.journal import Books
+from agent.refresh.managed_credential import Managed, is_bearer
+from agent.refresh.obtained import Cause, Obtained, Outcome
+from agent.sinks.transaction import transaction
+from agent.state.store import Published
+
+
+def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cancel: threading.Event) -> Obtained:
+    """Fetch, judge and prove. Changes nothing anywhere.
+
+    Raises:
+        KeyturnError: the source failed, or the new value was refused for as long as `verify_timeout` allows.
+    """
+    started = boottime()
+    value = managed.provider.fetch(now)
+    _hide(managed, value)
+    fetched_at = boottime()
+    change = policy.judge(value, managed.known, same_source=managed.same_source)
+    proof = prove(managed, value, cancel) if _is_to_be_proved(managed, value, change) else None
+    proved_at = boottime()
+    verify_ms = _ms(proved_at - fetched_at) if proof else None
+    return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms, managed.provider.pace_s())
+
+
+def prove(managed: Managed, value: Credential, cancel: threading.Event) -> Verification | None:
+    """Sign a real GetCallerIdentity with the value; None where proof is switched off or impossible."""
+    if managed.verifier is None or is_bearer(value):
+        return None
+    try:
+        return managed.verifier.verify(value, timeout_s=float(managed.settings.verify_timeout), wait=cancel.wait)
+    except VerifyRefusedError as error:
+        raise VerifyRefusedError(
+            f"credentials.{managed.name}: the new value {value.access_key_id} is not published: {error.problem}",
+            error.remedy,
+            code=error.code,
+        ) from None
+
+
+def publish(
+    managed: Managed, obtained: Obtained, cause: Cause, books: Books, now: datetime, boottime: Callable[[], float]
+) -> Outcome:
+    """Switch all sinks to the obtained value as one transaction, and owe the news to every dependent.
+
+    Raises:
+        KeyturnError: nothing was switched (the sinks are as they were), or the audit cannot be written.
+    """
+    value, done, began = obtained.value, managed.state.published, boottime()
+    if obtained.change is policy.Change.WORSE:
+        raise BadAnswerError(
+            f"credentials.{managed.name}: the source's answer expires before the value in use and is not published",
+            "look at the source; the value in use stays",
+        )
+    changed = obtained.change is not policy.Change.SAME
+    generation = managed.state.next_generation if changed else done.generation
+    survey = transaction.survey(managed.sinks, value, generation)
+    if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
+        return _unchanged(managed, obtained, cause, books, now)
+    if changed:
+        books.arrived(managed, obtained, cause)
+    else:
+        cause = Cause(Trigger.DRIFT)
+    with survey.stage() as staged:
+        following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
+        debts = managed.debts_for(generation, cause.trigger, now)
+        undo = books.begin(managed, following, debts, staged.journal)
+        _switch(staged, undo)
+        managed.state.switched = True
+    switched_at = boottime()
+    for debt in debts:
+        debt.since = now + timedelta(seconds=switched_at - began)  # who started before may have read the old value
+    publish_ms = _ms(switched_at - obtained.proved_at)
+    _seen(managed, value)
+    event = Event.PUBLISHED if changed else Event.DRIFT_REPAIRED
+    targets = [sink.target for sink in managed.sinks] if changed else survey.out_of_sync
+    books.published(managed, cause, event, targets, publish_ms)
+    books.close(managed)
+    steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
+    timings = {name: ms for name, ms in steps.items() if ms is not None}
+    return Outcome("published" if changed else "repaired", generation, timings)
+
+
+def _hide(managed: Managed, value: Credential) -> None:
+    """A hook may print what it reads: the log masks the new value and the one still in use."""
+    names = ("access_key_secret", "security_token", "bearer_token")
+    values = (value, managed.value or value)
+    mask([text for one in values for name in names if (text := part(one, name))], of=managed.name)
+
+
+def _is_to_be_proved(managed: Managed, value: Credential, change: policy.Change) -> bool:
+    if change in (policy.Change.FIRST, policy.Change.NEW) or managed.needs_proof:
+        return True
+    return change is policy.Change.SAME and managed.value is None and _may_be_another(managed, value)
+
+
+def _may_be_another(managed: Managed, value: Credential) -> bool:
+    """Whether the same id may hide another secret: after a restart it is not known, and the sinks hold something else."""
+    try:
+        return not transaction.survey(managed.sinks, value, managed.state.published.generation).in_sync
+    except SinkError:
+        return True  # publish will say what is wrong with the sink
+
+
+def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books, now: datetime) -> Outcome:
+    """Nothing to write; a proof that could not be had at the publish may have been had now, or a later expiry."""
+    done = managed.state.published
+    fresh = obtained.proof is not None and done.verified != "verified"
+    verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
+    if obtained.proof is not None and fresh and verified == "verified":
+        books.proved(managed, obtained.value, obtained.proof, cause)
+    _seen(managed, obtained.value)
+    now_known = msgspec.structs.replace(
+        done,
+        verified=verified,
+        version_id=obtained.value.version_id,
+        expiration=obtained.value.expiration,
+        obtained_at=done.obtained_at if obtained.value.expiration == done.expiration else now,
+        layout=managed.layout,
+        source=managed.source,
+    )
+    if now_known != done:
+        managed.state.published = now_known
+        books.states.save(managed.name, managed.state)
+    return Outcome("unchanged", done.generation)
+
+
+def _following(managed: Managed, obtained: Obtained, generation: int, now: datetime) -> Published:
+    value, before = obtained.value, managed.state.published
+    return Published(
+        generation=generation,
+        access_key_id=value.access_key_id,
+        previous_access_key_id=before.access_key_id,
+        version_id=value.version_id,
+        expiration=value.expiration,
+        obtained_at=now,
+        published_at=now,
+        verified=obtained.proof.outcome if obtained.proof else "off",
+        ram_user_name=value.ram_user_name,
+        layout=managed.layout,
+        source=managed.source,
+    )
+
+
+def _as_configured(managed: Managed) -> Published:
+    """The same generation, put right: it is written now as the config asks for."""
+    return msgspec.structs.replace(managed.state.published, layout=managed.layout, source=managed.source)
+
+
+def _switch(staged: transaction.Staged, undo: Callable[[], None]) -> None:
+    """Switch the sinks; where that fails half way, finish or undo it at once, as after a crash."""
+    try:
+        staged.commit()
+    except transaction.CommitInterruptedError:
+        if not _finished(staged.journal):
+            undo()
+            raise
+    except SinkError:  # before the first file was switched
+        undo()
+        raise
+
+
+def _finished(journal: list[dict[str, Any]]) -> bool:
+    """Whether a switch that failed could be finished; False where every file is as it was.
+
+    Raises:
+        SinkError: some files are switched and the others cannot be; the journal says how to go on.
+    """
+    try:
+        return transaction.recover(journal).rolled_forward
+    except SinkError:
+        if transaction.withdraw(journal):
+            return False
+        raise
+
+
+def _seen(managed: Managed, value: Credential) -> None:
+    managed.value = value
+    managed.in_sync = {sink.target: True for sink in managed.sinks}
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,60 @@
+"""What the run before this one left: read, put right, and swept up, before anything else is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from agent.core.errors import KeyturnError
+from agent.logs.setup import log
+from agent.refresh.journal import Books
+from agent.refresh.managed_credential import Managed
+from agent.sinks.transaction import transaction
+from agent.system.clock import Clock
+
+
+def _nothing(_managed: Managed) -> None:
+    pass
+
+
+class Memory:
+    """Belongs to the engine's thread."""
+
+    def __init__(self, books: Books, clock: Clock) -> None:
+        self._books, self._clock = books, clock
+
+    def recall(self, managed: Managed) -> None:
+        """Read what is remembered of a credential.
+
+        Raises:
+            KeyturnError: it cannot be read.
+        """
+        managed.state, remark = self._books.states.load(managed.name)
+        if remark:
+            log.error("state lost", credential=managed.name, detail=remark)
+        self._books.count_on(managed)
+
+    def mend(self, managed: Managed, *, then: Callable[[Managed], None] = _nothing) -> KeyturnError | None:
+        """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh.
+
+        Args:
+            managed: the credential.
+            then: called where there was one, for its dependents are owed the news anew; also where only the record of it
+                cannot be written.
+        """
+        error: KeyturnError | None = None
+        try:
+            mended = self._books.recover(managed, self._clock.now())
+        except KeyturnError as failure:
+            log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(failure))
+            mended, error = managed.state.switched, failure
+        if mended:
+            managed.look_for_sinks()
+            then(managed)
+        return error
+
+    def sweep(self, credentials: Sequence[Managed]) -> None:
+        """Remove staged files that lie beside the sinks, but for those that a journal still needs."""
+        needed = [entry for managed in credentials for entry in managed.state.journal]
+        found = transaction.sweep([sink for managed in credentials for sink in managed.sinks], needed)
+        if found:
+            log.warning("staged files of an earlier run were removed", files=found)

@@ -1,0 +1,1 @@
+"""The loop, its workers and its timers."""

@@ -1,0 +1,82 @@
+"""What `check` says of a sink: could it be written, and what is unwise about where it lies. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from agent.core.credential import Credential
+from agent.core.errors import SinkError
+from agent.core.provider import Finding
+from agent.sinks.interface import Sink
+from agent.sinks.transaction.plan import examine
+from agent.sinks.transaction.target import Attributes, pin, wanted_attributes
+from agent.system.capabilities import may_give
+from agent.system.oserrors import user_name
+from agent.system.trusted_directory import Directory
+
+
+def inspect(sink: Sink, credential: Credential | None = None) -> Iterator[Finding]:
+    """Yield what an operator should know of one sink, errors first; a single "ok" when there is nothing.
+
+    Args:
+        sink: where a value would be published to.
+        credential: the value that would be written, where it is known; its kind may not suit the format.
+    """
+    found = [*_place(sink), *_advice(sink, credential)]
+    yield from found or [Finding("ok", sink.target, "can be written")]
+
+
+def _advice(sink: Sink, credential: Credential | None) -> Iterator[Finding]:
+    if sink.settings.write == "in_place":
+        text = (
+            "a reader can see a file that is written in place half written, and whoever holds it open already reads "
+            "the new value, even if owner and mode shut them out since"
+        )
+        yield Finding("warning", sink.target, text, "leave `write` out unless the file itself is a bind mount")
+    try:
+        warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
+    except SinkError as error:
+        yield Finding("error", sink.target, error.problem, error.remedy)
+        return
+    yield from (Finding("warning", sink.target, text) for text in warnings)
+
+
+def _place(sink: Sink) -> Iterator[Finding]:
+    try:
+        wanted = wanted_attributes(sink.settings)
+        with pin(sink.settings) as directory:
+            examine(sink, directory)
+            yield from _rights(sink, directory, wanted)
+    except SinkError as error:
+        yield Finding("error", sink.target, error.problem, error.remedy)
+
+
+def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:
+    # In place, too, a staged file stands beside the target, so the directory has to be writable either way.
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory.fd, effective_ids=True):
+        yield Finding(
+            "error",
+            sink.target,
+            f"user {user_name()} may not create files in {directory.path}",
+            "let that user write there, run keyturn as a user who may, or name the directory in ReadWritePaths=",
+        )
+    if not may_give(wanted.uid, wanted.gid):
+        yield Finding(
+            "error",
+            sink.target,
+            f"user {user_name()} may not give a file to {_heir(wanted)}",
+            "let the service do it (`keyturn systemd-setup --install`: CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER), "
+            "or drop `owner` and `group`",
+        )
+    if directory.shared_with:
+        yield Finding(
+            "warning",
+            sink.target,
+            f"a group may write {directory.path}, so its members can replace this file",
+            f"chmod g-w {directory.path}, unless they are meant to",
+        )
+
+
+def _heir(wanted: Attributes) -> str:
+    return user_name(wanted.uid) if wanted.uid != os.geteuid() else f"group {wanted.gid}"

@@ -1,0 +1,1 @@
+"""What the files hold: one module for each type of sink."""

@@ -1,0 +1,184 @@
+"""`aliyun_cli`: one profile of `~/.aliyun/config.json`, for Alibaba's CLI, Terraform and the SDKs' default chain.
+
+Facts, from aliyun-cli 3 (`config/configuration.go`, `config/profile.go`) and alibabacloud_credentials 1.0.12
+(`provider/cli_profile.py`): a long-term key is mode `AK`, a session `StsToken`; the CLI indents with a tab, ends without a
+line feed, needs a `region_id` in the profile, and takes the first of two profiles with one name; Go matches keys whatever
+their case. The CLI reads the file at each call, a Client of the SDK once in its life.
+
+A profile that gets its keys otherwise (`RamRoleArn`, `EcsRamRole`, `CloudSSO`, …) is refused and not converted: the mode may
+be what somebody else relies on, and whoever wants it replaced can delete it. Our keys come first in the profile, in the
+CLI's own order. A file that says the right thing already is left as it is, however it is laid out, so that keyturn and
+`aliyun configure` do not rewrite each other's layout for ever.
+
+Rejected: a JSON library that keeps the layout of the source. The CLI itself writes the whole file anew each time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from agent.core.credential import Credential, Kind, part
+from agent.core.settings import FileSinkSettings
+from agent.sinks.formats.text import required_part
+from agent.sinks.interface import FileSink
+
+Table = dict[str, Any]
+
+_OURS = ("name", "mode", "access_key_id", "access_key_secret", "sts_token")
+_MODES = {Kind.ACCESS_KEY: "AK", Kind.STS: "StsToken"}
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_INDENT = re.compile(r"\n([ \t]+)\S")
+
+
+class _MalformedError(ValueError):
+    """The file is no config of the CLI; the text says why, and nothing of what stands there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliyunCliSettings(FileSinkSettings):
+    """`type = "aliyun_cli"`."""
+
+    profile: str = "default"
+    region_id: str | None = None  # for a profile that has none; None: cloud.region_id
+
+    def target_keys(self) -> Iterator[str]:
+        """No other sink may write this profile."""
+        yield f"{self.path} [{self.profile}]"
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What the types cannot say: (key, sentence)."""
+        if not self.profile or not self.profile.isprintable():
+            yield "profile", "want the name of a profile, without line breaks"
+        if self.region_id is not None and not _REGION.fullmatch(self.region_id):
+            yield "region_id", 'want the id of a region, such as "cn-hangzhou"'
+
+
+class AliyunCli(FileSink):
+    """One profile; the others, and keys that keyturn does not know, stay as they are and where they are."""
+
+    type_name = "aliyun_cli"
+    Settings = AliyunCliSettings
+
+    @property
+    def target(self) -> str:
+        """The file and the profile."""
+        return f"{self.path} [{self.settings.profile}]"
+
+    def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        """Set the profile's mode and keys; see `FileSink.render`."""
+        keys = self._keys(credential)
+        if not (present or b"").strip():
+            profile = {**keys, "region_id": self._region, "output_format": "json", "language": "en"}
+            return _written({"current": self.settings.profile, "profiles": [profile], "meta_path": ""}, "")
+        assert present is not None
+        try:
+            text = present.decode()
+            config = _config(text)
+            changed = self._with_profile(config, keys)
+        except (_MalformedError, ValueError, RecursionError) as error:
+            what = str(error) if isinstance(error, _MalformedError) else "is not JSON"
+            raise self.refuse(f"this file {what}, so the CLI and the SDKs cannot read it", self._remedy) from None
+        return present if changed == config else _written(changed, text)
+
+    @property
+    def _remedy(self) -> str:
+        return "mend it, or move it away and let keyturn write a new one"
+
+    @property
+    def _region(self) -> str:
+        return self.settings.region_id or self.context.region_id
+
+    def _keys(self, credential: Credential) -> dict[str, str]:
+        keys = {
+            "name": self.settings.profile,
+            "mode": _MODES.get(credential.kind, ""),
+            "access_key_id": required_part(self, credential, "access_key_id"),
+            "access_key_secret": required_part(self, credential, "access_key_secret"),
+        }
+        token = part(credential, "security_token")
+        return keys if token is None else {**keys, "sts_token": token}
+
+    def _with_profile(self, config: Table, keys: Mapping[str, str]) -> Table:
+        profiles = list(config.get("profiles") or [])
+        places = [number for number, one in enumerate(profiles) if one.get("name") == self.settings.profile]
+        if len(places) > 1:
+            raise _MalformedError(f"has two profiles named {json.dumps(self.settings.profile)}")
+        if places:
+            profiles[places[0]] = self._updated(profiles[places[0]], keys)
+        else:
+            profiles.append({**keys, "region_id": self._region, "output_format": "json", "language": "en"})
+        current = config.get("current") or self.settings.profile
+        return {**config, "current": current, "profiles": profiles}
+
+    def _updated(self, profile: Table, keys: Mapping[str, str]) -> Table:
+        mode = profile.get("mode") or "AK"
+        if mode not in _MODES.values():
+            raise self.refuse(
+                f"the profile {json.dumps(self.settings.profile)} is in another mode than AK and StsToken",
+                "name another `profile`, or take this one away: "
+                f"`aliyun configure delete --profile {shlex.quote(self.settings.profile)}`",
+            )
+        _refuse_capitals(profile, _OURS)
+        foreign = {key: value for key, value in profile.items() if key not in _OURS}
+        region = profile.get("region_id") or self._region
+        return {**keys, **foreign, "region_id": region}
+
+
+def _config(text: str) -> Table:
+    """Read the file as strictly as Go and Python together.
+
+    Raises:
+        _MalformedError: it is JSON, but no config of the CLI.
+        ValueError: it is no JSON.
+    """
+    config = json.loads(text, object_pairs_hook=_table, parse_float=_number, parse_constant=_no_constant)
+    if not isinstance(config, dict):
+        raise _MalformedError("holds no JSON object")
+    _refuse_capitals(config, ("current", "profiles"))
+    profiles = config.get("profiles")
+    if not isinstance(profiles, list | None) or not all(isinstance(one, dict) for one in profiles or ()):
+        raise _MalformedError("has no list of profiles")
+    if not isinstance(config.get("current"), str | None):
+        raise _MalformedError('has a "current" that is no name')
+    return config
+
+
+def _refuse_capitals(table: Table, names: Collection[str]) -> None:
+    """Go takes `Mode` for `mode`, and of both the later one."""
+    if any(key.lower() in names and key not in names for key in table):
+        raise _MalformedError("spells a key with capital letters, which the CLI reads and the SDKs do not")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("a number that Python cannot hold")
+    return number
+
+
+def _table(pairs: list[tuple[str, Any]]) -> Table:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise _MalformedError("has a key twice in one object")
+    return table
+
+
+def _no_constant(_text: str) -> None:
+    raise ValueError("NaN and Infinity are no JSON")
+
+
+def _written(config: Table, before: str) -> bytes:
+    """Lay the file out as it was, and a new one as the CLI does; Go reads UTF-8 and escapes alike."""
+    found = _INDENT.search(before)
+    indent = found[1] if found else "\t"
+    end = "\n" if before.endswith("\n") else ""
+    try:
+        return (json.dumps(config, indent=indent, ensure_ascii=before.isascii()) + end).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can hold
+        return (json.dumps(config, indent=indent) + end).encode()

@@ -1,0 +1,125 @@
+"""`env_file`: `KEY=value` lines for systemd's EnvironmentFile=, docker --env-file, a shell, or dotenv.
+
+Values are written unquoted, because docker keeps quotes and a shell expands what is not quoted; so a value is
+refused that is not plain in all four dialects. `:` is plain (an expiration has it): a shell expands only `~`
+after it. Lines end in a line feed even in a file with CRLF: a shell would take the CR for part of the value.
+
+`export KEY=…` of a chosen variable stays exported for the readers that know the word, and loses it for systemd and
+docker, which do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.core.credential import Credential
+from agent.core.settings import FileSinkSettings
+from agent.sinks.formats.env_lines import Dialect, Entry, UnclosedError, entries
+from agent.sinks.formats.text import Part, chosen_part, terminate, unsafe, without_token
+from agent.sinks.interface import FileSink
+
+Preset = Literal["alibaba_cloud", "oss"]
+
+PRESETS: Mapping[Preset, Mapping[str, Part]] = {
+    "alibaba_cloud": {
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": "access_key_id",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "access_key_secret",
+        "ALIBABA_CLOUD_SECURITY_TOKEN": "security_token",
+    },
+    "oss": {
+        "OSS_ACCESS_KEY_ID": "access_key_id",
+        "OSS_ACCESS_KEY_SECRET": "access_key_secret",
+        "OSS_SESSION_TOKEN": "security_token",
+    },
+}
+"""As alibabacloud_credentials 1.0 and oss2's EnvironmentVariableCredentialsProvider read them."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFileSettings(FileSinkSettings):
+    """`type = "env_file"`."""
+
+    variables: tuple[Preset, ...] | Mapping[str, Part] = ("alibaba_cloud",)
+    dialect: Dialect = "systemd"
+
+    @property
+    def names(self) -> dict[str, Part]:
+        """Variable -> the part that it holds."""
+        if isinstance(self.variables, Mapping):
+            return dict(self.variables)
+        return {name: held for preset in self.variables for name, held in PRESETS[preset].items()}
+
+    def target_keys(self) -> Iterator[str]:
+        """No other sink may write these variables."""
+        return (f"{self.path} {name}" for name in self.names)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What the types cannot say: (key, sentence)."""
+        if not self.variables:
+            yield "variables", 'name at least one variable or preset, such as ["alibaba_cloud"]'
+        for name in self.variables:
+            if not _NAME.fullmatch(name):
+                yield "variables", f"{name!r} is not the name of a variable: want letters, digits and underscores"
+
+
+class EnvFile(FileSink):
+    """Whole lines for the chosen variables; the others stay byte for byte."""
+
+    type_name = "env_file"
+    Settings = EnvFileSettings
+
+    def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
+        """Set the chosen variables; see `FileSink.render`."""
+        missing = {name: self._value(credential, held) for name, held in self.settings.names.items()}
+        names = frozenset(missing)
+        lines: list[bytes] = []
+        before = Entry(b"")
+        for entry in self._entries(present or b""):
+            if entry.key not in names:
+                lines.append(entry.raw)
+                before = entry
+            elif (value := missing.pop(entry.key, None)) is not None:  # a second assignment would win: it goes
+                self._refuse_swallowed(before)
+                lines.append(self._line(entry.key, value, entry.exported))
+                before = entry
+        added = [self._line(name, value, False) for name, value in missing.items() if value is not None]
+        if added:
+            self._refuse_swallowed(before)
+            terminate(lines)
+        return b"".join(lines + added)
+
+    def warnings_for(self, credential: Credential) -> tuple[str, ...]:
+        """Say when a session would lack its token; see `FileSink.warnings_for`."""
+        return without_token(self, credential, self.settings.names.values(), "variables")
+
+    def _entries(self, content: bytes) -> Iterator[Entry]:
+        try:
+            yield from entries(content, self.settings.dialect)
+        except UnclosedError as error:
+            raise self.refuse(
+                f"line {error.args[0]} opens a quote, or ends in a backslash, and the file ends before it is closed",
+                "mend that line, or correct `dialect`",
+            ) from None
+
+    def _value(self, credential: Credential, held: str) -> str | None:
+        value = chosen_part(self, credential, held)
+        if value is not None and not _PLAIN.fullmatch(value):
+            raise unsafe(self, held)
+        return value
+
+    def _line(self, name: str, value: str, exported: bool) -> bytes:
+        word = "export " if exported and self.settings.dialect in ("shell", "dotenv") else ""
+        return f"{word}{name}={value}\n".encode()
+
+    def _refuse_swallowed(self, before: Entry) -> None:
+        if before.swallows:
+            raise self.refuse(
+                "a comment above our line ends in a backslash, and systemd before 254 takes our line for a part of it",
+                "remove that backslash",
+            )

@@ -1,0 +1,127 @@
+"""`write = "in_place"`: new content in the same inode, for a bind-mounted single file.
+
+A rename cannot reach such a mount: it is another inode that the container holds. The price, which only this way
+of writing has: a reader in the middle of the one write can see a mixture, and whoever holds the file open already
+reads the new value too, since owner and mode are asked for at open(2) only. The staged file stays beside the target
+until the write is flushed, so a crash in the middle is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.sinks.transaction.change import Change, Stage
+from agent.sinks.transaction.replace import FilePlan, FileRemains, StagedFile, is_whole
+from agent.sinks.transaction.target import MAX_FILE_BYTES, Attributes, Identity
+from agent.system import files
+from agent.system.trusted_directory import Directory
+
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class InPlacePlan(FilePlan):
+    """A file that keeps its inode. For a target that exists: a missing one has no inode to keep."""
+
+    def _stage(self, directory: Directory) -> Change:
+        return StagedInPlace(self, directory)
+
+
+class StagedInPlace(StagedFile):
+    """A target and the temporary file that shall be copied into it."""
+
+    __slots__ = ()
+    way = "in_place"
+
+    def switch(self) -> None:
+        """Copy, and remove the temporary file; see `Change.switch`."""
+        plan = self.plan
+        overwrite(self.directory, plan.name, self._is_checked, plan.content, plan.wanted, self.identity.mtime_ns)
+        self.directory.remove(self.temp)
+
+    def _is_checked(self, found: os.stat_result) -> bool:
+        """By more than its inode number: ext4 gives that of a removed file to the next one made."""
+        return Identity.of(found) == self.plan.present.identity
+
+
+class InPlaceRemains(FileRemains):
+    """A staged file after a crash, and the target that it was to be copied into."""
+
+    __slots__ = ()
+
+    def _moved(self, target: os.stat_result | None) -> Stage:
+        """Half written, if it is still the same file."""
+        before = self.record["before"]
+        if target is None or before is None or not stat.S_ISREG(target.st_mode):
+            return Stage.CHANGED
+        return Stage.BEGUN if target.st_ino == before[0] else Stage.CHANGED
+
+    @property
+    def may_be_begun(self) -> bool:
+        """A disk may have the pages of a write that never ended, and still the size and the time of before it."""
+        return self.stage is Stage.READY or super().may_be_begun
+
+    def _was_switched(self, target: os.stat_result) -> bool:
+        return [target.st_size, target.st_mtime_ns] == [self.record["size"], self.record["mtime_ns"]]
+
+    def finish(self) -> None:
+        """Copy; see `Remains.finish`. The staged file stays until the copy is durable: it may be needed again."""
+        fd = files.open_regular(self.temp, self.directory.fd)
+        try:
+            staged = os.fstat(fd)
+            if not is_whole(self.record, staged):  # somebody gave its name to another file since the look at it
+                raise OSError(errno.ESTALE, "not the file that was staged", self.temp)
+            content = files.read_fd(fd, MAX_FILE_BYTES, self.temp)
+        finally:
+            os.close(fd)
+        overwrite(self.directory, self.target, self._is_same, content, Attributes.of(staged), staged.st_mtime_ns)
+
+    def _is_same(self, found: os.stat_result) -> bool:
+        return found.st_ino == self.inode
+
+
+def overwrite(
+    directory: Directory,
+    name: str,
+    is_checked: Callable[[os.stat_result], bool],
+    content: bytes,
+    wanted: Attributes,
+    mtime_ns: int,
+) -> None:
+    """Put content into an existing file, attributes first.
+
+    Whoever is shut out by them can no longer open the file when the new value comes. Who has it open since before
+    reads the new value all the same.
+
+    One write of everything and then a cut, rather than a cut and then a write: a reader never sees it empty.
+
+    Args:
+        directory: that of the target, pinned.
+        name: of the target in it.
+        content: what it shall hold.
+        wanted: owner and mode.
+        is_checked: whether an open file is the one that was checked; another one that took its name since is not
+            written.
+        mtime_ns: that of the staged file, given to the target last: recovery knows by it that this is done.
+
+    Raises:
+        OSError: the target may be half written; the staged file still holds everything.
+    """
+    fd = files.open_regular(name, directory.fd, _WRITE)
+    try:
+        found = os.fstat(fd)
+        if not is_checked(found) or found.st_nlink > 1:
+            raise OSError(errno.ESTALE, "not the file that was checked", name)
+        files.give(fd, wanted.mode, (wanted.uid, wanted.gid))
+        files.write_all(fd, content)
+        os.ftruncate(fd, len(content))
+        with contextlib.suppress(PermissionError):  # a file of another user's: then recovery writes it again
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,154 @@
+"""`write = "replace"`: a whole new file beside the target takes its name in one rename.
+
+Decisions. Attribute drift alone is also mended by replacing the file: chmod or chown of what stands at a path
+would be done to a hard link that another user put there. Extended attributes and ACLs of a replaced file are
+not copied: the new file gets its directory's default ACL and label, as any file made there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.core.settings import FileSinkSettings
+from agent.sinks.transaction.change import Change, Plan, Remains, Stage, changed
+from agent.sinks.transaction.target import Attributes, Identity, Present
+from agent.system import files
+from agent.system.trusted_directory import Directory
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan(Plan):
+    """One file: what stands there, and what shall."""
+
+    settings: FileSinkSettings
+    parent: tuple[int, int]
+    present: Present
+    content: bytes = field(repr=False)
+    wanted: Attributes
+
+    @property
+    def in_sync(self) -> bool:
+        """True when nothing is to be done."""
+        return self.content == self.present.content and self.wanted == self.present.attributes
+
+    def _stage(self, directory: Directory) -> Change:
+        return StagedFile(self, directory)
+
+
+class StagedFile(Change):
+    """A target and the temporary file that shall take its place; `fd` holds the lock on it."""
+
+    __slots__ = ("directory", "fd", "identity", "plan", "temp")
+    way = "replace"
+    plan: FilePlan
+
+    def __init__(self, plan: FilePlan, directory: Directory) -> None:
+        """Write the temporary file, with its final owner and mode before any content.
+
+        Raises:
+            SinkError: it cannot be written; nothing is left behind.
+        """
+        self.plan, self.directory, self.temp = plan, directory, files.temp_name(plan.name)
+        wanted = plan.wanted
+        try:
+            self.fd = files.create(self.temp, wanted.mode, directory.fd, (wanted.uid, wanted.gid))
+        except OSError as error:
+            raise self.failed(error, "cannot write") from error
+        try:
+            files.write_all(self.fd, plan.content)
+            self.identity = Identity.of(os.fstat(self.fd))
+        except BaseException as error:
+            self.discard()
+            self.close()
+            if isinstance(error, OSError):
+                raise self.failed(error, "cannot write") from error
+            raise
+
+    def entry(self) -> dict[str, Any]:
+        """What recovery needs to know of this file."""
+        before = self.plan.present.identity
+        return {
+            "directory": self.directory.path,
+            "temp": self.temp,
+            "target": self.plan.name,
+            "write": self.way,
+            "inode": self.identity.inode,
+            "size": self.identity.size,
+            "mtime_ns": self.identity.mtime_ns,
+            "before": None if before is None else [before.inode, before.size, before.mtime_ns],
+        }
+
+    def begin_flush(self) -> None:
+        """Have several files served by one commit of the file system."""
+        files.begin_flush(self.fd)
+
+    def flush(self) -> None:
+        """Make the content durable, and on ext4, xfs and btrfs the new name with it."""
+        os.fsync(self.fd)
+
+    def refuse_changed(self) -> None:
+        """Look at the target and at the staged file; see `Change.refuse_changed`."""
+        target, temp = self.directory.stat(self.plan.name), self.directory.stat(self.temp)
+        if (Identity.of(target) if target else None) != self.plan.present.identity:
+            raise changed(self.plan.path, "changed this file during the publish")
+        if temp is None or Identity.of(temp) != Identity.of(os.fstat(self.fd)):
+            raise changed(self.plan.path, "replaced the staged file beside it")
+
+    def switch(self) -> None:
+        """Rename; see `Change.switch`."""
+        os.rename(self.temp, self.plan.name, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        with contextlib.suppress(OSError):
+            self.directory.remove(self.temp)
+
+    def close(self) -> None:
+        """Let go of the temporary file and its lock."""
+        os.close(self.fd)
+
+
+class FileRemains(Remains):
+    """A staged file after a crash, and its target. The device is not compared: it may change over a reboot."""
+
+    __slots__ = ("inode",)
+    inode: int
+    """Of the target, 0 where there is none."""
+
+    def _look(self) -> tuple[Stage, bool]:
+        temp, target = self.directory.stat(self.temp), self.directory.stat(self.target)
+        self.inode = target.st_ino if target else 0
+        return self._judge(temp, target), _state_of(target) == self.record["before"]
+
+    def _judge(self, temp: os.stat_result | None, target: os.stat_result | None) -> Stage:
+        if temp is not None and is_whole(self.record, temp):
+            return Stage.READY if _state_of(target) == self.record["before"] else self._moved(target)
+        if target is None or temp is not None:
+            return Stage.LOST
+        return Stage.DONE if self._was_switched(target) else Stage.LOST
+
+    def _moved(self, target: os.stat_result | None) -> Stage:
+        """Say what a target is that is not as it was, while the staged file still stands."""
+        return Stage.CHANGED
+
+    def _was_switched(self, target: os.stat_result) -> bool:
+        return is_whole(self.record, target)
+
+    def finish(self) -> None:
+        """Rename; see `Remains.finish`."""
+        os.rename(self.temp, self.target, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
+
+
+def is_whole(record: Mapping[str, Any], found: os.stat_result) -> bool:
+    """Whether a file is the one that was staged, with all of its content."""
+    whole = found.st_ino == record["inode"] and found.st_size == record["size"]
+    return bool(whole) and stat.S_ISREG(found.st_mode)
+
+
+def _state_of(found: os.stat_result | None) -> Sequence[int] | None:
+    return None if found is None else [found.st_ino, found.st_size, found.st_mtime_ns]

@@ -1,0 +1,275 @@
+"""What keyturn remembers over a restart: one small file per credential, never a secret.
+
+The record of a credential is also the journal of its publish. The order of a publish is: stage and flush
+every sink; write this record with the new generation, what is owed to whom and where the staged files
+lie, and flush it (the point of no return); switch the sinks; drop the journal with the next write. After
+a crash the journal says what to finish, and `before` what to go back to should the staged files be gone.
+
+Decision: a file per credential instead of one database, so that a thousand credentials cost a publish no
+more than one does, written in two slots (agent/system/two_slot_file.py): a flush costs half of what a temporary
+file and a rename do, and a torn write leaves the record before. The record is JSON by msgspec; an
+unreadable one is set aside, not fatal, because everything in it can be had again from the source and the
+sinks, except what was owed: so after that everybody is told once more.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.core.credential import Credential
+from agent.core.errors import NotPermittedError, StateError
+from agent.core.events import Trigger
+from agent.system import files
+from agent.system.oserrors import user_name
+from agent.system.systemd_unit import make_directory, service_user
+from agent.system.two_slot_file import SlotFile, read_slots
+
+MAX_RECORD_BYTES = 1024 * 1024
+"""A record may grow to this and is readable then; its file may be four times as large."""
+
+_BY_THE_SERVICE = (
+    "it is the service's, which alone has its credentials: `systemctl start keyturn`, then run this again "
+    "(for one pass without a daemon: `systemctl start keyturn-once`)"
+)
+_DAMAGED = (msgspec.DecodeError, RecursionError, files.TooLargeError, files.NotRegularError)
+"""What reading says of something that this program cannot have written."""
+
+
+class Debt(msgspec.Struct, omit_defaults=True):
+    """Somebody who is to be told of a generation.
+
+    Attributes:
+        identity: whom, as `Notifier.identity` says; stable over changes of the config's order.
+        generation: the newest generation owed; a newer one supersedes an older one.
+        since: when it was first owed; `retry_for` counts from here.
+        attempts: how often it was tried.
+    """
+
+    identity: tuple[str, ...]
+    generation: int
+    since: datetime
+    trigger: Trigger
+    attempts: int = 0
+
+
+class Published(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What the sinks hold."""
+
+    generation: int = 0
+    access_key_id: str = ""
+    previous_access_key_id: str = ""
+    version_id: str = ""
+    expiration: datetime | None = None
+    obtained_at: datetime | None = None
+    published_at: datetime | None = None
+    verified: str = ""  # "verified", "unreachable" or "off"
+    ram_user_name: str = ""
+    layout: str = ""  # a fingerprint of the sinks' settings: what was written is what the config asks for
+    source: str = ""  # a fingerprint of how the source was asked: a changed config is not held to the old value's life
+
+
+class RotationJournal(msgspec.Struct, omit_defaults=True):
+    """An emergency rotation that was begun: taken up again by the next `rotate`, so KMS never rotates twice."""
+
+    version_id: str
+    begun_at: datetime
+    reason: str
+    old_access_key_id: str
+    asked: bool = False  # RotateSecret was answered
+
+
+GAVE_UP = "gave up: "
+"""How the outcome begins of a notification that will not be tried again."""
+
+
+class CredentialState(msgspec.Struct, omit_defaults=True):
+    """Everything remembered of one credential."""
+
+    published: Published = Published()
+    debts: list[Debt] = []
+    last_outcome: dict[str, str] = {}  # `line.key(identity)` -> outcome of the last notification
+    pickup: dict[str, str] = {}  # `line.key(identity)` -> what is known of the pickup
+    last_success_at: datetime | None = None
+    tried_since: datetime | None = None  # the first failure, while nothing ever succeeded
+    consecutive_failures: int = 0
+    last_error: str = ""
+    stale: bool = False
+    rotation: RotationJournal | None = None
+    rotations: list[datetime] = []  # when RotateSecret was asked for, the last hour's
+    journal: list[dict[str, Any]] = []  # the staged files of a publish that is not known to have ended
+    switched: bool = False  # every sink of the journal is switched: only the record of it is missing
+    journal_seq: int = 0  # the newest audit record when the journal was written
+    before: Published | None = None  # what to return to when the journal cannot be finished
+    untold: int = 0  # the newest generation that somebody was not told of whom the config names no more
+    spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
+
+    @property
+    def next_generation(self) -> int:
+        """The number of the next publish. One that a crash took back is not given to another value."""
+        return max(self.published.generation, self.spent) + 1
+
+    @property
+    def half_switched(self) -> bool:
+        """Whether a publish is past the point of no return and not known to have reached every sink."""
+        return self.before is not None and not self.switched
+
+    def known_value(self) -> Credential | None:
+        """The value in use as far as it is known without its secrets; None before the first publish."""
+        done = self.published
+        if not done.generation:
+            return None
+        return Credential(
+            access_key_id=done.access_key_id,
+            version_id=done.version_id,
+            expiration=done.expiration,
+            ram_user_name=done.ram_user_name,
+        )
+
+
+class StateStore:
+    """The state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._credentials = directory / "credentials"
+        self._written: dict[str, SlotFile] = {}
+
+    def prepare(self) -> None:
+        """Make the directories that are missing, closed to everybody else.
+
+        Raises:
+            NotPermittedError, StateError: they cannot be made, or somebody else can write them, and so name the
+                file that a recovery would put in a sink's place; the text says how to mend that.
+        """
+        for path in (self.directory, self._credentials):
+            try:
+                _make_durably(path)
+            except PermissionError as err:
+                raise NotPermittedError(
+                    f"{path}: user {user_name()} may not make the state directory, or look into it",
+                    f"run keyturn as root or as the user of the service, or make it once: {make_directory(path, '0700')}",
+                ) from err
+            except OSError as err:
+                raise StateError(
+                    f"{path}: the state directory cannot be made: {err.strerror}",
+                    f"make it once: {make_directory(path, '0700')}",
+                ) from err
+            _refuse_foreign(path)
+
+    def load(self, name: str) -> tuple[CredentialState, str]:
+        """Return what is remembered of a credential, and a sentence if its record had to be set aside.
+
+        Raises:
+            NotPermittedError: this user may not read the record.
+            StateError: the disk does not give it out, or does not let it be set aside.
+        """
+        path = self._path(name)
+        try:
+            content = read_slots(path, MAX_RECORD_BYTES)
+            if content is None and not os.path.lexists(path):
+                return CredentialState(), ""
+            return msgspec.json.decode(content or b"", type=CredentialState), ""
+        except _DAMAGED:
+            return CredentialState(), _set_aside(path)
+        except PermissionError as err:
+            raise _unreadable(path) from err
+        except OSError as err:
+            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+
+    def peek(self, name: str) -> CredentialState:
+        """Read what is remembered without setting anything right: for a look while nobody holds the lock."""
+        try:
+            content = read_slots(self._path(name), MAX_RECORD_BYTES)
+            return msgspec.json.decode(content, type=CredentialState) if content else CredentialState()
+        except PermissionError as err:
+            raise _unreadable(self._path(name)) from err
+        except (OSError, *_DAMAGED):
+            return CredentialState()
+
+    def save(self, name: str, state: CredentialState, *, flush: bool = True) -> None:
+        """Write the record; with `flush` it survives a power cut before this returns.
+
+        Raises:
+            StateError: it could not be written; the record on disk is the one before.
+        """
+        record = msgspec.json.encode(state)
+        if len(record) > MAX_RECORD_BYTES:
+            raise StateError(
+                f"{self._path(name)}: the state cannot be written: it would be larger than {MAX_RECORD_BYTES} bytes",
+                "give this credential fewer sinks and dependents",
+            )
+        try:
+            # Closed after each write: a thousand credentials must not need a thousand descriptors.
+            with closing(self._slots(name)) as slots:
+                slots.write(record, flush=flush)
+        except OSError as err:
+            raise StateError(
+                f"{self._path(name)}: the state cannot be written: {err.strerror}",
+                "free space or mend the permissions of the state directory",
+            ) from err
+
+    def _slots(self, name: str) -> SlotFile:
+        if name not in self._written:
+            self._written[name] = SlotFile(self._path(name))
+        return self._written[name]
+
+    def _path(self, name: str) -> Path:
+        return self._credentials / f"{name}.state"
+
+
+def _make_durably(path: Path) -> None:
+    """Make a directory that is missing, so that a power cut cannot take it away with what will be flushed in it."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if path.is_dir():
+            return
+        raise
+    files.sync_names(path.parent)
+
+
+def _unreadable(path: Path) -> NotPermittedError:
+    return NotPermittedError(f"{path}: this user may not read it", "run as root or as the user of the service")
+
+
+def _refuse_foreign(directory: Path) -> None:
+    found = directory.stat()
+    refusal = files.foreign_writers(found, str(directory), heir=user_name())
+    if refusal is None:
+        return
+    problem, remedy = refusal
+    if found.st_uid not in (0, os.geteuid()):
+        owner = user_name(found.st_uid)
+        remedy = (
+            _of_the_service(directory)
+            or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
+        )
+    raise StateError(problem, remedy)
+
+
+def _of_the_service(directory: Path) -> str:
+    """What to type where the state is the service's: nobody else has its credentials; "" where it is not."""
+    try:
+        is_its = user_name(directory.stat().st_uid) == service_user()
+    except OSError:
+        return ""
+    return _BY_THE_SERVICE if is_its else ""
+
+
+def _set_aside(path: Path) -> str:
+    """Keep a damaged record for a look, out of the way of the next one."""
+    aside = path.with_suffix(".unreadable")
+    try:
+        path.replace(aside)
+    except OSError as err:
+        raise StateError(
+            f"{path}: the record is damaged and cannot be set aside as {aside.name}: {err.strerror}",
+            "move it away, or mend the state directory",
+        ) from err
+    return f"{path}: the record is damaged and was set aside as {aside.name}"

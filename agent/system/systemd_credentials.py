@@ -1,0 +1,88 @@
+"""Files that systemd hands to keyturn.service (LoadCredential=), looked at from outside of it: by `keyturn check` in a shell.
+
+Below $CREDENTIALS_DIRECTORY they are there only while the service runs, and then as it was given them. What the next start
+or reload will hand over lies elsewhere, for root's eyes: `agent.systemd_setup.unit` reads in the unit where, and says it in the
+environment of that look. Inside the service nothing says so, and `seen_at` changes nothing; the service itself asks after a
+reload only whether it was handed what lies there now (`outdated`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.system.oserrors import user_name
+
+SOURCES = "KEYTURN_CREDENTIAL_SOURCES"
+"""In the environment of a look from outside: JSON, name -> path; "" for one that is encrypted."""
+USUAL = "/etc/keyturn"
+"""Where keyturn.service and `keyturn systemd-setup` have it."""
+AS_THE_SERVICE = 'run this as root, or check as the service: eval "$(keyturn systemd-setup --check-command)"'
+
+
+def with_sources(environ: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a look from outside."""
+    return {**environ, SOURCES: json.dumps(dict(sources))}
+
+
+def source(name: str, environ: Mapping[str, str]) -> str | None:
+    """Where the file of a credential lies: "" where it is encrypted, None inside of the service."""
+    told = environ.get(SOURCES)
+    if told is None:
+        return None
+    return str(json.loads(told).get(name, f"{USUAL}/{name}"))
+
+
+def outdated(sources: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Which of the files were replaced after systemd handed them over; asked by the service itself, which cannot read them."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    found = []
+    for name, path in sources.items() if directory else ():
+        try:
+            if path and os.stat(path).st_ctime_ns > os.stat(f"{directory}/{name}").st_mtime_ns:
+                found.append(path)
+        except OSError:
+            continue  # not there, or in a directory that is closed to us
+    return found
+
+
+def seen_at(path: str, environ: Mapping[str, str]) -> str:
+    """Where to read a file: itself, or for a look from outside what systemd will hand over in its place.
+
+    Raises:
+        CredentialFileError: that is missing, or encrypted and not handed over yet.
+        NotPermittedError: this user may not read it.
+    """
+    directory, name = PurePosixPath(environ.get("CREDENTIALS_DIRECTORY") or "/"), PurePosixPath(path).name
+    found = source(name, environ) if PurePosixPath(path).parent == directory else None
+    if found is None:
+        return path
+    if not found and os.path.exists(path):
+        return path
+    if not found:
+        problem = f"{path}: it is encrypted (LoadCredentialEncrypted=), and the service alone gets to read it"
+        raise CredentialFileError(
+            problem, 'check as the service, as root: eval "$(keyturn systemd-setup --check-command)"'
+        )
+    _look(found, name)
+    return found
+
+
+def _look(found: str, name: str) -> None:
+    try:
+        os.stat(found)
+    except FileNotFoundError:
+        raise CredentialFileError(
+            f"{found}: this file is missing, which systemd hands to keyturn.service as {name}",
+            "put the secret there, then start keyturn, or `systemctl reload keyturn` where it runs",
+        ) from None
+    except OSError:
+        pass  # the directory is closed to this user
+    if not os.access(found, os.R_OK, effective_ids=True):
+        raise NotPermittedError(
+            f"{found}: user {user_name()} may not read this file, which systemd hands to keyturn.service as {name}",
+            AS_THE_SERVICE,
+        )

@@ -1,0 +1,59 @@
+"""`check` as the service would see it: a transient unit with the same user, sandbox, credentials and directories."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+
+from agent.systemd_setup.install import DROP_IN
+from agent.systemd_setup.unit import service_lines
+
+_LIFE = frozenset(
+    {
+        "Type",
+        "NotifyAccess",
+        "WatchdogSec",
+        "ExecStart",
+        "ExecStartPre",
+        "ExecStartPost",
+        "ExecReload",
+        "ExecStop",
+        "TimeoutStartSec",
+        "TimeoutStopSec",
+    }
+)
+"""What is about the daemon's life and not about what it may do; all that begins with Restart besides."""
+_SETS = ("CapabilityBoundingSet", "AmbientCapabilities")
+_FIXED = ("RuntimeDirectoryPreserve=yes",)
+"""Else the end of the check would remove /run/keyturn under a running daemon."""
+
+
+def check_command(unit: str, drop_ins: Mapping[str, str], wanted: str | None, config: str) -> str:
+    """The shell command that runs `keyturn check` with everything that the service has.
+
+    Args:
+        unit: the text of keyturn.service.
+        drop_ins: its drop-ins by name.
+        wanted: the drop-in of this config, in the place of the one that is installed.
+        config: the path of the config.
+    """
+    texts = {**drop_ins, DROP_IN: wanted or ""}
+    settings = [*service_lines(unit), *(line for name in sorted(texts) for line in service_lines(texts[name]))]
+    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--unit=keyturn-check"]
+    argv += [f"--property={key}={value}" for key, value in _kept(settings)]
+    argv += [f"--property={each}" for each in _FIXED]
+    return shlex.join([*argv, "/usr/bin/keyturn", "--config", config, "check"])
+
+
+def _kept(settings: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The settings as `systemd-run --property=` means them: by D-Bus, where two things differ from a file (252).
+
+    No specifier is expanded, so `%%` is two characters; and of several capability sets the last one counts.
+    """
+    sets: dict[str, list[str]] = {key: [] for key in _SETS}
+    for key, value in settings:
+        if key in _SETS:
+            sets[key].append(value)
+        elif key not in _LIFE and not key.startswith("Restart"):
+            yield key, value.replace("%%", "%")
+    yield from ((key, " ".join(filter(None, values))) for key, values in sets.items())

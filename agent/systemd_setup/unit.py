@@ -1,0 +1,60 @@
+"""The installed unit with its drop-ins, as systemd would find it, and what is said in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.core.errors import KeyturnError
+from agent.system.systemd_credentials import with_sources
+from agent.system.systemd_unit import SEARCHED, UNIT, installed, is_ours, service_lines
+from agent.systemd_setup.install import standing_at
+from agent.systemd_setup.needs import CREDENTIALS
+
+__all__ = ["credential_sources", "fragments", "installed", "is_ours", "service_lines", "with_credentials"]
+
+
+def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
+    """The environment with `$CREDENTIALS_DIRECTORY` as in the unit, where it is not set and the unit is installed.
+
+    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`. It says too
+    where the files come from that systemd puts there.
+    """
+    if "CREDENTIALS_DIRECTORY" in environ or installed(root) is None:
+        return environ
+    return with_sources({**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}, credential_sources(root))
+
+
+def credential_sources(root: Path = Path("/")) -> dict[str, str]:
+    """Which file systemd hands over by which name, in the unit and its drop-ins; "" for one that is encrypted.
+
+    The last line for a name counts, and an empty one takes all back (systemd.exec(5)). A drop-in that this user may not
+    read says nothing.
+    """
+    found: dict[str, str] = {}
+    try:
+        parts = fragments(root)
+        texts = [installed(root) or "", *(parts[name] for name in sorted(parts))]
+    except KeyturnError:
+        return found
+    for key, value in (line for text in texts for line in service_lines(text)):
+        if key not in ("LoadCredential", "LoadCredentialEncrypted"):
+            continue
+        name, _colon, path = value.strip('"').replace("%%", "%").partition(":")
+        if not name:
+            found.clear()
+        elif key == "LoadCredentialEncrypted":
+            found[name] = ""
+        else:
+            found[name] = path if path.startswith("/") else f"/etc/credstore/{path or name}"
+    return found
+
+
+def fragments(root: Path = Path("/")) -> dict[str, str]:
+    """The drop-ins of the unit by their names, later ones of systemd.unit(5) hidden by those before."""
+    found: dict[str, str] = {}
+    for directory in SEARCHED:
+        for path in sorted((root / directory / f"{UNIT}.d").glob("*.conf")):
+            if path.name not in found and path.is_file():
+                found[path.name] = standing_at(path) or ""
+    return found

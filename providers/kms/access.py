@@ -1,0 +1,205 @@
+"""Who asks KMS for a secret, and where: what `credentials_type` and its fellow keys of the properties file mean.
+
+The types are those of aliyun-secret-manager-client 0.1.5 (`credentials_properties_utils.init_credentials_provider`):
+
+* `client_key`: a ClientKey of an application access point.
+* `ak`: an AccessKey; `token`: the same under other names, because the official client makes an AccessKeyCredential
+  of the two and signs as with any AccessKey. KMS documents nothing else behind it.
+* `ram_role` and `sts`: two names for AssumeRole with an AccessKey. The client knows no key for a policy.
+* `ecs_ram_role`: the RAM role of the instance; here by the metadata service's hardened mode.
+
+Dedicated instances (`cache_client_dkms_config_info`) bring their own ClientKeys and come before the regions of the
+shared gateway, as in the official client; without regions no `credentials_type` is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from agent.core.credential import Credential
+from agent.core.errors import CredentialFileError
+from agent.core.settings import endpoint_fault
+from providers.kms.dedicated_config import KEY as INSTANCES
+from providers.kms.dedicated_config import Instance, instances
+from providers.kms.password import PasswordSource
+from providers.kms.properties import Properties, client_key_password
+
+_REGION_ID = re.compile(r"[a-z0-9-]{2,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One of `regions`: where the secret is asked for."""
+
+    region_id: str
+    endpoint: str | None = None  # None: the public or, with vpc, the VPC gateway of the region
+    vpc: bool = False
+
+    @property
+    def host(self) -> str:
+        """The endpoint, by the rule of the official client's `kms_end_point_utils.py`."""
+        return self.endpoint or f"{'kms-vpc' if self.vpc else 'kms'}.{self.region_id}.aliyuncs.com"
+
+    def problem(self) -> str | None:
+        """Say what is wrong with it, None when nothing is."""
+        if not _REGION_ID.fullmatch(self.region_id):
+            return 'region_id: want a region such as "cn-hangzhou"'
+        found = endpoint_fault(self.host)
+        return f"endpoint: {found}" if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class ByClientKey:
+    """A ClientKey on disk."""
+
+    key_file: str
+    password: PasswordSource
+
+
+@dataclass(frozen=True, slots=True)
+class ByAccessKey:
+    """An AccessKey that stands in the properties file."""
+
+    file: str
+    key: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class ByRole:
+    """A session of a RAM role, assumed with an AccessKey that stands in the properties file."""
+
+    file: str
+    key: Credential
+    role_arn: str
+    session_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ByInstanceRole:
+    """The session that the metadata service hands out."""
+
+    file: str
+    role_name: str
+
+
+Identity = ByClientKey | ByAccessKey | ByRole | ByInstanceRole
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asks, and where, in this order: the dedicated instances, then the regions.
+
+    Attributes:
+        identity: who asks the regions; None where there are none.
+    """
+
+    identity: Identity | None
+    regions: tuple[Region, ...] = ()
+    instances: tuple[Instance, ...] = ()
+
+
+def access_of(read: Properties) -> Access:
+    """Read who asks, and where, from a properties file.
+
+    Raises:
+        CredentialFileError: something is missing or impossible; the text names file and key.
+    """
+    dedicated = instances(read)
+    if dedicated and not read.get("cache_client_region_id"):
+        return Access(None, (), dedicated)
+    regions = _regions(read)
+    kind = read.need("credentials_type")
+    if kind not in _TYPES:
+        raise CredentialFileError(
+            f"{read.path}: credentials_type={kind} is none of those that the official client knows",
+            f"use one of: {', '.join(_TYPES)}",
+        )
+    return Access(_TYPES[kind].identity(read), regions, dedicated)
+
+
+def idle_keys(read: Properties) -> Iterator[tuple[str, str]]:
+    """The keys that are given and have no effect beside the others, each with the reason."""
+    kind, dedicated = read.get("credentials_type") or "", bool(read.get(INSTANCES))
+    if dedicated and kind and not read.get("cache_client_region_id"):
+        yield "credentials_type", "only dedicated instances are asked, by their own ClientKeys"
+    elif kind in _TYPES:
+        used = {*_TYPES[kind].keys, *(PASSWORD_KEYS if dedicated else ())}
+        for key in sorted(IDENTITY_KEYS - used):
+            if read.get(key):
+                yield key, f"it means nothing to credentials_type={kind}"
+
+
+def _regions(read: Properties) -> tuple[Region, ...]:
+    regions = tuple(Region(region_id=e.region_id, endpoint=e.endpoint, vpc=e.vpc) for e in read.regions())
+    for region in regions:
+        if problem := region.problem():
+            raise CredentialFileError(f"{read.path}: cache_client_region_id: {problem}", "correct that region")
+    return regions
+
+
+def _client_key(read: Properties) -> Identity:
+    key_file = read.path_of("client_key_private_key_path") or read.need("client_key_private_key_path")
+    return ByClientKey(key_file, client_key_password(read))
+
+
+def _access_key(read: Properties) -> Identity:
+    return ByAccessKey(read.path, _key(read, "credentials_access_key_id", "credentials_access_secret"))
+
+
+def _token(read: Properties) -> Identity:
+    return ByAccessKey(read.path, _key(read, "credentials_access_token_id", "credentials_access_token"))
+
+
+def _role(read: Properties) -> Identity:
+    key = _key(read, "credentials_access_key_id", "credentials_access_secret")
+    return ByRole(read.path, key, read.need("credentials_role_arn"), read.need("credentials_role_session_name"))
+
+
+def _instance_role(read: Properties) -> Identity:
+    return ByInstanceRole(read.path, read.need("credentials_role_name"))
+
+
+def _key(read: Properties, id_key: str, secret_key: str) -> Credential:
+    """An AccessKey of the file.
+
+    Its id and secret go into headers and signatures, so that a blank or a line break in one is refused here, by the key.
+    """
+    access_key_id = read.need(id_key)
+    for key in (id_key, secret_key):
+        if not _is_one_word(read.need(key)):
+            raise CredentialFileError(
+                f"{read.path}: {key} has a blank or a character outside ASCII", "copy it again, unquoted"
+            )
+    return Credential(access_key_id=access_key_id, access_key_secret=read.secret(secret_key))
+
+
+def _is_one_word(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """How a `credentials_type` is read, and which keys it uses."""
+
+    identity: Callable[[Properties], Identity]
+    keys: tuple[str, ...]
+
+
+PASSWORD_KEYS = ("client_key_password_from_env_variable", "client_key_password_from_file_path")
+_AK_KEYS = ("credentials_access_key_id", "credentials_access_secret")
+_ROLE_KEYS = (*_AK_KEYS, "credentials_role_arn", "credentials_role_session_name")
+
+_TYPES = {
+    "client_key": _Type(_client_key, ("client_key_private_key_path", *PASSWORD_KEYS)),
+    "ak": _Type(_access_key, _AK_KEYS),
+    "token": _Type(_token, ("credentials_access_token_id", "credentials_access_token")),
+    "ram_role": _Type(_role, _ROLE_KEYS),
+    "sts": _Type(_role, _ROLE_KEYS),
+    "ecs_ram_role": _Type(_instance_role, ("credentials_role_name",)),
+}
+"""`credentials_type` of the properties file -> what it means."""
+
+IDENTITY_KEYS = frozenset(key for each in _TYPES.values() for key in each.keys)
+"""Every key that belongs to some type."""

@@ -1,0 +1,161 @@
+"""`cache_client_dkms_config_info` of the properties file: the gateways of dedicated KMS instances.
+
+A JSON list of objects (aliyun-secret-manager-client 0.1.5, `model/dkms_config.py` and `credentials_properties_utils.
+init_dkms_instances`): `regionId`, `endpoint` and `clientKeyFile` are mandatory. The password is, in the official
+order, what `passwordFromFilePath` holds; else the variable that the *property* named by `passwordFromEnvVariable`
+names; else the file that the *property* named by `passwordFromFilePathName` names; else the variable
+`passwordFromEnvVariable` itself; else `client_key_password`; else the password of the properties file's own
+ClientKey. What we do otherwise: a password file that cannot be read, or a property that is
+not there, is an error instead of a reason to look further.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from agent.core.errors import CredentialFileError
+from agent.core.settings import endpoint_fault
+from providers.kms.password import PasswordSource
+from providers.kms.properties import Properties, client_key_password
+
+KEY = "cache_client_dkms_config_info"
+
+KNOWN = (
+    "regionId",
+    "endpoint",
+    "clientKeyFile",
+    "passwordFromFilePath",
+    "passwordFromEnvVariable",
+    "passwordFromFilePathName",
+    "caFilePath",
+    "ignoreSslCerts",
+)
+
+_EXAMPLE = (
+    f'write {KEY}=[{{"regionId":"cn-hangzhou","endpoint":"kst-….cryptoservice.kms.aliyuncs.com",'
+    '"clientKeyFile":"/…","passwordFromFilePath":"/…","caFilePath":"/…"}]'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The gateway of one instance, and with which ClientKey it is asked.
+
+    Attributes:
+        ca_file: the instance's own authority; it is trusted besides the system's store.
+        ignored: the keys of the object that are without effect: unknown ones, and `ignoreSslCerts` when it is set.
+    """
+
+    region_id: str
+    endpoint: str
+    key_file: str
+    password: PasswordSource
+    ca_file: str | None
+    ignored: tuple[str, ...] = ()
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What is without effect, as (sentence, remedy)."""
+        for key in self.ignored:
+            if key == "ignoreSslCerts":
+                yield f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath"
+                continue
+            nearest = get_close_matches(key, KNOWN, 1)
+            yield (
+                f"{KEY}: {key} is not a key that keyturn uses and is ignored",
+                f"write {nearest[0]} if that is meant" if nearest else "remove it",
+            )
+
+
+def instances(read: Properties) -> tuple[Instance, ...]:
+    """The instances in their order, none where the file names none.
+
+    Raises:
+        CredentialFileError: the value is not the documented JSON; the text names file and key.
+    """
+    text = read.get(KEY)
+    if text is None:
+        return ()
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, list) or not entries:
+        raise _bad(read, "not a JSON list of instances")
+    return tuple(_Entry(read, entry).instance() for entry in entries)
+
+
+class _Entry:
+    """One object of the list."""
+
+    def __init__(self, read: Properties, entry: object) -> None:
+        if not isinstance(entry, dict):
+            raise _bad(read, "an instance that is not an object")
+        self._read = read
+        self._entry: Mapping[str, object] = entry
+
+    def instance(self) -> Instance:
+        endpoint = self._need("endpoint")
+        if fault := endpoint_fault(endpoint):
+            raise _bad(self._read, f"endpoint: {fault}")
+        return Instance(
+            region_id=self._need("regionId"),
+            endpoint=endpoint,
+            key_file=self._absolute("clientKeyFile", self._need("clientKeyFile")),
+            password=self._password(),
+            ca_file=self._path("caFilePath"),
+            ignored=tuple(self._ignored()),
+        )
+
+    def _password(self) -> PasswordSource:
+        general = client_key_password(self._read)
+        if file := self._path("passwordFromFilePath"):
+            return PasswordSource(file=file)
+        named, file_name = self._text("passwordFromEnvVariable"), self._text("passwordFromFilePathName")
+        return PasswordSource(
+            variable=self._read.get(named) if named else None,
+            file=self._named_file(file_name) if file_name else None,
+            later=named,
+            otherwise=general,
+        )
+
+    def _named_file(self, name: str) -> str:
+        if not self._read.get(name):
+            raise _bad(
+                self._read,
+                f"passwordFromFilePathName names the key {name}, which the file does not have",
+                f"add a line: {name}=/…, or write the path itself as passwordFromFilePath",
+            )
+        return str(self._read.path_of(name))
+
+    def _ignored(self) -> Iterator[str]:
+        yield from sorted(self._entry.keys() - set(KNOWN))
+        if self._entry.get("ignoreSslCerts") not in (None, "", False, "false"):
+            yield "ignoreSslCerts"
+
+    def _text(self, key: str) -> str | None:
+        value = self._entry.get(key)
+        if value is not None and not isinstance(value, str):
+            raise _bad(self._read, f"{key} is not a text")
+        return value or None
+
+    def _need(self, key: str) -> str:
+        value = self._text(key)
+        if value is None:
+            raise _bad(self._read, f"an instance without {key}")
+        return value
+
+    def _path(self, key: str) -> str | None:
+        value = self._text(key)
+        return self._absolute(key, value) if value else None
+
+    def _absolute(self, key: str, path: str) -> str:
+        if not path.startswith("/"):
+            raise _bad(self._read, f"{key}: the path is relative", "write it from / on")
+        return path
+
+
+def _bad(read: Properties, what: str, remedy: str = _EXAMPLE) -> CredentialFileError:
+    return CredentialFileError(f"{read.path}: {KEY}: {what}", remedy)

@@ -1,0 +1,145 @@
+"""Who asks, and where, made alive: each gateway with the ClientKey or the RAM identity that asks it.
+
+What a kind of access needs is imported when the first gateway of that kind is made (resident, measured on Linux with
+Python 3.11): this module and its settings stand at 31 MB, of which `requests` is most; to open a ClientKey takes 8.6 MB
+more (`cryptography`), the official client's request 0.5, to assume a role 2.3; an AccessKey takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.cloud.tls import context_for
+from agent.cloud.transport import Transport
+from agent.core.credential import rfc3339
+from agent.core.errors import KeyturnError
+from agent.core.provider import Finding, ProviderContext
+from agent.system.clock import Clock
+from providers.kms.access import Access, ByClientKey
+from providers.kms.dedicated_config import Instance
+from providers.kms.failover import Gateway
+from providers.kms.identity import RamIdentity, base_of
+from providers.kms.password import PasswordSource
+from providers.kms.ram_gateway import Identity, RamGateway
+
+if TYPE_CHECKING:
+    from providers.kms.client_key import ClientKey, ClientKeyFile
+
+EXPIRY_WARNING = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateways:
+    """The gateways of one access, in the order in which they are asked, and who asks them.
+
+    Attributes:
+        in_order: the dedicated instances, then the regions.
+        key_files: each ClientKey once.
+        ca_files: of the instances.
+        identity: the RAM identity that asks the regions, where it is one.
+    """
+
+    in_order: tuple[Gateway, ...]
+    key_files: tuple[ClientKeyFile, ...]
+    ca_files: tuple[str, ...]
+    identity: Identity | None
+
+    def inspect(self, place: str) -> Iterator[Finding]:
+        """Open what can be opened; no network."""
+        for key_file in self.key_files:
+            yield _opened(key_file, place)
+        for ca_file in self.ca_files:
+            yield from _untrustworthy(ca_file, place)
+        if self.identity is not None:
+            for found in self.identity.inspect():
+                yield Finding(found.level, place, found.text, found.remedy)
+
+    def close(self) -> None:
+        """Let go of the identity."""
+        if self.identity is not None:
+            self.identity.close()
+
+
+def make(access: Access, context: ProviderContext, ca_file: str | None) -> Gateways:
+    """Make an access alive; no I/O.
+
+    Args:
+        access: who asks, and where.
+        context: of the provider.
+        ca_file: an authority to trust besides those of `context.cloud`.
+
+    Raises:
+        CredentialFileError: what the properties file says of an identity is impossible.
+    """
+    maker = _Maker(context, ca_file)
+    dedicated = tuple(maker.dedicated(each) for each in access.instances)
+    shared, identity = maker.shared(access)
+    ca_files = tuple(dict.fromkeys(each.ca_file for each in access.instances if each.ca_file))
+    return Gateways((*dedicated, *shared), tuple(maker.key_files.values()), ca_files, identity)
+
+
+class _Maker:
+    """Makes gateways that share the ClientKeys they have in common."""
+
+    def __init__(self, context: ProviderContext, ca_file: str | None) -> None:
+        self.key_files: dict[tuple[str, PasswordSource], ClientKeyFile] = {}
+        self._context = context
+        self._ca_files = (context.cloud.ca_file, ca_file)
+
+    def dedicated(self, instance: Instance) -> Gateway:
+        from providers.kms.dedicated_gateway import DedicatedGateway
+
+        key_file = self._key_file(instance.key_file, instance.password, self._context.environ)
+        return DedicatedGateway(instance.endpoint, key_file, Transport(*self._ca_files, instance.ca_file))
+
+    def shared(self, access: Access) -> tuple[tuple[Gateway, ...], Identity | None]:
+        if access.identity is None:
+            return (), None
+        transport = Transport(*self._ca_files)
+        if isinstance(access.identity, ByClientKey):
+            return self._by_client_key(access, access.identity, transport), None
+        return self._by_ram(access, access.identity, transport)
+
+    def _by_client_key(self, access: Access, who: ByClientKey, transport: Transport) -> tuple[Gateway, ...]:
+        from providers.kms.shared_gateway import SharedGateway
+
+        key_file = self._key_file(who.key_file, who.password, self._context.environ)
+        return tuple(SharedGateway(region, key_file, transport) for region in access.regions)
+
+    def _by_ram(self, access: Access, who: RamIdentity, transport: Transport) -> tuple[tuple[Gateway, ...], Identity]:
+        clock = Clock()
+        identity = Identity(base_of(who, self._context), clock)
+        return tuple(RamGateway(region, identity, transport, clock) for region in access.regions), identity
+
+    def _key_file(self, path: str, password: PasswordSource, environ: Mapping[str, str]) -> ClientKeyFile:
+        from providers.kms.client_key import ClientKeyFile
+
+        return self.key_files.setdefault((path, password), ClientKeyFile(path, password, environ))
+
+
+def _opened(key_file: ClientKeyFile, place: str) -> Finding:
+    try:
+        key = key_file.load()
+    except KeyturnError as error:
+        return Finding("error", place, error.problem, error.remedy)
+    return _judge_expiry(key, key_file.path, f"{place}.client_key_private_key_path")
+
+
+def _untrustworthy(ca_file: str, place: str) -> Iterator[Finding]:
+    try:
+        context_for((ca_file,))
+    except KeyturnError as error:
+        yield Finding("error", place, error.problem, error.remedy)
+
+
+def _judge_expiry(key: ClientKey, path: str, place: str) -> Finding:
+    if key.expires_at is None:
+        return Finding("ok", place, f"{path}: ClientKey {key.key_id} opens")
+    left = key.expires_at - Clock().now()
+    said = f"{path}: ClientKey {key.key_id} {'expired' if left < timedelta(0) else 'is valid until'} "
+    said += rfc3339(key.expires_at)
+    level = "error" if left < timedelta(0) else "warning" if left < EXPIRY_WARNING else "ok"
+    return Finding(level, place, said, "" if level == "ok" else "make a new ClientKey for the application access point")

@@ -1,0 +1,93 @@
+"""The RAM identities of a properties file as bases: what `credentials_type` other than `client_key` means, made alive.
+
+Roles are not asked for here: the session of an assumed role comes from the provider `ram_role_arn`, the session of the
+instance's role from `ecs_ram_role`. Each is imported only when it is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from agent.core.credential import Credential
+from agent.core.errors import CredentialFileError
+from agent.core.provider import Base, Finding, Provider, ProviderContext
+from agent.core.settings import ProviderSettings
+from agent.system.clock import Clock
+from providers.kms.access import ByAccessKey, ByInstanceRole, ByRole
+
+RamIdentity = ByAccessKey | ByRole | ByInstanceRole
+
+
+def base_of(who: RamIdentity, context: ProviderContext) -> Base:
+    """Make an identity alive; no I/O.
+
+    Raises:
+        CredentialFileError: what the properties file says of it is impossible; the text names file and key.
+    """
+    if isinstance(who, ByAccessKey):
+        return _InFile(who.file, who.key)
+    if isinstance(who, ByRole):
+        return _role(who, context)
+    return _instance_role(who, context)
+
+
+def _role(who: ByRole, context: ProviderContext) -> Base:
+    from providers.ram_role_arn import RamRoleArn, RamRoleArnSettings
+
+    settings = RamRoleArnSettings(
+        type="ram_role_arn",
+        role_arn=who.role_arn,
+        role_session_name=who.session_name,
+        base=f"the AccessKey in {who.file}",
+    )
+    _refuse_impossible(settings, who.file)
+    # The AccessKey is no credential of the config and has no settings there: it is handed over as it is.
+    key = _InFile(who.file, who.key)
+    return _OfProvider(RamRoleArn(settings, replace(context, base_of=lambda _: key)))
+
+
+def _instance_role(who: ByInstanceRole, context: ProviderContext) -> Base:
+    from providers.ecs_ram_role import EcsRamRoleSettings
+
+    settings = EcsRamRoleSettings(type="ecs_ram_role", role_name=who.role_name)
+    _refuse_impossible(settings, who.file)
+    return context.base_of(settings)
+
+
+def _refuse_impossible(settings: ProviderSettings, file: str) -> None:
+    for key, sentence in settings.problems():
+        raise CredentialFileError(f"{file}: credentials_{key}: {sentence}", "correct that line")
+
+
+@dataclass(frozen=True, slots=True)
+class _InFile:
+    """An AccessKey that stands in the properties file, which is read anew for each fetch."""
+
+    file: str
+    key: Credential
+
+    def newest(self, timeout_s: float) -> Credential:
+        return self.key
+
+    def inspect(self) -> Iterator[Finding]:
+        yield Finding("ok", "", f"{self.file}: AccessKey {self.key.access_key_id} is read from it")
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _OfProvider:
+    """A provider as a base."""
+
+    provider: Provider
+
+    def newest(self, timeout_s: float) -> Credential:
+        return self.provider.fetch(Clock().now(), timeout_s)
+
+    def inspect(self) -> Iterator[Finding]:
+        return self.provider.inspect()
+
+    def close(self) -> None:
+        self.provider.close()

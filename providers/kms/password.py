@@ -1,0 +1,88 @@
+"""Where the password of a ClientKey is: looked up as the official client does, with one difference.
+
+There (aliyun-secret-manager-client 0.1.5, `client_key_utils.get_password`) the *name* that the variable
+`client_key_password_from_env_variable` holds is tried as the password itself, so a typo ends in a riddle. Here a
+name is only ever a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.errors import CredentialFileError
+from agent.core.secret import Secret
+from agent.system.files import read_private
+from providers.static_parts import text_of
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+LIMIT_BYTES = 4 * 1024
+PASSWORD_VARIABLE = "client_key_password"
+NAME_VARIABLE = "client_key_password_from_env_variable"
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordSource:
+    """Where the password is: the official client's order is variable, file, then the variable `client_key_password`.
+
+    Attributes:
+        variable: the name of an environment variable.
+        file: a path.
+        later: another variable, looked at behind the file (`passwordFromEnvVariable` of a dedicated instance).
+        otherwise: where else to look before it is missing; such a source is one instance's own, so that the
+            environment's `client_key_password_from_env_variable` is left to the other.
+    """
+
+    variable: str | None = None
+    file: str | None = None
+    later: str | None = None
+    otherwise: PasswordSource | None = None
+
+    def read(self, environ: Mapping[str, str]) -> Secret:
+        """Return the password.
+
+        Raises:
+            CredentialFileError: there is none; the text names the variable or file.
+            NotPermittedError: the agent's user may not read the file.
+        """
+        found = self._find(environ) or (self.otherwise and self.otherwise._find(environ))
+        if not found:
+            raise self._missing()
+        return found
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that `read` may look into."""
+        return tuple(filter(None, (self.file, self.otherwise.file if self.otherwise else None)))
+
+    def _find(self, environ: Mapping[str, str]) -> Secret | None:
+        general = None if self.file or self.otherwise else environ.get(NAME_VARIABLE)
+        found = _first(environ, self.variable, general)
+        if not found and self.file:
+            return Secret(text_of(self.file, read_private(self.file, LIMIT_BYTES, environ)))
+        return found or _first(environ, self.later, PASSWORD_VARIABLE)
+
+    def _missing(self) -> CredentialFileError:
+        variable = self.variable or self.later
+        if variable and not _NAME.fullmatch(variable):  # perhaps the password itself: not shown
+            return CredentialFileError(
+                "what should name the environment variable with the ClientKey's password is no name",
+                "write the variable's name there, never the password",
+            )
+        if variable:
+            return CredentialFileError(
+                f"the environment variable {variable} with the ClientKey's password is not set",
+                "set it for keyturn, or name the file with the password",
+            )
+        return CredentialFileError(
+            "the ClientKey's password is given nowhere",
+            "name its file by client_key_password_from_file_path, or its variable by "
+            "client_key_password_from_env_variable",
+        )
+
+
+def _first(environ: Mapping[str, str], *names: str | None) -> Secret | None:
+    """The value of the first of these variables that has one."""
+    return next((Secret(environ[name]) for name in names if name and environ.get(name)), None)

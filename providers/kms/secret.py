@@ -1,0 +1,119 @@
+"""`kms_secret`: a secret of KMS, fetched with a ClientKey or a RAM identity, from the shared gateway or an instance's.
+
+Inline settings name a ClientKey and regions; a properties file can ask for all that the official client's file can
+(providers/kms/access.py). The file is read anew for each fetch, so that a change in it is followed without a restart;
+what was made of it (an opened ClientKey, a session) is kept while it says the same.
+
+Where several gateways are named: providers/kms/failover.py. How each is asked: providers/kms/shared_gateway.py (ClientKey),
+kms_ram.py (RAM identity), dkms.py (dedicated instance).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from agent.core.credential import Credential
+from agent.core.errors import KeyturnError
+from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.settings import ProviderSettings
+from providers.kms import gateways, properties
+from providers.kms.access import Access, idle_keys
+from providers.kms.dedicated_config import instances
+from providers.kms.failover import TRY_S, Order, Question
+from providers.kms.gateways import Gateways
+from providers.kms.secret_data import credential_of
+from providers.kms.settings import KmsSecretSettings
+
+_PLACE = re.compile(r"credentials\.[^:\s]+: ")
+
+
+class KmsSecret(Provider):
+    """The provider."""
+
+    type_name: ClassVar[str] = "kms_secret"
+    Settings: ClassVar[type[ProviderSettings]] = KmsSecretSettings
+    settings: KmsSecretSettings
+
+    def __init__(self, settings: Any, context: ProviderContext) -> None:
+        super().__init__(settings, context)
+        self._made: tuple[Access, Gateways] | None = None
+        self._order = Order(context.credential)
+
+    @property
+    def poll_interval_s(self) -> float:
+        """As configured."""
+        return float(self.settings.poll_interval)
+
+    @property
+    def secret_name(self) -> str:
+        """The name or ARN of the secret, as the emergency rotates it."""
+        return self.settings.secret_name
+
+    def fetch_previous(self, timeout_s: float = TRY_S) -> Credential:
+        """Ask for the value before the current one: the emergency proves with it that the old key is refused.
+
+        It is taken as it is, expired or not, since it is never published.
+
+        Raises:
+            KeyturnError: KMS could not be asked, or has the value no more: it drops that of a RAM secret with the key.
+        """
+        return self._ask_for("ACSPrevious", timeout_s)
+
+    def _fetch(self, timeout_s: float) -> Credential:
+        return self._ask_for(self.settings.version_stage, timeout_s)
+
+    def _ask_for(self, stage: str, timeout_s: float) -> Credential:
+        try:
+            gateways = self._gateways().in_order
+            reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
+            return credential_of(reply, self.secret_name, self.settings.fields)
+        except KeyturnError as error:
+            # A role's provider names its place already: not twice.
+            problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
+            raise type(error)(problem, error.remedy, code=error.code) from None
+
+    def _gateways(self) -> Gateways:
+        """Those of the access as it is now, kept between two fetches: a ClientKey is opened once, a role assumed once."""
+        access = self.settings.access(self.context.environ)
+        kept = self._made
+        if kept is not None and kept[0] == access:
+            return kept[1]
+        made = gateways.make(access, self.context, self.settings.ca_file)
+        self._made = (access, made)
+        if kept is not None:
+            kept[1].close()
+        return made
+
+    def inspect(self) -> Iterator[Finding]:
+        """Read the properties file, and open keys and authorities; no network."""
+        place = f"credentials.{self.context.credential}.provider"
+        try:
+            yield from self._inspect_properties(f"{place}.properties_file")
+            yield from self._gateways().inspect(place)
+        except KeyturnError as error:
+            yield Finding("error", place, error.problem, error.remedy)
+
+    def _inspect_properties(self, place: str) -> Iterator[Finding]:
+        if not self.settings.properties_file:
+            return
+        read = properties.read(self.settings.properties_file, self.context.environ)
+        for key, nearest in read.unknown():
+            hint = f"write {nearest} if that is meant" if nearest else "remove it"
+            yield Finding("warning", place, f"{read.path}: {key} is not a key of this file and is ignored", hint)
+        if read.get("ignoreSSLCerts"):
+            yield Finding(
+                "warning", place, f"{read.path}: ignoreSSLCerts is ignored: TLS is always verified", "remove it"
+            )
+        for key, reason in idle_keys(read):
+            yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", "remove it")
+        for instance in instances(read):
+            for sentence, remedy in instance.warnings():
+                yield Finding("warning", place, f"{read.path}: {sentence}", remedy)
+
+    def close(self) -> None:
+        """Let go of the identity that asks."""
+        made, self._made = self._made, None
+        if made is not None:
+            made[1].close()

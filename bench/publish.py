@@ -27,7 +27,7 @@ from pathlib import Path
 from agent.audit import AuditLog
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
-from agent.core.events import Trigger
+from agent.core.events import Cause, Trigger
 from agent.core.policy import Change
 from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
@@ -35,13 +35,14 @@ from agent.core.settings import CredentialSettings, FilePath, ProviderSettings
 from agent.logs.setup import set_up
 from agent.refresh.journal import Books
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause, Obtained
+from agent.refresh.obtained import Obtained
 from agent.refresh.pipeline import publish as rotate_publish
 from agent.sinks.formats.credentials_ini import CredentialsIni, CredentialsIniSettings
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import FileSink
 from agent.sinks.transaction import transaction
-from agent.state.store import CredentialState, Debt, Published, StateStore
+from agent.state.records import CredentialState, Debt, Published
+from agent.state.store import StateStore
 
 RECORD_BYTES = 8 * 1024
 """A slot of the state (agent/system/two_slot_file.py)."""

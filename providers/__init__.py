@@ -43,7 +43,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from agent.core.errors import ConfigError
-from agent.core.provider import Provider, hushed, one_line
+from agent.core.provider import Provider
+from agent.core.provider_guard import hushed, one_line
 
 ENTRY_POINTS = "keyturn.providers"
 

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from agent.cloud.transport import Transport, url_fault
 from agent.core.credential import Credential
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from providers.session_json import (
     ANSWER_LIMIT_BYTES,

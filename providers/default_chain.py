@@ -44,7 +44,8 @@ from agent.cloud.transport import UntrustedServerError
 from agent.core import errors
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, CancelledError, KeyturnError, SourceRefusedError, SourceUnavailableError
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from agent.system.accounts import own_account
 from agent.system.files import foreign_writers, refuse_foreign_writers

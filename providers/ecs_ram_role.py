@@ -29,7 +29,8 @@ from urllib.parse import urlsplit
 from agent.cloud.transport import Reply, Transport, url_fault
 from agent.core.credential import Credential
 from agent.core.errors import SourceRefusedError, SourceUnavailableError
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock

@@ -22,7 +22,8 @@ from agent.cloud.openapi import Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError, UnsetVariableError
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock

@@ -32,7 +32,8 @@ from agent.core.errors import (
     KeyturnError,
     SourceUnavailableError,
 )
-from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import FETCH_TIMEOUT_S, Provider, ProviderContext
 from agent.core.settings import Duration, ProviderSettings
 from agent.system.accounts import own_account
 from agent.system.oserrors import user_name

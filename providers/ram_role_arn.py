@@ -18,7 +18,8 @@ from agent.cloud.openapi import Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential, Kind
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Problems, ProviderSettings
 from agent.system.clock import Clock
 from providers.sts_sdk import AssumeRoleRequest, StsClient

@@ -35,7 +35,8 @@ from agent.cloud.openapi import Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError, KeyturnError, SourceRefusedError
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Duration, FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
 from agent.system.files import read_private

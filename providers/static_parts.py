@@ -29,7 +29,8 @@ from agent.core.errors import (
     SourceUnavailableError,
     UnsetVariableError,
 )
-from agent.core.provider import Finding, Provider
+from agent.core.finding import Finding
+from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock
 from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from agent.core.errors import SinkError
-from agent.logs import setup
+from agent.logs import redaction, setup
+from agent.logs.log import log
 from agent.logs.redaction import Masks
 from agent.system import journald
 from agent.system.journald import Journal, LineSocket, encode, field_name
@@ -66,7 +67,7 @@ class Unit:
         self.journald = Journald(self.path)
         self.stderr = (tmp_path / "stderr").open("w+")
         monkeypatch.setattr(journald, "SOCKET", str(self.path))
-        monkeypatch.setattr(setup, "_masks", Masks())
+        monkeypatch.setattr(redaction, "_masks", Masks())
         self.set_up()
 
     def set_up(self, form="auto", stream=None):
@@ -93,7 +94,7 @@ def unit(tmp_path, monkeypatch):
 
 def test_an_event_is_one_record_with_a_field_for_each_key(unit):
     """`journalctl CREDENTIAL=uploader` finds it, the line is the readable one, and nothing goes to standard error."""
-    setup.log.error(
+    log.error(
         "fetch failed", credential="uploader", generation=3, access_key_id="LTAI5t", to="systemd x.service", no=None
     )
     assert unit.record() == {
@@ -114,20 +115,20 @@ def test_an_event_is_one_record_with_a_field_for_each_key(unit):
 )
 def test_each_level_has_its_priority(unit, level, priority):
     """`journalctl -p crit` shows the alarms and nothing less."""
-    getattr(setup.log, level)("said")
+    getattr(log, level)("said")
     assert unit.record()["PRIORITY"] == str(priority)
 
 
 def test_a_list_is_one_field_for_each_item(unit):
     """`journalctl SINKS=/b` finds a record that names several files."""
-    setup.log.warning("put right", sinks=["/a", "/b"])
+    log.warning("put right", sinks=["/a", "/b"])
     (record,) = unit.journald.records()
     assert [value for name, value in record if name == "SINKS"] == ["/a", "/b"]
 
 
 def test_lines_within_a_value_stay_in_their_field(unit):
     """What a hook printed is whole in its field; the visible line is one line."""
-    setup.log.warning("told", output="first\nMESSAGE=forged\nPRIORITY=0", detail="")
+    log.warning("told", output="first\nMESSAGE=forged\nPRIORITY=0", detail="")
     record = unit.record()
     assert record["OUTPUT"] == "first\nMESSAGE=forged\nPRIORITY=0"
     assert (record["PRIORITY"], record["DETAIL"]) == ("4", "")
@@ -139,7 +140,7 @@ def test_frames_are_a_field_and_no_part_of_the_line(unit):
     try:
         raise RuntimeError(CANARY)
     except RuntimeError:
-        setup.log.error("a fault", exc_info=True)
+        log.error("a fault", exc_info=True)
     record = unit.record()
     assert record["MESSAGE"] == "a fault error=RuntimeError"
     assert "test_frames_are_a_field" in record["FRAMES"]
@@ -170,10 +171,10 @@ def test_no_field_of_ours_passes_for_somebody_elses(key):
 @pytest.mark.parametrize("secret", [CANARY, 'Canary quote" and back\\slash', "Canary\nof two lines"])
 def test_no_field_shows_a_secret_in_use(unit, secret):
     """Line and fields alike are masked: a hook's output, an item of a list, an error's text, the event itself."""
-    setup.mask([secret], of="uploader")
-    setup.log.info("said", output=f"KEY={secret};", many=[secret], odd={"x": secret})
-    setup.log.warning(f"odd: {secret}")
-    setup.log.error("failed", error=str(SinkError(secret)))
+    redaction.mask([secret], of="uploader")
+    log.info("said", output=f"KEY={secret};", many=[secret], odd={"x": secret})
+    log.warning(f"odd: {secret}")
+    log.error("failed", error=str(SinkError(secret)))
     records = unit.journald.records()
     assert len(records) == 3
     assert "Canary" not in repr(records)
@@ -183,17 +184,17 @@ def test_no_field_shows_a_secret_in_use(unit, secret):
 def test_a_record_too_large_for_a_datagram_arrives_all_the_same(unit):
     """A megabyte in one field comes as a sealed file."""
     text = "line\n" * 200_000
-    setup.log.info("long", output=text)
+    log.info("long", output=text)
     assert unit.record()["OUTPUT"] == text
 
 
 def test_without_the_journal_the_line_goes_to_standard_error(unit):
     """A socket that is gone loses no line, and one that comes back gets the next."""
     unit.path.rename(unit.path.with_name("away"))
-    setup.log.error("bad", credential="uploader", detail=None)
+    log.error("bad", credential="uploader", detail=None)
     assert unit.lines() == "<3>bad credential=uploader\n"
     unit.path.with_name("away").rename(unit.path)
-    setup.log.info("good")
+    log.info("good")
     assert unit.record()["MESSAGE"] == "good"
 
 
@@ -201,7 +202,7 @@ def test_a_journal_that_does_not_read_is_waited_for_once(unit):
     """A thousand lines into a full queue are on standard error in a moment: waiting for each would take minutes."""
     began = time.monotonic()
     for number in range(1000):
-        setup.log.info(f"line {number}.")
+        log.info(f"line {number}.")
     took_s = time.monotonic() - began
     arrived = [dict(record)["MESSAGE"] for record in unit.journald.records()]
     fallen = [line.removeprefix("<6>") for line in unit.lines().splitlines()]
@@ -245,12 +246,12 @@ def test_only_a_stream_that_leads_to_the_journal_makes_records(unit, tmp_path):
     """$JOURNAL_STREAM is inherited by everything: output that was redirected stays where it was redirected to."""
     with (tmp_path / "elsewhere").open("w+") as elsewhere:
         unit.set_up(stream=elsewhere)
-        setup.log.info("said")
+        log.info("said")
         elsewhere.seek(0)
         assert elsewhere.read() == "info: said\n"
     for form, line in (("plain", "<6>said\n"), ("json", '"event": "said"')):
         unit.set_up(form)
-        setup.log.info("said")
+        log.info("said")
         assert line in unit.lines()
     assert unit.journald.records() == []
 
@@ -265,9 +266,7 @@ def test_records_of_many_threads_do_not_mix(unit):
 
     reader = threading.Thread(target=read)
     reader.start()
-    writers = [
-        threading.Thread(target=lambda n=n: [setup.log.info(f"{n}", number=n) for _ in range(50)]) for n in range(4)
-    ]
+    writers = [threading.Thread(target=lambda n=n: [log.info(f"{n}", number=n) for _ in range(50)]) for n in range(4)]
     for thread in writers:
         thread.start()
     for thread in writers:

@@ -15,9 +15,10 @@ import pytest
 import requests
 
 from agent.core.errors import SinkError
-from agent.core.provider import hushed
+from agent.core.provider_guard import hushed
 from agent.core.secret import SHOWN, Secret
-from agent.logs import setup
+from agent.logs import redaction, setup, stream_guard
+from agent.logs.log import log
 from agent.logs.redaction import Masks
 from agent.system import journald
 
@@ -89,7 +90,7 @@ def test_an_exception_shows_neither_its_text_nor_its_locals(output):
     try:
         raise_with_canary_in_frame()
     except RuntimeError:
-        setup.log.error("a fault", exc_info=True)
+        log.error("a fault", exc_info=True)
     text = output.getvalue()
     assert "RuntimeError" in text and "raise_with_canary_in_frame" in text
     assert CANARY not in text
@@ -100,13 +101,13 @@ def test_our_own_errors_are_shown_whole(output):
     try:
         raise SinkError("/etc/x: is a symlink", "remove it")
     except SinkError:
-        setup.log.warning("failed", exc_info=True)
+        log.warning("failed", exc_info=True)
     assert "/etc/x: is a symlink" in output.getvalue()
 
 
 def test_secrets_as_fields_do_not_print(output):
     """A Secret as a field, in a list or in a dict shows the placeholder."""
-    setup.log.info("fetched", value=Secret(CANARY), many=[Secret(CANARY)], by={"name": Secret(CANARY)})
+    log.info("fetched", value=Secret(CANARY), many=[Secret(CANARY)], by={"name": Secret(CANARY)})
     text = output.getvalue()
     assert "[secret]" in text
     assert CANARY not in text
@@ -159,7 +160,7 @@ def test_whose_fault_it_was_is_said_rightly(output):
 
 def test_a_record_is_one_line_whatever_it_holds(output):
     """No newline or escape sequence of a hook's output breaks out of its line."""
-    setup.log.info("hook said", detail="first\nsecond \x1b[31mred\x07", path="/a b/c")
+    log.info("hook said", detail="first\nsecond \x1b[31mred\x07", path="/a b/c")
     if "\x1b[" not in output.getvalue().replace("\x1b[31mred", ""):  # the coloured renderer writes its own
         assert "\x1b" not in output.getvalue()
         assert output.getvalue().count("\n") == 1
@@ -171,20 +172,20 @@ SECRETS = ["CanarySecretValue0123456789", "Canary/with+base64==", 'Canary quote"
 @pytest.fixture
 def masks(monkeypatch):
     """No masks of other tests."""
-    monkeypatch.setattr(setup, "_masks", Masks())
+    monkeypatch.setattr(redaction, "_masks", Masks())
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_use_is_masked_wherever_it_stands(output, masks, secret):
     """A hook's output, a word of ours, an error's text: no line of any renderer shows a secret that is in use."""
-    setup.mask([secret], of="uploader")
-    setup.log.info("hook said", output=f"+ export KEY={secret} | done", path="/a")
-    setup.log.warning(f"odd: {secret}")
-    setup.log.error("failed", error=str(SinkError(secret)), many=[secret])
+    redaction.mask([secret], of="uploader")
+    log.info("hook said", output=f"+ export KEY={secret} | done", path="/a")
+    log.warning(f"odd: {secret}")
+    log.error("failed", error=str(SinkError(secret)), many=[secret])
     try:
         raise SinkError(secret)
     except SinkError:
-        setup.log.error("failed", exc_info=True)
+        log.error("failed", exc_info=True)
     text = output.getvalue()
     assert "Canary" not in text
     assert text.count("[secret]") == 5
@@ -193,27 +194,27 @@ def test_a_secret_in_use_is_masked_wherever_it_stands(output, masks, secret):
 
 def test_each_credential_has_its_own_masks_and_the_value_before_stays_masked(output, masks):
     """A second credential's secrets do not uncover the first one's; an old value may be valid for days yet."""
-    setup.mask(["first-of-uploader"], of="uploader")
-    setup.mask(["first-of-other"], of="other")
-    setup.mask(["second-of-uploader"], of="uploader")
-    setup.mask(["second-of-uploader"], of="uploader")
-    setup.log.info("said", one="first-of-uploader", two="second-of-uploader", three="first-of-other")
+    redaction.mask(["first-of-uploader"], of="uploader")
+    redaction.mask(["first-of-other"], of="other")
+    redaction.mask(["second-of-uploader"], of="uploader")
+    redaction.mask(["second-of-uploader"], of="uploader")
+    log.info("said", one="first-of-uploader", two="second-of-uploader", three="first-of-other")
     assert output.getvalue().count("[secret]") == 3
-    setup.mask(["third-of-uploader"], of="uploader")
-    setup.log.info("said", one="first-of-uploader")
+    redaction.mask(["third-of-uploader"], of="uploader")
+    log.info("said", one="first-of-uploader")
     assert "first-of-uploader" in output.getvalue()
 
 
 def test_a_short_word_is_not_masked(output, masks):
     """A secret of a few characters, or none, would make holes into harmless lines."""
-    setup.mask(["", "a", "status0"], of="uploader")
-    setup.log.info("status0 is fine")
+    redaction.mask(["", "a", "status0"], of="uploader")
+    log.info("status0 is fine")
     assert "status0 is fine" in output.getvalue()
 
 
 def test_our_own_loggers_are_heard(output, masks):
     """What providers say by `logging`, such as which region is passed over, is shown in one line, masked too."""
-    setup.mask([CANARY], of="uploader")
+    redaction.mask([CANARY], of="uploader")
     about = {"credential": "uploader"}
     place = logging.getLogger("providers.kms.secret")
     place.warning("region %s is passed over:\nno %s", "cn-hangzhou", CANARY, extra=about)
@@ -230,8 +231,8 @@ def test_the_journal_gets_priorities():
     """Where lines lead to the journal each begins with its priority, as sd-daemon(3) reads it."""
     stream = OnDisk()
     setup.set_up("info", "plain", {"JOURNAL_STREAM": stream.journal_stream}, stream)
-    setup.log.error("bad", credential="uploader")
-    setup.log.info("good")
+    log.error("bad", credential="uploader")
+    log.info("good")
     setup.set_up("info", "plain", {})
     assert stream.getvalue() == "<3>bad credential=uploader\n<6>good\n"
 
@@ -240,7 +241,7 @@ def test_json_is_json_with_a_time():
     """One object a line, its time in UTC."""
     stream = io.StringIO()
     setup.set_up("info", "json", {}, stream)
-    setup.log.info("published", generation=3)
+    log.info("published", generation=3)
     setup.set_up("info", "plain", {})
     record = json.loads(stream.getvalue())
     assert (record["event"], record["generation"], record["level"]) == ("published", 3, "info")
@@ -277,14 +278,14 @@ def guarded(set_up=True):
 
     Not a fixture: pytest puts streams of its own in place between a test's fixtures and the test.
     """
-    before = {name: getattr(sys, name) for name in setup.StreamGuard.NAMES}
+    before = {name: getattr(sys, name) for name in stream_guard.StreamGuard.NAMES}
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     real = {name: io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for name in before}
     for name, stream in real.items():
         setattr(sys, name, stream)
-    setup._heard.clear()
+    stream_guard._heard.clear()
     log = io.StringIO()
-    guard = setup.StreamGuard()
+    guard = stream_guard.StreamGuard()
     try:
         guard.install()
         setup.set_up("info", "plain", {}, log if set_up else None)
@@ -294,7 +295,7 @@ def guarded(set_up=True):
     finally:
         for name, stream in before.items():
             setattr(sys, name, stream)
-        setup._heard.clear()
+        stream_guard._heard.clear()
         sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
         logging.captureWarnings(False)
         setup.set_up("info", "plain", {})
@@ -362,10 +363,10 @@ def test_the_log_is_heard_while_a_provider_works():
     """Our own lines are written past the guard, on standard error by default."""
     with guarded(set_up=False) as said:
         with hushed("vendor"):
-            setup.log.info("fetched")
+            log.info("fetched")
             print(CANARY)
             print(CANARY, file=sys.stderr)
-        found, heard = said(), setup.heard("provider vendor")
+        found, heard = said(), stream_guard.heard("provider vendor")
     assert found["stdout"] == ""
     lines = found["stderr"].splitlines()
     assert lines[0] == "info: fetched"
@@ -382,7 +383,7 @@ def test_what_was_dropped_before_the_log_was_set_up_is_told_then(monkeypatch):
 
     with guarded() as said:
         structlog.reset_defaults()
-        monkeypatch.setattr(setup, "_is_set_up", False)
+        monkeypatch.setattr(stream_guard, "_is_set_up", False)
         with hushed("vendor"):
             print(CANARY)
         on_a_thread_of_its_own(lambda: print(CANARY))()
@@ -398,7 +399,7 @@ def test_what_was_dropped_before_the_log_was_set_up_is_told_then(monkeypatch):
 def test_a_guard_within_a_guard_changes_nothing():
     """A command that is run inside of another one leaves the outer guard as it was."""
     with guarded():
-        before, inner = sys.stdout, setup.StreamGuard()
+        before, inner = sys.stdout, stream_guard.StreamGuard()
         inner.install()
         assert sys.stdout is before
         inner.remove()

@@ -8,7 +8,8 @@ from forked import in_child
 
 from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
-from agent.state.store import MAX_RECORD_BYTES, CredentialState, Debt, Published, RotationJournal, StateStore
+from agent.state.records import CredentialState, Debt, Published, RotationJournal
+from agent.state.store import MAX_RECORD_BYTES, StateStore
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 

@@ -25,9 +25,11 @@ from agent.app import wiring
 from agent.audit import unfit
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
-from agent.core.provider import FETCH_TIMEOUT_S, Finding, Provider, hushed, one_line, presentable
+from agent.core.finding import Finding
+from agent.core.provider import FETCH_TIMEOUT_S, Provider
+from agent.core.provider_guard import hushed, one_line, presentable
 from agent.core.settings import Settings
-from agent.logs.setup import heard
+from agent.logs.stream_guard import heard
 from agent.metrics.check import findings as seen_from_outside
 from agent.refresh.managed_credential import Managed, is_bearer
 from agent.sinks.check import inspect

@@ -23,19 +23,20 @@ from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
-from agent.app.refresh_now import chosen, emergency_request, refresh
+from agent.app.refresh_now import chosen, refresh
 from agent.app.wiring import House
 from agent.audit import AuditLog
 from agent.control.server import ControlServer, Send, user_name
 from agent.core.errors import ConfigError, KeyturnError, UsageError
-from agent.core.events import Actor, Event, Trigger
+from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
 from agent.emergency.procedure import Emergency
+from agent.emergency.report import emergency_request
 from agent.engine.engine import Engine
 from agent.engine.reload import take_over
-from agent.logs.setup import describe, log, set_up
+from agent.logs.log import describe, log
+from agent.logs.setup import set_up
 from agent.metrics.exporter import Outlook
-from agent.refresh.obtained import Cause
 from agent.runtime.event_loop import safely
 from agent.system import systemd_credentials
 from agent.system.signals import deliver_kept

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from agent.app.status import notifications
-from agent.config.messages import nearest
 from agent.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -20,11 +19,12 @@ from agent.core.errors import (
     SourceUnavailableError,
     UsageError,
 )
-from agent.emergency.report import Request
-from agent.engine.attempts import Desk, Report
+from agent.core.events import Cause
+from agent.core.outcome import Outcome, Report
+from agent.core.text import nearest
+from agent.engine.attempts import Desk
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.engine import Engine
-from agent.refresh.obtained import Cause, Outcome
 
 WAIT_S = 900.0
 LOOK_AGAIN_S = 0.2
@@ -172,19 +172,3 @@ def _exit_code(reports: Sequence[Report], rows: Sequence[dict[str, Any]]) -> int
 
 def _untold(notification: dict[str, Any]) -> bool:
     return bool(notification["owed"]) or str(notification["last_outcome"] or "").startswith("gave up")
-
-
-def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
-    """Make a request of what came over the control socket or the command line.
-
-    Raises:
-        UsageError: it is not whole.
-    """
-    name, reason, leaked = raw.get("credential"), raw.get("reason"), raw.get("leaked")
-    if not isinstance(name, str) or not isinstance(reason, str) or not reason.strip():
-        raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
-    if leaked is not None and not isinstance(leaked, str):
-        raise UsageError("--leaked takes an AccessKey id")
-    # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
-    reason = reason.encode("utf-8", "backslashreplace").decode()
-    return Request(name, reason.strip(), actor, leaked, bool(raw.get("disable_old")), bool(raw.get("force")))

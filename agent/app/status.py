@@ -8,16 +8,12 @@ from typing import Any
 
 from agent import __version__
 from agent.core.errors import KeyturnError
-from agent.dispatch.dependent import called, key
+from agent.core.policy import ALARMS, WELL, WORST_FIRST
 from agent.refresh.managed_credential import Managed
 from agent.sinks.transaction import transaction
-from agent.state.store import GAVE_UP
+from agent.state.records import GAVE_UP, called, key
 from agent.system.clock import Clock
 
-STATES = ("fresh", "pending", "failing", "stale", "expired")
-"""What `Managed.condition` may say, from good to bad."""
-WELL, ALARMS = STATES[0], STATES[3:]
-WORST_FIRST = STATES[::-1]
 NAMED = 5
 """How many credentials one line names."""
 

@@ -18,7 +18,6 @@ from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
 from agent.config import Registry
-from agent.config.accounts import SystemAccounts
 from agent.config.registry import Family
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
@@ -28,6 +27,7 @@ from agent.refresh.managed_credential import Managed
 from agent.sinks.formats.directory import MemberSettings, member_of
 from agent.sinks.interface import SinkContext
 from agent.state.store import StateStore
+from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
 from agent.system.lock import StateLock
 from agent.systemd_setup.unit import with_credentials

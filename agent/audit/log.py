@@ -36,7 +36,7 @@ from agent.audit.reader import (
 )
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.system import files
 from agent.system.two_slot_file import SlotFile
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.errors import AuditError, NotPermittedError
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.system.two_slot_file import read_slots
 
 GENESIS = "0" * 64

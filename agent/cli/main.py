@@ -19,7 +19,7 @@ from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnErro
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
-_DAEMON = "agent.cli.refresh:run"
+_DAEMON = "agent.cli.run:run"
 _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
         keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
-    from agent.logs.setup import StreamGuard  # not for --help, which answers faster without
+    from agent.logs.stream_guard import StreamGuard
 
     guard = StreamGuard()
     guard.install()
@@ -99,7 +99,7 @@ def _give_up_stdout() -> None:
 
 
 def _fault(error: Exception) -> int:
-    from agent.logs.setup import describe, frames
+    from agent.logs.log import describe, frames
 
     _complain(f"keyturn: a fault of keyturn itself ({describe(error)} at {frames(error)}); please report it")
     return EXIT_FAILED
@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
 def _work_commands(command: _Maker) -> None:
     once = command(
         "once",
-        "agent.cli.refresh:once",
+        "agent.cli.once:once",
         "one refresh of every (or each named) credential: fetch, verify, publish, notify, exit",
         "keyturn once --retry-for 20s uploader",
     )
@@ -149,7 +149,7 @@ def _work_commands(command: _Maker) -> None:
     refresh.add_argument("--json", action="store_true", help="print one JSON object")
     rotate = command(
         "rotate",
-        "agent.cli.refresh:rotate",
+        "agent.cli.rotate:rotate",
         "the emergency: rotate at the source, follow the new key to every dependent, cut the old one off",
         'keyturn rotate uploader --reason "key on a public repo" --disable-old',
     )
@@ -165,7 +165,7 @@ def _work_commands(command: _Maker) -> None:
 def _look_commands(command: _Maker) -> None:
     check = command(
         "check",
-        "agent.cli.status:check",
+        "agent.cli.check:check",
         "say, line by line, whether config, files, keys, endpoints, credentials and dependents are in order",
         "keyturn check --offline",
     )
@@ -180,7 +180,7 @@ def _look_commands(command: _Maker) -> None:
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
-        "audit", "agent.cli.status:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
+        "audit", "agent.cli.audit:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
     )
     actions = audit.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = _parser(
@@ -189,14 +189,14 @@ def _look_commands(command: _Maker) -> None:
         help="read it",
         epilog="example: keyturn audit show --credential uploader --since 2d",
     )
-    show.set_defaults(run="agent.cli.status:audit_show")
+    show.set_defaults(run="agent.cli.audit:audit_show")
     show.add_argument("--credential", metavar="N")
     show.add_argument("--since", metavar="T", help="a time like 2026-11-22T03:00:00Z, or how long ago, like 2d")
     show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
     verify = _parser(
         actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"
     )
-    verify.set_defaults(run="agent.cli.status:audit_verify")
+    verify.set_defaults(run="agent.cli.audit:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 

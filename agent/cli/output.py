@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-COLOURS = {"good": "32", "bad": "31", "so-so": "33", "dim": "2"}
+from agent.system.terminal import paint
+
 MOODS = {
     "fresh": "good", "pending": "so-so", "failing": "so-so", "stale": "bad", "expired": "bad",
     "ok": "good", "warning": "so-so", "error": "bad", "done": "good", "failed": "bad",
 }  # fmt: skip
 
 CLEAR = "\x1b[H\x1b[2J"
-
-
-def paint(text: str, mood: str | None) -> str:
-    """Colour a word on a terminal; NO_COLOR and other outputs are respected."""
-    if mood is None or not sys.stdout or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-        return text
-    return f"\x1b[{COLOURS[mood]}m{text}\x1b[0m"
 
 
 def one_line(text: str) -> str:

@@ -4,8 +4,7 @@ Two steps: `walk` converts the tree by the types of the settings classes, `check
 more than one key. `load` puts them together and is the place to start reading. Reference: docs/config.md.
 """
 
-from agent.config.accounts import Accounts, SystemAccounts
 from agent.config.load import load, parse
 from agent.config.registry import Registry
 
-__all__ = ["Accounts", "Registry", "SystemAccounts", "load", "parse"]
+__all__ = ["Registry", "load", "parse"]

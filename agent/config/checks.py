@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agent.config.accounts import Accounts
 from agent.config.converter import Built, Reference
-from agent.config.messages import Place, Report, nearest, quoted, shown_name, shown_place
+from agent.config.messages import Place, Report, quoted, shown_name, shown_place
 from agent.core.settings import FileSinkSettings, NotifierSettings
+from agent.core.text import nearest
+from agent.system.accounts import Accounts
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

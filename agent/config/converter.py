@@ -14,9 +14,10 @@ from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from agent.config import scalars
-from agent.config.messages import Place, Report, Unfit, either, got, holds_secret, nearest, one_of, quoted, shown_place
+from agent.config.messages import Place, Report, Unfit, either, got, holds_secret, one_of, quoted, shown_place
 from agent.config.registry import Family, Registry, settings_class
 from agent.core.settings import Duration, FileMode, ProviderSettings
+from agent.core.text import nearest
 
 FAILED: Final = object()
 """Stands for a part that was reported and has no value."""

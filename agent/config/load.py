@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.config import checks, file_conflicts
-from agent.config.accounts import Accounts
 from agent.config.converter import Walker
 from agent.config.messages import Report
 from agent.config.registry import Registry
 from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
+from agent.system.accounts import Accounts
 from agent.system.oserrors import user_name
 
 MAX_BYTES = 1024 * 1024

@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Iterable
 
+from agent.core.text import MAX_NAME
+
 Place = tuple[str | int, ...]
 """Where in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
 
 MAX_QUOTED = 20
 """Characters of the longest value that an error repeats."""
 
-MAX_NAME = 64
-"""Characters of the longest key that an error repeats; also bounds the work of finding the nearest one."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _FOR_SECRETS = re.compile(r"secret|passw|passphrase|token|private|credentials?$|(access|api)_?key|bearer", re.I)
@@ -122,14 +122,6 @@ def is_for_secrets(place: Place) -> bool:
 def holds_secret(key: str) -> bool:
     """Tell whether a key asks for a secret itself, rather than for the name of what holds it."""
     return bool(_FOR_SECRETS.search(key)) and not _FOR_NAMES.search(key)
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most like `name`, None when none is at all like it."""
-    import difflib  # needed only once something is wrong: the daemon's memory is counted
-
-    found = difflib.get_close_matches(name[:MAX_NAME], list(known), n=1, cutoff=cutoff)
-    return found[0] if found else None
 
 
 def either(words: Iterable[str]) -> str:

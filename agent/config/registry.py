@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import NamedTuple
 
-from agent.config.messages import Unfit, nearest, one_of, quoted, shown_name
+from agent.config.messages import Unfit, one_of, quoted, shown_name
 from agent.core.errors import KeyturnError
 from agent.core.settings import NotifierSettings, ProviderSettings, SinkSettings
+from agent.core.text import nearest
 
 Catalogue = Mapping[str, Callable[[], type]]
 """Type name -> a call that imports the class and returns its `Settings` dataclass."""

@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from agent.config.messages import Place, Unfit, either, got, nearest, quoted
+from agent.config.messages import Place, Unfit, either, got, quoted
 from agent.core.settings import Duration, FileMode, FilePath
+from agent.core.text import nearest
 
 _WORDS: tuple[tuple[Any, str], ...] = (
     (str, "a string"),

@@ -22,7 +22,7 @@ from typing import Any
 from agent.control import protocol
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.system.capabilities import may_give
 from agent.system.systemd_unit import make_directory
 

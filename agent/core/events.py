@@ -93,3 +93,20 @@ class PublishEvent:
         values = self.as_json()
         values["sinks"] = "\n".join(self.sinks)
         return {f"KEYTURN_{name.upper()}": "" if value is None else str(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a rotation takes place, and who asked for it."""
+
+    trigger: Trigger
+    actor: Actor | None = None
+    reason: str | None = None
+
+    def as_fields(self) -> dict[str, Any]:
+        """The fields of an audit record."""
+        return {
+            "trigger": str(self.trigger),
+            "actor": self.actor.as_json() if self.actor else None,
+            "reason": self.reason,
+        }

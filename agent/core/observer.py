@@ -6,7 +6,7 @@ observer is called on the engine's thread, between two steps of its work: it tak
 
 from __future__ import annotations
 
-from agent.refresh.obtained import Outcome
+from agent.core.outcome import Outcome
 
 
 class Observer:

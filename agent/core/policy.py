@@ -185,3 +185,13 @@ def _due_s(standing: Standing, now: datetime, chance: float) -> float:
 
 def _jittered(seconds: float, chance: float) -> float:
     return seconds * (1 + POLL_JITTER * (2 * chance - 1))
+
+
+STATES = ("fresh", "pending", "failing", "stale", "expired")
+"""What `Managed.condition` may say, from good to bad."""
+
+
+WELL, ALARMS = STATES[0], STATES[3:]
+
+
+WORST_FIRST = STATES[::-1]

@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.cli.output import paint
 from agent.core.errors import UsageError
 from agent.demo.children import Children, DemoError, Said, clock
 from agent.demo.world import ACT_S, CLOUD, DAEMON, OLD_KEY_LIFE_S, PROPAGATION_S, World
+from agent.system.terminal import paint
 
 APPLICATION = "uploader"
 ROTATIONS = 3

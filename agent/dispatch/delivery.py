@@ -10,9 +10,8 @@ from datetime import datetime
 
 from agent.core.events import PublishEvent
 from agent.core.settings import PickupSettings
-from agent.logs.setup import log
-from agent.notifiers.interface import Notifier, Pickup, Told
-from agent.notifiers.known_readers import NoEffect
+from agent.logs.log import log
+from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
 from agent.system.process import probe, probe_refusal
 
 PICKUP_PATIENCE_S = 10.0

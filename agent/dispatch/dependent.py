@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import Managed
-from agent.state.store import Debt
+from agent.state.records import Debt
 
 JOB = "tell "
 """The prefix of the lines' names in the scheduler."""
@@ -61,16 +61,3 @@ class Line:
             began = self.began
         self.first_try[managed.name] = (debt, began)
         return began
-
-
-def key(identity: tuple[str, ...]) -> str:
-    """How a dependent is named in the state's maps."""
-    return "\0".join(identity)
-
-
-def called(identity: tuple[str, ...]) -> str:
-    """A dependent that the config does not name any more: no arguments and no query, which may hold a token."""
-    kind, *rest = identity
-    if kind == "exec":
-        return f"exec {rest[1]}"  # behind its user
-    return f"{kind} {next(filter(None, rest[1:] if kind == 'signal' else rest), '').partition('?')[0]}"

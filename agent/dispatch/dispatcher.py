@@ -38,13 +38,14 @@ from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.dispatch.delivery import Heard, tell
-from agent.dispatch.dependent import Line, called, key
-from agent.logs.setup import describe, log
+from agent.dispatch.dependent import Line
+from agent.logs.log import describe, log
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup
 from agent.refresh.managed_credential import Managed
 from agent.runtime.event_loop import Loop
 from agent.runtime.scheduler import Scheduler
-from agent.state.store import GAVE_UP, Debt, StateStore
+from agent.state.records import GAVE_UP, Debt, called, key
+from agent.state.store import StateStore
 from agent.system.clock import Clock
 
 TOLD_BUT = "told, but "

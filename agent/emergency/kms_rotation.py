@@ -20,7 +20,7 @@ from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedErro
 from agent.emergency.authority import Authority
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import Managed
-from agent.state.store import RotationJournal
+from agent.state.records import RotationJournal
 
 ROTATIONS_PER_HOUR = 50
 """KMS, RotateSecret: per account."""

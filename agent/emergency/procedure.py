@@ -32,18 +32,17 @@ from agent.core.errors import (
     UsageError,
     VerifyRefusedError,
 )
-from agent.core.events import Event, Trigger
+from agent.core.events import Cause, Event, Trigger
 from agent.core.provider import Provider
-from agent.dispatch.dependent import key
 from agent.emergency.authority import Authority
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, Rotation
 from agent.emergency.old_key import NoSecretError, disable, previous_key, refuse_to_cut_off, see_refused
 from agent.emergency.report import Patience, Request, Result, Show, Steps
 from agent.engine.engine import Engine, Report
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.notifiers.interface import Pickup
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
+from agent.state.records import key
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from agent.core.errors import KeyturnError
+from agent.core.errors import (
+    KeyturnError,
+    UsageError,
+)
 from agent.core.events import Actor
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.system.clock import Clock
 
 T = TypeVar("T")
@@ -117,3 +120,19 @@ class Steps:
     def passed_ms(self) -> int:
         """Since the command."""
         return round((self._clock.boottime() - self._started) * 1000)
+
+
+def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
+    """Make a request of what came over the control socket or the command line.
+
+    Raises:
+        UsageError: it is not whole.
+    """
+    name, reason, leaked = raw.get("credential"), raw.get("reason"), raw.get("leaked")
+    if not isinstance(name, str) or not isinstance(reason, str) or not reason.strip():
+        raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
+    if leaked is not None and not isinstance(leaked, str):
+        raise UsageError("--leaked takes an AccessKey id")
+    # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
+    reason = reason.encode("utf-8", "backslashreplace").decode()
+    return Request(name, reason.strip(), actor, leaked, bool(raw.get("disable_old")), bool(raw.get("force")))

@@ -6,18 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.core.errors import KeyturnError
+from agent.core.events import Cause
+from agent.core.outcome import Report
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause, Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a requester is told of a refresh: `error` is None where it went well."""
-
-    credential: str
-    outcome: Outcome | None
-    error: KeyturnError | None
 
 
 @dataclass

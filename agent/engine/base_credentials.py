@@ -13,7 +13,8 @@ from datetime import datetime
 
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
-from agent.core.provider import Finding, Provider
+from agent.core.finding import Finding
+from agent.core.provider import Provider
 
 
 class Shelf:

@@ -28,19 +28,20 @@ from agent.core.errors import (
     UsageError,
     VerifyRefusedError,
 )
-from agent.core.events import Event, Trigger
+from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import Observer
+from agent.core.outcome import Outcome, Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.dispatch.dispatcher import Dispatcher
-from agent.engine.attempts import Attempt, Desk, Report
+from agent.engine.attempts import Attempt, Desk
 from agent.engine.base_credentials import Shelf
 from agent.engine.dependency_graph import bases_to_ask, followers, in_order
 from agent.engine.health import Health
 from agent.engine.planner import Timetable
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.refresh.journal import Books
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause, Obtained, Outcome
+from agent.refresh.obtained import Obtained
 from agent.refresh.pipeline import obtain, publish
 from agent.refresh.recovery import Memory
 from agent.runtime.event_loop import Loop, safely

@@ -9,11 +9,11 @@ from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.credential import rfc3339
 from agent.core.errors import AuditError, KeyturnError, reason
-from agent.core.events import Event, Trigger
+from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import NOBODY, Observer
-from agent.logs.setup import describe, log
+from agent.core.outcome import Outcome
+from agent.logs.log import describe, log
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause, Outcome
 from agent.runtime.scheduler import Scheduler
 from agent.state.store import StateStore
 from agent.system.clock import Clock

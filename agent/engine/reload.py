@@ -12,12 +12,12 @@ import random
 from collections.abc import Iterable
 
 from agent.core.errors import BusyError
-from agent.core.events import Trigger
-from agent.engine.attempts import Attempt, Desk, Report
+from agent.core.events import Cause, Trigger
+from agent.core.outcome import Report
+from agent.engine.attempts import Attempt, Desk
 from agent.engine.dependency_graph import in_order
 from agent.engine.engine import Engine, gone
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
 
 JOBS = ("refresh", "overrun", "stale", "retry")
 

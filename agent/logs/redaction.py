@@ -83,3 +83,22 @@ def escaped(text: str) -> str:
 
 def _json(text: str) -> str:
     return json.dumps(text)[1:-1]
+
+
+_masks = Masks()
+
+
+def mask(values: Iterable[str], *, of: str = "") -> None:
+    """Have no line show these secrets from now on.
+
+    Args:
+        values: the secrets that `of` uses now, all of them; those before them stay masked until the next change,
+            because the old value may be valid for days, and a hook that runs now may have read it.
+        of: whose they are, such as a credential's name; each has its own.
+    """
+    _masks.put(values, of)
+
+
+def redacted(text: str) -> str:
+    """Return the text without the secrets in use."""
+    return _masks.hide(text)

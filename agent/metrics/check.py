@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import AgentSettings
 from agent.metrics import server
 from agent.system.free_space import hindrance

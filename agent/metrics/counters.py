@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from agent.core.events import Event
 from agent.core.observer import Observer
-from agent.refresh.obtained import Outcome
+from agent.core.outcome import Outcome
 
 REFRESHES = (
     "unchanged",

@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from agent import __version__
-from agent.app.status import STATES
+from agent.core.policy import STATES
 from agent.metrics.counters import BOUNDS_S
 from agent.metrics.snapshot import Row, Snapshot
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.metrics import http as http
 from agent.metrics.http import RefusedError, Reply, Request
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.metrics.snapshot import Glass, Snapshot
 from agent.system.files import write_atomic
 from agent.system.oserrors import explain

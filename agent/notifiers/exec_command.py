@@ -20,7 +20,7 @@ from pathlib import Path
 
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail

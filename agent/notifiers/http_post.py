@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 from agent.cloud.deadline import Deadline
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import head

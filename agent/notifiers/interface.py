@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import NotifierSettings
-
-if TYPE_CHECKING:
-    from agent.notifiers.known_readers import NoEffect
 
 
 class Pickup(StrEnum):
@@ -99,3 +96,16 @@ class Notifier(ABC):
             sink_types: the types of the sinks of the same credential, such as {"env_file"}.
         """
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """A dependent is told, and yet may go on with the old value.
+
+    Attributes:
+        text: why, and what would help; for `check`, `status` and the log.
+        pickup: what that makes of a dependent of whose pickup there is no evidence.
+    """
+
+    text: str
+    pickup: Pickup

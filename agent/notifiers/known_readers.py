@@ -13,25 +13,10 @@ A credential that has one sink of the last kind is not doubted: which of its sin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from agent.notifiers.interface import Pickup
+from agent.notifiers.interface import NoEffect, Pickup
 
 ENVIRONMENT = frozenset({"env_file"})
 READ_ONCE = ENVIRONMENT | {"credentials_ini", "aliyun_cli"}
-
-
-@dataclass(frozen=True, slots=True)
-class NoEffect:
-    """A dependent is told, and yet may go on with the old value.
-
-    Attributes:
-        text: why, and what would help; for `check`, `status` and the log.
-        pickup: what that makes of a dependent of whose pickup there is no evidence.
-    """
-
-    text: str
-    pickup: Pickup
 
 
 def of_a_kept_process(sink_types: frozenset[str], environment: str, remedy: str) -> NoEffect | None:

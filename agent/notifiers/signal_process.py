@@ -29,10 +29,10 @@ from datetime import datetime
 
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import FilePath, NotifierSettings
-from agent.notifiers.interface import Notifier, Pickup, Told
-from agent.notifiers.known_readers import NoEffect, of_a_kept_process
+from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
+from agent.notifiers.known_readers import of_a_kept_process
 from agent.system.accounts import find_account
 from agent.system.oserrors import user_name
 from agent.system.pidfd import Process

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import Duration, NotifierSettings
-from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
-from agent.notifiers.known_readers import READ_ONCE, NoEffect, of_a_kept_process
+from agent.notifiers.interface import HookFailedError, NoEffect, Notifier, Pickup, Told
+from agent.notifiers.known_readers import READ_ONCE, of_a_kept_process
 from agent.notifiers.output import tail
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.process_group import Ending

@@ -15,12 +15,13 @@ from typing import Any
 from agent.audit import AuditLog
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
-from agent.core.events import Event, Trigger
-from agent.logs.setup import log
+from agent.core.events import Cause, Event, Trigger
+from agent.logs.log import log
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause, Obtained
+from agent.refresh.obtained import Obtained
 from agent.sinks.transaction import transaction
-from agent.state.store import CredentialState, Debt, Published, StateStore
+from agent.state.records import CredentialState, Debt, Published
+from agent.state.store import StateStore
 
 
 class Books:

@@ -15,7 +15,7 @@ from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
-from agent.state.store import GAVE_UP, CredentialState, Debt
+from agent.state.records import GAVE_UP, CredentialState, Debt
 
 
 @dataclass

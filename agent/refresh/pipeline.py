@@ -33,13 +33,14 @@ from agent.cloud.verify import Verification
 from agent.core import policy
 from agent.core.credential import Credential, part
 from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
-from agent.core.events import Event, Trigger
-from agent.logs.setup import mask
+from agent.core.events import Cause, Event, Trigger
+from agent.core.outcome import Outcome
+from agent.logs.redaction import mask
 from agent.refresh.journal import Books
 from agent.refresh.managed_credential import Managed, is_bearer
-from agent.refresh.obtained import Cause, Obtained, Outcome
+from agent.refresh.obtained import Obtained
 from agent.sinks.transaction import transaction
-from agent.state.store import Published
+from agent.state.records import Published
 
 
 def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cancel: threading.Event) -> Obtained:

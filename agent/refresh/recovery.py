@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from agent.core.errors import KeyturnError
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.refresh.journal import Books
 from agent.refresh.managed_credential import Managed
 from agent.sinks.transaction import transaction

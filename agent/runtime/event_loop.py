@@ -25,7 +25,7 @@ from functools import partial
 from typing import TypeVar
 
 from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.system.clock import Alarm, StepWatch
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.sinks.interface import Sink
 from agent.sinks.transaction.plan import examine
 from agent.sinks.transaction.target import Attributes, pin, wanted_attributes

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import KeyturnError
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import Settings
 from agent.system import files
 from agent.system.accounts import find_account, own_account

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.settings import AgentSettings
 
 SERVICE, TIMER = "keyturn.service", "keyturn-once.timer"

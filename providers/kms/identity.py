@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError
-from agent.core.provider import Base, Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock
 from providers.kms.access import ByAccessKey, ByInstanceRole, ByRole

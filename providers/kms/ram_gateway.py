@@ -16,8 +16,9 @@ from agent.cloud.openapi import Kms
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError
+from agent.core.finding import Finding
 from agent.core.policy import RENEW_AT
-from agent.core.provider import Base, Finding
+from agent.core.provider import Base
 from agent.system.clock import Clock
 from providers.kms.access import Region
 from providers.kms.failover import NoIdentityError, Question

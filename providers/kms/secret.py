@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from providers.kms import gateways, properties
 from providers.kms.access import Access, idle_keys

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from config_world import ENVIRON, GOOD, REGISTRY, Users, read
 
-from agent.config import SystemAccounts, load
+from agent.config import load
 from agent.core.errors import EXIT_NOT_PERMITTED, ConfigError, NotPermittedError
 from agent.core.settings import Settings
+from agent.system.accounts import SystemAccounts
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, SourceUnavailableError
-from agent.core.provider import MAX_PART_BYTES, Provider, ProviderContext
+from agent.core.provider import Provider, ProviderContext
+from agent.core.provider_guard import MAX_PART_BYTES
 from agent.core.secret import Secret
 from agent.core.settings import ProviderSettings
 

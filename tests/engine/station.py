@@ -11,11 +11,10 @@ from fakes import PATIENCE_S, Dependent
 
 from agent.app import wiring
 from agent.core.errors import KeyturnError
-from agent.core.events import Actor, Trigger
+from agent.core.events import Actor, Cause, Trigger
 from agent.emergency.procedure import Emergency, Patience, Request, Result
 from agent.engine.engine import Engine, Report
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
 
 ME = Actor(1000, "alice", 4242)
 OPS = ("kms:RotateSecret", "ram:UpdateAccessKey")

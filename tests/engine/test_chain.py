@@ -13,11 +13,10 @@ from workbench import Bench
 from agent.app.refresh_now import refresh
 from agent.core.credential import Credential
 from agent.core.errors import SourceRefusedError, SourceUnavailableError
-from agent.core.events import Trigger
+from agent.core.events import Cause, Trigger
 from agent.engine.dependency_graph import in_order
 from agent.engine.reload import take_over
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
 
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
 

@@ -15,8 +15,8 @@ from workbench import Bench
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger
 from agent.dispatch import dispatcher
-from agent.dispatch.dependent import key as identity_key
 from agent.engine.reload import take_over
+from agent.state.records import key as identity_key
 
 
 def owed(bench: Bench, name: str = "a") -> list[tuple[str, int, int]]:

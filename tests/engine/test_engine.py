@@ -16,13 +16,12 @@ from workbench import Bench
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError, VerifyRefusedError
-from agent.core.events import Trigger
+from agent.core.events import Cause, Trigger
 from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.engine.engine import MAX_ABANDONED, Report
 from agent.engine.reload import take_over
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
 
 MakeBench = Callable[..., Bench]
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")

@@ -17,7 +17,7 @@ from agent.core.events import Trigger
 from agent.core.settings import FilePath
 from agent.engine.reload import take_over
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
-from agent.state.store import Published
+from agent.state.records import Published
 
 MakeBench = Callable[..., Bench]
 

@@ -16,11 +16,10 @@ from test_publish import change_to, failing_rename, held, left_over, two
 from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
-from agent.core.events import Trigger
+from agent.core.events import Cause, Trigger
 from agent.core.settings import FilePath
 from agent.engine.reload import take_over
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 
 MakeBench = Callable[..., Bench]

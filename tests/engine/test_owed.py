@@ -12,9 +12,9 @@ from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
-from agent.dispatch.dependent import called
 from agent.engine.reload import take_over
 from agent.refresh.managed_credential import Managed
+from agent.state.records import called
 
 MakeBench = Callable[..., Bench]
 

@@ -15,8 +15,8 @@ from workbench import Bench
 from agent.app.status import notifications
 from agent.core.settings import FilePath, PickupSettings
 from agent.dispatch import delivery
-from agent.notifiers.interface import Pickup
-from agent.notifiers.known_readers import NoEffect, of_a_kept_process
+from agent.notifiers.interface import NoEffect, Pickup
+from agent.notifiers.known_readers import of_a_kept_process
 from agent.sinks.formats.directory import DirectorySettings, DirectorySink, member_of
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import Sink

@@ -16,7 +16,7 @@ from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
 from agent.refresh.managed_credential import Managed
-from agent.state.store import Published
+from agent.state.records import Published
 from agent.system.clock import Clock, StepWatch
 
 REAL = (datetime,)

@@ -11,11 +11,10 @@ from typing import Any
 from fakes import PATIENCE_S, Dependent, Source, key
 
 from agent.audit import AuditLog, read
-from agent.core.events import Event, Trigger
+from agent.core.events import Cause, Event, Trigger
 from agent.core.settings import CredentialSettings, FilePath
 from agent.engine.engine import Desk, Engine, Report
 from agent.refresh.managed_credential import Managed
-from agent.refresh.obtained import Cause
 from agent.sinks.formats.json_file import JsonFile, JsonSettings
 from agent.state.store import StateStore
 from agent.system.clock import Clock

@@ -8,7 +8,7 @@ import pytest
 from reading import Figures
 
 from agent import __version__
-from agent.app.status import STATES
+from agent.core.policy import STATES
 from agent.metrics.counters import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
 from agent.metrics.exposition import text
 from agent.metrics.snapshot import Row, Snapshot

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from test_exposition import row, shown
 
-from agent.app.status import STATES
+from agent.core.policy import STATES
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"

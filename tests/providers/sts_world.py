@@ -22,7 +22,8 @@ from agent.core.errors import (
     SourceRefusedError,
     SourceUnavailableError,
 )
-from agent.core.provider import Finding, Provider, ProviderContext
+from agent.core.finding import Finding
+from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import CloudSettings, FilePath, ProviderSettings
 from providers.emulator import Cloud, EmulatorServer, Fault

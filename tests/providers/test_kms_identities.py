@@ -22,7 +22,7 @@ from agent.core.errors import (
     SourceRefusedError,
     SourceUnavailableError,
 )
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
 from agent.system.clock import Clock

@@ -456,7 +456,11 @@ UNWANTED = (
 )
 LOADS = {
     "a ClientKey": ("shared_gateway", "aliyunsdkkms.request.v20160120.GetSecretValueRequest", UNWANTED),
-    "a RAM identity": ("ram_gateway", "agent.cloud.openapi", (*UNWANTED, "aliyunsdk", "cryptography", "secretsmanager")),
+    "a RAM identity": (
+        "ram_gateway",
+        "agent.cloud.openapi",
+        (*UNWANTED, "aliyunsdk", "cryptography", "secretsmanager"),
+    ),
     "an instance": ("dedicated_gateway", "cryptography", (*UNWANTED, "aliyunsdk", "secretsmanager")),
 }
 

@@ -21,7 +21,9 @@ from agent.app import check, wiring
 from agent.core import errors
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, ConfigError, KeyturnError, SourceRefusedError, SourceUnavailableError
-from agent.core.provider import MAX_TEXT_CHARS, POLL_INTERVAL_S, Finding, Provider, ProviderContext, at_work
+from agent.core.finding import Finding
+from agent.core.provider import POLL_INTERVAL_S, Provider, ProviderContext
+from agent.core.provider_guard import MAX_TEXT_CHARS, at_work
 from agent.core.secret import Secret
 from agent.core.settings import AgentSettings, AuditSettings, CredentialSettings, FilePath, ProviderSettings, Settings
 

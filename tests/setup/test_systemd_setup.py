@@ -16,7 +16,7 @@ from hostworld import host, needs, notify, sink
 
 from agent.app.check import findings as check_findings
 from agent.cli.main import main
-from agent.core.provider import Finding
+from agent.core.finding import Finding
 from agent.system.accounts import Account
 from agent.systemd_setup import check_command, findings, install, render
 from agent.systemd_setup.needs import DEFAULT_CONFIG, Option

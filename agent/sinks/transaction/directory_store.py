@@ -28,7 +28,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.core.errors import SinkError
-from agent.logs.setup import log
+from agent.logs.log import log
 from agent.sinks.transaction.target import kind_of
 from agent.system import files
 from agent.system.oserrors import user_name

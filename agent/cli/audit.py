@@ -1,0 +1,83 @@
+"""`keyturn audit show` and `keyturn audit verify`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent import audit
+from agent.app import wiring
+from agent.cli import output
+from agent.cli.option_types import moment
+from agent.core.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    AuditError,
+)
+from agent.system.clock import Clock
+
+
+def audit_show(options: argparse.Namespace) -> int:
+    """`keyturn audit show`."""
+    since = moment(options.since, "--since", Clock().now()) if options.since else None
+    for record in audit.read(_log(options)):
+        if options.credential and record.get("credential") != options.credential:
+            continue
+        if since and not _is_later(record, since):
+            continue
+        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record))
+    return EXIT_DONE
+
+
+def audit_verify(options: argparse.Namespace) -> int:
+    """`keyturn audit verify`: exit 1 where the log is not whole."""
+    settings = wiring.load_settings(options.config, os.environ)
+    state_directory, _runtime, path = wiring.paths(settings)
+    verdict = audit.verify(path, audit.read_head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
+    if options.json:
+        print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}))
+    elif verdict.whole:
+        print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
+    for problem in verdict.problems:
+        print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
+    return EXIT_DONE if verdict.whole else EXIT_FAILED
+
+
+def _log(options: argparse.Namespace) -> Path:
+    settings = wiring.load_settings(options.config, os.environ)
+    path = wiring.paths(settings)[2]
+    if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
+        raise AuditError(
+            f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
+        )
+    return path
+
+
+def _line(record: dict[str, Any]) -> str:
+    parts = [f"{record.get('time')}  {record.get('event', '?'):<18}"]
+    if "credential" in record:
+        parts.append(f"{record['credential']}")
+    if "generation" in record:
+        parts.append(f"gen {record['generation']}")
+    parts.extend(f"{name}={_value(record[name])}" for name in audit.FIELDS[2:] if name in record)
+    return "  ".join(parts)
+
+
+def _is_later(record: dict[str, Any], since: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(str(record.get("time"))) >= since
+    except (ValueError, TypeError):
+        return True  # a foreign time is for the reader to see
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        value = f"{value.get('user', '?')}({value.get('uid', '?')})"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return output.one_line(text)

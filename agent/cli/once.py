@@ -1,0 +1,31 @@
+"""`keyturn once`: always by this process, under the lock."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from agent.app import wiring
+from agent.app.refresh_now import refresh as refresh_now
+from agent.cli import output
+from agent.cli.option_types import seconds
+from agent.cli.without_daemon import run_here
+from agent.core.events import Cause, Trigger
+from agent.system.journald import is_stream
+
+
+def once(options: argparse.Namespace) -> int:
+    """`keyturn once`: for cron, images and containers; in a unit, what happens is logged as the daemon logs it."""
+    retry_for_s = seconds(options.retry_for, "--retry-for")
+    settings = wiring.load_settings(options.config, os.environ)
+    in_journal = is_stream(os.environ, sys.stderr)
+    answer = run_here(
+        settings,
+        options.config,
+        lambda house: refresh_now(house.engine, options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
+        logged=in_journal,
+    )
+    if not in_journal:
+        output.refreshed(answer)
+    return int(answer["exit_code"])

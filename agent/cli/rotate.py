@@ -1,0 +1,76 @@
+"""`keyturn rotate`: through the daemon, or by this process under the same lock where no daemon runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from agent.app.refresh_now import chosen
+from agent.app.wiring import House
+from agent.cli import output
+from agent.cli.daemon_client import Step, find
+from agent.cli.without_daemon import run_here, this_user
+from agent.control import client
+from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
+from agent.core.settings import Settings
+from agent.emergency.procedure import Emergency
+from agent.emergency.report import Result, emergency_request
+
+
+def rotate(options: argparse.Namespace) -> int:
+    """`keyturn rotate`."""
+    try:
+        result, code = _rotated(options)
+    except KeyturnError as error:
+        if not options.json:
+            raise
+        result, code = Result(options.name, error=str(error)).as_json(), error.exit_code
+    if options.json:
+        print(json.dumps(result))
+    else:
+        output.rotated(result)
+    return code
+
+
+def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    reach = find(options)
+    request = {
+        "command": "rotate",
+        "credential": options.name,
+        "reason": options.reason,
+        "leaked": options.leaked,
+        "disable_old": options.disable_old,
+        "force": options.force,
+    }
+    emergency_request(request, this_user())
+    asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
+    if asks and not output.agreed(options.name, options.disable_old):
+        raise CancelledError("nothing was done")
+    progress: Step = (lambda _step: None) if options.json else output.step
+    try:
+        return reach.ask(request, progress)
+    except client.ConnectionLostError:
+        raise
+    except DaemonUnreachableError:
+        return _rotate_by_ourselves(reach.own_settings, options.config, request, progress)
+
+
+def _rotate_by_ourselves(
+    settings: Settings, path: str, request: dict[str, Any], progress: Step
+) -> tuple[dict[str, Any], int]:
+    def work(house: House) -> tuple[dict[str, Any], int]:
+        (name,) = chosen(house.engine, [str(request["credential"])])
+        managed = house.engine.desks[name].managed
+        emergency = Emergency(
+            house.engine,
+            managed,
+            house.parts.authority(name),
+            house.parts.cloud(),
+            emergency_request(request, this_user()),
+        )
+        result = emergency.run(progress)
+        return result.as_json(), result.exit_code
+
+    return run_here(settings, path, work)

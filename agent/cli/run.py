@@ -1,0 +1,24 @@
+"""`keyturn run`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from agent.app import wiring
+from agent.logs.setup import set_up
+
+
+def run(options: argparse.Namespace) -> int:
+    """`keyturn run`."""
+    from agent.app.daemon import Daemon
+    from agent.system.systemd_notify import ServiceManager
+
+    settings = wiring.load_settings(options.config, os.environ)
+    set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
+    house = wiring.open_house(settings, options.config, os.environ)
+    try:
+        Daemon(house, ServiceManager(os.environ)).run()
+    finally:
+        house.close()
+    return 0

@@ -1,0 +1,30 @@
+"""What came of a refresh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.core.errors import KeyturnError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one refresh: `what` is "unchanged", "published" or "repaired"."""
+
+    what: str
+    generation: int
+    timings_ms: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def publish_s(self) -> float:
+        """Seconds from the provider's reply to the last sink switched, the proof of the value included."""
+        return (self.timings_ms.get("verify", 0) + self.timings_ms.get("publish", 0)) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a requester is told of a refresh: `error` is None where it went well."""
+
+    credential: str
+    outcome: Outcome | None
+    error: KeyturnError | None

@@ -1,0 +1,16 @@
+"""Text helpers of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MAX_NAME = 64
+"""Characters of the longest key that an error repeats; also bounds the work of finding the nearest one."""
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like `name`, None when none is at all like it."""
+    import difflib  # needed only once something is wrong: the daemon's memory is counted
+
+    found = difflib.get_close_matches(name[:MAX_NAME], list(known), n=1, cutoff=cutoff)
+    return found[0] if found else None

@@ -1,0 +1,115 @@
+"""The records that the state directory keeps: one `CredentialState` for each credential, never a secret."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from agent.core.credential import Credential
+from agent.core.events import Trigger
+
+
+def key(identity: tuple[str, ...]) -> str:
+    """How a dependent is named in the state's maps."""
+    return "\0".join(identity)
+
+
+def called(identity: tuple[str, ...]) -> str:
+    """A dependent that the config does not name any more: no arguments and no query, which may hold a token."""
+    kind, *rest = identity
+    if kind == "exec":
+        return f"exec {rest[1]}"  # behind its user
+    return f"{kind} {next(filter(None, rest[1:] if kind == 'signal' else rest), '').partition('?')[0]}"
+
+
+class Debt(msgspec.Struct, omit_defaults=True):
+    """Somebody who is to be told of a generation.
+
+    Attributes:
+        identity: whom, as `Notifier.identity` says; stable over changes of the config's order.
+        generation: the newest generation owed; a newer one supersedes an older one.
+        since: when it was first owed; `retry_for` counts from here.
+        attempts: how often it was tried.
+    """
+
+    identity: tuple[str, ...]
+    generation: int
+    since: datetime
+    trigger: Trigger
+    attempts: int = 0
+
+
+class Published(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What the sinks hold."""
+
+    generation: int = 0
+    access_key_id: str = ""
+    previous_access_key_id: str = ""
+    version_id: str = ""
+    expiration: datetime | None = None
+    obtained_at: datetime | None = None
+    published_at: datetime | None = None
+    verified: str = ""  # "verified", "unreachable" or "off"
+    ram_user_name: str = ""
+    layout: str = ""  # a fingerprint of the sinks' settings: what was written is what the config asks for
+    source: str = ""  # a fingerprint of how the source was asked: a changed config is not held to the old value's life
+
+
+class RotationJournal(msgspec.Struct, omit_defaults=True):
+    """An emergency rotation that was begun: taken up again by the next `rotate`, so KMS never rotates twice."""
+
+    version_id: str
+    begun_at: datetime
+    reason: str
+    old_access_key_id: str
+    asked: bool = False  # RotateSecret was answered
+
+
+GAVE_UP = "gave up: "
+"""How the outcome begins of a notification that will not be tried again."""
+
+
+class CredentialState(msgspec.Struct, omit_defaults=True):
+    """Everything remembered of one credential."""
+
+    published: Published = Published()
+    debts: list[Debt] = []
+    last_outcome: dict[str, str] = {}  # `line.key(identity)` -> outcome of the last notification
+    pickup: dict[str, str] = {}  # `line.key(identity)` -> what is known of the pickup
+    last_success_at: datetime | None = None
+    tried_since: datetime | None = None  # the first failure, while nothing ever succeeded
+    consecutive_failures: int = 0
+    last_error: str = ""
+    stale: bool = False
+    rotation: RotationJournal | None = None
+    rotations: list[datetime] = []  # when RotateSecret was asked for, the last hour's
+    journal: list[dict[str, Any]] = []  # the staged files of a publish that is not known to have ended
+    switched: bool = False  # every sink of the journal is switched: only the record of it is missing
+    journal_seq: int = 0  # the newest audit record when the journal was written
+    before: Published | None = None  # what to return to when the journal cannot be finished
+    untold: int = 0  # the newest generation that somebody was not told of whom the config names no more
+    spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
+
+    @property
+    def next_generation(self) -> int:
+        """The number of the next publish. One that a crash took back is not given to another value."""
+        return max(self.published.generation, self.spent) + 1
+
+    @property
+    def half_switched(self) -> bool:
+        """Whether a publish is past the point of no return and not known to have reached every sink."""
+        return self.before is not None and not self.switched
+
+    def known_value(self) -> Credential | None:
+        """The value in use as far as it is known without its secrets; None before the first publish."""
+        done = self.published
+        if not done.generation:
+            return None
+        return Credential(
+            access_key_id=done.access_key_id,
+            version_id=done.version_id,
+            expiration=done.expiration,
+            ram_user_name=done.ram_user_name,
+        )

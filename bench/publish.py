@@ -33,8 +33,8 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import CredentialSettings, FilePath, ProviderSettings
 from agent.logs.setup import set_up
-from agent.refresh.journal import Books
-from agent.refresh.managed_credential import Managed
+from agent.refresh.journal import PublishJournal
+from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
 from agent.refresh.pipeline import publish as rotate_publish
 from agent.sinks.formats.credentials_ini import CredentialsIni, CredentialsIniSettings
@@ -133,9 +133,11 @@ class Audited:
     def __init__(self, root: Path, sinks: tuple[FileSink, ...]) -> None:
         states = StateStore(root / "audited")
         states.prepare()
-        self._books = Books(AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC)), states)
+        self._books = PublishJournal(
+            AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC)), states
+        )
         settings = ProviderSettings(type="bench")
-        self._managed = Managed(
+        self._managed = ManagedCredential(
             "bench", CredentialSettings(provider=settings), Bench(settings, ProviderContext("bench")), None, sinks, ()
         )
 

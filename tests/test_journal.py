@@ -14,7 +14,7 @@ import pytest
 from agent.core.errors import SinkError
 from agent.logs import redaction, setup
 from agent.logs.log import log
-from agent.logs.redaction import Masks
+from agent.logs.redaction import Redactor
 from agent.system import journald
 from agent.system.journald import Journal, LineSocket, encode, field_name
 
@@ -67,7 +67,7 @@ class Unit:
         self.journald = Journald(self.path)
         self.stderr = (tmp_path / "stderr").open("w+")
         monkeypatch.setattr(journald, "SOCKET", str(self.path))
-        monkeypatch.setattr(redaction, "_masks", Masks())
+        monkeypatch.setattr(redaction, "_masks", Redactor())
         self.set_up()
 
     def set_up(self, form="auto", stream=None):

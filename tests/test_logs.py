@@ -19,7 +19,7 @@ from agent.core.provider_guard import hushed
 from agent.core.secret import SHOWN, Secret
 from agent.logs import redaction, setup, stream_guard
 from agent.logs.log import log
-from agent.logs.redaction import Masks
+from agent.logs.redaction import Redactor
 from agent.system import journald
 
 CANARY = "CanarySecretValue0123456789"
@@ -172,7 +172,7 @@ SECRETS = ["CanarySecretValue0123456789", "Canary/with+base64==", 'Canary quote"
 @pytest.fixture
 def masks(monkeypatch):
     """No masks of other tests."""
-    monkeypatch.setattr(redaction, "_masks", Masks())
+    monkeypatch.setattr(redaction, "_masks", Redactor())
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -408,7 +408,7 @@ def test_a_guard_within_a_guard_changes_nothing():
 
 def test_a_thousand_credentials_are_masked_as_fast_as_one():
     """Overlapping secrets leave nothing, a secret of two credentials outlives one of them, and old ones are forgotten."""
-    masks = Masks()
+    masks = Redactor()
     masks.put(["abcdefgh12345678", "12345678ijklmnop"], "one")
     assert masks.hide("<abcdefgh12345678ijklmnop>") == f"<{SHOWN}>"
     masks.put(["shared-by-both"], "one")

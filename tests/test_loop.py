@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.errors import CancelledError, SinkError, SourceUnavailableError
 from agent.runtime import event_loop as loop_module
-from agent.runtime.event_loop import Loop
+from agent.runtime.event_loop import EventLoop
 
 
 def boottime():
@@ -21,7 +21,7 @@ def turn_until(loop, condition):
 
 def test_messages_of_many_threads_arrive_all_and_each_in_order():
     """Every message is called once, on the loop's thread, each sender's in its order."""
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
 
     def send(sender):
         for number in range(100):
@@ -38,7 +38,7 @@ def test_messages_of_many_threads_arrive_all_and_each_in_order():
 
 def test_a_message_that_raises_ends_nothing():
     """A fault in one message is logged; those behind it are called."""
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     loop.post(lambda: 1 / 0)
     loop.post(lambda: (_ for _ in ()).throw(SinkError("x")))
     loop.post(lambda: seen.append(True))
@@ -48,7 +48,7 @@ def test_a_message_that_raises_ends_nothing():
 
 def test_work_comes_back_as_a_message():
     """What a worker returns or raises is handed over on the loop's thread."""
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
 
     def fail():
         raise SinkError("no")
@@ -62,7 +62,7 @@ def test_work_comes_back_as_a_message():
 
 def test_a_hanging_worker_holds_up_nobody():
     """The loop and the other workers go on while one never comes back."""
-    loop, seen, hang = Loop(), [], threading.Event()
+    loop, seen, hang = EventLoop(), [], threading.Event()
     loop.start(hang.wait, lambda *_: None)
     loop.start(lambda: "through", lambda value, _error: seen.append(value))
     turn_until(loop, lambda: bool(seen))
@@ -73,7 +73,7 @@ def test_a_hanging_worker_holds_up_nobody():
 def test_urgent_work_does_not_wait_for_hanging_work(monkeypatch):
     """With every slot taken by dead sources, the dependents are told all the same; ordinary work waits its turn."""
     monkeypatch.setattr(loop_module, "MAX_WORKERS", 2)
-    loop, seen, hang, begun = Loop(), [], threading.Event(), threading.Semaphore(0)
+    loop, seen, hang, begun = EventLoop(), [], threading.Event(), threading.Semaphore(0)
 
     def hanging():
         begun.release()
@@ -97,7 +97,7 @@ def test_work_that_gets_no_thread_fails_and_ends_nothing(monkeypatch):
     def refuse(*_arguments):
         raise RuntimeError("can't start new thread")
 
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         loop.start(lambda: "ran", lambda value, error: seen.append((value, error)))
@@ -114,7 +114,7 @@ def test_work_that_gets_no_thread_fails_and_ends_nothing(monkeypatch):
 
 def test_after_the_end_was_called_no_work_begins():
     """A worker that has not begun when the agent stops comes back as cancelled."""
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     loop.cancel.set()
     loop.start(lambda: "ran", lambda value, error: seen.append((value, type(error))))
     turn_until(loop, lambda: bool(seen))
@@ -123,7 +123,7 @@ def test_after_the_end_was_called_no_work_begins():
 
 def test_call_returns_and_raises_across_threads():
     """`call` gives another thread the function's result, or its exception."""
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
 
     def ask():
         seen.append(loop.call(lambda: threading.get_ident()))
@@ -139,7 +139,7 @@ def test_call_returns_and_raises_across_threads():
 
 def test_the_alarm_rings_at_its_instant_and_not_before():
     """A turn with an instant ends no earlier than it; one in the past ends at once."""
-    loop = Loop()
+    loop = EventLoop()
     until = boottime() + 0.1
     loop.turn(until)
     assert boottime() >= until
@@ -149,7 +149,7 @@ def test_the_alarm_rings_at_its_instant_and_not_before():
 
 def test_a_message_wakes_a_sleeping_loop():
     """With nothing planned the loop sleeps until somebody posts."""
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     threading.Timer(0.05, lambda: loop.post(lambda: seen.append(True))).start()
     loop.turn(None)
     assert seen == [True]

@@ -64,7 +64,7 @@ def test_the_example_config_loads_with_the_real_types():
         users=Everybody(),
     )
     assert settings.credentials
-    parts = wiring.Parts(settings, {})
+    parts = wiring.Factory(settings, {})
     assert [managed.name for managed in parts.credentials()] == list(settings.credentials)
 
 

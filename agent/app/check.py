@@ -31,7 +31,7 @@ from agent.core.provider_guard import hushed, one_line, presentable
 from agent.core.settings import Settings
 from agent.logs.stream_guard import heard
 from agent.metrics.check import findings as seen_from_outside
-from agent.refresh.managed_credential import Managed, is_bearer
+from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
@@ -63,7 +63,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     yield from systemd_setup.findings(settings, path, environ)
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
-    parts = wiring.Parts(settings, environ)
+    parts = wiring.Factory(settings, environ)
     for managed in parts.credentials():
         yield from _credential(managed, offline)
         yield from _emergency(parts, managed, offline)
@@ -108,7 +108,7 @@ def _writable(key: str, directory: Path) -> Finding:
     return Finding("error", key, f"{directory} does not exist", make_directory(directory, "0750"))
 
 
-def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
+def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
     local = [*_local(place, managed)]
     yield from local
@@ -120,7 +120,7 @@ def _credential(managed: Managed, offline: bool) -> Iterator[Finding]:
     yield from _printed(f"{place}.provider", managed.provider)
 
 
-def _local(place: str, managed: Managed) -> Iterator[Finding]:
+def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
     """What can be seen on this machine."""
     yield from _inspected(f"{place}.provider", managed.provider)
     for number, sink in enumerate(managed.sinks):
@@ -141,7 +141,7 @@ def _local(place: str, managed: Managed) -> Iterator[Finding]:
             yield Finding("warning", where, *cannot.text.split("; ", 1))
 
 
-def _value(place: str, managed: Managed, wrong: Collection[str]) -> Iterator[Finding]:
+def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> Iterator[Finding]:
     """What the source, STS and the value itself say; what is wrong already is not said twice."""
     if "provider" in wrong:
         return
@@ -163,7 +163,7 @@ def _value(place: str, managed: Managed, wrong: Collection[str]) -> Iterator[Fin
         yield finding
 
 
-def _proof(place: str, managed: Managed, value: Credential) -> Iterator[Finding]:
+def _proof(place: str, managed: ManagedCredential, value: Credential) -> Iterator[Finding]:
     verifier = managed.verifier
     if verifier is None or is_bearer(value):
         yield Finding("ok", f"{place}.verify", "off: the value is published unproved")
@@ -182,7 +182,7 @@ def _proof(place: str, managed: Managed, value: Credential) -> Iterator[Finding]
         )
 
 
-def _emergency(parts: wiring.Parts, managed: Managed, offline: bool) -> Iterator[Finding]:
+def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}.emergency"
     authority = parts.authority(managed.name)
     if authority is None:

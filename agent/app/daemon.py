@@ -24,7 +24,7 @@ from typing import Any
 
 from agent.app import status, wiring
 from agent.app.refresh_now import chosen, refresh
-from agent.app.wiring import House
+from agent.app.wiring import Application
 from agent.audit import AuditLog
 from agent.control.server import ControlServer, Send, user_name
 from agent.core.errors import ConfigError, KeyturnError, UsageError
@@ -36,7 +36,7 @@ from agent.engine.engine import Engine
 from agent.engine.reload import take_over
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
-from agent.metrics.exporter import Outlook
+from agent.metrics.exporter import MetricsExporter
 from agent.runtime.event_loop import safely
 from agent.system import systemd_credentials
 from agent.system.signals import deliver_kept
@@ -54,12 +54,12 @@ START_EXTENSION_S = 30.0
 class Daemon:
     """One run, from the first record to the last."""
 
-    def __init__(self, house: House, manager: ServiceManager) -> None:
+    def __init__(self, house: Application, manager: ServiceManager) -> None:
         self._house, self._manager = house, manager
         self._engine: Engine = house.engine
         self._audit: AuditLog = house.audit
         self._started_at: datetime = self._engine.clock.now()
-        self._outlook = Outlook(self._engine)
+        self._outlook = MetricsExporter(self._engine)
         self._ready = False
         self._status = ""
         self._commands: dict[str, Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]] = {
@@ -132,7 +132,7 @@ class Daemon:
         house = self._house
         settings = wiring.load_settings(house.config_path, house.environ)
         self._refuse_moves(settings)
-        parts = wiring.Parts(settings, house.environ, self._engine.shelf)
+        parts = wiring.Factory(settings, house.environ, self._engine.shelf)
         take_over(self._engine, parts.credentials(), float(settings.agent.settle))
         before, house.settings, house.parts = house.settings.agent, settings, parts
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):

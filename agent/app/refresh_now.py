@@ -22,7 +22,7 @@ from agent.core.errors import (
 from agent.core.events import Cause
 from agent.core.outcome import Outcome, Report
 from agent.core.text import nearest
-from agent.engine.attempts import Desk
+from agent.engine.attempts import RefreshSlot
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.engine import Engine
 
@@ -137,7 +137,7 @@ def _owing(engine: Engine, names: Sequence[str]) -> bool:
     return any(desk.managed.state.debts for desk in _still_there(engine, names))
 
 
-def _still_there(engine: Engine, names: Sequence[str]) -> list[Desk]:
+def _still_there(engine: Engine, names: Sequence[str]) -> list[RefreshSlot]:
     """A reload may have taken away what was asked for."""
     return [engine.desks[name] for name in names if name in engine.desks]
 

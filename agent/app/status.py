@@ -9,7 +9,7 @@ from typing import Any
 from agent import __version__
 from agent.core.errors import KeyturnError
 from agent.core.policy import ALARMS, WELL, WORST_FIRST
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.transaction import transaction
 from agent.state.records import GAVE_UP, called, key
 from agent.system.clock import Clock
@@ -19,7 +19,7 @@ NAMED = 5
 
 
 def whole(
-    credentials: Iterable[Managed], clock: Clock, config: str, pid: int | None, started_at: datetime | None
+    credentials: Iterable[ManagedCredential], clock: Clock, config: str, pid: int | None, started_at: datetime | None
 ) -> dict[str, Any]:
     """The object of `status --json`; `pid` and `started_at` are None when no daemon runs."""
     return {
@@ -28,7 +28,7 @@ def whole(
     }
 
 
-def one(managed: Managed, clock: Clock) -> dict[str, Any]:
+def one(managed: ManagedCredential, clock: Clock) -> dict[str, Any]:
     """What there is to know of one credential."""
     state, done = managed.state, managed.state.published
     due = managed.next_refresh_at
@@ -50,7 +50,7 @@ def one(managed: Managed, clock: Clock) -> dict[str, Any]:
     }
 
 
-def summary(credentials: Iterable[Managed], now: datetime) -> str:
+def summary(credentials: Iterable[ManagedCredential], now: datetime) -> str:
     """One line for `systemctl status`: how many are well, then the others, the worst first."""
     conditions = [(managed.condition(now), managed) for managed in credentials]
     well = sum(1 for condition, _managed in conditions if condition == WELL)
@@ -69,7 +69,7 @@ def _first_few(texts: Sequence[str]) -> list[str]:
     return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
 
 
-def _told(managed: Managed, condition: str) -> str:
+def _told(managed: ManagedCredential, condition: str) -> str:
     """Only what stands still: a line that counts seconds would be a new one at each look."""
     if condition not in ALARMS:
         return f"{managed.name} {condition}{_whose(managed)}"
@@ -77,7 +77,7 @@ def _told(managed: Managed, condition: str) -> str:
     return f"{managed.name} {condition} ({f'last success {last}' if last else 'never obtained'})"
 
 
-def _whose(managed: Managed) -> str:
+def _whose(managed: ManagedCredential) -> str:
     """Which dependent it is about, where its refreshes go well and it is one."""
     if managed.state.consecutive_failures:
         return ""
@@ -92,14 +92,14 @@ def stamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
-def _sinks(managed: Managed) -> list[dict[str, Any]]:
+def _sinks(managed: ManagedCredential) -> list[dict[str, Any]]:
     return [
         {"type": sink.type_name, "target": sink.target, "in_sync": managed.in_sync.get(sink.target)}
         for sink in managed.sinks
     ]
 
 
-def notifications(managed: Managed) -> list[dict[str, Any]]:
+def notifications(managed: ManagedCredential) -> list[dict[str, Any]]:
     """How each dependent was told, and what is known of its pickup."""
     state = managed.state
     owed = {debt.identity for debt in state.debts}
@@ -115,7 +115,7 @@ def notifications(managed: Managed) -> list[dict[str, Any]]:
     ]
 
 
-def look_at_sinks(managed: Managed) -> None:
+def look_at_sinks(managed: ManagedCredential) -> None:
     """Find out which sinks are in sync now, where the value is known to this process.
 
     A sink that cannot be read (somebody put a symlink there) hides no other credential: whether the sinks of this

@@ -21,9 +21,9 @@ from agent.config import Registry
 from agent.config.registry import Family
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
-from agent.engine.base_credentials import InlineBase, NamedBase, Shelf
+from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.engine.engine import Engine
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.directory import MemberSettings, member_of
 from agent.sinks.interface import SinkContext
 from agent.state.store import StateStore
@@ -89,16 +89,16 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
     return config.load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
 
 
-class Parts:
+class Factory:
     """Makes the parts of one config; shares what credentials can share."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], shelf: Shelf | None = None) -> None:
-        self._settings, self._environ, self._shelf = settings, environ, shelf or Shelf()
+    def __init__(self, settings: Settings, environ: Mapping[str, str], shelf: BaseCredentials | None = None) -> None:
+        self._settings, self._environ, self._shelf = settings, environ, shelf or BaseCredentials()
         ca_file = settings.cloud.ca_file
         self.transport = Transport(str(ca_file) if ca_file else None)
         self.hostname = socket.gethostname().partition(".")[0]
 
-    def credentials(self) -> list[Managed]:
+    def credentials(self) -> list[ManagedCredential]:
         """Every credential of the config, without I/O."""
         return [self._managed(name, entry) for name, entry in self._settings.credentials.items()]
 
@@ -139,10 +139,10 @@ class Parts:
             sts=Sts(self.transport, cloud.sts),
         )
 
-    def _managed(self, name: str, entry: CredentialSettings) -> Managed:
+    def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
         proves = entry.verify == "caller_identity"
         context = SinkContext(name, self._settings.cloud.region_id)
-        return Managed(
+        return ManagedCredential(
             name=name,
             settings=entry,
             provider=self.provider(name, entry.provider),
@@ -160,13 +160,13 @@ def _said(settings: ProviderSettings) -> list[tuple[str, Any]]:
 
 
 @dataclass
-class House:
+class Application:
     """An engine with everything that it stands on; `close` gives it all back."""
 
     settings: Settings
     config_path: str
     environ: Mapping[str, str]
-    parts: Parts
+    parts: Factory
     engine: Engine
     audit: AuditLog
     lock: StateLock
@@ -183,7 +183,7 @@ def paths(settings: Settings) -> tuple[Path, Path, Path]:
     return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
 
 
-def open_house(settings: Settings, config_path: str, environ: Mapping[str, str]) -> House:
+def open_application(settings: Settings, config_path: str, environ: Mapping[str, str]) -> Application:
     """Take the lock, open the audit log and build the engine.
 
     Raises:
@@ -197,11 +197,11 @@ def open_house(settings: Settings, config_path: str, environ: Mapping[str, str])
     lock = StateLock(state_directory)
     try:
         audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
-        shelf = Shelf()
-        parts = Parts(settings, environ, shelf)
+        shelf = BaseCredentials()
+        parts = Factory(settings, environ, shelf)
         settle_s = float(settings.agent.settle)
         engine = Engine(parts.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, shelf=shelf)
     except BaseException:
         lock.release()
         raise
-    return House(settings, config_path, environ, parts, engine, audit, lock)
+    return Application(settings, config_path, environ, parts, engine, audit, lock)

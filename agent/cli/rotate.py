@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from agent.app.refresh_now import chosen
-from agent.app.wiring import House
+from agent.app.wiring import Application
 from agent.cli import output
 from agent.cli.daemon_client import Step, find
 from agent.cli.without_daemon import run_here, this_user
@@ -60,7 +60,7 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _rotate_by_ourselves(
     settings: Settings, path: str, request: dict[str, Any], progress: Step
 ) -> tuple[dict[str, Any], int]:
-    def work(house: House) -> tuple[dict[str, Any], int]:
+    def work(house: Application) -> tuple[dict[str, Any], int]:
         (name,) = chosen(house.engine, [str(request["credential"])])
         managed = house.engine.desks[name].managed
         emergency = Emergency(

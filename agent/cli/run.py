@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = wiring.load_settings(options.config, os.environ)
     set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
-    house = wiring.open_house(settings, options.config, os.environ)
+    house = wiring.open_application(settings, options.config, os.environ)
     try:
         Daemon(house, ServiceManager(os.environ)).run()
     finally:

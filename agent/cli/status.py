@@ -91,7 +91,7 @@ def _status(reach: Reach) -> tuple[dict[str, Any], int]:
         raise
     except DaemonUnreachableError:
         settings = reach.own_settings
-        managed = wiring.Parts(settings, os.environ).credentials()
+        managed = wiring.Factory(settings, os.environ).credentials()
         states = StateStore(wiring.paths(settings)[0])
         for one in managed:
             one.state = states.peek(one.name)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.app import wiring
-from agent.app.wiring import House
+from agent.app.wiring import Application
 from agent.control.server import user_name
 from agent.core.errors import CancelledError
 from agent.core.events import Actor, Event, Trigger
@@ -20,7 +20,7 @@ from agent.logs.setup import set_up
 T = TypeVar("T")
 
 
-def run_here(settings: Settings, path: str, work: Callable[[House], T], *, logged: bool = False) -> T:
+def run_here(settings: Settings, path: str, work: Callable[[Application], T], *, logged: bool = False) -> T:
     """Run the engine here for as long as `work` takes, which runs on a thread of its own.
 
     Unless `logged`, what went wrong is printed as the command's own outcome; the log would say it a second time.
@@ -29,7 +29,7 @@ def run_here(settings: Settings, path: str, work: Callable[[House], T], *, logge
         set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
     else:
         set_up("debug" if settings.agent.log_level == "debug" else "critical", "auto", os.environ)
-    house = wiring.open_house(settings, path, os.environ)
+    house = wiring.open_application(settings, path, os.environ)
     answers: list[T] = []
     faults: list[BaseException] = []
 

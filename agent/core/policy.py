@@ -188,7 +188,7 @@ def _jittered(seconds: float, chance: float) -> float:
 
 
 STATES = ("fresh", "pending", "failing", "stale", "expired")
-"""What `Managed.condition` may say, from good to bad."""
+"""What `ManagedCredential.condition` may say, from good to bad."""
 
 
 WELL, ALARMS = STATES[0], STATES[3:]

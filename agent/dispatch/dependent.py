@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.notifiers.interface import Notifier
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import Debt
 
 JOB = "tell "
@@ -15,11 +15,11 @@ JOB = "tell "
 
 
 @dataclass
-class Line:
+class Dependent:
     """One dependent."""
 
     identity: tuple[str, ...]
-    members: list[tuple[Managed, Notifier]] = field(default_factory=list)
+    members: list[tuple[ManagedCredential, Notifier]] = field(default_factory=list)
     in_flight: bool = False
     overdue: bool = False  # its time came while it was in flight
     patient_until: float | None = None  # boottime until which it waits for those whose turn has not come
@@ -39,13 +39,13 @@ class Line:
         """Its name in the scheduler."""
         return JOB + "\0".join(self.identity)
 
-    def join(self, managed: Managed, notifier: Notifier) -> None:
+    def join(self, managed: ManagedCredential, notifier: Notifier) -> None:
         """Add a credential that names it; one that names it twice counts with the lower order."""
         mine = [(one, other) for one, other in self.members if one is managed]
         if not mine or notifier.settings.order < mine[0][1].settings.order:
             self.members = [*(entry for entry in self.members if entry not in mine), (managed, notifier)]
 
-    def owed(self) -> Iterator[tuple[Managed, Notifier, Debt]]:
+    def owed(self) -> Iterator[tuple[ManagedCredential, Notifier, Debt]]:
         """What is owed to it now."""
         for managed, notifier in self.members:
             if managed.state.half_switched or managed.astray:
@@ -54,7 +54,7 @@ class Line:
                 if debt.identity == self.identity:
                     yield managed, notifier, debt
 
-    def tried_first(self, managed: Managed, debt: Debt) -> float:
+    def tried_first(self, managed: ManagedCredential, debt: Debt) -> float:
         """Boottime of the first try of this very debt."""
         known, began = self.first_try.get(managed.name, (debt, self.began))
         if known is not debt:

@@ -38,11 +38,11 @@ from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.dispatch.delivery import Heard, tell
-from agent.dispatch.dependent import Line
+from agent.dispatch.dependent import Dependent
 from agent.logs.log import describe, log
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup
-from agent.refresh.managed_credential import Managed
-from agent.runtime.event_loop import Loop
+from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.event_loop import EventLoop
 from agent.runtime.scheduler import Scheduler
 from agent.state.records import GAVE_UP, Debt, called, key
 from agent.state.store import StateStore
@@ -56,18 +56,18 @@ class Dispatcher:
     """Pays the debts. Belongs to the engine's thread."""
 
     def __init__(
-        self, loop: Loop, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore, settle_s: float
+        self, loop: EventLoop, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore, settle_s: float
     ) -> None:
         self._loop, self._scheduler, self._clock = loop, scheduler, clock
         self._audit, self._states = audit, states
         self.settle_s = settle_s
         self.observer: Observer = NOBODY
-        self._lines: dict[tuple[str, ...], Line] = {}
-        self._credentials: dict[str, Managed] = {}
+        self._lines: dict[tuple[str, ...], Dependent] = {}
+        self._credentials: dict[str, ManagedCredential] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
 
-    def wire(self, credentials: Iterable[Managed]) -> None:
+    def wire(self, credentials: Iterable[ManagedCredential]) -> None:
         """Learn the config's dependents, also after a reload; forget debts to those that are gone."""
         old, self._lines = self._lines, {}
         for line in old.values():
@@ -77,12 +77,14 @@ class Dispatcher:
         self._credentials = {managed.name: managed for managed in credentials}
         for managed in self._credentials.values():
             for notifier in managed.notifiers:
-                line = self._lines.setdefault(notifier.identity, old.get(notifier.identity, Line(notifier.identity)))
+                line = self._lines.setdefault(
+                    notifier.identity, old.get(notifier.identity, Dependent(notifier.identity))
+                )
                 line.join(managed, notifier)
             self._forget_strangers(managed)
         self._look_around()
 
-    def owe(self, managed: Managed, *, urgent: bool = False) -> None:
+    def owe(self, managed: ManagedCredential, *, urgent: bool = False) -> None:
         """Plan the payment of what a credential owes; `urgent` waits for no settling and no splay."""
         if urgent and managed.state.debts:
             self._urgent.add(managed.name)
@@ -99,7 +101,7 @@ class Dispatcher:
                     line.overtaken.set()  # whether what came before it is picked up no longer matters
                 self._set(line, delay_s, sooner=urgent or not debt.attempts)
 
-    def owe_again(self, managed: Managed) -> None:
+    def owe_again(self, managed: ManagedCredential) -> None:
         """Owe the present generation anew to whoever was not told of it, also where it was given up."""
         state = managed.state
         told = {identity for identity, outcome in state.last_outcome.items() if outcome.startswith("told")}
@@ -111,7 +113,7 @@ class Dispatcher:
         for debt in state.debts:
             debt.attempts = 0
 
-    def resume(self, managed: Managed, trigger: Trigger) -> None:
+    def resume(self, managed: ManagedCredential, trigger: Trigger) -> None:
         """Owe the present generation anew to those that were given up on: an operator asks, and may have mended them."""
         given_up = {name for name, outcome in managed.state.last_outcome.items() if outcome.startswith(GAVE_UP)}
         owed = {debt.identity for debt in managed.state.debts}
@@ -149,12 +151,12 @@ class Dispatcher:
             if managed.name in names
         )
 
-    def _set(self, line: Line, delay_s: float, *, sooner: bool = False) -> None:
+    def _set(self, line: Dependent, delay_s: float, *, sooner: bool = False) -> None:
         planned = self._scheduler.at(line.job)
         if planned is None or (sooner and self._clock.boottime() + delay_s < planned):
             self._scheduler.set(line.job, delay_s)
 
-    def _begin(self, line: Line) -> None:
+    def _begin(self, line: Dependent) -> None:
         owed = list(line.owed())
         line.overdue = line.in_flight
         ready = [(m, n, debt) for m, n, debt in owed if not self._waits_for_its_turn(m, n)]
@@ -172,12 +174,12 @@ class Dispatcher:
             urgent=True,
         )
 
-    def _waits_for_its_turn(self, managed: Managed, notifier: Notifier) -> bool:
+    def _waits_for_its_turn(self, managed: ManagedCredential, notifier: Notifier) -> bool:
         order = notifier.settings.order
         before = {n.identity for n in managed.notifiers if n.settings.order < order}
         return any(debt.identity in before and debt.attempts == 0 for debt in managed.state.debts)
 
-    def _waits_for_others(self, line: Line, ready: list[tuple[Managed, Notifier, Debt]]) -> bool:
+    def _waits_for_others(self, line: Dependent, ready: list[tuple[ManagedCredential, Notifier, Debt]]) -> bool:
         """Whether it is given a little time, so that it may be told of all its credentials at once."""
         if any(managed.name in self._urgent for managed, _n, _debt in ready):
             return False
@@ -190,8 +192,8 @@ class Dispatcher:
 
     def _ended(
         self,
-        line: Line,
-        told: list[tuple[Managed, Notifier, Debt]],
+        line: Dependent,
+        told: list[tuple[ManagedCredential, Notifier, Debt]],
         heard: Heard | None,
         error: BaseException | None,
     ) -> None:
@@ -220,7 +222,14 @@ class Dispatcher:
             look()
 
     def _paid(
-        self, managed: Managed, notifier: Notifier, line: Line, debt: Debt, heard: Heard, *, still_owed: bool
+        self,
+        managed: ManagedCredential,
+        notifier: Notifier,
+        line: Dependent,
+        debt: Debt,
+        heard: Heard,
+        *,
+        still_owed: bool,
     ) -> None:
         _strike(managed, debt)
         line.first_try.pop(managed.name, None)
@@ -246,7 +255,9 @@ class Dispatcher:
             but=doubt if doubt and doubt != doubted else None,
         )
 
-    def _failed(self, managed: Managed, notifier: Notifier, line: Line, debt: Debt, error: BaseException) -> None:
+    def _failed(
+        self, managed: ManagedCredential, notifier: Notifier, line: Dependent, debt: Debt, error: BaseException
+    ) -> None:
         debt.attempts += 1
         text, said = describe(error), _said(managed, error)
         settings = notifier.settings
@@ -271,7 +282,7 @@ class Dispatcher:
         self.observer.told(managed.name, notifier.type_name, "gave_up" if given_up else "failed")
         self._save(managed)
 
-    def _plan_again(self, line: Line, *, failed: bool) -> None:
+    def _plan_again(self, line: Dependent, *, failed: bool) -> None:
         owed = list(line.owed())
         if not owed:
             return
@@ -284,7 +295,7 @@ class Dispatcher:
         else:
             self._set(line, 0.0 if urgent or line.overdue else self.settle_s)
 
-    def _wake_next_order(self, managed: Managed) -> None:
+    def _wake_next_order(self, managed: ManagedCredential) -> None:
         for notifier in managed.notifiers:
             line = self._lines.get(notifier.identity)
             if line is None:
@@ -300,14 +311,14 @@ class Dispatcher:
         except AuditError as error:
             log.error("a notification could not be recorded", error=str(error), audit_event=str(event))
 
-    def _save(self, managed: Managed) -> None:
+    def _save(self, managed: ManagedCredential) -> None:
         # Not written, the debt comes back at the next start and the dependent is told once more; go on with the others.
         try:
             self._states.save(managed.name, managed.state)
         except KeyturnError as error:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
 
-    def _forget_strangers(self, managed: Managed) -> None:
+    def _forget_strangers(self, managed: ManagedCredential) -> None:
         """Strike what is owed to those that the config does not name any more, and owe it to those that it names anew."""
         state = managed.state
         known = {notifier.identity for notifier in managed.notifiers}
@@ -333,7 +344,7 @@ class Dispatcher:
         if strangers or untold:
             self._save(managed)
 
-    def _owe_the_new_ones(self, managed: Managed, trigger: Trigger) -> None:
+    def _owe_the_new_ones(self, managed: ManagedCredential, trigger: Trigger) -> None:
         """One of them may be the dependent that was not told, spelt rightly now."""
         state = managed.state
         heard_of = {debt.identity for debt in state.debts}
@@ -342,7 +353,7 @@ class Dispatcher:
                 state.debts.append(debt)
 
 
-def _strike(managed: Managed, debt: Debt) -> None:
+def _strike(managed: ManagedCredential, debt: Debt) -> None:
     managed.state.debts = [one for one in managed.state.debts if one is not debt]
 
 
@@ -350,7 +361,7 @@ def _whom(notifier: Notifier) -> str:
     return f"{notifier.type_name} {notifier.target}"
 
 
-def _said(managed: Managed, error: BaseException) -> str | None:
+def _said(managed: ManagedCredential, error: BaseException) -> str | None:
     """What a hook printed, for the log alone; nothing while the secrets to be masked in it are not known yet."""
     if not isinstance(error, HookFailedError) or not error.output:
         return None

@@ -19,7 +19,7 @@ from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.emergency.authority import Authority
 from agent.engine.engine import Engine
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import RotationJournal
 
 ROTATIONS_PER_HOUR = 50
@@ -29,7 +29,9 @@ ROTATIONS_PER_HOUR = 50
 class Rotation:
     """The rotation of one credential's secret. For a thread that is not the engine's."""
 
-    def __init__(self, engine: Engine, managed: Managed, kms: Kms, authority: Authority, secret_name: str) -> None:
+    def __init__(
+        self, engine: Engine, managed: ManagedCredential, kms: Kms, authority: Authority, secret_name: str
+    ) -> None:
         self._engine, self._managed, self._kms, self._authority = engine, managed, kms, authority
         self._secret_name = secret_name
         self._place = f"credentials.{managed.name}"

@@ -12,7 +12,7 @@ from agent.cloud.openapi import Ram, Sts
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, SourceRefusedError
 from agent.core.provider import Provider
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.transaction import transaction
 from agent.system.clock import Clock
 
@@ -25,7 +25,7 @@ class NoSecretError(KeyturnError):
     """Nobody has the old key's secret any more, so nothing can be signed with it."""
 
 
-def refuse_to_cut_off(managed: Managed, old_id: str, *, force: bool) -> None:
+def refuse_to_cut_off(managed: ManagedCredential, old_id: str, *, force: bool) -> None:
     """Refuse to disable the key in use; and, without `force`, one that a sink may still hold.
 
     Raises:

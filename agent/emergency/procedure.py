@@ -41,7 +41,7 @@ from agent.emergency.report import Patience, Request, Result, Show, Steps
 from agent.engine.engine import Engine, Report
 from agent.logs.log import log
 from agent.notifiers.interface import Pickup
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import key
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
@@ -55,7 +55,7 @@ class Emergency:
     def __init__(
         self,
         engine: Engine,
-        managed: Managed,
+        managed: ManagedCredential,
         authority: Provider | None,
         cloud: Cloud,
         request: Request,

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from agent.core.events import Cause
 from agent.core.outcome import Report
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 
 
 @dataclass
 class Attempt:
     """One refresh, from its start to its report."""
 
-    managed: Managed
+    managed: ManagedCredential
     cause: Cause
     waiting: list[Callable[[Report], None]]
     retry_until: float | None = None
@@ -25,10 +25,10 @@ class Attempt:
 
 
 @dataclass
-class Desk:
-    """What the engine keeps about one credential besides `Managed`."""
+class RefreshSlot:
+    """What the engine keeps about one credential besides `ManagedCredential`."""
 
-    managed: Managed
+    managed: ManagedCredential
     attempt: Attempt | None = None
     queued: Attempt | None = None
     again: Attempt | None = None  # waits for its retry

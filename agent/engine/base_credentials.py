@@ -17,7 +17,7 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider
 
 
-class Shelf:
+class BaseCredentials:
     """The newest value of each credential. Written by the engine's thread, read by workers; in memory only."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class NamedBase:
     """Another credential of the config."""
 
     def __init__(
-        self, owner: str, name: str, shelf: Shelf, make: Callable[[], Provider], now: Callable[[], datetime]
+        self, owner: str, name: str, shelf: BaseCredentials, make: Callable[[], Provider], now: Callable[[], datetime]
     ) -> None:
         """Keep what is needed; no I/O.
 

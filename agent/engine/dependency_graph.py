@@ -14,13 +14,13 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from agent.core import policy
-from agent.engine.attempts import Desk
+from agent.engine.attempts import RefreshSlot
 
 FRESH_S = 5.0
 """An answer of a base that is younger than this is the newest value: one base, many dependants, one call."""
 
 
-def family(desks: Mapping[str, Desk], names: Collection[str]) -> list[str]:
+def family(desks: Mapping[str, RefreshSlot], names: Collection[str]) -> list[str]:
     """Everybody whom a refresh of `names` can touch: they, what they build on, and what builds on those."""
     found = {name for name in names if name in desks}
     for grow in (_bases_of, _followers_of):
@@ -30,15 +30,15 @@ def family(desks: Mapping[str, Desk], names: Collection[str]) -> list[str]:
     return [name for name in in_order(desks) if name in found]
 
 
-def _bases_of(desks: Mapping[str, Desk], name: str) -> list[str]:
+def _bases_of(desks: Mapping[str, RefreshSlot], name: str) -> list[str]:
     return [base for base in desks[name].managed.builds_on if base in desks]
 
 
-def _followers_of(desks: Mapping[str, Desk], name: str) -> list[str]:
+def _followers_of(desks: Mapping[str, RefreshSlot], name: str) -> list[str]:
     return [other for other, desk in desks.items() if name in desk.managed.builds_on]
 
 
-def in_order(desks: Mapping[str, Desk]) -> list[str]:
+def in_order(desks: Mapping[str, RefreshSlot]) -> list[str]:
     """All names, each behind those that it builds on, else in the order of the config."""
     ordered: dict[str, None] = {}
 
@@ -53,13 +53,13 @@ def in_order(desks: Mapping[str, Desk]) -> list[str]:
     return list(ordered)
 
 
-def bases_to_ask(desks: Mapping[str, Desk], desk: Desk, now: datetime, boottime: float) -> set[str]:
+def bases_to_ask(desks: Mapping[str, RefreshSlot], desk: RefreshSlot, now: datetime, boottime: float) -> set[str]:
     """The bases that are to be refreshed before a credential is."""
     bases = (desks[name] for name in desk.managed.builds_on if name in desks)
     return {base.managed.name for base in bases if not _serves(base, desk, now, boottime)}
 
 
-def _serves(base: Desk, desk: Desk, now: datetime, boottime: float) -> bool:
+def _serves(base: RefreshSlot, desk: RefreshSlot, now: datetime, boottime: float) -> bool:
     """Whether the base's newest value may be used without asking for a newer one."""
     if base.emergency is not None:
         return True
@@ -71,7 +71,7 @@ def _serves(base: Desk, desk: Desk, now: datetime, boottime: float) -> bool:
     return known and not desk.key_refused and policy.assess(standing, now) is policy.Window.FRESH
 
 
-def followers(desks: Mapping[str, Desk], name: str) -> list[str]:
+def followers(desks: Mapping[str, RefreshSlot], name: str) -> list[str]:
     """The credentials that build on `name` and do not already wait for the answer that it has just given."""
     return [
         other.managed.name

@@ -33,18 +33,18 @@ from agent.core.observer import Observer
 from agent.core.outcome import Outcome, Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.dispatch.dispatcher import Dispatcher
-from agent.engine.attempts import Attempt, Desk
-from agent.engine.base_credentials import Shelf
+from agent.engine.attempts import Attempt, RefreshSlot
+from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import bases_to_ask, followers, in_order
 from agent.engine.health import Health
-from agent.engine.planner import Timetable
+from agent.engine.planner import RefreshPlanner
 from agent.logs.log import log
-from agent.refresh.journal import Books
-from agent.refresh.managed_credential import Managed
+from agent.refresh.journal import PublishJournal
+from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
 from agent.refresh.pipeline import obtain, publish
-from agent.refresh.recovery import Memory
-from agent.runtime.event_loop import Loop, safely
+from agent.refresh.recovery import CrashRecovery
+from agent.runtime.event_loop import EventLoop, safely
 from agent.runtime.scheduler import Scheduler
 from agent.state.store import StateStore
 from agent.system.clock import Clock
@@ -58,7 +58,7 @@ BY_HAND = (Trigger.START, Trigger.OPERATOR, Trigger.SIGNAL)
 """Somebody started, asked or signalled: perhaps after mending a dependent that was given up on."""
 
 
-__all__ = ["GRACE_S", "MAX_ABANDONED", "Desk", "Engine", "Report"]
+__all__ = ["GRACE_S", "MAX_ABANDONED", "Engine", "RefreshSlot", "Report"]
 
 
 class Engine:
@@ -66,26 +66,26 @@ class Engine:
 
     def __init__(
         self,
-        credentials: Iterable[Managed],
+        credentials: Iterable[ManagedCredential],
         *,
         audit: AuditLog,
         states: StateStore,
         settle_s: float,
         clock: Clock | None = None,
         fetch_timeout_s: float = FETCH_TIMEOUT_S,
-        shelf: Shelf | None = None,
+        shelf: BaseCredentials | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self._fetch_timeout_s = fetch_timeout_s
-        self.audit, self.states, self.books = audit, states, Books(audit, states)
-        self.memory = Memory(self.books, self.clock)
-        self.loop = Loop()
+        self.audit, self.states, self.books = audit, states, PublishJournal(audit, states)
+        self.memory = CrashRecovery(self.books, self.clock)
+        self.loop = EventLoop()
         self.scheduler = Scheduler(self.clock.boottime)
         self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
         self.health = Health(self.scheduler, self.clock, audit, states)
-        self.timetable = Timetable(self.scheduler, self.clock, self.health)
-        self.shelf = shelf or Shelf()
-        self.desks = {managed.name: Desk(managed) for managed in credentials}
+        self.timetable = RefreshPlanner(self.scheduler, self.clock, self.health)
+        self.shelf = shelf or BaseCredentials()
+        self.desks = {managed.name: RefreshSlot(managed) for managed in credentials}
         self.on_first_pass: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
         self.timers: dict[str, Callable[[], None]] = {}
@@ -168,7 +168,7 @@ class Engine:
             self.dispatcher.owe(desk.managed, urgent=True)
         self.dispatcher.when_tried({name}, done)
 
-    def begin_emergency(self, managed: Managed, cause: Cause) -> None:
+    def begin_emergency(self, managed: ManagedCredential, cause: Cause) -> None:
         """Have one emergency at a time on a credential, and keep the schedule's hands off it.
 
         Raises:
@@ -187,7 +187,7 @@ class Engine:
             )
         desk.emergency = cause
 
-    def end_emergency(self, managed: Managed) -> None:
+    def end_emergency(self, managed: ManagedCredential) -> None:
         """Give the credential back to the schedule."""
         desk = self.desks.get(managed.name)
         if desk is None:
@@ -211,7 +211,7 @@ class Engine:
             if self.desks[name].emergency is None:
                 self.refresh(name, Cause(trigger))
 
-    def begin(self, desk: Desk, attempt: Attempt) -> None:
+    def begin(self, desk: RefreshSlot, attempt: Attempt) -> None:
         """Start an attempt on a desk that has none: what it builds on first, then its own source."""
         desk.attempt = attempt
         self.timetable.clear(desk.managed)
@@ -232,13 +232,13 @@ class Engine:
             else:
                 flying.waiting.append(report)
 
-    def _base_answered(self, desk: Desk, attempt: Attempt, name: str, _report: Report) -> None:
+    def _base_answered(self, desk: RefreshSlot, attempt: Attempt, name: str, _report: Report) -> None:
         """A base that failed is the provider's to name (bases.py): its value may live on."""
         attempt.waits_for.discard(name)
         if not attempt.waits_for and not attempt.over:
             self._obtain(desk, attempt)
 
-    def _obtain(self, desk: Desk, attempt: Attempt) -> None:
+    def _obtain(self, desk: RefreshSlot, attempt: Attempt) -> None:
         managed = desk.managed
         desk.abandoned = [thread for thread in desk.abandoned if thread.is_alive()]
         if len(desk.abandoned) >= MAX_ABANDONED:
@@ -256,7 +256,7 @@ class Engine:
             urgent=attempt.cause.trigger is Trigger.EMERGENCY,
         )
 
-    def _obtained(self, desk: Desk, attempt: Attempt, got: Obtained | None, error: BaseException | None) -> None:
+    def _obtained(self, desk: RefreshSlot, attempt: Attempt, got: Obtained | None, error: BaseException | None) -> None:
         if attempt.over:
             return  # came back after it had been given up on
         attempt.over = True
@@ -277,7 +277,7 @@ class Engine:
             self.health.failed(desk.managed, event, error, attempt.cause)
         self._finish(desk, attempt, outcome, _ours(error))
 
-    def _finish(self, desk: Desk, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
+    def _finish(self, desk: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
         managed = desk.managed
         following = self._take_note(desk, attempt, outcome, error)
         desk.attempt = None
@@ -300,7 +300,7 @@ class Engine:
         self._after(desk)
 
     def _take_note(
-        self, desk: Desk, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
+        self, desk: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
     ) -> list[str]:
         """Remember what came of an attempt; return those that build on it and are to renew now."""
         managed = desk.managed
@@ -322,12 +322,12 @@ class Engine:
             self.dispatcher.resume(managed, attempt.cause.trigger)
         return followers(self.desks, managed.name) if outcome.what == "published" or came_back else []
 
-    def _after(self, desk: Desk) -> None:
+    def _after(self, desk: RefreshSlot) -> None:
         desk.tried = True
         self.look_whether_passed()
         self.begin_queued(desk)
 
-    def begin_queued(self, desk: Desk) -> bool:
+    def begin_queued(self, desk: RefreshSlot) -> bool:
         """Begin what waits for a desk without an attempt; False where nothing does."""
         queued, desk.queued = desk.queued, None
         if queued is not None:
@@ -343,7 +343,7 @@ class Engine:
     def _retries(self, attempt: Attempt) -> bool:
         return attempt.retry_until is not None and self.clock.boottime() < attempt.retry_until
 
-    def _retry(self, desk: Desk) -> None:
+    def _retry(self, desk: RefreshSlot) -> None:
         attempt, desk.again = desk.again, None
         if attempt is None:
             return
@@ -353,7 +353,7 @@ class Engine:
             desk.attempt.waiting.extend(attempt.waiting)
             desk.attempt.retry_until = attempt.retry_until
 
-    def _overrun(self, desk: Desk) -> None:
+    def _overrun(self, desk: RefreshSlot) -> None:
         attempt = desk.attempt
         if attempt is None or attempt.over:
             return
@@ -385,7 +385,7 @@ class Engine:
         elif kind == "stale":
             self.health.rang(desk.managed)
 
-    def _scheduled(self, desk: Desk) -> None:
+    def _scheduled(self, desk: RefreshSlot) -> None:
         if desk.emergency is not None:
             self.timetable.plan(desk.managed)
             return

@@ -13,7 +13,7 @@ from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.core.outcome import Outcome
 from agent.logs.log import describe, log
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.scheduler import Scheduler
 from agent.state.store import StateStore
 from agent.system.clock import Clock
@@ -31,7 +31,7 @@ class Health:
         self.observer: Observer = NOBODY
         self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
 
-    def succeeded(self, managed: Managed, cause: Cause, outcome: Outcome) -> None:
+    def succeeded(self, managed: ManagedCredential, cause: Cause, outcome: Outcome) -> None:
         """The source answered and the sinks hold the answer."""
         state = managed.state
         failures, was_stale = state.consecutive_failures, state.stale
@@ -45,7 +45,7 @@ class Health:
             self._save(managed)
         self.observer.refreshed(managed.name, outcome)
 
-    def failed(self, managed: Managed, event: Event, error: BaseException, cause: Cause) -> None:
+    def failed(self, managed: ManagedCredential, event: Event, error: BaseException, cause: Cause) -> None:
         """A refresh failed; the audit has one record for a run of failures with the same reason."""
         state, text = managed.state, describe(error)
         first = not state.consecutive_failures or reason(state.last_error) != reason(text)
@@ -63,7 +63,7 @@ class Health:
             self._save(managed)
         self.observer.failed(managed.name, str(event))
 
-    def _say(self, managed: Managed, event: Event, text: str) -> None:
+    def _say(self, managed: ManagedCredential, event: Event, text: str) -> None:
         """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
         calm = managed.window is policy.Window.CALM and event is Event.FETCH_FAILED
         say = log.warning if calm else log.error
@@ -76,7 +76,7 @@ class Health:
             expires_at=rfc3339(done.expiration) if done.expiration else None,
         )
 
-    def watch(self, managed: Managed) -> None:
+    def watch(self, managed: ManagedCredential) -> None:
         """Have the alarm ring (`stale NAME`) unless a refresh succeeds before.
 
         One that was raised stays raised, over restarts too, until a refresh succeeds; or until its time lies ahead
@@ -94,12 +94,12 @@ class Health:
             self.observer.changed()
         self._scheduler.set(f"stale {managed.name}", left_s)
 
-    def is_overdue(self, managed: Managed) -> bool:
+    def is_overdue(self, managed: ManagedCredential) -> bool:
         """Whether no refresh succeeded for too long, by the wall clock."""
         stale_at = managed.stale_at()
         return stale_at is not None and stale_at <= self._clock.now()
 
-    def rang(self, managed: Managed) -> None:
+    def rang(self, managed: ManagedCredential) -> None:
         """It rang: raise the alarm, if it is time by the wall clock too.
 
         Not while a refresh is under way or due, as it is after a start, a suspend or a step: what comes of it decides,
@@ -121,7 +121,7 @@ class Health:
         self._save(managed)
         self.observer.changed()
 
-    def _record(self, event: Event, managed: Managed, cause: Cause, **fields: Any) -> None:
+    def _record(self, event: Event, managed: ManagedCredential, cause: Cause, **fields: Any) -> None:
         done = managed.state.published
         try:
             self._audit.record(
@@ -135,7 +135,7 @@ class Health:
         except AuditError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
 
-    def _worth_a_write(self, managed: Managed, previous: datetime | None, now: datetime) -> bool:
+    def _worth_a_write(self, managed: ManagedCredential, previous: datetime | None, now: datetime) -> bool:
         """The time of the last success is remembered to the minute, or to a tenth of the limit: not a write for each poll.
 
         Held against what was written, for the success before is always one poll old; and either way, for the wall
@@ -145,7 +145,7 @@ class Health:
         limit_s = float(managed.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S)
         return noted is None or abs((now - noted).total_seconds()) >= min(NOTED_TO_S, limit_s / 10)
 
-    def _save(self, managed: Managed) -> None:
+    def _save(self, managed: ManagedCredential) -> None:
         if managed.state.last_success_at is not None:  # a write that fails counts: a full disk is not said at each poll
             self._noted[managed.name] = managed.state.last_success_at
         try:

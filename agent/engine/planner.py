@@ -14,22 +14,22 @@ import random
 from collections.abc import Iterable
 
 from agent.core import policy
-from agent.engine.attempts import Desk
+from agent.engine.attempts import RefreshSlot
 from agent.engine.health import Health
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.scheduler import Scheduler
 from agent.system.clock import Clock
 
 AFTER_STEP_S = 2.0
 
 
-class Timetable:
+class RefreshPlanner:
     """Plans the job `refresh NAME` of each credential."""
 
     def __init__(self, scheduler: Scheduler, clock: Clock, health: Health) -> None:
         self._scheduler, self._clock, self._health = scheduler, clock, health
 
-    def begin(self, desk: Desk) -> bool:
+    def begin(self, desk: RefreshSlot) -> bool:
         """Plan the first refresh after a start; False where it is due at once.
 
         At once too where the staleness limit has passed, for the machine may just have been off: nobody has asked yet.
@@ -41,22 +41,22 @@ class Timetable:
             self._plan(desk.managed, self._clock.boottime() + delay_s)
         return delay_s > 0
 
-    def plan(self, managed: Managed) -> None:
+    def plan(self, managed: ManagedCredential) -> None:
         """Plan the refresh after one that has just ended."""
         self._plan(managed, self._clock.boottime() + self._delay_s(managed))
 
-    def clear(self, managed: Managed) -> None:
+    def clear(self, managed: ManagedCredential) -> None:
         """Nothing is planned while a refresh is under way."""
         self._scheduler.clear(f"refresh {managed.name}")
         managed.next_refresh_at = None
 
-    def no_later_than(self, managed: Managed, delay_s: float) -> None:
+    def no_later_than(self, managed: ManagedCredential, delay_s: float) -> None:
         """Bring a plan forward."""
         planned = managed.next_refresh_at
         if planned is not None:
             self._plan(managed, min(planned, self._clock.boottime() + delay_s))
 
-    def stepped(self, desks: Iterable[Desk]) -> None:
+    def stepped(self, desks: Iterable[RefreshSlot]) -> None:
         """The wall clock was set."""
         for desk in desks:
             managed = desk.managed
@@ -68,10 +68,10 @@ class Timetable:
             elif managed.state.published.expiration is not None:
                 self.no_later_than(managed, self._delay_s(managed))
 
-    def _delay_s(self, managed: Managed) -> float:
+    def _delay_s(self, managed: ManagedCredential) -> float:
         return policy.next_refresh(managed.standing(), self._clock.now(), random.random())
 
-    def _plan(self, managed: Managed, at: float) -> None:
+    def _plan(self, managed: ManagedCredential, at: float) -> None:
         self._scheduler.set(f"refresh {managed.name}", at - self._clock.boottime())
         managed.next_refresh_at = self._scheduler.at(f"refresh {managed.name}")
         self._health.watch(managed)

@@ -14,15 +14,15 @@ from collections.abc import Iterable
 from agent.core.errors import BusyError
 from agent.core.events import Cause, Trigger
 from agent.core.outcome import Report
-from agent.engine.attempts import Attempt, Desk
+from agent.engine.attempts import Attempt, RefreshSlot
 from agent.engine.dependency_graph import in_order
 from agent.engine.engine import Engine, gone
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 
 JOBS = ("refresh", "overrun", "stale", "retry")
 
 
-def take_over(engine: Engine, credentials: Iterable[Managed], settle_s: float) -> None:
+def take_over(engine: Engine, credentials: Iterable[ManagedCredential], settle_s: float) -> None:
     """Put the credentials of a new config to work. On the engine's thread.
 
     Raises:
@@ -50,11 +50,11 @@ def _refuse_to_interrupt(engine: Engine, leaving: Iterable[str]) -> None:
             raise BusyError(f"credentials.{name}: a `keyturn rotate` is under way", "reload again when it has ended")
 
 
-def _put_in_place(engine: Engine, managed: Managed) -> bool:
+def _put_in_place(engine: Engine, managed: ManagedCredential) -> bool:
     """Take over one credential; False where the config says the same as before."""
     desk = engine.desks.get(managed.name)
     if desk is None:
-        engine.desks[managed.name] = Desk(managed)
+        engine.desks[managed.name] = RefreshSlot(managed)
         engine.memory.mend(managed)
         managed.look_for_sinks()
         return True
@@ -69,7 +69,7 @@ def _put_in_place(engine: Engine, managed: Managed) -> bool:
     return True
 
 
-def _go_on(engine: Engine, desk: Desk, *, changed: bool) -> None:
+def _go_on(engine: Engine, desk: RefreshSlot, *, changed: bool) -> None:
     managed = desk.managed
     engine.dispatcher.resume(managed, Trigger.SIGNAL)
     engine.dispatcher.owe(managed)
@@ -84,7 +84,7 @@ def _go_on(engine: Engine, desk: Desk, *, changed: bool) -> None:
         engine.timetable.no_later_than(managed, managed.poll_s * random.random())
 
 
-def _throw_away(engine: Engine, desk: Desk) -> None:
+def _throw_away(engine: Engine, desk: RefreshSlot) -> None:
     """Forget the attempt in flight; whoever waits for it waits for the next."""
     attempt = desk.attempt
     if attempt is None:
@@ -95,7 +95,7 @@ def _throw_away(engine: Engine, desk: Desk) -> None:
     desk.queued.waiting.extend(attempt.waiting)
 
 
-def _let_go(engine: Engine, desk: Desk) -> None:
+def _let_go(engine: Engine, desk: RefreshSlot) -> None:
     name = desk.managed.name
     for attempt in (desk.attempt, desk.queued, desk.again):
         if attempt is not None:
@@ -108,6 +108,6 @@ def _let_go(engine: Engine, desk: Desk) -> None:
     _close(engine, desk.managed)
 
 
-def _close(engine: Engine, managed: Managed) -> None:
+def _close(engine: Engine, managed: ManagedCredential) -> None:
     """On a worker, for a third party's provider may hang here too."""
     engine.loop.start(managed.provider.close, lambda _none, _error: None, urgent=True)

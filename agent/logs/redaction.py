@@ -17,7 +17,7 @@ MASKED_FROM = 8
 """Characters that a secret has at least: to mask a shorter one would make holes into harmless words."""
 
 
-class Masks:
+class Redactor:
     """What no line may show. Safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def _json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
-_masks = Masks()
+_masks = Redactor()
 
 
 def mask(values: Iterable[str], *, of: str = "") -> None:

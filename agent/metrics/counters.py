@@ -42,7 +42,7 @@ class Durations:
         return tuple(accumulate(self.per_bucket))
 
 
-class Counts(Observer):
+class Counters(Observer):
     """Counts from the start of the process, by credential."""
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from agent.metrics.http import RefusedError, Reply, Request, sentence_reply
-from agent.metrics.snapshot import Glass
+from agent.metrics.snapshot import SnapshotReader
 
 SCRAPE_S = 2.0
 """For a fresh snapshot, before the one before is shown; Prometheus waits for 10 s by default."""
@@ -16,10 +16,10 @@ ALIVE_S = 5.0
 SHOWN_NAMES = 5
 
 
-class Pages:
+class Endpoints:
     """Answers requests, on whatever thread they come."""
 
-    def __init__(self, glass: Glass) -> None:
+    def __init__(self, glass: SnapshotReader) -> None:
         from agent.metrics import exposition  # not before the config asks for it
 
         self._text = exposition.text

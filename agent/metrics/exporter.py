@@ -6,19 +6,19 @@ from functools import partial
 
 from agent.core.settings import AgentSettings
 from agent.engine.engine import Engine
-from agent.metrics.counters import Counts
-from agent.metrics.endpoints import Pages
+from agent.metrics.counters import Counters
+from agent.metrics.endpoints import Endpoints
 from agent.metrics.server import Answer, Listener
-from agent.metrics.snapshot import Glass, take
+from agent.metrics.snapshot import SnapshotReader, take
 from agent.metrics.textfile import Textfile
 
 
-class Outlook:
+class MetricsExporter:
     """Follows the config of a daemon. On the engine's thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._counts: Counts | None = None
+        self._counts: Counters | None = None
         self._listener: Listener | None = None
         self._textfile: Textfile | None = None
 
@@ -27,8 +27,8 @@ class Outlook:
         if self._counts is None:
             if not (agent.metrics_listen or agent.metrics_textfile):
                 return
-            self._counts = Counts()
-            self._glass = Glass(self._engine, self._counts)
+            self._counts = Counters()
+            self._glass = SnapshotReader(self._engine, self._counts)
             self._engine.observe(self._counts)
         self._listen(agent.metrics_listen)
         self._write(agent.metrics_textfile)
@@ -58,5 +58,5 @@ class Outlook:
             self._counts.on_change = self._textfile.changed
 
 
-def _answers(glass: Glass) -> Answer:
-    return Pages(glass).answer
+def _answers(glass: SnapshotReader) -> Answer:
+    return Endpoints(glass).answer

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.engine.engine import Engine
-from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counts, Durations
-from agent.refresh.managed_credential import Managed
+from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
+from agent.refresh.managed_credential import ManagedCredential
 
 JOB = "glance"
 
@@ -45,7 +45,7 @@ class Snapshot:
     rows: tuple[Row, ...]
 
 
-def take(engine: Engine, counts: Counts) -> Snapshot:
+def take(engine: Engine, counts: Counters) -> Snapshot:
     """Copy what there is to see. On the engine's thread, or when it has ended."""
     now = engine.clock.now()
     return Snapshot(
@@ -56,7 +56,7 @@ def take(engine: Engine, counts: Counts) -> Snapshot:
     )
 
 
-def _row(managed: Managed, counts: Counts, now: datetime) -> Row:
+def _row(managed: ManagedCredential, counts: Counters, now: datetime) -> Row:
     name, state = managed.name, managed.state
     types = dict.fromkeys(notifier.type_name for notifier in managed.notifiers)
     durations = counts.durations.get(name) or Durations()
@@ -80,10 +80,10 @@ def _seconds(moment: datetime | None) -> float | None:
     return moment.timestamp() if moment is not None else None
 
 
-class Glass:
+class SnapshotReader:
     """Through which other threads look at the engine. One question is under way at a time; whoever comes joins it."""
 
-    def __init__(self, engine: Engine, counts: Counts) -> None:
+    def __init__(self, engine: Engine, counts: Counters) -> None:
         self._engine, self._counts = engine, counts
         self._answered = threading.Condition()
         self._asked = False

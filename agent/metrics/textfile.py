@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from agent.logs.log import log
-from agent.metrics.snapshot import Glass, Snapshot
+from agent.metrics.snapshot import Snapshot, SnapshotReader
 from agent.system.files import write_atomic
 from agent.system.oserrors import explain
 
@@ -26,7 +26,7 @@ LAST_WORD_S = 1.0
 class Textfile:
     """Keeps one file up to date until it is closed."""
 
-    def __init__(self, path: str, glass: Glass) -> None:
+    def __init__(self, path: str, glass: SnapshotReader) -> None:
         self.path = path
         self._glass = glass
         self._news = threading.Event()

@@ -17,14 +17,14 @@ from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.events import Cause, Event, Trigger
 from agent.logs.log import log
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
 from agent.sinks.transaction import transaction
 from agent.state.records import CredentialState, Debt, Published
 from agent.state.store import StateStore
 
 
-class Books:
+class PublishJournal:
     """The audit log and the state store of one agent."""
 
     def __init__(self, audit: AuditLog, states: StateStore) -> None:
@@ -32,7 +32,7 @@ class Books:
 
     # -- the audit ----------------------------------------------------------------------------------
 
-    def arrived(self, managed: Managed, obtained: Obtained, cause: Cause) -> None:
+    def arrived(self, managed: ManagedCredential, obtained: Obtained, cause: Cause) -> None:
         """A new value is here, and what STS said of it.
 
         Written before the first byte is staged, so that a log that cannot be written stops the publish;
@@ -50,7 +50,7 @@ class Books:
             self.proved(managed, value, obtained.proof, cause, flush=False)
 
     def proved(
-        self, managed: Managed, value: Credential, proof: Verification, cause: Cause, *, flush: bool = True
+        self, managed: ManagedCredential, value: Credential, proof: Verification, cause: Cause, *, flush: bool = True
     ) -> None:
         """What STS said of a value.
 
@@ -64,7 +64,9 @@ class Books:
         self.audit.record(Event.VERIFY_FAILED, flush=flush, outcome="not verified", error=proof.detail, **about)
         log.warning("published without proof: STS cannot be reached", credential=managed.name, detail=proof.detail)
 
-    def published(self, managed: Managed, cause: Cause, event: Event, targets: Sequence[str], took_ms: int) -> None:
+    def published(
+        self, managed: ManagedCredential, cause: Cause, event: Event, targets: Sequence[str], took_ms: int
+    ) -> None:
         """All sinks are switched; from here on it may be reported.
 
         Raises:
@@ -95,7 +97,7 @@ class Books:
     # -- the journal --------------------------------------------------------------------------------
 
     def begin(
-        self, managed: Managed, published: Published, debts: list[Debt], journal: list[dict[str, Any]]
+        self, managed: ManagedCredential, published: Published, debts: list[Debt], journal: list[dict[str, Any]]
     ) -> Callable[[], None]:
         """Pass the point of no return; return what takes it back, for when no file was switched.
 
@@ -123,7 +125,7 @@ class Books:
             raise
         return undo
 
-    def close(self, managed: Managed) -> None:
+    def close(self, managed: ManagedCredential) -> None:
         """Strike the journal. Not flushed: one that a power cut brings back is recovered again, to no effect.
 
         Raises:
@@ -132,7 +134,7 @@ class Books:
         _strike(managed.state)
         self.states.save(managed.name, managed.state, flush=False)
 
-    def count_on(self, managed: Managed) -> None:
+    def count_on(self, managed: ManagedCredential) -> None:
         """Give out no generation number that the audit log knows, where the state is lost, or one of a backup."""
         state = managed.state
         known = self.audit.generation_of(managed.name, whole=not state.published.generation)
@@ -145,7 +147,7 @@ class Books:
             )
             state.spent = known
 
-    def recover(self, managed: Managed, now: datetime) -> bool:
+    def recover(self, managed: ManagedCredential, now: datetime) -> bool:
         """Finish or undo a publish that was interrupted, before anything else is done; return whether there was one.
 
         Whoever depends on it is told of what counts now: who has heard of what is not known any more.
@@ -181,7 +183,7 @@ class Books:
         self.states.save(managed.name, state)
         return True
 
-    def _stands_in_audit(self, managed: Managed) -> bool:
+    def _stands_in_audit(self, managed: ManagedCredential) -> bool:
         """Whether the log says that the publish of the journal has reached all sinks.
 
         Then it has, whatever became of them since: that record is written last. A power cut can bring back a journal
@@ -195,7 +197,7 @@ def _strike(state: CredentialState) -> None:
     state.journal, state.before, state.switched = [], None, False
 
 
-def _about(managed: Managed, value: Credential, cause: Cause) -> dict[str, Any]:
+def _about(managed: ManagedCredential, value: Credential, cause: Cause) -> dict[str, Any]:
     return {
         "credential": managed.name,
         "access_key_id": value.access_key_id or None,

@@ -19,7 +19,7 @@ from agent.state.records import GAVE_UP, CredentialState, Debt
 
 
 @dataclass
-class Managed:
+class ManagedCredential:
     """A credential with everything that it needs. Only the engine's thread changes one.
 
     Attributes:
@@ -108,11 +108,11 @@ class Managed:
         identities = dict.fromkeys(tuple(map(str, notifier.identity)) for notifier in self.notifiers)
         return [Debt(identity, generation, now, trigger) for identity in identities]
 
-    def equals(self, other: Managed) -> bool:
+    def equals(self, other: ManagedCredential) -> bool:
         """Whether a reloaded config says the same of this credential."""
         return self.settings == other.settings and self.source == other.source
 
-    def adopt(self, other: Managed) -> None:
+    def adopt(self, other: ManagedCredential) -> None:
         """Take over the settings of a reloaded config; keep what is remembered."""
         self.settings, self.provider, self.verifier = other.settings, other.provider, other.verifier
         self.builds_on = other.builds_on

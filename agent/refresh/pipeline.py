@@ -36,14 +36,16 @@ from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome
 from agent.logs.redaction import mask
-from agent.refresh.journal import Books
-from agent.refresh.managed_credential import Managed, is_bearer
+from agent.refresh.journal import PublishJournal
+from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.refresh.obtained import Obtained
 from agent.sinks.transaction import transaction
 from agent.state.records import Published
 
 
-def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cancel: threading.Event) -> Obtained:
+def obtain(
+    managed: ManagedCredential, now: datetime, boottime: Callable[[], float], cancel: threading.Event
+) -> Obtained:
     """Fetch, judge and prove. Changes nothing anywhere.
 
     Raises:
@@ -60,7 +62,7 @@ def obtain(managed: Managed, now: datetime, boottime: Callable[[], float], cance
     return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms, managed.provider.pace_s())
 
 
-def prove(managed: Managed, value: Credential, cancel: threading.Event) -> Verification | None:
+def prove(managed: ManagedCredential, value: Credential, cancel: threading.Event) -> Verification | None:
     """Sign a real GetCallerIdentity with the value; None where proof is switched off or impossible."""
     if managed.verifier is None or is_bearer(value):
         return None
@@ -75,7 +77,12 @@ def prove(managed: Managed, value: Credential, cancel: threading.Event) -> Verif
 
 
 def publish(
-    managed: Managed, obtained: Obtained, cause: Cause, books: Books, now: datetime, boottime: Callable[[], float]
+    managed: ManagedCredential,
+    obtained: Obtained,
+    cause: Cause,
+    books: PublishJournal,
+    now: datetime,
+    boottime: Callable[[], float],
 ) -> Outcome:
     """Switch all sinks to the obtained value as one transaction, and owe the news to every dependent.
 
@@ -117,20 +124,20 @@ def publish(
     return Outcome("published" if changed else "repaired", generation, timings)
 
 
-def _hide(managed: Managed, value: Credential) -> None:
+def _hide(managed: ManagedCredential, value: Credential) -> None:
     """A hook may print what it reads: the log masks the new value and the one still in use."""
     names = ("access_key_secret", "security_token", "bearer_token")
     values = (value, managed.value or value)
     mask([text for one in values for name in names if (text := part(one, name))], of=managed.name)
 
 
-def _is_to_be_proved(managed: Managed, value: Credential, change: policy.Change) -> bool:
+def _is_to_be_proved(managed: ManagedCredential, value: Credential, change: policy.Change) -> bool:
     if change in (policy.Change.FIRST, policy.Change.NEW) or managed.needs_proof:
         return True
     return change is policy.Change.SAME and managed.value is None and _may_be_another(managed, value)
 
 
-def _may_be_another(managed: Managed, value: Credential) -> bool:
+def _may_be_another(managed: ManagedCredential, value: Credential) -> bool:
     """Whether the same id may hide another secret: after a restart it is not known, and the sinks hold something else."""
     try:
         return not transaction.survey(managed.sinks, value, managed.state.published.generation).in_sync
@@ -138,7 +145,9 @@ def _may_be_another(managed: Managed, value: Credential) -> bool:
         return True  # publish will say what is wrong with the sink
 
 
-def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books, now: datetime) -> Outcome:
+def _unchanged(
+    managed: ManagedCredential, obtained: Obtained, cause: Cause, books: PublishJournal, now: datetime
+) -> Outcome:
     """Nothing to write; a proof that could not be had at the publish may have been had now, or a later expiry."""
     done = managed.state.published
     fresh = obtained.proof is not None and done.verified != "verified"
@@ -161,7 +170,7 @@ def _unchanged(managed: Managed, obtained: Obtained, cause: Cause, books: Books,
     return Outcome("unchanged", done.generation)
 
 
-def _following(managed: Managed, obtained: Obtained, generation: int, now: datetime) -> Published:
+def _following(managed: ManagedCredential, obtained: Obtained, generation: int, now: datetime) -> Published:
     value, before = obtained.value, managed.state.published
     return Published(
         generation=generation,
@@ -178,7 +187,7 @@ def _following(managed: Managed, obtained: Obtained, generation: int, now: datet
     )
 
 
-def _as_configured(managed: Managed) -> Published:
+def _as_configured(managed: ManagedCredential) -> Published:
     """The same generation, put right: it is written now as the config asks for."""
     return msgspec.structs.replace(managed.state.published, layout=managed.layout, source=managed.source)
 
@@ -210,7 +219,7 @@ def _finished(journal: list[dict[str, Any]]) -> bool:
         raise
 
 
-def _seen(managed: Managed, value: Credential) -> None:
+def _seen(managed: ManagedCredential, value: Credential) -> None:
     managed.value = value
     managed.in_sync = {sink.target: True for sink in managed.sinks}
 

@@ -6,23 +6,23 @@ from collections.abc import Callable, Sequence
 
 from agent.core.errors import KeyturnError
 from agent.logs.log import log
-from agent.refresh.journal import Books
-from agent.refresh.managed_credential import Managed
+from agent.refresh.journal import PublishJournal
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.transaction import transaction
 from agent.system.clock import Clock
 
 
-def _nothing(_managed: Managed) -> None:
+def _nothing(_managed: ManagedCredential) -> None:
     pass
 
 
-class Memory:
+class CrashRecovery:
     """Belongs to the engine's thread."""
 
-    def __init__(self, books: Books, clock: Clock) -> None:
+    def __init__(self, books: PublishJournal, clock: Clock) -> None:
         self._books, self._clock = books, clock
 
-    def recall(self, managed: Managed) -> None:
+    def recall(self, managed: ManagedCredential) -> None:
         """Read what is remembered of a credential.
 
         Raises:
@@ -33,7 +33,9 @@ class Memory:
             log.error("state lost", credential=managed.name, detail=remark)
         self._books.count_on(managed)
 
-    def mend(self, managed: Managed, *, then: Callable[[Managed], None] = _nothing) -> KeyturnError | None:
+    def mend(
+        self, managed: ManagedCredential, *, then: Callable[[ManagedCredential], None] = _nothing
+    ) -> KeyturnError | None:
         """Finish or undo an interrupted publish; what cannot be done now is tried again before the next refresh.
 
         Args:
@@ -52,7 +54,7 @@ class Memory:
             then(managed)
         return error
 
-    def sweep(self, credentials: Sequence[Managed]) -> None:
+    def sweep(self, credentials: Sequence[ManagedCredential]) -> None:
         """Remove staged files that lie beside the sinks, but for those that a journal still needs."""
         needed = [entry for managed in credentials for entry in managed.state.journal]
         found = transaction.sweep([sink for managed in credentials for sink in managed.sinks], needed)

@@ -32,7 +32,7 @@ T = TypeVar("T")
 MAX_WORKERS = 256
 
 
-class Loop:
+class EventLoop:
     """The inbox, the alarm and the workers."""
 
     def __init__(self) -> None:

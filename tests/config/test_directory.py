@@ -30,7 +30,7 @@ class Nobody:
 
 def load(text: str) -> DirectorySink:
     settings = config.parse((HEAD + text).encode(), "k.toml", wiring.registry(), environ={}, users=Nobody())
-    (managed,) = wiring.Parts(settings, {}).credentials()
+    (managed,) = wiring.Factory(settings, {}).credentials()
     sink = managed.sinks[0]
     assert isinstance(sink, DirectorySink)
     return sink

@@ -30,7 +30,7 @@ NAME = "rigged"
 FIXED_METADATA = "http://100.100.100.200"
 
 
-class Parts(wiring.Parts):
+class Factory(wiring.Factory):
     """The real wiring, but that the fixed address of the metadata service is the emulated one's."""
 
     def __init__(self, world: World, settings: Settings) -> None:
@@ -51,7 +51,7 @@ class Bench:
         self.rig, self.world = rig, rig.world
         self.config = rig.world.write("keyturn.toml", self._config(), 0o644)
         settings = wiring.load_settings(str(self.config), rig.world.environ)
-        self.provider = Parts(rig.world, settings).provider(NAME, settings.credentials[NAME].provider)
+        self.provider = Factory(rig.world, settings).provider(NAME, settings.credentials[NAME].provider)
 
     def _config(self) -> str:
         endpoint = json.dumps(self.world.front.endpoint)

@@ -14,7 +14,7 @@ from agent.core.events import PublishEvent
 from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, NotifierSettings, ProviderSettings
-from agent.engine.base_credentials import NamedBase, Shelf
+from agent.engine.base_credentials import BaseCredentials, NamedBase
 from agent.notifiers.interface import Notifier, Pickup, Told
 
 PATIENCE_S = 60.0
@@ -52,7 +52,7 @@ class Source(Provider):
         *,
         label: str = "fake",
         base: str | None = None,
-        shelf: Shelf | None = None,
+        shelf: BaseCredentials | None = None,
     ) -> None:
         super().__init__(FakeSettings(type="fake", base=base), ProviderContext(name))
         self._base = NamedBase(name, base, shelf, self._nobody, _now) if base and shelf else None
@@ -88,7 +88,7 @@ class Source(Provider):
         self.closed = True
 
 
-class Dependent(Notifier):
+class FakeDependent(Notifier):
     """Told by a call of `tell`; fails while `broken`, waits while `gate` is shut."""
 
     type_name = "fake"

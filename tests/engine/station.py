@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fakes import PATIENCE_S, Dependent
+from fakes import PATIENCE_S, FakeDependent
 
 from agent.app import wiring
 from agent.core.errors import KeyturnError
 from agent.core.events import Actor, Cause, Trigger
 from agent.emergency.procedure import Emergency, Patience, Request, Result
 from agent.engine.engine import Engine, Report
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 
 ME = Actor(1000, "alice", 4242)
 OPS = ("kms:RotateSecret", "ram:UpdateAccessKey")
@@ -35,9 +35,9 @@ class Station:
         self.authority = self.cloud.add_access_key("ops")
         for part, text in (("id", self.authority.access_key_id), ("secret", self.authority.access_key_secret)):
             self.write_authority(part, text)
-        self.dependents = [Dependent("web"), Dependent("worker", order=1)]
+        self.dependents = [FakeDependent("web"), FakeDependent("worker", order=1)]
         self.table = self.emergency()
-        self.house: wiring.House | None = None
+        self.house: wiring.Application | None = None
         self._thread: threading.Thread | None = None
 
     def write_authority(self, part: str, text: str) -> None:
@@ -61,14 +61,14 @@ class Station:
         return self.house.engine
 
     @property
-    def managed(self) -> Managed:
+    def managed(self) -> ManagedCredential:
         return self.engine.desks["uploader"].managed
 
     def start(self, *, publish: bool = True) -> Station:
         """Start a keyturn over the VM's state directory, and publish the present key."""
         self.vm.configure(self.vm.credential(), self.table)
         path = str(self.vm.config)
-        self.house = wiring.open_house(wiring.load_settings(path, {}), path, {})
+        self.house = wiring.open_application(wiring.load_settings(path, {}), path, {})
         self.managed.notifiers = tuple(self.dependents)
         self.engine.recover()
         self._thread = threading.Thread(target=self.engine.run, daemon=True)
@@ -94,8 +94,8 @@ class Station:
         return self.start(publish=False)
 
     @staticmethod
-    def reborn(old: Dependent) -> Dependent:
-        new = Dependent(old.name, order=old.settings.order)
+    def reborn(old: FakeDependent) -> FakeDependent:
+        new = FakeDependent(old.name, order=old.settings.order)
         new.events, new.broken = old.events, old.broken
         return new
 

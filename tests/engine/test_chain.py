@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from workbench import Bench
 
 from agent.app.refresh_now import refresh
@@ -16,12 +16,12 @@ from agent.core.errors import SourceRefusedError, SourceUnavailableError
 from agent.core.events import Cause, Trigger
 from agent.engine.dependency_graph import in_order
 from agent.engine.reload import take_over
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
 
 
-def source_of(managed: Managed) -> Source:
+def source_of(managed: ManagedCredential) -> Source:
     assert isinstance(managed.provider, Source)
     return managed.provider
 
@@ -37,7 +37,7 @@ class Made:
         return key(100 + len(self.of), access_key_id=f"of-{base.access_key_id}-{len(self.of)}")
 
 
-def chained(bench: Bench, name: str, base: str) -> tuple[Managed, Made]:
+def chained(bench: Bench, name: str, base: str) -> tuple[ManagedCredential, Made]:
     made = Made()
     source = Source(name, base=base, shelf=bench.engine.shelf)
     source.value = made
@@ -235,7 +235,7 @@ def test_signals_leave_a_credential_alone_that_an_operator_rotates(bench: Bench)
 
 def test_a_named_refresh_waits_for_everybody_whom_it_touches(bench: Bench) -> None:
     """`once b` also refreshes the base, and `once a` what builds on it: all of it is told and reported before it ends."""
-    hooks = {name: Dependent(f"hook-{name}") for name in "ab"}
+    hooks = {name: FakeDependent(f"hook-{name}") for name in "ab"}
     a = bench.managed("a", notify=[hooks["a"]])
     source = Source("b", base="a", shelf=bench.engine.shelf)
     of_a = source.value = Made()

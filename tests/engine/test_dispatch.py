@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fakes import Dependent, key
+from fakes import FakeDependent, key
 from workbench import Bench
 
 from agent.core.errors import AuditError, StateError
@@ -28,7 +28,7 @@ def owed(bench: Bench, name: str = "a") -> list[tuple[str, int, int]]:
 
 def test_nobody_is_told_before_settle_is_over(bench: Bench) -> None:
     """Owed at once, told `settle` seconds after the publish."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     bench.move(1.9)
@@ -41,8 +41,8 @@ def test_nobody_is_told_before_settle_is_over(bench: Bench) -> None:
 
 def test_two_credentials_that_change_together_tell_their_unit_once(bench: Bench) -> None:
     """One call covers both; the audit names both credentials; the event is that of the later one."""
-    unit = Dependent("unit")
-    other = Dependent("unit")
+    unit = FakeDependent("unit")
+    other = FakeDependent("unit")
     a, b = bench.managed("a", notify=[unit]), bench.managed("b", notify=[other])
     bench.begin(a, b).publish(a, 1)
     bench.move(1.0)
@@ -57,7 +57,7 @@ def test_two_credentials_that_change_together_tell_their_unit_once(bench: Bench)
 def test_splay_spreads_the_telling_behind_settle(bench: Bench, chance: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evenly over `splay`, behind `settle`: a fleet does not restart everything at once."""
     monkeypatch.setattr("agent.dispatch.dispatcher.random.random", lambda: chance)
-    web = Dependent("web", splay=100.0)
+    web = FakeDependent("web", splay=100.0)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     planned_s = (bench.engine.scheduler.at("tell fake\0web") or 0.0) - bench.clock.boottime()
@@ -68,7 +68,7 @@ def test_splay_spreads_the_telling_behind_settle(bench: Bench, chance: float, mo
 
 def test_an_emergency_waits_for_neither(bench: Bench) -> None:
     """Told with the clock standing still."""
-    web = Dependent("web", splay=3600.0)
+    web = FakeDependent("web", splay=3600.0)
     managed = bench.managed(notify=[web])
     bench.begin(managed).refresh(trigger=Trigger.EMERGENCY)
     bench.until(lambda: web.generations == [1])
@@ -77,7 +77,7 @@ def test_an_emergency_waits_for_neither(bench: Bench) -> None:
 def test_lower_order_is_told_first_and_heard_before_the_next_begins(bench: Bench) -> None:
     """The next order begins when the one before has heard."""
     seen: list[str] = []
-    first, last = Dependent("first", order=-1), Dependent("last", order=5)
+    first, last = FakeDependent("first", order=-1), FakeDependent("last", order=5)
     first.gate = threading.Event()
     for one in (first, last):
         one.on_tell = lambda event, one=one: seen.append(one.name)  # type: ignore[misc]
@@ -93,7 +93,7 @@ def test_lower_order_is_told_first_and_heard_before_the_next_begins(bench: Bench
 
 def test_a_failing_lower_order_holds_up_the_next_for_one_attempt_only(bench: Bench) -> None:
     """The failure is retried later; the next order is told meanwhile."""
-    first, last = Dependent("first"), Dependent("last", order=1)
+    first, last = FakeDependent("first"), FakeDependent("last", order=1)
     first.broken = True
     managed = bench.managed(notify=[first, last])
     bench.begin(managed).publish(managed, 1)
@@ -105,7 +105,7 @@ def test_a_failing_lower_order_holds_up_the_next_for_one_attempt_only(bench: Ben
 
 def test_a_dependent_that_hangs_delays_no_other(bench: Bench) -> None:
     """The others of the same order, and those of other credentials, are told while it hangs."""
-    hanging, web, other = Dependent("hanging"), Dependent("web"), Dependent("other")
+    hanging, web, other = FakeDependent("hanging"), FakeDependent("web"), FakeDependent("other")
     hanging.gate = threading.Event()
     a, b = bench.managed("a", notify=[hanging, web]), bench.managed("b", notify=[other])
     bench.begin(a, b).publish(a, 1)
@@ -122,7 +122,7 @@ def test_a_dependent_that_hangs_delays_no_other(bench: Bench) -> None:
 
 def test_a_failure_is_retried_until_it_is_told(bench: Bench) -> None:
     """One audit record for the first failure of a reason, one for the next reason, none for each attempt."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     web.broken = True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -147,7 +147,7 @@ def test_a_failure_is_retried_until_it_is_told(bench: Bench) -> None:
 
 def test_after_retry_for_it_is_given_up_loudly(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Audited as notify_gave_up with the reason, shown by status, never tried again by itself."""
-    web = Dependent("web", retry_for=30.0)
+    web = FakeDependent("web", retry_for=30.0)
     web.broken = True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -165,7 +165,7 @@ def test_after_retry_for_it_is_given_up_loudly(bench: Bench, capsys: pytest.Capt
 
 def test_retries_bound_the_attempts(bench: Bench) -> None:
     """`retries = 1` is one try and one more."""
-    web = Dependent("web", retries=1)
+    web = FakeDependent("web", retries=1)
     web.broken = True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -178,7 +178,7 @@ def test_retries_bound_the_attempts(bench: Bench) -> None:
 
 def test_a_newer_generation_supersedes_and_does_not_wait_for_the_old_ones_retry(bench: Bench) -> None:
     """One debt, of the newest generation, with its count begun anew, told after `settle`."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     web.broken = True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -195,7 +195,7 @@ def test_a_newer_generation_supersedes_and_does_not_wait_for_the_old_ones_retry(
 
 def test_a_failure_of_the_generation_before_is_not_counted_against_the_newer(bench: Bench) -> None:
     """Published while the one before was being told: the newer has not been tried."""
-    web = Dependent("web", retries=0)
+    web = FakeDependent("web", retries=0)
     web.gate, web.broken = threading.Event(), True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -218,10 +218,10 @@ def test_a_failure_of_the_generation_before_is_not_counted_against_the_newer(ben
 def test_what_is_owed_survives_a_restart(make_bench: Callable[..., Bench]) -> None:
     """Nobody was told when the process died; the next one tells."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("web")])
+    managed = before.managed(notify=[FakeDependent("web")])
     before.begin(managed).publish(managed, 1)
     before.close()
-    web, after = Dependent("web"), make_bench()
+    web, after = FakeDependent("web"), make_bench()
     again = after.managed(notify=[web])
     after.begin(again)
     after.clock.move(2.1)
@@ -232,10 +232,10 @@ def test_what_is_owed_survives_a_restart(make_bench: Callable[..., Bench]) -> No
 def test_an_old_debt_is_tried_at_least_once_after_a_restart(make_bench: Callable[..., Bench]) -> None:
     """The machine was off for a week: `retry_for` is long over, and it is told all the same."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("web", retry_for=1.0)])
+    managed = before.managed(notify=[FakeDependent("web", retry_for=1.0)])
     before.begin(managed).publish(managed, 1)
     before.close()
-    web, after = Dependent("web", retry_for=1.0), make_bench()
+    web, after = FakeDependent("web", retry_for=1.0), make_bench()
     after.clock.move(7 * 86400.0)
     again = after.managed(notify=[web])
     after.begin(again)
@@ -248,11 +248,11 @@ def test_an_old_debt_is_tried_at_least_once_after_a_restart(make_bench: Callable
 def test_a_debt_to_a_dependent_that_left_the_config_is_dropped_and_audited(make_bench: Callable[..., Bench]) -> None:
     """Nobody can be told who is not named any more; the audit says that it was dropped."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("gone"), Dependent("stays")])
+    managed = before.managed(notify=[FakeDependent("gone"), FakeDependent("stays")])
     before.begin(managed).publish(managed, 1)
     before.close()
     after = make_bench()
-    again = after.managed(notify=[Dependent("stays")])
+    again = after.managed(notify=[FakeDependent("stays")])
     after.begin(again)
     assert owed(after) == [("stays", 1, 0)]
     (record,) = after.records("notify_gave_up")
@@ -261,7 +261,7 @@ def test_a_debt_to_a_dependent_that_left_the_config_is_dropped_and_audited(make_
 
 def test_a_reload_that_removes_a_credential_while_its_dependent_is_told(bench: Bench) -> None:
     """The telling ends in peace, and those who wait for the others are not forgotten."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     web.gate = threading.Event()
     a, b = bench.managed("a", notify=[web]), bench.managed("b")
     bench.begin(a, b).publish(a, 1)
@@ -280,7 +280,7 @@ def test_a_reload_that_removes_a_credential_while_its_dependent_is_told(bench: B
 
 def test_an_audit_log_that_cannot_be_written_stops_no_telling(bench: Bench) -> None:
     """The dependent is told, the debt is paid; the log says what could not be recorded."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     bench.break_audit()
@@ -293,7 +293,7 @@ def test_an_audit_log_that_cannot_be_written_stops_no_telling(bench: Bench) -> N
 
 def test_a_state_that_cannot_be_written_stops_no_telling(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Both are told and the log says so; after a restart they would be told once more, which is harmless."""
-    web, worker = Dependent("web"), Dependent("worker", order=1)
+    web, worker = FakeDependent("web"), FakeDependent("worker", order=1)
     managed = bench.managed(notify=[web, worker])
     bench.begin(managed).publish(managed, 1)
     bench.engine.states.save = refuse(StateError("state: no space"))  # type: ignore[method-assign]
@@ -305,7 +305,7 @@ def test_a_state_that_cannot_be_written_stops_no_telling(bench: Bench, capsys: p
 
 def test_a_publish_whose_record_failed_is_told_all_the_same(bench: Bench) -> None:
     """The files were switched when the audit log filled up: told at once, and recorded once, when there is room."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     managed = bench.managed(notify=[web])
     bench.audit.before = lambda event: bench.break_audit() if event == "published" else None  # type: ignore[method-assign]
     report = bench.begin(managed).refresh()
@@ -330,7 +330,7 @@ def refuse(error: Exception) -> Callable[..., None]:
 
 def test_a_stepped_wall_clock_gives_up_nobody(bench: Bench) -> None:
     """`retry_for` is counted on the clock that never steps: an hour's step after the first try changes nothing."""
-    web = Dependent("web", retry_for=600.0)
+    web = FakeDependent("web", retry_for=600.0)
     web.broken = True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -348,7 +348,7 @@ def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing
 ) -> None:
     """Twice as long each time up to a minute (vault 12566, openbao 1399): no loop, and not one more call to the source."""
     monkeypatch.setattr(dispatcher.random, "random", lambda: 1.0)
-    web = Dependent("web", retry_for=3600.0)
+    web = FakeDependent("web", retry_for=3600.0)
     web.broken = True
     tried: list[float] = []
     web.on_tell = lambda _event: tried.append(bench.clock.boottime())
@@ -368,10 +368,10 @@ def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing
 def test_a_newer_generation_after_a_restart_supersedes_the_debt_of_the_older(make_bench: Callable[..., Bench]) -> None:
     """Owed from before the restart, then published anew: told once, of the newer."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("web")])
+    managed = before.managed(notify=[FakeDependent("web")])
     before.begin(managed).publish(managed, 1)
     before.close()
-    web, after = Dependent("web"), make_bench()
+    web, after = FakeDependent("web"), make_bench()
     again = after.managed(notify=[web])
     after.begin(again)
     after.publish(again, 2)

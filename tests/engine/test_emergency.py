@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from station import SHORT, Crash, Station, dying, steps
 from vm import eventually
 
@@ -405,7 +405,7 @@ def test_force_disables_all_the_same_and_names_who_was_not_told(station: Station
 
 def test_a_dependent_that_was_given_up_on_is_told_once_more(station: Station) -> None:
     """Also after the daemon had given up, a rerun tries it again instead of passing over it."""
-    station.dependents = [Dependent("web", retries=0)]
+    station.dependents = [FakeDependent("web", retries=0)]
     station.start().dependents[0].broken = True
     assert station.rotate(disable_old=True).exit_code == EXIT_FAILED
     assert station.managed.state.debts == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from workbench import Bench
 
 from agent.cloud.verify import Verification
@@ -21,7 +21,7 @@ from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.engine.engine import MAX_ABANDONED, Report
 from agent.engine.reload import take_over
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 
 MakeBench = Callable[..., Bench]
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
@@ -29,7 +29,7 @@ LATE_S = 200.0
 """Beyond the deadline of one refresh: fetch, proof and grace."""
 
 
-def source_of(managed: Managed) -> Source:
+def source_of(managed: ManagedCredential) -> Source:
     assert isinstance(managed.provider, Source)
     return managed.provider
 
@@ -219,7 +219,7 @@ def test_a_session_is_renewed_at_two_thirds_of_its_life(bench: Bench) -> None:
 
 def test_the_same_key_under_a_new_version_changes_nothing_on_disk(bench: Bench) -> None:
     """No new file, no generation, nobody told; only the version is remembered."""
-    managed = bench.managed(notify=[Dependent("web")])
+    managed = bench.managed(notify=[FakeDependent("web")])
     bench.begin(managed).publish(managed, 1)
     managed.state.debts.clear()
     before = [bench.sink("a", number).stat() for number in (0, 1)]
@@ -236,7 +236,7 @@ def test_the_same_key_under_a_new_version_changes_nothing_on_disk(bench: Bench) 
 @pytest.mark.parametrize("how", ["changed", "removed"])
 def test_drift_is_put_right_under_the_same_generation_and_told(bench: Bench, how: str) -> None:
     """Somebody edits or removes one sink: repaired at the next pass, audited with the sink's name, told."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     managed.state.debts.clear()

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from test_publish import died_at, left_over, two
 from workbench import Bench
 
@@ -109,7 +109,7 @@ def test_a_reload_takes_over_a_credential_whose_publish_was_interrupted(make_ben
     bench = make_bench()
     other = bench.managed("b")
     bench.begin(other)
-    web = Dependent("web")
+    web = FakeDependent("web")
     a = bench.managed(notify=[web])
     assert isinstance(a.provider, Source)
     a.provider.value = key(2)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from test_owed import reloaded
 from test_publish import change_to, failing_rename, held, left_over, two
 from workbench import Bench
@@ -19,15 +19,15 @@ from agent.core.errors import SourceUnavailableError
 from agent.core.events import Cause, Trigger
 from agent.core.settings import FilePath
 from agent.engine.reload import take_over
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 
 MakeBench = Callable[..., Bench]
 HOURS = 1e6
 
 
-def failing(name: str, *, retry_for: float = HOURS, **options: Any) -> Dependent:
-    dependent = Dependent(name, retry_for=retry_for, **options)
+def failing(name: str, *, retry_for: float = HOURS, **options: Any) -> FakeDependent:
+    dependent = FakeDependent(name, retry_for=retry_for, **options)
     dependent.broken = True
     return dependent
 
@@ -36,7 +36,7 @@ def env_file(path: Path, **options: Any) -> EnvFile:
     return EnvFile(EnvFileSettings(type="env_file", path=FilePath(path), **options))
 
 
-def source_down(managed: Managed) -> None:
+def source_down(managed: ManagedCredential) -> None:
     assert isinstance(managed.provider, Source)
     managed.provider.value = SourceUnavailableError("down", "wait")
 
@@ -49,7 +49,7 @@ def pass_by(bench: Bench, minutes: int = 60) -> None:
 # -- orders -------------------------------------------------------------------------------------------
 
 
-def given_up_and_failing(bench: Bench, first: str) -> tuple[Managed, Dependent]:
+def given_up_and_failing(bench: Bench, first: str) -> tuple[ManagedCredential, FakeDependent]:
     """`first`, of order 0, was given up; `x`, of order 1, is still tried."""
     x = failing("x", order=1)
     managed = bench.managed(notify=[failing(first, retry_for=0.0), x])
@@ -65,7 +65,7 @@ def test_one_that_fails_stays_in_the_plan_when_an_order_before_it_is_owed_anew(b
     """`keyturn refresh` after both were mended: the one that had been given up is told, and then the one that had failed."""
     managed, x = given_up_and_failing(bench, "y")
     for notifier in managed.notifiers:
-        assert isinstance(notifier, Dependent)
+        assert isinstance(notifier, FakeDependent)
         notifier.broken = False
     tried = len(x.events)
     bench.refresh(trigger=Trigger.OPERATOR)
@@ -79,7 +79,7 @@ def test_one_that_fails_stays_in_the_plan_when_another_was_mended_before_a_start
     """The dependent before it has another name in the config now: both hear."""
     given_up_and_failing(make_bench(), "tpyo")
     after = make_bench()
-    y, x = Dependent("typo"), Dependent("x", order=1)
+    y, x = FakeDependent("typo"), FakeDependent("x", order=1)
     managed = after.managed(notify=[y, x])
     after.begin(managed)
     pass_by(after)
@@ -89,7 +89,7 @@ def test_one_that_fails_stays_in_the_plan_when_another_was_mended_before_a_start
 def test_one_whose_time_comes_while_the_order_before_it_is_told_stays_in_the_plan(bench: Bench) -> None:
     """Its retry rings in the middle of a slow hook of the order before it."""
     _managed, x = given_up_and_failing(bench, "tpyo")
-    y = Dependent("typo")
+    y = FakeDependent("typo")
     y.gate = threading.Event()
     x.broken, tried = False, len(x.events)
     (now,) = reloaded(bench, bench.managed(notify=[y, x], max_staleness=9e4))
@@ -153,13 +153,13 @@ def test_an_emergency_tries_those_again_who_failed_before_it(bench: Bench) -> No
 @pytest.mark.parametrize("back", ["typo", "tpyo"])
 def test_one_that_was_taken_out_untold_and_put_back_is_told(bench: Bench, back: str) -> None:
     """In two reloads, rightly spelt or as it was: it owes its place to this generation still."""
-    managed = bench.managed(notify=[failing("tpyo", retry_for=0.0), Dependent("fine")])
+    managed = bench.managed(notify=[failing("tpyo", retry_for=0.0), FakeDependent("fine")])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
     bench.until(lambda: len(managed.state.last_outcome) == 2)
-    reloaded(bench, bench.managed(notify=[Dependent("fine")], max_staleness=9e4))
+    reloaded(bench, bench.managed(notify=[FakeDependent("fine")], max_staleness=9e4))
     pass_by(bench, 3)
-    again, fine = Dependent(back), Dependent("fine")
+    again, fine = FakeDependent(back), FakeDependent("fine")
     reloaded(bench, bench.managed(notify=[fine, again], max_staleness=8e4))
     pass_by(bench, 3)
     assert again.generations == [1]
@@ -181,14 +181,14 @@ def test_what_was_given_up_is_tried_again_when_an_operator_reloads(bench: Bench)
 
 def test_a_credential_that_comes_back_while_its_hook_runs_keeps_its_state(bench: Bench) -> None:
     """Taken out, put back and published anew: the hook of before does not run beside itself, nor writes into the new state."""
-    slow = Dependent("web")
+    slow = FakeDependent("web")
     slow.gate = threading.Event()
     b, a = bench.managed("b"), bench.managed("a", notify=[slow])
     bench.begin(b, a).publish(a, 1)
     bench.clock.move(2.1)
     bench.until(lambda: slow.events)
     take_over(bench.engine, [b], 2.0)
-    web = Dependent("web")
+    web = FakeDependent("web")
     back = bench.managed("a", notify=[web])
     change_to(back, 2)
     take_over(bench.engine, [b, back], 2.0)
@@ -249,7 +249,7 @@ def test_a_reload_sweeps_beside_the_sinks_that_it_adds(bench: Bench) -> None:
 # -- files that are not as they should be -------------------------------------------------------------
 
 
-def half_switched(bench: Bench, managed: Managed) -> None:
+def half_switched(bench: Bench, managed: ManagedCredential) -> None:
     with pytest.MonkeyPatch.context() as patch:
         failing_rename(patch, "a.1", 2)
         assert bench.refresh().error is not None
@@ -263,7 +263,7 @@ def test_files_that_are_put_right_after_the_start_are_told(make_bench: MakeBench
     change_to(managed, 2)
     half_switched(before, managed)
     before.close()
-    after, web = make_bench(), Dependent("web")
+    after, web = make_bench(), FakeDependent("web")
     again = after.managed(notify=[web])
     source_down(again)
     with pytest.MonkeyPatch.context() as patch:
@@ -280,7 +280,7 @@ def test_a_record_that_cannot_be_written_keeps_no_dependent_waiting(bench: Bench
     """A switch that failed half way is finished while the audit log is full: the old key may die, so they are told."""
     managed = two(bench)
     (web,) = managed.notifiers
-    assert isinstance(web, Dependent)
+    assert isinstance(web, FakeDependent)
     pass_by(bench, 5)
     change_to(managed, 2)
     half_switched(bench, managed)
@@ -294,12 +294,12 @@ def test_a_record_that_cannot_be_written_keeps_no_dependent_waiting(bench: Bench
 def test_files_put_right_without_a_record_are_told_of(make_bench: MakeBench) -> None:
     """A boot took the files, and the audit log is full when they are written again: they are there, so they are told of."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("web")])
+    managed = before.managed(notify=[FakeDependent("web")])
     before.begin(managed).publish(managed, 1)
     before.close()
     for number in (0, 1):
         before.sink("a", number).unlink()
-    after, web = make_bench(), Dependent("web")
+    after, web = make_bench(), FakeDependent("web")
     after.begin(after.managed(notify=[web]))
     after.break_audit()
     assert after.refresh().error is not None
@@ -312,7 +312,7 @@ def test_nobody_is_told_while_a_recovery_left_a_file_behind(bench: Bench) -> Non
     """What was staged for the second file is gone, the source is down: the files do not agree, and nobody hears that they do."""
     managed = two(bench)
     (web,) = managed.notifiers
-    assert isinstance(web, Dependent)
+    assert isinstance(web, FakeDependent)
     change_to(managed, 2)
     half_switched(bench, managed)
     for name in left_over(bench):
@@ -357,7 +357,7 @@ def test_one_mended_in_the_config_is_not_told_of_files_that_a_boot_took(make_ben
     before.close()
     for number in (0, 1):
         before.sink("a", number).unlink()
-    after, web = make_bench(), Dependent("typo")
+    after, web = make_bench(), FakeDependent("typo")
     again = after.managed(notify=[web])
     source_down(again)
     after.begin(again).refresh(trigger=Trigger.START)
@@ -369,16 +369,16 @@ def test_one_mended_in_the_config_is_not_told_of_files_that_a_boot_took(make_ben
 def test_a_file_without_the_id_is_told_after_a_restart_too(make_bench: MakeBench, variables: dict[str, str]) -> None:
     """What was owed is paid although the source is down: the file is there, whether or not it names its key."""
 
-    def one(bench: Bench, web: Dependent) -> Managed:
+    def one(bench: Bench, web: FakeDependent) -> ManagedCredential:
         managed = bench.managed(notify=[web])
         managed.sinks = (env_file(bench.directory / "a.env", variables=variables),)
         return managed
 
     before = make_bench()
-    managed = one(before, Dependent("web"))
+    managed = one(before, FakeDependent("web"))
     before.begin(managed).publish(managed, 1)
     before.close()
-    after, web = make_bench(), Dependent("web")
+    after, web = make_bench(), FakeDependent("web")
     again = one(after, web)
     source_down(again)
     after.begin(again)

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import Dependent, key
+from fakes import FakeDependent, key
 from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
 from agent.engine.reload import take_over
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import called
 
 MakeBench = Callable[..., Bench]
 
 
-def paid(bench: Bench, *credentials: Managed) -> None:
+def paid(bench: Bench, *credentials: ManagedCredential) -> None:
     """Let time pass until nobody is owed anything; fail where that never comes."""
     for _ in range(12):
         bench.move(1.0)
@@ -28,7 +28,7 @@ def paid(bench: Bench, *credentials: Managed) -> None:
     bench.until(lambda: not any(managed.state.debts for managed in credentials))
 
 
-def reloaded(bench: Bench, *credentials: Managed) -> list[Managed]:
+def reloaded(bench: Bench, *credentials: ManagedCredential) -> list[ManagedCredential]:
     take_over(bench.engine, credentials, 2.0)
     return [bench.engine.desks[managed.name].managed for managed in credentials]
 
@@ -38,9 +38,9 @@ def reloaded(bench: Bench, *credentials: Managed) -> list[Managed]:
 
 def test_two_credentials_that_order_the_same_dependents_the_other_way_round_tell_both(bench: Bench) -> None:
     """Neither waits for the other for ever."""
-    one, other = Dependent("one"), Dependent("other")
-    a = bench.managed("a", notify=[one, Dependent("other", order=1)])
-    b = bench.managed("b", notify=[other, Dependent("one", order=1)])
+    one, other = FakeDependent("one"), FakeDependent("other")
+    a = bench.managed("a", notify=[one, FakeDependent("other", order=1)])
+    b = bench.managed("b", notify=[other, FakeDependent("one", order=1)])
     bench.begin(a, b).publish(a, 1)
     bench.publish(b, 1)
     paid(bench, a, b)
@@ -50,10 +50,10 @@ def test_two_credentials_that_order_the_same_dependents_the_other_way_round_tell
 
 def test_a_slow_hook_of_one_credential_does_not_hold_up_another(bench: Bench) -> None:
     """The unit that both name is told of the one whose turn it is, `settle` later at most, and of the other behind its hook."""
-    slow, unit = Dependent("slow"), Dependent("unit")
+    slow, unit = FakeDependent("slow"), FakeDependent("unit")
     slow.gate = threading.Event()
     a = bench.managed("a", notify=[unit])
-    b = bench.managed("b", notify=[slow, Dependent("unit", order=1)])
+    b = bench.managed("b", notify=[slow, FakeDependent("unit", order=1)])
     bench.begin(a, b).publish(a, 1)
     bench.publish(b, 1)
     bench.clock.move(2.1)
@@ -67,9 +67,9 @@ def test_a_slow_hook_of_one_credential_does_not_hold_up_another(bench: Bench) ->
 
 def test_a_quick_hook_first_still_makes_one_restart_for_both(bench: Bench) -> None:
     """Each credential has a hook of its own, and both restart one unit behind it: once."""
-    unit = Dependent("unit", order=1)
-    a = bench.managed("a", notify=[Dependent("hook of a"), unit])
-    b = bench.managed("b", notify=[Dependent("hook of b"), unit])
+    unit = FakeDependent("unit", order=1)
+    a = bench.managed("a", notify=[FakeDependent("hook of a"), unit])
+    b = bench.managed("b", notify=[FakeDependent("hook of b"), unit])
     bench.begin(a, b).publish(a, 1)
     bench.move(1.0)
     bench.publish(b, 1)
@@ -79,8 +79,8 @@ def test_a_quick_hook_first_still_makes_one_restart_for_both(bench: Bench) -> No
 
 def test_a_dependent_that_is_named_twice_is_told_once(bench: Bench) -> None:
     """With two orders: at the lower one."""
-    web, between = Dependent("web"), Dependent("between", order=1)
-    managed = bench.managed(notify=[Dependent("web", order=5), web, between])
+    web, between = FakeDependent("web"), FakeDependent("between", order=1)
+    managed = bench.managed(notify=[FakeDependent("web", order=5), web, between])
     bench.begin(managed).publish(managed, 1)
     paid(bench, managed)
     assert [record["notified"] for record in bench.records("notified")] == ["fake web", "fake between"]
@@ -92,14 +92,14 @@ def test_a_dependent_that_is_named_twice_is_told_once(bench: Bench) -> None:
 @pytest.mark.parametrize("given_up", [False, True])
 def test_a_dependent_that_is_mended_in_the_config_is_told(bench: Bench, given_up: bool) -> None:
     """The operator corrects the command and reloads: who was not told hears of the generation in use."""
-    typo = Dependent("tpyo", retry_for=0.0 if given_up else 600.0)
+    typo = FakeDependent("tpyo", retry_for=0.0 if given_up else 600.0)
     typo.broken = True
-    managed = bench.managed(notify=[typo, Dependent("fine")])
+    managed = bench.managed(notify=[typo, FakeDependent("fine")])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
     bench.until(lambda: len(managed.state.last_outcome) == 2)
-    mended = Dependent("typo")
-    (now,) = reloaded(bench, bench.managed(notify=[mended, Dependent("fine")], max_staleness=9e4))
+    mended = FakeDependent("typo")
+    (now,) = reloaded(bench, bench.managed(notify=[mended, FakeDependent("fine")], max_staleness=9e4))
     paid(bench, now)
     assert mended.generations == [1]
     assert bench.records("notified")[-1]["notified"] == "fake typo"
@@ -108,12 +108,12 @@ def test_a_dependent_that_is_mended_in_the_config_is_told(bench: Bench, given_up
 def test_a_dependent_that_was_mended_before_a_start_is_told(make_bench: MakeBench) -> None:
     """The same where keyturn was stopped meanwhile."""
     before = make_bench()
-    typo = Dependent("tpyo")
+    typo = FakeDependent("tpyo")
     typo.broken = True
     managed = before.managed(notify=[typo])
     before.begin(managed).publish(managed, 1)
     before.close()
-    after, mended = make_bench(), Dependent("typo")
+    after, mended = make_bench(), FakeDependent("typo")
     again = after.managed(notify=[mended])
     after.begin(again)
     paid(after, again)
@@ -122,16 +122,16 @@ def test_a_dependent_that_was_mended_before_a_start_is_told(make_bench: MakeBenc
 
 def test_a_dependent_that_is_only_added_is_told_nothing_old(bench: Bench) -> None:
     """It has started after the file was written; nobody was forgotten."""
-    managed = bench.managed(notify=[Dependent("old")])
+    managed = bench.managed(notify=[FakeDependent("old")])
     bench.begin(managed).publish(managed, 1)
     paid(bench, managed)
-    (now,) = reloaded(bench, bench.managed(notify=[Dependent("old"), Dependent("new")], max_staleness=9e4))
+    (now,) = reloaded(bench, bench.managed(notify=[FakeDependent("old"), FakeDependent("new")], max_staleness=9e4))
     assert now.state.debts == []
 
 
 def test_what_was_given_up_is_tried_again_when_an_operator_refreshes(bench: Bench) -> None:
     """`status` says failing until then; a poll tells nobody; the refresh does, and all is well."""
-    web = Dependent("web", retry_for=0.0)
+    web = FakeDependent("web", retry_for=0.0)
     web.broken = True
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -165,7 +165,7 @@ def test_a_dependent_that_left_is_named_without_what_may_be_secret(identity: tup
 
 def test_a_repair_during_a_telling_is_told_again(bench: Bench) -> None:
     """The dependent may have read the foreign content before the repair: the news from before it pays nothing."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     web.gate = threading.Event()
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
@@ -180,7 +180,7 @@ def test_a_repair_during_a_telling_is_told_again(bench: Bench) -> None:
 
 def test_a_repair_of_an_old_generation_is_retried_as_long_as_any_other(bench: Bench) -> None:
     """Another credential still owes the same dependent; `retry_for` counts from the repair all the same."""
-    web, other = Dependent("web", retry_for=60.0), Dependent("web", retry_for=1e6)
+    web, other = FakeDependent("web", retry_for=60.0), FakeDependent("web", retry_for=1e6)
     a, b = bench.managed("a", notify=[web]), bench.managed("b", notify=[other])
     bench.begin(a, b).publish(a, 1)
     web.broken = other.broken = True
@@ -203,12 +203,12 @@ def test_a_repair_of_an_old_generation_is_retried_as_long_as_any_other(bench: Be
 def test_nobody_is_told_of_a_file_that_is_not_there(make_bench: MakeBench) -> None:
     """A start after a tmpfs was emptied, with the source away: told when the file is there again, once."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("web")])
+    managed = before.managed(notify=[FakeDependent("web")])
     before.begin(managed).publish(managed, 1)
     before.close()
     for number in (0, 1):
         before.sink("a", number).unlink()
-    after, web = make_bench(), Dependent("web")
+    after, web = make_bench(), FakeDependent("web")
     again = after.managed(notify=[web])
     source: Any = again.provider
     source.value = SourceUnavailableError("credentials.a: down", "wait")
@@ -224,10 +224,10 @@ def test_nobody_is_told_of_a_file_that_is_not_there(make_bench: MakeBench) -> No
 def test_who_is_owed_of_files_that_stand_does_not_wait_for_the_source(make_bench: MakeBench) -> None:
     """The rotation came before the stop; the source is away; the files are there: told."""
     before = make_bench()
-    managed = before.managed(notify=[Dependent("web")])
+    managed = before.managed(notify=[FakeDependent("web")])
     before.begin(managed).publish(managed, 1)
     before.close()
-    after, web = make_bench(), Dependent("web")
+    after, web = make_bench(), FakeDependent("web")
     again = after.managed(notify=[web])
     after.begin(again)
     paid(after, again)

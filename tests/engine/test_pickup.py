@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes import Dependent
+from fakes import FakeDependent
 from structlog.testing import capture_logs
 from workbench import Bench
 
@@ -29,7 +29,7 @@ def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
 ) -> None:
     """However patient the probe of generation 1 is, generation 2 is told `settle` after its publish."""
     monkeypatch.setattr(delivery, "PICKUP_PATIENCE_S", 10_000.0)
-    web = Dependent("web", pickup=NEVER_SAYS_YES)
+    web = FakeDependent("web", pickup=NEVER_SAYS_YES)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     bench.clock.move(2.5)
@@ -42,7 +42,7 @@ def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
 
 def test_a_probe_that_is_overtaken_has_found_nothing_out() -> None:
     """Neither confirmed nor missing: the probe spoke of another generation by then."""
-    web, now, overtaken = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC), threading.Event()
+    web, now, overtaken = FakeDependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC), threading.Event()
     overtaken.set()
     assert delivery.look_for_pickup(web, now, threading.Event(), overtaken) is Pickup.ASSUMED
 
@@ -50,7 +50,7 @@ def test_a_probe_that_is_overtaken_has_found_nothing_out() -> None:
 def test_a_probe_that_says_no_until_the_end_is_a_missing_pickup(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no newer news, patience decides."""
     monkeypatch.setattr(delivery, "PICKUP_PATIENCE_S", 0.0)
-    web, now = Dependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC)
+    web, now = FakeDependent("web", pickup=NEVER_SAYS_YES), datetime.now(UTC)
     assert delivery.look_for_pickup(web, now, threading.Event(), threading.Event()) is Pickup.NOT_PICKED_UP
 
 
@@ -60,14 +60,14 @@ def test_a_probe_that_somebody_else_can_replace_is_not_run_and_not_waited_for(tm
     probe.write_text("#!/bin/sh\n")
     probe.chmod(0o755)
     tmp_path.chmod(0o777)
-    web = Dependent("web", pickup=PickupSettings(command=(str(probe),)))
+    web = FakeDependent("web", pickup=PickupSettings(command=(str(probe),)))
     with capture_logs() as lines:
         found = delivery.look_for_pickup(web, datetime.now(UTC), threading.Event(), threading.Event())
     assert found is Pickup.NOT_PICKED_UP
     assert "everybody can replace it" in next(line["why"] for line in lines)
 
 
-class Reloaded(Dependent):
+class Reloaded(FakeDependent):
     """Its process keeps running when it is told."""
 
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
@@ -108,7 +108,7 @@ def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
 
 def test_what_was_seen_of_the_last_generation_is_not_shown_of_this_one(bench: Bench) -> None:
     """`confirmed` goes with the publish of the next value, before anybody is told of that."""
-    web = Dependent("web")
+    web = FakeDependent("web")
     web.evidence = Pickup.CONFIRMED
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)

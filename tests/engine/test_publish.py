@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from forked import in_child
 from workbench import Bench
 
 from agent.core.errors import AuditError, StateError
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.transaction import transaction
 from agent.sinks.transaction.replace import StagedFile
 from agent.sinks.transaction.transaction import TargetChangedError
@@ -23,9 +23,9 @@ from agent.sinks.transaction.transaction import TargetChangedError
 MakeBench = Callable[..., Bench]
 
 
-def two(bench: Bench, *, notify: bool = True) -> Managed:
+def two(bench: Bench, *, notify: bool = True) -> ManagedCredential:
     """A credential with two sinks, published as generation 1, everybody told."""
-    managed = bench.managed(notify=[Dependent("web")] if notify else [])
+    managed = bench.managed(notify=[FakeDependent("web")] if notify else [])
     bench.begin(managed)
     if not managed.state.published.generation:
         bench.publish(managed, 1)
@@ -44,7 +44,7 @@ def left_over(bench: Bench) -> list[str]:
     return sorted(path.name for path in bench.directory.iterdir() if path.name not in known)
 
 
-def change_to(managed: Managed, number: int) -> None:
+def change_to(managed: ManagedCredential, number: int) -> None:
     source = managed.provider
     assert isinstance(source, Source)
     source.value = key(number)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from structlog.testing import capture_logs
 from workbench import Bench
 
@@ -16,7 +16,7 @@ from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
 from agent.core.observer import Observer
 from agent.core.settings import Duration
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 
 DOWN = SourceUnavailableError("the source is down")
 LIMIT_S = 3600.0
@@ -30,12 +30,12 @@ def said() -> Iterator[Said]:
         yield lines
 
 
-def source_of(managed: Managed) -> Source:
+def source_of(managed: ManagedCredential) -> Source:
     assert isinstance(managed.provider, Source)
     return managed.provider
 
 
-def failing(bench: Bench, *, published: bool = True, **settings: Any) -> Managed:
+def failing(bench: Bench, *, published: bool = True, **settings: Any) -> ManagedCredential:
     """A credential whose source has gone down."""
     managed = bench.managed(max_staleness=Duration(LIMIT_S), **settings)
     bench.begin(managed)
@@ -46,7 +46,9 @@ def failing(bench: Bench, *, published: bool = True, **settings: Any) -> Managed
     return managed
 
 
-def again(make_bench: Callable[..., Bench], *, down: bool = True, limit_s: float = LIMIT_S) -> tuple[Bench, Managed]:
+def again(
+    make_bench: Callable[..., Bench], *, down: bool = True, limit_s: float = LIMIT_S
+) -> tuple[Bench, ManagedCredential]:
     """A restart: another engine finds what the one before left on disk."""
     bench = make_bench()
     managed = bench.managed(max_staleness=Duration(limit_s))
@@ -55,7 +57,7 @@ def again(make_bench: Callable[..., Bench], *, down: bool = True, limit_s: float
     return bench, managed
 
 
-def condition(bench: Bench, managed: Managed) -> str:
+def condition(bench: Bench, managed: ManagedCredential) -> str:
     return managed.condition(bench.clock.now())
 
 
@@ -129,7 +131,7 @@ def test_what_grew_stale_while_nobody_ran_is_said_after_the_start(make_bench: Ca
     assert len(bench.records("stale")) == 1
 
 
-def off_for_too_long(make_bench: Callable[..., Bench], *, down: bool) -> tuple[Bench, Managed]:
+def off_for_too_long(make_bench: Callable[..., Bench], *, down: bool) -> tuple[Bench, ManagedCredential]:
     """A machine that was off for longer than the limit, with all well before; its daemon has just begun."""
     bench = make_bench()
     managed = bench.managed(max_staleness=Duration(LIMIT_S))
@@ -248,7 +250,7 @@ def test_whoever_watches_hears_of_alarms(bench: Bench) -> None:
 def test_the_worst_stands_first_in_the_status(bench: Bench) -> None:
     """`systemctl status` shows one line: what needs a person soonest comes before what mends itself."""
     down = bench.managed("down", max_staleness=Duration(10 * LIMIT_S))
-    owing = bench.managed("owing", notify=[Dependent("d")])
+    owing = bench.managed("owing", notify=[FakeDependent("d")])
     old = bench.managed("old", max_staleness=Duration(LIMIT_S))
     bench.begin(down, owing, old)
     for managed in (down, owing, old):
@@ -297,8 +299,8 @@ def test_a_last_success_is_remembered_although_the_clock_was_set_back(make_bench
 
 def test_the_status_names_the_one_dependent_that_is_waited_for(bench: Bench) -> None:
     """One that is still to be told is named; of several the number would change all the time, so none is."""
-    one = bench.managed("one", notify=[Dependent("app")])
-    two = bench.managed("two", notify=[Dependent("app2"), Dependent("app3")])
+    one = bench.managed("one", notify=[FakeDependent("app")])
+    two = bench.managed("two", notify=[FakeDependent("app2"), FakeDependent("app3")])
     bench.begin(one, two)
     for managed in (one, two):
         bench.publish(managed, 1)
@@ -307,7 +309,7 @@ def test_the_status_names_the_one_dependent_that_is_waited_for(bench: Bench) -> 
 
 def test_the_status_names_the_dependent_that_was_given_up(bench: Bench) -> None:
     """`failing` although every refresh goes well: the line says that it is about a dependent, and about which."""
-    dependent = Dependent("app", retries=0)
+    dependent = FakeDependent("app", retries=0)
     dependent.broken = True
     managed = bench.managed(notify=[dependent])
     bench.begin(managed)

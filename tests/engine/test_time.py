@@ -15,7 +15,7 @@ from freezegun import freeze_time
 from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
-from agent.refresh.managed_credential import Managed
+from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import Published
 from agent.system.clock import Clock, StepWatch
 
@@ -67,12 +67,12 @@ def session(bench: Bench, number: int, life_s: float) -> Any:
     return key(number, expiration=bench.clock.now() + timedelta(seconds=life_s))
 
 
-def source_of(managed: Managed) -> Source:
+def source_of(managed: ManagedCredential) -> Source:
     assert isinstance(managed.provider, Source)
     return managed.provider
 
 
-def due_in_s(bench: Bench, managed: Managed) -> float:
+def due_in_s(bench: Bench, managed: ManagedCredential) -> float:
     assert managed.next_refresh_at is not None
     return managed.next_refresh_at - bench.clock.boottime()
 
@@ -196,7 +196,7 @@ def test_the_watch_sees_that_the_clock_was_set() -> None:
 # -- starts ---------------------------------------------------------------------------------------------
 
 
-def restarted(make: Callable[..., Bench], managed: Managed, **more: Any) -> tuple[Bench, Managed]:
+def restarted(make: Callable[..., Bench], managed: ManagedCredential, **more: Any) -> tuple[Bench, ManagedCredential]:
     bench = make()
     again = bench.managed(managed.name, source=Source(managed.name, label=more.pop("label", "fake")), **more)
     bench.begin(again)

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fakes import PATIENCE_S, Dependent, Source, key
+from fakes import PATIENCE_S, FakeDependent, Source, key
 
 from agent.audit import AuditLog, read
 from agent.core.events import Cause, Event, Trigger
 from agent.core.settings import CredentialSettings, FilePath
-from agent.engine.engine import Desk, Engine, Report
-from agent.refresh.managed_credential import Managed
+from agent.engine.engine import Engine, RefreshSlot, Report
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.json_file import JsonFile, JsonSettings
 from agent.state.store import StateStore
 from agent.system.clock import Clock
@@ -80,24 +80,24 @@ class Bench:
         self,
         name: str = "a",
         *,
-        notify: Iterable[Dependent] = (),
+        notify: Iterable[FakeDependent] = (),
         sinks: int = 2,
         source: Source | None = None,
         **more: Any,
-    ) -> Managed:
+    ) -> ManagedCredential:
         """A credential with JSON sinks `NAME.0`, `NAME.1`, … that is proved by nobody."""
         source = source or Source(name)
         settings = CredentialSettings(provider=source.settings, verify="off", **more)
         paths = [FilePath(self.sink(name, number)) for number in range(sinks)]
         files = tuple(JsonFile(JsonSettings(type="json", path=path)) for path in paths)
-        return Managed(name, settings, source, None, files, tuple(notify), source=source.label)
+        return ManagedCredential(name, settings, source, None, files, tuple(notify), source=source.label)
 
     def sink(self, name: str = "a", number: int = 0) -> Path:
         return self.directory / f"{name}.{number}"
 
-    def begin(self, *credentials: Managed) -> Bench:
+    def begin(self, *credentials: ManagedCredential) -> Bench:
         """Put the credentials to work, as a start does."""
-        self.engine.desks.update({managed.name: Desk(managed) for managed in credentials})
+        self.engine.desks.update({managed.name: RefreshSlot(managed) for managed in credentials})
         self.engine.recover()
         return self
 
@@ -142,7 +142,7 @@ class Bench:
         self.until(lambda: reports)
         return reports[0]
 
-    def publish(self, managed: Managed, number: int) -> Report:
+    def publish(self, managed: ManagedCredential, number: int) -> Report:
         """Have the source change to value `number`, and publish it."""
         source = managed.provider
         assert isinstance(source, Source)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from fakes import Dependent, Source, key
+from fakes import FakeDependent, Source, key
 from workbench import Bench
 
 from agent.cloud.verify import Verification
 from agent.core.errors import SourceUnavailableError, VerifyRefusedError
-from agent.metrics.counters import Counts
+from agent.metrics.counters import Counters
 from agent.metrics.snapshot import Row, take
 
 DOWN = SourceUnavailableError("down")
 
 
-def observed(bench: Bench) -> Counts:
-    counts = Counts()
+def observed(bench: Bench) -> Counters:
+    counts = Counters()
     bench.engine.observe(counts)
     return counts
 
 
-def row(bench: Bench, counts: Counts) -> Row:
+def row(bench: Bench, counts: Counters) -> Row:
     (found,) = take(bench.engine, counts).rows
     return found
 
@@ -93,7 +93,7 @@ def test_the_proof_is_a_part_of_the_time_and_the_fetch_is_not(bench: Bench) -> N
 def test_each_try_to_tell_counts_by_type_and_outcome(bench: Bench) -> None:
     """Told, failed and given up, and how many are owed meanwhile."""
     counts = observed(bench)
-    willing, broken = Dependent("willing"), Dependent("broken", retries=1)
+    willing, broken = FakeDependent("willing"), FakeDependent("broken", retries=1)
     broken.broken = True
     managed = bench.managed(notify=[willing, broken])
     bench.begin(managed).publish(managed, 1)
@@ -110,7 +110,7 @@ def test_whoever_waits_for_changes_hears_of_each(bench: Bench) -> None:
     """A refresh, a failure, a notification and an alarm: the file is written anew for each of them."""
     counts, heard = observed(bench), list[bool]()
     counts.on_change = lambda: heard.append(True)
-    managed = bench.managed(notify=[Dependent("d")], max_staleness=3600.0)
+    managed = bench.managed(notify=[FakeDependent("d")], max_staleness=3600.0)
     bench.begin(managed).publish(managed, 1)
     assert len(heard) == 1
     bench.move(3.0)
@@ -125,7 +125,7 @@ def test_whoever_waits_for_changes_hears_of_each(bench: Bench) -> None:
 
 def test_nobody_has_to_listen(bench: Bench) -> None:
     """Without metrics the engine tells nobody, and works the same."""
-    managed = bench.managed(notify=[Dependent("d")])
+    managed = bench.managed(notify=[FakeDependent("d")])
     bench.begin(managed).publish(managed, 1)
     bench.move(3.0)
     assert managed.state.debts == []

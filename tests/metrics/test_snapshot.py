@@ -10,8 +10,8 @@ from fakes import PATIENCE_S
 from workbench import Bench
 
 from agent.metrics import snapshot
-from agent.metrics.counters import Counts
-from agent.metrics.snapshot import Glass, Snapshot
+from agent.metrics.counters import Counters
+from agent.metrics.snapshot import Snapshot, SnapshotReader
 
 SOON_S = 0.2
 
@@ -23,7 +23,7 @@ class Running:
         self.engine = bench.engine
         self.managed = bench.managed()
         bench.begin(self.managed)
-        self.glass = Glass(self.engine, Counts())
+        self.glass = SnapshotReader(self.engine, Counters())
         self._thread = threading.Thread(target=self.engine.run)
 
     def start(self) -> None:
@@ -122,10 +122,10 @@ def test_what_the_first_pass_waits_for_is_named(bench: Bench) -> None:
     """Not passed: the names of those that were not tried; passed: none, also when a reload brings a new one."""
     a, b = bench.managed("a"), bench.managed("b")
     bench.begin(a, b)
-    assert [row.state for row in snapshot.take(bench.engine, Counts()).rows] == ["pending", "pending"]
+    assert [row.state for row in snapshot.take(bench.engine, Counters()).rows] == ["pending", "pending"]
     bench.refresh("a")
-    seen = snapshot.take(bench.engine, Counts())
+    seen = snapshot.take(bench.engine, Counters())
     assert (seen.passed, seen.awaited) == (False, ("b",))
     bench.refresh("b")
-    seen = snapshot.take(bench.engine, Counts())
+    seen = snapshot.take(bench.engine, Counters())
     assert (seen.passed, seen.awaited) == (True, ())

@@ -42,7 +42,7 @@ from agent.core.errors import (
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, FilePath
-from agent.engine.base_credentials import InlineBase, NamedBase, Shelf
+from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.system.clock import Clock
 from providers.access_key import AccessKey, AccessKeySettings
 from providers.emulator import Fault
@@ -279,7 +279,7 @@ def test_a_wrong_clock_is_told_with_its_skew(tmp_path: Path, monkeypatch: pytest
 
 def test_a_base_that_fails_is_named_as_the_cause(world: World) -> None:
     """The error begins with this credential and blames the other; STS is not asked; retrying follows the cause."""
-    shelf = Shelf()
+    shelf = BaseCredentials()
     shelf.failed("admin", SourceUnavailableError("credentials.admin: kms is down", "wait"))
 
     def never() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.app.wiring import SINKS, Parts, load_settings
+from agent.app.wiring import SINKS, Factory, load_settings
 from agent.core.errors import ConfigError
 from agent.core.settings import Settings
 
@@ -68,7 +68,7 @@ def test_every_type_can_be_configured(tmp_path: Path) -> None:
     """The types of the contract are those that the config knows, each with its own keys."""
     settings = load(tmp_path, ALL)
     assert {sink.type for sink in settings.credentials["uploader"].sinks} <= SINKS.keys()
-    (managed,) = Parts(settings, ENVIRONMENT).credentials()
+    (managed,) = Factory(settings, ENVIRONMENT).credentials()
     assert [sink.target for sink in managed.sinks] == [
         "/x/credentials.ini [default]",
         "/x/.ossutilconfig [Credentials]",

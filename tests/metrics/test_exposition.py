@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from reading import Figures
 
 from agent import __version__
 from agent.core.policy import Condition
 from agent.metrics.counters import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
 from agent.metrics.exposition import text
 from agent.metrics.snapshot import Row, Snapshot
+from tests.support.scraper import Figures
 
 CONTRACT = {
     "keyturn_credential_expiry_timestamp_seconds": {"credential"},

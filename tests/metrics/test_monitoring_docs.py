@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_exposition import row, shown
 
 from agent.core.policy import Condition
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
+from tests.metrics.test_exposition import row, shown
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"
@@ -28,7 +28,7 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 
 def samples() -> dict[str, set[str]]:
     """Every sample that the agent shows, with its labels."""
-    from reading import Figures
+    from tests.support.scraper import Figures
 
     found: dict[str, set[str]] = {}
     for family in Figures(shown(row(took_s=[0.1]))).families:

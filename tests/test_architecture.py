@@ -34,7 +34,7 @@ KNOWS = {
     "agent.engine": EVERYBODY | {"agent.audit", "agent.dispatch", "agent.refresh", "agent.runtime", "agent.state"},
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
-    | {"agent.cloud", "agent.engine", "agent.notifiers", "agent.refresh", "agent.sinks.transaction", "agent.state"},
+    | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands

@@ -17,7 +17,7 @@ from agent.core.secret import Secret
 from agent.core.settings import Duration
 from agent.notifiers.interface import Pickup
 from providers.emulator import Fault
-from tests.support.fakes import FakeDependent, Source, key
+from tests.support.fakes import PATIENCE_S, FakeDependent, Source, key
 from tests.support.station import SHORT, Crash, Station, dying, steps
 from tests.support.vm import eventually
 
@@ -577,12 +577,12 @@ def test_a_reload_that_would_drop_the_credential_is_refused_meanwhile(station: S
     def reload(step: dict[str, Any]) -> None:
         if step["name"] == "rotate":
             with pytest.raises(BusyError) as caught:
-                station.crew.loop.call(lambda: station.engine.reload([], 0.0))
+                station.engine.submit(lambda: station.engine.reload([], 0.0)).result(PATIENCE_S)
             refused.append(str(caught.value))
 
     assert station.rotate(disable_old=True, show=reload).safe
     assert "reload again when it has ended" in refused[0]
-    station.crew.loop.call(lambda: station.engine.reload([], 0.0))
+    station.engine.submit(lambda: station.engine.reload([], 0.0)).result(PATIENCE_S)
 
 
 def test_a_key_that_a_sink_still_holds_is_not_cut_off(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from agent.core.settings import Duration, NotifierSettings, ProviderSettings
 from agent.engine.base_credentials import BaseCredentials, NamedBase
 from agent.notifiers.interface import Notifier, Pickup, Told
 
-PATIENCE_S = 6.0
+PATIENCE_S = 60.0
 """Only a broken product uses it up."""
 
 

@@ -212,12 +212,12 @@ def test_one_door_per_facility(door):
 
 REVEALERS = {
     "agent/cloud/acs3.py": 2,  # signs, and sends the session token
+    "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
     "providers/kms/client_key.py": 1,  # opens the PKCS#12
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
     "providers/kms/shared_gateway.py": 1,  # hands the private key to the official signer
-    "providers/oidc_role_arn.py": 1,  # hands the OIDC token to the SDK's request
 }
 
 

@@ -165,6 +165,26 @@ def test_only_one_file_imports_the_official_client():
     assert users == {"official_sdk.py"}
 
 
+def test_the_generated_sdks_are_for_tests_only():
+    """The SDKs of STS, KMS and RAM and their runtime are the tests' judges: keyturn sends its own calls.
+
+    The default chain's library is loaded by name, in a process of its own (providers/default_child.py).
+    """
+    generated = ("alibabacloud_", "Tea", "darabonba")
+    wrong = [
+        complaint(path, line, f"imports {target}", "add the call to agent/cloud/openapi.py")
+        for path in FILES
+        for target, line in imports(path)
+        if target.startswith(generated)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_one_file_stands_in_for_modules():
+    """What is put into `sys.modules` meets every other user of a library in the process."""
+    assert {path.name for path in FILES if "sys.modules" in path.read_text()} == {"official_sdk.py"}
+
+
 DOORS = {
     "processes": (
         {"subprocess.run", "subprocess.Popen", "os.fork", "os.kill", "os.killpg", "os.system", "signal.pidfd_send_signal"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,10 +21,6 @@ from alibabacloud_sts20150401.models import AssumeRoleRequest, AssumeRoleWithOID
 from alibabacloud_tea_openapi.exceptions import AlibabaCloudException, ServerException
 from alibabacloud_tea_openapi.utils_models import Config
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sts_world import REFUSALS, StsWorld
-
 from agent.cloud import acs3
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
@@ -35,6 +30,7 @@ from providers.emulator.reception import Reply
 from providers.emulator.signatures import Request
 from providers.oidc_role_arn import OidcRoleArn, OidcRoleArnSettings
 from providers.ram_role_arn import RamRoleArn, RamRoleArnSettings
+from tests.support.sts import REFUSALS, StsWorld
 
 COMMON = {"Action", "Format", "SignatureNonce", "Timestamp", "Version"}
 CHANGING = {"x-acs-date", "x-acs-signature-nonce"}

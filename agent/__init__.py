@@ -4,4 +4,4 @@ START HERE: `agent/refresh/pipeline.py` tells one rotation from its first line t
 lives, and which way imports may point, is in docs/architecture.md.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -207,8 +207,9 @@ def test_the_history_is_the_change_log_s(tmp_path, monkeypatch):
     monkeypatch.setenv("DEBFULLNAME", "Ann")
     monkeypatch.setenv("DEBEMAIL", "ann@example.org")
     long = "word " * 30
-    changes = f"# Changelog\n\n## [Unreleased]\n\n* Later\n\n## [0.2.0] - 2023-11-14\n\nText:\n\n### Added\n\n* A\n  goes on.\n* {long}\n\n"
-    made = checkout(tmp_path, f"{changes}## [0.1.0] - 2023-01-31\n\nNone.\n")
+    unreleased = "## [Unreleased]\n\n* Later\n\n"
+    newest = f"## [0.2.0] - 2023-11-14\n\nText:\n\n### Added\n\n* A\n  goes on.\n* {long}\n\n"
+    made = checkout(tmp_path, f"# Changelog\n\n{unreleased}{newest}## [0.1.0] - 2023-01-31\n\nNone.\n")
     text = history.changelog(made)
     assert text.startswith("keyturn (0.2.0) stable; urgency=medium\n\n  * A goes on.\n  * word")
     assert " -- Ann <ann@example.org>  Tue, 14 Nov 2023 00:00:00 +0000\n\nkeyturn (0.1.0)" in text

@@ -28,6 +28,7 @@ from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableErr
 from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.provider_guard import hushed, one_line, presentable
+from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
 from agent.logs.stream_guard import heard
 from agent.metrics.check import findings as seen_from_outside
@@ -186,7 +187,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
     place = f"credentials.{managed.name}.emergency"
     authority = parts.authority(managed.name)
     if authority is None:
-        if getattr(managed.provider, "secret_name", None):
+        if isinstance(managed.provider, Rotatable):
             yield Finding(
                 "warning",
                 place,

@@ -35,6 +35,19 @@ OVERDUE_SPREAD_S = 300.0
 DEFAULT_MAX_STALENESS_S = 24 * 3600.0
 
 
+class Condition(StrEnum):
+    """What `status` says of a credential, from good to bad."""
+
+    FRESH = "fresh"
+    PENDING = "pending"
+    FAILING = "failing"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
+ALARMS = (Condition.STALE, Condition.EXPIRED)
+
+
 class Window(StrEnum):
     """How urgent the next refresh is; the later ones are worse."""
 
@@ -177,13 +190,3 @@ def _due_s(standing: Standing, now: datetime, chance: float) -> float:
 
 def _jittered(seconds: float, chance: float) -> float:
     return seconds * (1 + POLL_JITTER * (2 * chance - 1))
-
-
-STATES = ("fresh", "pending", "failing", "stale", "expired")
-"""What `ManagedCredential.condition` may say, from good to bad."""
-
-
-WELL, ALARMS = STATES[0], STATES[3:]
-
-
-WORST_FIRST = STATES[::-1]

@@ -6,7 +6,7 @@ put signed URLs and tokens into their exceptions (measured with aliyun-python-sd
 writes the whole signed URL at ERROR on a refused connection, and with requests). And the loggers of those
 libraries are shut. And for what others say and we only pass on, a hook's output above all: the secrets in
 use are known (`mask`), and no line shows one of them as it is. One that was encoded, cut or spelt
-backwards would not be found. tests/test_logs.py searches every renderer's output for a canary.
+backwards would not be found. tests/logs/test_logs.py searches every renderer's output for a canary.
 
 Where standard error leads to systemd's journal, a record goes there by the native protocol, with a field for each key
 (agent/system/journald.py); if the journal does not take it, it goes to standard error as the line that it would have been.

@@ -1,6 +1,6 @@
 """Whether news that leaves the process alone can make it use a new value: what is known of the readers of each sink.
 
-As measured, with the versions of 2026 (tests/sinks/test_consumers.py):
+As measured, with the versions of 2026 (tests/sinks/formats/test_consumers.py):
 
 * `env_file`: a process has the environment that it was started with; systemd reads an EnvironmentFile= only then
   (systemd.exec(5)), docker an --env-file when it creates the container.

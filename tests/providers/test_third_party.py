@@ -313,7 +313,7 @@ def test_an_answer_from_another_time_zone_is_a_good_one() -> None:
 
 
 def test_who_is_at_work_is_known_while_its_code_runs_and_not_afterwards() -> None:
-    """Construction, fetch and pace run as the provider's; also after an exception it is over (tests/test_logs.py)."""
+    """Construction, fetch and pace run as the provider's; also after an exception it is over (tests/logs/test_logs.py)."""
     seen = []
     one = vendor(
         construct=lambda: seen.append(at_work()),

@@ -101,3 +101,68 @@ def test_the_recipes_of_contributing_make_types_that_work(tmp_path):
     published = (place / "aliyun.properties").read_text()
     assert published == "alibaba.cloud.access_key_id=LTAI5tExample\nalibaba.cloud.access_key_secret=exampleSecret\n"
     assert (place / "reload").stat().st_mtime > 0
+
+
+# -- the way, the words, the decisions ---------------------------------------------------------------------------------
+def steps():
+    """(file, name) of everything that docs/architecture.md says who does; "" where it names a file or folder alone."""
+    for file, names in re.findall(
+        r"`([\w/]+(?:\.py|/))`((?: `\w+`(?:, )?)*)", (ROOT / "docs/architecture.md").read_text()
+    ):
+        yield from ((file, name) for name in re.findall(r"\w+", names) or [""])
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(steps())))
+def test_the_way_from_a_config_line_to_a_told_dependent_can_be_walked(file, name):
+    """Each file and folder of docs/architecture.md is there, and defines what the page says of it."""
+    assert (ROOT / file).exists(), file
+    if name:
+        assert re.search(rf"^(class|def) {name}\b|^{name} = ", (ROOT / file).read_text(), re.M), f"{file} has no {name}"
+
+
+def test_the_way_names_enough_to_be_walked():
+    """Eleven steps, each with somebody who takes it."""
+    rows = re.findall(r"^\| \d+ \|.*\| (.+) \|$", (ROOT / "docs/architecture.md").read_text(), re.M)
+    assert len(rows) == 11
+    assert [row for row in rows if not re.search(r"`[\w/]+\.py` `\w+`", row)] == []
+
+
+def test_the_glossary_has_fifteen_words_and_where_each_lives():
+    """Two lines for each, with a module or a folder that is there."""
+    entries = re.findall(r"^\*\*(.+?)\*\*: (.+\n.+)\n(?=\n|\Z)", (ROOT / "docs/glossary.md").read_text(), re.M)
+    assert len(entries) == 15
+    for word, meaning in entries:
+        places = re.findall(r"`((?:agent|providers)/[\w/.]*)`", meaning)
+        assert places and all((ROOT / place).exists() for place in places), word
+
+
+def decisions():
+    return sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", decisions(), ids=lambda page: page.name[:4])
+def test_each_decision_says_why_and_what_it_binds(page):
+    """One page with context, decision, what was rejected and what follows; the modules that it binds name it."""
+    text, number = page.read_text(), page.name[:4]
+    assert text.startswith(f"# {int(number)}. ")
+    assert re.findall(r"^## (.+)$", text, re.M) == ["Context", "Decision", "Rejected", "Consequences"]
+    assert len(text.splitlines()) <= 45
+    (binds,) = re.findall(r"^Accepted \d{4}-\d\d-\d\d\. Binds: (.+)\.$", text, re.M)
+    modules = re.findall(r"`(.+?)`", binds)
+    assert modules and all((ROOT / module).is_file() for module in modules), binds
+    assert any(f"docs/adr/{number}" in (ROOT / module).read_text() for module in modules), (
+        f"none of {binds} points to docs/adr/{number}"
+    )
+    assert (
+        f"| [{number}]({page.name}) | {text.splitlines()[0].partition('. ')[2]} | {binds} |"
+        in (ROOT / "docs/adr/README.md").read_text()
+    )
+
+
+def test_the_decisions_are_numbered_in_a_row_and_every_pointer_finds_its_page():
+    """No number is given twice or left out, and no docstring names a page that is not there."""
+    numbers = [page.name[:4] for page in decisions()]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    files = [path for folder in ("agent", "providers") for path in (ROOT / folder).rglob("*.py")]
+    pointers = [(path.name, found) for path in files for found in re.findall(r"docs/adr/(\w+)", path.read_text())]
+    assert [pointer for pointer in pointers if pointer[1] not in numbers] == []

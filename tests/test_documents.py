@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,13 @@ def test_the_recipes_of_contributing_make_types_that_work(tmp_path):
     published = (place / "aliyun.properties").read_text()
     assert published == "alibaba.cloud.access_key_id=LTAI5tExample\nalibaba.cloud.access_key_secret=exampleSecret\n"
     assert (place / "reload").stat().st_mtime > 0
+
+
+@pytest.mark.parametrize("program", sorted((ROOT / "bench").glob("*.py")), ids=lambda program: program.stem)
+def test_every_benchmark_starts_and_is_explained(program):
+    """What it imports of the product and the tests is there, and bench/README.md says how to read it."""
+    assert callable(runpy.run_path(str(program), run_name="benchmark")["main"])
+    assert f"**{program.name}**" in (ROOT / "bench/README.md").read_text()
 
 
 # -- the way, the words, the decisions ---------------------------------------------------------------------------------

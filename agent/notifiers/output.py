@@ -1,7 +1,7 @@
 """What a dependent said, made fit for the log: one bounded line without control characters.
 
 A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.setup.mask`), but it
-cannot know half of one; so a word that a bound has cut through is dropped whole.
+cannot know half of one; so a word that a bound has cut through is dropped whole. Why it goes nowhere else: docs/adr/0016.
 """
 
 from __future__ import annotations

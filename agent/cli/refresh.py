@@ -27,7 +27,7 @@ def refresh(options: argparse.Namespace) -> int:
             reach.own_settings, options.config, lambda house: refresh_now(house.engine, options.names, cause)
         )
     if options.json:
-        print(json.dumps(answer))
+        print(json.dumps(answer), file=options.out)
     else:
         output.refreshed(answer)
     return int(answer["exit_code"])

@@ -2,8 +2,10 @@
 
 Implementations write `_fetch`; callers use `fetch`, which refuses an oversized, malformed or expired
 answer for every provider, so that none can forget, and lets only `KeyturnError` out, in one printable line.
-Third parties' providers come through here too (docs/third_party.md): whatever their code raises, returns or
-prints, keyturn goes on, and neither the text of their exceptions nor what they print is shown anywhere.
+
+Decision: a third party's provider runs in this process and is trusted like the rest of the program (docs/third_party.md).
+`made`, `fetch` and `pace_s` contain its mistakes: whatever it raises becomes an error that names the provider and the
+exception's type, never its text, for that may hold a secret. Code that nobody trusts belongs behind `type = "process"`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, ClassVar, Protocol, Self
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, ConfigError, KeyturnError
 from agent.core.finding import Finding
-from agent.core.provider_guard import TO_ITS_AUTHOR, fault_of, hushed, name_of, presentable
+from agent.core.provider_guard import bounded, fault_of
 from agent.core.settings import CloudSettings, ProviderSettings
 
 FETCH_TIMEOUT_S = 30.0
@@ -83,28 +85,24 @@ class Provider(ABC):
 
     @classmethod
     def made(cls, settings: Any, context: ProviderContext) -> Self:
-        """Make one, whatever a third party's constructor does.
+        """Construct a provider.
 
         Raises:
-            ConfigError: the constructor raised something, or did not call the one above.
-            KeyturnError: what it raised, where that is of the family.
+            ConfigError: the constructor raised something else than a `KeyturnError`, or did not call `Provider.__init__`.
+            KeyturnError: the constructor's own.
         """
         source = f"credentials.{context.credential}: provider {cls.type_name}"
-        refusal: KeyturnError = ConfigError([f"{source} hands no context to Provider.__init__; {TO_ITS_AUTHOR}"])
         try:
-            with hushed(cls.type_name):
-                provider = cls(settings, context)
-                if isinstance(provider.context, ProviderContext):
-                    return provider
-        except KeyboardInterrupt:
+            provider = cls(settings, context)
+        except (KeyturnError, KeyboardInterrupt):
             raise
-        except KeyturnError as error:
-            refusal = presentable(error, source)
-            if refusal is error:
-                raise
         except BaseException as error:  # SystemExit too: a provider does not end keyturn
-            refusal = ConfigError([f"{source} cannot be made ({name_of(error)}); {TO_ITS_AUTHOR}"])
-        raise refusal from None
+            refusal = f"{source} cannot be made ({type(error).__name__}); report it to the author of its package"
+        else:
+            if hasattr(provider, "context"):
+                return provider
+            refusal = f"{source} does not call Provider.__init__; report it to the author of its package"
+        raise ConfigError([refusal])
 
     @property
     def poll_interval_s(self) -> float:
@@ -135,16 +133,15 @@ class Provider(ABC):
         place = f"credentials.{self.context.credential}"
         refusal: KeyturnError
         try:
-            with hushed(self.type_name):
-                answer = self._fetch(timeout_s)
+            answer = self._fetch(timeout_s)
             fault = fault_of(answer, now)
         except KeyboardInterrupt:
             raise
         except KeyturnError as error:
-            refusal = presentable(error, f"{place}: provider {self.type_name}")
+            refusal = bounded(error, f"{place}: provider {self.type_name}")
         except BaseException as error:  # SystemExit too, and the cancellations that are no Exception
             refusal = BadAnswerError(
-                f"{place}: provider {self.type_name} failed with {name_of(error)}",
+                f"{place}: provider {self.type_name} failed with {type(error).__name__}",
                 "run `keyturn check`, and report the provider's fault to its author if that finds nothing",
             )
         else:
@@ -160,13 +157,10 @@ class Provider(ABC):
         raise refusal from None
 
     def pace_s(self) -> float:
-        """`poll_interval_s`, whatever a third party makes of it: between a second and a day. Asked after a fetch."""
+        """Return `poll_interval_s`, held between a second and a day; the usual minute where asking for it fails."""
         try:
-            with hushed(self.type_name):
-                return min(86_400.0, max(1.0, float(self.poll_interval_s)))
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+            return min(86_400.0, max(1.0, float(self.poll_interval_s)))
+        except Exception:
             return POLL_INTERVAL_S
 
     def inspect(self) -> Iterator[Finding]:

@@ -10,12 +10,6 @@ backwards would not be found. tests/test_logs.py searches every renderer's outpu
 
 Where standard error leads to systemd's journal, a record goes there by the native protocol, with a field for each key
 (agent/system/journald.py); if the journal does not take it, it goes to standard error as the line that it would have been.
-
-Standard output and error are keyturn's own (`StreamGuard`): a third party's provider or a library that prints would
-garble `--json` and could print a secret, so what others write is dropped, and that they wrote is said once. Who
-writes is known by the provider at work (agent/core/provider.py), else by the module that calls: a thread that a
-library started has no provider at work. Not caught is what goes past Python's streams: os.write(1, …), C code, a child
-process that inherits them. The guard prevents slips; it is no wall against code that runs in this process.
 """
 
 from __future__ import annotations
@@ -42,7 +36,6 @@ from agent.logs.renderers import (
     PlainLine,
     Redacted,
 )
-from agent.logs.stream_guard import log_from_now_on, unguarded
 from agent.system.journald import Journal, is_stream
 
 TALKATIVE = ("aliyunsdkcore", "alibabacloud", "CacheClient", "requests", "urllib3", "apscheduler", "schedule")
@@ -62,7 +55,7 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
         environ: the environment that "auto" looks at.
         out: where lines go; standard error by default.
     """
-    stream = unguarded(out if out is not None else sys.stderr)
+    stream = out if out is not None else sys.stderr
     os.environ.pop("DEBUG", None)  # DEBUG=sdk makes Alibaba's SDKs print signed requests
     patient, to_journal = LossyStream(stream), is_stream(environ, stream)
     render: Processor = Redacted(_renderer(form, environ, stream, to_journal))
@@ -83,7 +76,6 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     sys.excepthook = _report_uncaught
     threading.excepthook = lambda args: _report_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _report_unraisable(args.exc_value)
-    log_from_now_on()
 
 
 def journal_prefix(level: str, environ: Mapping[str, str], stream: TextIO) -> str:

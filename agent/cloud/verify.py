@@ -21,14 +21,15 @@ from agent.cloud.openapi import CallerIdentity, Sts
 from agent.cloud.transport import Transport, UntrustedServerError
 from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError, NotPermittedError, SourceRefusedError, VerifyRefusedError
+from agent.core.retry import Retry
 from agent.system.clock import Clock
 
 UNREACHABLE_FOR_S = 10.0
 """How long an STS that cannot be asked is tried: a publish should not wait the whole of `verify_timeout` for it."""
 
 ATTEMPT_S = 5.0
-FIRST_PAUSE_S = 0.2
-LAST_PAUSE_S = 2.0
+BASE_S, CAP_S = 0.4, 4.0
+"""Of the pauses between two tries: 0.2 s on average after the first, 2 s after the fifth."""
 
 _CLOCK = Clock()
 
@@ -86,23 +87,23 @@ class Verifier:
             VerifyRefusedError: STS refused the value, the last time too that it could be asked.
             CancelledError: `wait` said that the agent is stopping.
         """
-        started, attempts = monotonic(), 0
+
+        def pause(seconds: float) -> None:
+            if wait(seconds):
+                raise CancelledError("the agent is stopping; the new value was not published")
+
+        retry = Retry(BASE_S, CAP_S, timeout_s, chance=chance, pause=pause, monotonic=monotonic)
         refusal: KeyturnError | None = None
         while True:
-            attempts += 1
             answer = self._ask(credential, now())
             if isinstance(answer, CallerIdentity):
-                return Verification("verified", attempts, answer.arn, answer.account_id)
+                return Verification("verified", retry.attempts, answer.arn, answer.account_id)
             refusal = answer if _is_verdict(answer) else refusal
-            pause_s = _pause(attempts, chance())
-            passed_s = monotonic() - started + pause_s
             if refusal is not None:
-                if passed_s >= timeout_s:
-                    raise _refused(credential, refusal, attempts, timeout_s)
-            elif not answer.retryable or passed_s >= min(timeout_s, UNREACHABLE_FOR_S):
-                return Verification("unreachable", attempts, detail=answer.problem)
-            if wait(pause_s):
-                raise CancelledError("the agent is stopping; the new value was not published")
+                if not retry.again():
+                    raise _refused(credential, refusal, retry.attempts, timeout_s)
+            elif not answer.retryable or not retry.again(UNREACHABLE_FOR_S):
+                return Verification("unreachable", retry.attempts, detail=answer.problem)
 
     def _ask(self, credential: Credential, now: datetime) -> CallerIdentity | KeyturnError:
         try:
@@ -116,11 +117,6 @@ def _is_verdict(error: KeyturnError) -> bool:
     if isinstance(error, UntrustedServerError) or is_about_clock(error.code):
         return False
     return bool(error.code) and isinstance(error, SourceRefusedError | NotPermittedError)
-
-
-def _pause(attempts: int, chance: float) -> float:
-    """0.2 s after the first attempt, doubled up to 2 s, with a quarter of jitter either way."""
-    return min(LAST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 8)) * (0.75 + chance / 2)
 
 
 def _refused(credential: Credential, refusal: KeyturnError, attempts: int, timeout_s: float) -> VerifyRefusedError:

@@ -24,13 +24,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from agent.core.credential import Credential
+from agent.core.retry import FLOOR_S, full_jitter
 
 POLL_JITTER = 0.10
 RENEW_AT = 2 / 3
 RENEW_JITTER = 0.05
 BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 60.0
-BACKOFF_FLOOR_S = 0.1
 URGENT_LAST = 0.10
 URGENT_CAP_S = 5.0
 GUARD = 0.25
@@ -125,11 +125,8 @@ def first_refresh(standing: Standing, now: datetime, chance: float) -> float:
 
 
 def backoff(failures: int, chance: float, cap_s: float = BACKOFF_CAP_S) -> float:
-    """Seconds to wait after the given number of failures in a row: exponential, full jitter.
-
-    As in AWS's "Exponential Backoff And Jitter": uniform over [0, min(cap, base * 2^n)], a tenth of a second at least.
-    """
-    return max(BACKOFF_FLOOR_S, min(cap_s, BACKOFF_BASE_S * 2.0 ** min(failures, 16)) * chance)
+    """Return the seconds to wait after that many failures in a row, with full jitter (agent/core/retry.py)."""
+    return full_jitter(failures, chance, BACKOFF_BASE_S, cap_s)
 
 
 def judge(new: Credential, current: Credential | None, *, same_source: bool = True) -> Change:
@@ -158,7 +155,7 @@ def judge(new: Credential, current: Credential | None, *, same_source: bool = Tr
 
 
 def _next_retry(standing: Standing, now: datetime, chance: float) -> float:
-    window, guarded_s = assess(standing, now), max(BACKOFF_FLOOR_S, standing.left_s(now) * GUARD)
+    window, guarded_s = assess(standing, now), max(FLOOR_S, standing.left_s(now) * GUARD)
     if window is Window.EXPIRED:
         return backoff(standing.failures, chance)
     if window is Window.URGENT:

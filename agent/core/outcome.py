@@ -1,4 +1,4 @@
-"""What came of a refresh."""
+"""The result of a refresh, for the engine and for whoever asked for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.core.errors import KeyturnError
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one refresh: `what` is "unchanged", "published" or "repaired"."""
+    """The result of a refresh that went well; `what` is "unchanged", "published" or "repaired"."""
 
     what: str
     generation: int
@@ -23,7 +23,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a requester is told of a refresh: `error` is None where it went well."""
+    """The answer to whoever asked for a refresh: an outcome, or an error."""
 
     credential: str
     outcome: Outcome | None

@@ -23,28 +23,28 @@ from agent.core.provider_guard import bounded, fault_of
 from agent.core.settings import CloudSettings, ProviderSettings
 
 FETCH_TIMEOUT_S = 30.0
-"""Seconds for one fetch, all regions and tries included; the caller gives up then, whatever the provider does."""
+"""Seconds for one fetch, all regions and retries included. The caller gives up then, whatever the provider does."""
 
 
 POLL_INTERVAL_S = 60.0
-"""Seconds between two looks at a value without expiry, where a provider says nothing else."""
+"""Seconds between two polls of a value without expiry, unless the provider says otherwise."""
 
 
 class Base(Protocol):
-    """What a provider builds on (`base = …`): another credential of the config, or an inline provider."""
+    """The source that a provider builds on (`base = …`): another credential of the config, or an inline provider."""
 
     def newest(self, timeout_s: float) -> Credential:
-        """The newest value of the base, whose AccessKey or session signs for the provider that builds on it.
+        """Return the newest value of the base, whose AccessKey or session signs for the provider that builds on it.
 
         Raises:
             KeyturnError: there is none; the text names the base as the cause.
         """
 
     def inspect(self) -> Iterator[Finding]:
-        """What `check --offline` can say of it."""
+        """Return the findings of `check --offline`."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close its connections."""
 
 
 def _no_base(settings: ProviderSettings | str) -> Base:
@@ -53,14 +53,14 @@ def _no_base(settings: ProviderSettings | str) -> Base:
 
 @dataclass(frozen=True, slots=True)
 class ProviderContext:
-    """What a provider may know besides its own settings.
+    """Everything that a provider may know besides its own settings.
 
     Attributes:
         credential: the name of the credential that it feeds; its errors name it.
         cloud: the `[cloud]` table: region, endpoints, `ca_file`.
         hostname: of this machine, for session names.
         environ: the environment of the agent at start.
-        base_of: makes a field annotated `ProviderSettings | str` alive, without I/O.
+        base_of: turns a field annotated `ProviderSettings | str` into a `Base`, without I/O.
     """
 
     credential: str
@@ -76,7 +76,7 @@ class Provider(ABC):
     type_name: ClassVar[str]
     Settings: ClassVar[type[ProviderSettings]]
     watched: ClassVar[bool] = False
-    """Whether a value is polled although it expires: somebody else replaces it when they like."""
+    """Whether a value is polled although it expires, because somebody else may replace it at any time."""
 
     def __init__(self, settings: Any, context: ProviderContext) -> None:
         """Keep the settings. No I/O here: a source that is down must not stop the agent from starting."""
@@ -106,7 +106,7 @@ class Provider(ABC):
 
     @property
     def poll_interval_s(self) -> float:
-        """Seconds between two looks at a value without expiry, at least one: `poll_interval`, where it is a setting."""
+        """Seconds between two polls of a value without expiry: the setting `poll_interval` where there is one."""
         return float(getattr(self.settings, "poll_interval", POLL_INTERVAL_S))
 
     @abstractmethod
@@ -151,8 +151,8 @@ class Provider(ABC):
                 f"{place}: the answer of provider {self.type_name} {fault}",
                 "look at the value at the source; the value in use stays",
             )
-        # Out here, `from None` and without what was being handled when it was raised: a library's exceptions may hold
-        # a signed URL or a token, a decoder's the very text.
+        # Raised out here, `from None` and without a context: a library's exception may hold a signed URL or a token,
+        # and a decoder's holds the very text that it could not read.
         refusal.__context__ = None
         raise refusal from None
 
@@ -164,8 +164,8 @@ class Provider(ABC):
             return POLL_INTERVAL_S
 
     def inspect(self) -> Iterator[Finding]:
-        """Say what `check --offline` can say: local files present and private. No network."""
+        """Yield the findings of `check --offline`, such as a missing or too open file. Uses no network."""
         return iter(())
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections; a reload has taken the provider out of the config."""

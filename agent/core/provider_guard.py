@@ -1,4 +1,4 @@
-"""What `Provider.fetch` refuses in an answer, and the limits of an error's text."""
+"""The rules by which `Provider.fetch` refuses an answer, and the limits of an error's text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ MAX_PART_BYTES = 64 * 1024
 
 
 MAX_LINE_CHARS = 256
-"""For a version and the name of a RAM user: they stand in the state, in the audit and in what hooks get."""
+"""The longest version id or RAM user name: both go into the state, the audit and the environment of hooks."""
 
 
 MAX_TEXT_CHARS = 500
-"""For each half of an error's text: a log line, an audit record, a line of `status`."""
+"""The longest problem or remedy of an error: both go into log lines, audit records and `status`."""
 
 
 MAX_YEAR = 9000
-"""Later than that it may lie, in UTC, behind the last day that Python knows."""
+"""The last year of an expiration: one of the year 9999 can lie, in UTC, after the last day that Python knows."""
 
 
 def one_line(text: object) -> str:

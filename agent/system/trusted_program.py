@@ -1,10 +1,10 @@
-"""Who decides what is run under a path: the owners of the file, and of every name on the way to it.
+"""Who decides which program runs under a path: the owners of the file and of every directory on the way to it.
 
-A command that root runs is as trustworthy as the least trusted directory above it: whoever can write that one can
-put another program in the place of the one that was looked at, between the look and the exec. So every
-component is judged, those that links lead through too. Root, the agent and the user that runs the program may own
-them; a directory may be open to others only if it is sticky, as /tmp is, where nobody can take another's name. Since
-nobody else can then rename anything on the way, what was judged is what is run.
+A command that root runs is as trustworthy as the least trusted directory above it: whoever can write that directory
+can exchange the program between the check and the exec. So every component is judged, those that links lead through
+too. Root, the agent and the user that runs the program may own them; a directory may be open to others only if it is
+sticky, as /tmp is, where nobody can rename another's file. Since nobody else can then rename anything on the way, the
+program that was judged is the one that runs.
 
 Two groups may write a directory all the same: root's own, and `staff` in /usr/local, which Debian trusts with what
 root finds in its PATH (Debian Policy 9.1.2); not if an ACL names others besides.
@@ -30,7 +30,7 @@ _ELSEWHERE = "or move the program to a directory of root's, such as /usr/local/s
 
 
 def strangers(program: str, runner: Account, instead: str = "") -> tuple[str, str] | None:
-    """Who besides root, the agent and `runner` decides what is run under an absolute path: (problem, remedy).
+    """Return who besides root, the agent and `runner` decides what is run under an absolute path: (problem, remedy).
 
     A program that is not there is a problem too, because somebody may put it there before it is run. One in a
     directory that the agent may not enter is none: then only `runner` can run it, with their own rights.
@@ -56,7 +56,7 @@ def strangers(program: str, runner: Account, instead: str = "") -> tuple[str, st
 
 
 def _way(program: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every directory, link and file between / and the program at the end of the links, outermost first.
+    """Yield every directory, link and file from / to the program at the end of the links, outermost first.
 
     Raises:
         OSError: it cannot be looked at any further.
@@ -115,7 +115,7 @@ def _refusal(
 
 
 def _is_roots_group(path: str, found: os.stat_result) -> bool:
-    """Whether the group that may write a directory is one whose members are trusted like root."""
+    """Return whether the group that may write a directory is one whose members are trusted like root."""
     staff = PurePosixPath(path).is_relative_to("/usr/local") and found.st_gid == find_group("staff")
     return (found.st_gid == 0 or staff) and _ACL not in _attributes(path)
 

@@ -25,7 +25,7 @@ from typing import TextIO
 SOCKET = "/run/systemd/journal/socket"
 PATIENCE_S = 0.1
 """Seconds to wait for a full queue: a burst is over in milliseconds, and a journal that hangs must not hold up a publish."""
-SULK_S = 10.0
+NOT_AGAIN_S = 10.0
 """Seconds for which a journal that did not read in time is not waited for again."""
 
 RESERVED = re.compile(
@@ -78,7 +78,7 @@ class Journal:
 
     def __init__(self, path: str = "") -> None:
         self._path = path or SOCKET
-        self._sulks_until = 0.0
+        self._no_wait_until = 0.0
         self._channel: socket.socket | None = None
 
     def send(self, fields: Fields) -> bool:
@@ -92,7 +92,7 @@ class Journal:
         try:
             self._connected().sendmsg([record], [], self._flags(), self._path)
         except BlockingIOError:
-            self._sulks_until = time.monotonic() + SULK_S
+            self._no_wait_until = time.monotonic() + NOT_AGAIN_S
             return False
         except OSError as error:
             if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
@@ -101,7 +101,7 @@ class Journal:
         return True
 
     def _flags(self) -> int:
-        return socket.MSG_NOSIGNAL | (socket.MSG_DONTWAIT if time.monotonic() < self._sulks_until else 0)
+        return socket.MSG_NOSIGNAL | (socket.MSG_DONTWAIT if time.monotonic() < self._no_wait_until else 0)
 
     def _connected(self) -> socket.socket:
         if self._channel is None:
@@ -137,7 +137,7 @@ class LineSocket:
         self._channel = socket.socket(fileno=os.dup(fd))
         self._room = select.poll()
         self._room.register(self._channel, select.POLLOUT)
-        self._sulks_until = 0.0
+        self._no_wait_until = 0.0
         self._cut = False
 
     def write(self, line: bytes) -> None:
@@ -157,7 +157,7 @@ class LineSocket:
 
     def _has_room(self) -> bool:
         now = time.monotonic()
-        if self._room.poll(0 if now < self._sulks_until else PATIENCE_S * 1000):
+        if self._room.poll(0 if now < self._no_wait_until else PATIENCE_S * 1000):
             return True
-        self._sulks_until = now + SULK_S
+        self._no_wait_until = now + NOT_AGAIN_S
         return False

@@ -88,7 +88,7 @@ class OpenApi:
         return self.send(action, query, headers, body=body, now=now, timeout_s=timeout_s, judge=judge)
 
     def rpc_params(self, action: str, now: datetime) -> dict[str, str]:
-        """What every call in the RPC style has in its query (Alibaba, "Common parameters")."""
+        """Return the query parameters of every call in the RPC style (Alibaba, "Common parameters")."""
         return {
             "Action": action,
             "Format": "JSON",
@@ -124,7 +124,7 @@ class OpenApi:
         return answer
 
     def bad(self, action: str, what: str) -> BadAnswerError:
-        """The error for an answer to `action` that cannot be used."""
+        """Return the error for an answer to `action` that cannot be used."""
         return BadAnswerError(
             f"{self.endpoint}: the answer to {action} {what}", "check that the endpoint is the service that you mean"
         )
@@ -138,7 +138,7 @@ class OpenApi:
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """Whom a key belongs to."""
+    """The owner of a key, as STS names it."""
 
     arn: str
     account_id: str

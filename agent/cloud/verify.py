@@ -1,4 +1,4 @@
-"""Prove that a new value works, before anything is written: it signs a real STS GetCallerIdentity.
+"""The proof that a new value works, before anything is written: it signs a real STS GetCallerIdentity.
 
 A new AccessKey can take seconds until every endpoint knows it, so a refusal is asked again for
 `verify_timeout` before it counts. What says nothing about the key (STS away, throttled, not itself, or
@@ -25,23 +25,23 @@ from agent.core.retry import Retry
 from agent.system.clock import Clock
 
 UNREACHABLE_FOR_S = 10.0
-"""How long an STS that cannot be asked is tried: a publish should not wait the whole of `verify_timeout` for it."""
+"""Seconds for which an STS that cannot be asked is tried. A publish should not wait all of `verify_timeout` for it."""
 
 ATTEMPT_S = 5.0
 BASE_S, CAP_S = 0.4, 4.0
-"""Of the pauses between two tries: 0.2 s on average after the first, 2 s after the fifth."""
+"""The back-off between two tries (agent/core/retry.py): 0.2 s on average after the first, 2 s after the fifth."""
 
 _CLOCK = Clock()
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is known of a value.
+    """The result of a verification.
 
     Attributes:
         attempts: how often STS was asked.
         arn: whose key it is; "" unless verified.
-        account_id: of which account; "" unless verified.
+        account_id: the account of its owner; "" unless verified.
         detail: why STS could not judge; "" when verified.
     """
 
@@ -53,7 +53,7 @@ class Verification:
 
 
 class Verifier:
-    """Asks one STS endpoint."""
+    """A client of one STS endpoint."""
 
     def __init__(self, transport: Transport, endpoint: str) -> None:
         """Keep the way to STS; no I/O.
@@ -113,7 +113,7 @@ class Verifier:
 
 
 def _is_verdict(error: KeyturnError) -> bool:
-    """Whether the error speaks of the key. A refusal that blames the clock, or a stranger's answer, does not."""
+    """Return whether the error is about the key, and not about the clock or a server that is not STS."""
     if isinstance(error, UntrustedServerError) or is_about_clock(error.code):
         return False
     return bool(error.code) and isinstance(error, SourceRefusedError | NotPermittedError)

@@ -35,7 +35,7 @@ Its package names it in the entry-point group `keyturn.providers` (`json_file = 
 `type = "json_file"` works in the config like a built-in type. What it may import, which errors it raises, what keyturn
 does when it raises, hangs or answers rubbish, and the optional parts: docs/third_party.md.
 
-A module here is imported only when a credential uses it: what is imported decides the daemon's size.
+A module here is imported only when a credential uses it, because imports decide how much memory the daemon takes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ BUILT_IN = {
 
 
 def names() -> tuple[str, ...]:
-    """Every type that can be loaded here, third parties' included, sorted."""
+    """Return every type that can be loaded here, third parties' included, sorted."""
     return tuple(sorted({*BUILT_IN, *(name for name, _ in _installed())}))
 
 
@@ -88,7 +88,7 @@ def load(type_name: str) -> type[Provider]:
 
 
 def _imported(module: str, attribute: str) -> tuple[object, str]:
-    """What stands there, and the name of the exception that kept it away; not its text, which may hold anything."""
+    """Return the object and "", or None and the type of the exception. Its text may hold anything, so it is not repeated."""
     try:
         return getattr(import_module(module), attribute), ""
     except KeyboardInterrupt:

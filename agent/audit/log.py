@@ -82,7 +82,7 @@ class AuditLog:
         self._lock = threading.Lock()
         self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
-        """What was found while opening, for the first record: a torn line or a missing end."""
+        """Findings of the opening, for the first record: a torn line or a missing end."""
         self._half = b""
         """The bytes after `_end` that could not be cut off."""
         self._fd = self._open()

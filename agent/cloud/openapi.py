@@ -20,7 +20,7 @@ from agent.core.credential import Credential, rfc3339
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
 
 CALL_TIMEOUT_S = 10.0
-"""For one call, everything included; the services answer in well under a second."""
+"""Seconds for one call, everything included; the services answer in well under a second."""
 
 
 class OpenApi:
@@ -168,7 +168,7 @@ class RotationRunningError(SourceRefusedError):
 
 
 class Kms(OpenApi):
-    """What a RAM identity asks of KMS 2016-01-20. A ClientKey signs otherwise, and may only read secrets."""
+    """KMS 2016-01-20 for a RAM identity. A ClientKey signs otherwise, and may only read secrets."""
 
     def __init__(self, transport: Transport, endpoint: str) -> None:
         super().__init__(transport, endpoint, "2016-01-20")

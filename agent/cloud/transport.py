@@ -77,7 +77,7 @@ class Transport:
     """The way out to the cloud. Keeps no connection and may be used by several threads."""
 
     def __init__(self, *ca_files: str | None, proxies: bool = True) -> None:
-        """Say whom to trust besides the system's store; no I/O yet.
+        """Keep the authorities to trust besides the system's store; no I/O yet.
 
         Args:
             ca_files: PEM files; None stands for "not configured".
@@ -181,7 +181,7 @@ def stays_here(host: str) -> bool:
 
 
 def url_fault(url: str) -> str | None:
-    """Say why keys may not be asked for at `url`; None when they may. The URL may hold a token: it is not repeated."""
+    """Return why keys may not be asked for at `url`; None when they may. The URL may hold a token, so it is not quoted."""
     if not url.isascii() or not url.isprintable() or re.search(r"[ \\]", url):
         return "want a URL of printable ASCII characters, without blanks and backslashes"
     scheme, _, rest = url.partition("://")

@@ -1,4 +1,4 @@
-"""From a config file to frozen `Settings`: START HERE.
+"""The way from a config file to frozen `Settings`: START HERE.
 
 `load` reads the file, `parse` judges its text. Every problem of the file is found in one pass and raised as
 one `ConfigError`; only a text that is not TOML gets no more than one sentence.

@@ -38,7 +38,7 @@ class Credential:
 
     @property
     def kind(self) -> Kind:
-        """Which of the three kinds this value is."""
+        """The kind of this value."""
         if self.bearer_token is not None:
             return Kind.BEARER
         return Kind.STS if self.security_token is not None else Kind.ACCESS_KEY

@@ -20,7 +20,7 @@ EXIT_CONFIG = 78
 
 
 _VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
-"""What differs between two failures for the same reason: request ids, times, counts, seconds."""
+"""The parts in which failures for the same reason differ: request ids, times, counts, seconds."""
 
 
 def reason(text: str) -> str:
@@ -35,7 +35,7 @@ class KeyturnError(Exception):
     retryable = False
 
     def __init__(self, problem: str, remedy: str = "", *, code: str = "") -> None:
-        """Say what is wrong.
+        """Keep the parts of the text.
 
         Args:
             problem: one clause, without a full stop, that names the file and key or the credential.

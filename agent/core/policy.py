@@ -1,4 +1,4 @@
-"""When to refresh, and what to do with an answer: pure functions of what they are given.
+"""The rules for when to refresh, and for what to do with an answer: pure functions of their arguments.
 
 The rules are the product contract's "When". Time has two windows and two manners. While the value in use lives
 and there is time (CALM) a failure is a warning, and the source is spared; inside the last tenth of a session's
@@ -44,7 +44,7 @@ DEFAULT_MAX_STALENESS_S = 24 * 3600.0
 
 
 class Window(StrEnum):
-    """How urgent the next refresh is; the later ones are worse."""
+    """The urgency of the next refresh; later members are worse."""
 
     FRESH = "fresh"  # no refresh is due
     CALM = "calm"  # due or failing, and the value in use lives for a while: a failure is a warning

@@ -9,7 +9,7 @@ from agent.core.errors import KeyturnError
 from agent.core.secret import Secret
 
 MAX_PART_BYTES = 64 * 1024
-"""Far above any token seen; Alibaba documents no maximum length for a SecurityToken, so none is cut."""
+"""The longest id, secret or token: far above any seen. Alibaba documents no maximum for a SecurityToken."""
 
 
 MAX_LINE_CHARS = 256

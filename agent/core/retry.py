@@ -56,7 +56,7 @@ class Retry:
         self._chance, self._pause, self._monotonic = chance, pause, monotonic
         self._began = monotonic()
         self.attempts = 1
-        """How often the operation was tried, the try under way included."""
+        """The number of tries, the one under way included."""
 
     def again(self, limit_s: float | None = None) -> bool:
         """Pause, then return True for another try; return False at once when the time is up.

@@ -1,4 +1,4 @@
-"""Who decides which program runs under a path: the owners of the file and of every directory on the way to it.
+"""Judgement of a program's path: who could exchange the program, by the file or any directory on the way to it.
 
 A command that root runs is as trustworthy as the least trusted directory above it: whoever can write that directory
 can exchange the program between the check and the exec. So every component is judged, those that links lead through

@@ -163,7 +163,7 @@ class _Collector:
         self._units.setdefault(unit, set()).add(verb)
 
     def write(self, directory: str, why: str) -> None:
-        """Let the service write in a directory. A missing one is ignored by systemd, so that the unit still starts."""
+        """Allow the service to write in a directory. systemd ignores a missing one, so that the unit still starts."""
         if _below(directory, _OWN):
             return
         self._judge(directory, why)
@@ -186,7 +186,7 @@ class _Collector:
             self._warnings.append((f"{why}: {text}", remedy))
 
     def see(self, path: str, why: str) -> None:
-        """Let the service read a file that the sandbox would hide."""
+        """Allow the service to read a file that the sandbox would hide."""
         if _below(path, _TEMPORARY):
             self.want("PrivateTmp", "no", why)
         if _below(path, _HOMES) and not any(

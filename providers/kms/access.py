@@ -89,7 +89,7 @@ Identity = ByClientKey | ByAccessKey | ByRole | ByInstanceRole
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who asks, and where, in this order: the dedicated instances, then the regions.
+    """The identity that asks, and the places in their order: the dedicated instances, then the regions.
 
     Attributes:
         identity: the identity that asks the regions; None where there are none.

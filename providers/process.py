@@ -39,7 +39,7 @@ from agent.system.accounts import own_account
 from agent.system.oserrors import user_name
 from agent.system.process import Completed, find_program, run_command
 from agent.system.process_group import Ending
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import untrusted_writer
 from providers.session_json import EXTERNAL, bad_answer, credential_of, object_of
 from providers.static_parts import told_as
 
@@ -120,7 +120,7 @@ class Process(Provider):
         else:
             yield Finding("ok", place, f"runs {find_program(self._name)}")
         for word in self.settings.command[1:]:
-            refusal = strangers(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
+            refusal = untrusted_writer(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
             if refusal:
                 yield Finding("warning", place, *refusal)
 
@@ -138,7 +138,7 @@ def refuse_if_foreign(program: str) -> str:
     path = find_program(program)
     if path is None or not os.path.exists(path):
         raise CredentialFileError(f"there is no program {program}", "install it, or correct the command in the config")
-    refusal = strangers(path, own_account())
+    refusal = untrusted_writer(path, own_account())
     if refusal:
         raise CredentialFileError(*refusal)
     return path

@@ -29,7 +29,7 @@ from agent.system.capabilities import may_become
 from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.process_group import Ending
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import untrusted_writer
 
 _AS_THEM = 'set `user = "{owner}"`, or '
 """The other remedy where another user decides what is run."""
@@ -80,7 +80,7 @@ class ExecNotifier(Notifier):
             CancelledError: the agent is stopping.
         """
         program, account = self._runs()
-        refusal = None if program is None or account is None else strangers(program, account, _AS_THEM)
+        refusal = None if program is None or account is None else untrusted_writer(program, account, _AS_THEM)
         if refusal is not None:
             raise NotifyError(*refusal)
         try:
@@ -146,7 +146,7 @@ def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
             f"{user_name()} may not run a command as {account.name}",
             "let the service do it (`keyturn systemd-setup --install`: CAP_SETUID CAP_SETGID), or leave `user` out",
         )
-    refusal = strangers(program, account, _AS_THEM)
+    refusal = untrusted_writer(program, account, _AS_THEM)
     if refusal is not None:
         yield "error", *refusal
 

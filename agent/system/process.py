@@ -35,7 +35,7 @@ from agent.system.accounts import Account, find_account, own_account
 from agent.system.oserrors import explain
 from agent.system.process_group import Ending, ProcessGroup
 from agent.system.signals import signal_name
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import untrusted_writer
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The directories in which programs without a path are looked up; the agent's own $PATH is never used."""
@@ -164,7 +164,7 @@ def probe_refusal(settings: PickupSettings) -> tuple[str, str] | None:
     if program is None:
         what = f"there is no program {settings.command[0]} in {SAFE_PATH}"
         return what, "install it, or give its absolute path"
-    return strangers(program, own_account())
+    return untrusted_writer(program, own_account())
 
 
 def _account(user: str | None) -> Account:

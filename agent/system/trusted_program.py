@@ -29,7 +29,7 @@ _ACL = "system.posix_acl_access"
 _ELSEWHERE = "or move the program to a directory of root's, such as /usr/local/sbin"
 
 
-def strangers(program: str, runner: Account, instead: str = "") -> tuple[str, str] | None:
+def untrusted_writer(program: str, runner: Account, instead: str = "") -> tuple[str, str] | None:
     """Return who besides root, the agent and `runner` decides what is run under an absolute path: (problem, remedy).
 
     A program that is not there is a problem too, because somebody may put it there before it is run. One in a

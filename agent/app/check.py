@@ -26,6 +26,7 @@ from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
+from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
 from agent.metrics.check import findings as seen_from_outside
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
@@ -179,7 +180,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
     place = f"credentials.{managed.name}.emergency"
     authority = parts.authority(managed.name)
     if authority is None:
-        if getattr(managed.provider, "secret_name", None):
+        if isinstance(managed.provider, Rotatable):
             yield Finding(
                 "warning",
                 place,

@@ -59,7 +59,7 @@ FIELDS = (
 
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
-"""`reader.canonical` for text, integers, lists and objects, twenty times as fast; tests/test_audit.py compares them."""
+"""`reader.canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
 
 
 class AuditBusyError(AuditError, BusyError):

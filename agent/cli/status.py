@@ -9,8 +9,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from agent.app import wiring
-from agent.app.status import whole
+from agent.app.commands import status_from_disk
 from agent.cli import output
 from agent.cli.daemon_client import Reach, find
 from agent.control import client
@@ -21,7 +20,6 @@ from agent.core.errors import (
     DaemonUnreachableError,
     KeyturnError,
 )
-from agent.state.store import StateStore
 from agent.system.clock import Clock
 
 WATCH_S = 2.0
@@ -90,9 +88,5 @@ def _status(reach: Reach) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
-        settings = reach.own_settings
-        managed = wiring.Factory(settings, os.environ).credentials()
-        states = StateStore(wiring.paths(settings)[0])
-        for one in managed:
-            one.state = states.peek(one.name)
-        return whole(managed, Clock(), reach.config, None, None), EXIT_DAEMON_UNREACHABLE
+        found = status_from_disk(reach.own_settings, reach.config, os.environ)
+        return found, EXIT_DAEMON_UNREACHABLE

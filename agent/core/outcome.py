@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from agent.core.errors import KeyturnError
 
 
+class Result(StrEnum):
+    """How a refresh that went well ended."""
+
+    UNCHANGED = "unchanged"
+    PUBLISHED = "published"
+    REPAIRED = "repaired"
+    """The value is the same, but a sink did not hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a refresh that went well; `what` is "unchanged", "published" or "repaired"."""
+    """The result of a refresh that went well."""
 
-    what: str
+    result: Result
     generation: int
     timings_ms: dict[str, int] = field(default_factory=dict)
 

@@ -43,6 +43,19 @@ OVERDUE_SPREAD_S = 300.0
 DEFAULT_MAX_STALENESS_S = 24 * 3600.0
 
 
+class Condition(StrEnum):
+    """What `status` says of a credential, from good to bad."""
+
+    FRESH = "fresh"
+    PENDING = "pending"
+    FAILING = "failing"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
+ALARMS = (Condition.STALE, Condition.EXPIRED)
+
+
 class Window(StrEnum):
     """The urgency of the next refresh; later members are worse."""
 
@@ -182,13 +195,3 @@ def _due_s(standing: Standing, now: datetime, chance: float) -> float:
 
 def _jittered(seconds: float, chance: float) -> float:
     return seconds * (1 + POLL_JITTER * (2 * chance - 1))
-
-
-STATES = ("fresh", "pending", "failing", "stale", "expired")
-"""The values of `ManagedCredential.condition`, from good to bad."""
-
-
-WELL, ALARMS = STATES[0], STATES[3:]
-
-
-WORST_FIRST = STATES[::-1]

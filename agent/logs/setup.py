@@ -11,7 +11,7 @@ Four habits keep secrets out of it:
   (agent/logs/redaction.py), and no line shows one of them as it is. One that was encoded, cut or reversed would not
   be found.
 
-tests/test_logs.py searches every renderer's output for a canary.
+tests/logs/test_logs.py searches every renderer's output for a canary.
 
 Where standard error leads to systemd's journal, a record goes there by the native protocol, with a field for each key
 (agent/system/journald.py); if the journal does not take it, it goes to standard error as a plain line.

@@ -1,6 +1,6 @@
 """The known readers of each sink: whether telling them without a restart can make them use a new value.
 
-As measured, with the versions of 2026 (tests/sinks/test_consumers.py):
+As measured, with the versions of 2026 (tests/sinks/formats/test_consumers.py):
 
 * `env_file`: a process has the environment that it was started with; systemd reads an EnvironmentFile= only then
   (systemd.exec(5)), docker an --env-file when it creates the container.

@@ -8,8 +8,8 @@ GetSecretValueRequest, GetSecretValueResponse and Error; all flat, texts and one
   therefore needs, gets no fixes any more.
 * It lies in a top-level package named `openapi_util`, a name that any other distribution may take.
 
-tests/providers/test_dkms_wire.py holds this module against those classes, both ways. Stricter than they are: a field of ours
-with another wire type, a text that is not UTF-8, a group, and more fields than any reply has are refused. Unknown
+tests/providers/kms/test_dedicated_wire.py holds this module against those classes, both ways. Stricter than they are: a field of
+ours with another wire type, a text that is not UTF-8, a group, and more fields than any reply has are refused. Unknown
 fields are skipped, and of a repeated single field the last one counts, as protobuf demands.
 """
 

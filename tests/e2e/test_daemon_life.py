@@ -11,9 +11,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from vm import Daemon, Vm, at_rest, eventually
-
 from providers.emulator.faults import Fault
+from tests.support.vm import Daemon, Vm, at_rest, eventually
 
 PROMPT_S = 8.0
 """Far above the three seconds that the daemon gives its workers, below the ten that a hanging call takes."""

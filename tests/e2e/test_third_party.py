@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vm import Vm, eventually
 
 from agent.control import client
+from tests.support.vm import Vm, eventually
 
 ROOT = Path(__file__).parents[2]
 CANARY = "CanaryOfAThirdParty0123"

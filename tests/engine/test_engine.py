@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeDependent, Source, key
-from workbench import Bench
 
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
@@ -22,6 +20,8 @@ from agent.core.settings import Duration
 from agent.engine.engine import MAX_ABANDONED, Report
 from agent.engine.reload import take_over
 from agent.refresh.managed_credential import ManagedCredential
+from tests.support.bench import Bench
+from tests.support.fakes import FakeDependent, Source, key
 
 MakeBench = Callable[..., Bench]
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")

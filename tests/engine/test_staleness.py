@@ -7,9 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fakes import FakeDependent, Source, key
 from structlog.testing import capture_logs
-from workbench import Bench
 
 from agent.app import status
 from agent.core.errors import SourceUnavailableError
@@ -17,6 +15,8 @@ from agent.core.events import Trigger
 from agent.core.observer import Observer
 from agent.core.settings import Duration
 from agent.refresh.managed_credential import ManagedCredential
+from tests.support.bench import Bench
+from tests.support.fakes import FakeDependent, Source, key
 
 DOWN = SourceUnavailableError("the source is down")
 LIMIT_S = 3600.0

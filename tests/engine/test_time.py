@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Source, key
 from freezegun import freeze_time
-from workbench import Bench
 
 from agent.core.errors import SourceUnavailableError
 from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import Published
 from agent.system.clock import Clock, StepWatch
+from tests.support.bench import Bench
+from tests.support.fakes import Source, key
 
 REAL = (datetime,)
 """In a tuple, where freezegun does not find it."""

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from fakes import PATIENCE_S
-from workbench import Bench
 
 from agent.metrics import snapshot
 from agent.metrics.counters import Counters
 from agent.metrics.snapshot import Snapshot, SnapshotReader
+from tests.support.bench import Bench
+from tests.support.fakes import PATIENCE_S
 
 SOON_S = 0.2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,13 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sts_world import (
+from agent.cloud.transport import UntrustedServerError
+from agent.core.credential import Credential, Kind
+from agent.core.errors import BadAnswerError, CredentialFileError, KeyturnError, NotPermittedError, SourceRefusedError
+from agent.core.settings import Duration, FilePath
+from providers.emulator import Fault
+from providers.oidc_role_arn import OidcRoleArn, OidcRoleArnSettings
+from tests.support.sts import (
     BROKEN,
     REFUSALS,
     StsWorld,
@@ -26,13 +29,6 @@ from sts_world import (
     record_posts,
     suffers,
 )
-
-from agent.cloud.transport import UntrustedServerError
-from agent.core.credential import Credential, Kind
-from agent.core.errors import BadAnswerError, CredentialFileError, KeyturnError, NotPermittedError, SourceRefusedError
-from agent.core.settings import Duration, FilePath
-from providers.emulator import Fault
-from providers.oidc_role_arn import OidcRoleArn, OidcRoleArnSettings
 
 
 class World(StsWorld):

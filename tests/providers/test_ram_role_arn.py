@@ -13,23 +13,6 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sts_world import (
-    BROKEN,
-    REFUSALS,
-    FixedBase,
-    StsWorld,
-    complaints,
-    gives_no_session,
-    is_refused,
-    keeps_quiet,
-    lives_for,
-    no_trust,
-    record_posts,
-    suffers,
-)
-
 from agent.cloud.transport import UntrustedServerError
 from agent.core.credential import Credential, Kind
 from agent.core.errors import (
@@ -48,6 +31,20 @@ from providers.access_key import AccessKey, AccessKeySettings
 from providers.emulator import Fault
 from providers.ram_role_arn import RamRoleArn, RamRoleArnSettings
 from providers.sts_sessions import default_session_name
+from tests.support.sts import (
+    BROKEN,
+    REFUSALS,
+    FixedBase,
+    StsWorld,
+    complaints,
+    gives_no_session,
+    is_refused,
+    keeps_quiet,
+    lives_for,
+    no_trust,
+    record_posts,
+    suffers,
+)
 
 
 class World(StsWorld):

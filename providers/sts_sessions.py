@@ -101,9 +101,9 @@ def default_session_name(context: ProviderContext) -> str:
 
 
 def about(name: str, error: KeyturnError) -> KeyturnError:
-    """Return the same error with the credential's place before its text; `raise … from None`.
+    """The same error, beginning with the credential that it is about; `raise … from None`.
 
-    An error that begins so already (a base's, an inline provider's) is left as it is.
+    One that begins so already (a base's, an inline provider's) is left as it is.
     """
     if re.match(rf"credentials\.{re.escape(name)}[.:\[]", error.problem):
         return error
@@ -112,11 +112,11 @@ def about(name: str, error: KeyturnError) -> KeyturnError:
 
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """A reader of the session in a reply. Its errors name what is wrong and never quote it.
+    """Takes the session out of a reply; what it refuses it names, and never quotes.
 
     Attributes:
-        action: the action that was called.
-        endpoint: the server that answered.
+        action: whose reply it is.
+        endpoint: who answered.
     """
 
     action: str

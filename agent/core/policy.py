@@ -13,8 +13,8 @@ Three decisions come from that simulation:
   on, 10,000 hosts ask a KMS that is down up to seven times as often as one that is well.
 * A start with a value on disk is no emergency: a polled value is looked at within one poll, half a minute at most, and
   a session that lives is renewed when it is due. A start with nothing on disk asks at once, and so does one behind the
-  staleness limit (engine/planner.py): an alarm that is raised before anybody has asked would be a false one.
-* Once a value has expired there is nothing left to guard: back-off is exponential again, with full jitter up to a minute.
+  staleness limit (timetable.py): an alarm that is raised before anybody has asked would be a false one.
+* Behind its expiry a value has nothing left to guard: back-off is exponential again, with full jitter up to a minute.
 """
 
 from __future__ import annotations

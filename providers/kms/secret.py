@@ -71,7 +71,7 @@ class KmsSecret(Provider):
             reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
-            # A role's provider names its place already, and it should not be named twice.
+            # A role's provider names its place already: not twice.
             problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
             raise type(error)(problem, error.remedy, code=error.code) from None
 

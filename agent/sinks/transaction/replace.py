@@ -1,8 +1,8 @@
 """`write = "replace"`: a whole new file beside the target takes its name in one rename.
 
-Decisions. Drift of owner or mode alone is also mended by replacing the file: a chmod or chown of a path could hit a
-hard link that another user put there. Extended attributes and ACLs of a replaced file are not copied: the new file
-gets its directory's default ACL and label, like any file made there.
+Decisions. Attribute drift alone is also mended by replacing the file: chmod or chown of what stands at a path
+would be done to a hard link that another user put there. Extended attributes and ACLs of a replaced file are
+not copied: the new file gets its directory's default ACL and label, as any file made there.
 """
 
 from __future__ import annotations

@@ -162,6 +162,7 @@ def walk(told: Mapping[str, Any], transport: Transport) -> dict[str, Any]:
     expirations: dict[str, int] = {}
     chain = import_module("alibabacloud_credentials.provider.default").DefaultCredentialsProvider
     _adapt(sender, expirations)
+    # The library read them at its import; a profile's command must not inherit them.
     for name in SECRET_VARIABLES:
         os.environ.pop(name, None)
     refused = import_module("alibabacloud_credentials.exceptions").CredentialException

@@ -178,6 +178,7 @@ class AuditLog:
         try:
             moved = self._follow_rotation()
             start = os.fstat(self._fd).st_size
+            # Somebody else rotated, cut or extended the log since our last record.
             if moved or start != self._end:
                 self._look_for_newest()
                 start = start if moved else self._cut_half(start)
@@ -227,7 +228,7 @@ class AuditLog:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             fd = os.open(self.path, flags, 0o640)
-            if not os.fstat(fd).st_size:  # a new one: a power cut shall not take its name away
+            if not os.fstat(fd).st_size:  # a new one: a power cut must not take its name away
                 files.sync_names(self.path.parent)
         except OSError as err:
             raise AuditError(

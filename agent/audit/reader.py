@@ -213,6 +213,7 @@ def verify(path: Path, remembered: Head | None, *, first_seq: int = 1) -> Verdic
                 expected = previous.seq + 1
         except AuditError as error:
             problems.append(str(error))
+    # The chain proves the records among themselves; that none is missing at the end, only the state can prove.
     last = previous or Head()
     if remembered is None and count:
         problems.append(f"{path}: the end cannot be proved: the state does not remember the newest record")

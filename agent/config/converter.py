@@ -132,6 +132,7 @@ class Walker:
             if key not in raw and _is_required(field):
                 self._report.add((*place, key), "required, but missing")
                 values[key] = FAILED
+        # A settings object is only made of a table without a failed part; of any other the sound keys are judged.
         if FAILED in values.values():
             self._sketch(cls, {key: value for key, value in values.items() if value is not FAILED}, place)
             return FAILED

@@ -205,7 +205,7 @@ class SignalNotifier(Notifier):
     def _named_by(self, file: PidFile, held: ExitStack) -> Process:
         try:
             process = held.enter_context(Process(file.pid))
-            self._refuse_stranger(file, process)
+            self._refuse_another_process(file, process)
         except ProcessLookupError as err:
             raise self._ended(file.pid) from err
         return process
@@ -215,7 +215,7 @@ class SignalNotifier(Notifier):
             f"{self.target}: process {pid} does not run", "start the dependent; it reads the new value when it starts"
         )
 
-    def _refuse_stranger(self, file: PidFile, process: Process) -> None:
+    def _refuse_another_process(self, file: PidFile, process: Process) -> None:
         uid = process.uid()
         if file.owner not in (0, os.geteuid(), uid):
             raise NotifyError(

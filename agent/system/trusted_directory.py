@@ -193,9 +193,9 @@ def _walk(path: str, flags: int) -> int:
                 todo.extend(_parts(target))
                 continue
             here = _swap(here, below)
-            if todo:
+            if todo:  # the last one is judged by `open_directory`, which knows what it is for
                 _refuse_open(found, path)
-        return os.open(".", flags, dir_fd=here)
+        return os.open(".", flags, dir_fd=here)  # an O_PATH descriptor cannot be listed or flushed
     finally:
         os.close(here)
 

@@ -67,7 +67,7 @@ def _way(program: str) -> Iterator[tuple[str, os.stat_result]]:
     while todo:
         part = todo.pop()
         if part == "..":
-            here = os.path.dirname(here)
+            here = os.path.dirname(here)  # `here` has no links any more, so its parent is the one in its name
             continue
         there = os.path.join(here, part)
         found = os.lstat(there)
@@ -100,11 +100,11 @@ def _refusal(
         as_them = instead.format(owner=owner) if find_account(str(found.st_uid)) else ""
         return what, f"{as_them}`{give} root {quoted}`{more}"
     if stat.S_ISLNK(found.st_mode):
-        return None
+        return None  # nobody can edit a link, and who could replace it was judged with its directory
     if not stat.S_ISDIR(found.st_mode):
         return foreign_writers(found, path, also=runner.uid)
     if found.st_mode & stat.S_ISVTX:
-        return None
+        return None  # nobody can rename another's file in a sticky directory
     if found.st_mode & stat.S_IWOTH:
         what = f"{program}: everybody can replace it, because everybody can write {path}"
         return what, f"`chmod o-w {quoted}`, {_ELSEWHERE}"

@@ -43,7 +43,7 @@ def server_context(directory: Path, kind: CertificateKind = "good") -> ssl.SSLCo
     """Return the TLS settings of a server whose certificate is signed by `directory/ca.pem`.
 
     The CA is made on first use and kept, so that a client that trusts it goes on trusting a restarted emulator. The
-    server's own certificate (127.0.0.1, ::1, localhost) is made anew each time. With another `kind` than `good`, it is
+    server's own certificate (127.0.0.1, ::1, localhost) is made again each time. With another `kind` than `good`, it is
     wrong in that one respect.
     """
     make_private_directory(directory)

@@ -10,7 +10,7 @@ else may rely on its mode, and whoever wants it replaced can delete it. Our keys
 own order. A file that has the right values already is left as it is, whatever its layout, so that keyturn and `aliyun
 configure` do not rewrite each other's layout for ever.
 
-Rejected: a JSON library that keeps the layout of the source. The CLI itself writes the whole file anew each time.
+Rejected: a JSON library that keeps the layout of the source. The CLI itself writes the whole file again each time.
 """
 
 from __future__ import annotations

@@ -123,6 +123,7 @@ def _find(lines: list[bytes], section: bytes) -> _Section | None:
         if not text or text.startswith(_COMMENT):
             continue
         indent = len(line) - len(line.lstrip())
+        # Deeper than the key above it: part of that key's value, even if it looks like a header or a key.
         if current is not None and indent > depth:
             current.end = index + 1
             continue

@@ -22,10 +22,10 @@ from agent.system.trusted_directory import Directory, names
 class _Generation:
     """The generation that readers find now."""
 
-    closed: bool  # the store is as closed as it shall be
+    closed: bool  # whether the store has its own mode, so that nobody else can put names into it
     attributes: Attributes
     names: frozenset[str]
-    files: Mapping[str, Present]  # by the names that shall be there; what is no regular file holds nothing
+    files: Mapping[str, Present]  # by wanted name; empty for what is no regular file
 
 
 class DirectoryTarget(Target):

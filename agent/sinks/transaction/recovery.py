@@ -122,10 +122,12 @@ def _settle(entries: Sequence[Remains], unreachable: Sequence[str]) -> Recovery:
     stages = {entry.stage for entry in entries}
     stuck = bool(unreachable) or bool(stages & {Stage.LOST, Stage.CHANGED})
     ready = [entry for entry in entries if entry.stage in (Stage.READY, Stage.BEGUN)]
+    # No target has the new value yet, and one cannot get it: all of them keep the old one.
     if stuck and not any(entry.may_be_begun for entry in entries):
         leftover = tuple(entry.path for entry in entries if entry.is_left())
         _clean(entries)
         return Recovery(False, leftover)
+    # All can get it, or one has it already and there is no way back: finish those that can be finished.
     for entry in ready:
         try:
             entry.finish()

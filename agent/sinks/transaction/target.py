@@ -150,6 +150,7 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
         if not in_place and directory.mounted_over(fd):
             raise refusal(OSError(errno.EBUSY, "a mount point", name), directory, name, "cannot replace")
         planted = _others_may_link(found, directory)
+        # A second name does harm where it is written through, and where somebody else may have made it.
         if in_place or planted:
             _refuse_second_name(found, path)
         content = files.read_fd(fd, MAX_FILE_BYTES, path)

@@ -134,11 +134,13 @@ class Staged:
         """
         for change in self._changes:
             _refuse_changed(change)
+        # From here on the journal says how to go on: what is staged must survive an error.
         self._switching = True
         for change in self._changes:
             _switch(change)
         for directory in self._directories:
             _sync(directory)
+        # Only now: until the renames are durable, a power cut can bring the old state back.
         for change in self._changes:
             change.tidy()
         self._let_go()

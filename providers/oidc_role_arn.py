@@ -1,7 +1,7 @@
 """`oidc_role_arn`: a session of a RAM role, from AssumeRoleWithOIDC, for a token that an identity provider left in a file.
 
-As in ACK's RRSA, where the kubelet projects the token and the webhook sets the `ALIBABA_CLOUD_*` variables, which serve
-for what is not configured. The file is read for each fetch, because it is renewed many times in an agent's life.
+As in ACK's RRSA, where the kubelet projects the token and the webhook sets the `ALIBABA_CLOUD_*` variables; these are
+the defaults of the keys. The file is read for each fetch, because it is renewed many times in an agent's life.
 
 The call is anonymous: the token alone proves who we are, and whoever has it can do what we can. The official SDK sends
 the token in the URL, from where it gets into exception texts and proxies' logs. Here it travels in the body
@@ -56,7 +56,7 @@ class _Field:
     fault: Fault
 
     def value(self, settings: ProviderSettings, environ: Mapping[str, str]) -> str:
-        """What is configured, else what the variable says, "" where it is said nowhere.
+        """Return the configured value, else the variable's, "" where there is neither.
 
         Raises:
             CredentialFileError: the variable holds something impossible; the config was looked at when it was read.
@@ -72,7 +72,7 @@ class _Field:
         return text
 
     def needed(self, settings: ProviderSettings, environ: Mapping[str, str]) -> str:
-        """The same, for one that must be said somewhere.
+        """Return the same for a value that must be given.
 
         Raises:
             UnsetVariableError: it is not; the text names key and variable.
@@ -101,7 +101,7 @@ class OidcRoleArnSettings(RoleSettings):
     oidc_token_file_path: FilePath | None = None
 
     def problems(self) -> Problems:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         yield from super().problems()
         for field in (_ROLE, _PROVIDER):
             text = getattr(self, field.key)
@@ -110,7 +110,7 @@ class OidcRoleArnSettings(RoleSettings):
 
 
 class OidcRoleArn(Provider):
-    """The provider."""
+    """The provider of `type = "oidc_role_arn"`."""
 
     type_name: ClassVar[str] = "oidc_role_arn"
     Settings: ClassVar[type[ProviderSettings]] = OidcRoleArnSettings
@@ -149,7 +149,7 @@ class OidcRoleArn(Provider):
         return field.needed(self.settings, self.context.environ)
 
     def inspect(self) -> Iterator[Finding]:
-        """Whether role, provider and token are known; no network."""
+        """Yield whether role, provider and token are known. Uses no network."""
         place = f"credentials.{self.context.credential}.provider"
         for field in (_ROLE, _PROVIDER, _TOKEN_FILE):
             try:
@@ -172,8 +172,8 @@ class OidcRoleArn(Provider):
 def _token(path: str) -> Secret:
     """Read the token.
 
-    The file says who we are, so nobody else may write it. That others can read it is not refused: Kubernetes projects
-    tokens as root's, through links, mode 0644 or with an fsGroup 0640, and keeps others away by the pod's walls.
+    The file decides who we are, so nobody else may write it. That others can read it is not refused: Kubernetes projects
+    tokens as root's, through links, with mode 0644 or, with an fsGroup, 0640, and isolates them by the pod.
 
     Raises:
         CredentialFileError: it is missing, others can write it, or it holds no token.
@@ -202,7 +202,7 @@ def _others_can_read(path: str) -> bool:
 
 
 def _not_permitted(failed: ServiceError) -> KeyturnError | None:
-    """The role's trust policy decides alone: no permission is needed to ask."""
+    """Return the error for a role that does not trust the token. Its trust policy decides alone; the caller needs no right."""
     if not failed.code.startswith("NoPermission"):
         return None
     return NotPermittedError(

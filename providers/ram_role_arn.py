@@ -24,7 +24,7 @@ from providers.sts_sessions import RoleSettings, SessionReader, about, default_s
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 _CLIENT_KEY = "KAAP."
-"""How the id of a ClientKey begins (KMS, "Create an AAP")."""
+"""The prefix of a ClientKey's id (KMS, "Create an AAP")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class RamRoleArnSettings(RoleSettings):
     external_id: str | None = None  # what the role's trust policy may ask for (sts:ExternalId)
 
     def problems(self) -> Problems:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         yield from super().problems()
         if fault := role_arn_fault(self.role_arn):
             yield "role_arn", fault
@@ -45,7 +45,7 @@ class RamRoleArnSettings(RoleSettings):
 
 
 class RamRoleArn(Provider):
-    """The provider."""
+    """The provider of `type = "ram_role_arn"`."""
 
     type_name: ClassVar[str] = "ram_role_arn"
     Settings: ClassVar[type[ProviderSettings]] = RamRoleArnSettings
@@ -86,18 +86,18 @@ class RamRoleArn(Provider):
         )
 
     def inspect(self) -> Iterator[Finding]:
-        """What can be said of the base; the role itself is known to STS alone."""
+        """Yield the findings of the base; only STS knows the role itself."""
         yield from self._base.inspect()
         place = f"credentials.{self.context.credential}.provider.role_arn"
         yield Finding("ok", place, f"{self.settings.role_arn} is asked for at {self._sts.endpoint}")
 
     def close(self) -> None:
-        """Let go of the base."""
+        """Close the base."""
         self._base.close()
 
 
 def _able_to_sign(identity: Credential) -> Credential:
-    """Refuse what cannot sign AssumeRole before it goes anywhere."""
+    """Return the identity, and refuse one that cannot sign AssumeRole before anything is sent."""
     remedy = "name a base that gives an AccessKey or a session of a RAM identity"
     if identity.kind is Kind.BEARER:
         raise SourceRefusedError("its base gives a bearer token, which cannot sign AssumeRole", remedy)
@@ -107,7 +107,11 @@ def _able_to_sign(identity: Credential) -> Credential:
 
 
 def _not_permitted(failed: ServiceError) -> KeyturnError | None:
-    """AssumeRole has two locks and says of both the same (RAM, "FAQ about RAM roles and STS tokens")."""
+    """Return an error that names both possible reasons.
+
+    AssumeRole gives the same answer where the caller has no permission for it and where the role's trust policy does not
+    name the caller (RAM, "FAQ about RAM roles and STS tokens").
+    """
     if not failed.code.startswith("NoPermission"):
         return None
     return NotPermittedError(

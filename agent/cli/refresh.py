@@ -24,7 +24,7 @@ def refresh(options: argparse.Namespace) -> int:
         cause = Cause(Trigger.OPERATOR, this_user())
         answer = run_here(reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause))
     if options.json:
-        print(json.dumps(answer))
+        print(json.dumps(answer), file=options.out)
     else:
         output.refreshed(answer)
     return int(answer["exit_code"])

@@ -24,7 +24,7 @@ def rotate(options: argparse.Namespace) -> int:
             raise
         result, code = Result(options.name, error=str(error)).as_json(), error.exit_code
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(result), file=options.out)
     else:
         output.rotated(result)
     return code

@@ -40,7 +40,7 @@ def status(options: argparse.Namespace) -> int:
                 print()  # the prompt does not begin behind ^C
             return EXIT_DONE
     found, code = _status(find(options))
-    _print_status(found, options.json)
+    _print_status(found, options)
     return code
 
 
@@ -53,7 +53,7 @@ def _watch(options: argparse.Namespace) -> NoReturn:
         if found is not None:
             remark = output.change_of_daemon(pid, found["agent"]["pid"]) or remark
             pid = found["agent"]["pid"]
-            _redraw(found, remark, options.json)
+            _redraw(found, remark, options)
         time.sleep(WATCH_S)
         try:
             found = _status(find(options))[0]
@@ -63,9 +63,9 @@ def _watch(options: argparse.Namespace) -> NoReturn:
                 print(output.one_line(f"keyturn: {problem}"), file=sys.stderr, flush=True)
 
 
-def _redraw(found: dict[str, Any], remark: str, as_json: bool) -> None:
-    if as_json:
-        _print_status(found, as_json)
+def _redraw(found: dict[str, Any], remark: str, options: argparse.Namespace) -> None:
+    if options.json:
+        _print_status(found, options)
         return
     now = Clock().now()
     lines = [output.dated(now, remark), *output.status_lines(found, now)]
@@ -75,9 +75,9 @@ def _redraw(found: dict[str, Any], remark: str, as_json: bool) -> None:
     print("\n".join(lines), flush=True)
 
 
-def _print_status(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(found), flush=True)
+def _print_status(found: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(found), file=options.out, flush=True)
     else:
         print("\n".join(output.status_lines(found, Clock().now())))
 

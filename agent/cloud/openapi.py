@@ -22,7 +22,7 @@ from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
 from agent.core.secret import Secret
 
 CALL_TIMEOUT_S = 10.0
-"""For one call, everything included; the services answer in well under a second."""
+"""Seconds for one call, everything included; the services answer in well under a second."""
 
 
 class OpenApi:
@@ -90,7 +90,7 @@ class OpenApi:
         return self.send(action, query, headers, body=body, now=now, timeout_s=timeout_s, judge=judge)
 
     def rpc_params(self, action: str, now: datetime) -> dict[str, str]:
-        """What every call in the RPC style has in its query (Alibaba, "Common parameters")."""
+        """Return the query parameters of every call in the RPC style (Alibaba, "Common parameters")."""
         return {
             "Action": action,
             "Format": "JSON",
@@ -126,7 +126,7 @@ class OpenApi:
         return answer
 
     def bad(self, action: str, what: str) -> BadAnswerError:
-        """The error for an answer to `action` that cannot be used."""
+        """Return the error for an answer to `action` that cannot be used."""
         return BadAnswerError(
             f"{self.endpoint}: the answer to {action} {what}", "check that the endpoint is the service that you mean"
         )
@@ -140,7 +140,7 @@ class OpenApi:
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """Whom a key belongs to."""
+    """The owner of a key, as STS names it."""
 
     arn: str
     account_id: str
@@ -231,7 +231,7 @@ class RotationRunningError(SourceRefusedError):
 
 
 class Kms(OpenApi):
-    """What a RAM identity asks of KMS 2016-01-20. A ClientKey signs otherwise, and may only read secrets."""
+    """KMS 2016-01-20 for a RAM identity. A ClientKey signs otherwise, and may only read secrets."""
 
     def __init__(self, transport: Transport, endpoint: str) -> None:
         super().__init__(transport, endpoint, "2016-01-20")

@@ -1,4 +1,4 @@
-"""What came of a refresh."""
+"""The result of a refresh, for the engine and for whoever asked for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a refresh that went well."""
+    """The result of a refresh that went well."""
 
     result: Result
     generation: int
@@ -33,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What whoever asked for a refresh is told: `error` is None where it went well."""
+    """The answer to whoever asked for a refresh: an outcome, or an error."""
 
     credential: str
     outcome: Outcome | None

@@ -6,17 +6,18 @@ clock, a network or a throttle says nothing of the key, and is asked again.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from agent.cloud.openapi import Ram, Sts
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, SourceRefusedError
+from agent.core.retry import Retry
 from agent.engine.held_credential import HeldCredential
 from agent.system.clock import Clock
 
 REFUSED = "InvalidAccessKeyId"
 GONE = "EntityNotExist.User.AccessKey"
-LOOK_AGAIN_S = 0.5
 
 
 class NoSecretError(KeyturnError):
@@ -76,18 +77,17 @@ def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, paus
     Raises:
         KeyturnError: it was not refused in `patience_s` seconds.
     """
-    deadline = clock.boottime() + patience_s
+    retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=pause, monotonic=clock.boottime)
     while True:
         code, answer = _ask(sts, old, clock)
         if code.startswith(REFUSED):
             return code
-        if clock.boottime() >= deadline:
+        if not retry.again():
             raise KeyturnError(
                 f"no refusal of the old key {old.access_key_id} was seen in {patience_s:g} s: {answer}",
                 "run the same command again to look once more (it does not rotate again); check `ram_user_name`, and "
                 "look in the RAM console that the key is inactive",
             )
-        pause(LOOK_AGAIN_S)
 
 
 def _ask(sts: Sts, old: Credential, clock: Clock) -> tuple[str, str]:

@@ -16,13 +16,13 @@ Decisions (docs/adr/0012):
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from agent.audit import AuditLog
 from agent.cloud.openapi import Cloud
-from agent.core import policy
 from agent.core.credential import Credential, Kind, rfc3339
 from agent.core.errors import (
     CancelledError,
@@ -35,6 +35,7 @@ from agent.core.errors import (
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Report
 from agent.core.provider import Provider
+from agent.core.retry import Retry
 from agent.core.rotatable import Rotatable
 from agent.emergency.authority import Authority
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
@@ -233,21 +234,26 @@ class Emergency:
 
     def _refresh_until(self, arrived: Callable[[], bool]) -> None:
         """Refresh again and again until the new value is published; show its steps."""
-        deadline, tries = self._clock.boottime() + self._patience.follow_s, 0
+        retry = Retry(
+            1.0,
+            2.0,
+            self._patience.follow_s,
+            chance=random.random,
+            pause=self._held.pause,
+            monotonic=self._clock.boottime,
+        )
         while True:
             began = self._clock.boottime()
             report = self._refresh()
             if report.outcome is not None and arrived():
                 self._show_timings(report, began)
                 return
-            if self._is_hopeless(report) or self._clock.boottime() > deadline:
+            if self._is_hopeless(report) or not retry.again():
                 error = report.error or self._not_arrived()
                 self._steps.note(
                     "verify" if isinstance(error, VerifyRefusedError) else "publish", StepOutcome.FAILED, began
                 )
                 raise error
-            tries += 1
-            self._held.pause(min(2.0, policy.backoff(tries, 0.5, 2.0)))
 
     def _is_hopeless(self, report: Report) -> bool:
         if report.error is not None:

@@ -1,4 +1,4 @@
-"""What an errno means to an operator: one sentence and a remedy, the same wherever a file is written."""
+"""The meaning of an errno for an operator: one sentence and a remedy, the same wherever a file is written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REASONS: dict[int, tuple[str, str]] = {
 
 
 def user_name(uid: int | None = None) -> str:
-    """Name a user as an operator knows them; by default the one that this process runs as."""
+    """Return a user's name as an operator knows it; by default that of the user whom this process runs as."""
     number = os.geteuid() if uid is None else uid
     try:
         return pwd.getpwuid(number).pw_name
@@ -51,7 +51,7 @@ def user_name(uid: int | None = None) -> str:
 
 
 def group_name(gid: int) -> str:
-    """Name a group as an operator knows it."""
+    """Return a group's name as an operator knows it."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -59,7 +59,7 @@ def group_name(gid: int) -> str:
 
 
 def is_permission(error: OSError) -> bool:
-    """Say whether the operating system refused this identity, rather than the operation."""
+    """Return whether the operating system refused this identity rather than the operation itself."""
     return error.errno in _PERMISSION
 
 

@@ -19,7 +19,7 @@ from agent.notifiers.exec_command import ExecNotifier, ExecSettings
 from agent.system import trusted_program
 from agent.system.accounts import own_account
 from agent.system.process import probe, probe_refusal
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import untrusted_writer
 from providers.process import refuse_if_foreign
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
@@ -38,7 +38,7 @@ def program(directory: Path) -> Path:
 
 def refusal(path: Path | str) -> str:
     """What is said of a program, with its remedy; empty where nothing is against it."""
-    found = strangers(str(path), own_account())
+    found = untrusted_writer(str(path), own_account())
     assert found is None or found[1]
     return "; ".join(found or ())
 
@@ -54,7 +54,9 @@ def test_the_owner_of_a_directory_on_the_way_decides_what_is_run(public_path: Pa
     assert refusal(path).startswith(
         f"{theirs}: it belongs to uid {STRANGER}, who so decides what root runs; `chown root"
     )
-    assert strangers(str(path), replace(own_account(), uid=STRANGER)) is None, "and may decide what runs as themselves"
+    assert untrusted_writer(str(path), replace(own_account(), uid=STRANGER)) is None, (
+        "and may decide what runs as themselves"
+    )
 
 
 @needs_root

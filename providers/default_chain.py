@@ -163,9 +163,7 @@ class DefaultChain(Provider):
         if not failed:
             cli, ini = self._files()
             return SourceRefusedError(said + (unused if present else ""), _NOTHING.format(cli=cli, ini=ini))
-        leading = next((error for error in failed if error.retryable), failed[0])
-        reasons = "; ".join(dict.fromkeys(error.problem for error in failed))
-        return type(leading)(f"{said}: {reasons}", leading.remedy, code=leading.code)
+        return errors.of_all(said, failed)
 
     def inspect(self) -> Iterator[Finding]:
         """Say what is there on this machine: the library, and the two files with their rights. No network."""

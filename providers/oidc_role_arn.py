@@ -27,12 +27,11 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of
+from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of, told_as
 from providers.sts_sdk import AssumeRoleWithOIDCRequest, StsClient
 from providers.sts_sessions import (
     RoleSettings,
     SessionReader,
-    about,
     default_session_name,
     provider_arn_fault,
     role_arn_fault,
@@ -123,10 +122,8 @@ class OidcRoleArn(Provider):
         self._sts = Sts(Transport(context.cloud.ca_file), settings.sts_endpoint or context.cloud.sts)
 
     def _fetch(self, timeout_s: float) -> Credential:
-        try:
+        with told_as(f"credentials.{self.context.credential}"):
             return self._assume(timeout_s)
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
 
     def _assume(self, timeout_s: float) -> Credential:
         client = StsClient(partial(self._send, timeout_s))

@@ -197,8 +197,7 @@ def told_as(place: str) -> Iterator[None]:
     try:
         yield
     except KeyturnError as error:
-        told = type(error)(f"{place}: {error.problem}", error.remedy, code=error.code)
-        raise told from None
+        raise error.at(place) from None
 
 
 def from_variable(name: str, environ: Mapping[str, str]) -> str:

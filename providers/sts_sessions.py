@@ -14,7 +14,7 @@ from datetime import datetime
 
 from agent.cloud.failures import json_object
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError
+from agent.core.errors import BadAnswerError
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, Problems, ProviderSettings, endpoint_fault
@@ -98,16 +98,6 @@ def default_session_name(context: ProviderContext) -> str:
         return whole
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{_FOREIGN.sub('-', whole)[: SESSION_NAME_CHARS - 9]}-{digest}"
-
-
-def about(name: str, error: KeyturnError) -> KeyturnError:
-    """The same error, beginning with the credential that it is about; `raise … from None`.
-
-    One that begins so already (a base's, an inline provider's) is left as it is.
-    """
-    if re.match(rf"credentials\.{re.escape(name)}[.:\[]", error.problem):
-        return error
-    return type(error)(f"credentials.{name}: {error.problem}", error.remedy, code=error.code)
 
 
 @dataclass(frozen=True, slots=True)

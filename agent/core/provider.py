@@ -144,16 +144,16 @@ class Provider(ABC):
             refusal = presentable(error, f"{place}: provider {self.type_name}")
         except BaseException as error:  # SystemExit too, and the cancellations that are no Exception
             refusal = BadAnswerError(
-                f"{place}: provider {self.type_name} failed with {name_of(error)}",
+                f"provider {self.type_name} failed with {name_of(error)}",
                 "run `keyturn check`, and report the provider's fault to its author if that finds nothing",
-            )
+            ).at(place)
         else:
             if not fault:
                 return answer
             refusal = BadAnswerError(
-                f"{place}: the answer of provider {self.type_name} {fault}",
+                f"the answer of provider {self.type_name} {fault}",
                 "look at the value at the source; the value in use stays",
-            )
+            ).at(place)
         # Out here, `from None` and without what was being handled when it was raised: a library's exceptions may hold
         # a signed URL or a token, a decoder's the very text.
         refusal.__context__ = None

@@ -66,7 +66,6 @@ class Authority:
                 return
             except KeyturnError as error:
                 if not error.retryable or self._clock.boottime() > deadline:
-                    problem = f"{self._place}.authority {who.access_key_id}: {error.problem}"
-                    raise type(error)(problem, error.remedy, code=error.code) from None
+                    raise error.at(f"{self._place}.authority {who.access_key_id}") from None
             failures += 1
             self._pause(policy.backoff(failures, 0.25, 8.0))

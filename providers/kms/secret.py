@@ -10,7 +10,6 @@ kms_ram.py (RAM identity), dkms.py (dedicated instance).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -26,8 +25,6 @@ from providers.kms.failover import TRY_S, Order, Question
 from providers.kms.gateways import Gateways
 from providers.kms.secret_data import credential_of
 from providers.kms.settings import KmsSecretSettings
-
-_PLACE = re.compile(r"credentials\.[^:\s]+: ")
 
 
 class KmsSecret(Provider):
@@ -71,9 +68,7 @@ class KmsSecret(Provider):
             reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
-            # A role's provider names its place already: not twice.
-            problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
-            raise type(error)(problem, error.remedy, code=error.code) from None
+            raise error.at(f"credentials.{self.context.credential}") from None
 
     def _gateways(self) -> Gateways:
         """Those of the access as it is now, kept between two fetches: a ClientKey is opened once, a role assumed once."""

@@ -41,11 +41,11 @@ from providers.sts_sessions import (
 MAX_TOKEN_CHARS = 20_000
 """STS API, AssumeRoleWithOIDC: 4 to 20,000 characters."""
 
-Fault = Callable[[str], str]
+Fault = Callable[[str], str | None]
 
 
-def _path_fault(text: str) -> str:
-    return "" if text.startswith("/") and text.isprintable() else "want an absolute path"
+def _path_fault(text: str) -> str | None:
+    return None if text.startswith("/") and text.isprintable() else "want an absolute path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class OidcRoleArn(Provider):
                 if field is _TOKEN_FILE:
                     _token(text)
             except KeyturnError as error:
-                yield Finding("error", f"{place}.{field.key}", error.problem, error.remedy)
+                yield Finding.of("error", f"{place}.{field.key}", error.as_problem())
             else:
                 yield _seen(field, f"{place}.{field.key}", text)
         yield from self._inspect_session_name(f"{place}.{_SESSION_NAME.key}")
@@ -170,7 +170,7 @@ class OidcRoleArn(Provider):
         try:
             _SESSION_NAME.value(self.settings, self.context.environ)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
 
 
 def _token(path: str) -> Secret:

@@ -118,7 +118,7 @@ class RsaKeyPair(Provider):
         try:
             key = self._load()
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         else:
             yield Finding("ok", place, f"{self.settings.private_key_file}: holds an RSA key of {key.key_size} bits")
 

@@ -176,7 +176,7 @@ class StaticProvider(Provider):
             try:
                 part.read(self.context.environ)
             except KeyturnError as error:
-                yield Finding("error", place, error.problem, error.remedy)
+                yield Finding.of("error", place, error.as_problem())
             else:
                 yield Finding("ok", place, f"read from {part.file or 'the variable ' + str(part.variable)}")
 

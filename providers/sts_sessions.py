@@ -50,23 +50,23 @@ class RoleSettings(ProviderSettings):
         yield from endpoint_problems(self.sts_endpoint)
 
 
-def role_arn_fault(text: str) -> str:
-    """Say why `text` names no role; "" where it does."""
-    return "" if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
+def role_arn_fault(text: str) -> str | None:
+    """Return why `text` names no role; None where it does."""
+    return None if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
 
 
-def provider_arn_fault(text: str) -> str:
-    """Say why `text` names no OIDC provider; "" where it does."""
+def provider_arn_fault(text: str) -> str | None:
+    """Return why `text` names no OIDC provider; None where it does."""
     return (
-        ""
+        None
         if _PROVIDER_ARN.fullmatch(text)
         else "want the ARN of an OIDC provider: acs:ram::ACCOUNT-ID:oidc-provider/NAME"
     )
 
 
-def session_name_fault(text: str) -> str:
-    """Say why `text` can be no session's name; "" where it can."""
-    return "" if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
+def session_name_fault(text: str) -> str | None:
+    """Return why `text` can be no session's name; None where it can."""
+    return None if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
 
 
 def life_problems(key: str, life_s: float, longest_s: int) -> Iterator[tuple[str, str]]:
@@ -81,10 +81,12 @@ def endpoint_problems(endpoint: str | None) -> Iterator[tuple[str, str]]:
         yield "sts_endpoint", fault
 
 
-def _policy_fault(text: str) -> str:
+def _policy_fault(text: str) -> str | None:
     if len(text) > MAX_POLICY_CHARS:
         return f"is {len(text)} characters long; STS takes {MAX_POLICY_CHARS}"
-    return "" if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+    return (
+        None if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+    )
 
 
 def default_session_name(context: ProviderContext) -> str:

@@ -15,7 +15,7 @@ reported to anybody; it is cut off, kept beside the log, and recorded. A log tha
 """
 
 from agent.audit.log import FIELDS, AuditLog
-from agent.audit.preflight import unfit
+from agent.audit.preflight import log_problem
 from agent.audit.reader import Head, Verdict, canonical, digest, read, read_head, rotated_files, verify
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "Verdict",
     "canonical",
     "digest",
+    "log_problem",
     "read",
     "read_head",
     "rotated_files",
-    "unfit",
     "verify",
 ]

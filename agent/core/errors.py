@@ -49,6 +49,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from agent.core.problem import Problem
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -87,6 +89,15 @@ class KeyturnError(Exception):
         self.problem = problem
         self.remedy = remedy
         self.code = code
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Make the error for a problem that a look found."""
+        return cls(problem.text, problem.remedy)
+
+    def as_problem(self) -> Problem:
+        """Return what it says, for a line of `check` or an error of another class."""
+        return Problem(self.problem, self.remedy)
 
     def at(self, place: str) -> Self:
         """Return the same error with `place` before its problem: the config key, file or call that it happened at."""
@@ -135,6 +146,11 @@ class ConfigError(KeyturnError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Make the error for the only problem of a config."""
+        return cls([str(problem)])
 
     def _reworded(self, reword: Callable[[str], str]) -> Self:
         problems = tuple(map(reword, self.problems))

@@ -148,7 +148,7 @@ class Provider(ABC):
                 "run `keyturn check`, and report the provider's fault to its author if that finds nothing",
             ).at(place)
         else:
-            if not fault:
+            if fault is None:
                 return answer
             refusal = BadAnswerError(
                 f"the answer of provider {self.type_name} {fault}",

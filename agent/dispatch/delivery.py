@@ -12,7 +12,7 @@ from agent.core.events import PublishEvent
 from agent.core.settings import PickupSettings
 from agent.logs.log import log
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
-from agent.system.process import probe, probe_refusal
+from agent.system.process import probe, probe_problem
 
 PICKUP_PATIENCE_S = 10.0
 """Seconds for which a probe that says no is asked again."""
@@ -57,9 +57,9 @@ def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event
     settings: PickupSettings | None = notifier.settings.pickup
     if settings is None:
         return notifier.pickup(since)
-    refusal = probe_refusal(settings)
-    if refusal is not None:
-        log.warning("a pickup probe is not run", dependent=notifier.target, why="; ".join(refusal))
+    problem = probe_problem(settings)
+    if problem is not None:
+        log.warning("a pickup probe is not run", dependent=notifier.target, why=str(problem))
         return Pickup.NOT_PICKED_UP
     ends, pause_s = time.monotonic() + PICKUP_PATIENCE_S, 0.2
     while not probe(settings, cancel):

@@ -89,7 +89,7 @@ class KmsSecret(Provider):
             yield from self._inspect_properties(f"{place}.properties_file")
             yield from self._gateways().inspect(place)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
 
     def _inspect_properties(self, place: str) -> Iterator[Finding]:
         if not self.settings.properties_file:
@@ -105,8 +105,8 @@ class KmsSecret(Provider):
         for key, reason in idle_keys(read):
             yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", "remove it")
         for instance in instances(read):
-            for sentence, remedy in instance.warnings():
-                yield Finding("warning", place, f"{read.path}: {sentence}", remedy)
+            for problem in instance.warnings():
+                yield Finding.of("warning", place, problem.at(read.path))
 
     def close(self) -> None:
         """Let go of the identity that asks."""

@@ -92,7 +92,7 @@ def test_debians_group_staff_may_write_below_usr_local(monkeypatch: pytest.Monke
     monkeypatch.setattr(trusted_program, "find_group", {"staff": 50}.get)
     found = os.stat_result((0o042775, 1, 1, 2, 0, 50, 4096, 0, 0, 0))
     judged = {
-        path: trusted_program._refusal(path, found, f"{path}/reload", own_account(), {0}, "")
+        path: trusted_program._component_problem(path, found, f"{path}/reload", own_account(), {0}, "")
         for path in ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/locale")
     }
     assert [path for path, what in judged.items() if what is None] == ["/usr/local/bin", "/usr/local/sbin"]

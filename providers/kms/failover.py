@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.cloud.transport import UntrustedServerError
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, reason
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, of_all, reason
 
 TRY_S = 10.0
 """The most seconds of a fetch that one gateway gets."""
@@ -76,7 +76,7 @@ class Order:
                 if len(gateways) > 1:
                     self._say(place, error.problem)
             except NoIdentityError as nobody:
-                passed_over.append(nobody.cause)
+                passed_over.append(nobody.cause.without_place())  # the fetch puts its own
                 break
             else:
                 self._said.pop(place, None)
@@ -92,6 +92,4 @@ class Order:
 def _none_answered(passed_over: list[KeyturnError]) -> KeyturnError:
     if len(passed_over) == 1:
         return passed_over[0]
-    leading = next((error for error in passed_over if error.retryable), passed_over[0])
-    said = "; ".join(error.problem for error in passed_over)
-    return type(leading)(f"no region answered: {said}", leading.remedy, code=leading.code)
+    return of_all("no region answered", passed_over)

@@ -44,7 +44,7 @@ DEFAULT_MAX_STALENESS_S = 24 * 3600.0
 
 
 class Condition(StrEnum):
-    """What `status` says of a credential, from good to bad."""
+    """The condition of a credential in `status`, from good to bad."""
 
     FRESH = "fresh"
     PENDING = "pending"

@@ -3,9 +3,9 @@
 As in ACK's RRSA, where the kubelet projects the token and the webhook sets the `ALIBABA_CLOUD_*` variables; these are
 the defaults of the keys. The file is read for each fetch, because it is renewed many times in an agent's life.
 
-The call is anonymous: the token alone proves who we are, and whoever has it can do what we can. Request, client and reply
-are the official SDK's (providers/sts_sdk.py); only, the SDK sends the token in the URL, from where it gets into exception
-texts and proxies' logs. Here it travels in the body (`OpenApi.call_anonymously` says who does so too).
+The call is anonymous: the token alone proves who we are, and whoever has it can do what we can. The official SDK sends
+the token in the URL, from where it gets into exception texts and proxies' logs. Here it travels in the body
+(`OpenApi.call_anonymously` says who does so too).
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from agent.cloud.failures import ServiceError
-from agent.cloud.openapi import Sts
+from agent.cloud.openapi import RoleSession, Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError, UnsetVariableError
@@ -28,7 +27,6 @@ from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
 from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of
-from providers.sts_sdk import AssumeRoleWithOIDCRequest, StsClient
 from providers.sts_sessions import (
     RoleSettings,
     SessionReader,
@@ -129,31 +127,26 @@ class OidcRoleArn(Provider):
             raise about(self.context.credential, error) from None
 
     def _assume(self, timeout_s: float) -> Credential:
-        client = StsClient(partial(self._send, timeout_s))
-        body = client.assume_role_with_oidc(self._request()).body
-        reader = SessionReader("AssumeRoleWithOIDC", self._sts.endpoint)
-        found = body and body.credentials
-        if not found:
-            raise reader.bad("has no Credentials")
-        return reader.read(found.access_key_id, found.access_key_secret, found.expiration, found.security_token or "")
+        answer = self._sts.assume_role_with_oidc(
+            self._wanted(),
+            self._needed(_PROVIDER),
+            _token(self._needed(_TOKEN_FILE)),
+            now=Clock().now(),
+            timeout_s=timeout_s,
+            judge=_not_permitted,
+        )
+        return SessionReader("AssumeRoleWithOIDC", self._sts.endpoint).read_role_session(answer)
 
-    def _request(self) -> Any:
-        return AssumeRoleWithOIDCRequest(
+    def _wanted(self) -> RoleSession:
+        return RoleSession(
             role_arn=self._needed(_ROLE),
-            oidcprovider_arn=self._needed(_PROVIDER),
-            oidctoken=_token(self._needed(_TOKEN_FILE)).reveal(),
-            role_session_name=_SESSION_NAME.value(self.settings, self.context.environ)
-            or default_session_name(self.context),
-            duration_seconds=int(self.settings.role_session_expiration),
+            session_name=_SESSION_NAME.value(self.settings, self.context.environ) or default_session_name(self.context),
+            duration_s=int(self.settings.role_session_expiration),
             policy=self.settings.policy,
         )
 
     def _needed(self, field: _Field) -> str:
         return field.needed(self.settings, self.context.environ)
-
-    def _send(self, timeout_s: float, action: str, params: Mapping[str, str]) -> Mapping[str, Any]:
-        now = Clock().now()
-        return self._sts.call_anonymously(action, params, now=now, timeout_s=timeout_s, judge=_not_permitted)
 
     def inspect(self) -> Iterator[Finding]:
         """Yield whether role, provider and token are known. Uses no network."""

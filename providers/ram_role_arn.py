@@ -1,20 +1,18 @@
 """`ram_role_arn`: a session of a RAM role, from AssumeRole, signed with the AccessKey or session of a base.
 
-Request, client and reply are the official SDK's (providers/sts_sdk.py); signature and sending are ours. Each fetch asks
-the base for its newest value and STS for one new session.
+Each fetch asks the base for its newest value and STS for one new session.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 from agent.cloud.failures import ServiceError
-from agent.cloud.openapi import Sts
+from agent.cloud.openapi import RoleSession, Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential, Kind
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
@@ -22,7 +20,6 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.sts_sdk import AssumeRoleRequest, StsClient
 from providers.sts_sessions import RoleSettings, SessionReader, about, default_session_name, role_arn_fault
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
@@ -70,27 +67,23 @@ class RamRoleArn(Provider):
     def _assume(self, identity: Credential, timeout_s: float) -> Credential:
         if timeout_s <= 0:
             raise SourceUnavailableError("its base took all the time there was", "it is tried again by itself")
-        client = StsClient(partial(self._send, identity, timeout_s))
-        body = client.assume_role(self._request()).body
-        reader = SessionReader("AssumeRole", self._sts.endpoint)
-        found = body and body.credentials
-        if not found:
-            raise reader.bad("has no Credentials")
-        return reader.read(found.access_key_id, found.access_key_secret, found.expiration, found.security_token or "")
-
-    def _request(self) -> Any:
-        return AssumeRoleRequest(
-            role_arn=self.settings.role_arn,
-            role_session_name=self.settings.role_session_name or default_session_name(self.context),
-            duration_seconds=int(self.settings.role_session_expiration),
-            policy=self.settings.policy,
+        answer = self._sts.assume_role(
+            self._wanted(),
+            identity,
             external_id=self.settings.external_id,
+            now=Clock().now(),
+            timeout_s=timeout_s,
+            judge=_not_permitted,
         )
+        return SessionReader("AssumeRole", self._sts.endpoint).read_role_session(answer)
 
-    def _send(
-        self, identity: Credential, timeout_s: float, action: str, params: Mapping[str, str]
-    ) -> Mapping[str, Any]:
-        return self._sts.call(action, params, identity, now=Clock().now(), timeout_s=timeout_s, judge=_not_permitted)
+    def _wanted(self) -> RoleSession:
+        return RoleSession(
+            role_arn=self.settings.role_arn,
+            session_name=self.settings.role_session_name or default_session_name(self.context),
+            duration_s=int(self.settings.role_session_expiration),
+            policy=self.settings.policy,
+        )
 
     def inspect(self) -> Iterator[Finding]:
         """Yield the findings of the base; only STS knows the role itself."""

@@ -1,14 +1,14 @@
 """The common parts of the providers of sessions: the rules of STS for their settings, and the reader of a reply.
 
-Limits: STS API 2015-04-01, AssumeRole and AssumeRoleWithOIDC (the docstrings of alibabacloud-sts20150401 1.2.0); names
-of roles: RAM API, CreateRole.
+Limits: STS API 2015-04-01, AssumeRole and AssumeRoleWithOIDC (the comments in the models of alibabacloud-sts20150401
+1.2.0); names of roles: RAM API, CreateRole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -112,7 +112,7 @@ def about(name: str, error: KeyturnError) -> KeyturnError:
 
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """Takes the session out of a reply; what it refuses it names, and never quotes.
+    """Takes the session out of a reply; names what is missing, and never quotes the reply.
 
     Attributes:
         action: whose reply it is.
@@ -121,6 +121,18 @@ class SessionReader:
 
     action: str
     endpoint: str
+
+    def read_role_session(self, answer: Mapping[str, object]) -> Credential:
+        """Make the credential of a reply to AssumeRole or AssumeRoleWithOIDC.
+
+        Raises:
+            BadAnswerError: as `read`.
+        """
+        found = answer.get("Credentials")
+        if not isinstance(found, dict):
+            raise self.bad("has no Credentials")
+        key_id, secret, token = (found.get(name) for name in ("AccessKeyId", "AccessKeySecret", "SecurityToken"))
+        return self.read(key_id, secret, found.get("Expiration"), token or "")
 
     def read(self, key_id: object, secret: object, expiration: object, token: object | None = None) -> Credential:
         """Return the credential in the reply.

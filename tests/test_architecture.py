@@ -34,7 +34,7 @@ KNOWS = {
     "agent.engine": EVERYBODY | {"agent.audit", "agent.dispatch", "agent.refresh", "agent.runtime", "agent.state"},
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
-    | {"agent.cloud", "agent.engine", "agent.notifiers", "agent.refresh", "agent.sinks.transaction", "agent.state"},
+    | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
@@ -165,6 +165,26 @@ def test_only_one_file_imports_the_official_client():
     assert users == {"official_sdk.py"}
 
 
+def test_the_generated_sdks_are_for_tests_only():
+    """The SDKs of STS, KMS and RAM and their runtime are the tests' judges: keyturn sends its own calls.
+
+    The default chain's library is loaded by name, in a process of its own (providers/default_child.py).
+    """
+    generated = ("alibabacloud_", "Tea", "darabonba")
+    wrong = [
+        complaint(path, line, f"imports {target}", "add the call to agent/cloud/openapi.py")
+        for path in FILES
+        for target, line in imports(path)
+        if target.startswith(generated)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_one_file_stands_in_for_modules():
+    """What is put into `sys.modules` meets every other user of a library in the process."""
+    assert {path.name for path in FILES if "sys.modules" in path.read_text()} == {"official_sdk.py"}
+
+
 DOORS = {
     "processes": (
         {"subprocess.run", "subprocess.Popen", "os.fork", "os.kill", "os.killpg", "os.system", "signal.pidfd_send_signal"},
@@ -212,12 +232,12 @@ def test_one_door_per_facility(door):
 
 REVEALERS = {
     "agent/cloud/acs3.py": 2,  # signs, and sends the session token
+    "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
     "providers/kms/client_key.py": 1,  # opens the PKCS#12
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
     "providers/kms/shared_gateway.py": 1,  # hands the private key to the official signer
-    "providers/oidc_role_arn.py": 1,  # hands the OIDC token to the SDK's request
 }
 
 

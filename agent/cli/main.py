@@ -1,7 +1,6 @@
 """`keyturn`: the parser, and the one `except` that turns an error into a sentence and an exit code.
 
-Decision: argparse. It is in the standard library, the daemon's memory counts, and eight commands with a
-dozen options need no more. Each command's module is imported only when it is run.
+Each command's module is imported only when it is run. Why argparse: docs/adr/0011.
 """
 
 from __future__ import annotations

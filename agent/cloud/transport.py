@@ -1,15 +1,7 @@
 """One request over TLS: limited in time and size, never redirected, and never quoted in a log or an error.
 
-Decisions, each against what `requests` does by itself:
-
-* One connection per call. keyturn calls once a minute, when a kept connection is mostly gone already; and a
-  deadline that shuts a socket down must not meet it again in a pool.
-* The adapter is called without a Session: a Session reads the whole body of a redirect, follows netrc, and
-  lets REQUESTS_CA_BUNDLE replace the trust store.
-* Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; a proxy sees the host name, not the request.
-* Replies are asked for uncompressed and are never decompressed, so that a limit in bytes is a limit.
-* Plain http takes a caller's explicit word, and is then spoken with this machine's own addresses only (the metadata
-  server, a credentials URI on loopback). It never goes through a proxy, which would read the keys.
+One connection per call, the HTTP adapter of `requests` without its Session, replies uncompressed, plain http to this machine's own
+addresses only: each against what `requests` does by itself (docs/adr/0010).
 """
 
 from __future__ import annotations

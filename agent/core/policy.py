@@ -6,15 +6,7 @@ life (URGENT) a failure is an error, and the source is asked every few seconds. 
 
 The daemon runs these functions, and so does bench/fleet.py, which shows that 10,000 hosts keep below the quotas of
 KMS (450 calls a second) and STS (100 AssumeRole a second; both: Alibaba Cloud, "Performance data" and "Quotas").
-Three decisions come from that simulation:
-
-* In the calm window the jitter is the upper half of the ceiling, not the whole of it ("equal" rather than "full"
-  jitter), and the ceiling starts at the pace at which a healthy source is asked. With full jitter from one second
-  on, 10,000 hosts ask a KMS that is down up to seven times as often as one that is well.
-* A start with a value on disk is no emergency: a polled value is looked at within one poll, half a minute at most, and
-  a session that lives is renewed when it is due. A start with nothing on disk asks at once, and so does one behind the
-  staleness limit (timetable.py): an alarm that is raised before anybody has asked would be a false one.
-* Behind its expiry a value has nothing left to guard: back-off is exponential again, with full jitter up to a minute.
+Why the calm window has equal jitter, a start with a value on disk does not hurry, and a dead value does: docs/adr/0008.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ It runs on a worker and reaches the engine only through `HeldCredential`, so the
 Asking KMS (rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown
 (emergency_report.py) have pages of their own.
 
-Decisions:
+Decisions (docs/adr/0012):
 * `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
   this process still knows, or KMS's ACSPrevious version of the secret.
 * A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.

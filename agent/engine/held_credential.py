@@ -21,7 +21,6 @@ from agent.engine.refresher import Crew
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
-from agent.sinks.transaction import transaction
 from agent.state.records import RotationJournal
 from agent.state.rotation_record import Begun, RotationRecord
 from agent.system.clock import Clock
@@ -116,7 +115,7 @@ class HeldCredential:
         Raises:
             SinkError: a sink cannot be read.
         """
-        return self._call(self._behind)
+        return self._call(self._managed.sinks_behind)
 
     # -- the rotation at the source -----------------------------------------------------------------
 
@@ -168,12 +167,6 @@ class HeldCredential:
         managed = self._managed
         seen = snapshot_of(managed, self.clock)
         return Held(seen, managed.value, managed.known, managed.state.rotation.unfinished)
-
-    def _behind(self) -> tuple[str, ...] | None:
-        state, value = self._managed.state, self._managed.value
-        if state.journal.is_open or value is None or value.access_key_id != state.published.access_key_id:
-            return None
-        return transaction.survey(self._managed.sinks, value, state.published.generation).out_of_sync
 
     def _saved(self, change: Callable[[], T]) -> T:
         return self._call(partial(self._change_and_save, change))

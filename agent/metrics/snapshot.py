@@ -10,6 +10,7 @@ from datetime import datetime
 
 from agent.engine.engine import Engine
 from agent.engine.snapshot import CredentialSnapshot
+from agent.logs.log import log
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
 
 
@@ -104,6 +105,9 @@ class SnapshotReader:
         try:
             return asked.result(patience_s)
         except FuturesTimeoutError:
+            return None
+        except Exception:
+            log.error("a fault of keyturn itself; please report it", exc_info=True)
             return None
 
     def _take(self) -> Snapshot:

@@ -124,6 +124,17 @@ class ManagedCredential:
         out = set(survey.out_of_sync)
         self._in_sync = {sink.target: sink.target not in out for sink in self.sinks}
 
+    def sinks_behind(self) -> tuple[str, ...] | None:
+        """Return which sinks do not hold the published value; None where that cannot be known now.
+
+        Raises:
+            SinkError: a sink cannot be read.
+        """
+        state, value = self.state, self._value
+        if state.journal.is_open or value is None or value.access_key_id != state.published.access_key_id:
+            return None
+        return transaction.survey(self.sinks, value, state.published.generation).out_of_sync
+
     # -- what follows from it -----------------------------------------------------------------------
 
     @property

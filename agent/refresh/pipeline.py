@@ -8,7 +8,7 @@ The engine (engine.py) decides when; the operator's emergency (emergency.py) rot
 and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
 and an `Obtained` exists only for a value that was fetched, judged and, where asked for, proved.
 
-Decisions that bind this page:
+Decisions that bind this page (docs/adr/0003, docs/adr/0004, docs/adr/0014):
 * A fetched value counts as unchanged when its AccessKey id, version and expiration are what the state
   remembers, and its secret what this process saw last. Sinks that differ nevertheless were changed by
   somebody else: they are put right under the same generation, audited as drift, and the dependents are

@@ -5,7 +5,7 @@ thread calls them one after the other, so only that thread changes state. It sle
 eventfd, on an alarm that neither suspend nor a clock step delays, and on a watch that a clock step wakes: no
 wake-up before something is due.
 
-Slow work runs on a thread of its own, not on a pool, which n dead sources would hold up (docs/adr). `MAX_WORKERS` at
+Slow work runs on a thread of its own, not on a pool, which n dead sources would hold up (docs/adr/0001). `MAX_WORKERS` at
 work at a time keep a config of thousands from a thousand connections at once; urgent work (to tell the dependents, an
 emergency) never queues behind them, for they may all hang. They are daemon threads: a call that hangs for ever (a name
 server, a third party's provider) must not hold up the end of the process.

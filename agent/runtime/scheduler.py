@@ -6,7 +6,7 @@ CLOCK_BOOTTIME, which never steps and counts suspended time; whenever `schedule`
 first put to where its instant lies on the local clock of that moment. Another trap of the library, that a
 raising job starves those behind it, cannot be met: the only thing a job does is to append itself to a list.
 
-Decision: one-shot jobs, set anew after each run (docs/adr).
+Decision: one-shot jobs, set anew after each run (docs/adr/0002).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Decision: a file per credential instead of one database, so that a thousand cred
 more than one does, written in two slots (agent/system/two_slot_file.py): a flush costs half of what a temporary
 file and a rename do, and a torn write leaves the record before. The record is JSON by msgspec; an
 unreadable one is set aside, not fatal, because everything in it can be had again from the source and the
-sinks, except what was owed: so after that everybody is told once more.
+sinks, except what was owed: so after that everybody is told once more (docs/adr/0005).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ sticky, as /tmp is, where nobody can rename another's file. Since nobody else ca
 program that was judged is the one that runs.
 
 Two groups may write a directory all the same: root's own, and `staff` in /usr/local, which Debian trusts with what
-root finds in its PATH (Debian Policy 9.1.2); not if an ACL names others besides.
+root finds in its PATH (Debian Policy 9.1.2); not if an ACL names others besides. The rule behind it: docs/adr/0015.
 
 Rejected: fexecve of a descriptor that was checked, because a script is opened again by its interpreter, by name.
 """

@@ -1,11 +1,7 @@
 """The failover between several gateways for one secret: which are asked, for how long, and the error if all fail.
 
-They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, talks
-rubbish, or does not prove who it is, is passed over, with a warning when that begins, or its reason changes: an outage
-of a day is no line a minute. A gateway that is the only one gets none, since the fetch itself fails then and says why.
-A *refusal* (no permission, no such secret, a bad key) ends the fetch, as in the official client: the gateways hold
-copies of one secret, and an answer that hides behind a refusal of the first would be an older value or another secret
-of the same name.
+They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, talks rubbish, or
+does not prove who it is, is passed over; a *refusal* (no permission, no such secret, a bad key) ends the fetch: docs/adr/0009.
 """
 
 from __future__ import annotations

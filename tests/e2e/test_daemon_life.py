@@ -281,7 +281,7 @@ class Wedge(Provider):
 
     def _fetch(self, timeout_s):
         if os.path.exists(self.settings.fifo):  # keyturn asks nothing of a provider on the scheduler's own thread
-            loop = next(each for each in gc.get_objects() if type(each).__name__ == "Loop")
+            loop = next(each for each in gc.get_objects() if type(each).__name__ == "EventLoop")
             loop.post(self.block)
         return Credential(access_key_id="LTAI5tWedge", access_key_secret=Secret("s" * 30))
 

@@ -1,8 +1,6 @@
 """`write = "replace"`: a whole new file beside the target takes its name in one rename.
 
-Decisions. Attribute drift alone is also mended by replacing the file: chmod or chown of what stands at a path
-would be done to a hard link that another user put there. Extended attributes and ACLs of a replaced file are
-not copied: the new file gets its directory's default ACL and label, as any file made there.
+A file whose owner or mode alone drifted is replaced too, and ACLs are not copied: docs/adr/0006.
 """
 
 from __future__ import annotations

@@ -19,9 +19,7 @@ The order, and why it is safe to die between any two steps:
 
 Each kind of target is staged, switched and recovered in its own way, behind the interface in change.py.
 
-Decisions. All files are written before the first is flushed, so that one journal commit of the file system can serve
-them all. The directory is not flushed after staging a file where that file's fsync makes its name durable (ext4, xfs,
-btrfs: agent/system/mounts.py): it would cost a publish a fifth more.
+Why all files are written before the first is flushed, and directories only where they must be: docs/adr/0006.
 """
 
 from __future__ import annotations

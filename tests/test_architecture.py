@@ -230,6 +230,50 @@ def test_one_door_per_facility(door):
     assert not wrong, "\n".join(wrong)
 
 
+OWNED = ("agent/refresh/", "agent/dispatch/", "agent/engine/", "agent/state/", "agent/app/", "agent/control/")
+WRITES_ELSEWHERE = {
+    "agent/engine/attempts.py": {"other._futures"},  # of its own class
+    "agent/state/notification_ledger.py": {"debt.attempts", "debt.since"},  # it owns its debts
+}
+"""Attributes of another object that a file sets, and why it may."""
+
+
+def assigned(tree):
+    """Every attribute that is set, deleted or added to, whosever it is, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield ast.unparse(node), node.lineno
+
+
+def test_state_is_changed_by_its_owner_alone():
+    """No module reaches into another object to set what it remembers: it asks for it by a method's name."""
+    wrong = [
+        complaint(path, line, f"sets {target}", "give the owner a method that says what happened")
+        for path in FILES
+        if (place := str(path.relative_to(ROOT))).startswith(OWNED)
+        for target, line in assigned(ast.parse(path.read_text()))
+        if not target.startswith(("self.", "cls.")) or target.count(".") > 1
+        if target not in WRITES_ELSEWHERE.get(place, set())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_engine_is_closed():
+    """What it consists of is its own business: outside are methods, and the clock that everybody goes by."""
+    (engine,) = [
+        node
+        for node in ast.walk(ast.parse((ROOT / "agent/engine/engine.py").read_text()))
+        if isinstance(node, ast.ClassDef) and node.name == "Engine"
+    ]
+    attributes = {target for target, _line in assigned(engine) if not target.startswith("self._")}
+    properties = {
+        node.name
+        for node in engine.body
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "property" for one in node.decorator_list)
+    }
+    assert (attributes, properties) == (set(), {"clock"})
+
+
 REVEALERS = {
     "agent/cloud/acs3.py": 2,  # signs, and sends the session token
     "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC

@@ -1,8 +1,8 @@
 """The output of a dependent, made fit for the log: one bounded line without control characters.
 
 A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.redaction.mask`), but
-cannot recognise half of one, so a word that the limit has cut through is dropped whole.
-Why it goes nowhere else: docs/adr/0016.
+cannot recognise half of one, so a word that the limit has cut through is dropped whole. Why it goes nowhere else:
+docs/adr/0016.
 """
 
 from __future__ import annotations

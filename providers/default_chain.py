@@ -77,7 +77,7 @@ _NOTHING = (
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultSettings(ProviderSettings):
-    """`type = "default"`."""
+    """The settings of `type = "default"`."""
 
 
 class DefaultChain(Provider):

@@ -93,7 +93,7 @@ _SESSION_NAME = _Field("role_session_name", "ALIBABA_CLOUD_ROLE_SESSION_NAME", s
 
 @dataclass(frozen=True, kw_only=True)
 class OidcRoleArnSettings(RoleSettings):
-    """`type = "oidc_role_arn"`. What is None comes from the variable of the same meaning."""
+    """The settings of `type = "oidc_role_arn"`. What is None comes from the variable of the same meaning."""
 
     role_arn: str | None = None
     oidc_provider_arn: str | None = None

@@ -49,7 +49,7 @@ OUTPUT_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings(ProviderSettings):
-    """`type = "process"`."""
+    """The settings of `type = "process"`."""
 
     command: tuple[str, ...]
     timeout: Duration = Duration(30)

@@ -30,7 +30,7 @@ _CLIENT_KEY = "KAAP."
 
 @dataclass(frozen=True, kw_only=True)
 class RamRoleArnSettings(RoleSettings):
-    """`type = "ram_role_arn"`."""
+    """The settings of `type = "ram_role_arn"`."""
 
     role_arn: str
     base: ProviderSettings | str  # whose key signs: another credential of this config, or a provider of its own

@@ -53,7 +53,7 @@ _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DO
 
 @dataclass(frozen=True, kw_only=True)
 class RsaKeyPairSettings(ProviderSettings):
-    """`type = "rsa_key_pair"`."""
+    """The settings of `type = "rsa_key_pair"`."""
 
     public_key_id: str
     private_key_file: FilePath

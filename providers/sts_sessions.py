@@ -104,18 +104,18 @@ def default_session_name(context: ProviderContext) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """Takes the session out of a reply; names what is missing, and never quotes the reply.
+    """A reader of the session in a reply. Its errors name what is wrong and never quote the reply.
 
     Attributes:
-        action: whose reply it is.
-        endpoint: who answered.
+        action: the action that was called.
+        endpoint: the server that answered.
     """
 
     action: str
     endpoint: str
 
     def read_role_session(self, answer: Mapping[str, object]) -> Credential:
-        """Make the credential of a reply to AssumeRole or AssumeRoleWithOIDC.
+        """Return the credential in a reply to AssumeRole or AssumeRoleWithOIDC.
 
         Raises:
             BadAnswerError: as `read`.

@@ -38,7 +38,7 @@ _AS_THEM = 'set `user = "{owner}"`, or '
 
 @dataclass(frozen=True, kw_only=True)
 class ExecSettings(NotifierSettings):
-    """`type = "exec"`."""
+    """The settings of `type = "exec"`."""
 
     command: tuple[str, ...]
     user: str | None = None

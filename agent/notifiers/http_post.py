@@ -38,7 +38,7 @@ _WANT = 'want a URL of this machine, such as "http://127.0.0.1:8080/reload"'
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings(NotifierSettings):
-    """`type = "http"`."""
+    """The settings of `type = "http"`."""
 
     url: str
     expect_status: int | tuple[int, ...] | None = None  # None: any 2xx

@@ -54,7 +54,7 @@ _RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 @dataclass(frozen=True, kw_only=True)
 class SignalSettings(NotifierSettings):
-    """`type = "signal"`."""
+    """The settings of `type = "signal"`."""
 
     signal: str = "SIGHUP"
     pid_file: FilePath | None = None

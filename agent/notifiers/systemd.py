@@ -78,7 +78,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class SystemdSettings(NotifierSettings):
-    """`type = "systemd"`."""
+    """The settings of `type = "systemd"`."""
 
     unit: str
     action: Literal["reload", "restart", "try-restart", "reload-or-restart", "kill"] = "reload-or-restart"

@@ -1,7 +1,8 @@
 """The failover between several gateways for one secret: which are asked, for how long, and the error if all fail.
 
-They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, talks rubbish, or
-does not prove who it is, is passed over; a *refusal* (no permission, no such secret, a bad key) ends the fetch: docs/adr/0009.
+They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, sends no valid
+reply, or does not prove its identity is passed over, with a warning when that begins or its reason changes. A *refusal* (no
+permission, no such secret, a bad key) ends the fetch: docs/adr/0009.
 """
 
 from __future__ import annotations

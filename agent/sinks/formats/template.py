@@ -59,7 +59,7 @@ VARIABLES = (*PARTS, "credential", "generation")
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateSettings(FileSinkSettings):
-    """`type = "template"`."""
+    """The settings of `type = "template"`."""
 
     source: FilePath
 

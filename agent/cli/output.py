@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from agent.system.terminal import paint
 
@@ -21,6 +22,11 @@ CLEAR = "\x1b[H\x1b[2J"
 def one_line(text: str) -> str:
     """Escape what could forge a line or drive a terminal: what a daemon, a source or a hook says passes through here."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def json_line(value: dict[str, Any], out: TextIO) -> str:
+    """Return a value as JSON in one line: with its letters where `out` is UTF-8, as JSON is to be, else with escapes."""
+    return json.dumps(value, ensure_ascii=(out.encoding or "").lower().replace("-", "") != "utf8")
 
 
 def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> Iterator[str]:

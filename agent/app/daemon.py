@@ -65,6 +65,7 @@ class Daemon:
             "status": self._on_status,
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
+            "foresee": self._on_foresee,
         }
 
     def run(self) -> None:
@@ -221,6 +222,9 @@ class Daemon:
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)
         return result.as_json(), result.exit_code
+
+    def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.foresee(str(request.get("credential"))), 0
 
     # -- ends ---------------------------------------------------------------------------------------
 

@@ -85,10 +85,23 @@ def refreshed(answer: dict[str, Any]) -> None:
                 print(one_line(f"  {one['type']} {one['target']}: {one['last_outcome']}{owed}"))
 
 
-def agreed(name: str, disable_old: bool) -> bool:
-    """Ask before an emergency."""
+def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
+    """Ask before an emergency, with who else holds the key and who would be left behind."""
     then = " and disable the key before it" if disable_old else ""
-    print(f"Rotate {name} at its source now{then}? [y/N] ", end="", file=sys.stderr, flush=True)
+    lines = [f"Rotate {name} at its source now{then}?"]
+    others = [other for other in foreseen.get("holders", ()) if other != name]
+    if others:
+        lines.append(f"  the same key is held by {', '.join(others)}: refreshed and told as well")
+    for one in foreseen.get("left_behind", ()):
+        whom = f"{one['dependent']} of credentials.{one['credential']}"
+        lines.append(f"  it will leave behind {whom}: {one['why']}; to move it: {one['move']}")
+    if foreseen.get("left_behind") and disable_old:
+        lines.append("  the old key is not disabled over them without --force")
+    if "unknown" in foreseen:
+        lines.append(f"  who else holds the key is not known: {foreseen['unknown']}")
+    for line in lines[1:]:
+        print(one_line(line), file=sys.stderr)
+    print(f"{one_line(lines[0])} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -111,16 +124,31 @@ def rotated(result: dict[str, Any]) -> None:
                 f"generation {result['generation']}"
             )
         )
-    if result["safe"]:
-        print(
-            paint(
-                f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command", "good"
-            )
-        )
-    elif result["old_key"] == "active" and result["new_access_key_id"]:
-        print(f"the old key {one_line(str(result['old_access_key_id']))} was not seen refused: take it for active")
     if "error" in result:
-        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr)
+        sys.stdout.flush()
+        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr, flush=True)
+    good = result["safe"] and result["all_moved"]
+    print(paint(one_line(f"{_safety(result)}; {_moved(result)}"), "good" if good else "bad"))
+
+
+def _safety(result: dict[str, Any]) -> str:
+    """Whether the old key is dead, and no more than was seen of it."""
+    old = result["old_access_key_id"]
+    if result["safe"]:
+        return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command"
+    if result["old_key"] == "disabled":
+        return f"not safe: the old key {old} is disabled, but was not seen refused"
+    if result["new_access_key_id"]:
+        return f"not safe: the old key {old} was not seen refused"
+    return f"not safe: {old} is still in use" if old else "not safe: nothing was rotated"
+
+
+def _moved(result: dict[str, Any]) -> str:
+    """Who is on the new key, as far as is known."""
+    if result["all_moved"]:
+        return "all moved: nobody here is known to be left behind"
+    whom = dict.fromkeys(one["dependent"] or f"credentials.{one['credential']}" for one in result["left_behind"])
+    return f"left behind: {', '.join(whom)}" if whom else "nobody moved"
 
 
 def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:

@@ -26,6 +26,7 @@ pays it. A dependent is all notifiers of the config with the same identity, whic
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
@@ -37,10 +38,10 @@ from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.core.observer import NOBODY, Observer
-from agent.dispatch.delivery import Heard, tell
+from agent.dispatch.delivery import Heard, look, tell
 from agent.dispatch.dependent import Dependent, Owed
 from agent.logs.log import describe, log
-from agent.notifiers.interface import HookFailedError, Notifier, Pickup
+from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import EventLoop
 from agent.runtime.scheduler import Scheduler
@@ -118,18 +119,60 @@ class Dispatcher:
             self._save(managed)
             self.owe(managed)
 
+    def look_again(self, names: set[str]) -> Future[None]:
+        """Look once more at the dependents of these credentials that had not picked the newest value up.
+
+        Somebody may have restarted one by hand since. Returns what is done when every look has ended.
+        """
+        looked: Future[None] = Future()
+        behind = [
+            (managed, notifier)
+            for name, managed in self._credentials.items()
+            for notifier in managed.notifiers
+            if name in names and managed.state.ledger.pickup_of(notifier.identity) == Pickup.NOT_PICKED_UP
+        ]
+        left = len(behind)
+
+        def ended(managed: ManagedCredential, notifier: Notifier, heard: Heard | None, _error: object) -> None:
+            nonlocal left
+            left -= 1
+            if heard is not None:
+                self._looked(managed, notifier, heard)
+            if not left and looked.set_running_or_notify_cancel():
+                looked.set_result(None)
+
+        for managed, notifier in behind:
+            since = managed.state.published.published_at or self._clock.now()
+            types = {managed.name: managed.formats}
+            news = threading.Event()
+            work = partial(look, notifier, Told("looked at again"), since, self._loop.cancel, news, types)
+            self._loop.start(work, partial(ended, managed, notifier), urgent=True)
+        if not behind:
+            looked.set_result(None)
+        return looked
+
+    def _looked(self, managed: ManagedCredential, notifier: Notifier, heard: Heard) -> None:
+        outcome, pickup = _found(managed, heard)
+        if self._credentials.get(managed.name) is not managed:
+            return  # a reload let go of it meanwhile
+        if managed.state.ledger.looked_at(notifier.identity, outcome, str(pickup)):
+            self._save(managed)
+            if pickup is Pickup.CONFIRMED:
+                fields = {"generation": managed.state.published.generation, "notified": _whom(notifier)}
+                self._note(Event.PICKUP_CONFIRMED, credential=managed.name, **fields)
+
     def when_tried(self, names: set[str]) -> Future[None]:
         """Return what is done once every debt of these credentials was tried at least once (perhaps at once)."""
         tried: Future[None] = Future()
 
-        def look() -> None:
+        def listen() -> None:
             if not self._untried(names):
-                self._listeners.remove(look)
+                self._listeners.remove(listen)
                 if tried.set_running_or_notify_cancel():
                     tried.set_result(None)
 
-        self._listeners.append(look)
-        look()
+        self._listeners.append(listen)
+        listen()
         return tried
 
     def _untried(self, names: set[str]) -> bool:
@@ -203,8 +246,8 @@ class Dispatcher:
         self._look_around()
 
     def _look_around(self) -> None:
-        for look in list(self._listeners):
-            look()
+        for listener in list(self._listeners):
+            listener()
 
     def _paid(
         self,
@@ -217,10 +260,7 @@ class Dispatcher:
         still_owed: bool,
     ) -> None:
         dependent.settled(managed.name)
-        cannot = heard.hindered.get(managed.name)
-        pickup = heard.pickup if cannot is None else cannot.pickup
-        doubt = cannot.text if cannot is not None else ""
-        outcome = NotifyOutcome(NotifyResult.TOLD_IN_VAIN, doubt) if doubt else NotifyOutcome(NotifyResult.TOLD)
+        outcome, pickup = _found(managed, heard)
         managed.state.ledger.told(debt, outcome, str(pickup))
         self._save(managed)
         self._observer.told(managed.name, notifier.type_name, "told")
@@ -235,7 +275,7 @@ class Dispatcher:
             to=_whom(notifier),
             detail=heard.told.detail if managed.value else None,
             pickup=pickup,
-            but=dependent.new_doubt(managed.name, doubt) or None,
+            but=dependent.new_doubt(managed.name, outcome.text) or None,
         )
 
     def _failed(
@@ -321,6 +361,14 @@ class Dispatcher:
             ledger.owe_new(self._debts_of_now(managed, dropped[0].trigger if dropped else Trigger.OPERATOR))
         if untold:
             self._save(managed)
+
+
+def _found(managed: ManagedCredential, heard: Heard) -> tuple[NotifyOutcome, Pickup]:
+    """What a telling, or a later look, says of the dependent of one credential."""
+    cannot = heard.hindered.get(managed.name)
+    if cannot is None:
+        return NotifyOutcome(NotifyResult.TOLD), heard.pickup
+    return NotifyOutcome(NotifyResult.TOLD_IN_VAIN, cannot.text), cannot.pickup
 
 
 def _waits_for_its_turn(managed: ManagedCredential, notifier: Notifier) -> bool:

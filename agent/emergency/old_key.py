@@ -24,27 +24,16 @@ class NoSecretError(KeyturnError):
     """Nobody has the old key's secret any more, so nothing can be signed with it."""
 
 
-def refuse_to_cut_off(held: HeldCredential, old_id: str, *, force: bool) -> None:
-    """Refuse to disable the key in use; and, without `force`, one that a sink may still hold.
+def refuse_key_in_use(held: HeldCredential, old_id: str) -> None:
+    """Refuse to disable the key in use; `--force` does not help here.
 
     Raises:
-        KeyturnError: it must not be disabled now; the text says what is in the way.
+        KeyturnError: it is.
     """
-    place = f"credentials.{held.name}"
     if not old_id or held.look().seen.published.access_key_id == old_id:
         raise KeyturnError(
-            f"{place}: {old_id or 'the old key'} is the key in use and is not disabled",
+            f"credentials.{held.name}: {old_id or 'the old key'} is the key in use and is not disabled",
             "look at `keyturn status`, and run the same command again",
-        )
-    if force:
-        return
-    behind = held.sinks_behind()
-    if behind is None or behind:
-        raise KeyturnError(
-            f"{place}: it is not certain that {', '.join(behind or ()) or 'every sink'} holds the new key, "
-            f"so the old key {old_id} stays active",
-            "see `keyturn status` for what is in the way, mend it, and run the same command again; "
-            "--force disables the old key all the same",
         )
 
 

@@ -8,8 +8,8 @@ Decisions (docs/adr/0012):
 * `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
   this process still knows, or KMS's ACSPrevious version of the secret.
 * A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.
-* Confirmed, assumed or missing pickup is shown, but "told" is what `--disable-old` waits for: evidence is
-  not to be had of every dependent, and a leaked key that stays alive is worse.
+* Before the old key is disabled everybody on this host who holds it was refreshed, published and told
+  (key_followers.py), and nobody is known to be left behind on it (left_behind.py), or `--force` says so.
 * One emergency per credential at a time, and the schedule leaves the credential alone meanwhile, so that
   the publish is the operator's in the audit.
 """
@@ -37,14 +37,16 @@ from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.core.rotatable import Rotatable
+from agent.emergency import left_behind
 from agent.emergency.authority import Authority
+from agent.emergency.key_followers import KeyFollowers
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
-from agent.emergency.old_key import NoSecretError, disable, refuse_to_cut_off, see_refused
+from agent.emergency.left_behind import named
+from agent.emergency.old_key import NoSecretError, disable, refuse_key_in_use, see_refused
 from agent.emergency.report import OldKey, Patience, Request, Result, Show, StepOutcome, Steps
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
-from agent.notifiers.interface import Pickup
 from agent.runtime.event_loop import answer_of
 from agent.state.records import Published
 
@@ -91,6 +93,7 @@ class Emergency:
         self._authority = Authority(
             self._held.name, self._provider_of_authority, self._clock, self._patience.ask_s, self._held.pause
         )
+        self._followers = KeyFollowers(self._held, self._steps, self._patience)
         self._rotation = KmsRotation(self._held, self._cloud.kms, self._authority, self._secret_name or "")
         try:
             self._record(Event.ROTATION_REQUESTED)
@@ -131,11 +134,10 @@ class Emergency:
             self._steps.do("rotate", self._rotate_at_source)
             wanted = self._result.version_id
             self._refresh_until(lambda: self._published.version_id == wanted)
-        untold = self._steps.do("notify", self._see_dependents_told)
-        self._show_pickup()
-        self._judge_untold(untold)
+        self._move_everybody()
+        self._refuse_to_leave_behind()
         if self._request.disable_old:
-            refuse_to_cut_off(self._held, self._old_id, force=self._request.force)
+            refuse_key_in_use(self._held, self._old_id)
             self._steps.do("disable_old", self._disable_old)
             self._steps.do("prove_refused", self._prove_refused)
         else:
@@ -156,14 +158,13 @@ class Emergency:
             )
         self._result.old_access_key_id = known.access_key_id
         self._refresh_until(lambda: self._published.access_key_id != known.access_key_id)
-        untold = self._steps.do("notify", self._see_dependents_told)
-        self._show_pickup()
+        self._move_everybody()
         until = f"until they expire ({rfc3339(known.expiration)} for the one replaced)" if known.expiration else ""
         self._result.notes.append(
             f"sessions already issued live on {until or 'until they expire'}; to cut them off, detach all policies "
             "from the role"
         )
-        self._judge_untold(untold)
+        self._refuse_to_leave_behind()
 
     def _preflight(self) -> str:
         known_as = self._sign_in()
@@ -268,27 +269,17 @@ class Emergency:
             "run the same command again: it takes this rotation up and does not rotate twice",
         )
 
-    def _see_dependents_told(self) -> list[str]:
-        self._held.tell_now(self._patience.told_s)
-        return [f"{one.type_name} {one.target}" for one in self._held.look().seen.dependents if one.untold]
+    def _move_everybody(self) -> None:
+        self._result.left_behind = self._followers.move_everybody(self._old_id)
 
-    def _judge_untold(self, untold: list[str]) -> None:
-        if not untold:
-            return
-        named, remedy = ", ".join(untold), "mend what `keyturn status` says of them, then run the same command again"
-        if self._request.disable_old and self._request.force:
-            self._result.notes.append(
-                f"disabled by --force although these were not told: {named}; restart them by hand"
-            )
-        elif self._request.disable_old:
-            raise KeyturnError(
-                f"{self._place}: not told of the new key: {named}; so the old key {self._old_id} was left active",
-                f"{remedy} (it does not rotate again); --force disables the old key all the same",
-            )
-        else:
-            raise KeyturnError(
-                f"{self._place}: not told of the new key: {named}", f"{remedy} (it does not rotate again)"
-            )
+    def _refuse_to_leave_behind(self) -> None:
+        """Stop where somebody is left behind, or note what `--force` overrides."""
+        left, request = self._result.left_behind, self._request
+        error = left_behind.refusal(left, self._place, self._old_id if request.disable_old else None)
+        if error is not None and request.disable_old and request.force:
+            self._result.notes.append(f"--force overrides that these are left behind on the old key: {named(left)}")
+        elif error is not None:
+            raise error
 
     # -- the old key --------------------------------------------------------------------------------
 
@@ -375,14 +366,6 @@ class Emergency:
         if not timings:
             self._steps.note("fetch", StepOutcome.DONE, began, "the new version was published already")
 
-    def _show_pickup(self) -> None:
-        began = self._clock.boottime()
-        seen = {one.target: one.pickup or str(Pickup.ASSUMED) for one in self._held.look().seen.dependents}
-        if seen:
-            missing = str(Pickup.NOT_PICKED_UP) in seen.values()
-            outcome = StepOutcome.WARNING if missing else StepOutcome.DONE
-            self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))
-
     def _failed(self, error: KeyturnError) -> Result:
         self._result.error, self._result.exit_code = str(error), error.exit_code
         self._note_failure(str(error))
@@ -404,6 +387,9 @@ class Emergency:
         done = now.seen.published
         self._result.new_access_key_id = done.access_key_id if done.access_key_id != self._old_id else ""
         self._result.generation = done.generation
+        if not self._result.left_behind and (self._result.version_id or self._result.new_access_key_id):
+            self._result.left_behind = self._followers.left_behind(self._old_id)
+        self._result.all_moved = bool(self._result.new_access_key_id) and not self._result.left_behind
         if self._result.error and now.unfinished is None:
             self._result.version_id = ""  # KMS refused it: there is no such version
         self._result.version_id = self._result.version_id or done.version_id

@@ -12,6 +12,7 @@ from agent.core.errors import (
     UsageError,
 )
 from agent.core.events import Actor
+from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
 from agent.system.clock import Clock
 
@@ -43,12 +44,14 @@ class Patience:
         ask_s: for which a temporary failure of KMS or RAM is retried.
         refusal_s: until a disabled key is refused.
         told_s: until every dependent was tried.
+        others_s: for which another credential that holds the key is refreshed again and again.
     """
 
     follow_s: float = 300.0
     ask_s: float = 60.0
     refusal_s: float = 60.0
     told_s: float = 900.0
+    others_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Result:
     Attributes:
         safe: a call signed with the old key was seen refused.
         time_to_safe_ms: from the command to that refusal.
+        left_behind: whoever is known to be still on the old key (left_behind.py).
+        all_moved: the key was replaced, and nobody is known to be left behind.
     """
 
     credential: str
@@ -81,6 +86,8 @@ class Result:
     old_key: OldKey = OldKey.ACTIVE
     safe: bool = False
     time_to_safe_ms: int | None = None
+    left_behind: tuple[LeftBehind, ...] = ()
+    all_moved: bool = False
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0
@@ -88,7 +95,8 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """As printed: `error` only where there is one."""
         shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
-            "old_key": str(self.old_key)
+            "old_key": str(self.old_key),
+            "left_behind": [one.as_json() for one in self.left_behind],
         }
         if self.error is None:
             del shown["error"]
@@ -103,7 +111,7 @@ class Steps:
         self._started = clock.boottime()
 
     def do(self, name: str, work: Callable[[], T]) -> T:
-        """Do one step; a list that is not empty names what went wrong in it, a text is its detail.
+        """Do one step; a list that is not empty names who was left out in it, a text is its detail.
 
         Raises:
             KeyturnError: as `work`; the step is shown as failed before.
@@ -118,6 +126,20 @@ class Steps:
         detail = outcome if isinstance(outcome, str) else f"not told: {', '.join(map(str, wrong))}" if wrong else ""
         self.note(name, StepOutcome.FAILED if wrong else StepOutcome.DONE, began, detail)
         return outcome
+
+    def show(self, name: str, work: Callable[[], tuple[StepOutcome, str]]) -> None:
+        """Do one step that says itself how it ended, and its detail.
+
+        Raises:
+            KeyturnError: as `work`; the step is shown as failed before.
+        """
+        began = self._clock.boottime()
+        try:
+            outcome, detail = work()
+        except KeyturnError:
+            self.note(name, StepOutcome.FAILED, began)
+            raise
+        self.note(name, outcome, began, detail)
 
     def note(self, name: str, outcome: StepOutcome, began: float, detail: str = "") -> None:
         """Add a step that began at boottime `began` and ends now."""

@@ -29,6 +29,7 @@ from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
 from agent.state.store import StateStore
 from agent.system.clock import Clock
+from agent.system.waiting import Silence
 
 T = TypeVar("T")
 
@@ -45,18 +46,23 @@ class Commands:
         seen = self._call(partial(self._engine.snapshot, look_at_sinks=True))
         return as_json(seen.credentials, self._application.config_path, os.getpid(), self._started_at)
 
-    def refresh(self, names: Sequence[str], cause: Cause, *, retry_for_s: float = 0.0) -> dict[str, Any]:
+    def refresh(
+        self, names: Sequence[str], cause: Cause, show: Show = lambda _wait: None, *, retry_for_s: float = 0.0
+    ) -> dict[str, Any]:
         """Refresh, publish and notify; return what came of each, and the exit code.
 
         Args:
             names: of credentials; none means all.
             cause: for the audit.
+            show: called with what is waited for, whenever that takes a while.
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
 
         Raises:
             UsageError: a name is not in the config.
         """
-        return RefreshNow(self._engine, cause, retry_for_s).run(names)
+        work = RefreshNow(self._engine, cause, retry_for_s)
+        with Silence(work.under_way, show):
+            return work.run(names)
 
     def rotate(self, request: Request, show: Show) -> Result:
         """Do the emergency end to end; an error of it stands in the result.

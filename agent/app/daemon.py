@@ -214,9 +214,9 @@ class Daemon:
     def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.status(), 0
 
-    def _on_refresh(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+    def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         names = [str(name) for name in request.get("names", [])]
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor))
+        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
         return answer, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from agent.system.terminal import paint
+from agent.system.waiting import WAITING
 
 MOODS = {
     "fresh": "good", "pending": "so-so", "failing": "so-so", "stale": "bad", "expired": "bad",
@@ -105,8 +106,18 @@ def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def wait(one: dict[str, Any]) -> None:
+    """What is waited for, on standard error: standard output is for what came of it. Other steps are not shown."""
+    if one["outcome"] == WAITING:
+        at = f"{one['at_ms'] / 1000:7.1f} s"
+        print(f"{at}  waits for {one_line(one['detail'])}", file=sys.stderr, flush=True)
+
+
 def step(one: dict[str, Any]) -> None:
-    """One step of an emergency, as it ends."""
+    """One step of an emergency, as it ends; or what it waits for."""
+    if one["outcome"] == WAITING:
+        wait(one)
+        return
     detail = f"  {one_line(one['detail'])}" if one.get("detail") else ""
     at = f"{one['at_ms'] / 1000:7.1f} s"
     outcome = paint(one_line(one["outcome"]), MOODS.get(one["outcome"]))

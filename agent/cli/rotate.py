@@ -48,7 +48,7 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not output.agreed(options.name, _foreseen(reach, options.name), disable_old=options.disable_old):
         raise CancelledError("nothing was done")
-    progress: Step = (lambda _step: None) if options.json else output.step
+    progress: Step = output.wait if options.json else output.step
     try:
         return reach.ask(request, progress)
     except client.ConnectionLostError:
@@ -62,7 +62,7 @@ def _foreseen(reach: Reach, name: str) -> dict[str, Any]:
     """What the question shows. That it cannot be had keeps nobody from an emergency: then it says why."""
     try:
         try:
-            return reach.ask({"command": "foresee", "credential": name}, patience_s=FORESEE_S)[0]
+            return reach.ask({"command": "foresee", "credential": name}, output.wait, FORESEE_S)[0]
         except client.ConnectionLostError:
             raise
         except DaemonUnreachableError:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -48,6 +48,7 @@ from agent.runtime.scheduler import Scheduler
 from agent.state.records import Debt, called
 from agent.state.store import StateStore
 from agent.system.clock import Clock
+from agent.system.waiting import tried
 
 
 class Dispatcher:
@@ -183,6 +184,28 @@ class Dispatcher:
             for managed, _notifier, debt in dependent.owed()
             if managed.name in names
         )
+
+    def under_way(self, names: Collection[str]) -> list[str]:
+        """Return which dependents of these credentials are being told, or wait for the next try, in words."""
+        return [
+            text
+            for dependent in self._dependents.values()
+            if (text := self._waits(dependent, [each for each in dependent.owed() if each[0].name in names]))
+        ]
+
+    def _waits(self, dependent: Dependent, owed: Sequence[Owed]) -> str:
+        if not owed:
+            return ""
+        _managed, notifier, debt = owed[0]
+        now, at = self._clock.boottime(), self._scheduler.at(dependent.job)
+        if dependent.in_flight:
+            since_s = now - dependent.began
+            return tried(_whom(notifier), debt.attempts + 1, dependent.last_error, for_s=since_s)
+        if at is None:
+            return ""
+        if debt.attempts:
+            return tried(_whom(notifier), debt.attempts, dependent.last_error, next_s=at - now)
+        return f"{_whom(notifier)}: to be told in {max(0.0, at - now):.1f} s"
 
     def _debts_of_now(self, managed: ManagedCredential, trigger: Trigger) -> list[Debt]:
         return managed.debts_for(managed.state.published.generation, trigger, self._clock.now())

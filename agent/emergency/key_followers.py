@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 from agent.core.errors import KeyturnError
 from agent.core.retry import Retry
@@ -53,8 +55,10 @@ class KeyFollowers:
     def _tell(self, old_id: str) -> list[str]:
         """Tell every dependent of those that moved; return who was not told."""
         names = [one.name for one in self._held.holders(old_id) if one.has_moved]
-        self._held.look_again(names, self._patience.told_s)
-        self._held.tell_now(names, self._patience.told_s)
+        self._steps.activity.begin("the dependents to be told")
+        with self._asking(old_id):
+            self._held.look_again(names, self._patience.told_s)
+            self._held.tell_now(names, self._patience.told_s)
         dependents = (who for one in self._held.holders(old_id) for who in one.seen.dependents if who.untold)
         return list(dict.fromkeys(f"{who.type_name} {who.target}" for who in dependents))
 
@@ -72,6 +76,9 @@ class KeyFollowers:
             outcome = StepOutcome.WARNING if any(one.dependent for one in left) else StepOutcome.DONE
             self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))
 
+    def _asking(self, old_id: str) -> AbstractContextManager[None]:
+        return self._steps.activity.asking(partial(self._held.under_way, old_id))
+
     # -- refreshing ---------------------------------------------------------------------------------
 
     def _others(self, old_id: str) -> list[Holder]:
@@ -82,14 +89,9 @@ class KeyFollowers:
 
         Those that hold the key itself come first, then what is built on them, which the engine renews by itself.
         """
-        retry = Retry(
-            1.0,
-            4.0,
-            self._patience.others_s,
-            chance=random.random,
-            pause=self._held.pause,
-            monotonic=self._held.clock.boottime,
-        )
+        self._steps.activity.begin("the other credentials that hold the key")
+        pause, monotonic = self._steps.activity.pausing(self._held.pause), self._held.clock.boottime
+        retry = Retry(1.0, 4.0, self._patience.others_s, chance=random.random, pause=pause, monotonic=monotonic)
         hopeless: set[str] = set()
         before: set[str] | None = None
         while todo := self._todo(old_id, hopeless):
@@ -98,7 +100,9 @@ class KeyFollowers:
                 return
             before = names
             now = [one for one in todo if one.holds_old] or todo
-            answers = self._held.refresh_others([one.name for one in now], self._patience.follow_s)
+            with self._asking(old_id):
+                answers = self._held.refresh_others([one.name for one in now], self._patience.follow_s)
+            self._steps.activity.failed("; ".join(error.problem for error in answers.values() if error is not None))
             self._errors |= answers
             hopeless |= {one.name for one in now if _is_hopeless(one, answers[one.name])}
 
@@ -109,7 +113,8 @@ class KeyFollowers:
             others = self._others(old_id)
             if not any(one.is_refreshing for one in others) or self._held.clock.boottime() >= ends:
                 return [one for one in others if not one.has_moved and one.name not in hopeless]
-            self._held.pause(LOOK_AGAIN_S)
+            with self._asking(old_id):
+                self._held.pause(LOOK_AGAIN_S)
 
 
 def _is_hopeless(holder: Holder, error: KeyturnError | None) -> bool:

@@ -75,7 +75,7 @@ class KmsRotation:
                 raise
 
         try:
-            self._authority.ask(call)
+            self._authority.ask("KMS RotateSecret", call)
         except RotationRunningError as error:
             refresh()
             if not (unsure and self._may_be_ours(journal)):

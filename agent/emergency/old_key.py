@@ -15,6 +15,7 @@ from agent.core.errors import KeyturnError, SourceRefusedError
 from agent.core.retry import Retry
 from agent.engine.held_credential import HeldCredential
 from agent.system.clock import Clock
+from agent.system.waiting import Activity
 
 REFUSED = "InvalidAccessKeyId"
 GONE = "EntityNotExist.User.AccessKey"
@@ -38,7 +39,7 @@ def refuse_key_in_use(held: HeldCredential, old_id: str) -> None:
 
 
 def disable(
-    ram: Ram, user: str, access_key_id: str, ask: Callable[[Callable[[Credential], object]], None], clock: Clock
+    ram: Ram, user: str, access_key_id: str, ask: Callable[[str, Callable[[Credential], object]], None], clock: Clock
 ) -> bool:
     """Set a user's key inactive; return False where RAM knows no such key of that user.
 
@@ -49,7 +50,10 @@ def disable(
         KeyturnError: RAM does not let the authority do it, or could not be asked.
     """
     try:
-        ask(lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()))
+        ask(
+            "RAM UpdateAccessKey",
+            lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()),
+        )
     except SourceRefusedError as error:
         if not error.code.startswith(GONE):
             raise
@@ -57,20 +61,26 @@ def disable(
     return True
 
 
-def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None]) -> str:
+def see_refused(
+    sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None], activity: Activity
+) -> str:
     """Sign calls with the old key until STS refuses it; return the code of the refusal.
 
     Args:
         pause: sleeps that many seconds; raises when the agent is stopping.
+        activity: told what is waited for.
 
     Raises:
         KeyturnError: it was not refused in `patience_s` seconds.
     """
-    retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=pause, monotonic=clock.boottime)
+    activity.begin(f"STS to refuse the old key {old.access_key_id}")
+    paused = activity.pausing(pause)
+    retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=paused, monotonic=clock.boottime)
     while True:
         code, answer = _ask(sts, old, clock)
         if code.startswith(REFUSED):
             return code
+        activity.failed(answer)
         if not retry.again():
             raise KeyturnError(
                 f"no refusal of the old key {old.access_key_id} was seen in {patience_s:g} s: {answer}",

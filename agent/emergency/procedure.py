@@ -86,12 +86,22 @@ class Emergency:
     def run(self, show: Show) -> Result:
         """Do it all; an error stands in the result. `show` is called with each step as it ends."""
         self._steps = Steps(self._clock, self._result, show)
+        with self._steps:
+            return self._run()
+
+    def _run(self) -> Result:
+        self._steps.activity.begin("the agent")
         try:
             self._held = self._hold()
         except KeyturnError as error:
             return self._failed(error)
         self._authority = Authority(
-            self._held.name, self._provider_of_authority, self._clock, self._patience.ask_s, self._held.pause
+            self._held.name,
+            self._provider_of_authority,
+            self._clock,
+            self._patience.ask_s,
+            self._held.pause,
+            self._steps.activity,
         )
         self._followers = KeyFollowers(self._held, self._steps, self._patience)
         self._rotation = KmsRotation(self._held, self._cloud.kms, self._authority, self._secret_name or "")
@@ -183,6 +193,7 @@ class Emergency:
 
     def _sign_in(self) -> str:
         """Have STS name the authority; an STS that cannot answer keeps nobody from rotating."""
+        self._steps.activity.begin("the authority to sign in, and STS to name it")
         who = self._authority.sign_in()
         try:
             return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
@@ -193,6 +204,7 @@ class Emergency:
             return f"the authority is not proved: {error.problem}"
 
     def _refresh_first(self) -> None:
+        self._steps.activity.begin(f"a refresh of {self._place}")
         report = self._refresh()
         if report.error is not None and not self._published.generation:
             raise report.error
@@ -232,17 +244,14 @@ class Emergency:
 
     def _refresh_until(self, arrived: Callable[[], bool]) -> None:
         """Refresh again and again until the new value is published; show its steps."""
-        retry = Retry(
-            1.0,
-            2.0,
-            self._patience.follow_s,
-            chance=random.random,
-            pause=self._held.pause,
-            monotonic=self._clock.boottime,
-        )
+        activity = self._steps.activity
+        pause, monotonic = activity.pausing(self._held.pause), self._clock.boottime
+        retry = Retry(1.0, 2.0, self._patience.follow_s, chance=random.random, pause=pause, monotonic=monotonic)
+        activity.begin(f"the new value of {self._place}")
         while True:
             began = self._clock.boottime()
             report = self._refresh()
+            activity.failed(report.error.problem if report.error else "the source still hands out the old one")
             if report.outcome is not None and arrived():
                 self._show_timings(report, began)
                 return
@@ -294,7 +303,8 @@ class Emergency:
     def _prove_refused(self) -> str:
         try:
             old = self._secret_of_old()
-            code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._held.pause)
+            sts, activity = self._cloud.sts, self._steps.activity
+            code = see_refused(sts, old, self._clock, self._patience.refusal_s, self._held.pause, activity)
         except NoSecretError:
             self._rotation.forget()  # another run could prove no more
             raise
@@ -317,6 +327,7 @@ class Emergency:
 
     def _previous_key(self) -> tuple[Credential | None, str]:
         """The key before the current one, and why it is not to be had."""
+        self._steps.activity.begin("KMS to hand out the key before")
         try:
             provider = self._held.provider
             return (provider.fetch_previous() if isinstance(provider, Rotatable) else None), ""
@@ -352,7 +363,8 @@ class Emergency:
         return self._held.look().seen.published
 
     def _refresh(self) -> Report:
-        return self._held.refresh(self._patience.follow_s)
+        with self._steps.activity.asking(partial(self._held.under_way, self._old_id)):
+            return self._held.refresh(self._patience.follow_s)
 
     def _record(self, event: Event, **fields: Any) -> None:
         self._audit.record(event, credential=self._request.credential, **fields, **self._cause.as_fields())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from agent.core.errors import (
     KeyturnError,
@@ -15,6 +16,7 @@ from agent.core.events import Actor
 from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
 from agent.system.clock import Clock
+from agent.system.waiting import Activity, Silence
 
 T = TypeVar("T")
 Show = Callable[[dict[str, Any]], None]
@@ -104,11 +106,23 @@ class Result:
 
 
 class Steps:
-    """Times each step, keeps it in the result, and shows it as it ends."""
+    """Times each step, keeps it in the result, and shows it as it ends. Between its entry and its exit it also says waits."""
 
     def __init__(self, clock: Clock, result: Result, show: Show) -> None:
         self._clock, self._result, self._show = clock, result, show
         self._started = clock.boottime()
+        self._showing = threading.Lock()
+        self.activity = Activity()
+        self._silence = Silence(lambda: str(self.activity), self._shown)
+
+    def __enter__(self) -> Self:
+        """Say from now on what is waited for, whenever nothing is shown for a while."""
+        self._silence.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Say nothing any more."""
+        self._silence.__exit__(*error)
 
     def do(self, name: str, work: Callable[[], T]) -> T:
         """Do one step; a list that is not empty names who was left out in it, a text is its detail.
@@ -152,10 +166,15 @@ class Steps:
             step["detail"] = detail
         step["at_ms"] = self.passed_ms()
         self._result.steps.append(step)
+        self._silence.heard()
+        self._shown(step)
+
+    def _shown(self, step: dict[str, Any]) -> None:
         try:
-            self._show(step)
+            with self._showing:
+                self._show(step)
         except Exception:
-            log.debug("a step could not be shown", step=name)  # a closed terminal never stops an emergency
+            log.debug("a step could not be shown", step=step["name"])  # a closed terminal never stops an emergency
 
     def passed_ms(self) -> int:
         """Since the command."""

@@ -257,6 +257,7 @@ class Engine:
             slot,
             self._crew,
             slots=self._slots,
+            under_way=self.under_way,
             refresh=lambda other: self.refresh(other, cause),
             tell_now=partial(self.tell_now, again=True),
             rotations_spent=self._rotations_spent,
@@ -323,6 +324,12 @@ class Engine:
         """Return everybody who holds the key that a credential published last, itself included; none where it is unknown."""
         slot = self._slots.get(name)
         return holders(self._slots, name, slot.managed.state.published.access_key_id, self._clock) if slot else ()
+
+    def under_way(self, names: Collection[str]) -> str:
+        """Return what whoever asked for a refresh of these credentials, or all, waits for; "" where that is nothing."""
+        touched = family(self._slots, names or self._slots)
+        refreshes = [text for name in touched if (text := self._refresher.under_way(name))]
+        return "; ".join([*refreshes, *self._crew.dispatcher.under_way(touched)])
 
     def at_rest(self, names: Collection[str]) -> list[str] | None:
         """Return everybody whom a refresh of `names` can touch; None while one of them is being refreshed."""

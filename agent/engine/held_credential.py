@@ -29,6 +29,7 @@ from agent.system.clock import Clock
 T = TypeVar("T")
 CALL_S = 60.0
 """Seconds within which the loop comes to a call."""
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class HeldCredential:
         crew: Crew,
         *,
         slots: Mapping[str, RefreshSlot],
+        under_way: Callable[[Collection[str]], str],
         refresh: Callable[[str], Future[Report]],
         tell_now: Callable[[Collection[str]], Future[None]],
         rotations_spent: Callable[[], int],
@@ -63,6 +65,7 @@ class HeldCredential:
     ) -> None:
         """Keep what the engine does on behalf of the holder; each function runs on the loop's thread."""
         self._slot, self._crew, self._slots = slot, crew, slots
+        self._under_way = under_way
         self._refresh, self._tell_now, self._rotations_spent = refresh, tell_now, rotations_spent
         self._release = release
 
@@ -102,6 +105,19 @@ class HeldCredential:
     def holders(self, old_id: str) -> tuple[Holder, ...]:
         """Return everybody on this host who holds the same key, itself included (key_holders.py)."""
         return self._call(partial(holders, self._slots, self.name, old_id, self._crew.clock))
+
+    def under_way(self, old_id: str) -> str:
+        """Return what the refreshes and notifications of everybody who holds the key wait for, within a second.
+
+        Raises:
+            CancelledError: the agent is too busy to say so.
+        """
+
+        def look() -> str:
+            found = holders(self._slots, self.name, old_id, self._crew.clock)
+            return self._under_way([one.name for one in found])
+
+        return answer_of(self._crew.loop.submit(look), LOOK_S, CancelledError("the agent is busy"))
 
     def refresh_others(self, names: Collection[str], patience_s: float) -> dict[str, KeyturnError | None]:
         """Refresh other credentials now, all at once; return what went wrong with each.

@@ -32,6 +32,7 @@ from agent.core.errors import (
 from agent.core.finding import Finding
 from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings
+from agent.core.suspects import variable_name
 from agent.system.clock import Clock
 from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted
 from agent.system.systemd_credentials import seen_at
@@ -208,8 +209,14 @@ def from_variable(name: str, environ: Mapping[str, str]) -> str:
     """
     value = environ.get(name, "").strip()
     if not value:
+        shown = variable_name(name)
+        if shown is None:
+            raise UnsetVariableError(
+                "what should name an environment variable looks like no variable's name, and is not repeated here",
+                "write the variable's name there, never its value",
+            )
         raise UnsetVariableError(
-            f"the environment variable {name} is not set", "set it for keyturn, or correct its name"
+            f"the environment variable {shown} is not set", "set it for keyturn, or correct its name"
         )
     return value
 

@@ -37,6 +37,7 @@ from agent.audit.reader import (
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
 from agent.logs.log import log
+from agent.logs.redaction import redacted
 from agent.system import files
 from agent.system.two_slot_file import SlotFile
 
@@ -310,7 +311,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
-        return value.encode("utf-8", "backslashreplace").decode()
+        return redacted(value.encode("utf-8", "backslashreplace").decode())
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

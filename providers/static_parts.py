@@ -18,7 +18,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from agent.core.credential import Credential
@@ -33,6 +32,7 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings
 from agent.system.clock import Clock
+from agent.system.file_identity import FileIdentity
 from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted
 from agent.system.systemd_credentials import seen_at
 
@@ -41,7 +41,7 @@ PART_LIMIT_BYTES = 64 * 1024
 QUIET_S = 0.5
 """Seconds for which the files of a credential must have been left alone before they are read."""
 
-Stamps = list[tuple[int, int, int, int]]
+Stamps = list[FileIdentity | None]
 """For each file what changes when it is replaced or written: device, inode, time of change (ns), size."""
 
 
@@ -149,14 +149,7 @@ class StaticProvider(Provider):
 
     def _stamps(self) -> Stamps:
         """A file that is not there, or not to be looked at, is left to the reading, which says so better."""
-        found = []
-        for part in self._named:
-            try:
-                stat = Path(part.file).stat() if part.file else None
-            except OSError:
-                stat = None
-            found.append((stat.st_dev, stat.st_ino, stat.st_ctime_ns, stat.st_size) if stat else (0, 0, 0, 0))
-        return found
+        return [FileIdentity.at(part.file) if part.file else None for part in self._named]
 
     def _read(self, part: Part) -> str:
         with told_as(part.name):
@@ -183,7 +176,7 @@ class StaticProvider(Provider):
 
 def _quiet(stamps: Stamps) -> bool:
     """Whether the last change is some time ago; one in the future is the work of a clock that was set."""
-    newest_s = max((stamp[2] for stamp in stamps), default=0) / 1e9
+    newest_s = max((stamp.ctime_ns for stamp in stamps if stamp), default=0) / 1e9
     return not 0.0 <= Clock().now().timestamp() - newest_s < QUIET_S
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from agent import __version__
 from agent.core.errors import KeyturnError
 from agent.core.policy import ALARMS, WELL, WORST_FIRST
+from agent.core.timestamps import rfc3339
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.transaction import transaction
 from agent.state.records import GAVE_UP, called, key
@@ -88,8 +89,8 @@ def _whose(managed: ManagedCredential) -> str:
 
 
 def stamp(moment: datetime | None) -> str | None:
-    """RFC 3339, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    """Write it out; None for a moment that never was."""
+    return rfc3339(moment) if moment else None
 
 
 def _sinks(managed: ManagedCredential) -> list[dict[str, Any]]:

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from agent.app import wiring
 from agent.app.wiring import Application
-from agent.control.server import user_name
 from agent.core.errors import CancelledError
 from agent.core.events import Actor, Event, Trigger
 from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.logs.setup import set_up
+from agent.system.accounts import actor_name
 
 T = TypeVar("T")
 
@@ -61,4 +61,4 @@ def run_here(settings: Settings, path: str, work: Callable[[Application], T], *,
 
 def this_user() -> Actor:
     """Return who runs this command."""
-    return Actor(os.getuid(), user_name(os.getuid()), os.getpid())
+    return Actor(os.getuid(), actor_name(os.getuid()), os.getpid())

@@ -8,9 +8,7 @@ how many there are, so that a client that connects and says nothing holds up nob
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import socket
 import stat
 import struct
@@ -23,6 +21,7 @@ from agent.control import protocol
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
 from agent.logs.log import log
+from agent.system.accounts import actor_name, find_group
 from agent.system.capabilities import may_give
 from agent.system.systemd_unit import make_directory
 
@@ -49,7 +48,7 @@ class ControlServer:
             StateError: the runtime directory cannot be used.
         """
         self._handle = handle
-        self._gid = _gid_of(group)
+        self._gid = find_group(group)
         self.path = directory / protocol.SOCKET_NAME
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         try:
@@ -181,22 +180,7 @@ def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
         groups.update(struct.unpack(f"{len(listed) // 4}I", listed))
     except OSError:
         pass  # an older kernel, or a user in more groups than that: the primary group alone counts
-    return Actor(uid, user_name(uid), pid), groups
-
-
-def user_name(uid: int) -> str:
-    """The name of a user, or its number as text."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _gid_of(group: str) -> int | None:
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
+    return Actor(uid, actor_name(uid), pid), groups
 
 
 def _try_send(channel: socket.socket, message: dict[str, Any]) -> None:

@@ -8,9 +8,11 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import TypeGuard
 
-from agent.core.credential import Credential, Kind, part, rfc3339
+from agent.core.credential import Credential, Kind, part
 from agent.core.errors import ConfigError, KeyturnError
 from agent.core.secret import Secret
+from agent.core.text import blanked
+from agent.core.timestamps import rfc3339
 
 MAX_PART_BYTES = 64 * 1024
 """Far above any token seen; Alibaba documents no maximum length for a SecurityToken, so none is cut."""
@@ -56,7 +58,7 @@ def one_line(text: object, limit: int = MAX_TEXT_CHARS) -> str:
     if not isinstance(text, str):
         return ""
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
-    return "".join(char if char.isprintable() else " " for char in cut).strip()
+    return blanked(cut).strip()
 
 
 def name_of(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from agent.cloud.openapi import Cloud
 from agent.core import policy
-from agent.core.credential import Credential, Kind, rfc3339
+from agent.core.credential import Credential, Kind
 from agent.core.errors import (
     CancelledError,
     KeyturnError,
@@ -34,6 +34,7 @@ from agent.core.errors import (
 )
 from agent.core.events import Cause, Event, Trigger
 from agent.core.provider import Provider
+from agent.core.timestamps import rfc3339
 from agent.emergency.authority import Authority
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, Rotation
 from agent.emergency.old_key import NoSecretError, disable, previous_key, refuse_to_cut_off, see_refused

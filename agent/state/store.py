@@ -23,7 +23,7 @@ import msgspec
 from agent.core.errors import NotPermittedError, StateError
 from agent.state.records import CredentialState
 from agent.system import files
-from agent.system.oserrors import user_name
+from agent.system.accounts import user_name
 from agent.system.systemd_unit import make_directory, service_user
 from agent.system.two_slot_file import SlotFile, read_slots
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.system.oserrors import user_name
+from agent.system.accounts import user_name
 
 SOURCES = "KEYTURN_CREDENTIAL_SOURCES"
 """In the environment of a look from outside: JSON, name -> path; "" for one that is encrypted."""

@@ -1,4 +1,5 @@
 # make venv   .venv with .venv/bin/keyturn, from the hash lock, without a compiler
+# make dev    the same, with everything that tests and linters need
 # make demo   the main job and an emergency on this machine, against the bundled cloud emulator
 # make test   the whole test suite        make lint   what CI checks besides
 # make bench  the benchmarks              make lock   renew requirements/*.lock (needs uv on the PATH)
@@ -9,7 +10,7 @@ DEB_PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: venv demo test lint bench lock deb clean
+.PHONY: venv dev demo test lint bench lock deb clean
 
 venv: .venv/.runtime
 
@@ -24,6 +25,8 @@ venv: .venv/.runtime
 .venv/.dev: .venv/.runtime requirements/dev.lock
 	$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
 	touch $@
+
+dev: .venv/.dev
 
 demo: venv
 	$(BIN)/keyturn demo

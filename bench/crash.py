@@ -26,14 +26,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "crash"))
 
-import tracing
-from deaths import Lives, watched
-from power_cut import MODELS, PAGE, SECTOR, outage
-from promises import Findings
-from surviving import (
+from tests.support.crash import tracing
+from tests.support.crash.deaths import Lives, watched
+from tests.support.crash.power_cut import MODELS, PAGE, SECTOR, outage
+from tests.support.crash.promises import Findings
+from tests.support.crash.surviving import (
     INTERRUPTED,
     PUBLISHED,
     STARTS,

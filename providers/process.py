@@ -12,8 +12,8 @@ Decisions:
 * A program that somebody besides root and the agent's user can write or replace is not run: it would run with the
   agent's rights. What counts is the file at the end of links, and who owns the way to it (agent/system/trusted_program.py).
   `check` warns of arguments that are such files (a script's path).
-* What it prints is a secret, on standard error too as far as anybody knows: an error tells lengths and the exit status.
-* `timeout` bounds the command; 30 s is the most, since a fetch is given up then. At the limit its group is killed.
+* Its output is taken for a secret, on standard error too, so an error tells only lengths and the exit status.
+* `timeout` limits the command to 30 s at most, since a fetch is given up then. At the limit its group is killed.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from providers.session_json import EXTERNAL, bad_answer, credential_of, object_o
 from providers.static_parts import told_as
 
 OUTPUT_LIMIT_BYTES = 64 * 1024
-"""A command that prints so much, or more, is refused."""
+"""Bytes of output from which a command's answer is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings(ProviderSettings):
-    """`type = "process"`."""
+    """The settings of `type = "process"`."""
 
     command: tuple[str, ...]
     timeout: Duration = Duration(30)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.command or not self.command[0]:
             yield "command", "is empty; give the program and its arguments"
         elif "/" in self.command[0] and not self.command[0].startswith("/"):
@@ -66,7 +66,7 @@ class ProcessSettings(ProviderSettings):
 
 
 class Process(Provider):
-    """The provider."""
+    """The provider of `type = "process"`."""
 
     type_name: ClassVar[str] = "process"
     Settings: ClassVar[type[ProviderSettings]] = ProcessSettings
@@ -77,7 +77,7 @@ class Process(Provider):
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End a command that runs."""
+        """End a command that is running."""
         self._closed.set()
 
     @property
@@ -110,7 +110,7 @@ class Process(Provider):
             )
 
     def inspect(self) -> Iterator[Finding]:
-        """Say whether the command is there and nobody else can change it. It is not run."""
+        """Yield whether the command is there and nobody else can change it. It is not run."""
         place = f"credentials.{self.context.credential}.provider.command"
         try:
             refuse_if_foreign(self._name)
@@ -129,10 +129,10 @@ PASSED_ON = ("CREDENTIALS_DIRECTORY",)
 
 
 def refuse_if_foreign(program: str) -> str:
-    """Return the path of a program; refuse one that is not there, or that a stranger can write or replace.
+    """Return the path of a program, and refuse one that is missing or that somebody else can write or replace.
 
     Raises:
-        CredentialFileError: the text says which, and who.
+        CredentialFileError: the text names the program and who can change it.
     """
     path = find_program(program)
     if path is None or not os.path.exists(path):

@@ -1,20 +1,20 @@
-"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/e2e/vm.py); a place for others."""
+"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/support/vm.py); a place for others."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent / "e2e"))
-
-from vm import Vm, Zygote, make_template
+from tests.support.bench import Bench
+from tests.support.station import Station
+from tests.support.vm import Vm, Zygote, make_template
 
 # The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -81,3 +81,34 @@ def public_vm(public_path: Path, vm_template: Path, zygote: Zygote) -> Iterator[
     vm = Vm(public_path / "vm", vm_template, zygote)
     yield vm
     vm.close()
+
+
+@pytest.fixture
+def station(vm: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station]:
+    """A VM whose credential `uploader` may be rotated by the user `ops`, with two dependents."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    made = Station(vm)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Makes engines; the next one made in the same test finds the state of the one before."""
+    made: list[Bench] = []
+
+    def make(**options: Any) -> Bench:
+        if made:
+            made[-1].audit.close()  # its process is gone, and its lock with it
+        made.append(Bench(tmp_path, made[-1].clock if made else None, **options))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    """One engine."""
+    return make_bench()

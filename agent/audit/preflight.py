@@ -1,4 +1,4 @@
-"""Whether the audit log can be opened, and what to type where it cannot."""
+"""The check, made beforehand, that the audit log can be opened, and the remedies where it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.system.systemd_unit import agent_user, make_directory
 
 
 def remedy(path: Path, error: OSError) -> str:
-    """What an operator types when opening the log failed."""
+    """Return the remedy for a log that could not be opened."""
     directory = path.parent
     if isinstance(error, FileNotFoundError):
         return f"make its directory for the agent's user: {make_directory(directory, '0750')}"
@@ -26,11 +26,11 @@ def remedy(path: Path, error: OSError) -> str:
 def log_problem(path: Path, *, of_the_service: bool = False) -> Problem | None:
     """Return beforehand why the agent could not go on in a log that stands there; None where it could.
 
-    Root may write whatever the service may not; so where root only looks, the file has to be the service's own.
+    Root may write what the service may not. So where root runs the check, the file has to belong to the service's user.
 
     Args:
-        path: of the log.
-        of_the_service: whether it is keyturn.service that goes on in it, whoever looks.
+        path: the log.
+        of_the_service: whether keyturn.service will write it, whoever runs the check.
     """
     try:
         found = path.lstat()

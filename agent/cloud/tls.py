@@ -1,4 +1,4 @@
-"""Who is trusted: one TLS context per set of CA files, shared by every call of the process.
+"""The trust store: one TLS context per set of CA files, shared by every call of the process.
 
 The context is built here and nowhere else, so that no environment variable of a library can weaken it:
 `requests` would take its roots from the certifi package, or from REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
@@ -15,8 +15,6 @@ from pathlib import Path
 from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.system.file_identity import FileIdentity
 from agent.system.files import refuse_foreign_writers
-
-"""What changes when a file is replaced: device, inode, time of change (ns), size."""
 
 _lock = threading.Lock()
 _contexts: dict[tuple[str, ...], tuple[tuple[FileIdentity | None, ...], ssl.SSLContext]] = {}

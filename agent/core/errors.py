@@ -61,16 +61,16 @@ EXIT_CONFIG = 78
 
 
 _VARYING = re.compile(r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b")
-"""What differs between two failures for the same reason: request ids, times, counts, seconds."""
+"""The parts in which failures for the same reason differ: request ids, times, counts, seconds."""
 
 
 def reason(text: str) -> str:
-    """What is the same in the texts of two failures for the same reason, so that a run of them is told once."""
+    """Return a failure's text without what varies from one to the next, so that a run of the same failure is reported once."""
     return _VARYING.sub("#", text)
 
 
 class KeyturnError(Exception):
-    """The root of the family: the operation failed, and its text says what and how to mend it."""
+    """The root of the family: an operation failed, and the text says what went wrong and how to mend it."""
 
     exit_code = EXIT_FAILED
     retryable = False
@@ -78,7 +78,7 @@ class KeyturnError(Exception):
     """What `at` put before the problem last."""
 
     def __init__(self, problem: str, remedy: str = "", *, code: str = "") -> None:
-        """Say what is wrong.
+        """Keep the parts of the text.
 
         Args:
             problem: one clause, without a full stop, that names the file and key or the credential.
@@ -133,7 +133,7 @@ class KeyturnError(Exception):
 
 
 class UsageError(KeyturnError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something impossible."""
 
     exit_code = EXIT_USAGE
 
@@ -225,7 +225,7 @@ class DaemonUnreachableError(KeyturnError):
 
 
 class CancelledError(KeyturnError):
-    """The agent is stopping; nothing was changed."""
+    """The work was not carried to its end: the agent is stopping, an answer took too long, or the operator said no."""
 
     retryable = True
 

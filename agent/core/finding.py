@@ -1,4 +1,4 @@
-"""What `check` finds."""
+"""The result type of `keyturn check` and of every `inspect`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.core.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `check`: `level` is "ok", "warning" or "error"; a failure names its remedy."""
+    """One line of `keyturn check`. `level` is "ok", "warning" or "error"; the latter two name a remedy where there is one."""
 
     level: str
     place: str

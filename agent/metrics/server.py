@@ -108,46 +108,39 @@ class Listener:
         except Exception:
             log.error("metrics cannot be served", exc_info=True)
             return
-        bound = self._bound()
-        if bound is not None:
-            judged = partial(self._judged, answer)
-            server = BoundedServer(
-                bound, MAX_CONNECTIONS, partial(_answer_one, answer=judged), _turn_away, thread_name="scrape"
-            )
-            if self._keep(server):
-                log.info("metrics are served", address=self.address)
-                server.accept_all()
+        server = self._listening(partial(_answer_one, answer=partial(self._judged, answer)))
+        if server is not None:
+            log.info("metrics are served", address=self.address)
+            server.accept_all()
 
-    def _bound(self) -> socket.socket | None:
+    def _listening(self, serve: Callable[[socket.socket], None]) -> BoundedServer | None:
         """Try until the address is had; None where the listener was closed meanwhile."""
         told: Problem | None = None
         while not self._closed.is_set():
             try:
-                bound = bind(self.address)
-                try:
-                    bound.listen(MAX_CONNECTIONS)
-                except BaseException:
-                    bound.close()
-                    raise
+                return self._listen(bind(self.address), serve)
             except OSError as error:
                 problem = bind_problem(error, self.address)
                 if problem != told:
                     log.error("metrics are not served, and it is tried again", error=str(problem))
                 told = problem
                 self._closed.wait(RETRY_S)
-                continue
-            self._is_loopback = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
-            return bound
         return None
 
-    def _keep(self, server: BoundedServer) -> bool:
-        """Keep it for `close`; False where that was called meanwhile."""
-        with self._lock:
-            if self._closed.is_set():
-                server.close()
-                return False
-            self._server = server
-            return True
+    def _listen(self, bound: socket.socket, serve: Callable[[socket.socket], None]) -> BoundedServer | None:
+        """Listen and keep the server for `close` in one step: whoever can connect can also be cut off."""
+        try:
+            self._is_loopback = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
+            with self._lock:
+                if not self._closed.is_set():
+                    bound.listen(MAX_CONNECTIONS)
+                    self._server = BoundedServer(bound, MAX_CONNECTIONS, serve, _turn_away, thread_name="scrape")
+                    return self._server
+        except BaseException:
+            bound.close()
+            raise
+        bound.close()
+        return None
 
     def _judged(self, answer: Answer, request: Request) -> Reply:
         if self._is_loopback:

@@ -1,11 +1,11 @@
 """`exec`: run the operator's own command, with the event on its standard input and in KEYTURN_*.
 
-`agent.system.process` holds it to its limits. What it prints goes into the log and nowhere else, the last
-8 KiB of each output, in one line without control characters: it may hold a secret, and only the log masks
-those. A retry runs it again, so a command should be able to run twice.
+`agent.system.process` holds it to its limits. Its output (the last 8 KiB of each stream, in one line without control
+characters) goes into the log and nowhere else: it may hold a secret, and only the log masks those. A retry runs the
+command again, so it should be able to run twice.
 
-A program that somebody else can write or replace is not run: root, or the hook's user, would do what they please
-(agent/system/trusted_program.py). What an interpreter is given as an argument is not looked at.
+A program that somebody else can write or replace is not run, for whoever can would act as root or as the hook's user
+(agent/system/trusted_program.py). A script that is the argument of an interpreter is not checked.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from agent.system.process_group import Ending
 from agent.system.trusted_program import program_problem
 
 _AS_THEM = 'set `user = "{owner}"`, or '
-"""What an operator may do besides, where another user decides what is run."""
+"""The other remedy where another user decides what is run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecSettings(NotifierSettings):
-    """`type = "exec"`."""
+    """The settings of `type = "exec"`."""
 
     command: tuple[str, ...]
     user: str | None = None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what the types cannot: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.command or not self.command[0]:
             yield "command", 'want a program and its arguments, such as ["/usr/sbin/nginx", "-s", "reload"]'
         elif "/" in self.command[0] and not Path(self.command[0]).is_absolute():
@@ -55,7 +55,7 @@ class ExecSettings(NotifierSettings):
 
 
 class ExecNotifier(Notifier):
-    """A command."""
+    """A dependent that is told by running a command."""
 
     type_name = "exec"
     Settings = ExecSettings
@@ -99,7 +99,7 @@ class ExecNotifier(Notifier):
         return Told(_detail(completed))
 
     def inspect(self) -> Iterator[Finding]:
-        """Whether the program is there, may be executed by its user, and cannot be replaced by others."""
+        """Yield whether the program is there, may be executed by its user, and cannot be replaced by others."""
         place = f"notify exec {self.target}"
         program, account = self._runs()
         if program is None or account is None:
@@ -110,7 +110,7 @@ class ExecNotifier(Notifier):
         yield from problems or [Finding("ok", place, f"{account.name} can execute {program}")]
 
     def _runs(self) -> tuple[str | None, Account | None]:
-        """The path of the program, and who runs it."""
+        """Return the path of the program, and the account that runs it."""
         return find_program(self.target), find_account(self.settings.user) if self.settings.user else own_account()
 
     def _failed(self, completed: Completed) -> KeyturnError:
@@ -151,7 +151,7 @@ def _problems(program: str, account: Account) -> Iterator[Problem]:
 
 
 def _may_execute(found: os.stat_result, account: Account) -> bool:
-    """Whether the permission bits let an account execute a file; root needs any one of the three bits."""
+    """Return whether the permission bits let an account execute a file; root needs any one of the three bits."""
     if account.uid == 0:
         return bool(found.st_mode & 0o111)
     if found.st_uid == account.uid:

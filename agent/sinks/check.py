@@ -1,4 +1,4 @@
-"""What `check` says of a sink: could it be written, and what is unwise about where it lies. Writes nothing."""
+"""The findings of `check` about a sink: whether it could be written, and what is unwise about its place. Writes nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from agent.system.trusted_directory import Directory
 
 
 def inspect(sink: Sink, credential: Credential | None = None) -> Iterator[Finding]:
-    """Yield what an operator should know of one sink, errors first; a single "ok" when there is nothing.
+    """Yield the findings about one sink, errors first; a single "ok" when there is nothing to say.
 
     Args:
-        sink: where a value would be published to.
+        sink: the target of a publish.
         credential: the value that would be written, where it is known; its kind may not suit the format.
     """
     found = [*_place(sink), *_advice(sink, credential)]

@@ -1,4 +1,4 @@
-"""What keeps everybody from writing into a directory, found beforehand and without writing: no room, or read-only."""
+"""Reasons why nobody can write into a directory, found without writing: it is full, or mounted read-only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from agent.system.capabilities import Capability, holds
 from agent.system.oserrors import explain
 
 ENOUGH_BYTES = 16 * 1024
-"""Less than this is no room: a sink and its staged file, or a record of the state, take about as much."""
+"""The least free space that counts: a sink and its staged file, or a record of the state, take about as much."""
 
 
 def write_problem(directory: Path | str) -> Problem | None:
     """Return what keeps files from being written there; None where statvfs(3) knows of nothing.
 
-    Quotas, and limits of the process, are not seen. A file system that does not count blocks or inodes (btrfs and
-    most network file systems count no inodes) is taken to have some.
+    Quotas and limits of the process are not seen. A file system that does not count blocks or inodes (btrfs and
+    most network file systems count no inodes) is taken to have some left.
     """
     try:
         found = os.statvfs(directory)

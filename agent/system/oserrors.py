@@ -1,4 +1,4 @@
-"""What an errno means to an operator: one sentence and a remedy, the same wherever a file is written."""
+"""The meaning of an errno for an operator: one sentence and a remedy, the same wherever a file is written."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _REASONS: dict[int, Problem] = {
 
 
 def is_permission(error: OSError) -> bool:
-    """Say whether the operating system refused this identity, rather than the operation."""
+    """Return whether the operating system refused this identity rather than the operation itself."""
     return error.errno in _PERMISSION
 
 

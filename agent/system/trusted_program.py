@@ -1,13 +1,13 @@
-"""Who decides what is run under a path: the owners of the file, and of every name on the way to it.
+"""Judgement of a program's path: who could exchange the program, by the file or any directory on the way to it.
 
-A command that root runs is as trustworthy as the least trusted directory above it: whoever can write that one can
-put another program in the place of the one that was looked at, between the look and the exec. So every
-component is judged, those that links lead through too. Root, the agent and the user that runs the program may own
-them; a directory may be open to others only if it is sticky, as /tmp is, where nobody can take another's name. Since
-nobody else can then rename anything on the way, what was judged is what is run.
+A command that root runs is as trustworthy as the least trusted directory above it: whoever can write that directory
+can exchange the program between the check and the exec. So every component is judged, those that links lead through
+too. Root, the agent and the user that runs the program may own them; a directory may be open to others only if it is
+sticky, as /tmp is, where nobody can rename another's file. Since nobody else can then rename anything on the way, the
+program that was judged is the one that runs.
 
 Two groups may write a directory all the same: root's own, and `staff` in /usr/local, which Debian trusts with what
-root finds in its PATH (Debian Policy 9.1.2); not if an ACL names others besides.
+root finds in its PATH (Debian Policy 9.1.2); not if an ACL names others besides. The rule behind it: docs/adr/0015.
 
 Rejected: fexecve of a descriptor that was checked, because a script is opened again by its interpreter, by name.
 """
@@ -56,7 +56,7 @@ def program_problem(program: str, runner: Account, instead: str = "") -> Problem
 
 
 def _way(program: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every directory, link and file between / and the program at the end of the links, outermost first.
+    """Yield every directory, link and file from / to the program at the end of the links, outermost first.
 
     Raises:
         OSError: it cannot be looked at any further.
@@ -67,7 +67,7 @@ def _way(program: str) -> Iterator[tuple[str, os.stat_result]]:
     while todo:
         part = todo.pop()
         if part == "..":
-            here = os.path.dirname(here)
+            here = os.path.dirname(here)  # `here` has no links any more, so its parent is the one in its name
             continue
         there = os.path.join(here, part)
         found = os.lstat(there)
@@ -100,11 +100,11 @@ def _component_problem(
         as_them = instead.format(owner=owner) if find_account(str(found.st_uid)) else ""
         return Problem(what, f"{as_them}`{give} root {quoted}`{more}")
     if stat.S_ISLNK(found.st_mode):
-        return None
+        return None  # nobody can edit a link, and who could replace it was judged with its directory
     if not stat.S_ISDIR(found.st_mode):
         return writers_problem(found, path, also=runner.uid)
     if found.st_mode & stat.S_ISVTX:
-        return None
+        return None  # nobody can rename another's file in a sticky directory
     if found.st_mode & stat.S_IWOTH:
         what = f"{program}: everybody can replace it, because everybody can write {path}"
         return Problem(what, f"`chmod o-w {quoted}`, {_ELSEWHERE}")
@@ -115,7 +115,7 @@ def _component_problem(
 
 
 def _is_roots_group(path: str, found: os.stat_result) -> bool:
-    """Whether the group that may write a directory is one whose members are trusted like root."""
+    """Return whether the group that may write a directory is one whose members are trusted like root."""
     staff = PurePosixPath(path).is_relative_to("/usr/local") and found.st_gid == find_group("staff")
     return (found.st_gid == 0 or staff) and _ACL not in _attributes(path)
 

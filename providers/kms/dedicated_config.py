@@ -5,8 +5,8 @@ init_dkms_instances`): `regionId`, `endpoint` and `clientKeyFile` are mandatory.
 order, what `passwordFromFilePath` holds; else the variable that the *property* named by `passwordFromEnvVariable`
 names; else the file that the *property* named by `passwordFromFilePathName` names; else the variable
 `passwordFromEnvVariable` itself; else `client_key_password`; else the password of the properties file's own
-ClientKey. What we do otherwise: a password file that cannot be read, or a property that is
-not there, is an error instead of a reason to look further.
+ClientKey. Unlike the official client, a password file that cannot be read, or a missing property, is an error
+here and no reason to look further.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EXAMPLE = (
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The gateway of one instance, and with which ClientKey it is asked.
+    """The gateway of one instance, and the ClientKey for it.
 
     Attributes:
         ca_file: the instance's own authority; it is trusted besides the system's store.
@@ -71,7 +71,7 @@ class Instance:
 
 
 def instances(read: Properties) -> tuple[Instance, ...]:
-    """The instances in their order, none where the file names none.
+    """Return the instances in their order, none where the file names none.
 
     Raises:
         CredentialFileError: the value is not the documented JSON; the text names file and key.

@@ -6,7 +6,6 @@ import http.client
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,14 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hearing import Listener
-from rig import Rig, World
-from rigs_third_party import install
-
 from agent.app import wiring
 from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings, Settings
 from providers.emulator import Cloud
 from providers.emulator.pki import server_context
+from tests.support.rigs.hearing import Listener
+from tests.support.rigs.rig import Rig, World
+from tests.support.rigs.third_party import install
 
 NAME = "rigged"
 FIXED_METADATA = "http://100.100.100.200"

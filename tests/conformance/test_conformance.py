@@ -11,9 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hearing import shown
-from rig import FAILING, Case, Rig
-from rigs import RIGS
 
 import providers
 from agent.cloud.openapi import Sts
@@ -22,6 +19,9 @@ from agent.core import policy
 from agent.core.credential import Credential, Kind
 from agent.core.errors import KeyturnError
 from agent.core.policy import Change
+from tests.support.rigs.every import RIGS
+from tests.support.rigs.hearing import shown
+from tests.support.rigs.rig import FAILING, Case, Rig
 
 NAME = "rigged"
 UNHURRIED_S = 60.0

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tracing
-from crash_world import World
-from surviving import temporary_world
+from tests.support.crash import tracing
+from tests.support.crash.surviving import temporary_world
+from tests.support.crash.world import World
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from crash_world import World
-from deaths import Lives, watched
+
+from tests.support.crash.deaths import Lives, watched
+from tests.support.crash.world import World
 
 DEATHS = 10
 

@@ -9,9 +9,9 @@ import shutil
 from collections.abc import Sequence
 
 import pytest
-from crash_world import STORE, World
-from promises import access_key_id
-from surviving import (
+
+from tests.support.crash.promises import access_key_id
+from tests.support.crash.surviving import (
     FRESH,
     PUBLISHED,
     RENEWED,
@@ -24,6 +24,7 @@ from surviving import (
     publish_under_the_knife,
     renewal,
 )
+from tests.support.crash.world import STORE, World
 
 pytestmark = pytest.mark.usefixtures("knife")
 PARTS = 4

@@ -8,9 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from crash_world import World
-from power_cut import MODELS, SECTOR, Outage, outage, recorded
-from surviving import FRESH, INTERRUPTED, NEW, PUBLISHED, STARTS, aftermath, interrupt, temporary_world
+
+from tests.support.crash.power_cut import MODELS, SECTOR, Outage, outage, recorded
+from tests.support.crash.surviving import (
+    FRESH,
+    INTERRUPTED,
+    NEW,
+    PUBLISHED,
+    STARTS,
+    aftermath,
+    interrupt,
+    temporary_world,
+)
+from tests.support.crash.world import World
 
 pytestmark = pytest.mark.usefixtures("knife")
 SAMPLE = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from vm import Vm
+from tests.support.vm import Vm
 
 
 def test_the_daemon_is_reached_although_the_config_on_disk_is_broken(vm: Vm) -> None:

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from vm import Vm
 
 from providers.emulator.faults import Fault
 from providers.emulator.pki import server_context
+from tests.support.vm import Vm
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from vm import PASSWORD, Vm, eventually
 
 from providers.emulator.faults import Fault
 from providers.emulator.pki import read_client_key_file
+from tests.support.vm import PASSWORD, Vm, eventually
 
 
 def canaries(vm: Vm, secrets: list[str]) -> dict[str, bytes]:

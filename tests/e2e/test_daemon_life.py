@@ -11,9 +11,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from vm import Daemon, Vm, at_rest, eventually
-
 from providers.emulator.faults import Fault
+from tests.support.vm import Daemon, Vm, at_rest, eventually
 
 PROMPT_S = 8.0
 """Far above the three seconds that the daemon gives its workers, below the ten that a hanging call takes."""
@@ -282,7 +281,7 @@ class Wedge(Provider):
 
     def _fetch(self, timeout_s):
         if os.path.exists(self.settings.fifo):  # keyturn asks nothing of a provider on the scheduler's own thread
-            loop = next(each for each in gc.get_objects() if type(each).__name__ == "Loop")
+            loop = next(each for each in gc.get_objects() if type(each).__name__ == "EventLoop")
             loop.post(self.block)
         return Credential(access_key_id="LTAI5tWedge", access_key_secret=Secret("s" * 30))
 

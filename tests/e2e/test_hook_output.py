@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from vm import Vm, eventually
+from tests.support.vm import Vm, eventually
 
 
 def test_a_hook_that_prints_the_secret_leaks_it_nowhere(vm: Vm) -> None:

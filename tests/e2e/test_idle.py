@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vm import Vm, at_rest, eventually, voluntary_switches
+from tests.support.vm import Vm, at_rest, eventually, voluntary_switches
 
 MEMORY_KB = 60_000
 IDLE_S = 5.0

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from processes import KEYTURN
-from vm import Vm, eventually
 
 from providers.emulator.faults import Fault
+from tests.support.processes import KEYTURN
+from tests.support.vm import Vm, eventually
 
 
 def test_once_does_the_whole_job_and_says_so(vm: Vm) -> None:

@@ -7,8 +7,9 @@ import os
 import subprocess
 
 import pytest
-from processes import KEYTURN
-from vm import Vm
+
+from tests.support.processes import KEYTURN
+from tests.support.vm import Vm
 
 OUTPUTS = {
     "a full disk": "exec >/dev/full",

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rigs_kms
-import rigs_local
-import rigs_sessions
-from consumers import Consumers, UriServer, read_env
-from rig import FAILING, Case, Rig, World
-from vm import Daemon, Vm, eventually
 
 import providers
+from tests.support.consumers import Consumers, UriServer, read_env
+from tests.support.rigs import kms as rigs_kms
+from tests.support.rigs import local as rigs_local
+from tests.support.rigs import sessions as rigs_sessions
+from tests.support.rigs.rig import FAILING, Case, Rig, World
+from tests.support.vm import Daemon, Vm, eventually
 
 NAME = "uploader"
 LIFE_S = 120.0

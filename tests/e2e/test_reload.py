@@ -6,7 +6,7 @@ import json
 import os
 import signal
 
-from vm import Daemon, Vm
+from tests.support.vm import Daemon, Vm
 
 
 def reloaded(daemon: Daemon, times: int) -> None:

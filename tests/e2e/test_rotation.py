@@ -7,9 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from vm import PATIENCE_S, Vm, eventually
-
 from providers.emulator.faults import Fault
+from tests.support.vm import PATIENCE_S, Vm, eventually
 
 
 def appender(path: Path) -> list[object]:

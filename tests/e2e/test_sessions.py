@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from consumers import Busy
-from vm import Vm, eventually, quoted
 
 from providers.emulator.faults import Fault
+from tests.support.consumers import Busy
+from tests.support.vm import Vm, eventually, quoted
 
 LIFE_S = 30.0
 """Of a session under the busy dependent: renewed after 20 s, so that a busy machine has 10 s for it."""

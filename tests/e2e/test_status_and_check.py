@@ -9,7 +9,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from vm import Vm, eventually, quoted
+
+from tests.support.vm import Vm, eventually, quoted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import KEYTURN
-from vm import PATIENCE_S, Vm, eventually
+
+from tests.support.processes import KEYTURN
+from tests.support.vm import PATIENCE_S, Vm, eventually
 
 
 class Watching:

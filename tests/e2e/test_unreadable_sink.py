@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm import Vm
+from tests.support.vm import Vm
 
 
 def test_status_survives_a_symlink_at_a_target(vm: Vm) -> None:

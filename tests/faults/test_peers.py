@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from faultworld import Drill, Onlooker
-from vm import PATIENCE_S, Vm, eventually
+
+from tests.support.faults import Drill, Onlooker
+from tests.support.vm import PATIENCE_S, Vm, eventually
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 

@@ -9,9 +9,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-from faultworld import Drill, Place, open_descriptors, with_mounts
-from processes import KEYTURN
-from vm import PATIENCE_S, Vm, eventually
+from tests.support.faults import Drill, Place, open_descriptors, with_mounts
+from tests.support.processes import KEYTURN
+from tests.support.vm import PATIENCE_S, Vm, eventually
 
 
 def test_too_many_open_files(vm: Vm) -> None:

@@ -6,8 +6,9 @@ import shutil
 import signal
 
 import pytest
-from faultworld import Drill, Place, with_mounts
-from vm import Vm, eventually
+
+from tests.support.faults import Drill, Place, with_mounts
+from tests.support.vm import Vm, eventually
 
 
 def test_a_publish_without_a_record_before_it_does_not_begin(vm: Vm) -> None:

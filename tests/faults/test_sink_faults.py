@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from faultworld import Drill, Place, with_mounts
-from vm import Vm, eventually
+
+from tests.support.faults import Drill, Place, with_mounts
+from tests.support.vm import Vm, eventually
 
 Act = Callable[[Drill], None]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT
-from vm import PATIENCE_S, Vm, eventually
+
+from tests.support.processes import ROOT
+from tests.support.vm import PATIENCE_S, Vm, eventually
 
 PYTHON_SDK = """\
 import os, signal, sys

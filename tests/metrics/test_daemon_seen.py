@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reading import Answer, Figures, free_port, get
-from test_daemon_life import PLUGIN
-from vm import Vm, eventually, quoted
 
 from providers.emulator.faults import Fault
+from tests.e2e.test_daemon_life import PLUGIN
+from tests.support.scraper import Answer, Figures, free_port, get
+from tests.support.vm import Vm, eventually, quoted
 
 LIBRARY = "prometheus_client"
 SHORT = 'max_staleness = "2s"\n'

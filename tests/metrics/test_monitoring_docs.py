@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_exposition import row, shown
 
-from agent.core.policy import STATES
+from agent.core.policy import Condition
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
+from tests.metrics.test_exposition import row, shown
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"
 TEXTS = [RULES, RULE_TESTS, DASHBOARD, HERE.parent / "monitoring.md"]
-VALUES = {"state": set(STATES), "outcome": {*REFRESHES, *NOTIFICATIONS}}
+VALUES = {"state": set(Condition), "outcome": {*REFRESHES, *NOTIFICATIONS}}
 ADDED = {"instance", "job", "le"}
 """Labels that Prometheus adds, and the one of histograms."""
 USED = re.compile(r"\b(keyturn_[a-z_]+)(?:\{([^{}]*)\})?")
@@ -28,7 +28,7 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 
 def samples() -> dict[str, set[str]]:
     """Every sample that the agent shows, with its labels."""
-    from reading import Figures
+    from tests.support.scraper import Figures
 
     found: dict[str, set[str]] = {}
     for family in Figures(shown(row(took_s=[0.1]))).families:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 import pytest
-from reading import PATIENCE_S, Answer, free_port, get, heard, say
 
 from agent.metrics import http as http
 from agent.metrics import server
 from agent.metrics.http import MAX_HEAD, Reply, Request, sentence_reply
 from agent.metrics.server import MAX_CONNECTIONS, Listener
+from tests.support.scraper import PATIENCE_S, Answer, free_port, get, heard, say
 
 Serve = Callable[..., int]
 

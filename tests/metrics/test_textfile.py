@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import PATIENCE_S
-from reading import Figures
 
 from agent.metrics import textfile
 from agent.metrics.snapshot import Snapshot
 from agent.metrics.textfile import Textfile
+from tests.support.fakes import PATIENCE_S
+from tests.support.scraper import Figures
 
 
 class StillGlass:

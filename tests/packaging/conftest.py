@@ -5,21 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "packaging"))
-
-from dpkg_machine import Bed, missing, newer
 from keyturn_deb import build, tools
 from keyturn_deb.commandline import Command
 from keyturn_deb.errors import BuildError
 from keyturn_deb.source import Source
+
+from tests.support.dpkg_machine import Bed, missing, newer
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"

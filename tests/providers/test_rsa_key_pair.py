@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +13,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sts_world import (
+from agent.cloud.transport import UntrustedServerError
+from agent.core.credential import Credential, Kind
+from agent.core.errors import BadAnswerError, CredentialFileError, NotPermittedError, SourceRefusedError
+from agent.core.settings import Duration, FilePath
+from providers.emulator import Fault
+from providers.rsa_key_pair import RsaKeyPair, RsaKeyPairSettings, signature
+from tests.support.sts import (
     BROKEN,
     REFUSALS,
     StsWorld,
@@ -29,13 +32,6 @@ from sts_world import (
     record_posts,
     suffers,
 )
-
-from agent.cloud.transport import UntrustedServerError
-from agent.core.credential import Credential, Kind
-from agent.core.errors import BadAnswerError, CredentialFileError, NotPermittedError, SourceRefusedError
-from agent.core.settings import Duration, FilePath
-from providers.emulator import Fault
-from providers.rsa_key_pair import RsaKeyPair, RsaKeyPairSettings, signature
 
 PKCS1, PKCS8 = PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8
 

@@ -4,10 +4,10 @@ import fcntl
 import os
 
 import pytest
-from forked import in_child
 
 from agent.core.errors import BusyError, NotPermittedError, StateError
 from agent.system.lock import StateLock
+from tests.support.forked import in_child
 
 
 def test_the_second_is_refused_and_told_who_holds_it(tmp_path):

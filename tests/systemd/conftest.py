@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-if str(Path(__file__).parent) not in sys.path:
-    sys.path.insert(0, str(Path(__file__).parent))
-
-import bed
-import bed_install
-from bed_machine import Machine, eventually
+from tests.support.systemd import bed, bed_install
+from tests.support.systemd.bed_machine import Machine, eventually
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import bed
 import pytest
-from bed import Bed, BedError
-from bed_machine import eventually
+
+from tests.support.processes import ROOT
+from tests.support.systemd import bed
+from tests.support.systemd.bed import Bed, BedError
+from tests.support.systemd.bed_machine import eventually
 
 pytestmark = pytest.mark.usefixtures("possible")
 
@@ -56,10 +58,9 @@ def test_a_bed_leaves_nothing_behind() -> None:
     assert not Path(f"/usr/bin/{name}").exists() and not Path(f"/var/lib/{name}").exists()
 
 
-ANOTHER = f"""\
+ANOTHER = """\
 import sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from bed import Bed
+from tests.support.systemd.bed import Bed
 bed = Bed(ttl_s=int(sys.argv[1]))
 bed.boot()
 print(bed.directory.name, bed._keeper.pid, flush=True)
@@ -73,7 +74,7 @@ def another() -> object:
     started: list[subprocess.Popen[str]] = []
 
     def start(ttl_s: int = 600) -> tuple[subprocess.Popen[str], str, int]:
-        run = subprocess.Popen([sys.executable, "-c", ANOTHER, str(ttl_s)], stdout=subprocess.PIPE, text=True)
+        run = subprocess.Popen([sys.executable, "-c", ANOTHER, str(ttl_s)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         started.append(run)
         assert run.stdout is not None
         name, keeper = run.stdout.readline().split()

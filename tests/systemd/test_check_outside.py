@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bed_machine import CLIENT_KEY, UNIT, Machine, eventually
+from tests.support.systemd.bed_machine import CLIENT_KEY, UNIT, Machine, eventually
 
 OPERATOR = """\
 [credentials.uploader.emergency]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from bed_machine import INI, UNIT, Machine, eventually
+
+from tests.support.systemd.bed_machine import INI, UNIT, Machine, eventually
 
 ROTATIONS = 10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bed_machine import INI, UNIT, Machine, eventually
+from tests.support.systemd.bed_machine import INI, UNIT, Machine, eventually
 
 WEDGE = """\
 [credentials.wedge]

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from bed_machine import UNIT, Machine, eventually
+
+from tests.support.systemd.bed_machine import UNIT, Machine, eventually
 
 
 def text(entry: dict[str, Any]) -> str:

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from bed_install import ROOT
-from bed_machine import INI, UNIT, Machine, eventually
 
 from agent.systemd_setup import daemon_or_timer
+from tests.support.systemd.bed_install import ROOT
+from tests.support.systemd.bed_machine import INI, UNIT, Machine, eventually
 
 TIMER, ONCE = "keyturn-once.timer", "keyturn-once.service"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bed_machine import CLIENT_KEY, CONFIG, INI, PASSWORD_FILE, UNIT, Machine, eventually
+from tests.support.systemd.bed_machine import CLIENT_KEY, CONFIG, INI, PASSWORD_FILE, UNIT, Machine, eventually
 
 ADDED = """\
 [[credentials.uploader.sinks]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bed_machine import CONFIG, INI, UNIT, Machine, eventually
+from tests.support.systemd.bed_machine import CONFIG, INI, UNIT, Machine, eventually
 
 
 def test_it_runs_as_its_own_user_without_a_capability(running: Machine) -> None:

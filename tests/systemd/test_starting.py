@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from bed_machine import CONFIG, INI, UNIT, Machine, eventually
+from tests.support.systemd.bed_machine import CONFIG, INI, UNIT, Machine, eventually
 
 GATE = """\
 [credentials.gate]

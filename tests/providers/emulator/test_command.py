@@ -1,0 +1,141 @@
+"""The emulator as a process of its own: it says when it is ready, serves, and ends on a signal."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[3]
+CALL = "import sys, pathlib; from providers.emulator.command import run; sys.exit(run(pathlib.Path(sys.argv[1]), {}))"
+READY = re.compile(r"emulator ready on (https://127\.0\.0\.1:\d+), files in (.+)\n")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
+    """Starts emulators and waits for the line that says that they are ready."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_one(directory: Path, options: str = "") -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CALL.format(f"out=sys.stdout, {options}"), str(directory)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = READY.fullmatch(line)
+        assert match, line
+        assert match[2] == str(directory)
+        return process, match[1]
+
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def admin(url: str, directory: Path, path: str) -> dict[str, object]:
+    headers = {"X-Emulator-Token": (directory / "admin-token").read_text()}
+    reply = requests.get(f"{url}/_emulator/{path}", headers=headers, verify=str(directory / "ca.pem"), timeout=30)
+    answer: dict[str, object] = reply.json()
+    return answer
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_and_exits_with_zero(tmp_path: Path, start: Callable, number: int) -> None:  # type: ignore[type-arg]
+    """Ready means ready: the first request after the line is answered. A signal ends it in order."""
+    process, url = start(tmp_path / "world")
+    assert admin(url, tmp_path / "world", "summary")["calls"] == 0
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "")
+
+
+def test_it_serves_the_metadata_of_an_instance(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """At the address that the directory names, from the line on that says ready; calls are in the same records."""
+    directory = tmp_path / "world"
+    _, url = start(directory)
+    metadata = (directory / "providers" / "metadata_url.txt").read_text()
+    assert requests.get(f"{metadata}/latest/meta-data/ram/security-credentials/", timeout=30).text == "app"
+    uri = (directory / "providers" / "credentials_uri.txt").read_text()
+    assert requests.get(uri, timeout=30).json()["Code"] == "Success"
+    assert admin(url, directory, "summary")["by_action"] == {"MetadataRoleName": 1, "CredentialsUri": 1}
+
+
+def test_it_starts_again_in_the_same_directory_and_on_the_same_port(
+    tmp_path: Path,
+    start: Callable,  # type: ignore[type-arg]
+    port: int,
+) -> None:
+    """CA, ClientKey and, where wanted, the port stay; the config fits the new world."""
+    directory = tmp_path / "world"
+    process, url = start(directory, f"port={port}")
+    kept = [(directory / name).read_bytes() for name in ("ca.pem", "clientKey.json")]
+    process.terminate()
+    process.communicate(timeout=30)
+    _, again = start(directory, f"port={port}")
+    assert again == url
+    assert [(directory / name).read_bytes() for name in ("ca.pem", "clientKey.json")] == kept
+    assert admin(url, directory, "summary")["calls"] == 0
+
+
+def test_it_even_stops_while_an_answer_hangs(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """A client that waits for ever does not keep the process alive."""
+    directory = tmp_path / "world"
+    process, url = start(directory)
+    headers = {"X-Emulator-Token": (directory / "admin-token").read_text()}
+    ca = str(directory / "ca.pem")
+    order = {"fault": "hang", "action": "GetCallerIdentity"}
+    requests.post(f"{url}/_emulator/fault", json=order, headers=headers, verify=ca, timeout=30).raise_for_status()
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        requests.post(f"{url}/?Action=GetCallerIdentity", verify=ca, timeout=(30, 0.3))
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+
+
+def test_it_rotates_by_itself_when_asked_to(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """With `rotate_every_s`, versions come without anybody's order; seen by the key that is current before an order."""
+    directory = tmp_path / "world"
+    _, url = start(directory, "rotate_every_s=0.01")
+    headers = {"X-Emulator-Token": (directory / "admin-token").read_text()}
+
+    def rotate() -> dict[str, str]:
+        order = {"secret": "uploader-ak"}
+        ca = str(directory / "ca.pem")
+        reply: dict[str, str] = requests.post(
+            f"{url}/_emulator/rotate", json=order, headers=headers, verify=ca, timeout=30
+        ).json()
+        return reply
+
+    made = rotate()["access_key_id"]
+    while True:  # each order says which key it replaced: ours, until the schedule came between
+        answer = rotate()
+        if answer["old_access_key_id"] != made:
+            break
+        made = answer["access_key_id"]
+
+
+def test_a_taken_port_is_an_os_error(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """The caller gets an OSError that it can put into words."""
+    _, url = start(tmp_path / "one")
+    port = url.rpartition(":")[2]
+    code = CALL.format(f"out=sys.stdout, port={port}")
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "two")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Address already in use" in ended.stderr

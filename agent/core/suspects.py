@@ -14,7 +14,8 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*|[a-z]+(?:_[a-z]+)+")
 """Names as environments have them (POSIX, Base Definitions 8.1: upper case, digits, underscores), and those of Alibaba's
 clients, such as `client_key_password`."""
 
-_WORD = re.compile(r"[A-Za-z0-9+/=_.-]+")
+_WORD = re.compile(r"[A-Za-z0-9+/=_-](?:[A-Za-z0-9+/=_.-]*[A-Za-z0-9+/=_-])?")
+_RUN = re.compile(r"[A-Za-z0-9]+")
 _ID = re.compile(r"(?:LTAI|STS\.|TMP\.|KAAP\.)[A-Za-z0-9-]+\.?")
 """How ids of AccessKeys, sessions and ClientKeys begin (Alibaba Cloud, RAM)."""
 _SECRET_LENGTH = 30
@@ -40,4 +41,5 @@ def looks_secret(word: str) -> bool:
 
 def without_suspects(text: str) -> str:
     """Return a text of an operator's with a mark in the place of each word that looks like a secret."""
-    return _WORD.sub(lambda found: SHOWN if looks_secret(found[0]) else found[0], text)
+    marked = _WORD.sub(lambda found: SHOWN if looks_secret(found[0]) else found[0], text)
+    return _RUN.sub(lambda found: SHOWN if looks_secret(found[0]) else found[0], marked)

@@ -17,7 +17,7 @@ def _nothing(_managed: ManagedCredential) -> None:
 
 
 class CrashRecovery:
-    """Belongs to the loop's thread."""
+    """What is done at a start, and before each refresh, about a crash. Belongs to the loop's thread."""
 
     def __init__(self, recorder: Recorder, clock: Clock) -> None:
         self._recorder, self._clock = recorder, clock

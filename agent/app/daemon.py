@@ -2,10 +2,10 @@
 
 READY is said once the first pass over all credentials has ended, whatever its outcome (one whose files stand as
 they were published has passed: it serves already, and is looked at when it is time). Until then STATUS= names
-whom it waits for, and the manager is asked for more time again and again, since a pass may last longer than any limit
-of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would say. Both this request
-and the watchdog hang on the scheduler, so they are made only while the scheduler moves.
-SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
+the credentials that it waits for, and the manager is asked for more time again and again, since a pass may last
+longer than any limit of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would
+say. Both this request and the watchdog's are made by the scheduler, so they stop when it does.
+SIGHUP builds all parts of the new config before it touches the old ones, and a bad config leaves
 everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
 heard from the first moment on (agent/cli/main.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
@@ -43,15 +43,15 @@ from agent.systemd_setup.unit import credential_sources
 LINGER_S = 3.0
 """Seconds that the end waits for hooks and calls to come back."""
 STATUS_PAUSE_S = 1.0
-"""How often STATUS= changes at most."""
+"""Seconds between two changes of STATUS= at least."""
 START_PULSE_S = 5.0
-"""How often more time is asked for while the first pass is under way."""
+"""Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
-"""For how long: a daemon that is stuck before READY is ended that much later."""
+"""Seconds asked for each time: a daemon that is stuck before READY is ended that much later."""
 
 
 class Daemon:
-    """One run, from the first record to the last."""
+    """One run of the daemon, from the first audit record to the last."""
 
     def __init__(self, application: Application, manager: ServiceManager) -> None:
         self._application, self._manager = application, manager
@@ -168,7 +168,7 @@ class Daemon:
             log.info("ready", status=self._status)
 
     def _say_status(self) -> None:
-        """Say what has changed, at most once a second: a thousand credentials are not looked through at each turn."""
+        """Say what has changed, at most once a second: to look at a thousand credentials at each turn would cost too much."""
         if not self._manager.present:
             return
         wait_s = self._status_at + STATUS_PAUSE_S - self._engine.clock.boottime()
@@ -187,7 +187,7 @@ class Daemon:
         return status.summary(self._engine.snapshot())
 
     def _begin_to_beat(self) -> None:
-        """Say that the scheduler moves: for the watchdog, where there is one, and for the limit of a start."""
+        """Begin to say that the scheduler moves: to the watchdog, where there is one, and for the time limit of a start."""
         self._beat()
         self._engine.every(self._beat_pause_s, self._beat)
 

@@ -72,7 +72,7 @@ class HeldCredential:
 
     @property
     def provider(self) -> Provider:
-        """Its provider; to be called on any thread."""
+        """Its provider, whose calls are made on workers."""
         return self._slot.managed.provider
 
     @property

@@ -1,7 +1,7 @@
-"""Listens on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
+"""The listener on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
 
 An address that cannot be had (in use, no such interface, a port below 1024) is one error in the log and is tried again
-every few seconds, so a port that comes free is taken, and a config that names a wrong one ends no agent.
+every few seconds, so a port that comes free is taken, and a config that names a wrong one stops no agent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SEND_S = 10.0
 RETRY_S = 5.0
 BREATHE_S = 0.1
 LINGER_S = 0.5
-"""For what a refused client still sends: closing on unread bytes would take the refusal away from it (a reset)."""
+"""Seconds for what a refused client still sends: to close on unread bytes is a reset, which would take the refusal away."""
 
 Answer = Callable[[Request], Reply]
 
 
 def split(address: str) -> tuple[str, int]:
-    """The host, without brackets, and the port of "host:port"."""
+    """Return the host, without brackets, and the port of "host:port"."""
     host, _colon, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
@@ -72,10 +72,10 @@ def explain(error: OSError, address: str) -> tuple[str, str]:
 
 
 class Listener:
-    """Serves one address until it is closed."""
+    """The server of one address, until it is closed."""
 
     def __init__(self, address: str, prepare: Callable[[], Answer]) -> None:
-        """Begin.
+        """Begin to serve on a thread of its own.
 
         Args:
             address: "host:port".
@@ -115,7 +115,7 @@ class Listener:
             self._accept(bound, answer)
 
     def _bound(self) -> socket.socket | None:
-        """Try until the address is had; None where the listener was closed meanwhile."""
+        """Try until the address is had, and return its socket; None where the listener was closed meanwhile."""
         told = ""
         while not self._closed.is_set():
             try:

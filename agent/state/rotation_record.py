@@ -35,7 +35,7 @@ class RotationRecord:
 
     @property
     def begun_at(self) -> tuple[datetime, ...]:
-        """When rotations were begun, the last hour's."""
+        """When rotations were begun: the newest, and those within the hour before it."""
         return self._begun_at
 
     def begin(self, version_id: str, old_access_key_id: str, reason: str, now: datetime) -> Begun:

@@ -21,7 +21,7 @@ from agent.systemd_setup.unit import with_credentials
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print each finding as it comes; return 1 where one is an error."""
+    """Print the findings; return 1 where one is an error."""
     set_up("critical", "plain", os.environ)
     environ = with_credentials(os.environ)
     settings = wiring.load_settings(options.config, environ)

@@ -65,11 +65,11 @@ class Dispatcher:
         self._urgent: set[str] = set()
 
     def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each notification."""
+        """Have an observer called for each notification."""
         self._observer = observer
 
     def settle(self, seconds: float) -> None:
-        """Tell what changes within so many seconds together."""
+        """Have what changes within so many seconds told together, from now on."""
         self._settle_s = seconds
 
     def wire(self, credentials: Iterable[ManagedCredential]) -> None:
@@ -91,7 +91,7 @@ class Dispatcher:
         self._look_around()
 
     def owe(self, managed: ManagedCredential, *, urgent: bool = False) -> None:
-        """Plan the payment of what a credential owes; `urgent` waits for no settling and no splay."""
+        """Plan to tell the dependents that a credential owes news; `urgent` waits for no settling and no splay."""
         ledger = managed.state.ledger
         if urgent and ledger.debts:
             self._urgent.add(managed.name)

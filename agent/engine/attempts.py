@@ -207,7 +207,7 @@ class RefreshSlot:
 
     @property
     def key_refused(self) -> bool:
-        """Whether the last refresh failed because a service refused the key that signed, which is its base's."""
+        """Whether the last refresh failed because a service refused the key that signed: its base's."""
         return self._key_refused
 
     @property

@@ -159,7 +159,7 @@ class Engine:
         self._loop.post(message)
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Have the loop call `function`; return what it returns, or raises, as a future."""
+        """Have the loop call `function`; return a future of what it returns or raises."""
         return self._loop.submit(function)
 
     def ask(self, function: Callable[[], T]) -> Future[T]:
@@ -176,12 +176,12 @@ class Engine:
     # -- what happens by itself ---------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each refresh and each notification."""
+        """Have an observer called for each refresh and each notification."""
         self._crew.health.observe(observer)
         self._crew.dispatcher.observe(observer)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call `act` once in so many seconds, whatever was planned for it before."""
+        """Call `act` once in so many seconds, instead of what was planned for it before."""
         self._scheduler.set(Job(JobKind.CALL, act), seconds, act)
 
     def every(self, pause_s: Callable[[], float | None], act: Callable[[], None]) -> None:
@@ -220,7 +220,7 @@ class Engine:
         return self._refresher.refresh(name, cause, retry_until=retry_until)
 
     def refresh_all(self, trigger: Trigger) -> None:
-        """Refresh every credential now."""
+        """Refresh every credential now, but for those that an emergency holds."""
         for name in in_order(self._slots):
             if self._slots[name].emergency is None:
                 self.refresh(name, Cause(trigger))

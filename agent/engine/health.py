@@ -33,7 +33,7 @@ class Health:
         self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
 
     def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each outcome."""
+        """Have an observer called for each outcome."""
         self._observer = observer
 
     def succeeded(self, managed: ManagedCredential, cause: Cause, outcome: Outcome) -> bool:

@@ -48,7 +48,10 @@ class Held:
 
 
 class HeldCredential:
-    """A credential that `Engine.hold` has given out; to be released on every way out."""
+    """A credential that `Engine.hold` has given out; to be released on every way out.
+
+    What is asked of the loop raises a `CancelledError` where the loop does not come to it within `CALL_S` seconds.
+    """
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class RefreshPlanner:
     """The plan of when each credential is refreshed next."""
 
     def __init__(self, scheduler: Scheduler, clock: Clock, health: Health, due: Callable[[str], None]) -> None:
-        """Plan with these.
+        """Keep what it plans with; nothing is planned yet.
 
         Args:
             due: called with the name of a credential whose refresh is due.
@@ -36,7 +36,7 @@ class RefreshPlanner:
         self._scheduler, self._clock, self._health, self._due = scheduler, clock, health, due
 
     def begin(self, slot: RefreshSlot) -> bool:
-        """Plan the first refresh after a start; False where it is due at once.
+        """Plan the first refresh after a start; return False where it is due at once.
 
         At once too where the staleness limit has passed, for the machine may just have been off: nobody has asked yet.
         """
@@ -57,7 +57,7 @@ class RefreshPlanner:
         managed.planned(None)
 
     def no_later_than(self, managed: ManagedCredential, delay_s: float) -> None:
-        """Bring a refresh that is planned forward to within so many seconds."""
+        """Move a planned refresh forward, so that it comes within so many seconds."""
         planned = managed.next_refresh_at
         if planned is not None:
             self._plan(managed, min(planned, self._clock.boottime() + delay_s))

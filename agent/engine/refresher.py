@@ -69,7 +69,7 @@ class Refresher:
     def __init__(
         self, slots: Mapping[str, RefreshSlot], crew: Crew, fetch_timeout_s: float, ended: Callable[[], None]
     ) -> None:
-        """Work on these slots.
+        """Keep what it works with; nothing is started yet.
 
         Args:
             slots: of every credential, by name.

@@ -24,7 +24,7 @@ class Recovered:
 
 
 class HealthRecord:
-    """The record of one credential. Changed by its own methods alone, on the loop's thread."""
+    """The health of one credential. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class Begun:
 
 
 class RotationRecord:
-    """The record of one credential. Changed by its own methods alone, on the loop's thread."""
+    """The emergency rotations of one credential. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(self, unfinished: RotationJournal | None = None, begun_at: Iterable[datetime] = ()) -> None:
         self._unfinished, self._begun_at = unfinished, tuple(begun_at)

@@ -176,7 +176,7 @@ class StaticProvider(Provider):
             try:
                 part.read(self.context.environ)
             except KeyturnError as error:
-                yield Finding("error", place, error.problem, error.remedy)
+                yield Finding.of("error", place, error.as_problem())
             else:
                 yield Finding("ok", place, f"read from {part.file or 'the variable ' + str(part.variable)}")
 
@@ -197,8 +197,7 @@ def told_as(place: str) -> Iterator[None]:
     try:
         yield
     except KeyturnError as error:
-        told = type(error)(f"{place}: {error.problem}", error.remedy, code=error.code)
-        raise told from None
+        raise error.at(place) from None
 
 
 def from_variable(name: str, environ: Mapping[str, str]) -> str:

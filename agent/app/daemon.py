@@ -42,8 +42,8 @@ from agent.systemd_setup.unit import credential_sources
 
 LINGER_S = 3.0
 """Seconds that the end waits for hooks and calls to come back."""
-STATUS_PAUSE_S = 1.0
-"""Seconds between two changes of STATUS= at least."""
+STATUS_SHARE = 0.05
+"""The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
 START_PULSE_S = 5.0
 """Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
@@ -60,7 +60,7 @@ class Daemon:
         self._commands = Commands(application, self._engine.clock.now())
         self._metrics = MetricsExporter(self._engine)
         self._ready = False
-        self._status, self._status_at = "", float("-inf")
+        self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
             "refresh": self._on_refresh,
@@ -121,7 +121,7 @@ class Daemon:
         finally:
             safely(self._look_at_credentials)
             if was_ready:  # else the end of the first pass says it, or has just said it
-                self._note_status(self._summary())
+                self._note_status()
                 self._manager.ready(self._status)
 
     def _look_at_credentials(self) -> None:
@@ -163,28 +163,28 @@ class Daemon:
     def _say_ready(self) -> None:
         if not self._ready:
             self._ready = True
-            self._note_status(self._summary())
+            self._note_status()
             self._manager.ready(self._status)
             log.info("ready", status=self._status)
 
     def _say_status(self) -> None:
-        """Say what has changed, at most once a second: to look at a thousand credentials at each turn would cost too much."""
+        """Say what has changed; where that was said just now and costs much, say it later."""
         if not self._manager.present:
             return
-        wait_s = self._status_at + STATUS_PAUSE_S - self._engine.clock.boottime()
+        wait_s = self._status_again_at - self._engine.clock.boottime()
         if wait_s > 0:
             self._engine.after(wait_s, self._say_status)
             return
         before = self._status
-        self._note_status(self._summary())
+        self._note_status()
         if self._status != before:
             self._manager.status(self._status)
 
-    def _note_status(self, text: str) -> None:
-        self._status, self._status_at = text, self._engine.clock.boottime()
-
-    def _summary(self) -> str:
-        return status.summary(self._engine.snapshot())
+    def _note_status(self) -> None:
+        began = self._engine.clock.boottime()
+        self._status = status.summary(self._engine.snapshot())
+        ended = self._engine.clock.boottime()
+        self._status_again_at = ended + (ended - began) / STATUS_SHARE
 
     def _begin_to_beat(self) -> None:
         """Begin to say that the scheduler moves: to the watchdog, where there is one, and for the time limit of a start."""

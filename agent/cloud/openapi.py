@@ -119,7 +119,7 @@ class OpenApi:
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
             error = (judge(failed) if judge else None) or failures.explain(failed, now)
-            raise type(error)(f"{action}: {error.problem}", error.remedy, code=error.code)
+            raise error.at(action)
         answer = failures.json_object(reply.body)
         if answer is None:
             raise self.bad(action, "is not a JSON object")

@@ -33,7 +33,7 @@ class Report:
     """The problems found so far, each once, in the order in which they were found."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, None] = {}
+        self._lines: dict[str, str] = {}  # each with its place
 
     def add(self, place: Place, sentence: str) -> None:
         """Note one problem."""
@@ -42,11 +42,11 @@ class Report:
     def add_at(self, where: str, sentence: str) -> None:
         """Note one problem at a place that is already written out."""
         # A settings class may quote what stands in the file, control characters and all.
-        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = None
+        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = where
 
     def knows(self, place: Place) -> bool:
-        """Return whether something was reported about this place already."""
-        return any(line.startswith(f"{shown_place(place)}: ") for line in self._lines)
+        """Tell whether something was said about this place already."""
+        return shown_place(place) in self._lines.values()
 
     def lines(self, file: str) -> list[str]:
         """Return every problem with the file's name before it."""

@@ -14,7 +14,7 @@ from agent.core.retry import Retry
 from agent.core.settings import PickupSettings
 from agent.logs.log import log
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
-from agent.system.process import probe, probe_refusal
+from agent.system.process import probe, probe_problem
 
 PICKUP_PATIENCE_S = 10.0
 """Seconds for which a probe that says no is asked again."""
@@ -67,9 +67,9 @@ def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event
     settings: PickupSettings | None = notifier.settings.pickup
     if settings is None:
         return notifier.pickup(since)
-    refusal = probe_refusal(settings)
-    if refusal is not None:
-        log.warning("a pickup probe is not run", dependent=notifier.target, why="; ".join(refusal))
+    problem = probe_problem(settings)
+    if problem is not None:
+        log.warning("a pickup probe is not run", dependent=notifier.target, why=str(problem))
         return Pickup.NOT_PICKED_UP
     retry = Retry(0.4, 2.0, PICKUP_PATIENCE_S, chance=random.random, pause=overtaken.wait, monotonic=time.monotonic)
     while not probe(settings, cancel):

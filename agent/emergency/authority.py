@@ -72,5 +72,4 @@ class Authority:
                 return
             except KeyturnError as error:
                 if not error.retryable or not retry.again():
-                    problem = f"{self._place}.authority {who.access_key_id}: {error.problem}"
-                    raise type(error)(problem, error.remedy, code=error.code) from None
+                    raise error.at(f"{self._place}.authority {who.access_key_id}") from None

@@ -86,7 +86,7 @@ class KmsRotation:
             if unsure:
                 raise self._unknown(error, journal) from None
             self.forget()
-            raise type(error)(f"{error.problem}; nothing was rotated", error.remedy, code=error.code) from None
+            raise error.because("nothing was rotated") from None
 
     def asked(self) -> None:
         """Write down that KMS said yes."""
@@ -117,10 +117,9 @@ class KmsRotation:
         )
 
     def _unknown(self, error: KeyturnError, journal: RotationJournal) -> KeyturnError:
-        return type(error)(
-            f"{error.problem}; whether KMS has rotated is not known",
+        return error.because(
+            "whether KMS has rotated is not known",
             f"run the same command again: it never rotates twice; KMS allows {ROTATIONS_PER_HOUR} rotations an hour "
             f"and account, {self.spent()} were begun here; if it cannot wait, disable {journal.old_access_key_id} in "
             "the RAM console",
-            code=error.code,
         )

@@ -181,11 +181,8 @@ class Emergency:
             return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
         except KeyturnError as error:
             if not error.retryable:
-                raise type(error)(
-                    f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}; nothing was rotated",
-                    error.remedy,
-                    code=error.code,
-                ) from None
+                place = f"{self._place}.emergency.authority {who.access_key_id}"
+                raise error.because("nothing was rotated").at(place) from None
             return f"the authority is not proved: {error.problem}"
 
     def _refresh_first(self) -> None:

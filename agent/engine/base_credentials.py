@@ -131,4 +131,4 @@ def blamed(owner: str, name: str, cause: KeyturnError) -> KeyturnError:
     kind = SourceUnavailableError if cause.retryable else SourceRefusedError
     if isinstance(cause, NotPermittedError):
         kind = NotPermittedError  # type: ignore[assignment]
-    return kind(f"credentials.{owner}: its base {base} failed: {said}", cause.remedy, code=cause.code)
+    return kind(f"its base {base} failed: {said}", cause.remedy, code=cause.code).at(f"credentials.{owner}")

@@ -151,17 +151,17 @@ def _unreadable(path: Path) -> NotPermittedError:
 
 def _refuse_foreign(directory: Path) -> None:
     found = directory.stat()
-    refusal = files.foreign_writers(found, str(directory), heir=user_name())
-    if refusal is None:
+    problem = files.writers_problem(found, str(directory), heir=user_name())
+    if problem is None:
         return
-    problem, remedy = refusal
+    remedy = problem.remedy
     if found.st_uid not in (0, os.geteuid()):
         owner = user_name(found.st_uid)
         remedy = (
             _of_the_service(directory)
             or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
         )
-    raise StateError(problem, remedy)
+    raise StateError(problem.text, remedy)
 
 
 def _of_the_service(directory: Path) -> str:

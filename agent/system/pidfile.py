@@ -70,14 +70,13 @@ def _open(path: str) -> int:
     except (FileNotFoundError, PathMissingError) as err:
         raise NoProcessError(f"{path}: there is no such pid file", "start the dependent, or correct the path") from err
     except PathRefusedError as err:
-        raise NotifyError(err.problem, err.remedy) from err
+        raise NotifyError.of(err.as_problem()) from err
     except PermissionError as err:
         raise NotifyError(
             f"{path}: {user_name()} may not read this pid file", f"look at `namei -l {path}`, or run keyturn as root"
         ) from err
     except OSError as err:
-        reason, remedy = explain(err, path)
-        raise NotifyError(f"{path}: cannot read this pid file: {reason}", remedy) from err
+        raise NotifyError.of(explain(err, path).at(f"{path}: cannot read this pid file")) from err
 
 
 def _refuse(path: str, found: os.stat_result) -> None:

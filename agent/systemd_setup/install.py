@@ -180,5 +180,4 @@ def _difference(found: str | None, wanted: str | None) -> str:
 def _refused(error: OSError, path: Path, what: str) -> KeyturnError:
     if is_permission(error):
         return NotPermittedError(f"{path}: user {user_name()} may not {what} it", "run this as root")
-    reason, remedy = explain(error, str(path))
-    return StateError(f"{path}: cannot {what} it: {reason}", remedy)
+    return StateError.of(explain(error, str(path)).at(f"{path}: cannot {what} it"))

@@ -125,7 +125,7 @@ def _opened(key_file: ClientKeyFile, place: str) -> Finding:
     try:
         key = key_file.load()
     except KeyturnError as error:
-        return Finding("error", place, error.problem, error.remedy)
+        return Finding.of("error", place, error.as_problem())
     return _judge_expiry(key, key_file.path, f"{place}.client_key_private_key_path")
 
 
@@ -133,7 +133,7 @@ def _untrustworthy(ca_file: str, place: str) -> Iterator[Finding]:
     try:
         context_for((ca_file,))
     except KeyturnError as error:
-        yield Finding("error", place, error.problem, error.remedy)
+        yield Finding.of("error", place, error.as_problem())
 
 
 def _judge_expiry(key: ClientKey, path: str, place: str) -> Finding:

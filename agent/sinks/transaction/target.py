@@ -219,9 +219,8 @@ def refusal(error: OSError, directory: Directory, name: str, doing: str, what: s
         )
     if isinstance(error, files.TooLargeError):
         return SinkError(f"{path}: larger than {MAX_FILE_BYTES} bytes", "name the credentials file itself")
-    reason, remedy = explain(error, path)
     kind = SinkNotPermittedError if is_permission(error) else SinkError
-    return kind(f"{path}: {doing} {what}: {reason}", remedy)
+    return kind.of(explain(error, path).at(f"{path}: {doing} {what}"))
 
 
 def _unlink_remedy(path: str) -> str:

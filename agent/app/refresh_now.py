@@ -69,6 +69,10 @@ class RefreshNow:
 
         Args:
             names: of credentials; none means all.
+
+        Raises:
+            UsageError: a name is not in the config.
+            CancelledError: the engine did not answer in time.
         """
         wanted, before, futures = self._call(partial(self._begin, names))
         reports = [answer_of(future, WAIT_S, _late()) for future in futures]

@@ -56,7 +56,7 @@ def lines(channel: socket.socket, limit: int = MAX_LINE, timeout_s: float | None
     Args:
         channel: its own timeout is changed where `timeout_s` is given.
         limit: of bytes, for a line.
-        timeout_s: for all of it, however slowly it drips; None: the channel's own timeout, for each piece.
+        timeout_s: for all of it, however slowly it comes in; None: the channel's own timeout, for each piece.
 
     Raises:
         OSError: the other side is gone, or took too long.

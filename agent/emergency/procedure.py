@@ -73,7 +73,7 @@ class Emergency:
         self._old: Credential | None = None
 
     def run(self, show: Show) -> Result:
-        """Rotate, follow and cut off; an error stands in the result. `show` is called with each step as it ends."""
+        """Run the whole emergency; an error stands in the result. `show` is called with each step as it ends."""
         self._steps = Steps(self._clock, self._result, show)
         try:
             self._held = self._hold()
@@ -323,7 +323,7 @@ class Emergency:
         return old
 
     def _previous_key(self) -> tuple[Credential | None, str]:
-        """Return the key before the current one, and else why it is not to be had."""
+        """Return the key before the current one; or None and, where it is known, why it is not to be had."""
         try:
             provider = self._held.provider
             return (provider.fetch_previous() if isinstance(provider, Rotatable) else None), ""

@@ -153,7 +153,7 @@ class Refresher:
     def _obtain(self, slot: RefreshSlot, attempt: Attempt) -> None:
         managed, crew = slot.managed, self._crew
         hanging = slot.hanging()
-        # A source that never comes back must not eat a thread at each try.
+        # A source that never comes back must not cost a thread at each try.
         if hanging >= MAX_ABANDONED:
             error = SourceUnavailableError(
                 f"credentials.{managed.name}: {hanging} earlier calls to the source still hang",
@@ -199,7 +199,7 @@ class Refresher:
                 if managed.state.journal.is_switched:
                     managed.put_right()
                     crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
-        elif error is not None and not isinstance(error, CancelledError):  # a call that the end cut short is no failure
+        elif error is not None and not isinstance(error, CancelledError):  # no failure: the agent stops
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
             crew.health.failed(managed, event, error, attempt.cause)
         self._finish(slot, attempt, outcome, _ours(error))

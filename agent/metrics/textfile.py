@@ -43,10 +43,10 @@ class Textfile:
         self._news.set()
 
     def close(self, last: Snapshot | None = None, *, remove: bool = False) -> None:
-        """End the writing.
+        """Write no more.
 
         Args:
-            last: the snapshot to write before the end.
+            last: the snapshot to write at the end; None for none.
             remove: remove the file, since the config no longer asks for it.
         """
         self._last, self._remove = last, remove

@@ -27,7 +27,7 @@ class ManagedCredential:
         source: a fingerprint of how the source is asked, without a secret.
         builds_on: the credentials whose values this one is made of, directly. Kept, because each publish of a thousand
             credentials looks at those of all the others.
-        state: what is remembered over a restart, in records with an owner each.
+        state: what is remembered over a restart, in records that alone change themselves.
     """
 
     def __init__(

@@ -144,7 +144,7 @@ class Recorder:
     # -- a start ------------------------------------------------------------------------------------
 
     def recall(self, managed: ManagedCredential) -> None:
-        """Read what is remembered of a credential, and count on behind every generation that the audit log knows.
+        """Read what is remembered of a credential, and count on from the newest generation that the audit log knows.
 
         The log knows a newer one where the state was lost, or comes from a backup.
 
@@ -169,7 +169,8 @@ class Recorder:
     def recover(self, managed: ManagedCredential, now: datetime) -> bool:
         """Finish or undo a publish that was interrupted, before anything else is done; return whether there was one.
 
-        The dependents are then owed the news of the generation that counts: which of them have heard is not known any more.
+        Where files had to be touched, or the publish was undone, the dependents are owed the news of what counts now:
+        which of them have heard is not known any more.
 
         Raises:
             KeyturnError: a sink, the audit or the state cannot be written just now; call again.
@@ -177,12 +178,12 @@ class Recorder:
         journal, ledger = managed.state.journal, managed.state.ledger
         if not journal.is_open:
             return False
-        # Only the record is missing where the sinks were switched in this process, or the log has it already.
+        # The files need nothing where all sinks are known to be switched.
         ended = journal.is_switched or self._stands_in_audit(managed, journal.published.generation)
         recovery = transaction.Recovery(True) if ended else transaction.recover(list(journal.staged))
         counts = journal.published if recovery.rolled_forward else journal.before
         assert counts is not None
-        # A publish that had ended is told by its own debts; one that touched files, or was undone, owes the news anew.
+        # Where no file had to be touched, the debts that the publish wrote stand; else the news is owed anew.
         owes = counts.generation and (recovery.touched or not recovery.rolled_forward)
         debts = managed.debts_for(counts.generation, Trigger.RECOVERY, now) if owes else None
         if recovery.rolled_forward:

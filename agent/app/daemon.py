@@ -25,7 +25,7 @@ from agent.app import status, wiring
 from agent.app.commands import Commands
 from agent.app.wiring import Application
 from agent.audit import AuditLog
-from agent.control.server import ControlServer, Handler, Send, user_name
+from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
@@ -36,6 +36,7 @@ from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
 from agent.runtime.event_loop import safely
 from agent.system import systemd_credentials
+from agent.system.accounts import actor_name
 from agent.system.signals import deliver_kept
 from agent.system.systemd_notify import ServiceManager
 from agent.systemd_setup.unit import credential_sources
@@ -227,6 +228,6 @@ class Daemon:
     def _record(self, event: Event, **fields: Any) -> None:
         uid = os.geteuid()
         try:
-            self._audit.record(event, actor=Actor(uid, user_name(uid), os.getpid()).as_json(), **fields)
+            self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))

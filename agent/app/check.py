@@ -1,6 +1,6 @@
-"""`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
+"""`keyturn check`: every problem that can be found before it does harm. Writes nothing and tells no dependent.
 
-Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
+Each finding is a line with its place, and a failure names its remedy. A part that fails does not keep the others
 from being looked at. A provider is asked on a thread of its own, which is left behind when its time is up, so that
 one that hangs (docs/third_party.md) does not hang the command.
 """
@@ -41,7 +41,7 @@ from agent.system.systemd_unit import agent_user, make_directory
 T = TypeVar("T")
 VERIFY_S = 10.0
 INSPECT_S = 10.0
-"""For `inspect` of a provider, which is to look at local files only."""
+"""Seconds for `inspect` of a provider, which is to look at local files only."""
 FETCH_S = FETCH_TIMEOUT_S + 5.0
 
 
@@ -115,7 +115,7 @@ def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
 
 
 def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
-    """What can be seen on this machine."""
+    """Yield what can be seen on this machine."""
     yield from _inspected(f"{place}.provider", managed.provider)
     for number, sink in enumerate(managed.sinks):
         yield from (
@@ -136,7 +136,7 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
 
 
 def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> Iterator[Finding]:
-    """What the source, STS and the value itself say; what is wrong already is not said twice."""
+    """Yield what the source, STS and the value itself say; what is wrong already is not said twice."""
     if "provider" in wrong:
         return
     now = Clock().now()
@@ -201,7 +201,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
 
 
 def _inspected(where: str, provider: Provider) -> Iterator[Finding]:
-    """What a provider finds on this machine; what it found before it failed counts."""
+    """Yield what a provider finds on this machine; what it found before it failed counts."""
     found: list[Finding] = []
     _done, failure = _tried(
         where, lambda: _in_time(provider, lambda: found.extend(_placed(where, provider.inspect())), INSPECT_S)
@@ -219,7 +219,7 @@ def _in_time(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
     """Run a provider's code on a thread of its own, which is left behind when the time is up.
 
     Raises:
-        KeyturnError: raised by `work`; or it raised something else, or did not come back.
+        KeyturnError: what `work` raised; or it raised something else, or did not come back.
     """
     answer: Future[T] = Future()
 

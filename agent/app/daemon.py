@@ -2,10 +2,10 @@
 
 READY is said once the first pass over all credentials has ended, whatever its outcome (one whose files stand as
 they were published has passed: it serves already, and is looked at when it is time). Until then STATUS= names
-whom it waits for, and the manager is asked for more time again and again, since a pass may last longer than any limit
-of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would say. Both this request
-and the watchdog hang on the scheduler, so they are made only while the scheduler moves.
-SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
+the credentials that it waits for, and the manager is asked for more time again and again, since a pass may last
+longer than any limit of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would
+say. Both this request and the watchdog's are made by the scheduler, so they stop when it does.
+SIGHUP builds all parts of the new config before it touches the old ones, and a bad config leaves
 everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
 heard from the first moment on (agent/cli/main.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
@@ -46,13 +46,13 @@ LINGER_S = 3.0
 STATUS_SHARE = 0.05
 """The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
 START_PULSE_S = 5.0
-"""How often more time is asked for while the first pass is under way."""
+"""Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
-"""For how long: a daemon that is stuck before READY is ended that much later."""
+"""Seconds asked for each time: a daemon that is stuck before READY is ended that much later."""
 
 
 class Daemon:
-    """One run, from the first record to the last."""
+    """One run of the daemon, from the first audit record to the last."""
 
     def __init__(self, application: Application, manager: ServiceManager) -> None:
         self._application, self._manager = application, manager
@@ -169,7 +169,7 @@ class Daemon:
             log.info("ready", status=self._status)
 
     def _say_status(self) -> None:
-        """Say what has changed; wait with it where it was said just now and costs much."""
+        """Say what has changed; where that was said just now and costs much, say it later."""
         if not self._manager.present:
             return
         wait_s = self._status_again_at - self._engine.clock.boottime()
@@ -188,7 +188,7 @@ class Daemon:
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 
     def _begin_to_beat(self) -> None:
-        """Say that the scheduler moves: for the watchdog, where there is one, and for the limit of a start."""
+        """Begin to say that the scheduler moves: to the watchdog, where there is one, and for the time limit of a start."""
         self._beat()
         self._engine.every(self._beat_pause_s, self._beat)
 

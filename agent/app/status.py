@@ -1,4 +1,4 @@
-"""What `status` shows: one object, contract, without a secret; made by the daemon, or from the state on disk."""
+"""What `status` shows: one object, whose form is a contract, without a secret; from the daemon, or from the state on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
 NAMED = 5
-"""How many credentials one line names."""
+"""How many credentials one line names at most."""
 
 
 def as_json(
@@ -64,7 +64,7 @@ def notify_rows(one: CredentialSnapshot) -> list[dict[str, Any]]:
 def summary(seen: EngineSnapshot) -> str:
     """Return one line for `systemctl status`: how many are well, then the others, the worst first.
 
-    Before the first pass has ended: for whose first answer, be it a failure, the start waits.
+    Before the first pass has ended: which credentials have not answered yet, be it with a failure.
     """
     if not seen.passed:
         return _starting(seen.awaited, len(seen.credentials))
@@ -84,7 +84,7 @@ def _first_few(texts: Sequence[str]) -> list[str]:
 
 
 def _about(one: CredentialSnapshot) -> str:
-    """Only what stands still: a line that counts seconds would be a new one at each look."""
+    """Return what is wrong with one; nothing that counts seconds, or the line would be a new one at each look."""
     if one.condition not in ALARMS:
         return f"{one.name} {one.condition}{_whose(one)}"
     last = stamp(one.last_success_at)
@@ -92,7 +92,7 @@ def _about(one: CredentialSnapshot) -> str:
 
 
 def _whose(one: CredentialSnapshot) -> str:
-    """Which dependent it is about, where its refreshes go well and it is one."""
+    """Return which dependent it is about, where refreshes go well and it is a single one; "" otherwise."""
     if one.failures:
         return ""
     gave_up = _identities(who for who in one.dependents if who.outcome is not None and who.outcome.gave_up)

@@ -1,4 +1,4 @@
-"""How a command does its work itself where no daemon runs, and who it is that asks."""
+"""How a command does its work itself where no daemon runs (docs/adr/0013), and who asks for it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 def run_here(settings: Settings, path: str, work: Callable[[Commands], T], *, logged: bool = False) -> T:
-    """Run the engine in this process for as long as `work` takes.
+    """Run the engine in this process for as long as `work` takes; return what it returned.
 
-    Unless `logged`, what went wrong is printed as the command's own outcome; the log would say it a second time.
+    Unless `logged`, only the critical is logged: the command prints what went wrong, and the log would repeat it.
 
     Raises:
         KeyturnError: the application cannot be opened, or what `work` raised.

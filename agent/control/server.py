@@ -30,7 +30,7 @@ SO_PEERGROUPS = 59
 MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
 MAX_CONNECTIONS = 128
 REQUEST_S = 5.0
-"""For a whole request, however slowly it drips in."""
+"""Seconds for a whole request, however slowly it comes in."""
 MAX_REQUEST = 64 * 1024
 
 Send = Callable[[dict[str, Any]], None]
@@ -39,7 +39,7 @@ Handler = Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]
 
 
 class ControlServer:
-    """Listens on RUNTIME/control.sock."""
+    """The listener on `control.sock` in the runtime directory."""
 
     def __init__(self, directory: Path, group: str, handle: Handler) -> None:
         """Bind the socket, with its owner and mode right before anybody can connect.
@@ -83,7 +83,10 @@ class ControlServer:
         return listener
 
     def _let_in(self, gid: int) -> bool:
-        """Give the socket to a group where this process may; a service whose own group it is needs no chown(2)."""
+        """Give the socket to a group where this process may; return whether it may.
+
+        A service whose own group it is needs no chown(2).
+        """
         if not may_give(os.geteuid(), gid):
             return False
         if self.path.stat().st_gid != gid:
@@ -128,7 +131,7 @@ class ControlServer:
 
 
 def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
-    """Who is on the other end, by the kernel's word, and the groups that it is in."""
+    """Return who is on the other end, and the groups that it is in, as the kernel says."""
     raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
     groups = {gid}

@@ -1,7 +1,7 @@
-"""Listens on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
+"""The listener on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
 
 An address that cannot be had (in use, no such interface, a port below 1024) is one error in the log and is tried again
-every few seconds, so a port that comes free is taken, and a config that names a wrong one ends no agent.
+every few seconds, so a port that comes free is taken, and a config that names a wrong one stops no agent.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MAX_CONNECTIONS = 16
 SEND_S = 10.0
 RETRY_S = 5.0
 LINGER_S = 0.5
-"""For what a refused client still sends: closing on unread bytes would take the refusal away from it (a reset)."""
+"""Seconds for what a refused client still sends: to close on unread bytes is a reset, which would take the refusal away."""
 
 Answer = Callable[[Request], Reply]
 
 
 def split(address: str) -> tuple[str, int]:
-    """The host, without brackets, and the port of "host:port"."""
+    """Return the host, without brackets, and the port of "host:port"."""
     host, _colon, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
@@ -76,10 +76,10 @@ def _why(error: OSError, address: str) -> Problem:
 
 
 class Listener:
-    """Serves one address until it is closed."""
+    """The server of one address, until it is closed."""
 
     def __init__(self, address: str, prepare: Callable[[], Answer]) -> None:
-        """Begin.
+        """Begin to serve on a thread of its own.
 
         Args:
             address: "host:port".
@@ -114,7 +114,7 @@ class Listener:
             server.accept_all()
 
     def _listening(self, serve: Callable[[socket.socket], None]) -> BoundedServer | None:
-        """Try until the address is had; None where the listener was closed meanwhile."""
+        """Try until the address is had; return the server that listens, or None where it was closed meanwhile."""
         told: Problem | None = None
         while not self._closed.is_set():
             try:

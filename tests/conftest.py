@@ -12,7 +12,9 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.support import canaries
 from tests.support.bench import Bench
+from tests.support.canaries import Listener, listening
 from tests.support.station import Station
 from tests.support.vm import Vm, Zygote, make_template
 
@@ -112,3 +114,16 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 def bench(make_bench: Callable[..., Bench]) -> Bench:
     """One engine."""
     return make_bench()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """Hears every logger at DEBUG while the test runs."""
+    with listening() as made:
+        yield made
+
+
+@pytest.fixture
+def shown() -> Callable[[BaseException], str]:
+    """Everything that printing an error could show."""
+    return canaries.shown

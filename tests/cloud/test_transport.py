@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import socket
 import ssl
@@ -25,6 +24,7 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.settings import endpoint_fault
+from tests.support.canaries import Listener
 
 CANARY = "CanarySignature%2Fz9"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Twice: Yes\r\n\r\n{}"
@@ -128,7 +128,7 @@ def test_what_goes_wrong_is_told_in_plain_words(
     serve: Serve,
     transport: Transport,
     shown: Callable[[BaseException], str],
-    everything_logged: Callable[[], str],
+    listener: Listener,
 ) -> None:
     """Each failure ends in time as the error that fits, names host and cause, and shows nothing of the request."""
     act, kind, words = FAILURES[story]
@@ -140,7 +140,7 @@ def test_what_goes_wrong_is_told_in_plain_words(
     assert words in caught.value.problem
     assert caught.value.retryable
     assert caught.value.remedy
-    assert CANARY not in shown(caught.value) + everything_logged()
+    assert CANARY not in shown(caught.value) + listener.said
 
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()], ids=["threads", "memory"])
@@ -377,16 +377,14 @@ def test_a_proxy_is_left_out_where_told(serve: Serve, transport: Transport, monk
 
 
 def test_success_is_as_silent_as_failure(
-    serve: Serve, transport: Transport, everything_logged: Callable[[], str], capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    serve: Serve, transport: Transport, listener: Listener, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Neither the libraries' DEBUG records, nor http.client's own printing, show the signed request."""
-    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nbroken header line\r\n\r\n{}"  # urllib3 warns of it, with the URL
     post(transport, serve(say(OK)).endpoint)
     post(transport, serve(say(head)).endpoint)
     printed = capfd.readouterr()
-    assert CANARY not in everything_logged() + printed.out + printed.err
+    assert CANARY not in listener.said + printed.out + printed.err
 
 
 def test_no_descriptor_is_left_behind(serve: Serve, transport: Transport) -> None:
@@ -515,7 +513,7 @@ def test_plain_http_is_bounded_and_silent_alike(
     serve: Serve,
     transport: Transport,
     shown: Callable[[BaseException], str],
-    everything_logged: Callable[[], str],
+    listener: Listener,
 ) -> None:
     """Each failure of the https call is the same failure over http: in time, named, and without the request."""
     act, kind, words = FAILURES[story]
@@ -526,7 +524,7 @@ def test_plain_http_is_bounded_and_silent_alike(
     assert not server.gave_up.is_set(), "the caller waited until the server lost patience"
     assert server.endpoint in caught.value.problem
     assert words in caught.value.problem
-    assert CANARY not in shown(caught.value) + everything_logged()
+    assert CANARY not in shown(caught.value) + listener.said
 
 
 def test_a_redirect_of_plain_http_is_not_followed(serve: Serve, transport: Transport) -> None:

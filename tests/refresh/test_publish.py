@@ -18,7 +18,7 @@ from agent.sinks.transaction.replace import StagedFile
 from agent.sinks.transaction.transaction import TargetChangedError
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
-from tests.support.forked import in_child
+from tests.support.processes import in_child
 
 MakeBench = Callable[..., Bench]
 

@@ -9,7 +9,7 @@ from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
 from agent.state.records import CredentialState, Debt, Published, RotationJournal
 from agent.state.store import MAX_RECORD_BYTES, StateStore
-from tests.support.forked import in_child
+from tests.support.processes import in_child
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 

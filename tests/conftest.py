@@ -1,4 +1,4 @@
-"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/support/vm.py); a place for others."""
+"""The worlds that tests ask for by name, and what holds for all tests; tests/support/README.md says which world is what."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ from tests.support.vm import Vm, Zygote, make_template
 # The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keyturn")
+
+LONG = ("crash", "systemd", "packaging")
+"""Folders whose tests are marked with their names, and left out by `make test`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--renew`: see tests/support/golden.py."""
+    parser.addoption("--renew", action="store_true", help="write tests/golden/messages.txt anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the folders that take long."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in LONG:
+            item.add_marker(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.vm import Vm, eventually, quoted
+from tests.support.broken_hosts import many_defects
+from tests.support.vm import Vm, eventually
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 
@@ -156,28 +157,9 @@ def test_check_offline_makes_no_connection(vm: Vm) -> None:
 
 def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm) -> None:
     """One run shows them all, each at its place with its remedy; one that fails hides no other; status 1."""
-    for name in ("shared", "missing-dir", "gone", "locked"):
-        vm.cloud.add_ram_secret(f"{name}-ak", user=name)
-    loose = vm.directory / "loose.json"
-    loose.write_bytes((vm.directory / "clientKey.json").read_bytes())
-    loose.chmod(0o644)
-    world = vm.directory / "world"
-    world.mkdir()
-    world.chmod(0o777)
-    probe = world / "probe"
-    probe.write_text("#!/bin/sh\n")
-    probe.chmod(0o755)
-    own_key = quoted(vm.directory / "clientKey.json")
-    vm.configure(
-        vm.credential("loose", secret="shared-ak").replace(own_key, quoted(loose))
-        + vm.credential("missing_dir", secret="missing-dir-ak", sinks=vm.ini("missing_dir", vm.app / "no" / "x.ini"))
-        + vm.credential("everyone", secret="shared-ak", sinks=vm.ini("everyone", world / "x.ini"))
-        + vm.credential("no_secret", secret="no-such-secret")
-        + vm.credential("no_source", endpoint="127.0.0.1:1")
-        + vm.credential("no_hook", notify=vm.hook(["/no/such/program"], "no_hook"))
-        + vm.credential(
-            "no_probe", notify=vm.hook(["/bin/true"], "no_probe") + f'pickup = {{ command = ["{probe}"] }}\n'
-        )
+    many_defects(vm)
+    vm.config.write_text(
+        vm.config.read_text()
         + vm.credential("reads_no_env", sinks=vm.env("reads_no_env"), notify=RELOAD.replace("NAME", "reads_no_env"))
     )
     code, found = findings(vm)

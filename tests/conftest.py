@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support import canaries
+from tests.support import golden as golden_file
 from tests.support.bench import Bench
 from tests.support.canaries import Listener, listening
 from tests.support.station import Station
@@ -26,17 +28,25 @@ LONG = ("crash", "systemd", "packaging")
 """Folders whose tests are marked with their names, and left out by `make test`."""
 
 
+def pytest_configure() -> None:
+    """Take SIGINT again where a shell that runs this in the background ignores it: commands that we end by it would go on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--renew`: see tests/support/golden.py."""
     parser.addoption("--renew", action="store_true", help="write tests/golden/messages.txt anew")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the folders that take long."""
+    """Mark the tests of the folders that take long, and those that hold sentences against the golden file."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in LONG:
             item.add_marker(folder)
+        if "golden" in getattr(item, "fixturenames", ()):
+            item.add_marker("golden")
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +153,9 @@ def listener() -> Iterator[Listener]:
 def shown() -> Callable[[BaseException], str]:
     """Everything that printing an error could show."""
     return canaries.shown
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> golden_file.Golden:
+    """Holds what is said of mistakes against tests/golden/messages.txt."""
+    return lambda part, said: golden_file.compare(part, said, pytestconfig.getoption("renew"))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broken_hosts import many_defects
-from tests.support.vm import Vm, eventually
+from tests.support.golden import Golden, anywhere
+from tests.support.vm import Vm, eventually, quoted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 
@@ -155,11 +155,30 @@ def test_check_offline_makes_no_connection(vm: Vm) -> None:
     assert not any("fetched" in one["text"] for one in found)
 
 
-def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm) -> None:
+def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm, golden: Golden) -> None:
     """One run shows them all, each at its place with its remedy; one that fails hides no other; status 1."""
-    many_defects(vm)
-    vm.config.write_text(
-        vm.config.read_text()
+    for name in ("shared", "missing-dir", "gone", "locked"):
+        vm.cloud.add_ram_secret(f"{name}-ak", user=name)
+    loose = vm.directory / "loose.json"
+    loose.write_bytes((vm.directory / "clientKey.json").read_bytes())
+    loose.chmod(0o644)
+    world = vm.directory / "world"
+    world.mkdir()
+    world.chmod(0o777)
+    probe = world / "probe"
+    probe.write_text("#!/bin/sh\n")
+    probe.chmod(0o755)
+    own_key = quoted(vm.directory / "clientKey.json")
+    vm.configure(
+        vm.credential("loose", secret="shared-ak").replace(own_key, quoted(loose))
+        + vm.credential("missing_dir", secret="missing-dir-ak", sinks=vm.ini("missing_dir", vm.app / "no" / "x.ini"))
+        + vm.credential("everyone", secret="shared-ak", sinks=vm.ini("everyone", world / "x.ini"))
+        + vm.credential("no_secret", secret="no-such-secret")
+        + vm.credential("no_source", endpoint="127.0.0.1:1")
+        + vm.credential("no_hook", notify=vm.hook(["/no/such/program"], "no_hook"))
+        + vm.credential(
+            "no_probe", notify=vm.hook(["/bin/true"], "no_probe") + f'pickup = {{ command = ["{probe}"] }}\n'
+        )
         + vm.credential("reads_no_env", sinks=vm.env("reads_no_env"), notify=RELOAD.replace("NAME", "reads_no_env"))
     )
     code, found = findings(vm)
@@ -170,9 +189,10 @@ def test_check_finds_every_planted_defect_at_once_and_names_a_remedy(vm: Vm) -> 
             troubled.setdefault(one["place"].split(".")[1].split(" ")[0], one)
             assert one.get("remedy"), f"no remedy: {one}"
     assert {"loose", "missing_dir", "everyone", "no_secret", "no_source", "no_hook", "no_probe"} <= set(troubled), found
-    assert "chmod" in troubled["loose"]["remedy"]
-    assert "install -d" in troubled["missing_dir"]["remedy"]
-    assert "everybody can replace it" in troubled["no_probe"]["text"]
+    planted = [
+        troubled[name] for name in ("loose", "missing_dir", "everyone", "no_secret", "no_source", "no_hook", "no_probe")
+    ]
+    golden("check", {one["place"]: anywhere(f"{one['text']}; {one['remedy']}", vm) for one in planted})
     warned = [one for one in found if one["level"] == "warning" and "reads_no_env" in one["place"]]
     assert any("start" in one["text"] for one in warned), "an env file takes effect at a start only"
 

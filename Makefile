@@ -1,4 +1,5 @@
 # make venv   .venv with .venv/bin/keyturn, from the hash lock, without a compiler
+# make dev    the same, with everything that tests and linters need
 # make demo   the main job and an emergency on this machine, against the bundled cloud emulator
 # make test   every test but the long ones   make test-all   crashes, power cuts, a real systemd and the package too
 # make lint   what CI checks besides         make bench      the benchmarks
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 LONG := crash or systemd or packaging
 
-.PHONY: venv demo test test-long test-all lint bench lock deb clean
+.PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 
 venv: .venv/.runtime
 
@@ -29,6 +30,8 @@ venv: .venv/.runtime
 .venv/.dev: .venv/.runtime requirements/dev.lock
 	$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
 	touch $@
+
+dev: .venv/.dev
 
 demo: venv
 	$(BIN)/keyturn demo

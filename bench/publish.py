@@ -33,15 +33,18 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import CredentialSettings, FilePath, ProviderSettings
 from agent.logs.setup import set_up
-from agent.refresh.journal import PublishJournal
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
-from agent.refresh.pipeline import publish as rotate_publish
+from agent.refresh.pipeline import publish as publish_whole
+from agent.refresh.recorder import Recorder
 from agent.sinks.formats.credentials_ini import CredentialsIni, CredentialsIniSettings
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import FileSink
 from agent.sinks.transaction import transaction
-from agent.state.records import CredentialState, Debt, Published
+from agent.state.credential_state import CredentialState
+from agent.state.notification_ledger import NotificationLedger
+from agent.state.publish_journal import PublishJournal
+from agent.state.records import Debt, Published
 from agent.state.store import StateStore
 
 RECORD_BYTES = 8 * 1024
@@ -112,18 +115,16 @@ class Bare:
 
 
 def publish(sinks: Sequence[FileSink], number: int, states: StateStore) -> None:
-    """The transaction as rotate.py makes it, without the audit."""
+    """The transaction as agent/refresh/pipeline.py makes it, without the audit."""
     now = datetime.now(UTC)
     with transaction.survey(sinks, value(number), number).stage() as staged:
-        state = CredentialState(
-            published=Published(
-                number, value(number).access_key_id, version_id=value(number).version_id, published_at=now
-            ),
-            debts=[Debt(("systemd", "uploader.service", "reload-or-restart"), number, now, Trigger.POLL)],
-            journal=staged.journal,
-            before=Published(number - 1),
+        following = Published(
+            number, value(number).access_key_id, version_id=value(number).version_id, published_at=now
         )
-        states.save("bench", state)
+        debt = Debt(("systemd", "uploader.service", "reload-or-restart"), number, now, Trigger.POLL)
+        journal = PublishJournal(Published(number - 1))
+        journal.begin(following, staged.journal, number)
+        states.save("bench", CredentialState(journal, NotificationLedger([debt])))
         staged.commit()
 
 
@@ -133,9 +134,8 @@ class Audited:
     def __init__(self, root: Path, sinks: tuple[FileSink, ...]) -> None:
         states = StateStore(root / "audited")
         states.prepare()
-        self._books = PublishJournal(
-            AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC)), states
-        )
+        audit = AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC))
+        self._recorder = Recorder(audit, states)
         settings = ProviderSettings(type="bench")
         self._managed = ManagedCredential(
             "bench", CredentialSettings(provider=settings), Bench(settings, ProviderContext("bench")), None, sinks, ()
@@ -146,7 +146,7 @@ class Audited:
         proof = Verification("verified", 1, "acs:ram::1234567890123456:user/uploader", "1234567890123456")
         obtained = Obtained(value(number), Change.NEW, proof, time.monotonic(), 60, 40, 60.0)
         cause, now = Cause(Trigger.POLL), datetime.now(UTC)
-        rotate_publish(self._managed, obtained, cause, self._books, now, time.monotonic)
+        publish_whole(self._managed, obtained, cause, self._recorder, now, time.monotonic)
 
 
 def timed(act: Callable[[], None]) -> float:

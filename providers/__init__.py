@@ -33,9 +33,9 @@ docs/example_provider/ is its package::
 
 Its package names it in the entry-point group `keyturn.providers` (`json_file = "keyturn_json_file:JsonFile"`), and
 `type = "json_file"` works in the config like a built-in type. What it may import, which errors it raises, what keyturn
-does when it raises, hangs, prints or answers rubbish, and the optional parts: docs/third_party.md.
+does when it raises, hangs or answers rubbish, and the optional parts: docs/third_party.md.
 
-A module here is imported only when a credential uses it: what is imported decides the daemon's size.
+A module here is imported only when a credential uses it, because imports decide how much memory the daemon takes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from importlib import import_module
 
 from agent.core.errors import ConfigError
 from agent.core.provider import Provider
-from agent.core.provider_guard import hushed, one_line
 
 ENTRY_POINTS = "keyturn.providers"
 
@@ -65,7 +64,7 @@ BUILT_IN = {
 
 
 def names() -> tuple[str, ...]:
-    """Every type that can be loaded here, third parties' included, sorted."""
+    """Return every type that can be loaded here, third parties' included, sorted."""
     return tuple(sorted({*BUILT_IN, *(name for name, _ in _installed())}))
 
 
@@ -78,21 +77,20 @@ def load(type_name: str) -> type[Provider]:
     """
     target = BUILT_IN.get(type_name) or dict(_installed())[type_name]
     module, _, attribute = target.partition(":")
-    found, failure = _imported(module, attribute, type_name)
+    found, failure = _imported(module, attribute)
     if failure:
         raise ConfigError([f"provider {type_name} ({target}) cannot be imported: {failure}"])
     if not (isinstance(found, type) and issubclass(found, Provider)):
         raise ConfigError([f"provider {type_name} ({target}) is not a subclass of agent.core.provider.Provider"])
-    if not one_line(getattr(found, "type_name", None)):
+    if not isinstance(getattr(found, "type_name", None), str):
         raise ConfigError([f"provider {type_name} ({target}) has no type_name; report it to its author"])
     return found
 
 
-def _imported(module: str, attribute: str, type_name: str) -> tuple[object, str]:
-    """What stands there, and the name of the exception that kept it away; not its text, which may hold anything."""
+def _imported(module: str, attribute: str) -> tuple[object, str]:
+    """Return the object and "", or None and the type of the exception. Its text may hold anything, so it is not repeated."""
     try:
-        with hushed(type_name):
-            return getattr(import_module(module), attribute), ""
+        return getattr(import_module(module), attribute), ""
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a package does not end keyturn

@@ -1,7 +1,7 @@
-"""`access_key`: a static AccessKey from files or environment variables: published, watched for change, never invented.
+"""`access_key`: a static AccessKey from files or environment variables, published and watched for changes.
 
-Also the usual authority of an emergency (`[credentials.NAME.emergency]`). How its parts are read, and what is done
-about an id and a secret that are replaced one after the other, stands in providers/static_parts.py.
+It is also the usual authority of an emergency (`[credentials.NAME.emergency]`). providers/static_parts.py says how its
+parts are read, and what happens while an id and its secret are replaced one after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from providers.static_parts import StaticProvider, StaticSettings
 
 @dataclass(frozen=True, kw_only=True)
 class AccessKeySettings(StaticSettings):
-    """`type = "access_key"`."""
+    """The settings of `type = "access_key"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("access_key_id", "access_key_secret")
 
@@ -29,7 +29,7 @@ class AccessKeySettings(StaticSettings):
 
 
 class AccessKey(StaticProvider):
-    """The provider."""
+    """The provider of `type = "access_key"`."""
 
     type_name: ClassVar[str] = "access_key"
     Settings: ClassVar[type[ProviderSettings]] = AccessKeySettings

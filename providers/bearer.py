@@ -1,4 +1,4 @@
-"""`bearer`: a bearer token from a file or an environment variable: published, watched for change, never invented.
+"""`bearer`: a bearer token from a file or an environment variable, published and watched for changes.
 
 It has no AccessKey and signs nothing, so it is never verified by GetCallerIdentity.
 """
@@ -17,7 +17,7 @@ from providers.static_parts import StaticProvider, StaticSettings
 
 @dataclass(frozen=True, kw_only=True)
 class BearerSettings(StaticSettings):
-    """`type = "bearer"`."""
+    """The settings of `type = "bearer"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("bearer_token",)
 
@@ -26,7 +26,7 @@ class BearerSettings(StaticSettings):
 
 
 class Bearer(StaticProvider):
-    """The provider."""
+    """The provider of `type = "bearer"`."""
 
     type_name: ClassVar[str] = "bearer"
     Settings: ClassVar[type[ProviderSettings]] = BearerSettings

@@ -1,12 +1,12 @@
-"""`credentials_uri`: whatever an address hands out in the JSON protocol of Alibaba's SDKs.
+"""`credentials_uri`: an AccessKey or session from a URL that speaks the JSON protocol of Alibaba's SDKs.
 
 Protocol: alibabacloud-credentials 1.0.12, `provider/uri.py`: GET, HTTP 200, `{"Code": "Success", "AccessKeyId": …,
 "AccessKeySecret": …, "SecurityToken": …, "Expiration": …}`; no header says who asks. An empty or missing SecurityToken
 means an AccessKey, which is polled (providers/session_json.py says why its Expiration does not count).
 
 Decisions: https anywhere, with TLS verified; plain http only where it does not leave this machine, since the reply holds
-the key. The URL's path or query may hold a token that lets the caller in, so nothing says more of it than host and port.
-Redirects are not followed, and a proxy gets to see nothing but the host of an https address.
+the key. The URL's path or query may hold a token that lets the caller in, so messages name only its host and port.
+Redirects are not followed, and a proxy sees nothing but the host of an https address.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from providers.static_parts import told_as
 
 CONNECT_S = 5.0
 READ_S = 10.0
-"""As long as the SDK waits."""
+"""The SDK's read timeout."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialsUriSettings(ProviderSettings):
-    """`type = "credentials_uri"`."""
+    """The settings of `type = "credentials_uri"`."""
 
     credentials_uri: str = field(repr=False)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         fault = url_fault(self.credentials_uri)
         if fault:
             yield "credentials_uri", fault
 
 
 class CredentialsUri(Provider):
-    """The provider."""
+    """The provider of `type = "credentials_uri"`."""
 
     type_name: ClassVar[str] = "credentials_uri"
     Settings: ClassVar[type[ProviderSettings]] = CredentialsUriSettings
@@ -83,5 +83,5 @@ class CredentialsUri(Provider):
             return found
 
     def inspect(self) -> Iterator[Finding]:
-        """Say which server is asked. No network."""
+        """Yield which server is asked. Uses no network."""
         yield Finding("ok", f"credentials.{self.context.credential}.provider", f"asks {self._server}")

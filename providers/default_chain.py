@@ -3,25 +3,25 @@
 Environment, OIDC, ~/.aliyun/config.json, ~/.alibabacloud/credentials.ini, metadata server, credentials URI: the first
 that has a credential is the source (alibabacloud-credentials 1.0.12, `provider/default.py`).
 
-Each fetch runs providers/default_child.py, a process of its own that walks the chain once. Why not in this one:
+Each fetch runs providers/default_child.py, a process of its own that walks the chain once. The reasons:
 
 * The library reads the environment when it is imported, keeps the link that answered for ever, and hands an old value
-  out when a refresh fails. A new process has none of that: a link that goes away is replaced at the next look.
+  out when a refresh fails. A new process does none of that: a link that goes away is replaced at the next fetch.
 * Each metadata link starts a scheduler thread that nothing ends, and the loggers get handlers that print replies.
-* Its ways out must be changed (TLS, redirects, limits in time, and what it writes back to config.json); in the agent
-  that would reach into the other users of `Tea`, and it would stay in memory: 43 MB resident
-  with alibabacloud-credentials 1.0.12, against 10 for the bare interpreter.
+* Its network calls must be changed (TLS, redirects, limits in time), and what it writes back to config.json. In the
+  agent that would affect the other users of `Tea`, and the library would stay in memory: 43 MB resident with
+  alibabacloud-credentials 1.0.12, against 10 for the bare interpreter.
 * A profile's command (External) is ended together with that process, by its group, at the fetch's limit.
 
-The price is an interpreter's start at each look: half a second of one processor, once a minute, for a value without an
-expiration; a session is asked for when it is due. Rejected: the same chain rebuilt of keyturn's own providers, which
-would drift from the SDKs on the machine that it is meant to agree with.
+The price is the start of an interpreter at each fetch: half a second of one processor, once a minute, for a value
+without an expiration; a session is asked for when it is due. Rejected: the same chain rebuilt of keyturn's own providers,
+which would drift from the SDKs on the machine that it is meant to agree with.
 
-Which link answered stands in `version_id` ("default/cli_profile/static_ak"), and so in `status`, `check` and the audit.
-The same key from another link changes no file and tells nobody.
+`version_id` names the link that answered ("default/cli_profile/static_ak"), and so do `status`, `check` and the audit.
+The same key from another link changes no file, and nobody is told.
 
-Both files may decide what is executed and where keys are sent, so neither may be writable by others, whether it is
-reached or not. What the library says of a failure is never shown: it holds URLs, replies and lines of files.
+Both files may decide what is executed and where keys are sent, so neither may be writable by others, whether the chain
+reaches it or not. The library's texts of failures are never shown: they hold URLs, replies and lines of files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from agent.system.accounts import own_account
-from agent.system.files import foreign_writers, refuse_foreign_writers
+from agent.system.files import refuse_foreign_writers, writers_problem
 from agent.system.process import Completed, run_command
 from agent.system.process_group import Ending
 from providers.session_json import ANSWER_LIMIT_BYTES, EXTERNAL, bad_answer, credential_of
@@ -57,7 +57,7 @@ from providers.static_parts import told_as
 PACKAGE = "alibabacloud_credentials"
 
 SPARE_S = 2.0
-"""What the chain gets less than the fetch, so that it can still say itself what it was waiting for."""
+"""Seconds by which the chain's limit is below the fetch's, so that it can still report what it was waiting for."""
 
 _START = """\
 import json, sys
@@ -77,25 +77,25 @@ _NOTHING = (
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultSettings(ProviderSettings):
-    """`type = "default"`."""
+    """The settings of `type = "default"`."""
 
 
 class DefaultChain(Provider):
-    """The provider."""
+    """The provider of `type = "default"`."""
 
     type_name: ClassVar[str] = "default"
     Settings: ClassVar[type[ProviderSettings]] = DefaultSettings
     settings: DefaultSettings
 
     program: str = _START
-    """What the child is told to run; it reads the request on standard input."""
+    """The code that the child runs; it reads the request from standard input."""
 
     def __init__(self, settings: Any, context: ProviderContext) -> None:
         super().__init__(settings, context)
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End a walk that is under way."""
+        """End a child that is running."""
         self._closed.set()
 
     def _fetch(self, timeout_s: float) -> Credential:
@@ -124,14 +124,14 @@ class DefaultChain(Provider):
         }
 
     def _files(self) -> tuple[Path, Path]:
-        """Where the library looks: the CLI's config and credentials.ini."""
+        """Return the files that the library reads: the CLI's config and credentials.ini."""
         environ = self.context.environ
         home = Path(environ.get("HOME") or own_account().home)
         ini = environ.get("ALIBABA_CLOUD_CREDENTIALS_FILE") or home / ".alibabacloud" / "credentials.ini"
         return home / ".aliyun" / "config.json", Path(ini)
 
     def _present(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """Those of the files that are there, as far as keyturn's user can see."""
+        """Yield those files that exist, as far as keyturn's user can see."""
         for path in self._files():
             with suppress(OSError):
                 yield path, path.stat()
@@ -155,7 +155,7 @@ class DefaultChain(Provider):
         )
 
     def _nothing(self, troubles: list[Mapping[str, Any]]) -> KeyturnError:
-        """No link had a credential: because of what went wrong on the way, or because there is none."""
+        """Return the error for a chain without a credential, with the trouble on the way where there was any."""
         failed = [_error_of(each) for each in troubles]
         present = [str(path) for path, _ in self._present()]
         unused = f" ({' and '.join(present)} {'are' if len(present) > 1 else 'is'} there, without a usable profile)"
@@ -163,17 +163,15 @@ class DefaultChain(Provider):
         if not failed:
             cli, ini = self._files()
             return SourceRefusedError(said + (unused if present else ""), _NOTHING.format(cli=cli, ini=ini))
-        leading = next((error for error in failed if error.retryable), failed[0])
-        reasons = "; ".join(dict.fromkeys(error.problem for error in failed))
-        return type(leading)(f"{said}: {reasons}", leading.remedy, code=leading.code)
+        return errors.of_all(said, failed)
 
     def inspect(self) -> Iterator[Finding]:
-        """Say what is there on this machine: the library, and the two files with their rights. No network."""
+        """Yield whether the library and the two files are there, and who may change the files. Uses no network."""
         place = f"credentials.{self.context.credential}.provider"
         try:
             _require_library()
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         for path, found in self._present():
             yield _judge(place, path, found)
         if self.context.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID"):
@@ -205,9 +203,9 @@ def _error_of(trouble: Mapping[str, Any]) -> KeyturnError:
 
 
 def _judge(place: str, path: Path, found: os.stat_result) -> Finding:
-    refusal = foreign_writers(found, str(path))
-    if refusal:
-        return Finding("error", place, *refusal)
+    problem = writers_problem(found, str(path))
+    if problem:
+        return Finding.of("error", place, problem)
     if found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return Finding("warning", place, f"{path}: others can read the keys in it", f"chmod 600 {path}")
     return Finding("ok", place, f"{path} is there and private")

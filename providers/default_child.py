@@ -1,10 +1,10 @@
 """The program that walks the default chain of `alibabacloud_credentials`, once, in a process of its own.
 
-Started by providers/default_chain.py, which says why; asked through standard input and answering through standard
-output, so that no secret stands in an argument or a variable. It exits right after the answer: no cache, no scheduler
-thread and no environment read at import time lives longer than one fetch.
+providers/default_chain.py starts it and says why. The request comes on standard input and the answer goes to standard
+output, so that no secret is in an argument or a variable. It exits right after the answer: no cache, no scheduler
+thread and no environment that was read at import time outlives one fetch.
 
-What is changed in the library (1.0.12), and nothing else:
+Changes to the library (1.0.12), and there are no others:
 
 * `TeaCore.do_action`, through which every link sends, sends by keyturn's Transport: TLS always verified and with
   `cloud.ca_file`, no redirects, a limit in time and bytes, no proxy and no other machine for plain http. `cloud.sts_endpoint`,
@@ -13,7 +13,7 @@ What is changed in the library (1.0.12), and nothing else:
   clear. OAuth's refresh token changes with each use, so that one is not used: such a profile works while its session
   in the file lives, or its access token does.
 * The secrets are taken out of the environment once they were read, before a profile's command inherits it.
-* Every credential that a link makes is noted with its expiration, which the chain drops.
+* The expiration of every credential that a link makes is recorded, because the chain drops it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _PUBLIC_ERRORS = (
 
 
 class Sender:
-    """What stands in for `TeaCore.do_action`. Keeps what went wrong, in words that hold no secret."""
+    """The replacement for `TeaCore.do_action`. It records failures, in words that hold no secret."""
 
     def __init__(self, transport: Transport, sts_endpoint: str | None, ends: float) -> None:
-        """Prepare; `ends` is on the monotonic clock."""
+        """Keep what every call needs; `ends` is an instant of the monotonic clock."""
         self._transport, self._sts_endpoint, self._ends = transport, sts_endpoint, ends
         self._answered: dict[str, bool] = {}
         self.troubles: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ class Sender:
         )
 
     def note_unusable(self) -> None:
-        """Keep it as a trouble where the last word of a host was an answer: no link had a credential all the same."""
+        """Record, for each host that answered, that its answer held no usable credential."""
         for host, answered in self._answered.items():
             if answered:
                 said = f"the answer of {host} holds no usable credential"
@@ -106,7 +106,7 @@ class Sender:
                 )
 
     def _note(self, host: str, error: KeyturnError, *, absent: bool) -> None:
-        """Keep a trouble. A metadata server that is not there, or has no role, is the normal case outside of ECS."""
+        """Record a failure. A metadata server that is not there, or has no role, is the normal case outside of ECS."""
         kind = type(error).__name__
         self.troubles.append(
             {
@@ -130,7 +130,7 @@ def _refuse(*_: object) -> NoReturn:
 
 
 def _adapt(sender: Sender, expirations: dict[str, int]) -> None:
-    """Change in the library what the head of this file lists."""
+    """Make the changes to the library that the module's docstring lists."""
     import_module("Tea.core").TeaCore.do_action = staticmethod(sender.do_action)
     profile = import_module("alibabacloud_credentials.provider.cli_profile").CLIProfileCredentialsProvider
     profile._update_external_credentials = profile._update_oauth_tokens = lambda *_: None
@@ -151,8 +151,8 @@ def walk(told: Mapping[str, Any], transport: Transport) -> dict[str, Any]:
     """Ask the chain once.
 
     Args:
-        told: `environ`, `sts_endpoint` and `timeout_s`, as providers/default_chain.py says them.
-        transport: the way out.
+        told: the request of providers/default_chain.py: `environ`, `sts_endpoint` and `timeout_s`.
+        transport: sends every call.
 
     Returns:
         The answer in the external form and its `link`; or `troubles`, where no link had a credential.
@@ -162,6 +162,7 @@ def walk(told: Mapping[str, Any], transport: Transport) -> dict[str, Any]:
     expirations: dict[str, int] = {}
     chain = import_module("alibabacloud_credentials.provider.default").DefaultCredentialsProvider
     _adapt(sender, expirations)
+    # The library read them at its import; a profile's command must not inherit them.
     for name in SECRET_VARIABLES:
         os.environ.pop(name, None)
     refused = import_module("alibabacloud_credentials.exceptions").CredentialException
@@ -181,7 +182,7 @@ def walk(told: Mapping[str, Any], transport: Transport) -> dict[str, Any]:
 
 
 def main(told: Mapping[str, Any]) -> NoReturn:
-    """Answer on standard output, to which nobody else gets to write, and exit."""
+    """Answer on standard output, to which nothing else may write, and exit."""
     answers = os.dup(1)
     os.dup2(2, 1)
     try:

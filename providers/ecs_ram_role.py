@@ -1,19 +1,19 @@
 """`ecs_ram_role`: the session of the RAM role that this ECS instance carries, from the instance's metadata server.
 
-Paths and headers: ECS documentation, "Instance metadata"; alibabacloud-credentials 1.0.12, `provider/ecs_ram_role.py`,
-which serves as the `default` chain's link but not here: it has a fixed address, starts a scheduler thread for each
-client, and falls back to the mode without tokens whenever anything fails.
+Paths and headers: ECS documentation, "Instance metadata"; alibabacloud-credentials 1.0.12, `provider/ecs_ram_role.py`.
+That class serves as a link of the `default` chain but not here: it has a fixed address, starts a scheduler thread for
+each client, and falls back to the mode without tokens whenever anything fails.
 
 Decisions:
 
 * Hardened mode (a token by PUT, then GETs that carry it) is the only mode unless `imds_v1 = true`, which asks for no
   token at all. There is no fallback in either direction: whoever can make a PUT fail could otherwise have the agent
   speak the mode that a forged request of a web application can speak too.
-* A token is used until a minute before its end, and thrown away when it is refused; so a snapshot that was restored,
-  or an instance whose metadata service was restarted, costs one more call.
+* A token is used until a minute before its end, and thrown away when it is refused. So a restored snapshot, or a
+  restarted metadata service, costs one more call.
 * The role's name is asked at each fetch, if the config does not give it: another role is then found without a restart.
 * Plain http reaches nothing but this machine's own addresses, and never goes through a proxy.
-* ALIBABA_CLOUD_ECS_METADATA_DISABLED is a word to the SDKs' default chain. A config that names this provider means
+* ALIBABA_CLOUD_ECS_METADATA_DISABLED is meant for the SDKs' default chain. A config that names this provider overrides
   it; `check` warns of the contradiction.
 """
 
@@ -49,12 +49,12 @@ TOKEN_PATH = "/latest/api/token"
 ROLE_PATH = "/latest/meta-data/ram/security-credentials/"
 
 TOKEN_TTL_S = 21600
-"""Six hours, the longest that the metadata server allows and what the SDK asks for."""
+"""Six hours: the longest life that the metadata server allows, and the one that the SDK asks for."""
 
 TOKEN_SPARE_S = 60.0
 
 CONNECT_S = 1.0
-"""The server is in the hypervisor: who needs longer is not there. The SDK waits as long."""
+"""The SDK's connect timeout. The server is in the hypervisor, so one that needs longer is not there."""
 
 READ_S = 2.0
 
@@ -69,14 +69,14 @@ _ATTACH = "attach a RAM role to this instance (ECS console, or aliyun ecs Attach
 
 @dataclass(frozen=True, kw_only=True)
 class EcsRamRoleSettings(ProviderSettings):
-    """`type = "ecs_ram_role"`."""
+    """The settings of `type = "ecs_ram_role"`."""
 
     role_name: str | None = None  # None: the metadata server says which
     imds_v1: bool = False
     metadata_endpoint: str = "http://100.100.100.200"
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if self.role_name is not None and not _ROLE_NAME.fullmatch(self.role_name):
             yield "role_name", "want the name of a RAM role: letters, digits, '.', '_' and '-', at most 64"
         fault = url_fault(self.metadata_endpoint)
@@ -87,7 +87,7 @@ class EcsRamRoleSettings(ProviderSettings):
 
 
 class Metadata:
-    """The metadata server, asked in hardened mode or without tokens. Keeps a token from one fetch to the next."""
+    """A client of the metadata server, in hardened mode or without tokens. It keeps a token from one fetch to the next."""
 
     def __init__(self, transport: Transport, endpoint: str, *, hardened: bool, clock: Clock | None = None) -> None:
         self._transport, self._endpoint, self._hardened = transport, endpoint.removesuffix("/"), hardened
@@ -96,15 +96,15 @@ class Metadata:
 
     @property
     def name(self) -> str:
-        """For texts."""
+        """The server's name in messages."""
         return f"the metadata server {urlsplit(self._endpoint).netloc}"
 
     def get(self, path: str, ends: float) -> Reply:
         """Ask for a path, with a new token where the kept one is refused.
 
         Args:
-            path: behind the endpoint, from `/` on.
-            ends: on the monotonic clock, when the caller gives up.
+            path: the path, beginning with `/`.
+            ends: the instant of the monotonic clock at which the caller gives up.
 
         Raises:
             KeyturnError: no reply, or no token.
@@ -155,7 +155,7 @@ class Metadata:
 
 
 class EcsRamRole(Provider):
-    """The provider."""
+    """The provider of `type = "ecs_ram_role"`."""
 
     type_name: ClassVar[str] = "ecs_ram_role"
     Settings: ClassVar[type[ProviderSettings]] = EcsRamRoleSettings
@@ -204,7 +204,7 @@ class EcsRamRole(Provider):
         return found
 
     def inspect(self) -> Iterator[Finding]:
-        """Say where the metadata server is looked for, and what contradicts that. No network."""
+        """Yield the metadata server's address, and a variable that contradicts the config. Uses no network."""
         place = f"credentials.{self.context.credential}.provider"
         yield Finding("ok", place, f"asks {self._metadata.name}{' without tokens' if self.settings.imds_v1 else ''}")
         if self.context.environ.get("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "").lower() == "true":
@@ -217,5 +217,5 @@ class EcsRamRole(Provider):
 
 
 def _line(body: bytes) -> str:
-    """The text of a short answer, whose characters are looked at by a pattern afterwards."""
+    """Return the text of a short answer; the caller checks its characters by a pattern."""
     return body.decode("latin-1").strip()

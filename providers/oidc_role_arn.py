@@ -1,11 +1,11 @@
 """`oidc_role_arn`: a session of a RAM role, from AssumeRoleWithOIDC, for a token that an identity provider left in a file.
 
-As in ACK's RRSA, where the kubelet projects the token and the webhook sets the `ALIBABA_CLOUD_*` variables, which serve
-for what is not configured. The file is read for each fetch, because it is renewed many times in an agent's life.
+As in ACK's RRSA, where the kubelet projects the token and the webhook sets the `ALIBABA_CLOUD_*` variables; these are
+the defaults of the keys. The file is read for each fetch, because it is renewed many times in an agent's life.
 
-The call is anonymous: the token alone proves who we are, and whoever has it can do what we can. Request, client and reply
-are the official SDK's (providers/sts_sdk.py); only, the SDK sends the token in the URL, from where it gets into exception
-texts and proxies' logs. Here it travels in the body (`OpenApi.call_anonymously` says who does so too).
+The call is anonymous: the token alone proves who we are, and whoever has it can do what we can. The official SDK sends
+the token in the URL, from where it gets into exception texts and proxies' logs. Here it travels in the body
+(`OpenApi.call_anonymously` says who does so too).
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from agent.cloud.failures import ServiceError
-from agent.cloud.openapi import Sts
+from agent.cloud.openapi import RoleSession, Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError, UnsetVariableError
@@ -27,12 +26,10 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of
-from providers.sts_sdk import AssumeRoleWithOIDCRequest, StsClient
+from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of, told_as
 from providers.sts_sessions import (
     RoleSettings,
     SessionReader,
-    about,
     default_session_name,
     provider_arn_fault,
     role_arn_fault,
@@ -42,11 +39,11 @@ from providers.sts_sessions import (
 MAX_TOKEN_CHARS = 20_000
 """STS API, AssumeRoleWithOIDC: 4 to 20,000 characters."""
 
-Fault = Callable[[str], str]
+Fault = Callable[[str], str | None]
 
 
-def _path_fault(text: str) -> str:
-    return "" if text.startswith("/") and text.isprintable() else "want an absolute path"
+def _path_fault(text: str) -> str | None:
+    return None if text.startswith("/") and text.isprintable() else "want an absolute path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class _Field:
     fault: Fault
 
     def value(self, settings: ProviderSettings, environ: Mapping[str, str]) -> str:
-        """What is configured, else what the variable says, "" where it is said nowhere.
+        """Return the configured value, else the variable's, "" where there is neither.
 
         Raises:
             CredentialFileError: the variable holds something impossible; the config was looked at when it was read.
@@ -74,7 +71,7 @@ class _Field:
         return text
 
     def needed(self, settings: ProviderSettings, environ: Mapping[str, str]) -> str:
-        """The same, for one that must be said somewhere.
+        """Return the same for a value that must be given.
 
         Raises:
             UnsetVariableError: it is not; the text names key and variable.
@@ -96,14 +93,14 @@ _SESSION_NAME = _Field("role_session_name", "ALIBABA_CLOUD_ROLE_SESSION_NAME", s
 
 @dataclass(frozen=True, kw_only=True)
 class OidcRoleArnSettings(RoleSettings):
-    """`type = "oidc_role_arn"`. What is None comes from the variable of the same meaning."""
+    """The settings of `type = "oidc_role_arn"`. What is None comes from the variable of the same meaning."""
 
     role_arn: str | None = None
     oidc_provider_arn: str | None = None
     oidc_token_file_path: FilePath | None = None
 
     def problems(self) -> Problems:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         yield from super().problems()
         for field in (_ROLE, _PROVIDER):
             text = getattr(self, field.key)
@@ -112,7 +109,7 @@ class OidcRoleArnSettings(RoleSettings):
 
 
 class OidcRoleArn(Provider):
-    """The provider."""
+    """The provider of `type = "oidc_role_arn"`."""
 
     type_name: ClassVar[str] = "oidc_role_arn"
     Settings: ClassVar[type[ProviderSettings]] = OidcRoleArnSettings
@@ -123,40 +120,33 @@ class OidcRoleArn(Provider):
         self._sts = Sts(Transport(context.cloud.ca_file), settings.sts_endpoint or context.cloud.sts)
 
     def _fetch(self, timeout_s: float) -> Credential:
-        try:
+        with told_as(f"credentials.{self.context.credential}"):
             return self._assume(timeout_s)
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
 
     def _assume(self, timeout_s: float) -> Credential:
-        client = StsClient(partial(self._send, timeout_s))
-        body = client.assume_role_with_oidc(self._request()).body
-        reader = SessionReader("AssumeRoleWithOIDC", self._sts.endpoint)
-        found = body and body.credentials
-        if not found:
-            raise reader.bad("has no Credentials")
-        return reader.read(found.access_key_id, found.access_key_secret, found.expiration, found.security_token or "")
+        answer = self._sts.assume_role_with_oidc(
+            self._wanted(),
+            self._needed(_PROVIDER),
+            _token(self._needed(_TOKEN_FILE)),
+            now=Clock().now(),
+            timeout_s=timeout_s,
+            judge=_not_permitted,
+        )
+        return SessionReader("AssumeRoleWithOIDC", self._sts.endpoint).read_role_session(answer)
 
-    def _request(self) -> Any:
-        return AssumeRoleWithOIDCRequest(
+    def _wanted(self) -> RoleSession:
+        return RoleSession(
             role_arn=self._needed(_ROLE),
-            oidcprovider_arn=self._needed(_PROVIDER),
-            oidctoken=_token(self._needed(_TOKEN_FILE)).reveal(),
-            role_session_name=_SESSION_NAME.value(self.settings, self.context.environ)
-            or default_session_name(self.context),
-            duration_seconds=int(self.settings.role_session_expiration),
+            session_name=_SESSION_NAME.value(self.settings, self.context.environ) or default_session_name(self.context),
+            duration_s=int(self.settings.role_session_expiration),
             policy=self.settings.policy,
         )
 
     def _needed(self, field: _Field) -> str:
         return field.needed(self.settings, self.context.environ)
 
-    def _send(self, timeout_s: float, action: str, params: Mapping[str, str]) -> Mapping[str, Any]:
-        now = Clock().now()
-        return self._sts.call_anonymously(action, params, now=now, timeout_s=timeout_s, judge=_not_permitted)
-
     def inspect(self) -> Iterator[Finding]:
-        """Whether role, provider and token are known; no network."""
+        """Yield whether role, provider and token are known. Uses no network."""
         place = f"credentials.{self.context.credential}.provider"
         for field in (_ROLE, _PROVIDER, _TOKEN_FILE):
             try:
@@ -164,7 +154,7 @@ class OidcRoleArn(Provider):
                 if field is _TOKEN_FILE:
                     _token(text)
             except KeyturnError as error:
-                yield Finding("error", f"{place}.{field.key}", error.problem, error.remedy)
+                yield Finding.of("error", f"{place}.{field.key}", error.as_problem())
             else:
                 yield _seen(field, f"{place}.{field.key}", text)
         yield from self._inspect_session_name(f"{place}.{_SESSION_NAME.key}")
@@ -173,14 +163,14 @@ class OidcRoleArn(Provider):
         try:
             _SESSION_NAME.value(self.settings, self.context.environ)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
 
 
 def _token(path: str) -> Secret:
     """Read the token.
 
-    The file says who we are, so nobody else may write it. That others can read it is not refused: Kubernetes projects
-    tokens as root's, through links, mode 0644 or with an fsGroup 0640, and keeps others away by the pod's walls.
+    The file decides who we are, so nobody else may write it. That others can read it is not refused: Kubernetes projects
+    tokens as root's, through links, with mode 0644 or, with an fsGroup, 0640, and isolates them by the pod.
 
     Raises:
         CredentialFileError: it is missing, others can write it, or it holds no token.
@@ -209,7 +199,7 @@ def _others_can_read(path: str) -> bool:
 
 
 def _not_permitted(failed: ServiceError) -> KeyturnError | None:
-    """The role's trust policy decides alone: no permission is needed to ask."""
+    """Return the error for a role that does not trust the token. Its trust policy decides alone; the caller needs no right."""
     if not failed.code.startswith("NoPermission"):
         return None
     return NotPermittedError(

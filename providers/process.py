@@ -12,8 +12,8 @@ Decisions:
 * A program that somebody besides root and the agent's user can write or replace is not run: it would run with the
   agent's rights. What counts is the file at the end of links, and who owns the way to it (agent/system/trusted_program.py).
   `check` warns of arguments that are such files (a script's path).
-* What it prints is a secret, on standard error too as far as anybody knows: an error tells lengths and the exit status.
-* `timeout` bounds the command; 30 s is the most, since a fetch is given up then. At the limit its group is killed.
+* Its output is taken for a secret, on standard error too, so an error tells only lengths and the exit status.
+* `timeout` limits the command to 30 s at most, since a fetch is given up then. At the limit its group is killed.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from agent.system.accounts import own_account
 from agent.system.oserrors import user_name
 from agent.system.process import Completed, find_program, run_command
 from agent.system.process_group import Ending
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import program_problem
 from providers.session_json import EXTERNAL, bad_answer, credential_of, object_of
 from providers.static_parts import told_as
 
 OUTPUT_LIMIT_BYTES = 64 * 1024
-"""A command that prints so much, or more, is refused."""
+"""Bytes of output from which a command's answer is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings(ProviderSettings):
-    """`type = "process"`."""
+    """The settings of `type = "process"`."""
 
     command: tuple[str, ...]
     timeout: Duration = Duration(30)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.command or not self.command[0]:
             yield "command", "is empty; give the program and its arguments"
         elif "/" in self.command[0] and not self.command[0].startswith("/"):
@@ -67,7 +67,7 @@ class ProcessSettings(ProviderSettings):
 
 
 class Process(Provider):
-    """The provider."""
+    """The provider of `type = "process"`."""
 
     type_name: ClassVar[str] = "process"
     Settings: ClassVar[type[ProviderSettings]] = ProcessSettings
@@ -78,7 +78,7 @@ class Process(Provider):
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End a command that runs."""
+        """End a command that is running."""
         self._closed.set()
 
     @property
@@ -111,18 +111,18 @@ class Process(Provider):
             )
 
     def inspect(self) -> Iterator[Finding]:
-        """Say whether the command is there and nobody else can change it. It is not run."""
+        """Yield whether the command is there and nobody else can change it. It is not run."""
         place = f"credentials.{self.context.credential}.provider.command"
         try:
             refuse_if_foreign(self._name)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         else:
             yield Finding("ok", place, f"runs {find_program(self._name)}")
         for word in self.settings.command[1:]:
-            refusal = strangers(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
-            if refusal:
-                yield Finding("warning", place, *refusal)
+            problem = program_problem(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
+            if problem:
+                yield Finding.of("warning", place, problem)
 
 
 PASSED_ON = ("CREDENTIALS_DIRECTORY",)
@@ -130,17 +130,17 @@ PASSED_ON = ("CREDENTIALS_DIRECTORY",)
 
 
 def refuse_if_foreign(program: str) -> str:
-    """Return the path of a program; refuse one that is not there, or that a stranger can write or replace.
+    """Return the path of a program, and refuse one that is missing or that somebody else can write or replace.
 
     Raises:
-        CredentialFileError: the text says which, and who.
+        CredentialFileError: the text names the program and who can change it.
     """
     path = find_program(program)
     if path is None or not os.path.exists(path):
         raise CredentialFileError(f"there is no program {program}", "install it, or correct the command in the config")
-    refusal = strangers(path, own_account())
-    if refusal:
-        raise CredentialFileError(*refusal)
+    problem = program_problem(path, own_account())
+    if problem:
+        raise CredentialFileError.of(problem)
     return path
 
 

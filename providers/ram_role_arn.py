@@ -1,20 +1,18 @@
 """`ram_role_arn`: a session of a RAM role, from AssumeRole, signed with the AccessKey or session of a base.
 
-Request, client and reply are the official SDK's (providers/sts_sdk.py); signature and sending are ours. Each fetch asks
-the base for its newest value and STS for one new session.
+Each fetch asks the base for its newest value and STS for one new session.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 from agent.cloud.failures import ServiceError
-from agent.cloud.openapi import Sts
+from agent.cloud.openapi import RoleSession, Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential, Kind
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
@@ -22,24 +20,24 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.sts_sdk import AssumeRoleRequest, StsClient
-from providers.sts_sessions import RoleSettings, SessionReader, about, default_session_name, role_arn_fault
+from providers.static_parts import told_as
+from providers.sts_sessions import RoleSettings, SessionReader, default_session_name, role_arn_fault
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 _CLIENT_KEY = "KAAP."
-"""How the id of a ClientKey begins (KMS, "Create an AAP")."""
+"""The prefix of a ClientKey's id (KMS, "Create an AAP")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RamRoleArnSettings(RoleSettings):
-    """`type = "ram_role_arn"`."""
+    """The settings of `type = "ram_role_arn"`."""
 
     role_arn: str
     base: ProviderSettings | str  # whose key signs: another credential of this config, or a provider of its own
     external_id: str | None = None  # what the role's trust policy may ask for (sts:ExternalId)
 
     def problems(self) -> Problems:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         yield from super().problems()
         if fault := role_arn_fault(self.role_arn):
             yield "role_arn", fault
@@ -48,7 +46,7 @@ class RamRoleArnSettings(RoleSettings):
 
 
 class RamRoleArn(Provider):
-    """The provider."""
+    """The provider of `type = "ram_role_arn"`."""
 
     type_name: ClassVar[str] = "ram_role_arn"
     Settings: ClassVar[type[ProviderSettings]] = RamRoleArnSettings
@@ -61,50 +59,48 @@ class RamRoleArn(Provider):
 
     def _fetch(self, timeout_s: float) -> Credential:
         ends = time.monotonic() + timeout_s
+        place = f"credentials.{self.context.credential}"
         try:
-            identity = _able_to_sign(self._base.newest(timeout_s))
-            return self._assume(identity, ends - time.monotonic())
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
+            found = self._base.newest(timeout_s)
+        except KeyturnError as error:  # of ours names its place already, of a third party's may not
+            raise error if error.place else error.at(place) from None
+        with told_as(place):
+            return self._assume(_able_to_sign(found), ends - time.monotonic())
 
     def _assume(self, identity: Credential, timeout_s: float) -> Credential:
         if timeout_s <= 0:
             raise SourceUnavailableError("its base took all the time there was", "it is tried again by itself")
-        client = StsClient(partial(self._send, identity, timeout_s))
-        body = client.assume_role(self._request()).body
-        reader = SessionReader("AssumeRole", self._sts.endpoint)
-        found = body and body.credentials
-        if not found:
-            raise reader.bad("has no Credentials")
-        return reader.read(found.access_key_id, found.access_key_secret, found.expiration, found.security_token or "")
-
-    def _request(self) -> Any:
-        return AssumeRoleRequest(
-            role_arn=self.settings.role_arn,
-            role_session_name=self.settings.role_session_name or default_session_name(self.context),
-            duration_seconds=int(self.settings.role_session_expiration),
-            policy=self.settings.policy,
+        answer = self._sts.assume_role(
+            self._wanted(),
+            identity,
             external_id=self.settings.external_id,
+            now=Clock().now(),
+            timeout_s=timeout_s,
+            judge=_not_permitted,
+        )
+        return SessionReader("AssumeRole", self._sts.endpoint).read_role_session(answer)
+
+    def _wanted(self) -> RoleSession:
+        return RoleSession(
+            role_arn=self.settings.role_arn,
+            session_name=self.settings.role_session_name or default_session_name(self.context),
+            duration_s=int(self.settings.role_session_expiration),
+            policy=self.settings.policy,
         )
 
-    def _send(
-        self, identity: Credential, timeout_s: float, action: str, params: Mapping[str, str]
-    ) -> Mapping[str, Any]:
-        return self._sts.call(action, params, identity, now=Clock().now(), timeout_s=timeout_s, judge=_not_permitted)
-
     def inspect(self) -> Iterator[Finding]:
-        """What can be said of the base; the role itself is known to STS alone."""
+        """Yield the findings of the base; only STS knows the role itself."""
         yield from self._base.inspect()
         place = f"credentials.{self.context.credential}.provider.role_arn"
         yield Finding("ok", place, f"{self.settings.role_arn} is asked for at {self._sts.endpoint}")
 
     def close(self) -> None:
-        """Let go of the base."""
+        """Close the base."""
         self._base.close()
 
 
 def _able_to_sign(identity: Credential) -> Credential:
-    """Refuse what cannot sign AssumeRole before it goes anywhere."""
+    """Return the identity, and refuse one that cannot sign AssumeRole before anything is sent."""
     remedy = "name a base that gives an AccessKey or a session of a RAM identity"
     if identity.kind is Kind.BEARER:
         raise SourceRefusedError("its base gives a bearer token, which cannot sign AssumeRole", remedy)
@@ -114,7 +110,11 @@ def _able_to_sign(identity: Credential) -> Credential:
 
 
 def _not_permitted(failed: ServiceError) -> KeyturnError | None:
-    """AssumeRole has two locks and says of both the same (RAM, "FAQ about RAM roles and STS tokens")."""
+    """Return an error that names both possible reasons.
+
+    AssumeRole gives the same answer where the caller has no permission for it and where the role's trust policy does not
+    name the caller (RAM, "FAQ about RAM roles and STS tokens").
+    """
     if not failed.code.startswith("NoPermission"):
         return None
     return NotPermittedError(

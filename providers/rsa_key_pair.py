@@ -9,7 +9,7 @@ that of alibabacloud_credentials 1.0.12 for Python, which signs by HMAC with the
 `PublicKeyId` is sent besides `AccessKeyId`, as by Alibaba's SDK and credentials library for Go. The SDK of STS has no
 such call, and the core's signer opens a client of its own with 2018's requests, so nothing of theirs is imported here.
 
-What comes back is an AccessKey that dies: id and secret with an expiration, and no token.
+The reply is an AccessKey with an expiration and without a token.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Duration, FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
 from agent.system.files import read_private
-from providers.static_parts import PART_LIMIT_BYTES, text_of
-from providers.sts_sessions import SessionReader, about, endpoint_problems, life_problems
+from providers.static_parts import PART_LIMIT_BYTES, text_of, told_as
+from providers.sts_sessions import SessionReader, endpoint_problems, life_problems
 
 ACTION = "GenerateSessionAccessKey"
 LONGEST_S = 3600
-"""aliyun-python-sdk-core 2.16.1, `RsaKeyPairSigner._MAX_SESSION_PERIOD`; the shortest is 900."""
+"""The longest session by aliyun-python-sdk-core 2.16.1, `RsaKeyPairSigner._MAX_SESSION_PERIOD`; the shortest is 900."""
 
 _PUBLIC_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
@@ -53,7 +53,7 @@ _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DO
 
 @dataclass(frozen=True, kw_only=True)
 class RsaKeyPairSettings(ProviderSettings):
-    """`type = "rsa_key_pair"`."""
+    """The settings of `type = "rsa_key_pair"`."""
 
     public_key_id: str
     private_key_file: FilePath
@@ -61,7 +61,7 @@ class RsaKeyPairSettings(ProviderSettings):
     sts_endpoint: str | None = None  # None: the one of `[cloud]`
 
     def problems(self) -> Problems:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         yield from super().problems()
         if not _PUBLIC_KEY_ID.fullmatch(self.public_key_id):
             yield "public_key_id", "want the id that RAM gave the public key, such as LTRSA.…"
@@ -70,7 +70,7 @@ class RsaKeyPairSettings(ProviderSettings):
 
 
 class RsaKeyPair(Provider):
-    """The provider."""
+    """The provider of `type = "rsa_key_pair"`."""
 
     type_name: ClassVar[str] = "rsa_key_pair"
     Settings: ClassVar[type[ProviderSettings]] = RsaKeyPairSettings
@@ -81,13 +81,11 @@ class RsaKeyPair(Provider):
         self._sts = Sts(Transport(context.cloud.ca_file), settings.sts_endpoint or context.cloud.sts)
 
     def _fetch(self, timeout_s: float) -> Credential:
-        try:
+        with told_as(f"credentials.{self.context.credential}"):
             return self._ask(self._load(), timeout_s)
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
 
     def _load(self) -> RSAPrivateKey:
-        """Read the key anew each time, about once an hour: a replaced file is found."""
+        """Read the key from its file. This happens at each fetch, about once an hour, so a replaced file is found."""
         path = self.settings.private_key_file
         return open_private_key(text_of(path, read_private(path, PART_LIMIT_BYTES, self.context.environ)), path)
 
@@ -115,12 +113,12 @@ class RsaKeyPair(Provider):
         return reader.read(key_id, secret, found.get("Expiration"))
 
     def inspect(self) -> Iterator[Finding]:
-        """Open the private key; no network."""
+        """Open the private key, and yield whether that worked. Uses no network."""
         place = f"credentials.{self.context.credential}.provider.private_key_file"
         try:
             key = self._load()
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         else:
             yield Finding("ok", place, f"{self.settings.private_key_file}: holds an RSA key of {key.key_size} bits")
 
@@ -134,7 +132,7 @@ def signature(params: Mapping[str, str], key: RSAPrivateKey) -> str:
 def open_private_key(text: str, path: str) -> RSAPrivateKey:
     """Open a key in PEM (PKCS#1 or PKCS#8), or its bare base64, as Alibaba's examples have it.
 
-    What the armour says of the format is not believed: keys that are PKCS#8 under an RSA label are about.
+    The label of the PEM is ignored, since some tools write PKCS#8 keys under an RSA label.
 
     Raises:
         CredentialFileError: it is none; the text names `path` and shows nothing of it.
@@ -158,7 +156,7 @@ def open_private_key(text: str, path: str) -> RSAPrivateKey:
 
 
 def _unknown_key(failed: ServiceError) -> KeyturnError | None:
-    """STS of another region knows neither the key pair nor, perhaps, the call."""
+    """Return the error for an unknown key: STS of another region knows neither the key pair nor, perhaps, the call."""
     if not failed.code.startswith(("InvalidAccessKeyId.NotFound", "InvalidAction")):
         return None
     return SourceRefusedError(

@@ -1,10 +1,10 @@
-"""The JSON in which a metadata server, a credentials URI and an external process hand a credential out: strict, silent.
+"""The JSON in which a metadata server, a credentials URI and an external process return a credential, parsed strictly.
 
 Formats: alibabacloud-credentials 1.0.12, `provider/ecs_ram_role.py`, `provider/uri.py` and `provider/external.py`. Two
-readings differ from that library's. The time must be RFC 3339 with a zone (it accepts `…Z` only). And an AccessKey
-without a token lives until it is rotated, whatever `Expiration` says: the library's protocol has that field always, so
-servers put there when they want to be asked again. Keys that do expire without a token begin with `TMP` (STS,
-GenerateSessionAccessKey). What an answer holds is never shown, only what is missing in it.
+rules differ from that library's. The time must be RFC 3339 with a zone (it accepts `…Z` only). And an AccessKey
+without a token lives until it is rotated, whatever `Expiration` says: the library's protocol demands that field, so
+servers put the time of the next request into it. Keys that do expire without a token begin with `TMP` (STS,
+GenerateSessionAccessKey). Errors never quote an answer, and only name what is missing in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Fields(NamedTuple):
-    """What the parts are called in an answer."""
+    """The names of the parts in an answer."""
 
     access_key_id: str
     access_key_secret: str
@@ -49,7 +49,7 @@ def object_of(body: bytes, source: str) -> dict[str, object]:
 
     Args:
         body: all of it.
-        source: who answered, for the text.
+        source: the server, for the message.
 
     Raises:
         BadAnswerError: it is no JSON object.
@@ -61,7 +61,7 @@ def object_of(body: bytes, source: str) -> dict[str, object]:
 
 
 def cloud_object(body: bytes, source: str) -> dict[str, object]:
-    """Parse an answer whose `Code` says whether it is one.
+    """Parse an answer whose `Code` tells success from failure.
 
     Raises:
         BadAnswerError: it is no JSON object, or has no Code.
@@ -114,11 +114,11 @@ def moment_of(text: str) -> datetime | None:
 
 
 def status_error(status: int, source: str, remedy: str) -> KeyturnError:
-    """Make the error for an answer over HTTP whose status is not 200.
+    """Return the error for an answer over HTTP whose status is not 200.
 
     Args:
-        status: of the answer.
-        source: who answered.
+        status: the answer's.
+        source: the server.
         remedy: what to do about a refusal.
     """
     said = f"{source} answers with HTTP {status}"
@@ -151,5 +151,5 @@ def _optional(answer: Mapping[str, object], name: str, source: str) -> str:
 
 
 def bad_answer(source: str, what: str) -> BadAnswerError:
-    """Make the error for an answer that is none."""
+    """Return the error for an answer that cannot be used."""
     return BadAnswerError(f"the answer of {source} {what}", "look at what answers there; the value in use stays")

@@ -1,13 +1,13 @@
-"""A part of a credential that the config names by file or by environment variable: `PART_from_file_path` and so on.
+"""Credentials whose parts come from files or environment variables: `PART_from_file_path`, `PART_from_env_variable`.
 
 Secrets are never in the config itself. A file that holds one must be private; an AccessKey id is no secret
-and its file need not be. Files are read anew at each look, so a replaced value is found; variables are those
+and its file need not be. Files are read again at each fetch, so a replaced value is found; variables are those
 that keyturn was started with.
 
-Whoever replaces an id and its secret replaces two files, and in between an id stands beside a secret that is not its
-own. So all files are read together, and only once they have been left alone for half a second, and nothing changed
-while they were read. A longer pause between the two cannot be seen from here: then the verification refuses the pair,
-the value in use stays, and the next look finds both.
+Replacing an id and its secret means replacing two files, and in between the id does not match the secret. So all files
+are read together, only after nobody touched them for half a second, and again if one changed meanwhile. A longer pause
+between the two cannot be noticed here: then the verification refuses the pair, the value in use stays, and the next fetch
+finds both.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from agent.system.systemd_credentials import seen_at
 PART_LIMIT_BYTES = 64 * 1024
 
 QUIET_S = 0.5
-"""Seconds for which the files of a credential must have been left alone before they are read."""
+"""Seconds for which the files of a credential must be unchanged before they are read."""
 
 Stamps = list[tuple[int, int, int, int]]
-"""For each file what changes when it is replaced or written: device, inode, time of change (ns), size."""
+"""The device, inode, time of change (ns) and size of each file: one of them changes when it is replaced or written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where one part comes from: a file or a variable, not both."""
+    """The source of one part: a file or a variable, not both."""
 
     name: str
     file: str | None
@@ -57,11 +57,11 @@ class Part:
 
     @property
     def named(self) -> bool:
-        """Whether the config says where it is."""
+        """Whether the config names a source."""
         return bool(self.file or self.variable)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with the config, as (key, sentence)."""
+        """Yield what is wrong with the config, as (key, sentence)."""
         if bool(self.file) == bool(self.variable) and (self.needed or self.named):
             said = "named twice" if self.file else "missing"
             yield (
@@ -89,16 +89,16 @@ class Part:
 
 
 class StaticSettings(ProviderSettings):
-    """What the settings of all providers of static values share: `PART_from_file_path`, `PART_from_env_variable`."""
+    """The root of the settings of static values: `PART_from_file_path` and `PART_from_env_variable` for each part."""
 
     PARTS: ClassVar[tuple[str, ...]]
     OPEN: ClassVar[frozenset[str]] = frozenset({"access_key_id", "expiration"})
-    """Parts that are no secret, whose file others may read."""
+    """The parts that are no secret, whose file others may read."""
     OPTIONAL: ClassVar[frozenset[str]] = frozenset({"expiration"})
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Each part, and where the config says that it is."""
+        """Each part with its source in the config."""
         return tuple(self._part(name) for name in self.PARTS)
 
     def _part(self, name: str) -> Part:
@@ -106,13 +106,13 @@ class StaticSettings(ProviderSettings):
         return Part(name, file, variable, private=name not in self.OPEN, needed=name not in self.OPTIONAL)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         for part in self.parts:
             yield from part.problems()
 
 
 class StaticProvider(Provider):
-    """A provider of values that somebody else puts into files or variables: published, watched, never invented."""
+    """A provider of values that somebody else puts into files or variables; it publishes and watches them."""
 
     settings: StaticSettings
     watched: ClassVar[bool] = True
@@ -130,7 +130,7 @@ class StaticProvider(Provider):
             return self._made_of(self._read_at_rest(time.monotonic() + timeout_s))
 
     def _read_at_rest(self, ends: float) -> dict[str, str]:
-        """Read all parts while nobody changes a file; what is wrong with one that is being changed does not count."""
+        """Read all parts while nobody changes a file; an error about a file that is being changed does not count."""
         while True:
             before = self._stamps()
             if _quiet(before):
@@ -148,7 +148,7 @@ class StaticProvider(Provider):
         return tuple(part for part in self.settings.parts if part.named)
 
     def _stamps(self) -> Stamps:
-        """A file that is not there, or not to be looked at, is left to the reading, which says so better."""
+        """Return the stamp of each file; zeros for one that is missing or closed, which `_read` reports better."""
         found = []
         for part in self._named:
             try:
@@ -170,26 +170,26 @@ class StaticProvider(Provider):
         time.sleep(QUIET_S / 2)
 
     def inspect(self) -> Iterator[Finding]:
-        """Say for each part whether it is there and private."""
+        """Yield for each part whether it is there and private."""
         for part in self._named:
             place = f"credentials.{self.context.credential}.provider.{part.name}"
             try:
                 part.read(self.context.environ)
             except KeyturnError as error:
-                yield Finding("error", place, error.problem, error.remedy)
+                yield Finding.of("error", place, error.as_problem())
             else:
                 yield Finding("ok", place, f"read from {part.file or 'the variable ' + str(part.variable)}")
 
 
 def _quiet(stamps: Stamps) -> bool:
-    """Whether the last change is some time ago; one in the future is the work of a clock that was set."""
+    """Return whether the last change was long enough ago. A time in the future counts as long ago: the clock was set."""
     newest_s = max((stamp[2] for stamp in stamps), default=0) / 1e9
     return not 0.0 <= Clock().now().timestamp() - newest_s < QUIET_S
 
 
 @contextmanager
 def told_as(place: str) -> Iterator[None]:
-    """Put `place` before the problem of every error of the family that comes out of the block.
+    """Put `place` before the problem of every KeyturnError that leaves the block.
 
     Raises:
         KeyturnError: of the same class, with the same remedy and code.
@@ -197,8 +197,7 @@ def told_as(place: str) -> Iterator[None]:
     try:
         yield
     except KeyturnError as error:
-        told = type(error)(f"{place}: {error.problem}", error.remedy, code=error.code)
-        raise told from None
+        raise error.at(place) from None
 
 
 def from_variable(name: str, environ: Mapping[str, str]) -> str:
@@ -235,7 +234,7 @@ def text_of(path: str, content: bytes) -> str:
 def read_open(path: str, limit: int, environ: Mapping[str, str] = os.environ) -> bytes:
     """Read a file that holds no secret; others may read it, and it may be reached through links.
 
-    Others may not write it: it says which key is used, and a properties file also to which endpoint it is sent.
+    Others may not write it: it decides which key is used, and a properties file also to which endpoint it is sent.
 
     Args:
         path: the file, or a link to it.

@@ -1,8 +1,8 @@
-"""`sts`: a session that somebody else takes, from files or environment variables: published, watched for change.
+"""`sts`: a session that somebody else renews, from files or environment variables, published and watched for changes.
 
-keyturn cannot renew it. `expiration` (RFC 3339, such as 2026-01-01T00:00:00Z) is optional: where it is named, keyturn
-knows when the session dies, asks again in time, and raises the alarm; without it the parts are polled. Write the
-expiration last, or all files into one directory that is switched as a whole (providers/static_parts.py says why).
+keyturn cannot renew it. `expiration` (RFC 3339, such as 2026-01-01T00:00:00Z) is optional: with it keyturn knows when
+the session dies, reads again in time, and raises the alarm; without it the parts are only polled. Write the expiration
+last, or all files into one directory that is switched as a whole (providers/static_parts.py says why).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from providers.static_parts import StaticProvider, StaticSettings
 
 @dataclass(frozen=True, kw_only=True)
 class StsSettings(StaticSettings):
-    """`type = "sts"`."""
+    """The settings of `type = "sts"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("access_key_id", "access_key_secret", "security_token", "expiration")
 
@@ -37,7 +37,7 @@ class StsSettings(StaticSettings):
 
 
 class Sts(StaticProvider):
-    """The provider."""
+    """The provider of `type = "sts"`."""
 
     type_name: ClassVar[str] = "sts"
     Settings: ClassVar[type[ProviderSettings]] = StsSettings

@@ -1,20 +1,20 @@
-"""What the providers of sessions share: the rules of STS for their settings, and reading a session from a reply.
+"""The common parts of the providers of sessions: the rules of STS for their settings, and the reader of a reply.
 
-Limits: STS API 2015-04-01, AssumeRole and AssumeRoleWithOIDC (the docstrings of alibabacloud-sts20150401 1.2.0); names
-of roles: RAM API, CreateRole.
+Limits: STS API 2015-04-01, AssumeRole and AssumeRoleWithOIDC (the comments in the models of alibabacloud-sts20150401
+1.2.0); names of roles: RAM API, CreateRole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from agent.cloud.failures import json_object
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError
+from agent.core.errors import BadAnswerError
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, Problems, ProviderSettings, endpoint_fault
@@ -32,7 +32,7 @@ _PROVIDER_ARN = re.compile(r"acs:ram::[0-9]{1,32}:oidc-provider/[A-Za-z0-9._-]{1
 
 @dataclass(frozen=True, kw_only=True)
 class RoleSettings(ProviderSettings):
-    """What both ways of assuming a role have in common."""
+    """The keys that both ways of assuming a role have in common."""
 
     role_session_name: str | None = None  # None: keyturn-HOST-NAME
     policy: str | None = None  # what the session may do at most: a RAM policy, as JSON
@@ -40,7 +40,7 @@ class RoleSettings(ProviderSettings):
     sts_endpoint: str | None = None  # None: the one of `[cloud]`
 
     def problems(self) -> Problems:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         yield from super().problems()
         if self.role_session_name is not None and (fault := session_name_fault(self.role_session_name)):
             yield "role_session_name", fault
@@ -50,48 +50,50 @@ class RoleSettings(ProviderSettings):
         yield from endpoint_problems(self.sts_endpoint)
 
 
-def role_arn_fault(text: str) -> str:
-    """Say why `text` names no role; "" where it does."""
-    return "" if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
+def role_arn_fault(text: str) -> str | None:
+    """Return why `text` names no role; None where it does."""
+    return None if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
 
 
-def provider_arn_fault(text: str) -> str:
-    """Say why `text` names no OIDC provider; "" where it does."""
+def provider_arn_fault(text: str) -> str | None:
+    """Return why `text` names no OIDC provider; None where it does."""
     return (
-        ""
+        None
         if _PROVIDER_ARN.fullmatch(text)
         else "want the ARN of an OIDC provider: acs:ram::ACCOUNT-ID:oidc-provider/NAME"
     )
 
 
-def session_name_fault(text: str) -> str:
-    """Say why `text` can be no session's name; "" where it can."""
-    return "" if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
+def session_name_fault(text: str) -> str | None:
+    """Return why `text` can be no session's name; None where it can."""
+    return None if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
 
 
 def life_problems(key: str, life_s: float, longest_s: int) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with the length of a session, in seconds."""
+    """Yield what is wrong with the length of a session, in seconds."""
     if not SHORTEST_S <= life_s <= longest_s or life_s != int(life_s):
         yield key, f'want whole seconds from "15m" to "{longest_s // 3600}h"'
 
 
 def endpoint_problems(endpoint: str | None) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with `sts_endpoint`."""
+    """Yield what is wrong with `sts_endpoint`."""
     if endpoint is not None and (fault := endpoint_fault(endpoint)):
         yield "sts_endpoint", fault
 
 
-def _policy_fault(text: str) -> str:
+def _policy_fault(text: str) -> str | None:
     if len(text) > MAX_POLICY_CHARS:
         return f"is {len(text)} characters long; STS takes {MAX_POLICY_CHARS}"
-    return "" if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+    return (
+        None if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+    )
 
 
 def default_session_name(context: ProviderContext) -> str:
-    """`keyturn-HOST-NAME` in the characters and the length that STS takes.
+    """Return `keyturn-HOST-NAME` in the characters and the length that STS accepts.
 
-    Where something has to be replaced or cut, eight digits of a hash of the whole keep two names apart, because
-    ActionTrail tells sessions by this name.
+    Where something has to be replaced or cut, eight digits of a hash of the whole keep two names distinct, because
+    ActionTrail shows sessions under this name.
     """
     whole = f"keyturn-{context.hostname}-{context.credential}"
     if _SESSION_NAME.fullmatch(whole):
@@ -100,30 +102,32 @@ def default_session_name(context: ProviderContext) -> str:
     return f"{_FOREIGN.sub('-', whole)[: SESSION_NAME_CHARS - 9]}-{digest}"
 
 
-def about(name: str, error: KeyturnError) -> KeyturnError:
-    """The same error, beginning with the credential that it is about; `raise … from None`.
-
-    One that begins so already (a base's, an inline provider's) is left as it is.
-    """
-    if re.match(rf"credentials\.{re.escape(name)}[.:\[]", error.problem):
-        return error
-    return type(error)(f"credentials.{name}: {error.problem}", error.remedy, code=error.code)
-
-
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """Takes the session out of a reply; what it refuses it names, and never quotes.
+    """A reader of the session in a reply. Its errors name what is wrong and never quote the reply.
 
     Attributes:
-        action: whose reply it is.
-        endpoint: who answered.
+        action: the action that was called.
+        endpoint: the server that answered.
     """
 
     action: str
     endpoint: str
 
+    def read_role_session(self, answer: Mapping[str, object]) -> Credential:
+        """Return the credential in a reply to AssumeRole or AssumeRoleWithOIDC.
+
+        Raises:
+            BadAnswerError: as `read`.
+        """
+        found = answer.get("Credentials")
+        if not isinstance(found, dict):
+            raise self.bad("has no Credentials")
+        key_id, secret, token = (found.get(name) for name in ("AccessKeyId", "AccessKeySecret", "SecurityToken"))
+        return self.read(key_id, secret, found.get("Expiration"), token or "")
+
     def read(self, key_id: object, secret: object, expiration: object, token: object | None = None) -> Credential:
-        """Make the credential of what the reply holds.
+        """Return the credential in the reply.
 
         Args:
             token: None for a kind of session that has none.
@@ -139,7 +143,7 @@ class SessionReader:
         )
 
     def bad(self, what: str) -> BadAnswerError:
-        """The error for a reply that holds no session."""
+        """Return the error for a reply that holds no session."""
         return BadAnswerError(
             f"{self.action}: the answer of {self.endpoint} {what}",
             "check that the endpoint is STS; the value in use stays",

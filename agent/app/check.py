@@ -1,53 +1,48 @@
 """`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
 
 Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
-from being looked at. A provider is asked on a thread of its own and left there when its time is up: whatever
-third parties' code does (docs/third_party.md), the command comes to its end.
+from being looked at. A provider is asked on a thread of its own, which is left behind when its time is up, so that
+one that hangs (docs/third_party.md) does not hang the command.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import shlex
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from agent import systemd_setup
 from agent.app import wiring
-from agent.audit import unfit
+from agent.audit import log_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
-from agent.core.provider_guard import hushed, one_line, presentable
+from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
-from agent.logs.stream_guard import heard
 from agent.metrics.check import findings as seen_from_outside
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
 from agent.system.clock import Clock
-from agent.system.free_space import hindrance
-from agent.system.process import probe_refusal
+from agent.system.free_space import write_problem
+from agent.system.process import probe_problem
 from agent.system.systemd_unit import agent_user, make_directory
 
 T = TypeVar("T")
-_TO_ITS_AUTHOR = "report it to the author of its package"
 VERIFY_S = 10.0
 INSPECT_S = 10.0
 """For `inspect` of a provider, which is to look at local files only."""
 FETCH_S = FETCH_TIMEOUT_S + 5.0
-MAX_FINDINGS = 100
-LEVELS = ("ok", "warning", "error")
 
 
 def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
@@ -77,9 +72,9 @@ def _directories(settings: Settings, path: str) -> Iterator[Finding]:
         ("agent.audit.path", audit.parent),
     ):
         yield _writable(key, directory)
-    refused = unfit(audit, of_the_service=_is_the_services(path))
-    if refused:
-        yield Finding("error", "agent.audit.path", *refused)
+    problem = log_problem(audit, of_the_service=_is_the_services(path))
+    if problem:
+        yield Finding.of("error", "agent.audit.path", problem)
 
 
 def _is_the_services(path: str) -> bool:
@@ -90,9 +85,9 @@ def _is_the_services(path: str) -> bool:
 
 
 def _writable(key: str, directory: Path) -> Finding:
-    hindered = hindrance(directory if directory.is_dir() else directory.parent)
-    if hindered:
-        return Finding("error", key, *hindered)
+    problem = write_problem(directory if directory.is_dir() else directory.parent)
+    if problem:
+        return Finding.of("error", key, problem)
     if directory.is_dir():
         if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
             return Finding("ok", key, f"{directory} can be written")
@@ -117,7 +112,6 @@ def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
             finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"
         }
         yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
-    yield from _printed(f"{place}.provider", managed.provider)
 
 
 def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
@@ -127,18 +121,18 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
         yield from (
             replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
         )
-        hindered = hindrance(Path(sink.path).parent)
-        if hindered:
-            yield Finding("error", f"{place}.sinks[{number}]", *hindered)
+        problem = write_problem(Path(sink.path).parent)
+        if problem:
+            yield Finding.of("error", f"{place}.sinks[{number}]", problem)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())
-        refusal = probe_refusal(notifier.settings.pickup) if notifier.settings.pickup else None
-        if refusal:
-            yield Finding("error", f"{where}.pickup.command", *refusal)
+        problem = probe_problem(notifier.settings.pickup) if notifier.settings.pickup else None
+        if problem:
+            yield Finding.of("error", f"{where}.pickup.command", problem)
         cannot = notifier.hindered(managed.formats)
         if cannot:
-            yield Finding("warning", where, *cannot.text.split("; ", 1))
+            yield Finding.of("warning", where, cannot.problem)
 
 
 def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> Iterator[Finding]:
@@ -186,7 +180,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
     place = f"credentials.{managed.name}.emergency"
     authority = parts.authority(managed.name)
     if authority is None:
-        if getattr(managed.provider, "secret_name", None):
+        if isinstance(managed.provider, Rotatable):
             yield Finding(
                 "warning",
                 place,
@@ -204,67 +198,50 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
             lambda: parts.cloud().sts.get_caller_identity(_fetched(authority, now), now=now),
         )
         yield finding if identity is None else Finding("ok", f"{place}.authority", f"STS knows it as {identity.arn}")
-    yield from _printed(f"{place}.authority", authority)
 
 
 def _inspected(where: str, provider: Provider) -> Iterator[Finding]:
-    """What a provider finds, in its time; a third party's findings may be anything."""
+    """What a provider finds on this machine; what it found before it failed counts."""
     found: list[Finding] = []
-
-    def look() -> None:
-        found.extend(_sound(one, provider) for one in islice(provider.inspect(), MAX_FINDINGS))
-
-    _done, failure = _tried(where, lambda: _bounded(provider, look, INSPECT_S))
-    yield from _placed(where, iter(tuple(found)))
+    _done, failure = _tried(
+        where, lambda: _in_time(provider, lambda: found.extend(_placed(where, provider.inspect())), INSPECT_S)
+    )
+    yield from tuple(found)
     if failure.level == "error":
         yield failure
 
 
 def _fetched(provider: Provider, now: datetime) -> Credential:
-    return _bounded(provider, partial(provider.fetch, now), FETCH_S)
+    return _in_time(provider, partial(provider.fetch, now), FETCH_S)
 
 
-def _printed(where: str, provider: Provider) -> Iterator[Finding]:
-    for stream in heard(f"provider {provider.type_name}"):
-        text = f"provider {provider.type_name} wrote to {stream}; it was dropped"
-        yield Finding("warning", where, text, "report it to the author of its package")
-
-
-def _sound(found: Finding, provider: Provider) -> Finding:
-    if type(found) is not Finding or found.level not in LEVELS:
-        raise BadAnswerError(f"provider {provider.type_name} inspects, and says what is no finding", _TO_ITS_AUTHOR)
-    return Finding(found.level, one_line(found.place), one_line(found.text), one_line(found.remedy))
-
-
-def _bounded(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
-    """Do it on a thread of its own, which is left behind when the time is up.
+def _in_time(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
+    """Run a provider's code on a thread of its own, which is left behind when the time is up.
 
     Raises:
-        KeyturnError: what `work` raised, in the words of the family; or it did not come back.
+        KeyturnError: raised by `work`; or it raised something else, or did not come back.
     """
-    answers: queue.SimpleQueue[tuple[T | None, KeyturnError | None]] = queue.SimpleQueue()
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            with hushed(provider.type_name):
-                answers.put((work(), None))
-        except KeyturnError as error:
-            answers.put((None, presentable(error, f"provider {provider.type_name}")))
-        except BaseException as error:  # its text is not repeated: it may hold anything
-            failed = f"provider {provider.type_name} failed with {one_line(type(error).__name__)}"
-            answers.put((None, BadAnswerError(failed, _TO_ITS_AUTHOR)))
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=limit_s)
-    except queue.Empty:
+    wait([answer], limit_s)
+    if not answer.done():
         raise SourceUnavailableError(
             f"provider {provider.type_name} did not come back within {limit_s:g} s",
             "look at the network and the name service, or report it to the author of its package",
-        ) from None
-    if error is not None:
-        raise error
-    return answer  # type: ignore[return-value]
+        )
+    error = answer.exception()
+    if error is None or isinstance(error, KeyturnError):
+        return answer.result()
+    # Only its type: its text may hold anything, a secret too.
+    failed = f"provider {provider.type_name} failed with {type(error).__name__}"
+    raise BadAnswerError(failed, "report it to the author of its package")
 
 
 def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:
@@ -273,14 +250,14 @@ def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:
             placed = one.place if one.place.startswith("credentials.") else where
             yield replace(one, place=placed)
     except KeyturnError as error:
-        yield Finding("error", where, error.problem, error.remedy)
+        yield Finding.of("error", where, error.as_problem())
 
 
 def _tried(where: str, work: Callable[[], T]) -> tuple[T | None, Finding]:
     try:
         return work(), Finding("ok", where, "")
     except KeyturnError as error:
-        return None, Finding("error", where, error.problem, error.remedy)
+        return None, Finding.of("error", where, error.as_problem())
 
 
 def _sleep(seconds: float) -> bool:

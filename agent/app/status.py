@@ -7,60 +7,73 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
-from agent.core.errors import KeyturnError
-from agent.core.policy import ALARMS, WELL, WORST_FIRST
-from agent.refresh.managed_credential import ManagedCredential
-from agent.sinks.transaction import transaction
-from agent.state.records import GAVE_UP, called, key
-from agent.system.clock import Clock
+from agent.core.policy import ALARMS, Condition
+from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
+from agent.state.records import called
 
+WORST_FIRST = tuple(reversed(Condition))
 NAMED = 5
 """How many credentials one line names."""
 
 
-def whole(
-    credentials: Iterable[ManagedCredential], clock: Clock, config: str, pid: int | None, started_at: datetime | None
+def as_json(
+    credentials: Iterable[CredentialSnapshot], config: str, pid: int | None, started_at: datetime | None
 ) -> dict[str, Any]:
-    """The object of `status --json`; `pid` and `started_at` are None when no daemon runs."""
+    """Return the object of `status --json`; `pid` and `started_at` are None when no daemon runs."""
     return {
         "agent": {"version": __version__, "pid": pid, "started_at": stamp(started_at), "config": config},
-        "credentials": {managed.name: one(managed, clock) for managed in credentials},
+        "credentials": {one.name: _row(one) for one in credentials},
     }
 
 
-def one(managed: ManagedCredential, clock: Clock) -> dict[str, Any]:
-    """What there is to know of one credential."""
-    state, done = managed.state, managed.state.published
-    due = managed.next_refresh_at
+def _row(one: CredentialSnapshot) -> dict[str, Any]:
+    done = one.published
     return {
-        "provider": managed.provider.type_name,
-        "state": managed.condition(clock.now()),
+        "provider": one.provider,
+        "state": str(one.condition),
         "generation": done.generation,
         "access_key_id": done.access_key_id or None,
         "version_id": done.version_id or None,
         "expires_at": stamp(done.expiration),
         "published_at": stamp(done.published_at),
         "verified": done.verified == "verified",
-        "last_success_at": stamp(state.last_success_at),
-        "next_refresh_at": stamp(clock.at(due)) if due is not None else None,
-        "consecutive_failures": state.consecutive_failures,
-        "last_error": state.last_error or None,
-        "sinks": _sinks(managed),
-        "notify": notifications(managed),
+        "last_success_at": stamp(one.last_success_at),
+        "next_refresh_at": stamp(one.next_refresh_at),
+        "consecutive_failures": one.failures,
+        "last_error": one.last_error or None,
+        "sinks": [{"type": sink.type_name, "target": sink.target, "in_sync": sink.in_sync} for sink in one.sinks],
+        "notify": notify_rows(one),
     }
 
 
-def summary(credentials: Iterable[ManagedCredential], now: datetime) -> str:
-    """One line for `systemctl status`: how many are well, then the others, the worst first."""
-    conditions = [(managed.condition(now), managed) for managed in credentials]
-    well = sum(1 for condition, _managed in conditions if condition == WELL)
-    worst_first = sorted((each for each in conditions if each[0] != WELL), key=lambda each: WORST_FIRST.index(each[0]))
-    ill = [_told(managed, condition) for condition, managed in worst_first]
-    return "; ".join([f"{well} of {len(conditions)} credentials fresh", *_first_few(ill)])
+def notify_rows(one: CredentialSnapshot) -> list[dict[str, Any]]:
+    """Return how each dependent was told, and what is known of its pickup."""
+    return [
+        {
+            "type": who.type_name,
+            "target": who.target,
+            "owed": who.owed,
+            "last_outcome": str(who.outcome) if who.outcome is not None else None,
+            "pickup": who.pickup,
+        }
+        for who in one.dependents
+    ]
 
 
-def starting(waiting: Sequence[str], total: int) -> str:
-    """The same line before READY: for whose first answer, be it a failure, the start waits."""
+def summary(seen: EngineSnapshot) -> str:
+    """Return one line for `systemctl status`: how many are well, then the others, the worst first.
+
+    Before the first pass has ended: for whose first answer, be it a failure, the start waits.
+    """
+    if not seen.passed:
+        return _starting(seen.awaited, len(seen.credentials))
+    ill = [one for one in seen.credentials if one.condition is not Condition.FRESH]
+    ill.sort(key=lambda one: WORST_FIRST.index(one.condition))
+    well = f"{len(seen.credentials) - len(ill)} of {len(seen.credentials)} credentials fresh"
+    return "; ".join([well, *_first_few([_about(one) for one in ill])])
+
+
+def _starting(waiting: Sequence[str], total: int) -> str:
     answered = f"starting: {total - len(waiting)} of {total} credentials answered"
     return f"{answered}; waiting for {', '.join(_first_few(waiting))}" if waiting else answered
 
@@ -69,64 +82,28 @@ def _first_few(texts: Sequence[str]) -> list[str]:
     return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
 
 
-def _told(managed: ManagedCredential, condition: str) -> str:
+def _about(one: CredentialSnapshot) -> str:
     """Only what stands still: a line that counts seconds would be a new one at each look."""
-    if condition not in ALARMS:
-        return f"{managed.name} {condition}{_whose(managed)}"
-    last = stamp(managed.state.last_success_at)
-    return f"{managed.name} {condition} ({f'last success {last}' if last else 'never obtained'})"
+    if one.condition not in ALARMS:
+        return f"{one.name} {one.condition}{_whose(one)}"
+    last = stamp(one.last_success_at)
+    return f"{one.name} {one.condition} ({f'last success {last}' if last else 'never obtained'})"
 
 
-def _whose(managed: ManagedCredential) -> str:
+def _whose(one: CredentialSnapshot) -> str:
     """Which dependent it is about, where its refreshes go well and it is one."""
-    if managed.state.consecutive_failures:
+    if one.failures:
         return ""
-    gave_up = [tuple(name.split("\0")) for name, how in managed.state.last_outcome.items() if how.startswith(GAVE_UP)]
-    owed = [debt.identity for debt in managed.state.debts]
+    gave_up = _identities(who for who in one.dependents if who.outcome is not None and who.outcome.gave_up)
+    owed = _identities(who for who in one.dependents if who.owed)
     about, what = (gave_up, "was given up") if gave_up else (owed, "to be told")
     return f" ({called(about[0])} {what})" if len(about) == 1 else ""
 
 
+def _identities(dependents: Iterable[DependentSnapshot]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(who.identity for who in dependents))
+
+
 def stamp(moment: datetime | None) -> str | None:
-    """RFC 3339, UTC."""
+    """Return a moment as RFC 3339, UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-def _sinks(managed: ManagedCredential) -> list[dict[str, Any]]:
-    return [
-        {"type": sink.type_name, "target": sink.target, "in_sync": managed.in_sync.get(sink.target)}
-        for sink in managed.sinks
-    ]
-
-
-def notifications(managed: ManagedCredential) -> list[dict[str, Any]]:
-    """How each dependent was told, and what is known of its pickup."""
-    state = managed.state
-    owed = {debt.identity for debt in state.debts}
-    return [
-        {
-            "type": notifier.type_name,
-            "target": notifier.target,
-            "owed": notifier.identity in owed,
-            "last_outcome": state.last_outcome.get(key(notifier.identity)),
-            "pickup": state.pickup.get(key(notifier.identity)),
-        }
-        for notifier in managed.notifiers
-    ]
-
-
-def look_at_sinks(managed: ManagedCredential) -> None:
-    """Find out which sinks are in sync now, where the value is known to this process.
-
-    A sink that cannot be read (somebody put a symlink there) hides no other credential: whether the sinks of this
-    one are in sync is not known then, and its next refresh says what is wrong.
-    """
-    if managed.value is None:
-        return
-    try:
-        survey = transaction.survey(managed.sinks, managed.value, managed.state.published.generation)
-    except (KeyturnError, OSError):
-        managed.in_sync = {}
-        return
-    out = set(survey.out_of_sync)
-    managed.in_sync = {sink.target: sink.target not in out for sink in managed.sinks}

@@ -92,8 +92,8 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
 class Factory:
     """Makes the parts of one config; shares what credentials can share."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], shelf: BaseCredentials | None = None) -> None:
-        self._settings, self._environ, self._shelf = settings, environ, shelf or BaseCredentials()
+    def __init__(self, settings: Settings, environ: Mapping[str, str], bases: BaseCredentials | None = None) -> None:
+        self._settings, self._environ, self._bases = settings, environ, bases or BaseCredentials()
         ca_file = settings.cloud.ca_file
         self.transport = Transport(str(ca_file) if ca_file else None)
         self.hostname = socket.gethostname().partition(".")[0]
@@ -112,7 +112,7 @@ class Factory:
         """What the provider of `owner` builds on."""
         if isinstance(base, str):
             make = partial(self.provider, base, self._settings.credentials[base].provider)
-            return NamedBase(owner, base, self._shelf, make, Clock().now)
+            return NamedBase(owner, base, self._bases, make, Clock().now)
         return InlineBase(self.provider(f"{owner}.provider.base", base), Clock().now)
 
     def _source(self, settings: ProviderSettings) -> str:
@@ -166,10 +166,19 @@ class Application:
     settings: Settings
     config_path: str
     environ: Mapping[str, str]
-    parts: Factory
+    factory: Factory
+    bases: BaseCredentials
     engine: Engine
     audit: AuditLog
     lock: StateLock
+
+    def with_config(self, settings: Settings) -> Factory:
+        """Return the factory of another config, which shares what this one's credentials know of each other."""
+        return Factory(settings, self.environ, self.bases)
+
+    def adopt(self, settings: Settings, factory: Factory) -> None:
+        """Go by another config from now on. On the loop's thread."""
+        self.settings, self.factory = settings, factory
 
     def close(self) -> None:
         """Let the next keyturn in."""
@@ -197,11 +206,11 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     lock = StateLock(state_directory)
     try:
         audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
-        shelf = BaseCredentials()
-        parts = Factory(settings, environ, shelf)
+        bases = BaseCredentials()
+        factory = Factory(settings, environ, bases)
         settle_s = float(settings.agent.settle)
-        engine = Engine(parts.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, shelf=shelf)
+        engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
     except BaseException:
         lock.release()
         raise
-    return Application(settings, config_path, environ, parts, engine, audit, lock)
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock)

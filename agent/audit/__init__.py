@@ -5,17 +5,12 @@ newest `seq` and hash also stand in the state directory. What it cannot prove: t
 both the log and the state did not write a whole new history. Ship the log, or its head, to another machine
 where that matters.
 
-Decisions. A log that ends before the head that the state remembers is not continued from its own end but
-from that head, so that the gap stays visible for ever. The head is remembered after the flush of its record
-and never before: a power cut may cost the head its newest step, and the log's own end is newer then, but no
-head is kept whose line is lost. A half-written last line after a crash was never
-reported to anybody; it is cut off, kept beside the log, and recorded. A log that logrotate renamed or
-`copytruncate`d away goes on in the new file with the chain unbroken, and `verify` reads rotated files
-(`audit.jsonl.1`, `audit.jsonl-20261122`, `.gz`) in the order of their `seq`.
+A log that ends before the head that the state remembers is continued from that head, so that the gap stays visible; what
+becomes of half a line, and of rotated files (`audit.jsonl.1`, `audit.jsonl-20261122`, `.gz`): docs/adr/0007.
 """
 
 from agent.audit.log import FIELDS, AuditLog
-from agent.audit.preflight import unfit
+from agent.audit.preflight import log_problem
 from agent.audit.reader import Head, Verdict, canonical, digest, read, read_head, rotated_files, verify
 
 __all__ = [
@@ -25,9 +20,9 @@ __all__ = [
     "Verdict",
     "canonical",
     "digest",
+    "log_problem",
     "read",
     "read_head",
     "rotated_files",
-    "unfit",
     "verify",
 ]

@@ -1,12 +1,12 @@
-"""Writing the audit log.
+"""The writer of the audit log.
 
 One keyturn writes a log: two with different state directories would each continue the chain from their own head. So the
-file is locked (flock) for as long as it is written; who reads it, or renames it away, needs no lock.
+file is locked (flock) for as long as it is written; reading it, or renaming it away, needs no lock.
 
-What the log should hold is known by its size: where it is not as long as it was left, or another file has taken its
-name, the newest record is looked for in it and its rotated files, as `verify` would. Nothing else of the log is read
-again. Half a record that could not be cut off again (`chattr +a`) is tried once more, and else becomes a line of its own,
-which `verify` names as no whole record; the chain goes on behind it.
+Somebody else's change is noticed by the size: where the log is not as long as this process left it, or another file has
+taken its name, the newest record is looked for in it and its rotated files, as `verify` would. Nothing else of the log is
+read again. Half a record that cannot be cut off again (`chattr +a`) is tried once more, and then becomes a line of its
+own, which `verify` names as no whole record; the chain goes on behind it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ FIELDS = (
 
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
-"""`trail.canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
+"""`reader.canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
 
 
 class AuditBusyError(AuditError, BusyError):
@@ -82,9 +82,9 @@ class AuditLog:
         self._lock = threading.Lock()
         self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
-        """What was found while opening, for the first record: a torn line, a missing tail."""
+        """Findings of the opening, for the first record: a torn line or a missing end."""
         self._half = b""
-        """What stands behind `_end` because it could not be cut off."""
+        """The bytes after `_end` that could not be cut off."""
         self._fd = self._open()
         try:
             self._head = self._find_end()
@@ -132,9 +132,10 @@ class AuditLog:
             return record
 
     def knows_publish(self, credential: str, generation: int, *, after: int) -> bool:
-        """Whether a publish of that generation stands in the log behind record `after`.
+        """Return whether a publish of that generation is in the log after record `after`.
 
-        Never raises: it is asked at the start. What cannot be read is not known, and is then recorded once more.
+        Never raises, because a start depends on it. A publish that cannot be read counts as missing, and is then
+        recorded once more.
         """
         ends = {Event.PUBLISHED, Event.DRIFT_REPAIRED, Event.PUBLISH_RECOVERED}
         return any(
@@ -145,14 +146,14 @@ class AuditLog:
         )
 
     def generation_of(self, credential: str, *, whole: bool) -> int:
-        """The highest generation of a credential in the log, 0 where there is none.
+        """Return the highest generation of a credential in the log, 0 where there is none.
 
-        Never raises: it is asked at the start. What cannot be read is not known. Each part is read once for all
-        credentials, so it says what stood there when it was asked first.
+        Never raises, because a start depends on it; what cannot be read does not count. Each part of the log is read
+        once for all credentials, at the first call.
 
         Args:
             credential: its name.
-            whole: look through the rotated files too, however long that takes; else at the end of the newest.
+            whole: read the rotated files too, however long that takes; otherwise only the end of the newest file.
         """
         if whole not in self._generations:
             records = self._everything() if whole else records_at_end(self.path)
@@ -177,6 +178,7 @@ class AuditLog:
         try:
             moved = self._follow_rotation()
             start = os.fstat(self._fd).st_size
+            # Somebody else rotated, cut or extended the log since our last record.
             if moved or start != self._end:
                 self._look_for_newest()
                 start = start if moved else self._cut_half(start)
@@ -202,7 +204,7 @@ class AuditLog:
             ) from err
 
     def _cut_half(self, size: int) -> int:
-        """Cut off what we could write of a record, and nothing else; return the size of the log."""
+        """Cut off the part of a record that was written, and nothing else; return the size of the log."""
         behind = size - self._end
         if behind != len(self._half) or not behind or os.pread(self._fd, behind, self._end) != self._half:
             return size
@@ -222,11 +224,11 @@ class AuditLog:
             log.error("the audit head cannot be written; mend the state directory", path=self._head_path, error=why)
 
     def _open(self) -> int:
-        """Open the file that has the log's name now, for us alone to write."""
+        """Open and lock the file that has the log's name now."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             fd = os.open(self.path, flags, 0o640)
-            if not os.fstat(fd).st_size:  # a new one: a power cut shall not take its name away
+            if not os.fstat(fd).st_size:  # a new one: a power cut must not take its name away
                 files.sync_names(self.path.parent)
         except OSError as err:
             raise AuditError(
@@ -245,7 +247,7 @@ class AuditLog:
         return fd
 
     def _look_for_newest(self) -> None:
-        """Say it at once, and once, if the log lost its end; the next records show the gap to `verify` for ever."""
+        """Look for the newest record, and report once if the log lost its end; `verify` sees that gap for ever."""
         head = self._head
         try:
             found = {(record["seq"], record.get("hash")) for record in records_behind(self.path, head.seq - 1)}
@@ -260,7 +262,7 @@ class AuditLog:
             )
 
     def _follow_rotation(self) -> bool:
-        """Go on in the file that has the log's name now; say whether that is another one."""
+        """Continue in the file that has the log's name now, and return whether that is another one."""
         mine = os.fstat(self._fd)
         try:
             there = os.stat(self.path, follow_symlinks=False)
@@ -317,7 +319,7 @@ def _plain(value: Any) -> Any:
 
 
 def _last_line(fd: int, known: Head | None) -> tuple[bytes, bytes]:
-    """Return the last line that stands and what follows it, reading no more than is needed."""
+    """Return the last whole line and what follows it, reading no more than is needed."""
     size = os.fstat(fd).st_size
     span = min(size, 2 * MAX_LINE_BYTES)
     tail = os.pread(fd, span, size - span)

@@ -1,4 +1,4 @@
-"""Whether the audit log can be opened, and what to type where it cannot."""
+"""The check, made beforehand, that the audit log can be opened, and the remedies where it cannot."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import shlex
 import stat
 from pathlib import Path
 
+from agent.core.problem import Problem
 from agent.system.accounts import find_account
 from agent.system.oserrors import explain, is_permission, user_name
 from agent.system.systemd_unit import agent_user, make_directory
 
 
 def remedy(path: Path, error: OSError) -> str:
-    """What an operator types when opening the log failed."""
+    """Return the remedy for a log that could not be opened."""
     directory = path.parent
     if isinstance(error, FileNotFoundError):
         return f"make its directory for the agent's user: {make_directory(directory, '0750')}"
     if not is_permission(error) or not os.path.isdir(directory):
-        return explain(error, str(path))[1]
+        return explain(error, str(path)).remedy
     return _chown(path if os.access(directory, os.X_OK, effective_ids=True) and os.path.lexists(path) else directory)
 
 
-def unfit(path: Path, *, of_the_service: bool = False) -> tuple[str, str] | None:
-    """Say beforehand why the agent could not go on in a log that stands there: (problem, remedy), None where it could.
+def log_problem(path: Path, *, of_the_service: bool = False) -> Problem | None:
+    """Return beforehand why the agent could not go on in a log that stands there; None where it could.
 
-    Root may write whatever the service may not; so where root only looks, the file has to be the service's own.
+    Root may write what the service may not. So where root runs the check, the file has to belong to the service's user.
 
     Args:
-        path: of the log.
-        of_the_service: whether it is keyturn.service that goes on in it, whoever looks.
+        path: the log.
+        of_the_service: whether keyturn.service will write it, whoever runs the check.
     """
     try:
         found = path.lstat()
     except OSError:
         return None  # none yet, or the directory says it
     if not stat.S_ISREG(found.st_mode):
-        return f"{path} is not a regular file", "move it away, or name another file in agent.audit.path"
+        return Problem(f"{path} is not a regular file", "move it away, or name another file in agent.audit.path")
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-        return f"user {user_name()} may not read and write {path}", _chown(path)
+        return Problem(f"user {user_name()} may not read and write {path}", _chown(path))
     writer = find_account(agent_user()) if of_the_service else None
     if writer is None or writer.uid in (os.geteuid(), found.st_uid):
         return None
-    text = f"{path} belongs to user {user_name(found.st_uid)}, and keyturn runs as {writer.name}"
-    return text, _chown(path)
+    return Problem(f"{path} belongs to user {user_name(found.st_uid)}, and keyturn runs as {writer.name}", _chown(path))
 
 
 def _chown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Reading the audit log: the form of a record, the rotated files, and the proof that nothing is missing."""
+"""The reader of the audit log: the form of a record, the rotated files, and the proof that nothing is missing."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from agent.system.two_slot_file import read_slots
 GENESIS = "0" * 64
 MAX_LINE_BYTES = 256 * 1024
 END_BYTES = 2 * 1024 * 1024
-"""Some five thousand records: read at each start, in some thirty milliseconds at most."""
+"""Bytes that are read at each start: some five thousand records, in thirty milliseconds or so."""
 
 
 def canonical(record: dict[str, Any]) -> bytes:
-    """Canonical JSON: keys sorted, no spaces, UTF-8 unescaped.
+    """Return a record as canonical JSON: keys sorted, no spaces, UTF-8 unescaped.
 
-    A lone surrogate is in no record of ours (`_plain`); in a forged one it must not stop the proof, and must not
-    become what some other text becomes.
+    No record of ours has a lone surrogate (`_plain`). In a forged one it must not stop the proof, and must not be
+    encoded like some other text.
     """
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass")
 
 
 def digest(record: dict[str, Any]) -> str:
-    """SHA-256 over the record without its `hash`."""
+    """Return the SHA-256 of a record without its `hash`."""
     return hashlib.sha256(canonical({key: value for key, value in record.items() if key != "hash"})).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest record."""
+    """The number and the hash of the newest record."""
 
     seq: int = 0
     hash: str = GENESIS
 
 
 def read_head(path: Path) -> Head | None:
-    """The head that the state remembers; None where it has none."""
+    """Return the head that the state remembers; None where it has none."""
     try:
         content = read_slots(path, MAX_LINE_BYTES)
         if content is None:
@@ -58,11 +58,11 @@ def read_head(path: Path) -> Head | None:
 
 
 def sound_bytes(tail: bytes, known: Head | None) -> int:
-    """How much of the end of a log can be built on after a crash.
+    """Return how many bytes of the end of a log can be continued after a crash.
 
-    Up to the last newline; and behind the newest record that is known to be on the disk no further than the chain
-    holds: a power cut may lose a page of what was not flushed yet and keep the one behind it. What is before that record
-    was flushed, so that damage to it is for `verify` to find, and is left where it is.
+    That is up to the last newline, and after the newest record that is known to be on the disk only as far as the
+    chain holds: a power cut may lose a page that was not flushed yet and keep the next one. What is before that record
+    was flushed, so damage there is for `verify` to find, and is left as it is.
 
     Args:
         tail: the end of the file.
@@ -86,7 +86,7 @@ def sound_bytes(tail: bytes, known: Head | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `audit verify` found."""
+    """The result of `audit verify`."""
 
     records: int
     files: tuple[str, ...]
@@ -94,12 +94,12 @@ class Verdict:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is amiss."""
+        """Whether nothing is wrong."""
         return not self.problems
 
 
 def rotated_files(path: Path) -> list[Path]:
-    """The log and its rotated brothers, oldest record first; one that is damaged comes before all others.
+    """Return the log and its rotated files, the one with the oldest record first; damaged ones come before all others.
 
     Raises:
         NotPermittedError: one of them may not be read by this user.
@@ -121,7 +121,7 @@ def _brothers(path: Path) -> list[Path]:
 
 
 def records_behind(path: Path, after: int) -> Iterator[dict[str, Any]]:
-    """The records with a `seq` above `after`, newest file first; files that can hold none are not read through."""
+    """Yield the records with a `seq` above `after`, newest file first; files that can hold none are not read through."""
     begins = _first_seq(path)
     yield from _legible(path, after)
     if begins is not None and begins <= after + 1:
@@ -134,7 +134,7 @@ def records_behind(path: Path, after: int) -> Iterator[dict[str, Any]]:
 
 
 def records_at_end(path: Path) -> Iterator[dict[str, Any]]:
-    """The records in the last `END_BYTES` of the newest file; none where it cannot be read."""
+    """Yield the records in the last `END_BYTES` of the newest file; none where it cannot be read."""
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -146,7 +146,7 @@ def records_at_end(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def highest_generations(records: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """The highest generation of each credential."""
+    """Return the highest generation of each credential."""
     found: dict[str, int] = {}
     for record in records:
         name, generation = record.get("credential"), record.get("generation")
@@ -160,7 +160,7 @@ def _first_seq(file: Path) -> int | None:
 
 
 def _legible(file: Path, after: int) -> Iterator[dict[str, Any]]:
-    """The records above `after` up to where the file cannot be read any further."""
+    """Yield the records above `after` up to where the file cannot be read any further."""
     try:
         for _number, line in _lines(file):
             record = _parsed(line)
@@ -171,7 +171,7 @@ def _legible(file: Path, after: int) -> Iterator[dict[str, Any]]:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Every record of the log and its rotated files, oldest first; what cannot be read is passed over.
+    """Yield every record of the log and its rotated files, oldest first; what cannot be read is passed over.
 
     Raises:
         NotPermittedError: a file may not be read by this user.
@@ -181,7 +181,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def verify(path: Path, remembered: Head | None, *, first_seq: int = 1) -> Verdict:
-    """Prove that the log is whole.
+    """Check that the log is whole.
 
     Args:
         path: the newest file of the log.
@@ -213,6 +213,7 @@ def verify(path: Path, remembered: Head | None, *, first_seq: int = 1) -> Verdic
                 expected = previous.seq + 1
         except AuditError as error:
             problems.append(str(error))
+    # The chain proves the records among themselves; that none is missing at the end, only the state can prove.
     last = previous or Head()
     if remembered is None and count:
         problems.append(f"{path}: the end cannot be proved: the state does not remember the newest record")

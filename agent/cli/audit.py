@@ -31,7 +31,7 @@ def audit_show(options: argparse.Namespace) -> int:
             continue
         if since and not _is_later(record, since):
             continue
-        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record))
+        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record), file=options.out)
     return EXIT_DONE
 
 
@@ -41,7 +41,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     state_directory, _runtime, path = wiring.paths(settings)
     verdict = audit.verify(path, audit.read_head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
     if options.json:
-        print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}))
+        print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
         print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
     for problem in verdict.problems:

@@ -32,7 +32,7 @@ def check(options: argparse.Namespace) -> int:
             {"level": f.level, "place": f.place, "text": f.text, **({"remedy": f.remedy} if f.remedy else {})}
             for f in findings
         ]
-        print(json.dumps({"ok": not failed, "findings": rows}))
+        print(json.dumps({"ok": not failed, "findings": rows}), file=options.out)
     return EXIT_FAILED if failed else EXIT_DONE
 
 
@@ -40,6 +40,6 @@ def _shown(findings: Iterator[Finding], silent: bool) -> Iterator[Finding]:
     for finding in findings:
         if not silent:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
-            level = paint(f"{finding.level:<7}", output.MOODS[finding.level])
+            level = paint(f"{finding.level:<7}", output.MOODS.get(finding.level))
             print(f"{level} {output.one_line(f'{finding.place}: {finding.text}{remedy}')}", flush=True)
         yield finding

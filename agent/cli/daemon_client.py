@@ -2,7 +2,7 @@
 
 The socket's place stands in the config. A daemon goes on with the config that it has when the one on disk
 is bad, and at three in the morning `rotate` and `status` must still reach it: so where the config cannot be
-used, its `agent.runtime_directory` alone is looked for, and the problem is raised only if no daemon answers.
+used, its `agent.runtime_directory` alone is looked for, and the problem is raised only if no daemon answers (docs/adr/0013).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """`keyturn`: the parser, and the one `except` that turns an error into a sentence and an exit code.
 
-Decision: argparse. It is in the standard library, the daemon's memory counts, and eight commands with a
-dozen options need no more. Each command's module is imported only when it is run.
+Each command's module is imported only when it is run. Why argparse: docs/adr/0011.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 
 from agent import __version__
@@ -24,17 +24,12 @@ _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
-    """The console script. Its streams stay guarded to the end, since a provider's threads may outlive the command."""
-    sys.exit(main(sys.argv[1:], for_good=True))
+    """Run the console script."""
+    sys.exit(main(sys.argv[1:]))
 
 
-def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
-    """Run one command and return its exit code.
-
-    Args:
-        arguments: the command line without the program's name.
-        for_good: leave the guard of the streams (agent/logs/setup.py) in place.
-    """
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -43,22 +38,17 @@ def main(arguments: Sequence[str], *, for_good: bool = False) -> int:
         keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
-    from agent.logs.stream_guard import StreamGuard
-
-    guard = StreamGuard()
-    guard.install()
-    try:
-        return _perform(options)
-    finally:
-        if not for_good:
-            guard.remove()
+    return _perform(options)
 
 
 def _perform(options: argparse.Namespace) -> int:
     """Run a command; whatever it raises becomes one sentence and an exit code."""
     try:
         module, _colon, function = options.run.partition(":")
-        code = int(getattr(import_module(module), function)(options))
+        options.out = sys.stdout
+        # Only the command's JSON goes to standard output: a provider's library that prints must not garble it.
+        with redirect_stdout(sys.stderr) if getattr(options, "json", False) else nullcontext():
+            code = int(getattr(import_module(module), function)(options))
         sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -81,9 +71,6 @@ def _perform(options: argparse.Namespace) -> int:
         return EXIT_FAILED
     except Exception as error:
         return _fault(error)
-    except SystemExit:
-        _complain("keyturn: a third party's provider tried to end keyturn; report it to its author")
-        return EXIT_CONFIG
 
 
 def _complain(text: str) -> None:

@@ -7,7 +7,6 @@ import os
 import sys
 
 from agent.app import wiring
-from agent.app.refresh_now import refresh as refresh_now
 from agent.cli import output
 from agent.cli.option_types import seconds
 from agent.cli.without_daemon import run_here
@@ -23,7 +22,7 @@ def once(options: argparse.Namespace) -> int:
     answer = run_here(
         settings,
         options.config,
-        lambda house: refresh_now(house.engine, options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
+        lambda commands: commands.refresh(options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
         logged=in_journal,
     )
     if not in_journal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 
-from agent.app.refresh_now import refresh as refresh_now
 from agent.cli import output
 from agent.cli.daemon_client import find
 from agent.cli.without_daemon import run_here, this_user
@@ -23,11 +22,9 @@ def refresh(options: argparse.Namespace) -> int:
         raise
     except DaemonUnreachableError:
         cause = Cause(Trigger.OPERATOR, this_user())
-        answer = run_here(
-            reach.own_settings, options.config, lambda house: refresh_now(house.engine, options.names, cause)
-        )
+        answer = run_here(reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause))
     if options.json:
-        print(json.dumps(answer))
+        print(json.dumps(answer), file=options.out)
     else:
         output.refreshed(answer)
     return int(answer["exit_code"])

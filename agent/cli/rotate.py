@@ -7,15 +7,11 @@ import json
 import sys
 from typing import Any
 
-from agent.app.refresh_now import chosen
-from agent.app.wiring import Application
 from agent.cli import output
 from agent.cli.daemon_client import Step, find
 from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
-from agent.core.settings import Settings
-from agent.emergency.procedure import Emergency
 from agent.emergency.report import Result, emergency_request
 
 
@@ -28,7 +24,7 @@ def rotate(options: argparse.Namespace) -> int:
             raise
         result, code = Result(options.name, error=str(error)).as_json(), error.exit_code
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(result), file=options.out)
     else:
         output.rotated(result)
     return code
@@ -44,7 +40,7 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         "disable_old": options.disable_old,
         "force": options.force,
     }
-    emergency_request(request, this_user())
+    wanted = emergency_request(request, this_user())
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not output.agreed(options.name, options.disable_old):
         raise CancelledError("nothing was done")
@@ -54,23 +50,5 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
-        return _rotate_by_ourselves(reach.own_settings, options.config, request, progress)
-
-
-def _rotate_by_ourselves(
-    settings: Settings, path: str, request: dict[str, Any], progress: Step
-) -> tuple[dict[str, Any], int]:
-    def work(house: Application) -> tuple[dict[str, Any], int]:
-        (name,) = chosen(house.engine, [str(request["credential"])])
-        managed = house.engine.desks[name].managed
-        emergency = Emergency(
-            house.engine,
-            managed,
-            house.parts.authority(name),
-            house.parts.cloud(),
-            emergency_request(request, this_user()),
-        )
-        result = emergency.run(progress)
+        result = run_here(reach.own_settings, options.config, lambda commands: commands.rotate(wanted, progress))
         return result.as_json(), result.exit_code
-
-    return run_here(settings, path, work)

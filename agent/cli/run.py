@@ -16,9 +16,9 @@ def run(options: argparse.Namespace) -> int:
 
     settings = wiring.load_settings(options.config, os.environ)
     set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
-    house = wiring.open_application(settings, options.config, os.environ)
+    application = wiring.open_application(settings, options.config, os.environ)
     try:
-        Daemon(house, ServiceManager(os.environ)).run()
+        Daemon(application, ServiceManager(os.environ)).run()
     finally:
-        house.close()
+        application.close()
     return 0

@@ -9,8 +9,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from agent.app import wiring
-from agent.app.status import whole
+from agent.app.commands import status_from_disk
 from agent.cli import output
 from agent.cli.daemon_client import Reach, find
 from agent.control import client
@@ -21,7 +20,6 @@ from agent.core.errors import (
     DaemonUnreachableError,
     KeyturnError,
 )
-from agent.state.store import StateStore
 from agent.system.clock import Clock
 
 WATCH_S = 2.0
@@ -42,7 +40,7 @@ def status(options: argparse.Namespace) -> int:
                 print()  # the prompt does not begin behind ^C
             return EXIT_DONE
     found, code = _status(find(options))
-    _print_status(found, options.json)
+    _print_status(found, options)
     return code
 
 
@@ -55,7 +53,7 @@ def _watch(options: argparse.Namespace) -> NoReturn:
         if found is not None:
             remark = output.change_of_daemon(pid, found["agent"]["pid"]) or remark
             pid = found["agent"]["pid"]
-            _redraw(found, remark, options.json)
+            _redraw(found, remark, options)
         time.sleep(WATCH_S)
         try:
             found = _status(find(options))[0]
@@ -65,9 +63,9 @@ def _watch(options: argparse.Namespace) -> NoReturn:
                 print(output.one_line(f"keyturn: {problem}"), file=sys.stderr, flush=True)
 
 
-def _redraw(found: dict[str, Any], remark: str, as_json: bool) -> None:
-    if as_json:
-        _print_status(found, as_json)
+def _redraw(found: dict[str, Any], remark: str, options: argparse.Namespace) -> None:
+    if options.json:
+        _print_status(found, options)
         return
     now = Clock().now()
     lines = [output.dated(now, remark), *output.status_lines(found, now)]
@@ -77,9 +75,9 @@ def _redraw(found: dict[str, Any], remark: str, as_json: bool) -> None:
     print("\n".join(lines), flush=True)
 
 
-def _print_status(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(found), flush=True)
+def _print_status(found: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(found), file=options.out, flush=True)
     else:
         print("\n".join(output.status_lines(found, Clock().now())))
 
@@ -90,9 +88,5 @@ def _status(reach: Reach) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
-        settings = reach.own_settings
-        managed = wiring.Factory(settings, os.environ).credentials()
-        states = StateStore(wiring.paths(settings)[0])
-        for one in managed:
-            one.state = states.peek(one.name)
-        return whole(managed, Clock(), reach.config, None, None), EXIT_DAEMON_UNREACHABLE
+        found = status_from_disk(reach.own_settings, reach.config, os.environ)
+        return found, EXIT_DAEMON_UNREACHABLE

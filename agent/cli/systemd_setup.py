@@ -27,8 +27,8 @@ def systemd_setup(options: argparse.Namespace) -> int:
     root = Path(options.root)
     names = install.canonical_names(needs.units) if options.root == "/" else {}
     plan = setup.planned(needs, config, root, names)
-    for text, remedy in needs.warnings:
-        print(f"keyturn: warning: {text}; {remedy}", file=sys.stderr)
+    for risk in needs.warnings:
+        print(f"keyturn: warning: {risk}", file=sys.stderr)
     if options.check_command:
         print(_check_command(plan, config))
     elif options.install:

@@ -1,18 +1,16 @@
-"""What a command does itself where no daemon runs: the same engine, under the same lock."""
+"""How a command does its work itself where no daemon runs, and who it is that asks."""
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent.app import wiring
-from agent.app.wiring import Application
+from agent.app import without_daemon
+from agent.app.commands import Commands
 from agent.control.server import user_name
-from agent.core.errors import CancelledError
-from agent.core.events import Actor, Event, Trigger
+from agent.core.events import Actor
 from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.logs.setup import set_up
@@ -20,43 +18,26 @@ from agent.logs.setup import set_up
 T = TypeVar("T")
 
 
-def run_here(settings: Settings, path: str, work: Callable[[Application], T], *, logged: bool = False) -> T:
-    """Run the engine here for as long as `work` takes, which runs on a thread of its own.
+def run_here(settings: Settings, path: str, work: Callable[[Commands], T], *, logged: bool = False) -> T:
+    """Run the engine in this process for as long as `work` takes.
 
     Unless `logged`, what went wrong is printed as the command's own outcome; the log would say it a second time.
+
+    Raises:
+        KeyturnError: the application cannot be opened, or what `work` raised.
     """
     if logged:
         set_up(settings.agent.log_level, settings.agent.log_format, os.environ)
     else:
         set_up("debug" if settings.agent.log_level == "debug" else "critical", "auto", os.environ)
-    house = wiring.open_application(settings, path, os.environ)
-    answers: list[T] = []
-    faults: list[BaseException] = []
 
-    def play() -> None:
-        try:
-            answers.append(work(house))
-        except BaseException as error:
-            faults.append(error)
-        house.engine.loop.post(house.engine.stop)
+    def say(remark: str) -> None:
+        if logged:
+            log.error("the audit log was not as it should be", detail=remark)
+        else:
+            print(f"keyturn: {remark}", file=sys.stderr)
 
-    try:
-        for remark in house.audit.remarks:
-            if logged:
-                log.error("the audit log was not as it should be", detail=remark)
-            else:
-                print(f"keyturn: {remark}", file=sys.stderr)
-            house.audit.record(Event.RECOVERED, trigger=str(Trigger.RECOVERY), error=remark)
-        house.engine.recover()
-        threading.Thread(target=play, daemon=True).start()
-        house.engine.run()
-    finally:
-        house.close()
-    if faults:
-        raise faults[0]
-    if not answers:
-        raise CancelledError("interrupted", "run the same command again")
-    return answers[0]
+    return without_daemon.run_here(settings, path, os.environ, work, say)
 
 
 def this_user() -> Actor:

@@ -63,12 +63,12 @@ def sign(
 
 
 def canonical_query(params: Mapping[str, str]) -> str:
-    """The query in the one spelling that is signed: sorted by name, RFC 3986 percent-encoding."""
+    """Return the query in its canonical form, which is signed: sorted by name, RFC 3986 percent-encoding."""
     return "&".join(f"{_encode(name)}={_encode(params[name])}" for name in sorted(params))
 
 
 def authorization(query: str, headers: Mapping[str, str], access_key_id: str, secret: str) -> str:
-    """The Authorization header over a canonical query and all of `headers` (names in lower case)."""
+    """Return the Authorization header over a canonical query and all of `headers` (names in lower case)."""
     names = sorted(headers)
     signed = ";".join(names)
     lines = "".join(f"{name}:{headers[name].strip()}\n" for name in names)

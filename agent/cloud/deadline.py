@@ -1,6 +1,6 @@
-"""A deadline that binds a whole call: name, connection, TLS, request and reply together.
+"""A deadline for a whole call: name look-up, connection, TLS, request and reply together.
 
-The timeouts of `socket`, urllib3 and requests bound single reads, so a server that sends one byte every
+The timeouts of `socket`, urllib3 and requests limit single reads, so a server that sends one byte every
 few seconds holds a caller for ever. Here a timer shuts the connection's socket down, which ends whatever
 read or write is under way. Rejected: lowering the timeout before each read (http.client reads the headers
 through its own buffered file, out of reach) and running the call on a thread that is left behind (it keeps
@@ -20,16 +20,16 @@ from agent.core.errors import SourceUnavailableError
 
 
 class Deadline:
-    """Bounds everything that is done over the connections made by `connect`.
+    """A time limit for everything that is done over the connections made by `connect`.
 
     Attributes:
         seconds: the total.
-        expired: True from the moment on at which the connections are shut down.
+        expired: whether the time was up and the connections were shut down.
         connected: whether a TCP connection was made; tells a host that is away from one that is silent.
     """
 
     def __init__(self, seconds: float, connect_s: float) -> None:
-        """Prepare; the time runs from `with` on. `connect_s` bounds each address that is tried."""
+        """Keep the limits; the time starts at `with`. `connect_s` is the limit for each address that is tried."""
         self.seconds = seconds
         self.connect_s = connect_s
         self.expired = False
@@ -41,7 +41,7 @@ class Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> Deadline:
-        """Let the time run.
+        """Start the time.
 
         Raises:
             SourceUnavailableError: the timer gets no thread; nothing was sent.
@@ -64,7 +64,7 @@ class Deadline:
             self._handles.clear()
 
     def left(self) -> float:
-        """Seconds that remain, 0.0 when there are none."""
+        """Return the seconds that remain, 0.0 when there are none."""
         return 0.0 if self.expired else max(0.0, self._ends - time.monotonic())
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""What an error reply of Alibaba Cloud means and what to do about it: one table for KMS, STS and RAM.
+"""The meanings of Alibaba Cloud's error replies and their remedies: one table for KMS, STS and RAM.
 
 Codes: the "error codes" pages of KMS 2016-01-20, STS 2015-04-01 and RAM 2015-05-01, Alibaba's common
 error codes, and the constants of aliyun-secret-manager-client 0.1.5. A reply's `Message` never leaves this
@@ -35,7 +35,7 @@ class ServiceError:
 
     Attributes:
         code: "" where the reply has none in an acceptable form.
-        message: for a judgement by its words only; never to be shown.
+        message: only to be compared with known sentences, never to be shown.
         date: the service's clock, where the reply tells it.
     """
 
@@ -48,13 +48,13 @@ class ServiceError:
 
     @property
     def name(self) -> str:
-        """How the reply is named to people."""
+        """The reply as messages name it: code, status and request id."""
         told = f"{self.code or 'no error code'} (HTTP {self.status}"
         return f"{told}, request {self.request_id})" if self.request_id else f"{told})"
 
 
 class Meaning(NamedTuple):
-    """One row of the table: codes that begin with `prefix`."""
+    """A row of the table, for codes that begin with `prefix`."""
 
     prefix: str
     error: type[KeyturnError]
@@ -214,7 +214,7 @@ Judge = Callable[[ServiceError], KeyturnError | None]
 
 
 def is_about_clock(code: str) -> bool:
-    """Whether a refusal's code blames this machine's clock."""
+    """Return whether a refusal's code blames this machine's clock."""
     return code.startswith(CLOCK_CODES)
 
 

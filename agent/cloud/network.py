@@ -1,7 +1,7 @@
-"""What went wrong between this machine and a host, in plain words: one table.
+"""The failures between this machine and a host, put into plain words by one table.
 
-The texts are made from the kind of an exception only. What an exception of urllib3 or requests says may
-hold the signed URL, so neither its text nor the exception itself (as a cause) goes any further.
+The texts are made from the kind of an exception only. The text of an exception of urllib3 or requests may hold
+the signed URL, so neither it nor the exception itself (as a cause) goes any further.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError, 
 
 
 class UntrustedServerError(SourceRefusedError):
-    """Somebody answered whose certificate does not prove that it is the host that was meant.
+    """The certificate of the server that answered does not prove that it is the host that was meant.
 
     Not retryable: either the trust store, the endpoint or the clock must be mended, or somebody is in
     the way. Nothing was sent to that server.
@@ -60,7 +60,7 @@ def explain(error: BaseException, attempt: Attempt) -> KeyturnError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions inside one of urllib3's or requests', the innermost first."""
+    """Yield the exceptions inside of an exception of urllib3 or requests, innermost first."""
     inner = (getattr(error, "reason", None), *error.args, error.__cause__ or error.__context__)
     for each in inner:
         if isinstance(each, BaseException):

@@ -1,7 +1,8 @@
 """The few calls of STS, KMS and RAM that keyturn makes, as thin methods over one signed POST.
 
 Wire facts (versions, parameters, replies): the models of alibabacloud-sts20150401 1.2.0,
-alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0.
+alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0. The tests compare what is sent here with what these
+SDKs send.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from agent.cloud.failures import Judge, ServiceError
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential, rfc3339
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
+from agent.core.secret import Secret
 
 CALL_TIMEOUT_S = 10.0
-"""For one call, everything included; the services answer in well under a second."""
+"""Seconds for one call, everything included; the services answer in well under a second."""
 
 
 class OpenApi:
@@ -88,7 +90,7 @@ class OpenApi:
         return self.send(action, query, headers, body=body, now=now, timeout_s=timeout_s, judge=judge)
 
     def rpc_params(self, action: str, now: datetime) -> dict[str, str]:
-        """What every call in the RPC style has in its query (Alibaba, "Common parameters")."""
+        """Return the query parameters of every call in the RPC style (Alibaba, "Common parameters")."""
         return {
             "Action": action,
             "Format": "JSON",
@@ -117,14 +119,14 @@ class OpenApi:
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
             error = (judge(failed) if judge else None) or failures.explain(failed, now)
-            raise type(error)(f"{action}: {error.problem}", error.remedy, code=error.code)
+            raise error.at(action)
         answer = failures.json_object(reply.body)
         if answer is None:
             raise self.bad(action, "is not a JSON object")
         return answer
 
     def bad(self, action: str, what: str) -> BadAnswerError:
-        """The error for an answer to `action` that cannot be used."""
+        """Return the error for an answer to `action` that cannot be used."""
         return BadAnswerError(
             f"{self.endpoint}: the answer to {action} {what}", "check that the endpoint is the service that you mean"
         )
@@ -138,10 +140,33 @@ class OpenApi:
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """Whom a key belongs to."""
+    """The owner of a key, as STS names it."""
 
     arn: str
     account_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleSession:
+    """The session that is asked for, in either way of assuming a role.
+
+    Attributes:
+        policy: what the session may do at most, as JSON; None: whatever the role may.
+    """
+
+    role_arn: str
+    session_name: str
+    duration_s: int
+    policy: str | None = None
+
+    def params(self) -> dict[str, str]:
+        """Return the parameters of the call; what is None is left out."""
+        params = {
+            "DurationSeconds": str(self.duration_s),
+            "RoleArn": self.role_arn,
+            "RoleSessionName": self.session_name,
+        }
+        return params if self.policy is None else {**params, "Policy": self.policy}
 
 
 class Sts(OpenApi):
@@ -162,13 +187,51 @@ class Sts(OpenApi):
         answer = self.call(action, {}, identity, now=now, timeout_s=timeout_s)
         return CallerIdentity(self._text(action, answer, "Arn"), self._text(action, answer, "AccountId"))
 
+    def assume_role(
+        self,
+        wanted: RoleSession,
+        identity: Credential,
+        *,
+        external_id: str | None = None,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+        judge: Judge | None = None,
+    ) -> dict[str, Any]:
+        """Return the reply with a session in `Credentials`, as it is; the caller reads it.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        params = wanted.params()
+        if external_id is not None:
+            params["ExternalId"] = external_id
+        return self.call("AssumeRole", params, identity, now=now, timeout_s=timeout_s, judge=judge)
+
+    def assume_role_with_oidc(
+        self,
+        wanted: RoleSession,
+        provider_arn: str,
+        token: Secret,
+        *,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+        judge: Judge | None = None,
+    ) -> dict[str, Any]:
+        """Return the reply with a session in `Credentials`, as it is; the token alone proves who asks.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        params = {**wanted.params(), "OIDCProviderArn": provider_arn, "OIDCToken": token.reveal()}
+        return self.call_anonymously("AssumeRoleWithOIDC", params, now=now, timeout_s=timeout_s, judge=judge)
+
 
 class RotationRunningError(SourceRefusedError):
     """KMS refuses to rotate a secret whose last rotation is still under way."""
 
 
 class Kms(OpenApi):
-    """What a RAM identity asks of KMS 2016-01-20. A ClientKey signs otherwise, and may only read secrets."""
+    """KMS 2016-01-20 for a RAM identity. A ClientKey signs otherwise, and may only read secrets."""
 
     def __init__(self, transport: Transport, endpoint: str) -> None:
         super().__init__(transport, endpoint, "2016-01-20")

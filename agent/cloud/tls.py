@@ -1,4 +1,4 @@
-"""Who is trusted: one TLS context per set of CA files, shared by every call of the process.
+"""The trust store: one TLS context per set of CA files, shared by every call of the process.
 
 The context is built here and nowhere else, so that no environment variable of a library can weaken it:
 `requests` would take its roots from the certifi package, or from REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
@@ -16,7 +16,7 @@ from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.system.files import refuse_foreign_writers
 
 Stamp = tuple[int, int, int, int]
-"""What changes when a file is replaced: device, inode, time of change (ns), size."""
+"""The device, inode, time of change (ns) and size of a file: one of them changes when it is replaced."""
 
 _lock = threading.Lock()
 _contexts: dict[tuple[str, ...], tuple[tuple[Stamp | None, ...], ssl.SSLContext]] = {}

@@ -1,15 +1,7 @@
-"""One request, over TLS: bounded in time and size, never redirected, and silent about what it carries.
+"""One request over TLS: limited in time and size, never redirected, and never quoted in a log or an error.
 
-Decisions, each against what `requests` does by itself:
-
-* One connection per call. keyturn calls once a minute, when a kept connection is mostly gone already; and a
-  deadline that shuts a socket down must not meet it again in a pool.
-* The adapter is called without a Session: a Session reads the whole body of a redirect, follows netrc, and
-  lets REQUESTS_CA_BUNDLE replace the trust store.
-* Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; a proxy sees the host name, not the request.
-* Replies are asked for uncompressed and are never decompressed, so that a limit in bytes is a limit.
-* Plain http takes a caller's explicit word, and is then spoken with this machine's own addresses only (the metadata
-  server, a credentials URI on loopback). It never goes through a proxy, which would read the keys.
+One connection per call, the HTTP adapter of `requests` without its Session, replies uncompressed, plain http to this machine's own
+addresses only: each against what `requests` does by itself (docs/adr/0010).
 """
 
 from __future__ import annotations
@@ -50,7 +42,7 @@ _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.clien
 
 
 def _silence(*names: str) -> None:
-    """Drop every record of these loggers, whatever level somebody sets: they write the signed URL."""
+    """Drop every record of these loggers, whatever their level: they write the signed URL."""
     for name in names:
         logging.getLogger(name).addFilter(lambda record: False)
 
@@ -77,7 +69,7 @@ class Transport:
     """The way out to the cloud. Keeps no connection and may be used by several threads."""
 
     def __init__(self, *ca_files: str | None, proxies: bool = True) -> None:
-        """Say whom to trust besides the system's store; no I/O yet.
+        """Keep the authorities to trust besides the system's store; no I/O yet.
 
         Args:
             ca_files: PEM files; None stands for "not configured".
@@ -166,7 +158,7 @@ class Transport:
 
 
 def stays_here(host: str) -> bool:
-    """Whether what is sent to `host` never leaves this machine and its hypervisor.
+    """Return whether what is sent to `host` never leaves this machine and its hypervisor.
 
     That is loopback, link-local addresses, and the metadata server of ECS, which the hypervisor answers for
     (ECS, "Instance metadata": 100.100.100.200).
@@ -181,7 +173,7 @@ def stays_here(host: str) -> bool:
 
 
 def url_fault(url: str) -> str | None:
-    """Say why keys may not be asked for at `url`; None when they may. The URL may hold a token: it is not repeated."""
+    """Return why keys may not be asked for at `url`; None when they may. The URL may hold a token, so it is not quoted."""
     if not url.isascii() or not url.isprintable() or re.search(r"[ \\]", url):
         return "want a URL of printable ASCII characters, without blanks and backslashes"
     scheme, _, rest = url.partition("://")
@@ -198,7 +190,7 @@ def url_fault(url: str) -> str | None:
 
 
 def _name(authority: str) -> str:
-    """The host of "host" or "host:port", brackets kept."""
+    """Return the host of "host" or "host:port", brackets kept."""
     return re.sub(r":[0-9]*\Z", "", authority)
 
 
@@ -212,7 +204,7 @@ def _is_secure(url: str, plain: bool) -> bool:
 
 
 def _host(url: str) -> str:
-    """The host and port of a URL that may be malformed, for texts."""
+    """Return the host and port of a URL that may be malformed, for texts."""
     return re.split(r"[/?#\\]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
 
 
@@ -259,7 +251,7 @@ def _exchange(
 
 
 def _read(raw: Any, limit_bytes: int) -> bytes:
-    """Read until the end or one byte past the limit."""
+    """Read to the end, or to one byte past the limit, by which the caller sees that the reply is too long."""
     pieces = bytearray()
     while len(pieces) <= limit_bytes:
         piece = raw.read(min(65536, limit_bytes + 1 - len(pieces)), decode_content=False)
@@ -284,7 +276,7 @@ class _Plain(HTTPConnection):
 
 
 class _Secure(_Plain, HTTPSConnection):
-    """The same below TLS: this order of bases has urllib3's connect() open the socket through `_new_conn` above."""
+    """The same with TLS. The order of the bases makes urllib3's connect() open the socket by `_new_conn` above."""
 
 
 class _Adapter(HTTPAdapter):
@@ -302,7 +294,7 @@ class _Adapter(HTTPAdapter):
         return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context, proxy_ssl_context=self._context)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Add nothing: the context knows whom to trust. The inherited one would load certifi's roots."""
+        """Add no roots, since the context has them. The inherited method would load certifi's."""
         conn.cert_reqs = "CERT_REQUIRED"
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:

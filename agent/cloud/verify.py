@@ -1,4 +1,4 @@
-"""Prove that a new value works, before anything is written: it signs a real STS GetCallerIdentity.
+"""The proof that a new value works, before anything is written: it signs a real STS GetCallerIdentity.
 
 A new AccessKey can take seconds until every endpoint knows it, so a refusal is asked again for
 `verify_timeout` before it counts. What says nothing about the key (STS away, throttled, not itself, or
@@ -21,26 +21,27 @@ from agent.cloud.openapi import CallerIdentity, Sts
 from agent.cloud.transport import Transport, UntrustedServerError
 from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError, NotPermittedError, SourceRefusedError, VerifyRefusedError
+from agent.core.retry import Retry
 from agent.system.clock import Clock
 
 UNREACHABLE_FOR_S = 10.0
-"""How long an STS that cannot be asked is tried: a publish should not wait the whole of `verify_timeout` for it."""
+"""Seconds for which an STS that cannot be asked is tried. A publish should not wait all of `verify_timeout` for it."""
 
 ATTEMPT_S = 5.0
-FIRST_PAUSE_S = 0.2
-LAST_PAUSE_S = 2.0
+BASE_S, CAP_S = 0.4, 4.0
+"""The back-off between two tries (agent/core/retry.py): 0.2 s on average after the first, 2 s after the fifth."""
 
 _CLOCK = Clock()
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is known of a value.
+    """The result of a verification.
 
     Attributes:
         attempts: how often STS was asked.
         arn: whose key it is; "" unless verified.
-        account_id: of which account; "" unless verified.
+        account_id: the account of its owner; "" unless verified.
         detail: why STS could not judge; "" when verified.
     """
 
@@ -52,7 +53,7 @@ class Verification:
 
 
 class Verifier:
-    """Asks one STS endpoint."""
+    """A client of one STS endpoint."""
 
     def __init__(self, transport: Transport, endpoint: str) -> None:
         """Keep the way to STS; no I/O.
@@ -86,23 +87,23 @@ class Verifier:
             VerifyRefusedError: STS refused the value, the last time too that it could be asked.
             CancelledError: `wait` said that the agent is stopping.
         """
-        started, attempts = monotonic(), 0
+
+        def pause(seconds: float) -> None:
+            if wait(seconds):
+                raise CancelledError("the agent is stopping; the new value was not published")
+
+        retry = Retry(BASE_S, CAP_S, timeout_s, chance=chance, pause=pause, monotonic=monotonic)
         refusal: KeyturnError | None = None
         while True:
-            attempts += 1
             answer = self._ask(credential, now())
             if isinstance(answer, CallerIdentity):
-                return Verification("verified", attempts, answer.arn, answer.account_id)
+                return Verification("verified", retry.attempts, answer.arn, answer.account_id)
             refusal = answer if _is_verdict(answer) else refusal
-            pause_s = _pause(attempts, chance())
-            passed_s = monotonic() - started + pause_s
             if refusal is not None:
-                if passed_s >= timeout_s:
-                    raise _refused(credential, refusal, attempts, timeout_s)
-            elif not answer.retryable or passed_s >= min(timeout_s, UNREACHABLE_FOR_S):
-                return Verification("unreachable", attempts, detail=answer.problem)
-            if wait(pause_s):
-                raise CancelledError("the agent is stopping; the new value was not published")
+                if not retry.again():
+                    raise _refused(credential, refusal, retry.attempts, timeout_s)
+            elif not answer.retryable or not retry.again(UNREACHABLE_FOR_S):
+                return Verification("unreachable", retry.attempts, detail=answer.problem)
 
     def _ask(self, credential: Credential, now: datetime) -> CallerIdentity | KeyturnError:
         try:
@@ -112,15 +113,10 @@ class Verifier:
 
 
 def _is_verdict(error: KeyturnError) -> bool:
-    """Whether the error speaks of the key. A refusal that blames the clock, or a stranger's answer, does not."""
+    """Return whether the error is about the key, and not about the clock or a server that is not STS."""
     if isinstance(error, UntrustedServerError) or is_about_clock(error.code):
         return False
     return bool(error.code) and isinstance(error, SourceRefusedError | NotPermittedError)
-
-
-def _pause(attempts: int, chance: float) -> float:
-    """0.2 s after the first attempt, doubled up to 2 s, with a quarter of jitter either way."""
-    return min(LAST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 8)) * (0.75 + chance / 2)
 
 
 def _refused(credential: Credential, refusal: KeyturnError, attempts: int, timeout_s: float) -> VerifyRefusedError:

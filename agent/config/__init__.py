@@ -1,6 +1,6 @@
-"""The config: TOML text in, frozen `Settings` out, or every problem of the file at once.
+"""The config: from TOML text to frozen `Settings`, or to a list of every problem in the file.
 
-Two steps: `walk` converts the tree by the types of the settings classes, `checks` holds the rules that need
+Two steps: `converter` converts the tree by the types of the settings classes, `checks` holds the rules that need
 more than one key. `load` puts them together and is the place to start reading. Reference: docs/config.md.
 """
 

@@ -1,6 +1,6 @@
-"""The rules that need more than one key: names, references, accounts; `targets` holds those on files.
+"""The rules that need more than one key: names, references, accounts; `file_conflicts` holds those on files.
 
-Each takes what the walk could build and reports; a part that failed already is not judged again.
+Each looks at what the converter could build; a part that failed already is not judged again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def names(tree: Mapping[str, Any], report: Report) -> None:
-    """There is a credential, and each name can stand in a file name, a label and a log line."""
+    """Report names that cannot stand in a file name, a label and a log line, and a config without any credential."""
     for name in (found := _credentials(tree)):
         if not _NAME.fullmatch(name):
             report.add(("credentials", name), "want a name of up to 64 letters, digits, dots, dashes and underscores")
@@ -28,7 +28,7 @@ def names(tree: Mapping[str, Any], report: Report) -> None:
 
 
 def references(tree: Mapping[str, Any], uses: Iterable[Reference], report: Report) -> None:
-    """Every name that is used is defined, nothing builds on itself, and every value goes somewhere."""
+    """Report names that are not defined, credentials that build on themselves, and values that nobody gets."""
     known, used = _credentials(tree), set()
     builds_on: dict[str, dict[str, Place]] = {}
     for place, name in uses:
@@ -50,7 +50,7 @@ def references(tree: Mapping[str, Any], uses: Iterable[Reference], report: Repor
 
 
 def _circles(builds_on: Mapping[str, Mapping[str, Place]], report: Report) -> None:
-    """Report each circle once, at the first credential of it."""
+    """Report each circle once, at its first credential."""
     seen: set[str] = set()
     for start in builds_on:
         trail = _circle(builds_on, start)
@@ -86,7 +86,7 @@ def _credentials(tree: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def accounts(built: Iterable[Built], users: Accounts, report: Report) -> None:
-    """Owners, groups and users exist."""
+    """Report owners, groups and users that do not exist."""
     for place, settings, _ in built:
         if isinstance(settings, FileSinkSettings | NotifierSettings):
             for key in ("owner", "user", "group"):

@@ -1,6 +1,6 @@
-"""The tree of the file into settings classes, by their annotations, past every problem to the end.
+"""The conversion of the file's tree into settings classes, by their annotations; a problem does not stop it.
 
-A part that does not fit becomes `FAILED` and is reported; its siblings are converted all the same, and every
+A part that does not fit becomes `FAILED` and is reported. Its siblings are converted all the same, and every
 table that could be built is kept in `built` with its place, so that the rules of `checks` also see the sound
 parts of a broken file.
 """
@@ -20,17 +20,17 @@ from agent.core.settings import Duration, FileMode, ProviderSettings
 from agent.core.text import nearest
 
 FAILED: Final = object()
-"""Stands for a part that was reported and has no value."""
+"""The result for a part that was reported and has no value."""
 
 _ARRAYS = (list, tuple, Sequence)
 _TABLES = (dict, Mapping)
 _WRITTEN_AS_STRINGS = (str, Duration, FileMode)
 _NUMBERS: tuple[tuple[type, tuple[type, ...]], ...] = ((bool, (bool,)), (int, (int,)), (float, (int, float)))
-"""Which TOML scalars each type takes inside a union: true is no integer."""
+"""The TOML scalars that each type accepts inside a union: true is no integer."""
 
 
 class Built(NamedTuple):
-    """One settings object and where it stands. One that is not whole lacks the keys that did not fit."""
+    """A settings object and its place in the file. One that is not whole lacks the keys that did not fit."""
 
     place: Place
     settings: Any
@@ -38,14 +38,14 @@ class Built(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """One use of another credential by its name."""
+    """A use of another credential by its name."""
 
     place: Place
     name: str
 
 
 class Walker:
-    """Converts one file. What it found besides the value stands in `built` and `references` afterwards."""
+    """The converter of one file. Besides the value it leaves `built` and `references` behind."""
 
     def __init__(self, registry: Registry, environ: Mapping[str, str], report: Report) -> None:
         self._registry = registry
@@ -80,7 +80,7 @@ class Walker:
         return next((type(raw) in taken for number, taken in _NUMBERS if arm is number), True)
 
     def _scalar(self, raw: Any, arms: Sequence[Any], place: Place) -> Any:
-        """Try the arms of a union in turn; when none takes the value, the first one's sentence stands."""
+        """Convert by the first member of a union that accepts the value; otherwise report the first one's sentence."""
         refusals: list[Unfit] = []
         for arm in arms:
             try:
@@ -132,13 +132,14 @@ class Walker:
             if key not in raw and _is_required(field):
                 self._report.add((*place, key), "required, but missing")
                 values[key] = FAILED
+        # A settings object is only made of a table without a failed part; of any other the sound keys are judged.
         if FAILED in values.values():
             self._sketch(cls, {key: value for key, value in values.items() if value is not FAILED}, place)
             return FAILED
         return self._build(cls, values, place)
 
     def _sketch(self, cls: Any, sound: dict[str, Any], place: Place) -> None:
-        """Have the sound keys of a broken table judged too, so that one look at the problems is enough.
+        """Judge the sound keys of a broken table too, so that one run finds all problems.
 
         The object has its defaults and its sound keys, and never leaves this package. A problem that is not
         about one of the sound keys may only follow from what is missing, so it is left for the next time.
@@ -182,7 +183,7 @@ class Walker:
 
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> str:
-    """Say what is wrong with a key that does not exist here; for one that asks for a secret, where secrets go."""
+    """Return what is wrong with an unknown key; for one that asks for a secret, where secrets belong."""
     if near := nearest(key, known, cutoff=0.85):
         return f"unknown key; did you mean {quoted(near)}?"
     named = [quoted(each) for each in known if each.startswith(f"{key}_from_")]

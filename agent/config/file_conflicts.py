@@ -1,4 +1,4 @@
-"""Who writes which file: nothing is written twice, and a file that is shared has one owner and one mode."""
+"""Conflicts between files that are written: no part has two writers, and a shared file has one owner and one mode."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from agent.config.messages import Place, Report, shown_place
 from agent.core.settings import AgentSettings, FileSinkSettings
 
 _WHOLE = ""
-"""The part of a file that is all of it."""
+"""The name of the part that is the whole file."""
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """Somebody writes these parts of a file; `place` is where its path stands."""
+    """A claim of one part of the config on parts of a file; `place` is where its path stands."""
 
     writer: Place
     place: Place
@@ -25,7 +25,7 @@ class _Claim:
     parts: tuple[str, ...]
 
     def clash(self, other: _Claim) -> str | None:
-        """Return the part that both write, None when they can share the file."""
+        """Return the part that both claim, None when they can share the file."""
         if _WHOLE in self.parts or _WHOLE in other.parts:
             return _WHOLE
         return next((part for part in self.parts if part in other.parts), None)
@@ -44,7 +44,7 @@ def check(built: Sequence[Built], agent: AgentSettings, report: Report) -> None:
 
 
 def _nothing_below(files: Mapping[str, Sequence[_Claim]], report: Report) -> None:
-    """What is written is no directory, or one that is a sink as a whole."""
+    """Report a path below another one that is written: a file has nothing below it, and a sink's directory is its alone."""
     for path, claims in files.items():
         above = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in files), None)
         if above is not None:
@@ -83,7 +83,7 @@ def _sink_claims(built: Sequence[Built], report: Report) -> Iterator[_Claim]:
 
 
 def _one_manner(built: Sequence[Built], report: Report) -> None:
-    """Sinks that share a file agree on how it is written: the last one would win otherwise."""
+    """Report sinks of one file that differ in owner, mode or way of writing: the last one would win."""
     first: dict[str, tuple[Place, FileSinkSettings]] = {}
     for place, sink in _file_sinks(built):
         rival, other = first.setdefault(os.path.normpath(sink.path), (place, sink))

@@ -1,7 +1,7 @@
-"""From a config file to frozen `Settings`: START HERE.
+"""The way from a config file to frozen `Settings`: START HERE.
 
 `load` reads the file, `parse` judges its text. Every problem of the file is found in one pass and raised as
-one `ConfigError`; only where the text is not TOML at all is there nothing more to find.
+one `ConfigError`; only a text that is not TOML gets no more than one sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agent.system.oserrors import user_name
 MAX_BYTES = 1024 * 1024
 RUNTIME_DIRECTORY = "/run/keyturn"
 MAX_DEPTH = 32
-"""Levels of nesting. The contract's deepest key has nine; the walk is recursive and must stay within Python's stack."""
+"""Levels of nesting. The contract's deepest key has nine; the converter is recursive and must not exhaust the stack."""
 
 _TOO_LARGE = "{}: is larger than 1 MiB, which no config of keyturn is; name the config file with --config"
 _POSITION = re.compile(r"^(?P<what>.*) \(at (?P<where>.*)\)$", re.S)
@@ -38,7 +38,7 @@ def load(path: str, registry: Registry, *, environ: Mapping[str, str], users: Ac
         path: the file; its name stands before every problem.
         registry: the types of providers, sinks and notifiers that it may use.
         environ: for `${VAR}` in paths, and systemd's `$STATE_DIRECTORY` and its like.
-        users: who exists on this machine.
+        users: the accounts of this machine.
 
     Raises:
         ConfigError: the file is missing or invalid, holding every problem; or somebody besides root and this user
@@ -49,7 +49,7 @@ def load(path: str, registry: Registry, *, environ: Mapping[str, str], users: Ac
 
 
 def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, str], users: Accounts) -> Settings:
-    """Judge the text of a config; `place` is what problems call it. Arguments otherwise as for `load`.
+    """Judge the text of a config; `place` is its name in problems. The other arguments are those of `load`.
 
     Raises:
         ConfigError: it is invalid; holds every problem.
@@ -93,7 +93,7 @@ def _unreadable(error: Exception, path: str) -> ConfigError | NotPermittedError:
 
 
 def _tree(text: bytes, place: str) -> dict[str, Any]:
-    """Read TOML, with one sentence for whatever is not."""
+    """Parse TOML, and report a text that is none in one sentence."""
     if len(text) > MAX_BYTES:
         raise ConfigError([_TOO_LARGE.format(place)])
     try:
@@ -122,7 +122,7 @@ def _not_toml(place: str, text: str) -> str:
 
 
 def _depth_exceeds(tree: Any, limit: int) -> bool:
-    """Tell whether containers nest deeper than `limit`, without recursion."""
+    """Return whether containers nest deeper than `limit`, without recursion."""
     layer = [tree]
     for _ in range(limit):
         layer = [part for each in layer for part in _parts(each)]
@@ -135,7 +135,7 @@ def _parts(container: Any) -> list[Any]:
 
 
 def _agent_of(walker: Walker, environ: Mapping[str, str], report: Report) -> AgentSettings:
-    """Return `[agent]` with every path filled in; of a broken `[agent]` as much as is known: the defaults."""
+    """Return `[agent]` with every path filled in; the defaults where the table is broken."""
     agent = next((built.settings for built in walker.built if built.place == ("agent",)), AgentSettings())
 
     def fill(value: FilePath | None, variable: str, below: str, otherwise: str) -> FilePath:

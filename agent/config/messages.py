@@ -1,7 +1,7 @@
-"""How the config's errors speak: places, kinds, values that may be shown, the nearest known name.
+"""The parts of the config's error messages: places, kinds, values that may be shown, alternatives.
 
-What is written in a config by mistake may be a secret. So a value is quoted only when it is a short scalar
-and no key above it looks like one for secrets; an AccessKey secret (30 characters) never fits.
+A value that stands in a config by mistake may be a secret. So a value is quoted only when it is a short scalar
+and no key above it looks like one for secrets; an AccessKey secret (30 characters) is always too long.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from agent.core.text import MAX_NAME
 
 Place = tuple[str | int, ...]
-"""Where in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
+"""A place in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
 
 MAX_QUOTED = 20
-"""Characters of the longest value that an error repeats."""
+"""The most characters of a value that an error quotes."""
 
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -26,14 +26,14 @@ _FOR_NAMES = re.compile(r"(path|file|variable|env|name|id|arn|endpoint|ur[il]|ty
 
 
 class Unfit(ValueError):
-    """A value does not fit; the text is the sentence without its place."""
+    """A value does not fit. The text is the sentence without the place."""
 
 
 class Report:
     """The problems found so far, each once, in the order in which they were found."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, None] = {}
+        self._lines: dict[str, str] = {}  # each with its place
 
     def add(self, place: Place, sentence: str) -> None:
         """Note one problem."""
@@ -42,14 +42,14 @@ class Report:
     def add_at(self, where: str, sentence: str) -> None:
         """Note one problem at a place that is already written out."""
         # A settings class may quote what stands in the file, control characters and all.
-        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = None
+        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = where
 
     def knows(self, place: Place) -> bool:
         """Tell whether something was said about this place already."""
-        return any(line.startswith(f"{shown_place(place)}: ") for line in self._lines)
+        return shown_place(place) in self._lines.values()
 
     def lines(self, file: str) -> list[str]:
-        """Every problem with the file's name before it."""
+        """Return every problem with the file's name before it."""
         return [f"{file}: {line}" for line in self._lines]
 
     def __bool__(self) -> bool:
@@ -68,7 +68,7 @@ def shown_key(key: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Quote a name that is no secret, cut to what a line can bear."""
+    """Quote a name that is no secret, cut to a length that fits into a line."""
     return quoted(name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…")
 
 
@@ -83,7 +83,7 @@ def quoted(text: str) -> str:
 
 
 def kind(value: object) -> str:
-    """Say in plain words what a TOML value is."""
+    """Return the kind of a TOML value in plain words."""
     words = {
         str: "a string",
         bool: "true or false",
@@ -99,7 +99,7 @@ def kind(value: object) -> str:
 
 
 def got(value: object, place: Place) -> str:
-    """Say what stands there, as far as that is safe: `got "0649"`, or else only its kind."""
+    """Return what stands in the file, as far as it is safe to show: `got "0649"`, or else only its kind."""
     if not is_for_secrets(place) and (text := _scalar(value)):
         return f"got {text}"
     return f"got {kind(value)}"
@@ -114,13 +114,13 @@ def _scalar(value: object) -> str:
 
 
 def is_for_secrets(place: Place) -> bool:
-    """Tell whether a key on the way looks as if a secret could stand under it (the credential's name aside)."""
+    """Return whether a key of the place, other than the credential's name, looks as if a secret could stand there."""
     inner = place[2:] if place[:1] == ("credentials",) else place
     return any(isinstance(part, str) and _FOR_SECRETS.search(part) for part in inner)
 
 
 def holds_secret(key: str) -> bool:
-    """Tell whether a key asks for a secret itself, rather than for the name of what holds it."""
+    """Return whether a key asks for a secret itself, rather than for the name of what holds it."""
     return bool(_FOR_SECRETS.search(key)) and not _FOR_NAMES.search(key)
 
 
@@ -131,6 +131,6 @@ def either(words: Iterable[str]) -> str:
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Say which names would do."""
+    """Return a clause with the names that are accepted."""
     known = sorted(names)
     return "want " + either(map(quoted, known)) if known else "there is none to choose from"

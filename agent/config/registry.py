@@ -1,4 +1,4 @@
-"""Which settings class a table's `type` stands for: asked only for the types that a config uses."""
+"""The settings classes behind a table's `type`. Only the types that a config uses are imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.core.settings import NotifierSettings, ProviderSettings, SinkSettings
 from agent.core.text import nearest
 
 Catalogue = Mapping[str, Callable[[], type]]
-"""Type name -> a call that imports the class and returns its `Settings` dataclass."""
+"""Type name -> a function that imports the class and returns its `Settings` dataclass."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Registry:
 
 
 class Family(NamedTuple):
-    """Tables that name their class by `type`: what an operator calls them, the class of all, the types."""
+    """A family of tables with a `type`: the operator's word for them, their root class, the known types."""
 
     word: str
     root: type

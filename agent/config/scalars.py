@@ -1,7 +1,7 @@
-"""One scalar of the tree into one value: durations, modes and paths here, everything else by msgspec.
+"""The conversion of one scalar: durations, modes and paths here, everything else by msgspec.
 
 Rejected: one `msgspec.convert` over the whole file. It stops at the first problem, its texts quote the value,
-and it knows neither our three types inside unions nor the environment that paths draw on.
+and it knows neither our three types inside unions nor the environment from which `${VAR}` is filled in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WORDS: tuple[tuple[Any, str], ...] = (
 )
 
 MAX_DURATION_S = 3650 * 86400
-"""Ten years: far past any sense, and far from what would overflow a date."""
+"""Ten years: far more than anybody wants, and far from what would overflow a date."""
 
 _DURATION = re.compile(
     r"(?:(?P<d>[0-9]{1,9})d)?(?:(?P<h>[0-9]{1,9})h)?(?:(?P<m>[0-9]{1,9})m)?"
@@ -41,7 +41,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Malformed(Unfit):
-    """A value is not written as its type wants; what was found is not said yet."""
+    """A value is not written as its type demands. The text does not say yet what was found."""
 
 
 def convert(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
@@ -60,13 +60,13 @@ def convert(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str])
 
 
 def words(annotation: Any) -> str:
-    """Say what is wanted: by its common name, and for any other type by the type's own."""
+    """Return the name of what is wanted: a common one where there is one, else the type's own."""
     own = next((text for each, text in _WORDS if each is annotation), None)
     return own or f"a value of type {getattr(annotation, '__name__', annotation)}"
 
 
 def choice(raw: Any, choices: tuple[Any, ...], place: Place) -> Any:
-    """Return the one of `choices` that `raw` is; true is not 1 here."""
+    """Return the member of `choices` that equals `raw`; true does not equal 1 here."""
     for wanted in choices:
         if type(wanted) is type(raw) and wanted == raw:
             return wanted
@@ -77,10 +77,10 @@ def choice(raw: Any, choices: tuple[Any, ...], place: Place) -> Any:
 
 
 def duration(text: str) -> Duration:
-    """Read "500ms", "30s", "15m", "12h", "2d", and as in Go "1h30m", the larger unit first.
+    """Parse "500ms", "30s", "15m", "12h", "2d", and as in Go "1h30m", the larger unit first.
 
     Raises:
-        Unfit: it is no duration, or one past any sense.
+        Unfit: it is no duration, or one of more than ten years.
     """
     match = _DURATION.fullmatch(text)
     if match is None or not text:
@@ -92,7 +92,7 @@ def duration(text: str) -> Duration:
 
 
 def file_mode(text: str) -> FileMode:
-    """Read "0640"; the bits above the permissions have no place on a file of secrets.
+    """Parse "0640"; setuid, setgid and sticky bits have no place on a file of secrets.
 
     Raises:
         Unfit: it is no mode, or one with such bits.
@@ -106,7 +106,7 @@ def file_mode(text: str) -> FileMode:
 
 
 def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
-    """Put in the environment's `${VAR}` and require an absolute path; any other `$` is an ordinary character."""
+    """Fill in `${VAR}` from the environment and require an absolute path; any other `$` is an ordinary character."""
     path = _VARIABLE.sub(lambda match: _variable(match[1], environ), text)
     if "${" in text and "${" in _VARIABLE.sub("", text):
         raise Unfit('has a "${" that no variable name and "}" follow; want "${NAME}"')
@@ -114,7 +114,7 @@ def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
         raise Unfit("has a control character in the path")
     if not path.startswith("/"):
         raise Unfit(_why_not_absolute(text))
-    # Only what never changes the meaning is tidied: "//", "/./" and a last "/". ".." stays, since a directory
+    # Only what never changes the meaning is removed: "//", "/./" and a last "/". ".." stays, since the directory
     # before it may be a symlink.
     return FilePath("/" + str(PurePosixPath(path)).lstrip("/"))
 
@@ -158,6 +158,6 @@ def _by_msgspec(raw: Any, annotation: Any, place: Place, environ: Mapping[str, s
 
 
 def _spoken(text: str) -> str:
-    """Turn msgspec's ``Expected `int` >= 1, got …`` into words; its other texts may quote the value."""
+    """Put msgspec's ``Expected `int` >= 1, got …`` into words; its other texts may quote the value, so they are not used."""
     match = re.match(r"Expected (.+?)(?:, got|$| - at)", text)
     return match[1].replace("`", "") if match else "another value"

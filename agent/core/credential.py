@@ -10,7 +10,7 @@ from agent.core.secret import Secret
 
 
 class Kind(StrEnum):
-    """What a value is; the names are those of Alibaba's SDKs (`type` in credentials.ini)."""
+    """The kind of a value; the names are those of Alibaba's SDKs (`type` in credentials.ini)."""
 
     ACCESS_KEY = "access_key"
     STS = "sts"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A value as its source gave it.
+    """One value of a credential, as its source gave it.
 
     Attributes:
         access_key_id: not secret by itself; the audit and the logs name keys by it. Empty for a bearer token.
@@ -38,7 +38,7 @@ class Credential:
 
     @property
     def kind(self) -> Kind:
-        """Which of the three kinds this value is."""
+        """The kind of this value."""
         if self.bearer_token is not None:
             return Kind.BEARER
         return Kind.STS if self.security_token is not None else Kind.ACCESS_KEY

@@ -1,4 +1,4 @@
-"""The words of the audit and of a publish's event: contract, so they stand in one place."""
+"""The names that the audit log and the notifications use. They are contract (PRODUCT.md), so they are defined once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.core.credential import rfc3339
 
 
 class Trigger(StrEnum):
-    """Why something was done."""
+    """The reason why something was done."""
 
     START = "start"
     SCHEDULE = "schedule"
@@ -58,13 +58,13 @@ class Actor:
     pid: int
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in an audit record."""
+        """Return the actor as an audit record shows it."""
         return {"uid": self.uid, "user": self.user, "pid": self.pid}
 
 
 @dataclass(frozen=True, slots=True)
 class PublishEvent:
-    """What a dependent is told: never a secret."""
+    """The news of a publish for a dependent. It never holds a secret."""
 
     event: str
     credential: str
@@ -76,7 +76,7 @@ class PublishEvent:
     sinks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `exec` gets on standard input and `http` as its body."""
+        """Return the object that `exec` gets on standard input and `http` as its body."""
         return {
             "event": self.event,
             "credential": self.credential,
@@ -89,7 +89,7 @@ class PublishEvent:
         }
 
     def as_environment(self) -> dict[str, str]:
-        """The `KEYTURN_*` variables of an `exec` hook; an absent value is the empty string."""
+        """Return the `KEYTURN_*` variables of an `exec` hook; an absent value is the empty string."""
         values = self.as_json()
         values["sinks"] = "\n".join(self.sinks)
         return {f"KEYTURN_{name.upper()}": "" if value is None else str(value) for name, value in values.items()}
@@ -97,14 +97,14 @@ class PublishEvent:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a rotation takes place, and who asked for it."""
+    """The reason for a refresh, and who asked for it."""
 
     trigger: Trigger
     actor: Actor | None = None
     reason: str | None = None
 
     def as_fields(self) -> dict[str, Any]:
-        """The fields of an audit record."""
+        """Return the fields of an audit record."""
         return {
             "trigger": str(self.trigger),
             "actor": self.actor.as_json() if self.actor else None,

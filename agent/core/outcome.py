@@ -1,17 +1,27 @@
-"""What came of a refresh."""
+"""The result of a refresh, for the engine and for whoever asked for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from agent.core.errors import KeyturnError
 
 
+class Result(StrEnum):
+    """The way in which a refresh that went well ended."""
+
+    UNCHANGED = "unchanged"
+    PUBLISHED = "published"
+    REPAIRED = "repaired"
+    """The value is the same, but a sink did not hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one refresh: `what` is "unchanged", "published" or "repaired"."""
+    """The result of a refresh that went well."""
 
-    what: str
+    result: Result
     generation: int
     timings_ms: dict[str, int] = field(default_factory=dict)
 
@@ -23,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a requester is told of a refresh: `error` is None where it went well."""
+    """The answer to whoever asked for a refresh: an outcome, or an error."""
 
     credential: str
     outcome: Outcome | None

@@ -1,20 +1,12 @@
-"""When to refresh, and what to do with an answer: pure functions of what they are given.
+"""The rules for when to refresh, and for what to do with an answer: pure functions of their arguments.
 
-The rules are the product contract's "When". Time has two windows and two manners. While the value in use lives
-and there is time (CALM) a failure is a warning, and the source is spared; inside the last tenth of a session's
-life (URGENT) a failure is an error, and the source is asked every few seconds. `chance` is a float in [0, 1).
+The rules are the product contract's "When". While the value in use lives and there is time (CALM), a failure is a
+warning, and the source is spared; in the last tenth of a session's life (URGENT), a failure is an error, and the
+source is asked every few seconds. `chance` is a float in [0, 1).
 
 The daemon runs these functions, and so does bench/fleet.py, which shows that 10,000 hosts keep below the quotas of
 KMS (450 calls a second) and STS (100 AssumeRole a second; both: Alibaba Cloud, "Performance data" and "Quotas").
-Three decisions come from that simulation:
-
-* In the calm window the jitter is the upper half of the ceiling, not the whole of it ("equal" rather than "full"
-  jitter), and the ceiling starts at the pace at which a healthy source is asked. With full jitter from one second
-  on, 10,000 hosts ask a KMS that is down up to seven times as often as one that is well.
-* A start with a value on disk is no emergency: a polled value is looked at within one poll, half a minute at most, and
-  a session that lives is renewed when it is due. A start with nothing on disk asks at once, and so does one behind the
-  staleness limit (timetable.py): an alarm that is raised before anybody has asked would be a false one.
-* Behind its expiry a value has nothing left to guard: back-off is exponential again, with full jitter up to a minute.
+Why the calm window has equal jitter, a start with a value on disk does not hurry, and a dead value does: docs/adr/0008.
 """
 
 from __future__ import annotations
@@ -24,36 +16,49 @@ from datetime import datetime
 from enum import StrEnum
 
 from agent.core.credential import Credential
+from agent.core.retry import FLOOR_S, full_jitter
 
 POLL_JITTER = 0.10
 RENEW_AT = 2 / 3
 RENEW_JITTER = 0.05
 BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 60.0
-BACKOFF_FLOOR_S = 0.1
 URGENT_LAST = 0.10
 URGENT_CAP_S = 5.0
 GUARD = 0.25
-"""A retry comes before this part of what is left to live has passed, so that several fit in."""
+"""The largest part of a session's remaining life that one retry may wait, so that several retries fit in."""
 CALM_PACE = 1 / 120
-"""The first retry in the calm window of a session, in lives: half a minute for an hour."""
+"""The longest first retry in the calm window, as a part of the session's life: half a minute for one of an hour."""
 START_SPREAD_S = 30.0
-"""How far the first looks of a fleet that starts at once are spread, where a value is on disk."""
+"""Seconds over which a fleet that starts at once spreads its first fetches, where a value is on disk."""
 OVERDUE_SPREAD_S = 300.0
 DEFAULT_MAX_STALENESS_S = 24 * 3600.0
 
 
-class Window(StrEnum):
-    """How urgent the next refresh is; the later ones are worse."""
+class Condition(StrEnum):
+    """The condition of a credential in `status`, from good to bad."""
 
-    FRESH = "fresh"  # nothing is due, or the last look went well
-    CALM = "calm"  # due, and the value in use lives for a while: a failure is a warning
+    FRESH = "fresh"
+    PENDING = "pending"
+    FAILING = "failing"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
+ALARMS = (Condition.STALE, Condition.EXPIRED)
+
+
+class Window(StrEnum):
+    """The urgency of the next refresh; later members are worse."""
+
+    FRESH = "fresh"  # no refresh is due
+    CALM = "calm"  # due or failing, and the value in use lives for a while: a failure is a warning
     URGENT = "urgent"  # the last tenth of a session's life: a failure is an error
     EXPIRED = "expired"  # the value in use is dead, or there is none
 
 
 class Change(StrEnum):
-    """What a fetched value is, seen from the one in use."""
+    """The relation of a fetched value to the one in use."""
 
     FIRST = "first"
     SAME = "same"
@@ -63,7 +68,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a credential stands: everything that the time of its next refresh depends on.
+    """Everything about a credential that the time of its next refresh depends on.
 
     Attributes:
         published: whether there is a value in use.
@@ -82,18 +87,18 @@ class Standing:
     watched: bool = False
 
     def life_s(self) -> float:
-        """How long the session lived when it was obtained, in seconds."""
+        """Return how long the session lived when it was obtained, in seconds."""
         if self.expiration is None or self.obtained_at is None:
             return 0.0
         return (self.expiration - self.obtained_at).total_seconds()
 
     def left_s(self, now: datetime) -> float:
-        """How long the session still lives, in seconds; negative once it is dead."""
+        """Return how long the session still lives, in seconds; negative once it is dead."""
         return (self.expiration - now).total_seconds() if self.expiration is not None else float("inf")
 
 
 def assess(standing: Standing, now: datetime) -> Window:
-    """Say in which window a credential is."""
+    """Return the window in which a credential is."""
     left_s = standing.left_s(now)
     if not standing.published or left_s <= 0:
         return Window.EXPIRED
@@ -104,7 +109,7 @@ def assess(standing: Standing, now: datetime) -> Window:
 
 
 def next_refresh(standing: Standing, now: datetime, chance: float) -> float:
-    """Seconds until the next refresh of a credential that was refreshed, or tried, just now."""
+    """Return the seconds until the next refresh of a credential whose last one ended just now, well or badly."""
     if standing.failures:
         return _next_retry(standing, now, chance)
     poll_s = _jittered(standing.poll_s, chance)
@@ -115,7 +120,7 @@ def next_refresh(standing: Standing, now: datetime, chance: float) -> float:
 
 
 def first_refresh(standing: Standing, now: datetime, chance: float) -> float:
-    """Seconds until the first refresh after a start; 0.0 where nothing serves."""
+    """Return the seconds until the first refresh after a start; 0.0 where there is no value that works."""
     if assess(standing, now) is Window.EXPIRED:
         return 0.0
     if standing.expiration is None or standing.watched:
@@ -125,15 +130,12 @@ def first_refresh(standing: Standing, now: datetime, chance: float) -> float:
 
 
 def backoff(failures: int, chance: float, cap_s: float = BACKOFF_CAP_S) -> float:
-    """Seconds to wait after the given number of failures in a row: exponential, full jitter.
-
-    As in AWS's "Exponential Backoff And Jitter": uniform over [0, min(cap, base * 2^n)], a tenth of a second at least.
-    """
-    return max(BACKOFF_FLOOR_S, min(cap_s, BACKOFF_BASE_S * 2.0 ** min(failures, 16)) * chance)
+    """Return the seconds to wait after that many failures in a row, with full jitter (agent/core/retry.py)."""
+    return full_jitter(failures, chance, BACKOFF_BASE_S, cap_s)
 
 
 def judge(new: Credential, current: Credential | None, *, same_source: bool = True) -> Change:
-    """Say what `new` is. `current` holds whatever is known of the value in use.
+    """Compare a fetched value with what is known of the value in use.
 
     After a restart the secrets of the value in use are not known (they live in the sinks only), so a
     secret is compared only where both sides have one: a changed secret under an unchanged AccessKey id
@@ -158,7 +160,7 @@ def judge(new: Credential, current: Credential | None, *, same_source: bool = Tr
 
 
 def _next_retry(standing: Standing, now: datetime, chance: float) -> float:
-    window, guarded_s = assess(standing, now), max(BACKOFF_FLOOR_S, standing.left_s(now) * GUARD)
+    window, guarded_s = assess(standing, now), max(FLOOR_S, standing.left_s(now) * GUARD)
     if window is Window.EXPIRED:
         return backoff(standing.failures, chance)
     if window is Window.URGENT:
@@ -169,10 +171,10 @@ def _next_retry(standing: Standing, now: datetime, chance: float) -> float:
 
 
 def _next_renewal(standing: Standing, now: datetime, chance: float) -> float:
-    """Two thirds of the life after the session was obtained.
+    """Return the seconds until a session is two thirds through its life.
 
-    A source may hand out the same session again when it is asked then (ECS metadata does): behind two thirds it
-    is asked at a twentieth of what is left, within a second and a minute, and never in a busy loop.
+    A source may then hand out the same session again (ECS metadata does). From there on it is asked whenever a twentieth
+    of the remaining life has passed, after a second at least and a minute at most, so never in a busy loop.
     """
     due_s = _due_s(standing, now, chance)
     return due_s if due_s > 0 else _jittered(min(60.0, max(1.0, standing.left_s(now) / 20)), chance)
@@ -185,13 +187,3 @@ def _due_s(standing: Standing, now: datetime, chance: float) -> float:
 
 def _jittered(seconds: float, chance: float) -> float:
     return seconds * (1 + POLL_JITTER * (2 * chance - 1))
-
-
-STATES = ("fresh", "pending", "failing", "stale", "expired")
-"""What `ManagedCredential.condition` may say, from good to bad."""
-
-
-WELL, ALARMS = STATES[0], STATES[3:]
-
-
-WORST_FIRST = STATES[::-1]

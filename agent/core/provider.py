@@ -2,8 +2,10 @@
 
 Implementations write `_fetch`; callers use `fetch`, which refuses an oversized, malformed or expired
 answer for every provider, so that none can forget, and lets only `KeyturnError` out, in one printable line.
-Third parties' providers come through here too (docs/third_party.md): whatever their code raises, returns or
-prints, keyturn goes on, and neither the text of their exceptions nor what they print is shown anywhere.
+
+Decision: a third party's provider runs in this process and is trusted like the rest of the program (docs/third_party.md).
+`made`, `fetch` and `pace_s` contain its mistakes: whatever it raises becomes an error that names the provider and the
+exception's type, never its text, for that may hold a secret. Code that nobody trusts belongs behind `type = "process"`.
 """
 
 from __future__ import annotations
@@ -17,32 +19,32 @@ from typing import Any, ClassVar, Protocol, Self
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, ConfigError, KeyturnError
 from agent.core.finding import Finding
-from agent.core.provider_guard import TO_ITS_AUTHOR, fault_of, hushed, name_of, presentable
+from agent.core.provider_guard import bounded, fault_of
 from agent.core.settings import CloudSettings, ProviderSettings
 
 FETCH_TIMEOUT_S = 30.0
-"""Seconds for one fetch, all regions and tries included; the caller gives up then, whatever the provider does."""
+"""Seconds for one fetch, all regions and retries included. The caller gives up then, whatever the provider does."""
 
 
 POLL_INTERVAL_S = 60.0
-"""Seconds between two looks at a value without expiry, where a provider says nothing else."""
+"""Seconds between two polls of a value without expiry, unless the provider says otherwise."""
 
 
 class Base(Protocol):
-    """What a provider builds on (`base = …`): another credential of the config, or an inline provider."""
+    """The source that a provider builds on (`base = …`): another credential of the config, or an inline provider."""
 
     def newest(self, timeout_s: float) -> Credential:
-        """The newest value of the base, whose AccessKey or session signs for the provider that builds on it.
+        """Return the newest value of the base, whose AccessKey or session signs for the provider that builds on it.
 
         Raises:
             KeyturnError: there is none; the text names the base as the cause.
         """
 
     def inspect(self) -> Iterator[Finding]:
-        """What `check --offline` can say of it."""
+        """Return the findings of `check --offline`."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close its connections."""
 
 
 def _no_base(settings: ProviderSettings | str) -> Base:
@@ -51,14 +53,14 @@ def _no_base(settings: ProviderSettings | str) -> Base:
 
 @dataclass(frozen=True, slots=True)
 class ProviderContext:
-    """What a provider may know besides its own settings.
+    """Everything that a provider may know besides its own settings.
 
     Attributes:
         credential: the name of the credential that it feeds; its errors name it.
         cloud: the `[cloud]` table: region, endpoints, `ca_file`.
         hostname: of this machine, for session names.
         environ: the environment of the agent at start.
-        base_of: makes a field annotated `ProviderSettings | str` alive, without I/O.
+        base_of: turns a field annotated `ProviderSettings | str` into a `Base`, without I/O.
     """
 
     credential: str
@@ -74,7 +76,7 @@ class Provider(ABC):
     type_name: ClassVar[str]
     Settings: ClassVar[type[ProviderSettings]]
     watched: ClassVar[bool] = False
-    """Whether a value is polled although it expires: somebody else replaces it when they like."""
+    """Whether a value is polled although it expires, because somebody else may replace it at any time."""
 
     def __init__(self, settings: Any, context: ProviderContext) -> None:
         """Keep the settings. No I/O here: a source that is down must not stop the agent from starting."""
@@ -83,32 +85,28 @@ class Provider(ABC):
 
     @classmethod
     def made(cls, settings: Any, context: ProviderContext) -> Self:
-        """Make one, whatever a third party's constructor does.
+        """Construct a provider.
 
         Raises:
-            ConfigError: the constructor raised something, or did not call the one above.
-            KeyturnError: what it raised, where that is of the family.
+            ConfigError: the constructor raised something else than a `KeyturnError`, or did not call `Provider.__init__`.
+            KeyturnError: the constructor's own.
         """
         source = f"credentials.{context.credential}: provider {cls.type_name}"
-        refusal: KeyturnError = ConfigError([f"{source} hands no context to Provider.__init__; {TO_ITS_AUTHOR}"])
         try:
-            with hushed(cls.type_name):
-                provider = cls(settings, context)
-                if isinstance(provider.context, ProviderContext):
-                    return provider
-        except KeyboardInterrupt:
+            provider = cls(settings, context)
+        except (KeyturnError, KeyboardInterrupt):
             raise
-        except KeyturnError as error:
-            refusal = presentable(error, source)
-            if refusal is error:
-                raise
         except BaseException as error:  # SystemExit too: a provider does not end keyturn
-            refusal = ConfigError([f"{source} cannot be made ({name_of(error)}); {TO_ITS_AUTHOR}"])
-        raise refusal from None
+            refusal = f"{source} cannot be made ({type(error).__name__}); report it to the author of its package"
+        else:
+            if hasattr(provider, "context"):
+                return provider
+            refusal = f"{source} does not call Provider.__init__; report it to the author of its package"
+        raise ConfigError([refusal])
 
     @property
     def poll_interval_s(self) -> float:
-        """Seconds between two looks at a value without expiry, at least one: `poll_interval`, where it is a setting."""
+        """Seconds between two polls of a value without expiry: the setting `poll_interval` where there is one."""
         return float(getattr(self.settings, "poll_interval", POLL_INTERVAL_S))
 
     @abstractmethod
@@ -135,43 +133,39 @@ class Provider(ABC):
         place = f"credentials.{self.context.credential}"
         refusal: KeyturnError
         try:
-            with hushed(self.type_name):
-                answer = self._fetch(timeout_s)
+            answer = self._fetch(timeout_s)
             fault = fault_of(answer, now)
         except KeyboardInterrupt:
             raise
         except KeyturnError as error:
-            refusal = presentable(error, f"{place}: provider {self.type_name}")
+            refusal = bounded(error, f"{place}: provider {self.type_name}")
         except BaseException as error:  # SystemExit too, and the cancellations that are no Exception
             refusal = BadAnswerError(
-                f"{place}: provider {self.type_name} failed with {name_of(error)}",
+                f"provider {self.type_name} failed with {type(error).__name__}",
                 "run `keyturn check`, and report the provider's fault to its author if that finds nothing",
-            )
+            ).at(place)
         else:
-            if not fault:
+            if fault is None:
                 return answer
             refusal = BadAnswerError(
-                f"{place}: the answer of provider {self.type_name} {fault}",
+                f"the answer of provider {self.type_name} {fault}",
                 "look at the value at the source; the value in use stays",
-            )
-        # Out here, `from None` and without what was being handled when it was raised: a library's exceptions may hold
-        # a signed URL or a token, a decoder's the very text.
+            ).at(place)
+        # Raised out here, `from None` and without a context: a library's exception may hold a signed URL or a token,
+        # and a decoder's holds the very text that it could not read.
         refusal.__context__ = None
         raise refusal from None
 
     def pace_s(self) -> float:
-        """`poll_interval_s`, whatever a third party makes of it: between a second and a day. Asked after a fetch."""
+        """Return `poll_interval_s`, held between a second and a day; the usual minute where asking for it fails."""
         try:
-            with hushed(self.type_name):
-                return min(86_400.0, max(1.0, float(self.poll_interval_s)))
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+            return min(86_400.0, max(1.0, float(self.poll_interval_s)))
+        except Exception:
             return POLL_INTERVAL_S
 
     def inspect(self) -> Iterator[Finding]:
-        """Say what `check --offline` can say: local files present and private. No network."""
+        """Yield the findings of `check --offline`, such as a missing or too open file. Uses no network."""
         return iter(())
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections; a reload has taken the provider out of the config."""

@@ -1,102 +1,62 @@
-"""Limits of a provider's answer, and how its failures are put into keyturn's words."""
+"""The rules by which `Provider.fetch` refuses an answer, and the limits of an error's text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
-from typing import TypeGuard
 
 from agent.core.credential import Credential, Kind, part, rfc3339
-from agent.core.errors import ConfigError, KeyturnError
+from agent.core.errors import KeyturnError
 from agent.core.secret import Secret
 
 MAX_PART_BYTES = 64 * 1024
-"""Far above any token seen; Alibaba documents no maximum length for a SecurityToken, so none is cut."""
+"""The longest id, secret or token: far above any seen. Alibaba documents no maximum for a SecurityToken."""
 
 
 MAX_LINE_CHARS = 256
-"""For a version and the name of a RAM user: they stand in the state, in the audit and in what hooks get."""
+"""The longest version id or RAM user name: both go into the state, the audit and the environment of hooks."""
 
 
 MAX_TEXT_CHARS = 500
-"""For each half of an error's text: a log line, an audit record, a line of `status`."""
+"""The longest problem or remedy of an error: both go into log lines, audit records and `status`."""
 
 
 MAX_YEAR = 9000
+"""The last year of an expiration: one of the year 9999 can lie, in UTC, after the last day that Python knows."""
 
 
-_at_work: ContextVar[str] = ContextVar("provider_at_work", default="")
-
-
-def at_work() -> str:
-    """The type of the provider whose code runs in this context; "" where none does."""
-    return _at_work.get()
-
-
-@contextmanager
-def hushed(type_name: str) -> Iterator[None]:
-    """In this block runs the code of a provider of that type: what it prints is dropped (agent/logs/setup.py).
-
-    A ContextVar and not an attribute of the thread, so that a provider that builds on another one is named right.
-    """
-    token = _at_work.set(type_name)
-    try:
-        yield
-    finally:
-        _at_work.reset(token)
-
-
-TO_ITS_AUTHOR = "report it to the author of its package"
-
-
-def one_line(text: object, limit: int = MAX_TEXT_CHARS) -> str:
-    """What a third party says, as one printable line of at most `limit` characters; "" for what is no text."""
+def one_line(text: object) -> str:
+    """Return `text` as one printable line of at most `MAX_TEXT_CHARS` characters, "" where it is not a str."""
     if not isinstance(text, str):
         return ""
-    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    cut = text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 3] + "..."
     return "".join(char if char.isprintable() else " " for char in cut).strip()
 
 
-def name_of(error: BaseException) -> str:
-    """Return the type of an exception, as one printable line; its text may hold anything."""
-    return one_line(type(error).__name__, MAX_LINE_CHARS)
+def bounded(error: KeyturnError, source: str) -> KeyturnError:
+    """Make each part of an error's text one printable line of bounded length, in place, and return the error.
 
-
-def presentable(error: KeyturnError, source: str) -> KeyturnError:
-    """The same error if it is one of ours and its text can be shown as it is, else ours of the nearest kind."""
-    kind = next(each for each in type(error).__mro__ if _is_ours(each))
-    given = tuple(getattr(error, name, None) for name in ("problem", "remedy", "code"))
-    problem, remedy, code = map(one_line, given)
-    if kind is type(error) and problem and given == (problem, remedy, code):
-        return error
-    problem = problem or f"{source} failed and does not say why"
-    if issubclass(kind, ConfigError):
-        return kind([f"{problem}; {remedy}" if remedy else problem])
-    made = kind(problem, remedy, code=code)
-    made.retryable = getattr(error, "retryable", False) is True
-    return made
-
-
-def _is_ours(kind: type) -> TypeGuard[type[KeyturnError]]:
-    """Whether it is a leaf of keyturn's own that can be made of a problem and a remedy."""
-    own = issubclass(kind, KeyturnError) and kind.__module__.startswith(("agent.", "providers."))
-    return own and (kind in (KeyturnError, ConfigError) or "__init__" not in vars(kind))
-
-
-def fault_of(answer: object, now: datetime) -> str:
-    """Why an answer cannot be a credential, "" where it can.
-
-    Types are looked at too, for a third party made them, and exactly: msgspec, which writes the state, refuses
-    subclasses of str and datetime (0.19), and a subclass of Secret could print itself.
+    Args:
+        source: names the credential and the provider, for an error that says nothing.
     """
-    if type(answer) is not Credential:
+    error.problem = one_line(getattr(error, "problem", "")) or f"{source} failed and does not say why"
+    error.remedy = one_line(getattr(error, "remedy", ""))
+    error.code = one_line(getattr(error, "code", ""))
+    return error
+
+
+def fault_of(answer: object, now: datetime) -> str | None:
+    """Return why an answer cannot be a credential, None where it can.
+
+    A str and a datetime have to be exactly that: msgspec, which writes the state, refuses the subclasses that
+    libraries such as lxml and pendulum return (0.19).
+    """
+    if not isinstance(answer, Credential):
         return "is not a credential"
     needed = ("bearer_token",) if answer.kind is Kind.BEARER else ("access_key_id", "access_key_secret")
     for name in ("access_key_id", "access_key_secret", "security_token", "bearer_token"):
         value = getattr(answer, name)
-        if type(value) not in ((str,) if name == "access_key_id" else (Secret, type(None))):
+        fits = type(value) is str if name == "access_key_id" else isinstance(value, Secret | None)
+        if not fits:
             return f"has {_article(name)} {name} of the wrong type"
         fault = _fault_of_text(name, part(answer, name), name in needed)
         if fault:
@@ -105,35 +65,33 @@ def fault_of(answer: object, now: datetime) -> str:
     return lines or _fault_of_expiration(answer.expiration, now)
 
 
-def _fault_of_text(name: str, text: str | None, needed: bool) -> str:
+def _fault_of_text(name: str, text: str | None, needed: bool) -> str | None:
     if not text:
-        return f"has no {name}" if needed or text == "" else ""
-    if type(text) is not str:
-        return f"has {_article(name)} {name} of the wrong type"
+        return f"has no {name}" if needed or text == "" else None
     if len(text) > MAX_PART_BYTES:
         return f"has {_article(name)} {name} of more than {MAX_PART_BYTES} bytes"
     if not text.isascii() or not text.isprintable() or " " in text:
         return f"has {_article(name)} {name} with a blank, a control character or a character outside ASCII"
-    return ""
+    return None
 
 
-def _fault_of_line(name: str, text: object) -> str:
+def _fault_of_line(name: str, text: object) -> str | None:
     fits = type(text) is str and len(text) <= MAX_LINE_CHARS and text.isprintable()
-    return "" if fits else f"has {_article(name)} {name} that is not one short line of text"
+    return None if fits else f"has {_article(name)} {name} that is not one short line of text"
 
 
-def _fault_of_expiration(expiration: object, now: datetime) -> str:
+def _fault_of_expiration(expiration: object, now: datetime) -> str | None:
     if expiration is None:
-        return ""
-    if type(expiration) is not type(now):  # exactly a datetime, as the caller's is
+        return None
+    if type(expiration) is not type(now):  # not `datetime`, which freezegun replaces in tests
         return "has an expiration of the wrong type"
     if expiration.utcoffset() is None:
         return "has an expiration without a time zone"
-    if expiration.year > MAX_YEAR:  # in UTC it may lie behind the last day that Python knows
+    if expiration.year > MAX_YEAR:
         return f"has an expiration after the year {MAX_YEAR}: leave it out for a value that does not expire"
     if expiration <= now:
         return f"is already expired: it died at {rfc3339(expiration)}, and this machine's clock says {rfc3339(now)}"
-    return ""
+    return None
 
 
 def _article(name: str) -> str:

@@ -1,11 +1,11 @@
 """The config as frozen values: what `agent.config` produces and everything else receives.
 
-Plain dataclasses, converted by msgspec in `agent.config`. Three families are polymorphic: a table whose
+Plain dataclasses, made from the TOML tree by `agent.config`. Three families are polymorphic: a table whose
 field is annotated `ProviderSettings`, `SinkSettings` or `NotifierSettings` names its concrete class by its
 `type` key, through the registry that `agent.app.wiring` hands to the loader. A third party's provider brings
 its own `Settings` dataclass and is converted in the same way.
 
-What types cannot express a class says in `problems()`: it yields (key, sentence) for each impossible value,
+A class reports what its types cannot express in `problems()`: it yields (key, sentence) for each impossible value,
 and the loader puts the place before it. The loader calls the `problems` of every class in the hierarchy, so
 a subclass adds its own without calling `super()`.
 """
@@ -26,7 +26,7 @@ _ADDRESS = re.compile(rf"(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
 
 
 def endpoint_fault(text: str) -> str | None:
-    """Say why `text` is no endpoint ("host" or "host:port", always https); None when it is one."""
+    """Return why `text` is no endpoint ("host" or "host:port", always https); None when it is one."""
     if "://" in text:
         return 'want "host" or "host:port" without a scheme: it is always https'
     match = _ADDRESS.fullmatch(text)
@@ -36,7 +36,7 @@ def endpoint_fault(text: str) -> str | None:
 
 
 def listen_fault(text: str) -> str | None:
-    """Say why nothing can listen on `text` ("host:port"); None when it can."""
+    """Return why nothing can listen on `text` ("host:port"); None when it can be used."""
     match = _ADDRESS.fullmatch(text)
     if match is None or match["port"] is None or not _port_exists(match["port"]):
         return 'want "host:port", such as "127.0.0.1:9464"'
@@ -68,7 +68,7 @@ class AuditSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSettings:
-    """`[agent]`. After loading, the paths are never None."""
+    """`[agent]`. After loading, the two directories and the path of the audit log are never None."""
 
     state_directory: FilePath | None = None  # None: $STATE_DIRECTORY, else /var/lib/keyturn
     runtime_directory: FilePath | None = None  # None: $RUNTIME_DIRECTORY, else /run/keyturn
@@ -81,7 +81,7 @@ class AgentSettings:
     audit: AuditSettings = AuditSettings()
 
     def problems(self) -> Problems:
-        """Where metrics cannot be served."""
+        """Yield an address at which metrics cannot be served."""
         if self.metrics_listen is not None and (fault := listen_fault(self.metrics_listen)):
             yield "metrics_listen", fault
 
@@ -97,7 +97,7 @@ class CloudSettings:
     ca_file: FilePath | None = None
 
     def problems(self) -> Problems:
-        """What is no host name, and what would make none."""
+        """Yield what is no host name, and a region from which none can be made."""
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.region_id):
             yield "region_id", 'want the id of a region, such as "cn-hangzhou"'
         for key in ("sts_endpoint", "kms_endpoint", "ram_endpoint"):
@@ -127,7 +127,7 @@ class ProviderSettings:
     type: str
 
     def builds_on(self) -> Iterator[str]:
-        """The names of the other credentials whose values this one is made of, inline providers' included."""
+        """Yield the names of the other credentials whose values this one is made of, inline providers' included."""
         for each in fields(self):
             value = getattr(self, each.name)
             if isinstance(value, ProviderSettings):
@@ -136,7 +136,7 @@ class ProviderSettings:
                 yield value
 
     def problems(self) -> Problems:
-        """A poll that is no pause: the same floor for every provider that polls."""
+        """Yield a poll interval below a second: the same limit for every provider that polls."""
         interval = getattr(self, "poll_interval", None)
         if isinstance(interval, Duration) and interval < 1:
             yield "poll_interval", 'want at least "1s"'
@@ -151,7 +151,7 @@ class SinkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSinkSettings(SinkSettings):
-    """What every sink that is a file understands."""
+    """The keys that every sink has whose target is a file."""
 
     path: FilePath
     owner: str | None = None  # None: the user that keyturn runs as
@@ -160,7 +160,7 @@ class FileSinkSettings(SinkSettings):
     write: Literal["replace", "in_place"] = "replace"
 
     def target_keys(self) -> Iterator[str]:
-        """Say what in the file is this sink's alone, as strings that begin with `path`.
+        """Yield what in the file belongs to this sink alone, as strings that begin with `path`.
 
         The path alone means the whole file, which then nobody else may write. A sink that owns a part yields
         one string for each part, such as "/etc/x/credentials.ini [default]" or "/run/x/env OSS_ACCESS_KEY_ID";
@@ -169,7 +169,7 @@ class FileSinkSettings(SinkSettings):
         yield self.path
 
     def problems(self) -> Problems:
-        """Who could read the secret, and who could not."""
+        """Yield a mode that lets everybody in, or shuts the owner out."""
         if self.mode & 0o007:
             yield "mode", 'lets everyone in; give the owner and at most the group access, such as "0600" or "0640"'
         elif not self.mode & 0o400:
@@ -178,13 +178,13 @@ class FileSinkSettings(SinkSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class PickupSettings:
-    """How evidence of pickup is looked for: exit status 0 of `command` means the new value is in use."""
+    """The probe for evidence of pickup: exit status 0 of `command` means that the new value is in use."""
 
     command: tuple[str, ...]
     timeout: Duration = Duration(30)
 
     def problems(self) -> Problems:
-        """A probe that cannot run."""
+        """Yield a probe that cannot run."""
         if not self.command:
             yield "command", "is empty; give the program and its arguments"
         if self.timeout <= 0:
@@ -193,7 +193,7 @@ class PickupSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NotifierSettings:
-    """What every notifier understands."""
+    """The keys that every notifier has."""
 
     type: str
     timeout: Duration = Duration(30)
@@ -204,7 +204,7 @@ class NotifierSettings:
     pickup: PickupSettings | None = None
 
     def problems(self) -> Problems:
-        """Limits under which nobody could ever be told."""
+        """Yield limits under which no dependent could ever be told."""
         if self.timeout <= 0:
             yield "timeout", 'want more than "0s"'
         if self.retries is not None and self.retries < 0:
@@ -232,7 +232,7 @@ class CredentialSettings:
     emergency: EmergencySettings | None = None
 
     def problems(self) -> Problems:
-        """Limits that would make every value refused, or stale at once."""
+        """Yield limits under which every value would be refused, or stale at once."""
         if self.verify_timeout < 1:
             yield "verify_timeout", 'want at least "1s"'
         if self.max_staleness is not None and self.max_staleness < 1:

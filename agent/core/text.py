@@ -1,4 +1,4 @@
-"""Text helpers of messages."""
+"""Helpers for the texts of messages."""
 
 from __future__ import annotations
 

@@ -5,5 +5,5 @@
     dependent.py   the application: a program of its own that signs requests all the time
     story.py       what happens, act by act, and what it says on the terminal
 
-Every process is started as an operator would start it; nothing is called across the border between them.
+Every process is started as an operator would start it; they share nothing but files, sockets and signals.
 """

@@ -1,8 +1,8 @@
-"""Processes that report in lines: one queue for what all of them say, and none of them outlives it.
+"""Child processes that report in lines, into one queue, and that never outlive the demo.
 
-Decision: one thread per child reads its pipe, and every wait is a wait for that queue. So nothing is slept
-for; a child that dies wakes whoever waits for another one. Signals become messages too: an exception out of
-a handler could strike between the start of a child and the note that it was started.
+Decision: one thread per child reads its pipe, and every wait is a wait for the queue. So there is no sleep, and
+the death of one child ends the wait for another one. Signals become messages too: an exception out of a handler
+could strike between the start of a child and the note that it was started.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 from agent.core.errors import KeyturnError
 
 STOP_S = 10.0
-"""How long a child may take to end after SIGTERM before it is killed."""
+"""Seconds that a child may take to end after SIGTERM before it is killed."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 clock = time.monotonic
-"""Seconds; what is waited for does not outlive a suspended machine anyway."""
+"""The clock of all waits, in seconds; time in suspend does not count."""
 
 
 class DemoError(KeyturnError):
@@ -45,12 +45,12 @@ class ChildEndedError(DemoError):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One line of a child.
+    """A line of a child.
 
     Attributes:
         who: the child; empty for a signal to the demo itself.
-        words: its JSON object, or `{"text": line}`; None: the child has ended.
-        at: when, of `clock`.
+        words: its JSON object, or `{"text": line}`; None when the child has ended.
+        at: the time, by `clock`.
     """
 
     who: str
@@ -58,19 +58,19 @@ class Said:
     at: float
 
     def says(self, event: str, **fields: object) -> bool:
-        """Whether it reports `event` with these fields."""
+        """Return whether it reports `event` with these fields."""
         words, wanted = self.words or {}, {"event": event, **fields}
         return all(words.get(name) == value for name, value in wanted.items())
 
 
 class Child:
-    """One process, with everything that it writes on its way to the queue and into its log file."""
+    """A process whose output goes to the queue and into its log file."""
 
     def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, out: queue.SimpleQueue[Said]):
         self.name = name
         self._out, self._last = out, ""
         self._log = log.open("a", encoding="utf-8")
-        # A session of its own: a Ctrl-C on the terminal is for the demo, which then ends its children in order.
+        # In a session of its own: Ctrl-C on the terminal reaches the demo alone, which then ends its children in order.
         self._process = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True, text=True, encoding="utf-8", errors="replace",
@@ -80,11 +80,11 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id; nobody else's until `stop` has returned."""
+        """The process id, which cannot be reused before `stop` has returned."""
         return self._process.pid
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL for one that does not heed it; returns its status when it is gone."""
+        """Send SIGTERM, then SIGKILL if it does not end, and return its status."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)
@@ -93,13 +93,13 @@ class Child:
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end; returns its status, negative for the signal that ended it."""
+        """Wait for its end, and return its status, negative for the signal that ended it."""
         status = self._process.wait()
         self._reader.join(STOP_S)
         return status
 
     def fate(self) -> str:
-        """How it ended, with its last words."""
+        """Return how it ended, with its last lines."""
         status = self.wait()
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return f"{ended}; its last line: {self._last}" if self._last else ended
@@ -116,7 +116,7 @@ class Child:
 
 
 class Children:
-    """All children by name; a context that leaves none behind."""
+    """All children by name. A context manager that leaves none behind."""
 
     def __init__(self) -> None:
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
@@ -135,15 +135,15 @@ class Children:
         return self._children[name]
 
     def start(self, name: str, argv: Sequence[str], log: Path) -> None:
-        """Start a child; what it writes also goes to the file `log`."""
+        """Start a child; its output also goes to the file `log`."""
         self._children[name] = Child(name, argv, environment(), log, self._said)
 
     def stop(self, name: str) -> int:
-        """End a child and return its status; its end is no news then."""
+        """End a child and return its status, without a message of its end."""
         return self._children.pop(name).stop()
 
     def hear(self, until: float) -> Said | None:
-        """The next line of any child, or None when `until` (of `clock`) comes first.
+        """Return the next line of any child, or None when `until` (of `clock`) comes first.
 
         Raises:
             DemoError: a child has ended.
@@ -162,7 +162,7 @@ class Children:
                 self._mourn(said.who)
 
     def run(self, name: str, argv: Sequence[str], log: Path, within_s: float) -> Iterator[Said]:
-        """Run a child that ends by itself; yields what is heard meanwhile, its own lines included.
+        """Run a child that ends by itself, and yield the lines of all children meanwhile, its own included.
 
         Raises:
             DemoError: it fails, or does not end within `within_s` seconds; or as `hear`.
@@ -189,7 +189,7 @@ class Children:
 
     @contextmanager
     def hearing_signals(self) -> Iterator[None]:
-        """Within, a signal that asks the demo to end is a message like any other; to be used in the main thread."""
+        """Turn signals that ask the demo to end into messages, within the block. To be used in the main thread."""
 
         def note(_number: int, _frame: FrameType | None) -> None:
             self._said.put(Said("", None, clock()))
@@ -205,7 +205,7 @@ class Children:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would lead a child away: a proxy, another config, our own service manager."""
+    """Return our environment without a proxy, another config or our own service manager."""
     mine = {"KEYTURN_CONFIG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"}
     return {
         name: value for name, value in os.environ.items() if name not in mine and not name.lower().endswith("_proxy")

@@ -2,10 +2,9 @@
 
     python -m agent.demo.dependent --credentials FILE --endpoint HOST:PORT --ca FILE --pid-file FILE --in-use FILE
 
-It reads `credentials.ini` by itself, once, as the SDKs do, and again on SIGHUP; it signs a real STS
-GetCallerIdentity with what it read, twenty times a second, and counts what came of it for each key. It says
-what happens to it as JSON lines, and, in the file `--in-use`, the id of the key that its last answered
-request was signed with: the evidence that a pickup probe looks for.
+It reads `credentials.ini` by itself, once, as the SDKs do, and again on SIGHUP. Twenty times a second it signs a real
+STS GetCallerIdentity with what it read, and counts the answers for each key. It reports in JSON lines, and writes into
+the file `--in-use` the id of the key that signed its last answered request: the evidence that a pickup probe looks for.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SIGNALS = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
 
 @dataclass
 class Tally:
-    """What came of the requests signed with one key."""
+    """The results of the requests that were signed with one key."""
 
     sent: int = 0
     refused: int = 0
@@ -40,7 +39,7 @@ class Tally:
 
 
 class Application:
-    """Signs requests until it is told to end."""
+    """An application that signs requests until it is told to end."""
 
     def __init__(self, credentials: Path, in_use: Path, sts: Sts) -> None:
         self._credentials, self._in_use, self._sts = credentials, in_use, sts
@@ -49,7 +48,7 @@ class Application:
         self._tallies: dict[str, Tally] = {}
 
     def run(self, pause_s: float) -> None:
-        """Work; SIGHUP reads the credentials again, SIGTERM and SIGINT end it. All three must be blocked."""
+        """Run until SIGTERM or SIGINT; SIGHUP makes it read the credentials again. All three must be blocked."""
         self._read()
         if self._key is None:
             self._say("waiting", pid=os.getpid())

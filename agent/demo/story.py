@@ -1,7 +1,7 @@
-"""The demo as a story: each act causes something, waits until all of it was seen, and says what it saw.
+"""The script of the demo: each act causes something, waits until all of its effects were seen, and reports them.
 
-It fails, with the reason, at the first request that is refused, at a process that dies, at an act that does
-not come to its end, and at an audit log that is not whole.
+It fails, with the reason, at the first refused request, at a process that dies, at an act that does not come to its
+end, and at an audit log that is not whole.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ OPERATOR = "operator"
 
 
 def perform(directory: Path | None) -> int:
-    """Perform the demo in `directory` (None: a temporary one, gone afterwards); returns 0.
+    """Run the demo in `directory` (None: a temporary one, which is removed afterwards), and return 0.
 
     Raises:
         UsageError: the directory exists already, or cannot be made.
         DemoError: something did not go as it should.
-        KeyboardInterrupt: it was told to end; all processes have ended.
+        KeyboardInterrupt: a signal asked it to end; all processes have ended.
     """
     children = Children()
     with ExitStack() as stack:
@@ -47,7 +47,7 @@ def perform(directory: Path | None) -> int:
 
 
 def _prepared(directory: Path) -> Path:
-    """Only a new directory: what an earlier demo left would be in the way of this one's story."""
+    """Make the directory, which must be new: the files of an earlier demo would be in the way."""
     try:
         directory.mkdir(mode=0o700)
     except OSError as error:
@@ -62,7 +62,7 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 
 class Story:
-    """One performance."""
+    """One run of the demo."""
 
     def __init__(self, directory: Path, children: Children) -> None:
         self._children = children
@@ -71,7 +71,7 @@ class Story:
         self._signs_with = ""
 
     def play(self) -> None:
-        """All acts, in order."""
+        """Run all acts in order."""
         self._act("A cloud, an agent and an application on this machine; no account is needed, nothing leaves it")
         self._set_the_stage()
         for number in range(1, ROTATIONS + 1):
@@ -97,7 +97,7 @@ class Story:
         world.wait_event("the application to use the first key", DAEMON, "notified", ACT_S, pickup="confirmed")
 
     def _scheduled_rotation(self) -> float:
-        """One rotation, until the application was seen to use the new key; returns when the old one is gone."""
+        """Rotate once, wait until the application uses the new key, and return when the old one is gone."""
         rotated = self._world.rotate()
         old_key_ends = clock() + OLD_KEY_LIFE_S
         self._say(
@@ -171,7 +171,7 @@ def _count(tally: dict[str, Any]) -> str:
 
 
 def _lines(who: str, words: dict[str, Any]) -> Iterator[str]:
-    """A child's own words, retold for people."""
+    """Yield a child's report as lines for people."""
     retell = _RETOLD.get((who, str(words.get("event"))))
     if retell is not None:
         yield from retell(words)
@@ -201,7 +201,7 @@ _RETOLD: dict[tuple[str, str], Callable[[dict[str, Any]], list[str]]] = {
 
 
 def _trail(record: dict[str, Any]) -> str:
-    """A record on one line of a terminal; the whole of it is in `keyturn audit show`."""
+    """Return an audit record on one line of a terminal; `keyturn audit show` has all of it."""
     at = datetime.fromisoformat(record["time"]).strftime("%H:%M:%S.%f")[:-3]
     return f"{at}  {record['event']:<18}  {'  '.join(_details(record))}".rstrip()
 

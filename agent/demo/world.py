@@ -1,8 +1,8 @@
 """The demo's world: one directory with an emulated cloud, the daemon and applications, each a process of its own.
 
 The config is the one that `keyturn emulator` writes, plus one notifier for each application. Its pickup
-probe compares what the application says it uses with the file that keyturn published, so an emergency
-disables no key that is still in a request.
+probe compares the key that the application reports with the file that keyturn published, so an emergency
+disables no key that still signs requests.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ DAEMON, CLOUD = "keyturn", "cloud"
 PROPAGATION_S, OLD_KEY_LIFE_S = 1.0, 10.0
 COMMAND_S = 120.0
 ACT_S = 60.0
-"""How long one act may take, until every application uses the new key; five seconds on an idle machine."""
+"""Seconds that an act may take until every application uses the new key; five on an idle machine."""
 START_S = 30.0
-"""How long a child may take to be there; a second on an idle machine."""
+"""Seconds that a child may take to start; one on an idle machine."""
 
 _READY = re.compile(r"emulator ready on https://(\S+), files in .*")
 
@@ -35,7 +35,7 @@ Listener = Callable[[Said], None]
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """What KMS did."""
+    """A rotation that KMS did."""
 
     old_access_key_id: str
     access_key_id: str
@@ -43,7 +43,7 @@ class Rotated:
 
 
 class World:
-    """Starts the children in order; what they say goes to `listen`, whoever is waited for."""
+    """The children, started in order. All of their lines go to `listen`, whichever child is waited for."""
 
     def __init__(self, directory: Path, children: Children, listen: Listener, applications: Sequence[str]) -> None:
         self.directory, self.children, self.applications = directory, children, tuple(applications)
@@ -55,14 +55,14 @@ class World:
     # -- starting -----------------------------------------------------------------------------------
 
     def start_cloud(self) -> None:
-        """KMS, STS and RAM, with a rotating AccessKey and a ClientKey that may read it."""
+        """Start KMS, STS and RAM, with a rotating AccessKey and a ClientKey that may read it."""
         options = ["--propagation-delay", f"{PROPAGATION_S:.0f}s", "--old-key-life", f"{OLD_KEY_LIFE_S:.0f}s"]
         self._start(CLOUD, keyturn("emulator", "--directory", str(self.directory), *options))
         said = self.wait("the emulated cloud to be ready", lambda s: s.who == CLOUD and _ready(s) is not None, START_S)
         self.endpoint = str(_ready(said))
 
     def start_applications(self) -> None:
-        """They find no credentials yet, and wait to be told of some."""
+        """Start the applications, which find no credentials yet and wait for a signal."""
         for name in self.applications:
             self._start(name, self._application(name))
         waiting = set(self.applications)
@@ -70,7 +70,7 @@ class World:
             waiting.discard(self.wait_event("an application to start", None, "waiting", START_S).who)
 
     def start_daemon(self) -> None:
-        """`keyturn run`, with all applications as dependents; returns when it is ready."""
+        """Start `keyturn run` with all applications as dependents, and return when it is ready."""
         self._write_config()
         self._start(DAEMON, keyturn("--config", str(self.config), "run"))
         self.wait_event("the daemon to be ready", DAEMON, "ready", START_S)
@@ -111,7 +111,7 @@ class World:
         raise DemoError(f"waited {within_s:.0f} s for {what}", "run it again on a machine that is less busy")
 
     def wait_until(self, what: str, condition: Callable[[], bool], within_s: float) -> None:
-        """Listen until `condition`, which the listener brings about, holds; at once if it does."""
+        """Listen until `condition`, which the listener brings about, holds."""
         if not condition():
             self.wait(what, lambda _said: condition(), within_s)
 
@@ -125,7 +125,7 @@ class World:
             self._listen(said)
 
     def command(self, *arguments: str, name: str = "") -> list[dict[str, Any]]:
-        """Run a `keyturn` command; returns its lines, which the listener hears as said by `name`.
+        """Run a `keyturn` command, and return its lines, which `listen` gets under the name `name`.
 
         Raises:
             DemoError: it fails; the text has its last line.
@@ -140,13 +140,13 @@ class World:
         return lines
 
     def status(self) -> dict[str, Any]:
-        """What `keyturn status --json` says of the credential."""
+        """Return the credential's part of `keyturn status --json`."""
         (whole,) = self.command("status", "--json")
         found: dict[str, Any] = whole["credentials"]["uploader"]
         return found
 
     def stop_daemon(self) -> None:
-        """SIGTERM, as systemd would.
+        """Send SIGTERM, as systemd would, and wait for its end.
 
         Raises:
             DemoError: it does not end well.
@@ -156,7 +156,7 @@ class World:
             raise DemoError(f"{DAEMON} was told to stop and ended with status {status}")
 
     def end_applications(self) -> dict[str, dict[str, Any]]:
-        """Stop the applications; returns the last report of each: `sent`, `refused`, `unanswered` and `keys`."""
+        """Stop the applications, and return the last report of each: `sent`, `refused`, `unanswered` and `keys`."""
         reports: dict[str, dict[str, Any]] = {}
         for name in self.applications:
             self.children.stop(name)
@@ -168,7 +168,7 @@ class World:
 
     @property
     def credentials(self) -> Path:
-        """What keyturn publishes for the applications."""
+        """The file that keyturn publishes for the applications."""
         return self.directory / "app" / "credentials.ini"
 
     def _start(self, name: str, argv: Sequence[str]) -> None:
@@ -205,12 +205,12 @@ pickup = {{ command = {json.dumps(probe)} }}
 
 
 def keyturn(*arguments: str) -> list[str]:
-    """The command line of a `keyturn` command, by this interpreter."""
+    """Return the command line of a `keyturn` command, by this interpreter."""
     return [*module("agent"), *arguments]
 
 
 def module(name: str) -> list[str]:
-    """The command line of a module of ours; -P, or a folder `agent` in the working directory would be taken for it."""
+    """Return the command line of a module of ours, with -P, so that no folder `agent` in the working directory is taken."""
     return [sys.executable, "-P", "-m", name]
 
 

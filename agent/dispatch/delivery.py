@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -9,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.core.events import PublishEvent
+from agent.core.retry import Retry
 from agent.core.settings import PickupSettings
 from agent.logs.log import log
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
-from agent.system.process import probe, probe_refusal
+from agent.system.process import probe, probe_problem
 
 PICKUP_PATIENCE_S = 10.0
 """Seconds for which a probe that says no is asked again."""
@@ -57,16 +59,15 @@ def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event
     settings: PickupSettings | None = notifier.settings.pickup
     if settings is None:
         return notifier.pickup(since)
-    refusal = probe_refusal(settings)
-    if refusal is not None:
-        log.warning("a pickup probe is not run", dependent=notifier.target, why="; ".join(refusal))
+    problem = probe_problem(settings)
+    if problem is not None:
+        log.warning("a pickup probe is not run", dependent=notifier.target, why=str(problem))
         return Pickup.NOT_PICKED_UP
-    ends, pause_s = time.monotonic() + PICKUP_PATIENCE_S, 0.2
+    retry = Retry(0.4, 2.0, PICKUP_PATIENCE_S, chance=random.random, pause=overtaken.wait, monotonic=time.monotonic)
     while not probe(settings, cancel):
-        overtaken.wait(pause_s)
+        in_time = retry.again()
         if cancel.is_set() or overtaken.is_set():
             return Pickup.ASSUMED  # the agent stops, or there is newer news: nothing was found out
-        if time.monotonic() >= ends:
+        if not in_time:
             return Pickup.NOT_PICKED_UP
-        pause_s = min(pause_s * 2, 1.0)
     return Pickup.CONFIRMED

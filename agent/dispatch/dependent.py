@@ -1,63 +1,123 @@
-"""One dependent: who names it, and what it is owed."""
+"""One dependent: who names it, what it is owed, and how the telling of it goes."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.scheduler import Job, JobKind
 from agent.state.records import Debt
 
-JOB = "tell "
-"""The prefix of the lines' names in the scheduler."""
+Owed = tuple[ManagedCredential, Notifier, Debt]
 
 
-@dataclass
 class Dependent:
-    """One dependent."""
+    """All notifiers of the config with one identity. Changed by its own methods alone, on the loop's thread."""
 
-    identity: tuple[str, ...]
-    members: list[tuple[ManagedCredential, Notifier]] = field(default_factory=list)
-    in_flight: bool = False
-    overdue: bool = False  # its time came while it was in flight
-    patient_until: float | None = None  # boottime until which it waits for those whose turn has not come
-    waits: bool = False  # its time came before its turn
-    telling: dict[str, Debt] = field(default_factory=dict)
-    overtaken: threading.Event = field(default_factory=threading.Event)
-    last_error: str = ""
-    last_doubt: dict[str, str] = field(default_factory=dict)
-    """For each credential what the log said last of why the news may not take effect: it is not said at each publish."""
-    began: float = 0.0  # boottime of the present try
-    first_try: dict[str, tuple[Debt, float]] = field(default_factory=dict)
-    """For each credential its debt, and the boottime of the first try of it in this process: `retry_for` counts from there,
-    whatever the wall clock."""
+    def __init__(self, identity: tuple[str, ...]) -> None:
+        self.identity = identity
+        self.job = Job(JobKind.TELL, identity)
+        self._members: tuple[tuple[ManagedCredential, Notifier], ...] = ()
+        self._telling: Mapping[str, Debt] | None = None  # what it is being told of now
+        self._overtaken = threading.Event()
+        self._rang_meanwhile = False
+        self._waits_for_its_turn = False
+        self._patient_until: float | None = None
+        self._began = 0.0  # boottime of the present try
+        # For each credential its debt, and the boottime of the first try of it in this process: `retry_for` counts from
+        # there, whatever the wall clock.
+        self._first_try: dict[str, tuple[Debt, float]] = {}
+        self._last_error = ""
+        self._last_doubt: dict[str, str] = {}
 
-    @property
-    def job(self) -> str:
-        """Its name in the scheduler."""
-        return JOB + "\0".join(self.identity)
+    # -- who names it -------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Forget the credentials that name it, before a new config says them anew."""
+        self._members = ()
 
     def join(self, managed: ManagedCredential, notifier: Notifier) -> None:
         """Add a credential that names it; one that names it twice counts with the lower order."""
-        mine = [(one, other) for one, other in self.members if one is managed]
+        mine = [(one, other) for one, other in self._members if one is managed]
         if not mine or notifier.settings.order < mine[0][1].settings.order:
-            self.members = [*(entry for entry in self.members if entry not in mine), (managed, notifier)]
+            self._members = (*(entry for entry in self._members if entry not in mine), (managed, notifier))
 
-    def owed(self) -> Iterator[tuple[ManagedCredential, Notifier, Debt]]:
-        """What is owed to it now."""
-        for managed, notifier in self.members:
-            if managed.state.half_switched or managed.astray:
+    def owed(self) -> Iterator[Owed]:
+        """Yield what is owed to it now."""
+        for managed, notifier in self._members:
+            if managed.state.journal.is_half_switched or managed.astray:
                 continue  # its files do not agree yet, or are not there: recovery or a refresh comes first
-            for debt in managed.state.debts:
-                if debt.identity == self.identity:
-                    yield managed, notifier, debt
+            debt = managed.state.ledger.debt_to(self.identity)
+            if debt is not None:
+                yield managed, notifier, debt
 
-    def tried_first(self, managed: ManagedCredential, debt: Debt) -> float:
-        """Boottime of the first try of this very debt."""
-        known, began = self.first_try.get(managed.name, (debt, self.began))
+    # -- when it is told ----------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether it is being told just now."""
+        return self._telling is not None
+
+    @property
+    def rang_meanwhile(self) -> bool:
+        """Whether its time came while it was in flight."""
+        return self._rang_meanwhile
+
+    @property
+    def waits(self) -> bool:
+        """Whether its time came before its turn, or it waits for credentials whose turn has not come."""
+        return self._waits_for_its_turn or self._patient_until is not None
+
+    def rang(self, *, waits_for_its_turn: bool) -> None:
+        """Note that its time came."""
+        self._rang_meanwhile, self._waits_for_its_turn = self.in_flight, waits_for_its_turn
+
+    def patient_until(self, otherwise: float) -> float:
+        """Return the boottime until which it waits for those whose turn has not come; `otherwise` where that is new."""
+        if self._patient_until is None:
+            self._patient_until = otherwise
+        return self._patient_until
+
+    # -- telling ------------------------------------------------------------------------------------
+
+    def begin(self, debts: Mapping[str, Debt], now: float) -> threading.Event:
+        """Begin to tell it of these; return what is set when newer news comes meanwhile."""
+        self._telling, self._began, self._patient_until = debts, now, None
+        self._overtaken = threading.Event()
+        return self._overtaken
+
+    def news(self, credential: str, debt: Debt) -> None:
+        """Whether what came before it is picked up no longer matters."""
+        if self._telling is None or self._telling.get(credential) is not debt:
+            self._overtaken.set()
+
+    def ended(self) -> None:
+        """Note that it came back."""
+        self._telling = None
+
+    def failing(self, error: str) -> None:
+        """Note why it could not be told; "" where it was."""
+        self._last_error = error
+
+    def is_new_error(self, error: str) -> bool:
+        """Return whether the try before did not fail with the same words."""
+        return error != self._last_error
+
+    def tried_first(self, credential: str, debt: Debt) -> float:
+        """Return the boottime of the first try of this very debt."""
+        known, began = self._first_try.get(credential, (debt, self._began))
         if known is not debt:
-            began = self.began
-        self.first_try[managed.name] = (debt, began)
+            began = self._began
+        self._first_try[credential] = (debt, began)
         return began
+
+    def settled(self, credential: str) -> None:
+        """Note that nothing is owed any more on account of this credential."""
+        self._first_try.pop(credential, None)
+
+    def new_doubt(self, credential: str, doubt: str) -> str:
+        """Return why the news may have no effect, "" where that was said at the last telling."""
+        before, self._last_doubt[credential] = self._last_doubt.get(credential, ""), doubt
+        return doubt if doubt != before else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
-from agent.core import policy
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, UsageError
 from agent.core.provider import Provider
+from agent.core.retry import Retry
 from agent.system.clock import Clock
 
 CLIENT_KEY = "KAAP."
@@ -58,15 +59,14 @@ class Authority:
         Raises:
             KeyturnError: the call's error, with who made it.
         """
-        deadline, failures = self._clock.boottime() + self._patience_s, 0
+        retry = Retry(
+            1.0, 4.0, self._patience_s, chance=random.random, pause=self._pause, monotonic=self._clock.boottime
+        )
         while True:
             who = self.sign_in()
             try:
                 call(who)
                 return
             except KeyturnError as error:
-                if not error.retryable or self._clock.boottime() > deadline:
-                    problem = f"{self._place}.authority {who.access_key_id}: {error.problem}"
-                    raise type(error)(problem, error.remedy, code=error.code) from None
-            failures += 1
-            self._pause(policy.backoff(failures, 0.25, 8.0))
+                if not error.retryable or not retry.again():
+                    raise error.at(f"{self._place}.authority {who.access_key_id}") from None

@@ -12,60 +12,64 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 
 from agent.cloud.openapi import Kms, RotationRunningError
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.emergency.authority import Authority
-from agent.engine.engine import Engine
-from agent.refresh.managed_credential import ManagedCredential
+from agent.engine.held_credential import HeldCredential
 from agent.state.records import RotationJournal
+from agent.state.rotation_record import Begun
 
 ROTATIONS_PER_HOUR = 50
 """KMS, RotateSecret: per account."""
 
 
-class Rotation:
-    """The rotation of one credential's secret. For a thread that is not the engine's."""
+class KmsRotation:
+    """The rotation of one credential's secret. For a thread that is not the loop's."""
 
-    def __init__(
-        self, engine: Engine, managed: ManagedCredential, kms: Kms, authority: Authority, secret_name: str
-    ) -> None:
-        self._engine, self._managed, self._kms, self._authority = engine, managed, kms, authority
-        self._secret_name = secret_name
-        self._place = f"credentials.{managed.name}"
+    def __init__(self, held: HeldCredential, kms: Kms, authority: Authority, secret_name: str) -> None:
+        self._held, self._kms, self._authority, self._secret_name = held, kms, authority, secret_name
+        self._place = f"credentials.{held.name}"
 
     def unfinished(self, leaked: str | None) -> RotationJournal | None:
-        """The rotation to take up: none where it is overtaken, or its new key is what `leaked`."""
-        return self._engine.loop.call(lambda: self._unfinished(leaked))
+        """Return the rotation to take up: none where it is overtaken, or its new key is what `leaked`."""
+        now = self._held.look()
+        journal, done = now.unfinished, now.seen.published
+        if journal is None:
+            return None
+        arrived = done.version_id == journal.version_id
+        overtaken = not arrived and done.access_key_id != journal.old_access_key_id
+        if overtaken or (arrived and leaked == done.access_key_id):
+            self.forget()
+            return None
+        return journal
 
-    def begin(self, old_id: str, reason: str) -> tuple[RotationJournal, bool]:
-        """The rotation to make, on disk, and whether it was begun before.
+    def begin(self, old_id: str, reason: str) -> Begun:
+        """Return the rotation to make, which is on disk.
 
         Raises:
             StateError: it cannot be written; KMS was not asked.
         """
-        return self._engine.loop.call(lambda: self._begin(old_id, reason))
+        return self._held.begin_rotation(str(uuid.uuid4()), old_id, reason)
 
-    def ask(self, journal: RotationJournal, taken_up: bool, refresh: Callable[[], object]) -> None:
+    def ask(self, begun: Begun, refresh: Callable[[], object]) -> None:
         """Have KMS rotate once.
 
         Args:
-            journal: the rotation.
-            taken_up: an earlier run may have asked KMS already.
+            begun: the rotation; one that is taken up may have been asked for already.
             refresh: looks which version is current now.
 
         Raises:
             KeyturnError: KMS refused, or could not be asked; the text says what is known and what to do.
         """
-        unsure = taken_up
+        journal, unsure = begun.journal, begun.taken_up
 
         def call(who: Credential) -> None:
             nonlocal unsure
             before, unsure = unsure, True
             try:
-                self._kms.rotate_secret(self._secret_name, journal.version_id, who, now=self._engine.clock.now())
+                self._kms.rotate_secret(self._secret_name, journal.version_id, who, now=self._held.clock.now())
             except (NotPermittedError, SourceRefusedError):
                 unsure = before
                 raise
@@ -81,57 +85,27 @@ class Rotation:
             if unsure:
                 raise self._unknown(error, journal) from None
             self.forget()
-            raise type(error)(f"{error.problem}; nothing was rotated", error.remedy, code=error.code) from None
+            raise error.because("nothing was rotated") from None
 
-    def asked(self, journal: RotationJournal) -> None:
+    def asked(self) -> None:
         """Remember that KMS said yes."""
-        journal.asked = True
-        self._engine.loop.call(lambda: self._set(journal))
+        self._held.rotation_asked()
 
     def forget(self) -> None:
-        """The rotation is over, or never was."""
-        self._engine.loop.call(lambda: self._set(None))
+        """Forget the rotation: it is over, or never was."""
+        self._held.forget_rotation()
 
     def spent(self) -> int:
-        """How many rotations this keyturn began within the hour, all credentials together."""
-        return self._engine.loop.call(self._spent)
-
-    def _unfinished(self, leaked: str | None) -> RotationJournal | None:
-        journal, done = self._managed.state.rotation, self._managed.state.published
-        if journal is None:
-            return None
-        arrived = done.version_id == journal.version_id
-        overtaken = not arrived and done.access_key_id != journal.old_access_key_id
-        if overtaken or (arrived and leaked == done.access_key_id):
-            self._set(None)
-        return self._managed.state.rotation
-
-    def _begin(self, old_id: str, reason: str) -> tuple[RotationJournal, bool]:
-        state = self._managed.state
-        if state.rotation is not None:
-            return state.rotation, True
-        now = self._engine.clock.now()
-        state.rotations = [when for when in state.rotations if now - when < timedelta(hours=1)] + [now]
-        journal = RotationJournal(str(uuid.uuid4()), now, reason, old_id)
-        self._set(journal)
-        return journal, False
-
-    def _set(self, journal: RotationJournal | None) -> None:
-        self._managed.state.rotation = journal
-        self._engine.states.save(self._managed.name, self._managed.state)
-
-    def _spent(self) -> int:
-        hour_ago = self._engine.clock.now() - timedelta(hours=1)
-        everyone = (desk.managed for desk in self._engine.desks.values())
-        return sum(1 for managed in everyone for when in managed.state.rotations if when > hour_ago)
+        """Return how many rotations this keyturn began within the hour, all credentials together."""
+        return self._held.rotations_spent()
 
     def _may_be_ours(self, journal: RotationJournal) -> bool:
         """Whether the rotation that KMS says is running can be the journalled one."""
-        done = self._managed.state.published
+        done = self._held.look().seen.published
         return journal.version_id == done.version_id or journal.old_access_key_id == done.access_key_id
 
     def _running(self, error: RotationRunningError) -> KeyturnError:
-        done = self._managed.state.published
+        done = self._held.look().seen.published
         before = done.previous_access_key_id or "ID"
         return SourceRefusedError(
             f"{self._place}: KMS has not finished the rotation before this one and refuses another ({error.code}), so "
@@ -142,10 +116,9 @@ class Rotation:
         )
 
     def _unknown(self, error: KeyturnError, journal: RotationJournal) -> KeyturnError:
-        return type(error)(
-            f"{error.problem}; whether KMS has rotated is not known",
+        return error.because(
+            "whether KMS has rotated is not known",
             f"run the same command again: it never rotates twice; KMS allows {ROTATIONS_PER_HOUR} rotations an hour "
             f"and account, {self.spent()} were begun here; if it cannot wait, disable {journal.old_access_key_id} in "
             "the RAM console",
-            code=error.code,
         )

@@ -6,46 +6,42 @@ clock, a network or a throttle says nothing of the key, and is asked again.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from agent.cloud.openapi import Ram, Sts
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, SourceRefusedError
-from agent.core.provider import Provider
-from agent.refresh.managed_credential import ManagedCredential
-from agent.sinks.transaction import transaction
+from agent.core.retry import Retry
+from agent.engine.held_credential import HeldCredential
 from agent.system.clock import Clock
 
 REFUSED = "InvalidAccessKeyId"
 GONE = "EntityNotExist.User.AccessKey"
-LOOK_AGAIN_S = 0.5
 
 
 class NoSecretError(KeyturnError):
     """Nobody has the old key's secret any more, so nothing can be signed with it."""
 
 
-def refuse_to_cut_off(managed: ManagedCredential, old_id: str, *, force: bool) -> None:
+def refuse_to_cut_off(held: HeldCredential, old_id: str, *, force: bool) -> None:
     """Refuse to disable the key in use; and, without `force`, one that a sink may still hold.
 
     Raises:
         KeyturnError: it must not be disabled now; the text says what is in the way.
     """
-    place, state, value = f"credentials.{managed.name}", managed.state, managed.value
-    if not old_id or state.published.access_key_id == old_id:
+    place = f"credentials.{held.name}"
+    if not old_id or held.look().seen.published.access_key_id == old_id:
         raise KeyturnError(
             f"{place}: {old_id or 'the old key'} is the key in use and is not disabled",
             "look at `keyturn status`, and run the same command again",
         )
     if force:
         return
-    behind: tuple[str, ...] = ()
-    whole = state.before is None and value is not None and value.access_key_id == state.published.access_key_id
-    if whole and value is not None:
-        behind = transaction.survey(managed.sinks, value, state.published.generation).out_of_sync
-    if not whole or behind:
+    behind = held.sinks_behind()
+    if behind is None or behind:
         raise KeyturnError(
-            f"{place}: it is not certain that {', '.join(behind) or 'every sink'} holds the new key, "
+            f"{place}: it is not certain that {', '.join(behind or ()) or 'every sink'} holds the new key, "
             f"so the old key {old_id} stays active",
             "see `keyturn status` for what is in the way, mend it, and run the same command again; "
             "--force disables the old key all the same",
@@ -72,16 +68,6 @@ def disable(
     return True
 
 
-def previous_key(provider: Provider) -> Credential | None:
-    """The key before the current one with its secret, from a source that still hands it out; else None.
-
-    Raises:
-        KeyturnError: the source could not be asked, or has it no more.
-    """
-    fetch: Callable[[], Credential] | None = getattr(provider, "fetch_previous", None)
-    return fetch() if fetch is not None else None
-
-
 def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None]) -> str:
     """Sign calls with the old key until STS refuses it; return the code of the refusal.
 
@@ -91,18 +77,17 @@ def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, paus
     Raises:
         KeyturnError: it was not refused in `patience_s` seconds.
     """
-    deadline = clock.boottime() + patience_s
+    retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=pause, monotonic=clock.boottime)
     while True:
         code, answer = _ask(sts, old, clock)
         if code.startswith(REFUSED):
             return code
-        if clock.boottime() >= deadline:
+        if not retry.again():
             raise KeyturnError(
                 f"no refusal of the old key {old.access_key_id} was seen in {patience_s:g} s: {answer}",
                 "run the same command again to look once more (it does not rotate again); check `ram_user_name`, and "
                 "look in the RAM console that the key is inactive",
             )
-        pause(LOOK_AGAIN_S)
 
 
 def _ask(sts: Sts, old: Credential, clock: Clock) -> tuple[str, str]:

@@ -1,10 +1,10 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
-It runs on a worker and reaches the engine only through `Engine` calls, so the daemon goes on meanwhile.
+It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile.
 Asking KMS (rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown
 (emergency_report.py) have pages of their own.
 
-Decisions:
+Decisions (docs/adr/0012):
 * `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
   this process still knows, or KMS's ACSPrevious version of the secret.
 * A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.
@@ -16,13 +16,13 @@ Decisions:
 
 from __future__ import annotations
 
-import queue
+import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from agent.audit import AuditLog
 from agent.cloud.openapi import Cloud
-from agent.core import policy
 from agent.core.credential import Credential, Kind, rfc3339
 from agent.core.errors import (
     CancelledError,
@@ -33,51 +33,65 @@ from agent.core.errors import (
     VerifyRefusedError,
 )
 from agent.core.events import Cause, Event, Trigger
+from agent.core.outcome import Report
 from agent.core.provider import Provider
+from agent.core.retry import Retry
+from agent.core.rotatable import Rotatable
 from agent.emergency.authority import Authority
-from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, Rotation
-from agent.emergency.old_key import NoSecretError, disable, previous_key, refuse_to_cut_off, see_refused
-from agent.emergency.report import Patience, Request, Result, Show, Steps
-from agent.engine.engine import Engine, Report
+from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
+from agent.emergency.old_key import NoSecretError, disable, refuse_to_cut_off, see_refused
+from agent.emergency.report import OldKey, Patience, Request, Result, Show, StepOutcome, Steps
+from agent.engine.engine import Engine
+from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
 from agent.notifiers.interface import Pickup
-from agent.refresh.managed_credential import ManagedCredential
-from agent.state.records import key
+from agent.runtime.event_loop import answer_of
+from agent.state.records import Published
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 
-T = TypeVar("T")
-
 
 class Emergency:
-    """One run of `rotate`. Call `run` from a thread that is not the engine's."""
+    """One run of `rotate`. Call `run` from a thread that is not the loop's."""
 
     def __init__(
         self,
         engine: Engine,
-        managed: ManagedCredential,
+        audit: AuditLog,
         authority: Provider | None,
         cloud: Cloud,
         request: Request,
         patience: Patience | None = None,
     ) -> None:
-        self._engine, self._managed, self._cloud, self._request = engine, managed, cloud, request
-        self._patience, self._clock = patience or Patience(), engine.clock
-        self._authority = Authority(managed.name, authority, self._clock, self._patience.ask_s, self._pause)
-        self._rotation = Rotation(engine, managed, cloud.kms, self._authority, self._secret_name or "")
+        """Keep what is needed; nothing is asked yet.
+
+        Args:
+            engine: runs on another thread.
+            audit: the log.
+            authority: who may rotate and disable; None where the config names nobody.
+            cloud: the management calls.
+            request: what the operator asked for.
+            patience: how long each wait may take.
+        """
+        self._engine, self._audit, self._cloud, self._request = engine, audit, cloud, request
+        self._provider_of_authority, self._patience = authority, patience or Patience()
+        self._clock, self._place = engine.clock, f"credentials.{request.credential}"
         self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
-        self._result = Result(managed.name)
+        self._result = Result(request.credential)
         self._steps = Steps(self._clock, self._result, lambda _step: None)
         self._old: Credential | None = None
-        self._place = f"credentials.{managed.name}"
 
     def run(self, show: Show) -> Result:
         """Do it all; an error stands in the result. `show` is called with each step as it ends."""
         self._steps = Steps(self._clock, self._result, show)
         try:
-            self._call(partial(self._engine.begin_emergency, self._managed, self._cause))
+            self._held = self._hold()
         except KeyturnError as error:
             return self._failed(error)
+        self._authority = Authority(
+            self._held.name, self._provider_of_authority, self._clock, self._patience.ask_s, self._held.pause
+        )
+        self._rotation = KmsRotation(self._held, self._cloud.kms, self._authority, self._secret_name or "")
         try:
             self._record(Event.ROTATION_REQUESTED)
             self._play()
@@ -87,21 +101,26 @@ class Emergency:
             log.error("a fault of keyturn itself; please report it", exc_info=True)
             self._failed(KeyturnError(f"{self._place}: a fault of keyturn itself", "please report it with its log"))
         finally:
-            self._engine.loop.post(partial(self._engine.end_emergency, self._managed))
+            self._held.release()
         self._fill_in()
         log.info(
             "rotate ended",
-            credential=self._managed.name,
+            credential=self._request.credential,
             old_key=self._result.old_key,
             safe=self._result.safe,
             error=self._result.error,
         )
         return self._result
 
+    def _hold(self) -> HeldCredential:
+        late = CancelledError("the agent did not answer in time", "see its log")
+        held = self._engine.submit(partial(self._engine.hold, self._request.credential, self._cause))
+        return answer_of(held, CALL_S, late)
+
     # -- the play -----------------------------------------------------------------------------------
 
     def _play(self) -> None:
-        self._result.old_access_key_id = self._managed.state.published.access_key_id
+        self._result.old_access_key_id = self._published.access_key_id
         if self._secret_name is None:
             self._renew_session()
             return
@@ -111,32 +130,32 @@ class Emergency:
         else:
             self._steps.do("rotate", self._rotate_at_source)
             wanted = self._result.version_id
-            self._refresh_until(lambda: self._managed.state.published.version_id == wanted)
+            self._refresh_until(lambda: self._published.version_id == wanted)
         untold = self._steps.do("notify", self._see_dependents_told)
         self._show_pickup()
         self._judge_untold(untold)
         if self._request.disable_old:
-            self._call(partial(refuse_to_cut_off, self._managed, self._old_id, force=self._request.force))
+            refuse_to_cut_off(self._held, self._old_id, force=self._request.force)
             self._steps.do("disable_old", self._disable_old)
             self._steps.do("prove_refused", self._prove_refused)
         else:
             self._result.notes.append(
                 f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
-                f"keyturn rotate {self._managed.name} --leaked {self._old_id} --disable-old --reason ..."
+                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason ..."
             )
         self._rotation.forget()
 
     def _renew_session(self) -> None:
-        if self._managed.known is None:
+        if self._held.look().known is None:
             self._steps.do("preflight", self._refresh_first)
-        known = self._managed.known
+        known = self._held.look().known
         if known is None or (known.kind is not Kind.STS and known.expiration is None):
             raise UsageError(
-                f"{self._place}: keyturn cannot rotate a value of type {self._managed.provider.type_name} at its source",
-                f"replace the value at its source, then run: keyturn refresh {self._managed.name}",
+                f"{self._place}: keyturn cannot rotate a value of type {self._held.provider.type_name} at its source",
+                f"replace the value at its source, then run: keyturn refresh {self._held.name}",
             )
         self._result.old_access_key_id = known.access_key_id
-        self._refresh_until(lambda: self._managed.state.published.access_key_id != known.access_key_id)
+        self._refresh_until(lambda: self._published.access_key_id != known.access_key_id)
         untold = self._steps.do("notify", self._see_dependents_told)
         self._show_pickup()
         until = f"until they expire ({rfc3339(known.expiration)} for the one replaced)" if known.expiration else ""
@@ -150,8 +169,8 @@ class Emergency:
         known_as = self._sign_in()
         self._refresh_first()
         unfinished = self._rotation.unfinished(self._request.leaked)
-        self._old = self._managed.value
-        self._result.old_access_key_id = self._managed.state.published.access_key_id
+        self._old = self._held.look().value
+        self._result.old_access_key_id = self._published.access_key_id
         if unfinished is not None:
             self._result.old_access_key_id = unfinished.old_access_key_id
             self._result.notes.append(
@@ -168,20 +187,17 @@ class Emergency:
             return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
         except KeyturnError as error:
             if not error.retryable:
-                raise type(error)(
-                    f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}; nothing was rotated",
-                    error.remedy,
-                    code=error.code,
-                ) from None
+                place = f"{self._place}.emergency.authority {who.access_key_id}"
+                raise error.because("nothing was rotated").at(place) from None
             return f"the authority is not proved: {error.problem}"
 
     def _refresh_first(self) -> None:
         report = self._refresh()
-        if report.error is not None and not self._managed.state.published.generation:
+        if report.error is not None and not self._published.generation:
             raise report.error
 
     def _only_disabling(self) -> bool:
-        leaked, done = self._request.leaked, self._managed.state.published
+        leaked, done = self._request.leaked, self._published
         if leaked is None or leaked == done.access_key_id:
             return False
         previous, doubt = self._previous_key()
@@ -198,35 +214,43 @@ class Emergency:
         return True
 
     def _rotate_at_source(self) -> str:
-        journal, taken_up = self._rotation.begin(self._old_id, self._request.reason)
+        begun = self._rotation.begin(self._old_id, self._request.reason)
+        journal = begun.journal
         self._result.version_id = journal.version_id
         if not journal.asked:
-            self._rotation.ask(journal, taken_up, self._refresh)
+            self._rotation.ask(begun, self._refresh)
             self._record(
                 Event.ROTATION_STARTED,
                 version_id=journal.version_id,
                 previous_access_key_id=journal.old_access_key_id or None,
             )
-            self._rotation.asked(journal)
-        return f"{'taken up again: ' if taken_up else ''}version {journal.version_id}"
+            self._rotation.asked()
+        return f"{'taken up again: ' if begun.taken_up else ''}version {journal.version_id}"
 
     # -- following the new value --------------------------------------------------------------------
 
     def _refresh_until(self, arrived: Callable[[], bool]) -> None:
         """Refresh again and again until the new value is published; show its steps."""
-        deadline, tries = self._clock.boottime() + self._patience.follow_s, 0
+        retry = Retry(
+            1.0,
+            2.0,
+            self._patience.follow_s,
+            chance=random.random,
+            pause=self._held.pause,
+            monotonic=self._clock.boottime,
+        )
         while True:
             began = self._clock.boottime()
             report = self._refresh()
             if report.outcome is not None and arrived():
                 self._show_timings(report, began)
                 return
-            if self._is_hopeless(report) or self._clock.boottime() > deadline:
+            if self._is_hopeless(report) or not retry.again():
                 error = report.error or self._not_arrived()
-                self._steps.note("verify" if isinstance(error, VerifyRefusedError) else "publish", "failed", began)
+                self._steps.note(
+                    "verify" if isinstance(error, VerifyRefusedError) else "publish", StepOutcome.FAILED, began
+                )
                 raise error
-            tries += 1
-            self._pause(min(2.0, policy.backoff(tries, 0.5, 2.0)))
 
     def _is_hopeless(self, report: Report) -> bool:
         if report.error is not None:
@@ -245,16 +269,8 @@ class Emergency:
         )
 
     def _see_dependents_told(self) -> list[str]:
-        name, answers = self._managed.name, queue.SimpleQueue[None]()
-        self._engine.loop.post(lambda: self._engine.tell_now(name, partial(answers.put, None)))
-        try:
-            answers.get(timeout=self._patience.told_s)
-        except queue.Empty:
-            raise CancelledError(
-                f"{self._place}: its dependents could not all be told in {self._patience.told_s:g} s",
-                "see `keyturn status` for who is missing, and run the same command again",
-            ) from None
-        return self._call(self._untold)
+        self._held.tell_now(self._patience.told_s)
+        return [f"{one.type_name} {one.target}" for one in self._held.look().seen.dependents if one.untold]
 
     def _judge_untold(self, untold: list[str]) -> None:
         if not untold:
@@ -280,18 +296,18 @@ class Emergency:
         user = self._ram_user
         if not disable(self._cloud.ram, user, self._old_id, self._authority.ask, self._clock):
             return f"RAM knows no key {self._old_id} of {user}: it was deleted, or is another user's"
-        self._result.old_key = "disabled"
+        self._result.old_key = OldKey.DISABLED
         self._record(Event.OLD_KEY_DISABLED, access_key_id=self._old_id, outcome="inactive, not yet seen refused")
         return f"{self._old_id} of {user}"
 
     def _prove_refused(self) -> str:
         try:
             old = self._secret_of_old()
-            code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._pause)
+            code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._held.pause)
         except NoSecretError:
             self._rotation.forget()  # another run could prove no more
             raise
-        self._result.safe, self._result.old_key = True, "disabled"
+        self._result.safe, self._result.old_key = True, OldKey.DISABLED
         self._result.time_to_safe_ms = self._steps.passed_ms()
         self._record(Event.OLD_KEY_DISABLED, access_key_id=self._old_id, outcome=f"refused with {code}")
         return f"refused with {code}"
@@ -311,7 +327,8 @@ class Emergency:
     def _previous_key(self) -> tuple[Credential | None, str]:
         """The key before the current one, and why it is not to be had."""
         try:
-            return previous_key(self._managed.provider), ""
+            provider = self._held.provider
+            return (provider.fetch_previous() if isinstance(provider, Rotatable) else None), ""
         except KeyturnError as error:
             return None, error.problem
 
@@ -319,7 +336,8 @@ class Emergency:
 
     @property
     def _secret_name(self) -> str | None:
-        return getattr(self._managed.provider, "secret_name", None)
+        provider = self._held.provider
+        return provider.secret_name if isinstance(provider, Rotatable) else None
 
     @property
     def _old_id(self) -> str:
@@ -327,9 +345,9 @@ class Emergency:
 
     @property
     def _ram_user(self) -> str:
-        settings = self._managed.settings.emergency
+        settings = self._held.settings.emergency
         named = settings.ram_user_name if settings else None
-        user = named or self._managed.state.published.ram_user_name
+        user = named or self._published.ram_user_name
         if not user:
             raise UsageError(
                 f"{self._place}.emergency.ram_user_name: KMS does not say whose key it is, so the old key "
@@ -338,47 +356,31 @@ class Emergency:
             )
         return user
 
-    def _untold(self) -> list[str]:
-        state = self._managed.state
-        owed = {debt.identity for debt in state.debts}
-        return [
-            f"{notifier.type_name} {notifier.target}"
-            for notifier in self._managed.notifiers
-            if notifier.identity in owed or state.last_outcome.get(key(notifier.identity), "").startswith("gave up")
-        ]
+    @property
+    def _published(self) -> Published:
+        return self._held.look().seen.published
 
     def _refresh(self) -> Report:
-        answers: queue.SimpleQueue[Report] = queue.SimpleQueue()
-        self._engine.loop.post(lambda: self._engine.refresh(self._managed.name, self._cause, answers.put))
-        try:
-            return answers.get(timeout=self._patience.follow_s)
-        except queue.Empty:
-            raise CancelledError("the agent did not answer in time", "run the same command again") from None
-
-    def _pause(self, seconds: float) -> None:
-        if self._engine.loop.cancel.wait(seconds):
-            raise CancelledError("the agent is stopping", "run the same command again: it takes this up where it was")
-
-    def _call(self, function: Callable[[], T]) -> T:
-        return self._engine.loop.call(function)
+        return self._held.refresh(self._patience.follow_s)
 
     def _record(self, event: Event, **fields: Any) -> None:
-        self._engine.audit.record(event, credential=self._managed.name, **fields, **self._cause.as_fields())
+        self._audit.record(event, credential=self._request.credential, **fields, **self._cause.as_fields())
 
     # -- showing it ---------------------------------------------------------------------------------
 
     def _show_timings(self, report: Report, began: float) -> None:
         timings = report.outcome.timings_ms if report.outcome else {}
         for name, ms in timings.items():
-            self._steps.add(name, "done", ms)
+            self._steps.add(name, StepOutcome.DONE, ms)
         if not timings:
-            self._steps.note("fetch", "done", began, "the new version was published already")
+            self._steps.note("fetch", StepOutcome.DONE, began, "the new version was published already")
 
     def _show_pickup(self) -> None:
-        began, known = self._clock.boottime(), self._managed.state.pickup
-        seen = {n.target: known.get(key(n.identity), str(Pickup.ASSUMED)) for n in self._managed.notifiers}
+        began = self._clock.boottime()
+        seen = {one.target: one.pickup or str(Pickup.ASSUMED) for one in self._held.look().seen.dependents}
         if seen:
-            outcome = "warning" if str(Pickup.NOT_PICKED_UP) in seen.values() else "done"
+            missing = str(Pickup.NOT_PICKED_UP) in seen.values()
+            outcome = StepOutcome.WARNING if missing else StepOutcome.DONE
             self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))
 
     def _failed(self, error: KeyturnError) -> Result:
@@ -394,9 +396,14 @@ class Emergency:
             log.error("the audit log cannot be written", error=str(error))
 
     def _fill_in(self) -> None:
-        done = self._managed.state.published
+        try:
+            now = self._held.look()
+        except KeyturnError as error:  # the agent stops
+            log.warning("the end of an emergency could not be looked at", error=str(error))
+            return
+        done = now.seen.published
         self._result.new_access_key_id = done.access_key_id if done.access_key_id != self._old_id else ""
         self._result.generation = done.generation
-        if self._result.error and self._managed.state.rotation is None:
+        if self._result.error and now.unfinished is None:
             self._result.version_id = ""  # KMS refused it: there is no such version
         self._result.version_id = self._result.version_id or done.version_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from agent.core.errors import (
@@ -16,6 +17,21 @@ from agent.system.clock import Clock
 
 T = TypeVar("T")
 Show = Callable[[dict[str, Any]], None]
+
+
+class StepOutcome(StrEnum):
+    """How a step of an emergency ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    WARNING = "warning"
+
+
+class OldKey(StrEnum):
+    """What became of the key that was replaced."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ class Result:
     version_id: str = ""
     generation: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
-    old_key: str = "active"
+    old_key: OldKey = OldKey.ACTIVE
     safe: bool = False
     time_to_safe_ms: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -71,7 +87,9 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """As printed: `error` only where there is one."""
-        shown = {name: value for name, value in vars(self).items() if name != "exit_code"}
+        shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
+            "old_key": str(self.old_key)
+        }
         if self.error is None:
             del shown["error"]
         return shown
@@ -94,20 +112,20 @@ class Steps:
         try:
             outcome = work()
         except KeyturnError:
-            self.note(name, "failed", began)
+            self.note(name, StepOutcome.FAILED, began)
             raise
         wrong = isinstance(outcome, list) and outcome
         detail = outcome if isinstance(outcome, str) else f"not told: {', '.join(map(str, wrong))}" if wrong else ""
-        self.note(name, "failed" if wrong else "done", began, detail)
+        self.note(name, StepOutcome.FAILED if wrong else StepOutcome.DONE, began, detail)
         return outcome
 
-    def note(self, name: str, outcome: str, began: float, detail: str = "") -> None:
+    def note(self, name: str, outcome: StepOutcome, began: float, detail: str = "") -> None:
         """Add a step that began at boottime `began` and ends now."""
         self.add(name, outcome, round((self._clock.boottime() - began) * 1000), detail)
 
-    def add(self, name: str, outcome: str, ms: int, detail: str = "") -> None:
+    def add(self, name: str, outcome: StepOutcome, ms: int, detail: str = "") -> None:
         """Add a step that took `ms` and ends now."""
-        step: dict[str, Any] = {"name": name, "outcome": outcome, "ms": ms}
+        step: dict[str, Any] = {"name": name, "outcome": str(outcome), "ms": ms}
         if detail:
             step["detail"] = detail
         step["at_ms"] = self.passed_ms()

@@ -1,39 +1,252 @@
-"""What the engine keeps about a credential while it works on it: the attempt in flight, those that wait, the abandoned."""
+"""The refreshes of one credential: the attempt in flight, those that wait, and the workers that never came back."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from concurrent.futures import Future
 
-from agent.core.events import Cause
+from agent.core.events import Actor, Cause, Trigger
 from agent.core.outcome import Report
 from agent.refresh.managed_credential import ManagedCredential
 
+NEVER = float("-inf")
 
-@dataclass
+
 class Attempt:
-    """One refresh, from its start to its report."""
+    """One refresh, from its start to its report. Changed by its own methods alone, on the loop's thread."""
 
-    managed: ManagedCredential
-    cause: Cause
-    waiting: list[Callable[[Report], None]]
-    retry_until: float | None = None
-    thread: threading.Thread | None = None
-    waits_for: set[str] = field(default_factory=set)  # bases that are refreshed first
-    over: bool = False
+    def __init__(self, cause: Cause, retry_until: float | None = None) -> None:
+        """Keep why it is made.
+
+        Args:
+            cause: for the audit.
+            retry_until: boottime until which temporary failures are tried again before they are reported.
+        """
+        self._cause, self._retry_until = cause, retry_until
+        self._futures: list[Future[Report]] = []
+        self._thread: threading.Thread | None = None
+        self._waits_for: set[str] = set()
+        self._is_over = False
+
+    @property
+    def cause(self) -> Cause:
+        """Why it is made."""
+        return self._cause
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether an emergency waits for it."""
+        return self._cause.trigger is Trigger.EMERGENCY
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended, or was given up on: a late answer is thrown away."""
+        return self._is_over
+
+    @property
+    def waits_for(self) -> frozenset[str]:
+        """The base credentials that are refreshed first."""
+        return frozenset(self._waits_for)
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The worker that asks the source."""
+        return self._thread
+
+    def awaited(self) -> Future[Report]:
+        """Return a future of what comes of it."""
+        future: Future[Report] = Future()
+        self._futures.append(future)
+        return future
+
+    def follow(self, other: Attempt) -> None:
+        """Take over who waits for another attempt, and their patience."""
+        self._futures += other._futures
+        other._futures = []
+        if other._retry_until is not None:
+            self._retry_until = other._retry_until
+
+    def asked_by_person(self, cause: Cause) -> None:
+        """Have the audit name the person who waits for it, rather than the schedule."""
+        if cause.trigger in (Trigger.OPERATOR, Trigger.EMERGENCY):
+            self._cause = cause
+
+    def again(self) -> Attempt:
+        """Return an attempt in the place of this one."""
+        attempt = Attempt(self._cause, self._retry_until)
+        attempt.follow(self)
+        return attempt
+
+    def wait_for(self, bases: Iterable[str]) -> None:
+        """Wait for these credentials to be refreshed."""
+        self._waits_for = set(bases)
+
+    def heard_from(self, base: str) -> bool:
+        """Note that a base answered; return whether nothing is waited for any more."""
+        self._waits_for.discard(base)
+        return not self._waits_for and not self._is_over
+
+    def runs_on(self, thread: threading.Thread) -> None:
+        """Note which worker asks the source."""
+        self._thread = thread
+
+    def finish(self) -> None:
+        """Note that it is over; nobody has been told yet."""
+        self._is_over = True
+
+    def report(self, report: Report) -> None:
+        """Tell everybody who waits."""
+        futures, self._futures = self._futures, []
+        for future in futures:
+            if future.set_running_or_notify_cancel():
+                future.set_result(report)
+
+    def patience_left_s(self, now: float) -> float:
+        """Return for how many seconds temporary failures are tried again; 0.0 for none."""
+        return max(0.0, (self._retry_until or 0.0) - now)
 
 
-@dataclass
 class RefreshSlot:
-    """What the engine keeps about one credential besides `ManagedCredential`."""
+    """What the engine keeps about one credential. Changed by its own methods alone, on the loop's thread."""
 
-    managed: ManagedCredential
-    attempt: Attempt | None = None
-    queued: Attempt | None = None
-    again: Attempt | None = None  # waits for its retry
-    emergency: Cause | None = None  # rotates it just now; the schedule leaves the credential alone meanwhile
-    abandoned: list[threading.Thread] = field(default_factory=list)
-    tried: bool = False  # counts for the first pass: it was asked, or what was published before still stands
-    key_refused: bool = False  # what failed last was the key that signed, which is the base's
-    answered_at: float = float("-inf")  # boottime of the last refresh that went well
+    def __init__(self, managed: ManagedCredential) -> None:
+        self.managed = managed
+        self._attempt: Attempt | None = None
+        self._queued: Attempt | None = None
+        self._retried: Attempt | None = None
+        self._emergency: Cause | None = None
+        self._abandoned: list[threading.Thread] = []
+        self._is_tried = False
+        self._key_refused = False
+        self._answered_at = NEVER
+
+    # -- attempts -----------------------------------------------------------------------------------
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt in flight."""
+        return self._attempt
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether an attempt waits for the one in flight to end."""
+        return self._queued is not None
+
+    def begin(self, attempt: Attempt) -> None:
+        """Put an attempt in flight."""
+        assert self._attempt is None, "one refresh in flight per credential"
+        self._attempt = attempt
+
+    def end(self) -> None:
+        """Note that the attempt in flight ended."""
+        self._attempt = None
+
+    def queue(self, attempt: Attempt) -> Attempt:
+        """Have an attempt begin once the one in flight has ended; return the one that will."""
+        if self._queued is None:
+            self._queued = attempt
+        else:
+            self._queued.follow(attempt)
+            self._queued.asked_by_person(attempt.cause)
+        return self._queued
+
+    def next_queued(self) -> Attempt | None:
+        """Take what is queued."""
+        queued, self._queued = self._queued, None
+        return queued
+
+    def retry_later(self, attempt: Attempt) -> None:
+        """Keep who waits for a refresh that failed until it is tried again."""
+        again = attempt.again()
+        if self._retried is not None:
+            again.follow(self._retried)
+        self._retried = again
+
+    def next_retry(self) -> Attempt | None:
+        """Take what is to be tried again."""
+        retried, self._retried = self._retried, None
+        return retried
+
+    def throw_away(self) -> None:
+        """Forget the attempt in flight; whoever waits for it waits for the next."""
+        if self._attempt is not None:
+            self._attempt.finish()
+            again, self._attempt = self._attempt.again(), None
+            if self._queued is None:
+                self._queued = again
+            else:
+                self._queued.follow(again)
+
+    def dissolve(self, report: Report) -> None:
+        """Tell everybody who waits for anything that there will be no more."""
+        for attempt in (self._attempt, self._queued, self._retried):
+            if attempt is not None:
+                attempt.finish()
+                attempt.report(report)
+        self._attempt = self._queued = self._retried = None
+
+    # -- workers ------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """Leave the worker of the attempt in flight behind: its deadlines have passed."""
+        if self._attempt is not None and self._attempt.thread is not None:
+            self._abandoned.append(self._attempt.thread)
+
+    def hanging(self) -> int:
+        """Return how many workers were left behind and still hang."""
+        self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
+        return len(self._abandoned)
+
+    # -- what came of them --------------------------------------------------------------------------
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether it counts for the first pass: it was asked, or what was published before still stands."""
+        return self._is_tried
+
+    @property
+    def key_refused(self) -> bool:
+        """Whether what failed last was the key that signed, which is the base's."""
+        return self._key_refused
+
+    @property
+    def answered_at(self) -> float:
+        """The boottime of the last refresh that went well."""
+        return self._answered_at
+
+    def tried(self) -> None:
+        """Count it for the first pass."""
+        self._is_tried = True
+
+    def answered(self, now: float) -> None:
+        """Note that a refresh went well."""
+        self._key_refused, self._answered_at = False, now
+
+    def failed(self, *, key_refused: bool) -> None:
+        """Note that a refresh failed."""
+        self._key_refused = key_refused
+
+    def forget_answer(self) -> None:
+        """Have what builds on it wait for the new source's answer."""
+        self._answered_at = NEVER
+
+    # -- an emergency -------------------------------------------------------------------------------
+
+    @property
+    def emergency(self) -> Cause | None:
+        """The `rotate` that is under way; the schedule leaves the credential alone meanwhile."""
+        return self._emergency
+
+    @property
+    def operator(self) -> Actor | None:
+        """Who runs it."""
+        return self._emergency.actor if self._emergency is not None else None
+
+    def hold(self, cause: Cause) -> None:
+        """Give the credential to an emergency."""
+        self._emergency = cause
+
+    def release(self) -> None:
+        """Give it back to the schedule."""
+        self._emergency = None

@@ -1,7 +1,7 @@
 """What a chained provider builds on: another credential of the config, or an inline provider.
 
-The engine puts the newest proved value of each credential on the shelf, and refreshes a base before the credentials
-that build on it (engine.py). A base that fails while its value on the shelf still lives holds up nobody; one that
+The engine keeps the newest proved value of each credential here, and refreshes a base before the credentials
+that build on it (refresher.py). A base that fails while its kept value still lives holds up nobody; one that
 has none is named as the cause. Without an engine (`keyturn check`) a named base is asked directly.
 """
 
@@ -55,27 +55,27 @@ class NamedBase:
     """Another credential of the config."""
 
     def __init__(
-        self, owner: str, name: str, shelf: BaseCredentials, make: Callable[[], Provider], now: Callable[[], datetime]
+        self, owner: str, name: str, bases: BaseCredentials, make: Callable[[], Provider], now: Callable[[], datetime]
     ) -> None:
         """Keep what is needed; no I/O.
 
         Args:
             owner: of the provider that builds on this, for the texts.
             name: of the credential that is built on.
-            shelf: where its newest value lies.
+            bases: where its newest value lies.
             make: its provider, for the case that nobody else asks it.
             now: the wall clock.
         """
-        self._owner, self._name, self._shelf, self._make, self._now = owner, name, shelf, make, now
+        self._owner, self._name, self._bases, self._make, self._now = owner, name, bases, make, now
         self._provider: Provider | None = None
 
     def newest(self, timeout_s: float) -> Credential:
-        """The value on the shelf, or the source's own.
+        """Return the kept value, or the source's own.
 
         Raises:
             KeyturnError: there is none; the base is named as the cause.
         """
-        found = self._shelf.look(self._name, self._now())
+        found = self._bases.look(self._name, self._now())
         if isinstance(found, Credential):
             return found
         try:
@@ -131,4 +131,4 @@ def blamed(owner: str, name: str, cause: KeyturnError) -> KeyturnError:
     kind = SourceUnavailableError if cause.retryable else SourceRefusedError
     if isinstance(cause, NotPermittedError):
         kind = NotPermittedError  # type: ignore[assignment]
-    return kind(f"credentials.{owner}: its base {base} failed: {said}", cause.remedy, code=cause.code)
+    return kind(f"its base {base} failed: {said}", cause.remedy, code=cause.code).at(f"credentials.{owner}")

@@ -20,62 +20,62 @@ FRESH_S = 5.0
 """An answer of a base that is younger than this is the newest value: one base, many dependants, one call."""
 
 
-def family(desks: Mapping[str, RefreshSlot], names: Collection[str]) -> list[str]:
+def family(slots: Mapping[str, RefreshSlot], names: Collection[str]) -> list[str]:
     """Everybody whom a refresh of `names` can touch: they, what they build on, and what builds on those."""
-    found = {name for name in names if name in desks}
+    found = {name for name in names if name in slots}
     for grow in (_bases_of, _followers_of):
         before: set[str] = set()
         while found != before:
-            before, found = found, found | {other for name in found for other in grow(desks, name)}
-    return [name for name in in_order(desks) if name in found]
+            before, found = found, found | {other for name in found for other in grow(slots, name)}
+    return [name for name in in_order(slots) if name in found]
 
 
-def _bases_of(desks: Mapping[str, RefreshSlot], name: str) -> list[str]:
-    return [base for base in desks[name].managed.builds_on if base in desks]
+def _bases_of(slots: Mapping[str, RefreshSlot], name: str) -> list[str]:
+    return [base for base in slots[name].managed.builds_on if base in slots]
 
 
-def _followers_of(desks: Mapping[str, RefreshSlot], name: str) -> list[str]:
-    return [other for other, desk in desks.items() if name in desk.managed.builds_on]
+def _followers_of(slots: Mapping[str, RefreshSlot], name: str) -> list[str]:
+    return [other for other, slot in slots.items() if name in slot.managed.builds_on]
 
 
-def in_order(desks: Mapping[str, RefreshSlot]) -> list[str]:
+def in_order(slots: Mapping[str, RefreshSlot]) -> list[str]:
     """All names, each behind those that it builds on, else in the order of the config."""
     ordered: dict[str, None] = {}
 
     def place(name: str) -> None:
-        if name in desks and name not in ordered:
-            for base in desks[name].managed.builds_on:
+        if name in slots and name not in ordered:
+            for base in slots[name].managed.builds_on:
                 place(base)
             ordered[name] = None
 
-    for name in desks:
+    for name in slots:
         place(name)
     return list(ordered)
 
 
-def bases_to_ask(desks: Mapping[str, RefreshSlot], desk: RefreshSlot, now: datetime, boottime: float) -> set[str]:
+def bases_to_ask(slots: Mapping[str, RefreshSlot], slot: RefreshSlot, now: datetime, boottime: float) -> set[str]:
     """The bases that are to be refreshed before a credential is."""
-    bases = (desks[name] for name in desk.managed.builds_on if name in desks)
-    return {base.managed.name for base in bases if not _serves(base, desk, now, boottime)}
+    bases = (slots[name] for name in slot.managed.builds_on if name in slots)
+    return {base.managed.name for base in bases if not _serves(base, slot, now, boottime)}
 
 
-def _serves(base: RefreshSlot, desk: RefreshSlot, now: datetime, boottime: float) -> bool:
+def _serves(base: RefreshSlot, slot: RefreshSlot, now: datetime, boottime: float) -> bool:
     """Whether the base's newest value may be used without asking for a newer one."""
     if base.emergency is not None:
         return True
-    failing = desk.managed.state.consecutive_failures > 0 and not desk.key_refused
+    failing = slot.managed.state.health.failures > 0 and not slot.key_refused
     if boottime - base.answered_at <= (base.managed.poll_s if failing else FRESH_S):
         return True
     standing = base.managed.standing()
     known = base.managed.value is not None and standing.expiration is not None
-    return known and not desk.key_refused and policy.assess(standing, now) is policy.Window.FRESH
+    return known and not slot.key_refused and policy.assess(standing, now) is policy.Window.FRESH
 
 
-def followers(desks: Mapping[str, RefreshSlot], name: str) -> list[str]:
+def followers(slots: Mapping[str, RefreshSlot], name: str) -> list[str]:
     """The credentials that build on `name` and do not already wait for the answer that it has just given."""
     return [
         other.managed.name
-        for other in desks.values()
+        for other in slots.values()
         if name in other.managed.builds_on
         and other.emergency is None
         and not (other.attempt and name in other.attempt.waits_for)

@@ -1,64 +1,44 @@
-"""The engine: decides when each credential is refreshed, and is the only one that changes state.
+"""The engine: all credentials at work on one loop, and the only door to them.
 
-It serves the daemon (daemon.py adds signals, the service manager and the control socket) and the commands
-that run without one (`once`, `refresh`, `rotate`): the same code does the work either way.
-
-Rules that it keeps:
-* One refresh in flight per credential. Whoever asks for one meanwhile gets the next, since the one in
-  flight may have asked the source before the request was made.
-* A source that does not come back within its deadline is given up on: the worker is left behind, its late
-  answer thrown away, and after `MAX_ABANDONED` such workers no further one is started for that credential.
-* The audit has one `fetch_failed` for a run of failures with the same reason, and one `recovered`.
+It serves the daemon (agent/app/daemon.py adds signals, the service manager and the control socket) and the commands
+that run without one (`once`, `refresh`, `rotate`): the same code does the work either way. All its methods belong to
+the loop's thread, but for those below "from other threads". What may be seen from outside
+are frozen copies (snapshot.py).
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
 from functools import partial
+from typing import TypeVar
 
 from agent.audit import AuditLog
-from agent.core import policy
-from agent.core.errors import (
-    BusyError,
-    CancelledError,
-    KeyturnError,
-    SourceUnavailableError,
-    UsageError,
-    VerifyRefusedError,
-)
-from agent.core.events import Cause, Event, Trigger
+from agent.core.errors import BusyError
+from agent.core.events import Cause, Trigger
 from agent.core.observer import Observer
-from agent.core.outcome import Outcome, Report
+from agent.core.outcome import Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.dispatch.dispatcher import Dispatcher
-from agent.engine.attempts import Attempt, RefreshSlot
+from agent.engine.attempts import RefreshSlot
 from agent.engine.base_credentials import BaseCredentials
-from agent.engine.dependency_graph import bases_to_ask, followers, in_order
+from agent.engine.dependency_graph import family, in_order
 from agent.engine.health import Health
+from agent.engine.held_credential import HeldCredential
 from agent.engine.planner import RefreshPlanner
+from agent.engine.refresher import Crew, Refresher, gone
+from agent.engine.reload import take_over
+from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
 from agent.logs.log import log
-from agent.refresh.journal import PublishJournal
 from agent.refresh.managed_credential import ManagedCredential
-from agent.refresh.obtained import Obtained
-from agent.refresh.pipeline import obtain, publish
+from agent.refresh.recorder import Recorder
 from agent.refresh.recovery import CrashRecovery
-from agent.runtime.event_loop import EventLoop, safely
-from agent.runtime.scheduler import Scheduler
+from agent.runtime.event_loop import EventLoop, safely, settle
+from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 
-MAX_ABANDONED = 3
-KEY_REFUSED = ("InvalidAccessKeyId", "InvalidSecurityToken")
-"""Codes by which a service says that the key which signed is no good (Alibaba Cloud: common error codes)."""
-GRACE_S = 5.0
-"""What a worker may overrun its own deadlines by before it is left behind."""
-BY_HAND = (Trigger.START, Trigger.OPERATOR, Trigger.SIGNAL)
-"""Somebody started, asked or signalled: perhaps after mending a dependent that was given up on."""
-
-
-__all__ = ["GRACE_S", "MAX_ABANDONED", "Engine", "RefreshSlot", "Report"]
+T = TypeVar("T")
 
 
 class Engine:
@@ -73,333 +53,279 @@ class Engine:
         settle_s: float,
         clock: Clock | None = None,
         fetch_timeout_s: float = FETCH_TIMEOUT_S,
-        shelf: BaseCredentials | None = None,
+        bases: BaseCredentials | None = None,
+        loop: EventLoop | None = None,
     ) -> None:
-        self.clock = clock or Clock()
-        self._fetch_timeout_s = fetch_timeout_s
-        self.audit, self.states, self.books = audit, states, PublishJournal(audit, states)
-        self.memory = CrashRecovery(self.books, self.clock)
-        self.loop = EventLoop()
-        self.scheduler = Scheduler(self.clock.boottime)
-        self.dispatcher = Dispatcher(self.loop, self.scheduler, self.clock, audit, states, settle_s)
-        self.health = Health(self.scheduler, self.clock, audit, states)
-        self.timetable = RefreshPlanner(self.scheduler, self.clock, self.health)
-        self.shelf = shelf or BaseCredentials()
-        self.desks = {managed.name: RefreshSlot(managed) for managed in credentials}
-        self.on_first_pass: Callable[[], None] = lambda: None
-        self.on_turn: Callable[[], None] = lambda: None
-        self.timers: dict[str, Callable[[], None]] = {}
+        """Put everything together; nothing is read and nobody is asked before `recover` and `start_all`."""
+        self._clock = clock or Clock()
+        self._loop, self._scheduler = loop or EventLoop(), Scheduler(self._clock.boottime)
+        recorder = Recorder(audit, states)
+        health = Health(self._scheduler, self._clock, audit, states)
+        self._crew = Crew(
+            loop=self._loop,
+            scheduler=self._scheduler,
+            clock=self._clock,
+            recorder=recorder,
+            recovery=CrashRecovery(recorder, self._clock),
+            dispatcher=Dispatcher(self._loop, self._scheduler, self._clock, audit, states, settle_s),
+            health=health,
+            planner=RefreshPlanner(self._scheduler, self._clock, health, self._scheduled),
+            bases=bases or BaseCredentials(),
+        )
+        self._slots = {managed.name: RefreshSlot(managed) for managed in credentials}
+        self._refresher = Refresher(self._slots, self._crew, fetch_timeout_s, self._look_whether_passed)
+        self._has_passed = False
+        self._at_first_pass: list[Callable[[], None]] = []
+        self._after_turns: list[Callable[[], None]] = []
         self._stopping = False
-        self.passed = False  # the first pass over all credentials has ended
 
-    def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each refresh and each notification."""
-        self.health.observer = self.dispatcher.observer = observer
+    @property
+    def clock(self) -> Clock:
+        """The clock that everything here goes by."""
+        return self._clock
 
     # -- life ---------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Put right what a crash left, and plan what is still owed. Comes before everything else."""
-        everyone = [desk.managed for desk in self.desks.values()]
+        """Put right what a crash left, and plan what is still owed. Comes before everything else.
+
+        Raises:
+            KeyturnError: what is remembered of a credential cannot be read.
+        """
+        everyone = [slot.managed for slot in self._slots.values()]
         for managed in everyone:
-            self.memory.recall(managed)
-            self.memory.mend(managed)
+            self._crew.recovery.recall(managed)
+            self._crew.recovery.mend(managed)
             managed.look_for_sinks()
-        self.memory.sweep(everyone)
-        self.dispatcher.wire(everyone)
+        self._crew.recovery.sweep(everyone)
+        self._crew.dispatcher.wire(everyone)
         for managed in everyone:
             if managed.state.debts:
-                self.dispatcher.owe(managed)
+                self._crew.dispatcher.owe(managed)
+
+    def start_all(self) -> None:
+        """Begin: ask at once for what does not stand on disk, and look at the rest when it is time (core/policy.py)."""
+        for name in in_order(self._slots):
+            slot = self._slots[name]
+            if self._crew.planner.begin(slot):
+                slot.tried()
+            else:
+                self.refresh(name, Cause(Trigger.START))
+        self._look_whether_passed()
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Turn until `stop` is called or `until` holds."""
         while not self._stopping and not until():
-            self.loop.turn(self.scheduler.next_at())
-            step = self.scheduler.clock_step()
+            self._loop.turn(self._scheduler.next_at())
+            step = self._scheduler.clock_step()
             if step:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
-                self.timetable.stepped(self.desks.values())
-            for name in self.scheduler.collect():
-                safely(partial(self._ring, name))
-            safely(self.on_turn)
+                self._crew.planner.stepped(self._slots.values())
+            for act in [*self._scheduler.collect(), *self._after_turns]:
+                safely(act)
 
     def stop(self) -> None:
         """End `run` after the present message; tell workers to come back."""
         self._stopping = True
-        self.loop.cancel.set()
+        self._loop.cancel.set()
+
+    def linger(self, patience_s: float) -> None:
+        """After the end of `run`: let hooks be killed and calls come back, within reason."""
+        deadline = self._clock.boottime() + patience_s
+        while self._loop.busy() and self._clock.boottime() < deadline:
+            self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
+        self._loop.drain()
+
+    def reload(self, credentials: Iterable[ManagedCredential], settle_s: float) -> None:
+        """Put the credentials of a new config to work; what is remembered of those that stay is kept.
+
+        Raises:
+            KeyturnError: nothing was changed; the text says why.
+        """
+        take_over(self._slots, self._crew, self._refresher, credentials, settle_s)
+        self._look_whether_passed()
+
+    # -- from other threads and signal handlers -----------------------------------------------------
+
+    def wake_on_signals(self) -> None:
+        """Have every signal end the loop's sleep. From the main thread."""
+        self._loop.wake_on_signals()
+
+    def post(self, message: Callable[[], None]) -> None:
+        """Have the loop call `message`."""
+        self._loop.post(message)
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Have the loop call `function`; return what it returns, or raises, as a future."""
+        return self._loop.submit(function)
+
+    def ask(self, function: Callable[[], T]) -> Future[T]:
+        """Do as `submit` does, by way of the scheduler: an answer proves that this moves, too."""
+        future: Future[T] = Future()
+        act = partial(settle, future, function)
+        self._loop.post(lambda: self._scheduler.set(Job(JobKind.CALL, id(future)), 0.0, act))
+        return future
+
+    def stops_within(self, seconds: float) -> bool:
+        """Sleep so long; return whether the agent is on its way out, as soon as it is."""
+        return self._loop.cancel.wait(seconds)
+
+    # -- what happens by itself ---------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> None:
+        """Have somebody hear of each refresh and each notification."""
+        self._crew.health.observe(observer)
+        self._crew.dispatcher.observe(observer)
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Call `act` once in so many seconds, whatever was planned for it before."""
+        self._scheduler.set(Job(JobKind.CALL, act), seconds, act)
+
+    def every(self, pause_s: Callable[[], float | None], act: Callable[[], None]) -> None:
+        """Call `act` again and again, as long as the scheduler moves.
+
+        Args:
+            pause_s: asked after each call for the seconds until the next; None ends it.
+            act: what is called; first in `pause_s()` seconds.
+        """
+        seconds = pause_s()
+        if seconds is not None:
+            self._scheduler.set(Job(JobKind.EVERY, act), seconds, partial(self._again, pause_s, act))
+
+    def _again(self, pause_s: Callable[[], float | None], act: Callable[[], None]) -> None:
+        safely(act)
+        self.every(pause_s, act)
+
+    def when_passed(self, act: Callable[[], None]) -> None:
+        """Call `act` once the first pass over all credentials has ended, whatever its outcome."""
+        self._at_first_pass.append(act)
+
+    def after_turns(self, act: Callable[[], None]) -> None:
+        """Call `act` after each turn of the loop: something may have changed."""
+        self._after_turns.append(act)
 
     # -- refreshing ---------------------------------------------------------------------------------
 
-    def refresh(
-        self,
-        name: str,
-        cause: Cause,
-        report: Callable[[Report], None] | None = None,
-        *,
-        retry_until: float | None = None,
-    ) -> None:
-        """Refresh one credential now.
+    def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
+        """Refresh one credential now; return what will come of it.
 
         Args:
             name: of the credential.
             cause: for the audit.
-            report: called once with what came of it.
             retry_until: boottime until which temporary failures are tried again before they are reported.
         """
-        waiting = [report] if report else []
-        desk = self.desks.get(name)
-        if desk is None:
-            for tell in waiting:
-                tell(Report(name, None, gone(name)))
-        elif desk.attempt is None:
-            self.begin(desk, Attempt(desk.managed, cause, waiting, retry_until))
-        elif desk.queued is None:
-            desk.queued = Attempt(desk.managed, cause, waiting, retry_until)
-        else:
-            desk.queued.waiting.extend(waiting)
-            if cause.trigger in (Trigger.OPERATOR, Trigger.EMERGENCY):
-                desk.queued.cause = cause
-
-    def tell_now(self, name: str, done: Callable[[], None]) -> None:
-        """Pay what a credential owes without settling or splay; call `done` when every debt was tried."""
-        desk = self.desks.get(name)
-        if desk is not None:
-            self.dispatcher.owe_again(desk.managed)
-            self.dispatcher.owe(desk.managed, urgent=True)
-        self.dispatcher.when_tried({name}, done)
-
-    def begin_emergency(self, managed: ManagedCredential, cause: Cause) -> None:
-        """Have one emergency at a time on a credential, and keep the schedule's hands off it.
-
-        Raises:
-            BusyError: one is under way.
-            UsageError: the credential left the config.
-        """
-        desk = self.desks.get(managed.name)
-        if desk is None:
-            raise gone(managed.name)
-        if desk.emergency is not None:
-            by = f" by {desk.emergency.actor.user}" if desk.emergency.actor else ""
-            raise BusyError(
-                f"credentials.{managed.name}: a `keyturn rotate`{by} is under way ({desk.emergency.reason}) and goes on "
-                "by itself",
-                "run the same command again in a minute: it takes up what is left, and does not rotate again",
-            )
-        desk.emergency = cause
-
-    def end_emergency(self, managed: ManagedCredential) -> None:
-        """Give the credential back to the schedule."""
-        desk = self.desks.get(managed.name)
-        if desk is None:
-            return
-        desk.emergency = None
-        if desk.attempt is None and not self.begin_queued(desk) and desk.managed.next_refresh_at is None:
-            self.timetable.plan(desk.managed)
-
-    def start_all(self) -> None:
-        """Begin: ask at once for what does not stand on disk, and look at the rest when it is time (policy.py)."""
-        for name in in_order(self.desks):
-            if self.timetable.begin(self.desks[name]):
-                self.desks[name].tried = True
-            else:
-                self.refresh(name, Cause(Trigger.START))
-        self.look_whether_passed()
+        return self._refresher.refresh(name, cause, retry_until=retry_until)
 
     def refresh_all(self, trigger: Trigger) -> None:
         """Refresh every credential now."""
-        for name in in_order(self.desks):
-            if self.desks[name].emergency is None:
+        for name in in_order(self._slots):
+            if self._slots[name].emergency is None:
                 self.refresh(name, Cause(trigger))
 
-    def begin(self, desk: RefreshSlot, attempt: Attempt) -> None:
-        """Start an attempt on a desk that has none: what it builds on first, then its own source."""
-        desk.attempt = attempt
-        self.timetable.clear(desk.managed)
-        unmended = self.memory.mend(desk.managed, then=self.dispatcher.owe)
-        if unmended is not None:
-            self.loop.post(partial(self._obtained, desk, attempt, None, unmended))
-            return
-        bases = bases_to_ask(self.desks, desk, self.clock.now(), self.clock.boottime())
-        if not bases:
-            self._obtain(desk, attempt)
-            return
-        attempt.waits_for = set(bases)
-        for name in bases:
-            report = partial(self._base_answered, desk, attempt, name)
-            flying = self.desks[name].attempt
-            if flying is None:
-                self.refresh(name, attempt.cause, report)
-            else:
-                flying.waiting.append(report)
+    def tell_now(self, names: Collection[str], *, again: bool = False) -> Future[None]:
+        """Pay what credentials owe without settling or splay; return what is done when every debt was tried.
 
-    def _base_answered(self, desk: RefreshSlot, attempt: Attempt, name: str, _report: Report) -> None:
-        """A base that failed is the provider's to name (bases.py): its value may live on."""
-        attempt.waits_for.discard(name)
-        if not attempt.waits_for and not attempt.over:
-            self._obtain(desk, attempt)
+        Args:
+            names: of credentials; those that left the config are passed over.
+            again: owe the present generation anew to whoever was not told of it, also where it was given up.
+        """
+        for slot in self._known(names):
+            if again:
+                self._crew.dispatcher.owe_again(slot.managed)
+            self._crew.dispatcher.owe(slot.managed, urgent=True)
+        return self._crew.dispatcher.when_tried(set(names))
 
-    def _obtain(self, desk: RefreshSlot, attempt: Attempt) -> None:
-        managed = desk.managed
-        desk.abandoned = [thread for thread in desk.abandoned if thread.is_alive()]
-        if len(desk.abandoned) >= MAX_ABANDONED:
-            hanging = SourceUnavailableError(
-                f"credentials.{managed.name}: {len(desk.abandoned)} earlier calls to the source still hang",
-                "look at the network and the name service of this machine",
+    def hold(self, name: str, cause: Cause) -> HeldCredential:
+        """Give a credential to an emergency, one at a time, and keep the schedule's hands off it.
+
+        Raises:
+            BusyError: an emergency is under way.
+            UsageError: the credential left the config.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            raise gone(name)
+        if slot.emergency is not None:
+            by = f" by {slot.operator.user}" if slot.operator else ""
+            raise BusyError(
+                f"credentials.{name}: a `keyturn rotate`{by} is under way ({slot.emergency.reason}) and goes on by itself",
+                "run the same command again in a minute: it takes up what is left, and does not rotate again",
             )
-            self.loop.post(partial(self._obtained, desk, attempt, None, hanging))
-            return
-        deadline_s = self._fetch_timeout_s + float(managed.settings.verify_timeout) + GRACE_S
-        self.scheduler.set(f"overrun {managed.name}", deadline_s)
-        attempt.thread = self.loop.start(
-            partial(obtain, managed, self.clock.now(), self.clock.boottime, self.loop.cancel),
-            partial(self._obtained, desk, attempt),
-            urgent=attempt.cause.trigger is Trigger.EMERGENCY,
+        slot.hold(cause)
+        return HeldCredential(
+            slot,
+            self._crew,
+            refresh=partial(self.refresh, name, cause),
+            tell_now=partial(self.tell_now, {name}, again=True),
+            rotations_spent=self._rotations_spent,
+            release=partial(self._release, name),
         )
 
-    def _obtained(self, desk: RefreshSlot, attempt: Attempt, got: Obtained | None, error: BaseException | None) -> None:
-        if attempt.over:
-            return  # came back after it had been given up on
-        attempt.over = True
-        self.scheduler.clear(f"overrun {desk.managed.name}")
-        outcome = None
-        if got is not None:
-            desk.managed.poll_s = got.poll_s
-            try:
-                outcome = publish(desk.managed, got, attempt.cause, self.books, self.clock.now(), self.clock.boottime)
-            except Exception as failure:
-                error = failure
-                self.health.failed(desk.managed, Event.PUBLISH_FAILED, failure, attempt.cause)
-                if desk.managed.state.switched:  # only its record is missing: the dependents are told all the same
-                    desk.managed.astray = False
-                    self.dispatcher.owe(desk.managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
-        elif error is not None and not isinstance(error, CancelledError):
-            event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
-            self.health.failed(desk.managed, event, error, attempt.cause)
-        self._finish(desk, attempt, outcome, _ours(error))
-
-    def _finish(self, desk: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
-        managed = desk.managed
-        following = self._take_note(desk, attempt, outcome, error)
-        desk.attempt = None
-        if self._stopping:
+    def _release(self, name: str) -> None:
+        slot = self._slots.get(name)
+        if slot is None:
             return
-        self.timetable.plan(managed)
-        if error is not None and error.retryable and self._retries(attempt):
-            others = desk.again.waiting if desk.again else []
-            desk.again = Attempt(managed, attempt.cause, [*attempt.waiting, *others], attempt.retry_until)
-            left_s = (attempt.retry_until or 0.0) - self.clock.boottime()
-            delay_s = min(policy.backoff(managed.state.consecutive_failures, random.random()), max(0.1, left_s))
-            self.scheduler.set(f"retry {managed.name}", delay_s)
-        else:
-            for report in attempt.waiting:
-                report(Report(managed.name, outcome, error))
-        for name in following:
-            self.refresh(
-                name, replace(attempt.cause, reason=attempt.cause.reason or f"credentials.{managed.name} changed")
-            )
-        self._after(desk)
+        slot.release()
+        idle = slot.attempt is None and not self._refresher.begin_queued(slot)
+        if idle and slot.managed.next_refresh_at is None:
+            self._crew.planner.plan(slot.managed)
 
-    def _take_note(
-        self, desk: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
-    ) -> list[str]:
-        """Remember what came of an attempt; return those that build on it and are to renew now."""
-        managed = desk.managed
-        if outcome is None:
-            if error is not None:
-                self.shelf.failed(managed.name, error)
-                desk.key_refused = error.code.startswith(KEY_REFUSED)
-            return []
-        desk.key_refused = False
-        was_astray, managed.astray = managed.astray, False
-        came_back = managed.state.consecutive_failures > 0
-        self.health.succeeded(managed, attempt.cause, outcome)
-        desk.answered_at = self.clock.boottime()
-        if managed.value is not None:
-            self.shelf.put(managed.name, managed.value)
-        if was_astray or outcome.what in ("published", "repaired"):
-            self.dispatcher.owe(managed, urgent=attempt.cause.trigger is Trigger.EMERGENCY)
-        elif attempt.cause.trigger in BY_HAND:
-            self.dispatcher.resume(managed, attempt.cause.trigger)
-        return followers(self.desks, managed.name) if outcome.what == "published" or came_back else []
+    def _rotations_spent(self) -> int:
+        now = self._clock.now()
+        return sum(slot.managed.state.rotation.spent(now) for slot in self._slots.values())
 
-    def _after(self, desk: RefreshSlot) -> None:
-        desk.tried = True
-        self.look_whether_passed()
-        self.begin_queued(desk)
-
-    def begin_queued(self, desk: RefreshSlot) -> bool:
-        """Begin what waits for a desk without an attempt; False where nothing does."""
-        queued, desk.queued = desk.queued, None
-        if queued is not None:
-            self.begin(desk, queued)
-        return queued is not None
-
-    def look_whether_passed(self) -> None:
-        """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""
-        if not self.passed and all(other.tried for other in self.desks.values()):
-            self.passed = True
-            self.on_first_pass()
-
-    def _retries(self, attempt: Attempt) -> bool:
-        return attempt.retry_until is not None and self.clock.boottime() < attempt.retry_until
-
-    def _retry(self, desk: RefreshSlot) -> None:
-        attempt, desk.again = desk.again, None
-        if attempt is None:
-            return
-        if desk.attempt is None:
-            self.begin(desk, attempt)
-        else:  # the schedule was faster: its attempt takes over who waits, and their patience
-            desk.attempt.waiting.extend(attempt.waiting)
-            desk.attempt.retry_until = attempt.retry_until
-
-    def _overrun(self, desk: RefreshSlot) -> None:
-        attempt = desk.attempt
-        if attempt is None or attempt.over:
-            return
-        if attempt.thread is not None:
-            desk.abandoned.append(attempt.thread)
-        late = SourceUnavailableError(
-            f"credentials.{desk.managed.name}: the source did not come back within its deadlines",
-            "look at the network and the name service; the value in use stays",
-        )
-        self._obtained(desk, attempt, None, late)
-
-    # -- when ---------------------------------------------------------------------------------------
-
-    def _ring(self, name: str) -> None:
-        kind, _blank, rest = name.partition(" ")
-        desk = self.desks.get(rest)
-        if kind == "tell":
-            self.dispatcher.due(name)
-        elif name in self.timers:
-            self.timers[name]()
-        elif desk is None:
+    def _scheduled(self, name: str) -> None:
+        slot = self._slots.get(name)
+        if slot is None:
             return  # let go since it was planned
-        elif kind == "refresh":
-            self._scheduled(desk)
-        elif kind == "overrun":
-            self._overrun(desk)
-        elif kind == "retry":
-            self._retry(desk)
-        elif kind == "stale":
-            self.health.rang(desk.managed)
-
-    def _scheduled(self, desk: RefreshSlot) -> None:
-        if desk.emergency is not None:
-            self.timetable.plan(desk.managed)
+        if slot.emergency is not None:
+            self._crew.planner.plan(slot.managed)
             return
-        trigger = Trigger.POLL if desk.managed.state.published.expiration is None else Trigger.SCHEDULE
-        self.refresh(desk.managed.name, Cause(trigger))
+        polled = slot.managed.state.published.expiration is None
+        self.refresh(name, Cause(Trigger.POLL if polled else Trigger.SCHEDULE))
 
+    def _look_whether_passed(self) -> None:
+        """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""
+        if not self._has_passed and all(slot.is_tried for slot in self._slots.values()):
+            self._has_passed = True
+            for act in self._at_first_pass:
+                act()
 
-def gone(name: str) -> KeyturnError:
-    """The error for a credential that a reload took away."""
-    return UsageError(f"credentials.{name} is not in the config any more", "see `keyturn status`")
+    # -- looking ------------------------------------------------------------------------------------
 
+    def names(self) -> list[str]:
+        """Return all credentials, each behind those that it builds on."""
+        return in_order(self._slots)
 
-def _ours(error: BaseException | None) -> KeyturnError | None:
-    if error is None or isinstance(error, KeyturnError):
-        return error
-    log.error("a fault of keyturn itself; please report it", exc_info=error)
-    return KeyturnError(f"a fault of keyturn itself ({type(error).__name__})", "please report it with the log")
+    def snapshot(self, *, look_at_sinks: bool = False) -> EngineSnapshot:
+        """Return what can be seen now.
+
+        Args:
+            look_at_sinks: read each sink again first.
+        """
+        if look_at_sinks:
+            for slot in self._slots.values():
+                slot.managed.look_at_sinks()
+        return EngineSnapshot(
+            self._clock.now(),
+            self._has_passed,
+            tuple(snapshot_of(s.managed, self._clock, is_tried=s.is_tried) for s in self._slots.values()),
+        )
+
+    def look(self, name: str) -> CredentialSnapshot | None:
+        """Return what can be seen of one credential; None where it is not in the config."""
+        slot = self._slots.get(name)
+        return snapshot_of(slot.managed, self._clock, is_tried=slot.is_tried) if slot is not None else None
+
+    def at_rest(self, names: Collection[str]) -> list[str] | None:
+        """Return everybody whom a refresh of `names` can touch; None while one of them is being refreshed."""
+        touched = family(self._slots, names)
+        return touched if all(self._slots[name].attempt is None for name in touched) else None
+
+    def owes(self, names: Collection[str]) -> bool:
+        """Return whether one of these credentials owes news to anybody."""
+        return any(slot.managed.state.debts for slot in self._known(names))
+
+    def _known(self, names: Collection[str]) -> list[RefreshSlot]:
+        """A reload may have taken away what was asked for."""
+        return [self._slots[name] for name in names if name in self._slots]

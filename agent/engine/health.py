@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.credential import rfc3339
-from agent.core.errors import AuditError, KeyturnError, reason
+from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.core.outcome import Outcome
 from agent.logs.log import describe, log
 from agent.refresh.managed_credential import ManagedCredential
-from agent.runtime.scheduler import Scheduler
+from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 
@@ -23,103 +24,102 @@ NOTED_TO_S = 60.0
 
 
 class Health:
-    """Takes note of outcomes. Belongs to the engine's thread."""
+    """Takes note of outcomes. Belongs to the loop's thread."""
 
     def __init__(self, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore) -> None:
         self._scheduler, self._clock = scheduler, clock
         self._audit, self._states = audit, states
-        self.observer: Observer = NOBODY
+        self._observer: Observer = NOBODY
         self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
 
-    def succeeded(self, managed: ManagedCredential, cause: Cause, outcome: Outcome) -> None:
-        """The source answered and the sinks hold the answer."""
-        state = managed.state
-        failures, was_stale = state.consecutive_failures, state.stale
-        managed.window = policy.Window.FRESH
-        state.consecutive_failures, state.last_error, state.stale = 0, "", False
-        previous, state.last_success_at = state.last_success_at, self._clock.now()
-        if failures or was_stale:
-            self._record(Event.RECOVERED, managed, cause, outcome=f"after {failures} failures")
-            log.info("recovered", credential=managed.name, failures=failures)
-        if failures or was_stale or self._worth_a_write(managed, previous, state.last_success_at):
+    def observe(self, observer: Observer) -> None:
+        """Have somebody hear of each outcome."""
+        self._observer = observer
+
+    def succeeded(self, managed: ManagedCredential, cause: Cause, outcome: Outcome) -> bool:
+        """Note that the source answered and the sinks hold the answer; return whether failures came before."""
+        now = self._clock.now()
+        ended = managed.state.health.succeeded(now)
+        if ended.from_trouble:
+            self._record(Event.RECOVERED, managed, cause, outcome=f"after {ended.failures} failures")
+            log.info("recovered", credential=managed.name, failures=ended.failures)
+        if ended.from_trouble or self._worth_a_write(managed, ended.previous_success_at, now):
             self._save(managed)
-        self.observer.refreshed(managed.name, outcome)
+        self._observer.refreshed(managed.name, outcome)
+        return bool(ended.failures)
 
     def failed(self, managed: ManagedCredential, event: Event, error: BaseException, cause: Cause) -> None:
-        """A refresh failed; the audit has one record for a run of failures with the same reason."""
-        state, text = managed.state, describe(error)
-        first = not state.consecutive_failures or reason(state.last_error) != reason(text)
-        state.consecutive_failures += 1
-        if state.last_success_at is None and state.tried_since is None:
-            state.tried_since = self._clock.now()
-        state.last_error = text
-        before, managed.window = managed.window, policy.assess(managed.standing(), self._clock.now())
-        if first or managed.window is not before:
+        """Note that a refresh failed; the audit has one record for a run of failures with the same reason."""
+        health, text, now = managed.state.health, describe(error), self._clock.now()
+        first = health.failed(text, now)
+        another_window = health.judged(policy.assess(managed.standing(), now))
+        if first or another_window:
             self._say(managed, event, text)
         else:
-            log.debug("failed again", credential=managed.name, failures=state.consecutive_failures)
+            log.debug("failed again", credential=managed.name, failures=health.failures)
         if first:
             self._record(event, managed, cause, error=text)
             self._save(managed)
-        self.observer.failed(managed.name, str(event))
+        self._observer.failed(managed.name, str(event))
 
     def _say(self, managed: ManagedCredential, event: Event, text: str) -> None:
         """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
-        calm = managed.window is policy.Window.CALM and event is Event.FETCH_FAILED
+        window, done = managed.state.health.window, managed.state.published
+        calm = window is policy.Window.CALM and event is Event.FETCH_FAILED
         say = log.warning if calm else log.error
-        done = managed.state.published
         say(
             str(event).replace("_", " "),
             credential=managed.name,
             error=text,
-            window=str(managed.window) if done.generation else "none yet",
+            window=str(window) if done.generation else "none yet",
             expires_at=rfc3339(done.expiration) if done.expiration else None,
         )
 
     def watch(self, managed: ManagedCredential) -> None:
-        """Have the alarm ring (`stale NAME`) unless a refresh succeeds before.
+        """Have the alarm ring unless a refresh succeeds before.
 
         One that was raised stays raised, over restarts too, until a refresh succeeds; or until its time lies ahead
         again, because the limit was raised or a wrong clock was set right.
         """
-        stale_at = managed.stale_at()
+        stale_at, health, job = managed.stale_at(), managed.state.health, Job(JobKind.STALE, managed.name)
         left_s = (stale_at - self._clock.now()).total_seconds() if stale_at is not None else 0.0
-        if stale_at is None or (managed.state.stale and left_s <= 0):
-            self._scheduler.clear(f"stale {managed.name}")
+        if stale_at is None or (health.is_stale and left_s <= 0):
+            self._scheduler.clear(job)
             return
-        if managed.state.stale:
-            managed.state.stale = False
+        if health.is_stale:
+            health.take_back_alarm()
             log.info("not stale any more: the limit lies ahead again", credential=managed.name)
             self._save(managed)
-            self.observer.changed()
-        self._scheduler.set(f"stale {managed.name}", left_s)
+            self._observer.changed()
+        self._scheduler.set(job, left_s, partial(self._rang, managed))
 
     def is_overdue(self, managed: ManagedCredential) -> bool:
-        """Whether no refresh succeeded for too long, by the wall clock."""
+        """Return whether no refresh succeeded for too long, by the wall clock."""
         stale_at = managed.stale_at()
         return stale_at is not None and stale_at <= self._clock.now()
 
-    def rang(self, managed: ManagedCredential) -> None:
-        """It rang: raise the alarm, if it is time by the wall clock too.
+    def _rang(self, managed: ManagedCredential) -> None:
+        """Raise the alarm, if it is time by the wall clock too.
 
         Not while a refresh is under way or due, as it is after a start, a suspend or a step: what comes of it decides,
-        for its end sets the alarm anew (timetable.py).
+        for its end sets the alarm anew (planner.py).
         """
         if not self.is_overdue(managed):
             self.watch(managed)
             return
         if managed.next_refresh_at is None or managed.next_refresh_at <= self._clock.boottime():
             return
-        managed.state.stale = True
-        text = managed.state.last_error or "no refresh succeeded for too long"
+        health = managed.state.health
+        health.raise_alarm()
+        text = health.last_error or "no refresh succeeded for too long"
         what = "the value in use is too old" if managed.state.published.generation else "no value was ever published"
-        last = managed.state.last_success_at
+        last = health.last_success_at
         log.critical(
             f"stale: {what}", credential=managed.name, last_success_at=rfc3339(last) if last else None, error=text
         )
         self._record(Event.STALE, managed, Cause(Trigger.SCHEDULE), error=text)
         self._save(managed)
-        self.observer.changed()
+        self._observer.changed()
 
     def _record(self, event: Event, managed: ManagedCredential, cause: Cause, **fields: Any) -> None:
         done = managed.state.published
@@ -146,8 +146,9 @@ class Health:
         return noted is None or abs((now - noted).total_seconds()) >= min(NOTED_TO_S, limit_s / 10)
 
     def _save(self, managed: ManagedCredential) -> None:
-        if managed.state.last_success_at is not None:  # a write that fails counts: a full disk is not said at each poll
-            self._noted[managed.name] = managed.state.last_success_at
+        last = managed.state.health.last_success_at
+        if last is not None:  # a write that fails counts: a full disk is not said at each poll
+            self._noted[managed.name] = last
         try:
             self._states.save(managed.name, managed.state, flush=False)
         except KeyturnError as error:

@@ -1,4 +1,4 @@
-"""When each credential is refreshed: the policy's answers, put on the scheduler. Belongs to the engine's thread.
+"""When each credential is refreshed: the policy's answers, put on the scheduler. Belongs to the loop's thread.
 
 Instants are kept on CLOCK_BOOTTIME, so neither a suspend nor a wall clock that is set moves a plan. An expiry is a
 wall clock's instant, though, so after a step each session is planned anew, and the earlier of the two plans holds:
@@ -11,34 +11,40 @@ has just set it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from agent.core import policy
 from agent.engine.attempts import RefreshSlot
 from agent.engine.health import Health
 from agent.refresh.managed_credential import ManagedCredential
-from agent.runtime.scheduler import Scheduler
+from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.system.clock import Clock
 
 AFTER_STEP_S = 2.0
 
 
 class RefreshPlanner:
-    """Plans the job `refresh NAME` of each credential."""
+    """Plans the next refresh of each credential."""
 
-    def __init__(self, scheduler: Scheduler, clock: Clock, health: Health) -> None:
-        self._scheduler, self._clock, self._health = scheduler, clock, health
+    def __init__(self, scheduler: Scheduler, clock: Clock, health: Health, due: Callable[[str], None]) -> None:
+        """Plan with these.
 
-    def begin(self, desk: RefreshSlot) -> bool:
+        Args:
+            due: called with the name of a credential whose refresh is due.
+        """
+        self._scheduler, self._clock, self._health, self._due = scheduler, clock, health, due
+
+    def begin(self, slot: RefreshSlot) -> bool:
         """Plan the first refresh after a start; False where it is due at once.
 
         At once too where the staleness limit has passed, for the machine may just have been off: nobody has asked yet.
         """
-        delay_s = desk.managed.first_refresh_s(self._clock.now(), random.random())
-        if self._health.is_overdue(desk.managed):
+        delay_s = slot.managed.first_refresh_s(self._clock.now(), random.random())
+        if self._health.is_overdue(slot.managed):
             delay_s = 0.0
         if delay_s > 0:
-            self._plan(desk.managed, self._clock.boottime() + delay_s)
+            self._plan(slot.managed, self._clock.boottime() + delay_s)
         return delay_s > 0
 
     def plan(self, managed: ManagedCredential) -> None:
@@ -46,9 +52,9 @@ class RefreshPlanner:
         self._plan(managed, self._clock.boottime() + self._delay_s(managed))
 
     def clear(self, managed: ManagedCredential) -> None:
-        """Nothing is planned while a refresh is under way."""
-        self._scheduler.clear(f"refresh {managed.name}")
-        managed.next_refresh_at = None
+        """Plan nothing: a refresh is under way, or the credential is gone."""
+        self._scheduler.clear(Job(JobKind.REFRESH, managed.name))
+        managed.planned(None)
 
     def no_later_than(self, managed: ManagedCredential, delay_s: float) -> None:
         """Bring a plan forward."""
@@ -56,12 +62,12 @@ class RefreshPlanner:
         if planned is not None:
             self._plan(managed, min(planned, self._clock.boottime() + delay_s))
 
-    def stepped(self, desks: Iterable[RefreshSlot]) -> None:
+    def stepped(self, slots: Iterable[RefreshSlot]) -> None:
         """The wall clock was set."""
-        for desk in desks:
-            managed = desk.managed
+        for slot in slots:
+            managed = slot.managed
             self._health.watch(managed)
-            if self._health.is_overdue(managed) and not managed.state.consecutive_failures:  # nobody has asked yet
+            if self._health.is_overdue(managed) and not managed.state.health.failures:  # nobody has asked yet
                 self.no_later_than(managed, 0.0)
             elif policy.assess(managed.standing(), self._clock.now()) is not policy.Window.FRESH:  # failed, or overdue
                 self.no_later_than(managed, AFTER_STEP_S * random.random())
@@ -72,6 +78,7 @@ class RefreshPlanner:
         return policy.next_refresh(managed.standing(), self._clock.now(), random.random())
 
     def _plan(self, managed: ManagedCredential, at: float) -> None:
-        self._scheduler.set(f"refresh {managed.name}", at - self._clock.boottime())
-        managed.next_refresh_at = self._scheduler.at(f"refresh {managed.name}")
+        job = Job(JobKind.REFRESH, managed.name)
+        self._scheduler.set(job, at - self._clock.boottime(), partial(self._due, managed.name))
+        managed.planned(self._scheduler.at(job))
         self._health.watch(managed)

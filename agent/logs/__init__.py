@@ -1,1 +1,1 @@
-"""Logs by structlog: set up once, secrets kept out, standard output and error kept for keyturn's own words."""
+"""Logs by structlog: set up once, with secrets kept out."""

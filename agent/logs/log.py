@@ -1,4 +1,4 @@
-"""The logger, and what may be said of an exception."""
+"""The logger, and the parts of an exception that are safe to log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("keyturn")
 
 
 def safe_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Replace `exc_info` by the error's type and its frames; the text only where the error is ours."""
+    """Replace `exc_info` by the error's description and its frames (a structlog processor)."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()[1]
@@ -28,11 +28,11 @@ def safe_exception(_logger: object, _method: str, event: EventDict) -> EventDict
 
 
 def describe(error: BaseException) -> str:
-    """Say what went wrong in a way that is safe to write down."""
+    """Return the text of an error of ours, and only the type of any other, whose text may hold a secret."""
     return str(error) if isinstance(error, KeyturnError) else type(error).__name__
 
 
 def frames(error: BaseException) -> str:
-    """The places the error came through, innermost last, without values."""
+    """Return the places the error came through, innermost last, without values."""
     places = traceback.extract_tb(error.__traceback__)
     return " > ".join(f"{os.path.basename(place.filename)}:{place.lineno}:{place.name}" for place in places[-8:])

@@ -2,7 +2,7 @@
 
 Each secret's spellings are found by their first characters, so that a line costs as much as it is long, and a new value
 as much as its own spellings, however many credentials there are: going through all of them for each fetch and each line
-took half the time of a thousand rotations at once.
+took half the time of a thousand refreshes at once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from agent.core.secret import SHOWN
 
 MASKED_FROM = 8
-"""Characters that a secret has at least: to mask a shorter one would make holes into harmless words."""
+"""The length of the shortest secret that is masked: a shorter one would make holes into harmless words."""
 
 
 class Redactor:
-    """What no line may show. Safe to use from several threads."""
+    """The set of texts that no line may show. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Redactor:
         self._found_by: dict[str, dict[str, int]] = {}  # first characters -> each spelling, and how many use it
 
     def put(self, values: Iterable[str], of: str) -> None:
-        """Hide these from now on, and what `of` used before them; no longer what it used before that."""
+        """Hide these values and the ones that `of` used just before them, and forget all older ones of `of`."""
         now = frozenset(value for value in values if len(value) >= MASKED_FROM)
         with self._lock:
             newest, older = self._in_use.get(of, (frozenset(), frozenset()))
@@ -46,7 +46,7 @@ class Redactor:
                 del self._found_by[form[:MASKED_FROM]]
 
     def hide(self, line: str) -> str:
-        """The line, with a mark in the place of each secret; of two that overlap, nothing is left."""
+        """Return the line with a mark in the place of each secret; two that overlap become one mark."""
         with self._lock:
             ends = [
                 (at, at + len(form))
@@ -69,7 +69,7 @@ def _without(line: str, spans: list[tuple[int, int]]) -> str:
 
 
 def spellings(value: str) -> frozenset[str]:
-    """How the renderers write a value, by itself and within a list or another object."""
+    """Return the forms in which the renderers write a value, alone or within a list or another object."""
     texts = (value, repr(value)[1:-1])
     return frozenset(
         form for text in texts for form in (text, text.encode("unicode_escape").decode(), escaped(text), _json(text))
@@ -77,7 +77,7 @@ def spellings(value: str) -> frozenset[str]:
 
 
 def escaped(text: str) -> str:
-    """Without control characters, line ends and plain quotes."""
+    """Return the text with control characters, line ends and quotes escaped."""
     return text.encode("unicode_escape").decode().replace('"', '\\"')
 
 
@@ -89,12 +89,12 @@ _masks = Redactor()
 
 
 def mask(values: Iterable[str], *, of: str = "") -> None:
-    """Have no line show these secrets from now on.
+    """Mask these secrets in every line from now on.
 
     Args:
-        values: the secrets that `of` uses now, all of them; those before them stay masked until the next change,
-            because the old value may be valid for days, and a hook that runs now may have read it.
-        of: whose they are, such as a credential's name; each has its own.
+        values: all secrets that `of` uses now. Those before them stay masked until the next change, because the old
+            value may be valid for days, and a hook that runs now may have read it.
+        of: the owner of the values, such as a credential's name; each has its own.
     """
     _masks.put(values, of)
 

@@ -1,4 +1,4 @@
-"""How one event becomes a line, a JSON object, or a record of the journal."""
+"""The renderers, which make a line, a JSON object or a journal record of one event."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from agent.logs.redaction import escaped, redacted
 from agent.system.journald import Journal, LineSocket, field_name
 
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""sd-daemon(3): a line that begins with `<N>` gets that priority in the journal."""
+"""Priorities of sd-daemon(3): a line that begins with `<N>` gets that one in the journal."""
 
 
 class LossyStream:
-    """A stream that may fail (a full disk, a reader that left): a line is lost then, and no work with it.
+    """A stream that may fail, as on a full disk or without a reader: the line is lost then, and nothing else.
 
-    Lines go past the stream's own buffer: what stays in it fails again later, and at the end of the process.
+    Lines bypass the stream's own buffer, whose rest would fail again later, and at the end of the process.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -33,7 +33,7 @@ class LossyStream:
         self._socket = LineSocket(self._fd) if self._is_socket() else None
 
     def write(self, text: str) -> None:
-        """Write a text; what cannot be written is lost."""
+        """Write a text, or lose it."""
         with contextlib.suppress(OSError, ValueError):
             if self._fd < 0:
                 self._stream.write(text)
@@ -55,7 +55,7 @@ class LossyStream:
 
 
 class Redacted:
-    """Whatever renders a line, the secrets in use are not in it."""
+    """A wrapper that masks the secrets in use in whatever another renderer makes."""
 
     def __init__(self, render: Processor) -> None:
         self._render = render
@@ -112,7 +112,7 @@ class JournalRecord:
 
 
 class JournalWriter:
-    """Where `JournalRecord` goes: the journal, or standard error where that does not take it."""
+    """The logger behind `JournalRecord`: it writes to the journal, or to standard error where that fails."""
 
     def __init__(self, journal: Journal, otherwise: LossyStream) -> None:
         self._journal, self._otherwise = journal, otherwise

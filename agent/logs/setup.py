@@ -1,21 +1,20 @@
 """Logs by structlog, set up once: plain for journald, JSON for collectors, colour for people.
 
-Three habits keep secrets out. Values are `Secret`, which does not print itself. A traceback is written as
-frames, without local variables and without the exception's own text, unless it is one of ours: libraries
-put signed URLs and tokens into their exceptions (measured with aliyun-python-sdk-core 2.16.1, whose logger
-writes the whole signed URL at ERROR on a refused connection, and with requests). And the loggers of those
-libraries are shut. And for what others say and we only pass on, a hook's output above all: the secrets in
-use are known (`mask`), and no line shows one of them as it is. One that was encoded, cut or spelt
-backwards would not be found. tests/logs/test_logs.py searches every renderer's output for a canary.
+Four habits keep secrets out of it:
+
+* Values are `Secret`, which does not print itself.
+* A traceback is written as frames, without local variables and without the exception's own text, unless it is one of
+  ours: libraries put signed URLs and tokens into their exceptions (measured with aliyun-python-sdk-core 2.16.1, whose
+  logger writes the whole signed URL at ERROR on a refused connection, and with requests).
+* The loggers of those libraries are shut.
+* For text of others that is only passed on, a hook's output above all, the secrets in use are known
+  (agent/logs/redaction.py), and no line shows one of them as it is. One that was encoded, cut or reversed would not
+  be found.
+
+tests/logs/test_logs.py searches every renderer's output for a canary.
 
 Where standard error leads to systemd's journal, a record goes there by the native protocol, with a field for each key
-(agent/system/journald.py); if the journal does not take it, it goes to standard error as the line that it would have been.
-
-Standard output and error are keyturn's own (`StreamGuard`): a third party's provider or a library that prints would
-garble `--json` and could print a secret, so what others write is dropped, and that they wrote is said once. Who
-writes is known by the provider at work (agent/core/provider.py), else by the module that calls: a thread that a
-library started has no provider at work. Not caught is what goes past Python's streams: os.write(1, …), C code, a child
-process that inherits them. The guard prevents slips; it is no wall against code that runs in this process.
+(agent/system/journald.py); if the journal does not take it, it goes to standard error as a plain line.
 """
 
 from __future__ import annotations
@@ -42,13 +41,12 @@ from agent.logs.renderers import (
     PlainLine,
     Redacted,
 )
-from agent.logs.stream_guard import log_from_now_on, unguarded
 from agent.system.journald import Journal, is_stream
 
 TALKATIVE = ("aliyunsdkcore", "alibabacloud", "CacheClient", "requests", "urllib3", "apscheduler", "schedule")
 
 OURS = ("agent", "providers")
-"""Loggers of `logging` whose words are keyturn's own, and therefore safe to show."""
+"""Loggers of `logging` that are keyturn's own, so that their messages are safe to show."""
 
 
 def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None = None) -> None:
@@ -62,7 +60,7 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
         environ: the environment that "auto" looks at.
         out: where lines go; standard error by default.
     """
-    stream = unguarded(out if out is not None else sys.stderr)
+    stream = out if out is not None else sys.stderr
     os.environ.pop("DEBUG", None)  # DEBUG=sdk makes Alibaba's SDKs print signed requests
     patient, to_journal = LossyStream(stream), is_stream(environ, stream)
     render: Processor = Redacted(_renderer(form, environ, stream, to_journal))
@@ -83,11 +81,10 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     sys.excepthook = _report_uncaught
     threading.excepthook = lambda args: _report_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _report_unraisable(args.exc_value)
-    log_from_now_on()
 
 
 def journal_prefix(level: str, environ: Mapping[str, str], stream: TextIO) -> str:
-    """What a line of this level begins with on this stream: its priority where the journal reads it, else ""."""
+    """Return the prefix of a line of this level on this stream: its priority where the journal reads it, else ""."""
     return f"<{JOURNAL_PRIORITY[level]}>" if is_stream(environ, stream) else ""
 
 
@@ -101,7 +98,7 @@ def _renderer(form: str, environ: Mapping[str, str], stream: TextIO, to_journal:
 
 
 class _Bridge(logging.Handler):
-    """Takes what is said through `logging`: our own words whole, of libraries no more than that they spoke."""
+    """A handler for `logging`: it passes on our own messages whole, and of a library's no more than that there was one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.partition(".")[0] in OURS  # made by `getLogger(__name__)`
@@ -131,6 +128,6 @@ def _came_through_us(trace: TracebackType | None) -> bool:
 
 
 def _report_unraisable(error: BaseException | None) -> None:
-    """What `__del__` raises and nobody can catch; Python itself would print the exception's text."""
+    """Log an exception of `__del__`, which nobody can catch. Python itself would print its text."""
     if error is not None:
         log.warning("an exception in a clean-up was passed over", error=describe(error), frames=frames(error))

@@ -1,11 +1,11 @@
 """Seen from outside: Prometheus metrics, /livez and /readyz, and the textfile for node_exporter.
 
-    counts.py      hears of each refresh and notification (agent/core/observer.py) and counts
-    snapshot.py    everything that is shown, copied on the engine's thread for whoever asks
+    counters.py    hears of each refresh and notification (agent/core/observer.py) and counts
+    snapshot.py    everything that is shown, copied on the loop's thread for whoever asks
     exposition.py  a snapshot as Prometheus or OpenMetrics text; the only module that loads `prometheus_client`
-    pages.py       /metrics, /livez, /readyz       request.py  what a client may send   server.py  the listener
-    textfile.py    the file                        outlook.py  follows the config, over reloads too
-    findings.py    what `check` says
+    endpoints.py   /metrics, /livez, /readyz       http.py  what a client may send   server.py  the listener
+    textfile.py    the file                        exporter.py  follows the config, over reloads too
+    check.py       what `check` says
 
 Decisions:
 * A snapshot is asked for, not handed over at each change: the engine then copies nothing while nobody looks, and an

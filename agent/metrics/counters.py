@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from agent.core.events import Event
 from agent.core.observer import Observer
-from agent.core.outcome import Outcome
+from agent.core.outcome import Outcome, Result
 
 REFRESHES = (
     "unchanged",
@@ -53,8 +53,8 @@ class Counters(Observer):
 
     def refreshed(self, credential: str, outcome: Outcome) -> None:
         """A refresh went well. A repair switches files too, but is no publish: it makes no generation."""
-        self.refreshes[credential, outcome.what] += 1
-        if outcome.what == "published":
+        self.refreshes[credential, str(outcome.result)] += 1
+        if outcome.result is Result.PUBLISHED:
             self.durations.setdefault(credential, Durations()).add(outcome.publish_s)
         self.on_change()
 

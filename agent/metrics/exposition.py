@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from agent import __version__
-from agent.core.policy import STATES
+from agent.core.policy import Condition
 from agent.metrics.counters import BOUNDS_S
 from agent.metrics.snapshot import Row, Snapshot
 
@@ -96,7 +96,7 @@ def _conditions(rows: tuple[Row, ...]) -> Iterator[Metric]:
     for row in rows:
         generation.add_metric([row.name], row.generation)
         owed.add_metric([row.name], row.owed)
-        for name in STATES:
+        for name in Condition:
             state.add_metric([row.name, name], float(name == row.state))
     return iter((generation, state, owed))
 

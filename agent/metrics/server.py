@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
+from agent.core.problem import Problem
 from agent.logs.log import log
 from agent.metrics import http as http
 from agent.metrics.http import RefusedError, Reply, Request
@@ -54,21 +55,24 @@ def bind(address: str) -> socket.socket:
     return bound
 
 
-def explain(error: OSError, address: str) -> tuple[str, str]:
-    """Return (problem, remedy) for an address that cannot be had."""
+def bind_problem(error: OSError, address: str) -> Problem:
+    """Return why an address cannot be had."""
+    return _why(error, address).at(f"nothing can listen on {address}")
+
+
+def _why(error: OSError, address: str) -> Problem:
     _host, port = split(address)
-    problem = f"nothing can listen on {address}: "
     if isinstance(error, socket.gaierror):
-        return problem + "this host name has no address", "name an address of this machine, such as 127.0.0.1"
+        return Problem("this host name has no address", "name an address of this machine, such as 127.0.0.1")
     if error.errno == errno.EADDRINUSE:
-        return problem + "the address is in use", f"see who holds it (ss -ltnp 'sport = :{port}'), or name another port"
+        return Problem("the address is in use", f"see who holds it (ss -ltnp 'sport = :{port}'), or name another port")
     if error.errno == errno.EADDRNOTAVAIL:
-        return problem + "no interface of this machine has that address", "name one that `ip address` shows"
+        return Problem("no interface of this machine has that address", "name one that `ip address` shows")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return problem + "this user may not", "name a port from 1024 on, or see SocketBindDeny= of keyturn's unit"
+        return Problem("this user may not", "name a port from 1024 on, or see SocketBindDeny= of keyturn's unit")
     if error.errno == errno.EAFNOSUPPORT:
-        return problem + "this family of addresses is not allowed", "see RestrictAddressFamilies= of keyturn's unit"
-    return problem + os.strerror(error.errno or 0).lower(), "name another address"
+        return Problem("this family of addresses is not allowed", "see RestrictAddressFamilies= of keyturn's unit")
+    return Problem(os.strerror(error.errno or 0).lower(), "name another address")
 
 
 class Listener:
@@ -116,7 +120,7 @@ class Listener:
 
     def _bound(self) -> socket.socket | None:
         """Try until the address is had; None where the listener was closed meanwhile."""
-        told = ""
+        told: Problem | None = None
         while not self._closed.is_set():
             try:
                 bound = bind(self.address)
@@ -126,9 +130,9 @@ class Listener:
                     bound.close()
                     raise
             except OSError as error:
-                problem, remedy = explain(error, self.address)
+                problem = bind_problem(error, self.address)
                 if problem != told:
-                    log.error("metrics are not served, and it is tried again", error=f"{problem}; {remedy}")
+                    log.error("metrics are not served, and it is tried again", error=str(problem))
                 told = problem
                 self._closed.wait(RETRY_S)
                 continue

@@ -1,16 +1,17 @@
-"""Everything that is shown, copied in one go on the engine's thread, and how other threads come by it."""
+"""Everything that is shown, copied on the loop's thread, and how other threads come by it."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from datetime import datetime
 
 from agent.engine.engine import Engine
+from agent.engine.snapshot import CredentialSnapshot
+from agent.logs.log import log
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
-from agent.refresh.managed_credential import ManagedCredential
-
-JOB = "glance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +46,32 @@ class Snapshot:
     rows: tuple[Row, ...]
 
 
-def take(engine: Engine, counts: Counters) -> Snapshot:
-    """Copy what there is to see. On the engine's thread, or when it has ended."""
-    now = engine.clock.now()
+def take(engine: Engine, counters: Counters) -> Snapshot:
+    """Copy what there is to see. On the loop's thread, or when it has ended."""
+    seen = engine.snapshot()
     return Snapshot(
-        taken_at=now.timestamp(),
-        passed=engine.passed,
-        awaited=() if engine.passed else tuple(name for name, desk in engine.desks.items() if not desk.tried),
-        rows=tuple(_row(desk.managed, counts, now) for desk in engine.desks.values()),
+        taken_at=seen.taken_at.timestamp(),
+        passed=seen.passed,
+        awaited=seen.awaited,
+        rows=tuple(_row(one, counters) for one in seen.credentials),
     )
 
 
-def _row(managed: ManagedCredential, counts: Counters, now: datetime) -> Row:
-    name, state = managed.name, managed.state
-    types = dict.fromkeys(notifier.type_name for notifier in managed.notifiers)
-    durations = counts.durations.get(name) or Durations()
+def _row(one: CredentialSnapshot, counters: Counters) -> Row:
+    types = dict.fromkeys(who.type_name for who in one.dependents)
+    durations = counters.durations.get(one.name) or Durations()
     return Row(
-        name=name,
-        state=managed.condition(now),
-        generation=state.published.generation,
-        expires_at=_seconds(state.published.expiration),
-        last_success_at=_seconds(state.last_success_at),
-        owed=len(state.debts),
-        refreshes=tuple((outcome, counts.refreshes[name, outcome]) for outcome in REFRESHES),
+        name=one.name,
+        state=str(one.condition),
+        generation=one.published.generation,
+        expires_at=_seconds(one.published.expiration),
+        last_success_at=_seconds(one.last_success_at),
+        owed=one.debts,
+        refreshes=tuple((outcome, counters.refreshes[one.name, outcome]) for outcome in REFRESHES),
         notifications=tuple(
-            (kind, outcome, counts.notifications[name, kind, outcome]) for kind in types for outcome in NOTIFICATIONS
+            (kind, outcome, counters.notifications[one.name, kind, outcome])
+            for kind in types
+            for outcome in NOTIFICATIONS
         ),
         published=durations.cumulative(),
         published_sum_s=durations.sum_s,
@@ -81,37 +83,33 @@ def _seconds(moment: datetime | None) -> float | None:
 
 
 class SnapshotReader:
-    """Through which other threads look at the engine. One question is under way at a time; whoever comes joins it."""
+    """How other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
 
-    def __init__(self, engine: Engine, counts: Counters) -> None:
-        self._engine, self._counts = engine, counts
-        self._answered = threading.Condition()
-        self._asked = False
-        self._answers = 0
-        self.last: Snapshot | None = None
+    def __init__(self, engine: Engine, counters: Counters) -> None:
+        self._engine, self._counters = engine, counters
+        self._lock = threading.Lock()
+        self._asked: Future[Snapshot] | None = None
+        self._last: Snapshot | None = None
+
+    @property
+    def last(self) -> Snapshot | None:
         """The newest answer, however old."""
+        return self._last
 
     def look(self, patience_s: float) -> Snapshot | None:
-        """Ask the engine; None where its scheduler does not move within `patience_s` seconds."""
-        with self._answered:
-            if not self._asked:
-                self._asked = True
-                self._engine.loop.post(self._ask)
-            mine = self._answers + 1
-            return self.last if self._answered.wait_for(lambda: self._answers >= mine, patience_s) else None
-
-    def _ask(self) -> None:
-        self._engine.timers[JOB] = self._answer
-        self._engine.scheduler.set(JOB, 0.0)
-
-    def _answer(self) -> None:
+        """Ask the engine; return None where its scheduler does not move within `patience_s` seconds."""
+        with self._lock:
+            if self._asked is None or self._asked.done():
+                self._asked = self._engine.ask(self._take)
+            asked = self._asked
         try:
-            taken = take(self._engine, self._counts)
-        except BaseException:
-            with self._answered:
-                self._asked = False  # the next one asks anew
-            raise
-        with self._answered:
-            self.last, self._asked = taken, False
-            self._answers += 1
-            self._answered.notify_all()
+            return asked.result(patience_s)
+        except FuturesTimeoutError:
+            return None
+        except Exception:
+            log.error("a fault of keyturn itself; please report it", exc_info=True)
+            return None
+
+    def _take(self) -> Snapshot:
+        self._last = take(self._engine, self._counters)
+        return self._last

@@ -90,7 +90,7 @@ class Textfile:
             self._complain(error)
 
     def _complain(self, error: OSError) -> None:
-        reason, remedy = explain(error, self.path)
-        if reason != self._told:
-            log.error("the metrics file cannot be written", path=self.path, error=f"{reason}; {remedy}")
-        self._told = reason
+        problem = explain(error, self.path)
+        if problem.text != self._told:
+            log.error("the metrics file cannot be written", path=self.path, error=str(problem))
+        self._told = problem.text

@@ -1,1 +1,1 @@
-"""How dependents are told. `interface.py` is the contract; who is told when is `dispatch.py`'s business."""
+"""The ways to tell a dependent. `interface.py` is the contract; agent/dispatch/ decides who is told when."""

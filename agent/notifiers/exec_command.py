@@ -1,11 +1,11 @@
 """`exec`: run the operator's own command, with the event on its standard input and in KEYTURN_*.
 
-`agent.system.process` holds it to its limits. What it prints goes into the log and nowhere else, the last
-8 KiB of each output, in one line without control characters: it may hold a secret, and only the log masks
-those. A retry runs it again, so a command should be able to run twice.
+`agent.system.process` holds it to its limits. Its output (the last 8 KiB of each stream, in one line without control
+characters) goes into the log and nowhere else: it may hold a secret, and only the log masks those. A retry runs the
+command again, so it should be able to run twice.
 
-A program that somebody else can write or replace is not run: root, or the hook's user, would do what they please
-(agent/system/trusted_program.py). What an interpreter is given as an argument is not looked at.
+A program that somebody else can write or replace is not run, for whoever can would act as root or as the hook's user
+(agent/system/trusted_program.py). A script that is the argument of an interpreter is not checked.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
@@ -29,21 +30,21 @@ from agent.system.capabilities import may_become
 from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.process_group import Ending
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import program_problem
 
 _AS_THEM = 'set `user = "{owner}"`, or '
-"""What an operator may do besides, where another user decides what is run."""
+"""The other remedy where another user decides what is run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecSettings(NotifierSettings):
-    """`type = "exec"`."""
+    """The settings of `type = "exec"`."""
 
     command: tuple[str, ...]
     user: str | None = None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what the types cannot: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.command or not self.command[0]:
             yield "command", 'want a program and its arguments, such as ["/usr/sbin/nginx", "-s", "reload"]'
         elif "/" in self.command[0] and not Path(self.command[0]).is_absolute():
@@ -55,7 +56,7 @@ class ExecSettings(NotifierSettings):
 
 
 class ExecNotifier(Notifier):
-    """A command."""
+    """A dependent that is told by running a command."""
 
     type_name = "exec"
     Settings = ExecSettings
@@ -80,9 +81,9 @@ class ExecNotifier(Notifier):
             CancelledError: the agent is stopping.
         """
         program, account = self._runs()
-        refusal = None if program is None or account is None else strangers(program, account, _AS_THEM)
-        if refusal is not None:
-            raise NotifyError(*refusal)
+        problem = None if program is None or account is None else program_problem(program, account, _AS_THEM)
+        if problem is not None:
+            raise NotifyError.of(problem)
         try:
             completed = run_command(
                 (program or self.target, *self.settings.command[1:]),
@@ -93,24 +94,24 @@ class ExecNotifier(Notifier):
                 cancel=cancel,
             )
         except CommandError as err:
-            raise NotifyError(err.problem, err.remedy) from err
+            raise NotifyError.of(err.as_problem()) from err
         if not completed.ok:
             raise self._failed(completed)
         return Told(_detail(completed))
 
     def inspect(self) -> Iterator[Finding]:
-        """Whether the program is there, may be executed by its user, and cannot be replaced by others."""
+        """Yield whether the program is there, may be executed by its user, and cannot be replaced by others."""
         place = f"notify exec {self.target}"
         program, account = self._runs()
         if program is None or account is None:
             what = f"there is no program {self.target} in {SAFE_PATH}" if account else f"no user {self.settings.user}"
             yield Finding("error", place, what, "correct the config, or install what is missing")
             return
-        faults = [Finding(level, place, text, remedy) for level, text, remedy in _faults(program, account)]
-        yield from faults or [Finding("ok", place, f"{account.name} can execute {program}")]
+        problems = [Finding.of("error", place, problem) for problem in _problems(program, account)]
+        yield from problems or [Finding("ok", place, f"{account.name} can execute {program}")]
 
     def _runs(self) -> tuple[str | None, Account | None]:
-        """The path of the program, and who runs it."""
+        """Return the path of the program, and the account that runs it."""
         return find_program(self.target), find_account(self.settings.user) if self.settings.user else own_account()
 
     def _failed(self, completed: Completed) -> KeyturnError:
@@ -129,30 +130,29 @@ def _detail(completed: Completed) -> str:
     return f"status 0{left}" + (f": {output}" if output else "")
 
 
-def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with a program that an account is to run: (level, text, remedy)."""
+def _problems(program: str, account: Account) -> Iterator[Problem]:
+    """Yield what is wrong with a program that an account is to run."""
     try:
         found = Path(program).stat()
     except OSError as err:
-        yield "error", f"{program}: {err.strerror}", "install it, or correct the command"
+        yield Problem(f"{program}: {err.strerror}", "install it, or correct the command")
         return
     if not stat.S_ISREG(found.st_mode):
-        yield "error", f"{program} is not a regular file", "correct the command"
+        yield Problem(f"{program} is not a regular file", "correct the command")
     elif not _may_execute(found, account):
-        yield "error", f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`"
+        yield Problem(f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`")
     if not may_become(account.uid):
-        yield (
-            "error",
+        yield Problem(
             f"{user_name()} may not run a command as {account.name}",
             "let the service do it (`keyturn systemd-setup --install`: CAP_SETUID CAP_SETGID), or leave `user` out",
         )
-    refusal = strangers(program, account, _AS_THEM)
-    if refusal is not None:
-        yield "error", *refusal
+    problem = program_problem(program, account, _AS_THEM)
+    if problem is not None:
+        yield problem
 
 
 def _may_execute(found: os.stat_result, account: Account) -> bool:
-    """Whether the permission bits let an account execute a file; root needs any one of the three bits."""
+    """Return whether the permission bits let an account execute a file; root needs any one of the three bits."""
     if account.uid == 0:
         return bool(found.st_mode & 0o111)
     if found.st_uid == account.uid:

@@ -6,7 +6,7 @@ so that no hosts file or DNS answer can lead elsewhere.
 
 http.client and not requests: it has no proxies, no netrc and no redirects that would have to be switched
 off, and a daemon that needs no SDK stays small. The exchange runs on a thread of its own, because a blocking
-read cannot hear that the agent is stopping; the deadline ends that thread if the stop comes first.
+read does not notice that the agent is stopping; the deadline ends that thread if the stop comes first.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _WANT = 'want a URL of this machine, such as "http://127.0.0.1:8080/reload"'
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings(NotifierSettings):
-    """`type = "http"`."""
+    """The settings of `type = "http"`."""
 
     url: str
     expect_status: int | tuple[int, ...] | None = None  # None: any 2xx
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what the types cannot: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         problem = _url_problem(self.url)
         if problem:
             yield "url", f"{problem}; {_WANT}"
@@ -52,7 +52,7 @@ class HttpSettings(NotifierSettings):
             yield "expect_status", "want a status from 200 to 599, or a list of them"
 
     def accepts(self, status: int) -> bool:
-        """Whether this answer means that the dependent was told."""
+        """Return whether this answer means that the dependent was told."""
         return status in self._expected() if self.expect_status is not None else 200 <= status <= 299
 
     def _expected(self) -> tuple[int, ...]:
@@ -67,7 +67,7 @@ class _Answer:
 
 
 class HttpNotifier(Notifier):
-    """A local endpoint."""
+    """A dependent that is told by a POST to a local endpoint."""
 
     type_name = "http"
     Settings = HttpSettings
@@ -97,7 +97,7 @@ class HttpNotifier(Notifier):
         return Told(f"POST {self.target}: {answer.status}")
 
     def inspect(self) -> Iterator[Finding]:
-        """Whether somebody listens; sends nothing."""
+        """Yield whether somebody listens. Sends nothing."""
         place = f"notify http {self.target}"
         try:
             with Deadline(_CONNECT_S, _CONNECT_S) as deadline:
@@ -139,7 +139,7 @@ class HttpNotifier(Notifier):
         if isinstance(err, ConnectionRefusedError):
             return NotifyError(f"{self.target}: nobody listens there", "start the dependent, or correct `url`")
         if isinstance(err, KeyturnError):  # the deadline got no thread
-            return NotifyError(f"{self.target}: {err.problem}", err.remedy)
+            return NotifyError.of(err.as_problem().at(self.target))
         if isinstance(err, OSError) and err.strerror:
             return NotifyError(f"{self.target}: {err.strerror}", "look at the log of the dependent")
         return NotifyError(f"{self.target}: what answers there does not speak HTTP", "correct `url`")
@@ -185,7 +185,7 @@ def _connect(url: SplitResult, deadline: Deadline) -> socket.socket:
 
 
 def _addresses(host: str) -> tuple[str, ...]:
-    """The loopback addresses that a host stands for; none for any other host."""
+    """Return the loopback addresses that a host stands for; none for any other host."""
     if host == "localhost":
         return ("127.0.0.1", "::1")
     try:
@@ -195,7 +195,7 @@ def _addresses(host: str) -> tuple[str, ...]:
 
 
 def _url_problem(url: str) -> str | None:
-    """What is wrong with a URL, None when it is fine. The text never repeats it: it may hold a password."""
+    """Return the problem of a URL, None when it is fine. The text never repeats the URL, which may hold a password."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "it holds a blank, a control character or a character outside ASCII"
     try:

@@ -1,6 +1,6 @@
-"""The contract of a notifier: tell one dependent once, within a time limit, and say how it went.
+"""The contract of a notifier: tell one dependent once, within a time limit, and return or raise how it went.
 
-Retries, splay, order, coalescing and durability are the dispatcher's, the same for all types.
+Retries, splay, order, coalescing and durability are the dispatcher's, and the same for all types.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 
 
 class Pickup(StrEnum):
-    """What is known of a dependent after a publish."""
+    """The evidence that a dependent uses the newest value."""
 
     CONFIRMED = "confirmed"
     ASSUMED = "assumed"
@@ -29,7 +30,7 @@ class Pickup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A dependent was told.
+    """The result of telling a dependent.
 
     Attributes:
         detail: one line for the log, such as "SIGHUP to pid 812 (uploader)" or a hook's bounded output.
@@ -39,14 +40,14 @@ class Told:
 
 
 class HookFailedError(NotifyError):
-    """A dependent was reached, failed, and said something.
+    """A dependent was reached, but it failed and printed something.
 
-    Its text says what happened and never what was said: it goes into the audit, the state and `status`, and
+    Its text says what happened and never what was printed: it goes into the audit, the state and `status`, and
     a hook may print a secret (`set -x`, `env`). `output` is for the log alone, which masks the secrets in use.
     """
 
     def __init__(self, problem: str, remedy: str = "", *, output: str = "") -> None:
-        """Say what happened; `output` is what the dependent said, bounded and in one line."""
+        """Keep what happened, and the dependent's bounded output in one line."""
         super().__init__(problem, remedy)
         self.output = output
 
@@ -64,12 +65,12 @@ class Notifier(ABC):
     @property
     @abstractmethod
     def target(self) -> str:
-        """Who is told, for people: a unit, a command, a pid file, a URL."""
+        """The dependent's name for people: a unit, a command, a pid file, a URL."""
 
     @property
     @abstractmethod
     def identity(self) -> tuple[str, ...]:
-        """Two notifiers with the same identity tell the same dependent the same thing: it is told once."""
+        """The dependent's identity. Notifiers that share one tell the same dependent the same thing, so it is told once."""
 
     @abstractmethod
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
@@ -80,15 +81,15 @@ class Notifier(ABC):
         """
 
     def pickup(self, since: datetime) -> Pickup:
-        """Look for evidence that the dependent uses what was published at `since`; never raises."""
+        """Look for evidence that the dependent uses what was published at `since`. Never raises."""
         return Pickup.ASSUMED
 
     def inspect(self) -> Iterator[Finding]:
-        """What `check` says of this dependent: does it exist, can it be told. Tells nobody."""
+        """Yield the findings of `check`: whether the dependent exists and can be told. Tells nobody."""
         return iter(())
 
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
-        """Say why this notification may not make the dependent use the new value; None: nothing is known against it.
+        """Return why this notification may not make the dependent use the new value; None where nothing speaks against it.
 
         May ask the system; never raises.
 
@@ -100,12 +101,17 @@ class Notifier(ABC):
 
 @dataclass(frozen=True, slots=True)
 class NoEffect:
-    """A dependent is told, and yet may go on with the old value.
+    """The reason why a dependent that is told may go on with the old value.
 
     Attributes:
-        text: why, and what would help; for `check`, `status` and the log.
+        problem: why, and what would help.
         pickup: what that makes of a dependent of whose pickup there is no evidence.
     """
 
-    text: str
+    problem: Problem
     pickup: Pickup
+
+    @property
+    def text(self) -> str:
+        """The problem as `status` and the log tell it."""
+        return str(self.problem)

@@ -1,4 +1,4 @@
-"""Whether news that leaves the process alone can make it use a new value: what is known of the readers of each sink.
+"""The known readers of each sink: whether telling them without a restart can make them use a new value.
 
 As measured, with the versions of 2026 (tests/sinks/formats/test_consumers.py):
 
@@ -8,31 +8,35 @@ As measured, with the versions of 2026 (tests/sinks/formats/test_consumers.py):
   aliyun CLI and Terraform read theirs each time, and are no process that anybody would tell.)
 * everything else is read by programs that read it again: ossutil each time, one's own application when it is told.
 
-A credential that has one sink of the last kind is not doubted: which of its sinks the dependent reads is not known.
+A credential that has one sink of the last kind gets the benefit of the doubt: nobody knows which of its sinks the
+dependent reads.
 """
 
 from __future__ import annotations
 
+from agent.core.problem import Problem
 from agent.notifiers.interface import NoEffect, Pickup
 
 ENVIRONMENT = frozenset({"env_file"})
 READ_ONCE = ENVIRONMENT | {"credentials_ini", "aliyun_cli"}
 
 
-def of_a_kept_process(sink_types: frozenset[str], environment: str, remedy: str) -> NoEffect | None:
+def of_a_kept_process(sink_types: frozenset[str], environment: Problem, remedy: str) -> NoEffect | None:
     """What stands in the way of news that does not start the process anew; None: nothing that is known.
 
     Args:
-        sink_types: of the credential.
-        environment: why an environment stays as it is, with a remedy.
-        remedy: how to have the process started anew.
+        sink_types: the types of the credential's sinks.
+        environment: the reason why its environment stays as it is, with a remedy.
+        remedy: how to restart the process instead.
     """
     if sink_types == ENVIRONMENT:
         return NoEffect(environment, Pickup.NOT_PICKED_UP)
     if sink_types and sink_types <= READ_ONCE:
         return NoEffect(
-            f"Alibaba's Python SDK reads the file once for each client, so a process that runs keeps the old key; {remedy}, "
-            "unless the program makes a new client when it is told",
+            Problem(
+                "Alibaba's Python SDK reads the file once for each client, so a process that runs keeps the old key",
+                f"{remedy}, unless the program makes a new client when it is told",
+            ),
             Pickup.ASSUMED,
         )
     return None

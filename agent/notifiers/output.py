@@ -1,7 +1,8 @@
-"""What a dependent said, made fit for the log: one bounded line without control characters.
+"""The output of a dependent, made fit for the log: one bounded line without control characters.
 
-A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.setup.mask`), but it
-cannot know half of one; so a word that a bound has cut through is dropped whole.
+A hook may print the very secret that it reads. The log masks the secrets in use (`agent.logs.redaction.mask`), but
+cannot recognise half of one, so a word that the limit has cut through is dropped whole. Why it goes nowhere else:
+docs/adr/0016.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ HEAD_CHARACTERS = 300
 
 
 def tail(completed: Completed) -> str:
-    """Both outputs of a command; of a long one the end, which says what went wrong."""
+    """Return both outputs of a command; of a long one only the end, where the reason of a failure stands."""
     parts = (printable(_from_a_whole_word(raw)) for raw in (completed.stdout, completed.stderr))
     return " | ".join(part for part in parts if part)
 
 
 def head(raw: bytes, limit: int) -> str:
-    """The beginning of an answer of which `limit` bytes were read at most."""
+    """Return the beginning of an answer of which `limit` bytes were read at most."""
     text = printable(raw)
     if len(raw) < limit and len(text) <= HEAD_CHARACTERS:
         return text

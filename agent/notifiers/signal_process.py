@@ -1,16 +1,16 @@
 """`signal`: send a signal to the process meant, and to no other.
 
 A pid file may be stale, and its number another process by now; or somebody else wrote it. So a process is
-taken hold of first (pidfd) and then has to be what the file means: alive, older than the file, of the
-configured executable and user. The file counts only if root, the agent or the process's own user owns it
-and not everybody can write it: with a file of a stranger, the stranger would choose whom root signals.
+opened first (pidfd) and then has to be what the file means: alive, older than the file, of the configured
+executable and user. The file counts only if root, the agent or the process's own user owns it and not
+everybody can write it; otherwise any user could choose which process root signals.
 
 Which executable a process runs stands in /proc/PID/exe, and ptrace(2) rules who may read that: for another
 user's process, or one with more capabilities, even root needs CAP_SYS_PTRACE. "Nobody runs it" and "keyturn
 may not see who runs it" are therefore different answers.
 
-Of several processes, one that ended meanwhile needs no news, and one that may not be signalled keeps no other from its
-news; it is tried again without signalling those that were told, as long as this daemon lives.
+Of several processes, one that has ended needs no signal, and one that may not be signalled does not keep the others from
+theirs. It is tried again without signalling those that were told, as long as this daemon lives.
 
 "Older than the file" compares the process's start with the file's mtime, both by the wall clock of today;
 two seconds are allowed for a clock that was stepped a little in between.
@@ -30,6 +30,7 @@ from datetime import datetime
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import FilePath, NotifierSettings
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import of_a_kept_process
@@ -41,7 +42,7 @@ from agent.system.procfs import pids
 from agent.system.signals import signal_name, signal_number
 
 CLOCK_TOLERANCE_S = 2.0
-"""How much later than its file a process may seem to have started."""
+"""Seconds by which a process may seem to have started after its pid file was written."""
 
 _TO_SEE = (
     "give keyturn CAP_SYS_PTRACE (`keyturn systemd-setup --install` does where `exe` is configured), "
@@ -53,7 +54,7 @@ _RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 @dataclass(frozen=True, kw_only=True)
 class SignalSettings(NotifierSettings):
-    """`type = "signal"`."""
+    """The settings of `type = "signal"`."""
 
     signal: str = "SIGHUP"
     pid_file: FilePath | None = None
@@ -61,7 +62,7 @@ class SignalSettings(NotifierSettings):
     user: str | None = None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what the types cannot: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if self.pid_file is None and self.exe is None:
             yield "pid_file", "give pid_file, exe or both"
         if signal_number(self.signal) is None:
@@ -71,15 +72,15 @@ class SignalSettings(NotifierSettings):
 
 
 class SignalNotifier(Notifier):
-    """A process, or every process of one executable."""
+    """A dependent that is told by a signal: a process, or every process of one executable."""
 
     type_name = "signal"
     Settings = SignalSettings
     settings: SignalSettings
     _unseen = 0
-    """How many processes could not be looked at when they were last searched for `exe`."""
+    """The number of processes that could not be looked at in the last search for `exe`."""
     _partly_told: tuple[object, dict[tuple[int, float], str]] = (None, {})
-    """News that not every process could be told of, and who was: pid and start, and how we call them."""
+    """The news that some processes could not be told of, and those that were told: (pid, start) -> their name."""
 
     @property
     def target(self) -> str:
@@ -93,7 +94,7 @@ class SignalNotifier(Notifier):
         return ("signal", str(self._number), chosen.pid_file or "", chosen.exe or "", chosen.user or "")
 
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
-        """Send the signal to each process meant; to no process twice for the same news when it is tried again.
+        """Send the signal to each process meant; a retry of the same news leaves out those that were told.
 
         Raises:
             NotifyError: there is none, it is not the one meant, or one may not be signalled; all others were.
@@ -108,7 +109,7 @@ class SignalNotifier(Notifier):
         return Told(f"{signal_name(self._number)} to {', '.join(told.values())}")
 
     def pickup(self, since: datetime) -> Pickup:
-        """Confirmed where every process meant has started after `since`: it can only have read the new value."""
+        """Return CONFIRMED where every process meant started after `since`, so that it has read the new value."""
         try:
             with ExitStack() as held:
                 started_s = [process.started_s() for process in self._processes(held)]
@@ -117,7 +118,7 @@ class SignalNotifier(Notifier):
         return Pickup.CONFIRMED if min(started_s) > since.timestamp() else Pickup.ASSUMED
 
     def inspect(self) -> Iterator[Finding]:
-        """Whether there is such a process now, and whether it would be told."""
+        """Yield whether there is such a process now, and whether it could be told."""
         place = f"notify signal {self.target}"
         try:
             with ExitStack() as held:
@@ -126,7 +127,7 @@ class SignalNotifier(Notifier):
                 self._send_to_all(self._processes(held), 0, told)
         except NotifyError as err:
             level = "warning" if isinstance(err, NoProcessError) else "error"
-            yield Finding(level, place, err.problem, err.remedy)
+            yield Finding.of(level, place, err.as_problem())
             return
         yield Finding("ok", place, f"{signal_name(self._number)} goes to {', '.join(told.values())}")
         if self._unseen:
@@ -134,13 +135,15 @@ class SignalNotifier(Notifier):
             yield Finding("warning", place, what, _TO_SEE)
 
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
-        """Whether the signal asks for a reload, which keeps the environment, and a client that read its file already."""
+        """Return a reason where the signal asks for a reload, which keeps the environment and a client of the SDK."""
         if self._number not in _RELOADS:
             return None
         return of_a_kept_process(
             sink_types,
-            f"{signal_name(self._number)} does not change the environment of a running process; restart it, "
-            "unless the program itself reads the env file again at this signal",
+            Problem(
+                f"{signal_name(self._number)} does not change the environment of a running process",
+                "restart it, unless the program itself reads the env file again at this signal",
+            ),
             "restart it",
         )
 
@@ -149,7 +152,7 @@ class SignalNotifier(Notifier):
         return signal_number(self.settings.signal) or signal.SIGHUP
 
     def _send_to_all(self, processes: Sequence[Process], number: int, told: dict[tuple[int, float], str]) -> None:
-        """Signal all but those in `told`, and note them there. One that has ended meanwhile needs no news.
+        """Signal all but those in `told`, and add them there. One that has ended meanwhile needs no signal.
 
         Raises:
             NotifyError: all have ended, or one may not be signalled.
@@ -182,7 +185,7 @@ class SignalNotifier(Notifier):
         )
 
     def _processes(self, held: ExitStack) -> list[Process]:
-        """The processes meant, each held and checked; never an empty list.
+        """Return the processes meant, each held and checked; never an empty list.
 
         Raises:
             NotifyError: there is none, or what is there is not what was meant.
@@ -205,7 +208,7 @@ class SignalNotifier(Notifier):
     def _named_by(self, file: PidFile, held: ExitStack) -> Process:
         try:
             process = held.enter_context(Process(file.pid))
-            self._refuse_stranger(file, process)
+            self._refuse_another_process(file, process)
         except ProcessLookupError as err:
             raise self._ended(file.pid) from err
         return process
@@ -215,7 +218,7 @@ class SignalNotifier(Notifier):
             f"{self.target}: process {pid} does not run", "start the dependent; it reads the new value when it starts"
         )
 
-    def _refuse_stranger(self, file: PidFile, process: Process) -> None:
+    def _refuse_another_process(self, file: PidFile, process: Process) -> None:
         uid = process.uid()
         if file.owner not in (0, os.geteuid(), uid):
             raise NotifyError(

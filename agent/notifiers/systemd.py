@@ -1,7 +1,7 @@
 """`systemd`: `systemctl ACTION UNIT`, waiting for the job's result.
 
-The client is a program and not the bus API: it has been stable for longer than any library for it, and it
-explains polkit, masks and job results in words. Where the time is up, the client is ended; the job goes on
+Decision: the program systemctl, not the bus API. It has been stable for longer than any library for the API, and it
+explains polkit, masked units and job results in words. When the time is up, only systemctl is ended; the job goes on
 in systemd, which has its own limits (90 s by default for a start, hence the longer limit here).
 
 Whether a unit took the new value up is asked of its main process: started after the publish, it can only
@@ -22,6 +22,7 @@ from typing import Any, Literal
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import Duration, NotifierSettings
 from agent.notifiers.interface import HookFailedError, NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import READ_ONCE, of_a_kept_process
@@ -36,7 +37,7 @@ UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
 """systemd.unit(5). No leading hyphen: systemctl would take it for an option. No globs: one unit is one dependent."""
 
 OWN_UNITS = frozenset({"keyturn.service", "keyturn-once.service", "keyturn-once.timer"})
-"""keyturn would end itself with each publish before it noted that it told anybody, and so tell again for ever."""
+"""Units of keyturn itself: it would end itself at each publish, before it noted that it told anybody, and so for ever."""
 MAX_NAME = 255 - len(".service")
 SHOW_TIMEOUT_S = 10.0
 _SHOWN = ("LoadState", "ActiveState", "MainPID", "CanReload", "ExecMainStartTimestampMonotonic")
@@ -72,12 +73,12 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"job for .* failed|process exited", "its job failed", "look at `journalctl -u {unit}`"),
     (r"job for .* (canceled|cancelled)", "its job was cancelled by another one", "nothing, unless it happens again"),
 )
-"""What systemctl says -> what it means, and the remedy. Measured with systemd 252, all but the start limit."""
+"""Words of systemctl -> their meaning and a remedy. Measured with systemd 252, all but the start limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemdSettings(NotifierSettings):
-    """`type = "systemd"`."""
+    """The settings of `type = "systemd"`."""
 
     unit: str
     action: Literal["reload", "restart", "try-restart", "reload-or-restart", "kill"] = "reload-or-restart"
@@ -85,7 +86,7 @@ class SystemdSettings(NotifierSettings):
     timeout: Duration = Duration(120)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what the types cannot: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if len(self.unit) > MAX_NAME or UNIT_NAME.fullmatch(self.unit) is None:
             yield "unit", 'want the name of one unit, such as "uploader.service" or "worker@1.service"'
         if full_name(self.unit) in OWN_UNITS:
@@ -99,7 +100,7 @@ class SystemdSettings(NotifierSettings):
 
 
 class SystemdNotifier(Notifier):
-    """A unit."""
+    """A dependent that is told by an action on its unit."""
 
     type_name = "systemd"
     Settings = SystemdSettings
@@ -117,11 +118,11 @@ class SystemdNotifier(Notifier):
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The unit and what is done to it."""
+        """The unit and the action."""
         return ("systemd", self.target, self.settings.action, self._signal)
 
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
-        """Do the action, and wait for its job.
+        """Run the action, and wait for its job.
 
         Raises:
             NotifyError: systemd cannot be reached, refuses, or the job failed or took too long.
@@ -150,24 +151,25 @@ class SystemdNotifier(Notifier):
         return Pickup.NOT_PICKED_UP if self._must_restart(state) else Pickup.ASSUMED
 
     def inspect(self) -> Iterator[Finding]:
-        """Whether the unit is there, runs, and can do what is asked of it."""
+        """Yield whether the unit is there, runs, and supports the action."""
         place = f"notify systemd {self.target}"
         try:
             state = self._show()
         except NotifyError as err:
-            yield Finding("error", place, err.problem, err.remedy)
+            yield Finding.of("error", place, err.as_problem())
             return
-        level, text, remedy = self._judge(state)
-        yield Finding(level, place, text, remedy)
+        yield self._judge(place, state)
 
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
-        """Whether the unit's process stays, which keeps its environment, and a client that read its file already."""
+        """Return a reason where the unit's process stays, and with it its environment and a client of the SDK."""
         if not sink_types <= READ_ONCE or not self._keeps_process():
             return None
         return of_a_kept_process(
             sink_types,
-            f"systemd reads an EnvironmentFile= only when {self.target} starts, and {self._action} does not start it; "
-            'set action = "try-restart", unless the program itself reads the env file again',
+            Problem(
+                f"systemd reads an EnvironmentFile= only when {self.target} starts, and {self._action} does not start it",
+                'set action = "try-restart", unless the program itself reads the env file again',
+            ),
             'set action = "try-restart"',
         )
 
@@ -194,26 +196,24 @@ class SystemdNotifier(Notifier):
         cannot_reload = state.get("CanReload") == "no"
         return action in ("restart", "try-restart") or (action == "reload-or-restart" and cannot_reload)
 
-    def _judge(self, state: Mapping[str, str]) -> tuple[str, str, str]:
+    def _judge(self, place: str, state: Mapping[str, str]) -> Finding:
         loaded = state.get("LoadState", "")
         if loaded == "masked":
-            return (
-                "error",
-                f"{self.target} is masked",
-                f"`systemctl unmask {self.target}`, or take it out of the config",
-            )
+            remedy = f"`systemctl unmask {self.target}`, or take it out of the config"
+            return Finding("error", place, f"{self.target} is masked", remedy)
         if loaded != "loaded":
-            return "error", f"there is no unit {self.target} ({loaded})", _INSTALL
+            return Finding("error", place, f"there is no unit {self.target} ({loaded})", _INSTALL)
         if self.settings.action == "reload" and state.get("CanReload") == "no":
-            return "error", f"{self.target} cannot reload", _CAN_RELOAD
+            return Finding("error", place, f"{self.target} cannot reload", _CAN_RELOAD)
         if state.get("ActiveState") in ("inactive", "failed"):
-            return "warning", f"{self.target} is {state['ActiveState']}", f"`systemctl start {self.target}`"
+            remedy = f"`systemctl start {self.target}`"
+            return Finding("warning", place, f"{self.target} is {state['ActiveState']}", remedy)
         reloads = self.settings.action == "reload-or-restart" and state.get("CanReload") == "yes"
         effect = ", and will be reloaded" if reloads else ""
-        return "ok", f"{self.target} is {state.get('ActiveState')}{effect}", ""
+        return Finding("ok", place, f"{self.target} is {state.get('ActiveState')}{effect}")
 
     def _show(self) -> dict[str, str]:
-        """The unit's properties.
+        """Return the unit's properties.
 
         Raises:
             NotifyError: systemd cannot be asked.
@@ -236,7 +236,7 @@ class SystemdNotifier(Notifier):
         try:
             return run_command(argv, timeout_s=timeout_s, cancel=cancel)
         except CommandError as err:
-            raise NotifyError(f"{self.target}: {err.problem}", err.remedy) from err
+            raise NotifyError.of(err.as_problem().at(self.target)) from err
 
     def _failed(self, completed: Completed) -> KeyturnError:
         if completed.ending is Ending.TIMED_OUT:
@@ -257,12 +257,12 @@ class SystemdNotifier(Notifier):
 
 
 def full_name(unit: str) -> str:
-    """The name with its suffix: systemctl reads a name without one as a service."""
+    """Return the unit's name with its suffix; systemctl takes a name without one for a service."""
     return unit if _SUFFIX.search(unit) else f"{unit}.service"
 
 
 def _main_started_s(state: Mapping[str, str]) -> float | None:
-    """When the main process started, in seconds since the epoch; None for a unit that never had one."""
+    """Return when the main process started, in seconds since the epoch; None for a unit that never had one."""
     pid, monotonic = state.get("MainPID", ""), state.get("ExecMainStartTimestampMonotonic", "")
     if pid.isdigit() and int(pid) > 0:
         try:

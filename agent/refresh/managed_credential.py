@@ -2,57 +2,140 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from agent.cloud.verify import Verifier
 from agent.core import policy
 from agent.core.credential import Credential, Kind
+from agent.core.errors import KeyturnError
 from agent.core.events import PublishEvent, Trigger
 from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
-from agent.state.records import GAVE_UP, CredentialState, Debt
+from agent.state.credential_state import CredentialState
+from agent.state.records import Debt
 
 
-@dataclass
 class ManagedCredential:
-    """A credential with everything that it needs. Only the engine's thread changes one.
+    """A credential with everything that it needs. Changed by its own methods alone, on the loop's thread.
 
     Attributes:
         verifier: None where `verify = "off"`.
-        value: the last value seen, with its secrets; in memory only, None until the first fetch.
         source: a fingerprint of how the source is asked, without a secret.
-        poll_s: seconds between two looks at a value without expiry, as its provider said last.
         builds_on: the credentials whose values this one is made of, directly. Kept, because each publish of a thousand
             credentials asks it of all the others.
-        window: how urgent it was when a refresh failed last.
-        astray: the files are not there, or not as the newest publish left them, after a start, a recovery or a reload;
-            nobody is told before a refresh has put them right.
+        state: what is remembered over a restart, in records with an owner each.
     """
 
-    name: str
-    settings: CredentialSettings
-    provider: Provider
-    verifier: Verifier | None
-    sinks: tuple[Sink, ...]
-    notifiers: tuple[Notifier, ...]
-    state: CredentialState = field(default_factory=CredentialState)
-    value: Credential | None = None
-    source: str = ""
-    next_refresh_at: float | None = None
-    in_sync: dict[str, bool] = field(default_factory=dict)
-    poll_s: float = POLL_INTERVAL_S
-    window: policy.Window = policy.Window.FRESH
-    builds_on: tuple[str, ...] = field(init=False)
-    astray: bool = False
+    def __init__(
+        self,
+        name: str,
+        settings: CredentialSettings,
+        provider: Provider,
+        verifier: Verifier | None,
+        sinks: tuple[Sink, ...],
+        notifiers: tuple[Notifier, ...],
+        *,
+        source: str = "",
+    ) -> None:
+        self.name = name
+        self.settings, self.provider, self.verifier = settings, provider, verifier
+        self.sinks, self.notifiers, self.source = sinks, notifiers, source
+        self.builds_on = tuple(dict.fromkeys(settings.provider.builds_on()))
+        self.state = CredentialState()
+        self._value: Credential | None = None
+        self._next_refresh_at: float | None = None
+        self._in_sync: dict[str, bool] = {}
+        self._poll_s = float(getattr(settings.provider, "poll_interval", POLL_INTERVAL_S))
+        self._astray = False
 
-    def __post_init__(self) -> None:
-        self.poll_s = float(getattr(self.settings.provider, "poll_interval", self.poll_s))
-        self.builds_on = tuple(dict.fromkeys(self.settings.provider.builds_on()))
+    # -- what is known while this process runs --------------------------------------------------------
+
+    @property
+    def value(self) -> Credential | None:
+        """The last value seen, with its secrets; None until the first fetch."""
+        return self._value
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two looks at a value without expiry, as its provider said last."""
+        return self._poll_s
+
+    @property
+    def next_refresh_at(self) -> float | None:
+        """The boottime instant of the refresh that is planned; None while one is under way."""
+        return self._next_refresh_at
+
+    @property
+    def astray(self) -> bool:
+        """Whether the files are not there, or not as the newest publish left them, after a start, a recovery or a reload.
+
+        Nobody is told before a refresh has put them right.
+        """
+        return self._astray
+
+    def in_sync(self, target: str) -> bool | None:
+        """Return whether a sink holds the value, as far as was seen last; None where that is not known."""
+        return self._in_sync.get(target)
+
+    def remember(self, state: CredentialState) -> None:
+        """Take over what an earlier run left."""
+        self.state = state
+
+    def seen(self, value: Credential) -> None:
+        """Note that the source holds this value, and every sink with it."""
+        self._value = value
+        self._in_sync = {sink.target: True for sink in self.sinks}
+
+    def polls_every(self, seconds: float) -> None:
+        """Note what the provider said of the pace."""
+        self._poll_s = seconds
+
+    def planned(self, at: float | None) -> None:
+        """Note when the next refresh is due, by boottime."""
+        self._next_refresh_at = at
+
+    def put_right(self) -> bool:
+        """Note that the files are as they should be; return whether they were astray."""
+        was_astray, self._astray = self._astray, False
+        return was_astray
+
+    def look_for_sinks(self) -> None:
+        """After a start, a recovery or a reload: see whether the files stand as the newest publish left them."""
+        done = self.state.published
+        self._astray = bool(done.generation) and not transaction.stand(self.sinks, done.access_key_id)
+
+    def look_at_sinks(self) -> None:
+        """See which sinks are in sync now, where the value is known to this process.
+
+        A sink that cannot be read (somebody put a symlink there) hides no other credential: whether the sinks of this
+        one are in sync is not known then, and its next refresh says what is wrong.
+        """
+        if self._value is None:
+            return
+        try:
+            survey = transaction.survey(self.sinks, self._value, self.state.published.generation)
+        except (KeyturnError, OSError):
+            self._in_sync = {}
+            return
+        out = set(survey.out_of_sync)
+        self._in_sync = {sink.target: sink.target not in out for sink in self.sinks}
+
+    def sinks_behind(self) -> tuple[str, ...] | None:
+        """Return which sinks do not hold the published value; None where that cannot be known now.
+
+        Raises:
+            SinkError: a sink cannot be read.
+        """
+        state, value = self.state, self._value
+        if state.journal.is_open or value is None or value.access_key_id != state.published.access_key_id:
+            return None
+        return transaction.survey(self.sinks, value, state.published.generation).out_of_sync
+
+    # -- what follows from it -----------------------------------------------------------------------
 
     @property
     def layout(self) -> str:
@@ -72,7 +155,7 @@ class ManagedCredential:
     @property
     def known(self) -> Credential | None:
         """The value in use: with its secrets if this process saw it, else what the state remembers."""
-        remembered = self.state.known_value()
+        remembered = self.state.published.without_secrets()
         if remembered is None or self.value is None:
             return remembered
         same = self.value.access_key_id == remembered.access_key_id
@@ -97,11 +180,6 @@ class ManagedCredential:
             sinks=tuple(sink.target for sink in self.sinks),
         )
 
-    def look_for_sinks(self) -> None:
-        """After a start, a recovery or a reload: nobody is told of files that are not there, or not as they were left."""
-        done = self.state.published
-        self.astray = bool(done.generation) and not transaction.stand(self.sinks, done.access_key_id)
-
     def debts_for(self, generation: int, trigger: Trigger, now: datetime) -> list[Debt]:
         """Everybody who is to be told of a generation, each once."""
         # Plain strings: the state's encoder refuses subclasses of str, such as the paths of the config.
@@ -116,12 +194,13 @@ class ManagedCredential:
         """Take over the settings of a reloaded config; keep what is remembered."""
         self.settings, self.provider, self.verifier = other.settings, other.provider, other.verifier
         self.builds_on = other.builds_on
-        self.source, self.poll_s = other.source, other.poll_s
+        self.source, self._poll_s = other.source, other.poll_s
         self.sinks, self.notifiers = other.sinks, other.notifiers
 
     def stale_at(self) -> datetime | None:
         """When the alarm is due unless a refresh succeeds before; None before the first attempt has ended."""
-        done, last = self.state.published, self.state.last_success_at or self.state.tried_since
+        done, health = self.state.published, self.state.health
+        last = health.last_success_at or health.tried_since
         if self.settings.max_staleness is None and done.expiration is not None:
             return done.expiration
         if last is None:
@@ -136,7 +215,7 @@ class ManagedCredential:
             published=bool(done.generation),
             obtained_at=done.obtained_at,
             expiration=done.expiration,
-            failures=self.state.consecutive_failures,
+            failures=self.state.health.failures,
             poll_s=self.poll_s,
             watched=self.provider.watched,
         )
@@ -150,23 +229,18 @@ class ManagedCredential:
             return 0.0
         return policy.first_refresh(self.standing(), now, chance)
 
-    def condition(self, now: datetime) -> str:
-        """The state that `status` shows: fresh, pending, failing, stale or expired."""
-        done = self.state.published
+    def condition(self, now: datetime) -> policy.Condition:
+        """Return the state that `status` shows."""
+        done, stale_at = self.state.published, self.stale_at()
         if done.expiration is not None and done.expiration <= now:
-            return "expired"
-        stale_at = self.stale_at()
+            return policy.Condition.EXPIRED
         if stale_at is not None and stale_at <= now:
-            return "stale"
-        if self.state.consecutive_failures or any(map(_was_given_up, self.state.last_outcome.values())):
-            return "failing"
-        return "fresh" if done.generation and not self.state.debts else "pending"
-
-
-def _was_given_up(outcome: str) -> bool:
-    return outcome.startswith(GAVE_UP)
+            return policy.Condition.STALE
+        if self.state.health.failures or self.state.ledger.given_up:
+            return policy.Condition.FAILING
+        return policy.Condition.FRESH if done.generation and not self.state.debts else policy.Condition.PENDING
 
 
 def is_bearer(value: Credential) -> bool:
-    """Whether nothing can be signed with this value, so nothing can be proved."""
+    """Return whether nothing can be signed with this value, so nothing can be proved."""
     return value.kind is Kind.BEARER

@@ -8,14 +8,14 @@ The engine (engine.py) decides when; the operator's emergency (emergency.py) rot
 and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
 and an `Obtained` exists only for a value that was fetched, judged and, where asked for, proved.
 
-Decisions that bind this page:
+Decisions that bind this page (docs/adr/0003, docs/adr/0004, docs/adr/0014):
 * A fetched value counts as unchanged when its AccessKey id, version and expiration are what the state
   remembers, and its secret what this process saw last. Sinks that differ nevertheless were changed by
   somebody else: they are put right under the same generation, audited as drift, and the dependents are
   told, since they may have read the foreign content.
 * `credential_fetched` is recorded before the first byte is staged. If the audit log cannot be written,
   nothing is published: no act without a record.
-* The journal and the debts go to disk in one write (books.py), the point of no return: behind it we roll
+* The journal and the debts go to disk in one write (recorder.py), the point of no return: behind it we roll
   forward, for the new value is proved and the source may already have retired the old one. Only a switch that
   reached no file at all is taken back.
 """
@@ -34,11 +34,11 @@ from agent.core import policy
 from agent.core.credential import Credential, part
 from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
 from agent.core.events import Cause, Event, Trigger
-from agent.core.outcome import Outcome
+from agent.core.outcome import Outcome, Result
 from agent.logs.redaction import mask
-from agent.refresh.journal import PublishJournal
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.refresh.obtained import Obtained
+from agent.refresh.recorder import Recorder
 from agent.sinks.transaction import transaction
 from agent.state.records import Published
 
@@ -80,7 +80,7 @@ def publish(
     managed: ManagedCredential,
     obtained: Obtained,
     cause: Cause,
-    books: PublishJournal,
+    recorder: Recorder,
     now: datetime,
     boottime: Callable[[], float],
 ) -> Outcome:
@@ -96,32 +96,31 @@ def publish(
             "look at the source; the value in use stays",
         )
     changed = obtained.change is not policy.Change.SAME
-    generation = managed.state.next_generation if changed else done.generation
+    generation = managed.state.journal.next_generation if changed else done.generation
     survey = transaction.survey(managed.sinks, value, generation)
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
-        return _unchanged(managed, obtained, cause, books, now)
+        return _unchanged(managed, obtained, cause, recorder, now)
     if changed:
-        books.arrived(managed, obtained, cause)
+        recorder.arrived(managed, obtained, cause)
     else:
         cause = Cause(Trigger.DRIFT)
     with survey.stage() as staged:
         following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
         debts = managed.debts_for(generation, cause.trigger, now)
-        undo = books.begin(managed, following, debts, staged.journal)
+        undo = recorder.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
-        managed.state.switched = True
+        managed.state.journal.switched()
     switched_at = boottime()
-    for debt in debts:
-        debt.since = now + timedelta(seconds=switched_at - began)  # who started before may have read the old value
+    managed.state.ledger.date(now + timedelta(seconds=switched_at - began))
     publish_ms = _ms(switched_at - obtained.proved_at)
-    _seen(managed, value)
+    managed.seen(value)
     event = Event.PUBLISHED if changed else Event.DRIFT_REPAIRED
     targets = [sink.target for sink in managed.sinks] if changed else survey.out_of_sync
-    books.published(managed, cause, event, targets, publish_ms)
-    books.close(managed)
+    recorder.published(managed, cause, event, targets, publish_ms)
+    recorder.close(managed)
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
     timings = {name: ms for name, ms in steps.items() if ms is not None}
-    return Outcome("published" if changed else "repaired", generation, timings)
+    return Outcome(Result.PUBLISHED if changed else Result.REPAIRED, generation, timings)
 
 
 def _hide(managed: ManagedCredential, value: Credential) -> None:
@@ -146,15 +145,15 @@ def _may_be_another(managed: ManagedCredential, value: Credential) -> bool:
 
 
 def _unchanged(
-    managed: ManagedCredential, obtained: Obtained, cause: Cause, books: PublishJournal, now: datetime
+    managed: ManagedCredential, obtained: Obtained, cause: Cause, recorder: Recorder, now: datetime
 ) -> Outcome:
     """Nothing to write; a proof that could not be had at the publish may have been had now, or a later expiry."""
     done = managed.state.published
     fresh = obtained.proof is not None and done.verified != "verified"
     verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
     if obtained.proof is not None and fresh and verified == "verified":
-        books.proved(managed, obtained.value, obtained.proof, cause)
-    _seen(managed, obtained.value)
+        recorder.proved(managed, obtained.value, obtained.proof, cause)
+    managed.seen(obtained.value)
     now_known = msgspec.structs.replace(
         done,
         verified=verified,
@@ -165,9 +164,9 @@ def _unchanged(
         source=managed.source,
     )
     if now_known != done:
-        managed.state.published = now_known
-        books.states.save(managed.name, managed.state)
-    return Outcome("unchanged", done.generation)
+        managed.state.journal.amend(now_known)
+        recorder.save(managed)
+    return Outcome(Result.UNCHANGED, done.generation)
 
 
 def _following(managed: ManagedCredential, obtained: Obtained, generation: int, now: datetime) -> Published:
@@ -217,11 +216,6 @@ def _finished(journal: list[dict[str, Any]]) -> bool:
         if transaction.withdraw(journal):
             return False
         raise
-
-
-def _seen(managed: ManagedCredential, value: Credential) -> None:
-    managed.value = value
-    managed.in_sync = {sink.target: True for sink in managed.sinks}
 
 
 def _ms(seconds: float) -> int:

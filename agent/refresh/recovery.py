@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from agent.core.errors import KeyturnError
 from agent.logs.log import log
-from agent.refresh.journal import PublishJournal
 from agent.refresh.managed_credential import ManagedCredential
+from agent.refresh.recorder import Recorder
 from agent.sinks.transaction import transaction
 from agent.system.clock import Clock
 
@@ -17,10 +17,10 @@ def _nothing(_managed: ManagedCredential) -> None:
 
 
 class CrashRecovery:
-    """Belongs to the engine's thread."""
+    """Belongs to the loop's thread."""
 
-    def __init__(self, books: PublishJournal, clock: Clock) -> None:
-        self._books, self._clock = books, clock
+    def __init__(self, recorder: Recorder, clock: Clock) -> None:
+        self._recorder, self._clock = recorder, clock
 
     def recall(self, managed: ManagedCredential) -> None:
         """Read what is remembered of a credential.
@@ -28,10 +28,7 @@ class CrashRecovery:
         Raises:
             KeyturnError: it cannot be read.
         """
-        managed.state, remark = self._books.states.load(managed.name)
-        if remark:
-            log.error("state lost", credential=managed.name, detail=remark)
-        self._books.count_on(managed)
+        self._recorder.recall(managed)
 
     def mend(
         self, managed: ManagedCredential, *, then: Callable[[ManagedCredential], None] = _nothing
@@ -42,13 +39,16 @@ class CrashRecovery:
             managed: the credential.
             then: called where there was one, for its dependents are owed the news anew; also where only the record of it
                 cannot be written.
+
+        Returns:
+            why it cannot be put right now; None where it is, or nothing was to be done.
         """
         error: KeyturnError | None = None
         try:
-            mended = self._books.recover(managed, self._clock.now())
+            mended = self._recorder.recover(managed, self._clock.now())
         except KeyturnError as failure:
             log.error("an interrupted publish cannot be put right yet", credential=managed.name, error=str(failure))
-            mended, error = managed.state.switched, failure
+            mended, error = managed.state.journal.is_switched, failure
         if mended:
             managed.look_for_sinks()
             then(managed)
@@ -56,7 +56,7 @@ class CrashRecovery:
 
     def sweep(self, credentials: Sequence[ManagedCredential]) -> None:
         """Remove staged files that lie beside the sinks, but for those that a journal still needs."""
-        needed = [entry for managed in credentials for entry in managed.state.journal]
+        needed = [entry for managed in credentials for entry in managed.state.journal.staged]
         found = transaction.sweep([sink for managed in credentials for sink in managed.sinks], needed)
         if found:
             log.warning("staged files of an earlier run were removed", files=found)

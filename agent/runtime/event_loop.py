@@ -5,11 +5,10 @@ thread calls them one after the other, so only that thread changes state. It sle
 eventfd, on an alarm that neither suspend nor a clock step delays, and on a watch that a clock step wakes: no
 wake-up before something is due.
 
-Decision: a thread per piece of slow work instead of a fixed pool. A pool of n is held up by n dead
-sources; the natural bound is one fetch in flight per credential. `MAX_WORKERS` at work at a time keep a
-config of thousands from a thousand connections at once; urgent work (to tell the dependents, an emergency)
-never queues behind them, for they may all hang. They are daemon threads: a call that hangs for ever (a
-name server, a third party's provider) must not hold up the end of the process.
+Slow work runs on a thread of its own, not on a pool, which n dead sources would hold up (docs/adr/0001). `MAX_WORKERS` at
+work at a time keep a config of thousands from a thousand connections at once; urgent work (to tell the dependents, an
+emergency) never queues behind them, for they may all hang. They are daemon threads: a call that hangs for ever (a name
+server, a third party's provider) must not hold up the end of the process.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ import select
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
@@ -63,28 +64,11 @@ class EventLoop:
         self._inbox.put(message)
         os.eventfd_write(self._bell, 1)
 
-    def call(self, function: Callable[[], T], timeout_s: float = 60.0) -> T:
-        """From another thread: have the loop call `function`, wait, and return what it returned or raise the same.
-
-        Raises:
-            CancelledError: the loop did not come to it in time.
-        """
-        answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                answers.put((function(), None))
-            except BaseException as error:
-                answers.put((None, error))
-
-        self.post(run)
-        try:
-            value, error = answers.get(timeout=timeout_s)
-        except queue.Empty:
-            raise CancelledError("the agent did not answer in time", "see its log") from None
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Have the loop call `function`; return what it returns, or raises, as a future. From any thread."""
+        future: Future[T] = Future()
+        self.post(partial(settle, future, function))
+        return future
 
     def start(
         self,
@@ -121,7 +105,7 @@ class EventLoop:
         return thread
 
     def busy(self) -> int:
-        """How many workers have not come back."""
+        """Return how many workers have not come back."""
         return len(self._workers)
 
     def turn(self, wake_at: float | None) -> None:
@@ -138,6 +122,30 @@ class EventLoop:
         """Call every message that is in the inbox now. A message that raises ends neither the loop nor the others."""
         for _ in range(self._inbox.qsize()):
             safely(self._inbox.get())
+
+
+def settle(future: Future[T], function: Callable[[], T]) -> None:
+    """Call `function`, and put what comes of it into `future`."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def answer_of(future: Future[T], timeout_s: float, late: KeyturnError) -> T:
+    """Wait on a thread that is not the loop's; return what the future holds, or raise the same.
+
+    Raises:
+        KeyturnError: `late`, where nothing came in time.
+    """
+    try:
+        return future.result(timeout_s)
+    except FuturesTimeoutError:
+        if future.done():
+            raise  # it is what the function raised
+        raise late from None
 
 
 def safely(act: Callable[[], None]) -> None:

@@ -1,19 +1,20 @@
-"""`schedule` as the metronome: it only enqueues what is due, and cannot be fooled by the clock.
+"""`schedule` as the metronome: it only collects what is due, and cannot be fooled by the clock.
 
 The library reads naive local time, so a wall clock set back an hour, or the end of summer time, stops it
 for an hour (measured with schedule 1.2.2: 59 minutes without a run). Here every job's instant is kept on
 CLOCK_BOOTTIME, which never steps and counts suspended time; whenever `schedule` is asked, each job is
 first put to where its instant lies on the local clock of that moment. Another trap of the library, that a
-raising job starves those behind it, cannot be met: the only thing a job does is to append a name to a list.
+raising job starves those behind it, cannot be met: the only thing a job does is to append itself to a list.
 
-Decision: one-shot jobs, set anew after each run. The interval between two runs depends on what came of
-the last one (policy.py), so a fixed interval would be a lie.
+Decision: one-shot jobs, set anew after each run (docs/adr/0002).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import schedule
 
@@ -21,57 +22,89 @@ STEP_S = 1.0
 """A wall clock that moved this much against boottime was stepped rather than slewed."""
 
 
+class JobKind(StrEnum):
+    """What is planned."""
+
+    REFRESH = "refresh"
+    """Of a credential: its next refresh."""
+    RETRY = "retry"
+    """Of a credential: a refresh that somebody waits for, once more."""
+    OVERRUN = "overrun"
+    """Of a credential: the deadline of the call under way."""
+    STALE = "stale"
+    """Of a credential: the alarm."""
+    TELL = "tell"
+    """Of a dependent: the next try."""
+    EVERY = "every"
+    """Of a function: its next call."""
+    CALL = "call"
+    """Of a function: called once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing that is planned; two jobs of the same kind and subject are the same."""
+
+    kind: JobKind
+    subject: Hashable
+
+
+Act = Callable[[], None]
+
+
 class Scheduler:
-    """When to wake up, and for what. Not thread-safe: it belongs to the engine's loop."""
+    """When to wake up, and for what. Not thread-safe: it belongs to the loop's thread."""
 
     def __init__(self, boottime: Callable[[], float]) -> None:
         self._boottime = boottime
-        self._jobs = schedule.Scheduler()
-        self._due: list[str] = []
-        self._at: dict[str, float] = {}
-        self._planned: dict[str, schedule.Job] = {}
+        self._schedule = schedule.Scheduler()
+        self._due: list[Act] = []
+        self._at: dict[Job, float] = {}
+        self._planned: dict[Job, schedule.Job] = {}
+        self._acts: dict[Job, Act] = {}
         self._wall_minus_boot = _wall() - boottime()
 
-    def set(self, name: str, delay_s: float) -> None:
-        """Have `name` come due in `delay_s` seconds, whatever was set for it before."""
-        if name not in self._at:
-            self._planned[name] = self._jobs.every(1).seconds.do(self._ring, name).tag(name)
-        self._at[name] = self._boottime() + max(0.0, delay_s)
+    def set(self, job: Job, delay_s: float, act: Act) -> None:
+        """Have `act` come due in `delay_s` seconds, whatever was set for this job before."""
+        if job not in self._at:
+            self._planned[job] = self._schedule.every(1).seconds.do(self._ring, job).tag(job)
+        self._at[job], self._acts[job] = self._boottime() + max(0.0, delay_s), act
 
-    def clear(self, name: str) -> None:
-        """Forget `name`."""
-        if self._at.pop(name, None) is not None:
+    def clear(self, job: Job) -> None:
+        """Forget a job."""
+        if self._at.pop(job, None) is not None:
             # Not by its tag: `schedule` would look at each tag of each job, at a thousand credentials for milliseconds.
-            self._jobs.cancel_job(self._planned.pop(name))
+            self._schedule.cancel_job(self._planned.pop(job))
+            del self._acts[job]
 
-    def at(self, name: str) -> float | None:
-        """The boottime instant at which `name` comes due; None where nothing is set."""
-        return self._at.get(name)
+    def at(self, job: Job) -> float | None:
+        """Return the boottime instant at which a job comes due; None where nothing is set."""
+        return self._at.get(job)
 
     def next_at(self) -> float | None:
-        """The boottime instant of the earliest job; None where nothing is due ever."""
+        """Return the boottime instant of the earliest job; None where nothing is due ever."""
         return min(self._at.values(), default=None)
 
-    def collect(self) -> list[str]:
-        """Return what is due now, each name once, the earliest first."""
+    def collect(self) -> list[Act]:
+        """Return what is due now, each job once, the earliest first."""
         local, boot = datetime.now(), self._boottime()
-        for job in self._jobs.jobs:
-            (name,) = job.tags
-            job.next_run = local + timedelta(seconds=self._at[str(name)] - boot)
-        self._jobs.run_pending()
+        for planned in self._schedule.jobs:
+            (job,) = planned.tags
+            planned.next_run = local + timedelta(seconds=self._at[job] - boot)  # type: ignore[index]
+        self._schedule.run_pending()
         due, self._due = self._due, []
         return due
 
     def clock_step(self) -> float:
-        """Seconds that the wall clock was stepped since the last look, forwards positive; 0.0 for none."""
+        """Return the seconds that the wall clock was stepped since the last look, forwards positive; 0.0 for none."""
         difference = _wall() - self._boottime()
         step = difference - self._wall_minus_boot
         self._wall_minus_boot = difference
         return step if abs(step) >= STEP_S else 0.0
 
-    def _ring(self, name: str) -> type[schedule.CancelJob]:
-        del self._at[name], self._planned[name]
-        self._due.append(name)
+    def _ring(self, job: Job) -> type[schedule.CancelJob]:
+        del self._at[job], self._planned[job]
+        self._due.append(self._acts.pop(job))
         return schedule.CancelJob
 
 

@@ -1,1 +1,1 @@
-"""Where values are published to: `interface.py` is the contract, `transaction.py` switches all sinks as one."""
+"""The targets that values are published to. `interface.py` is the contract, transaction/ switches all sinks as one."""

@@ -1,4 +1,4 @@
-"""What `check` says of a sink: could it be written, and what is unwise about where it lies. Writes nothing."""
+"""The findings of `check` about a sink: whether it could be written, and what is unwise about its place. Writes nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from agent.system.trusted_directory import Directory
 
 
 def inspect(sink: Sink, credential: Credential | None = None) -> Iterator[Finding]:
-    """Yield what an operator should know of one sink, errors first; a single "ok" when there is nothing.
+    """Yield the findings about one sink, errors first; a single "ok" when there is nothing to say.
 
     Args:
-        sink: where a value would be published to.
+        sink: the target of a publish.
         credential: the value that would be written, where it is known; its kind may not suit the format.
     """
     found = [*_place(sink), *_advice(sink, credential)]
@@ -37,7 +37,7 @@ def _advice(sink: Sink, credential: Credential | None) -> Iterator[Finding]:
     try:
         warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
     except SinkError as error:
-        yield Finding("error", sink.target, error.problem, error.remedy)
+        yield Finding.of("error", sink.target, error.as_problem())
         return
     yield from (Finding("warning", sink.target, text) for text in warnings)
 
@@ -49,7 +49,7 @@ def _place(sink: Sink) -> Iterator[Finding]:
             examine(sink, directory)
             yield from _rights(sink, directory, wanted)
     except SinkError as error:
-        yield Finding("error", sink.target, error.problem, error.remedy)
+        yield Finding.of("error", sink.target, error.as_problem())
 
 
 def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
-"""The contract of a sink: a pure function from (what the file holds, the value) to what it shall hold.
+"""The contract of a sink: a pure function from (the file's present content, the value) to its new content.
 
-A sink never touches the file system: `transaction.py` reads, stages, flushes and switches, so that no
-format can forget a mode, a flush or a symlink. The decision that a file sink edits what is there (rather
-than owning the file) is the contract's: every foreign line stays byte for byte.
+A sink never touches the file system: agent/sinks/transaction/ reads, stages, flushes and switches, so that no
+format can forget a mode, a flush or a symlink. That a file sink edits the file rather than owns it is part of the
+contract: every foreign line stays byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent.core.settings import FileSinkSettings
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a sink may know besides its own settings.
+    """Everything that a sink may know besides its own settings.
 
     Attributes:
         credential: the name of the credential that it publishes.
@@ -49,24 +49,24 @@ class Sink(ABC):
 
     @property
     def target(self) -> str:
-        """What is written, unique over the whole config: the path, and the section where only one is ours."""
+        """The part that is written, unique in the whole config: the path, and the section where only one is ours."""
         return self.path
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The types of file that readers find here: whether a notification takes effect depends on them."""
+        """The types of file that readers find here; whether a notification takes effect depends on them."""
         return (self.type_name,)
 
     def inspect(self) -> tuple[str, ...]:
-        """What `check` warns of about the known readers of this format."""
+        """Return the warnings of `check` about the known readers of this format."""
         return ()
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
-        """What `check` warns of when it knows the kind of value that will be written."""
+        """Return the warnings of `check` when the kind of value that will be written is known."""
         return ()
 
     def refuse(self, what: str, remedy: str) -> SinkError:
-        """Make the error for this sink's file."""
+        """Return an error about this sink's file."""
         return SinkError(f"{self.path}: {what}", remedy)
 
 

@@ -1,4 +1,4 @@
-"""The records that the state directory keeps: one `CredentialState` for each credential, never a secret."""
+"""What stands in the state directory: one `CredentialRecord` for each credential, never a secret."""
 
 from __future__ import annotations
 
@@ -56,8 +56,19 @@ class Published(msgspec.Struct, omit_defaults=True, frozen=True):
     layout: str = ""  # a fingerprint of the sinks' settings: what was written is what the config asks for
     source: str = ""  # a fingerprint of how the source was asked: a changed config is not held to the old value's life
 
+    def without_secrets(self) -> Credential | None:
+        """Return the value as far as it is known without its secrets; None before the first publish."""
+        if not self.generation:
+            return None
+        return Credential(
+            access_key_id=self.access_key_id,
+            version_id=self.version_id,
+            expiration=self.expiration,
+            ram_user_name=self.ram_user_name,
+        )
 
-class RotationJournal(msgspec.Struct, omit_defaults=True):
+
+class RotationJournal(msgspec.Struct, omit_defaults=True, frozen=True):
     """An emergency rotation that was begun: taken up again by the next `rotate`, so KMS never rotates twice."""
 
     version_id: str
@@ -67,17 +78,13 @@ class RotationJournal(msgspec.Struct, omit_defaults=True):
     asked: bool = False  # RotateSecret was answered
 
 
-GAVE_UP = "gave up: "
-"""How the outcome begins of a notification that will not be tried again."""
-
-
-class CredentialState(msgspec.Struct, omit_defaults=True):
-    """Everything remembered of one credential."""
+class CredentialRecord(msgspec.Struct, omit_defaults=True):
+    """The file of one credential, as it has been written since 0.1.0; `CredentialState` is what becomes of it."""
 
     published: Published = Published()
     debts: list[Debt] = []
-    last_outcome: dict[str, str] = {}  # `line.key(identity)` -> outcome of the last notification
-    pickup: dict[str, str] = {}  # `line.key(identity)` -> what is known of the pickup
+    last_outcome: dict[str, str] = {}  # `key(identity)` -> outcome of the last notification
+    pickup: dict[str, str] = {}  # `key(identity)` -> what is known of the pickup
     last_success_at: datetime | None = None
     tried_since: datetime | None = None  # the first failure, while nothing ever succeeded
     consecutive_failures: int = 0
@@ -91,25 +98,3 @@ class CredentialState(msgspec.Struct, omit_defaults=True):
     before: Published | None = None  # what to return to when the journal cannot be finished
     untold: int = 0  # the newest generation that somebody was not told of whom the config names no more
     spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
-
-    @property
-    def next_generation(self) -> int:
-        """The number of the next publish. One that a crash took back is not given to another value."""
-        return max(self.published.generation, self.spent) + 1
-
-    @property
-    def half_switched(self) -> bool:
-        """Whether a publish is past the point of no return and not known to have reached every sink."""
-        return self.before is not None and not self.switched
-
-    def known_value(self) -> Credential | None:
-        """The value in use as far as it is known without its secrets; None before the first publish."""
-        done = self.published
-        if not done.generation:
-            return None
-        return Credential(
-            access_key_id=done.access_key_id,
-            version_id=done.version_id,
-            expiration=done.expiration,
-            ram_user_name=done.ram_user_name,
-        )

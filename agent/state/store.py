@@ -9,7 +9,7 @@ Decision: a file per credential instead of one database, so that a thousand cred
 more than one does, written in two slots (agent/system/two_slot_file.py): a flush costs half of what a temporary
 file and a rename do, and a torn write leaves the record before. The record is JSON by msgspec; an
 unreadable one is set aside, not fatal, because everything in it can be had again from the source and the
-sinks, except what was owed: so after that everybody is told once more.
+sinks, except what was owed: so after that everybody is told once more (docs/adr/0005).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 import msgspec
 
 from agent.core.errors import NotPermittedError, StateError
-from agent.state.records import CredentialState
+from agent.state.credential_state import CredentialState
+from agent.state.records import CredentialRecord
 from agent.system import files
 from agent.system.oserrors import user_name
 from agent.system.systemd_unit import make_directory, service_user
@@ -80,7 +81,7 @@ class StateStore:
             content = read_slots(path, MAX_RECORD_BYTES)
             if content is None and not os.path.lexists(path):
                 return CredentialState(), ""
-            return msgspec.json.decode(content or b"", type=CredentialState), ""
+            return CredentialState.of(msgspec.json.decode(content or b"", type=CredentialRecord)), ""
         except _DAMAGED:
             return CredentialState(), _set_aside(path)
         except PermissionError as err:
@@ -92,7 +93,11 @@ class StateStore:
         """Read what is remembered without setting anything right: for a look while nobody holds the lock."""
         try:
             content = read_slots(self._path(name), MAX_RECORD_BYTES)
-            return msgspec.json.decode(content, type=CredentialState) if content else CredentialState()
+            return (
+                CredentialState.of(msgspec.json.decode(content, type=CredentialRecord))
+                if content
+                else CredentialState()
+            )
         except PermissionError as err:
             raise _unreadable(self._path(name)) from err
         except (OSError, *_DAMAGED):
@@ -104,7 +109,7 @@ class StateStore:
         Raises:
             StateError: it could not be written; the record on disk is the one before.
         """
-        record = msgspec.json.encode(state)
+        record = msgspec.json.encode(state.record())
         if len(record) > MAX_RECORD_BYTES:
             raise StateError(
                 f"{self._path(name)}: the state cannot be written: it would be larger than {MAX_RECORD_BYTES} bytes",
@@ -146,17 +151,17 @@ def _unreadable(path: Path) -> NotPermittedError:
 
 def _refuse_foreign(directory: Path) -> None:
     found = directory.stat()
-    refusal = files.foreign_writers(found, str(directory), heir=user_name())
-    if refusal is None:
+    problem = files.writers_problem(found, str(directory), heir=user_name())
+    if problem is None:
         return
-    problem, remedy = refusal
+    remedy = problem.remedy
     if found.st_uid not in (0, os.geteuid()):
         owner = user_name(found.st_uid)
         remedy = (
             _of_the_service(directory)
             or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
         )
-    raise StateError(problem, remedy)
+    raise StateError(problem.text, remedy)
 
 
 def _of_the_service(directory: Path) -> str:

@@ -1,5 +1,4 @@
-"""One door per facility of the operating system: clock, files, processes, locks, sd_notify.
+"""The operating system, one module per facility: clock, files, processes, locks, sd_notify.
 
-The rest of the code goes through these; tests/test_architecture.py names the rule, the file and the line
-of whoever does not.
+The rest of the code goes through these modules; tests/test_architecture.py names each file and line that does not.
 """

@@ -1,4 +1,4 @@
-"""The door to the user database: who a name is, and what a process needs in order to become them."""
+"""The user database: who a name is, and what a process needs in order to become that user."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def find_account(name: str) -> Account | None:
 
 
 def own_account() -> Account:
-    """The user that this process acts as, also where the user database does not know the uid (containers)."""
+    """Return the user that this process acts as, even where the user database lacks the uid, as in containers."""
     uid, gid = os.geteuid(), os.getegid()
     return find_account(str(uid)) or Account(str(uid), uid, gid, (gid,), "/")
 
 
 def find_group(name: str) -> int | None:
-    """The gid of a group by its name; None where the machine knows no such group."""
+    """Return the gid of a group by its name; None where the machine knows no such group."""
     try:
         return grp.getgrnam(name).gr_gid
     except (KeyError, ValueError):
@@ -49,7 +49,7 @@ MAX_ID = 2**32 - 2
 
 
 class Accounts(Protocol):
-    """Who exists. A number is always somebody: ownership does not need an entry in the database."""
+    """The users and groups that exist. A number always does: ownership needs no entry in the database."""
 
     def uid_of(self, name: str) -> int | None:
         """Return the uid of a user's name or number, None when there is no such user."""

@@ -1,4 +1,4 @@
-"""What this process may do besides what its uid says: capabilities(7), and what a seccomp filter takes away again.
+"""The rights of this process beyond those of its uid: capabilities(7), less what a seccomp filter takes away.
 
 `os.geteuid() == 0` answers neither question: a service under User= may hold CAP_CHOWN, and root in a container, or
 behind CapabilityBoundingSet=, may lack it. What counts is the effective set, CapEff of /proc/self/status (proc(5)).
@@ -29,7 +29,7 @@ class Capability(IntEnum):
 
 
 def effective() -> int:
-    """The effective set as a bit mask; where /proc is not mounted, all for root and none for others."""
+    """Return the effective set as bits; where /proc is not mounted, all of them for root and none for others."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
@@ -38,15 +38,15 @@ def effective() -> int:
 
 
 def holds(*wanted: Capability) -> bool:
-    """Whether each of these is in the effective set of this process."""
+    """Return whether each of these is in the effective set of this process."""
     have = effective()
     return all(have >> number & 1 for number in wanted)
 
 
 def may_chown() -> bool:
-    """Whether chown(2) itself is let through: SystemCallFilter=~@chown refuses it whatever the capabilities.
+    """Return whether chown(2) itself is allowed: SystemCallFilter=~@chown refuses it whatever the capabilities.
 
-    Asked of the kernel by a call that changes nothing, -1 for both ids, on a pipe of our own.
+    The kernel is asked by a call that changes nothing: -1 for both ids, on a pipe of our own.
     """
     ends = os.pipe()
     try:
@@ -60,7 +60,7 @@ def may_chown() -> bool:
 
 
 def may_give(uid: int, gid: int) -> bool:
-    """Whether this process may give a file of its own to that user and group (chown(2))."""
+    """Return whether this process may give a file of its own to that user and group (chown(2))."""
     own_group = gid in {os.getegid(), *os.getgroups()}
     if uid == os.geteuid() and gid == os.getegid():
         return True
@@ -68,5 +68,5 @@ def may_give(uid: int, gid: int) -> bool:
 
 
 def may_become(uid: int) -> bool:
-    """Whether this process may run a command as that user, with that user's groups."""
+    """Return whether this process may run a command as that user, with that user's groups."""
     return uid == os.geteuid() or holds(Capability.SETUID, Capability.SETGID)

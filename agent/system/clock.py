@@ -1,4 +1,4 @@
-"""The door to time: two clocks, an alarm that neither suspend nor a clock step delays, a watch for such steps.
+"""Time: two clocks, an alarm that neither a suspend nor a clock step delays, and a watch for clock steps.
 
 CLOCK_MONOTONIC, on which Python's waits run, stands still while the machine is suspended, so a wait of a
 minute begun before a night's sleep ends a minute after it. The alarm is a timerfd on CLOCK_BOOTTIME
@@ -18,18 +18,18 @@ CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
 
 
 class Clock:
-    """What the agent knows of time. Tests bring their own."""
+    """The two clocks of the agent. Tests bring their own."""
 
     def now(self) -> datetime:
-        """The wall clock, UTC-aware, whatever it has been stepped to."""
+        """Return the wall clock's time, UTC-aware, whatever it has been set to."""
         return datetime.now(UTC)
 
     def boottime(self) -> float:
-        """Seconds since boot, suspend included; never steps."""
+        """Return the seconds since boot, time in suspend included; this clock never steps."""
         return time.clock_gettime(CLOCK_BOOTTIME)
 
     def at(self, boottime: float) -> datetime:
-        """The wall clock's reading when `boottime` comes, as far as can be said now."""
+        """Return the wall clock's time at a boottime instant, provided that nobody sets the clock in between."""
         return self.now() + timedelta(seconds=boottime - self.boottime())
 
 
@@ -58,11 +58,11 @@ class _Timer:
         self._fd: int = fd
 
     def fileno(self) -> int:
-        """For select, poll and epoll."""
+        """Return the descriptor, for select, poll and epoll."""
         return self._fd
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._fd)
 
     def _arm(self, instant: float, flags: int) -> None:
@@ -79,11 +79,11 @@ class Alarm(_Timer):
         super().__init__(CLOCK_BOOTTIME)
 
     def set(self, boottime: float | None) -> None:
-        """Ring at `boottime` seconds since boot (at once if that is past); None: never."""
+        """Ring at `boottime` seconds since boot, at once if that is past, never if it is None."""
         self._arm(0.0 if boottime is None else max(boottime, 1e-6), _TFD_TIMER_ABSTIME)
 
     def clear(self) -> None:
-        """Take note that it rang."""
+        """Acknowledge that it rang."""
         try:
             os.read(self._fd, 8)
         except BlockingIOError:
@@ -104,7 +104,7 @@ class StepWatch(_Timer):
         self._watch()
 
     def clear(self) -> bool:
-        """Whether the clock was set since the last look; watches on."""
+        """Return whether the clock was set since the last call, and go on watching."""
         try:
             os.read(self._fd, 8)
         except BlockingIOError:

@@ -1,8 +1,8 @@
-"""The one door to the file system: bounded reads, private reads, and files that are whole or not there.
+"""The file system: bounded reads, private reads, and files that are whole or not there.
 
 Temporary files are named `.NAME.keyturn-RANDOM` and stand beside their target, so that the rename stays on
-one file system. Whoever is at work on one holds a lock (flock) on it; the kernel lets go of that lock when
-the process dies, so `sweep` knows a crashed run's leftovers from another keyturn's work in progress.
+one file system. The process that writes one holds a lock (flock) on it, which the kernel drops when the
+process dies. So `sweep` can tell a crashed run's leftovers from another keyturn's work in progress.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.core.problem import Problem
 from agent.system import systemd_credentials
 from agent.system.oserrors import explain, is_permission, user_name
 from agent.system.trusted_directory import Directory, names
@@ -28,7 +29,7 @@ MAX_NAME_BYTES = 255
 """NAME_MAX of every Linux file system that matters."""
 
 MISSING_CREDENTIAL = b"keyturn-missing-credential"
-"""What keyturn.service has systemd put in the place of a credential whose file is missing (SetCredential=): without it
+"""The content that systemd puts in the place of a credential whose file is missing (SetCredential=): without it
 systemd 252 would not start the unit, even where no credential of the config uses the file."""
 
 _SUFFIX_BYTES = len("..keyturn-") + 16
@@ -75,8 +76,8 @@ def create(name: str, mode: int, dir_fd: int, owner: tuple[int, int] | None = No
 def give(fd: int, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Set the mode and owner of an open file, touching only what differs; it may hold a secret.
 
-    At no moment may anybody open it who may not under the old mode and owner, nor under the new ones: the group is
-    changed while the mode lets none in. The user comes last, because after that gift we may lack the right to chmod.
+    At no moment may anybody open it who may not under either the old or the new mode and owner, so the group is
+    changed while the mode shuts every group out. The user comes last: after that we may lack the right to chmod.
     """
     found = os.fstat(fd)
     uid, gid = owner or (found.st_uid, found.st_gid)
@@ -110,8 +111,8 @@ def begin_flush(fd: int) -> None:
     """Ask the kernel to start writing a file out now, without waiting for it.
 
     When several files are to be flushed, this lets one commit of the file system serve them all: measured with
-    two files on ext4 (Linux 6), a fifth off the whole publish. A hint only; sync_file_range(2) says it plainer, but
-    Python has no binding of it.
+    two files on ext4 (Linux 6), it takes a fifth off the whole publish. It is only a hint; sync_file_range(2) would
+    be the plainer one, but Python has no binding of it.
     """
     with contextlib.suppress(OSError):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -124,7 +125,7 @@ def write_atomic(path: Path | str, content: bytes, mode: int = 0o600, *, flush: 
 
     Args:
         path: the file; its directory exists.
-        content: what it shall hold.
+        content: all of its bytes.
         mode: its permission bits, whatever the umask.
         flush: make the content and the name durable before returning.
 
@@ -156,7 +157,7 @@ def write_atomic(path: Path | str, content: bytes, mode: int = 0o600, *, flush: 
 def sync_names(directory: Path | str) -> None:
     """Make the names in a directory durable.
 
-    One that we may write but not read cannot be flushed by us; the kernel does it in its own time.
+    A directory that we may write but not read cannot be flushed by us; the kernel does it in its own time.
 
     Raises:
         OSError: as the kernel says.
@@ -225,7 +226,7 @@ def read_regular(path: Path | str, limit: int, dir_fd: int | None = None) -> byt
 
 
 def read_trusted(path: Path | str, limit: int) -> bytes:
-    """Return the content of a file that holds no secret but decides what is run, or where a key is sent.
+    """Return the content of a file that holds no secret, but decides what is run or where a key is sent.
 
     Links are followed; what counts is the file at their end.
 
@@ -249,27 +250,27 @@ def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
     Raises:
         CredentialFileError: somebody can; the text says who.
     """
-    refusal = foreign_writers(found, path)
-    if refusal is not None:
-        raise CredentialFileError(*refusal)
+    problem = writers_problem(found, path)
+    if problem is not None:
+        raise CredentialFileError.of(problem)
 
 
-def foreign_writers(
-    found: os.stat_result, path: str, heir: str = "root", also: int | None = None
-) -> tuple[str, str] | None:
-    """Say who besides root and the agent's user can write a file or directory: (problem, remedy), None for nobody.
+def writers_problem(found: os.stat_result, path: str, heir: str = "root", also: int | None = None) -> Problem | None:
+    """Return who besides root and the agent's user can write a file or directory; None for nobody.
 
     Args:
-        found: what a look at it said.
+        found: its stat.
         path: for the text.
         heir: the user to whom the remedy gives it.
         also: the uid of one more user to whom it may belong.
     """
     if found.st_uid not in (0, os.geteuid(), also):
-        return f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path)
+        return Problem(f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path))
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
-        return f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+        return Problem(
+            f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+        )
     return None
 
 
@@ -353,8 +354,7 @@ def _unreadable(error: OSError, path: str) -> CredentialFileError | NotPermitted
         )
     if isinstance(error, FileNotFoundError):
         return CredentialFileError(f"{path}: this file is missing", "put the secret there, or correct the path")
-    reason, remedy = explain(error, path)
-    return CredentialFileError(f"{path}: cannot read this file: {reason}", remedy)
+    return CredentialFileError.of(explain(error, path).at(f"{path}: cannot read this file"))
 
 
 def sweep(directory: Directory, owners: Collection[int] = (), keep: Collection[str] = ()) -> list[str]:
@@ -377,7 +377,7 @@ def _leftovers(directory: Directory) -> Iterator[str]:
 
 
 def _remove_unheld(directory: Directory, name: str, owners: Collection[int]) -> bool:
-    """Remove one leftover unless it is someone else's or in use; never fails, the next sweep comes."""
+    """Remove one leftover unless it is somebody else's or in use. Never fails, since the next sweep tries again."""
     try:
         fd = open_regular(name, directory.fd)
     except OSError:

@@ -1,4 +1,4 @@
-"""What keeps everybody from writing into a directory, found beforehand and without writing: no room, or read-only."""
+"""Reasons why nobody can write into a directory, found without writing: it is full, or mounted read-only."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import errno
 import os
 from pathlib import Path
 
+from agent.core.problem import Problem
 from agent.system.capabilities import Capability, holds
 from agent.system.oserrors import explain
 
 ENOUGH_BYTES = 16 * 1024
-"""Less than this is no room: a sink and its staged file, or a record of the state, take about as much."""
+"""The least free space that counts: a sink and its staged file, or a record of the state, take about as much."""
 
 
-def hindrance(directory: Path | str) -> tuple[str, str] | None:
-    """Return (what, remedy), or None where files can be written as far as statvfs(3) says.
+def write_problem(directory: Path | str) -> Problem | None:
+    """Return what keeps files from being written there; None where statvfs(3) knows of nothing.
 
-    Quotas, and limits of the process, are not seen. A file system that does not count blocks or inodes (btrfs and
-    most network file systems count no inodes) is taken to have some.
+    Quotas and limits of the process are not seen. A file system that does not count blocks or inodes (btrfs and
+    most network file systems count no inodes) is taken to have some left.
     """
     try:
         found = os.statvfs(directory)
@@ -26,8 +27,8 @@ def hindrance(directory: Path | str) -> tuple[str, str] | None:
     number = _number(found)
     if number is None:
         return None
-    what, remedy = explain(OSError(number, os.strerror(number)), f"{directory}/x")
-    return f"nothing can be written to {directory}: {what}", remedy
+    why = explain(OSError(number, os.strerror(number)), f"{directory}/x")
+    return why.at(f"nothing can be written to {directory}")
 
 
 def _number(found: os.statvfs_result) -> int | None:

@@ -2,11 +2,11 @@ r"""systemd's journal by its native protocol, so that a line has fields to searc
 
 One datagram per record to /run/systemd/journal/socket (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): `NAME=value\n` for each
 field, or, where the value has a newline, the name, a newline, the length as 64 bits little-endian, the value, a newline.
-What is too large for a datagram goes as a sealed memfd in a control message instead (EMSGSIZE; same page).
+A record that is too large for a datagram goes as a sealed memfd in a control message instead (EMSGSIZE; same page).
 
-The journal takes no word from us that could pass for its own: names that begin with `_` are its alone and are dropped.
-Names that have a meaning in systemd.journal-fields(7) get the prefix KEYTURN_ here, so that a field of ours is never
-taken for the unit, the source line or the message id of a record.
+Names that begin with `_` are the journal's own, and it drops them from a client. Names that have a meaning in
+systemd.journal-fields(7) get the prefix KEYTURN_ here, so that a field of ours is never taken for the unit, the source
+line or the message id of a record.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import TextIO
 
 SOCKET = "/run/systemd/journal/socket"
 PATIENCE_S = 0.1
-"""For a queue that is full: a burst is over in milliseconds, while a journal that hangs must not hold up a rotation."""
-SULK_S = 10.0
-"""How long a journal that did not read is not waited for again."""
+"""Seconds to wait for a full queue: a burst is over in milliseconds, and a journal that hangs must not hold up a publish."""
+NOT_AGAIN_S = 10.0
+"""Seconds for which a journal that did not read in time is not waited for again."""
 
 RESERVED = re.compile(
     r"MESSAGE|MESSAGE_ID|PRIORITY|ERRNO|DOCUMENTATION|TID|UNIT|USER_UNIT|(USER_)?INVOCATION_ID"
     r"|(CODE|SYSLOG|OBJECT|COREDUMP|CONTAINER|JOB|KERNEL)(_.*)?"
 )
 SPOKEN = {"to": "NOTIFIER", "event": "KEYTURN_EVENT"}
-"""Keys of our events whose upper case would say nothing by itself."""
+"""Field names for the keys of our events whose upper case would say too little by itself."""
 MAX_NAME = 64
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -41,9 +41,9 @@ Fields = Iterable[tuple[str, str]]
 
 
 def is_stream(environ: Mapping[str, str], stream: TextIO) -> bool:
-    """Whether a stream leads to the journal: $JOURNAL_STREAM names its device and inode (systemd.exec(5), since 231).
+    """Return whether a stream leads to the journal: $JOURNAL_STREAM names its device and inode (systemd.exec(5), since 231).
 
-    The variable alone proves nothing: it is inherited by whatever the service starts, a redirection included.
+    The variable alone proves nothing: every child of the service inherits it, even one whose output is redirected.
     """
     try:
         found = os.fstat(stream.fileno())
@@ -53,7 +53,7 @@ def is_stream(environ: Mapping[str, str], stream: TextIO) -> bool:
 
 
 def field_name(key: str) -> str:
-    """The name of a field for a key of an event: upper case, nobody else's, and one that the journal takes."""
+    """Return the journal's field name for a key of an event: upper case, valid, and not one of the journal's own."""
     if key in SPOKEN:
         return SPOKEN[key]
     name = re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_")
@@ -63,7 +63,7 @@ def field_name(key: str) -> str:
 
 
 def encode(fields: Fields) -> bytes:
-    """One record as the journal reads it."""
+    """Return one record in the journal's format."""
     return b"".join(_encoded(name.encode("ascii"), value.encode("utf-8", "backslashreplace")) for name, value in fields)
 
 
@@ -74,15 +74,15 @@ def _encoded(name: bytes, value: bytes) -> bytes:
 
 
 class Journal:
-    """The sending end. Safe to use from several threads; never raises, and waits for a tenth of a second at most."""
+    """A client of the journal. Several threads may use it; it never raises and waits a tenth of a second at most."""
 
     def __init__(self, path: str = "") -> None:
         self._path = path or SOCKET
-        self._sulks_until = 0.0
+        self._no_wait_until = 0.0
         self._channel: socket.socket | None = None
 
     def send(self, fields: Fields) -> bool:
-        """Hand a record over; False where the journal did not take it."""
+        """Send a record, and return False where the journal did not take it."""
         try:
             return self._send(encode(fields))
         except (OSError, ValueError):
@@ -92,7 +92,7 @@ class Journal:
         try:
             self._connected().sendmsg([record], [], self._flags(), self._path)
         except BlockingIOError:
-            self._sulks_until = time.monotonic() + SULK_S
+            self._no_wait_until = time.monotonic() + NOT_AGAIN_S
             return False
         except OSError as error:
             if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
@@ -101,7 +101,7 @@ class Journal:
         return True
 
     def _flags(self) -> int:
-        return socket.MSG_NOSIGNAL | (socket.MSG_DONTWAIT if time.monotonic() < self._sulks_until else 0)
+        return socket.MSG_NOSIGNAL | (socket.MSG_DONTWAIT if time.monotonic() < self._no_wait_until else 0)
 
     def _connected(self) -> socket.socket:
         if self._channel is None:
@@ -128,20 +128,20 @@ class Journal:
 
 
 class LineSocket:
-    """Standard error where it is a socket, as under systemd: a line that its reader does not take in time is lost.
+    """A writer for standard error where that is a socket, as under systemd: a line that is not read in time is lost.
 
-    A write(2) there waits for as long as the journal hangs, and every rotation with it.
+    A plain write(2) there would wait for as long as the journal hangs, and every publish with it.
     """
 
     def __init__(self, fd: int) -> None:
         self._channel = socket.socket(fileno=os.dup(fd))
         self._room = select.poll()
         self._room.register(self._channel, select.POLLOUT)
-        self._sulks_until = 0.0
+        self._no_wait_until = 0.0
         self._cut = False
 
     def write(self, line: bytes) -> None:
-        """Write what there is room for.
+        """Write as much of the line as there is room for.
 
         Raises:
             OSError: the reader is gone.
@@ -157,7 +157,7 @@ class LineSocket:
 
     def _has_room(self) -> bool:
         now = time.monotonic()
-        if self._room.poll(0 if now < self._sulks_until else PATIENCE_S * 1000):
+        if self._room.poll(0 if now < self._no_wait_until else PATIENCE_S * 1000):
             return True
-        self._sulks_until = now + SULK_S
+        self._no_wait_until = now + NOT_AGAIN_S
         return False

@@ -1,9 +1,9 @@
-"""One keyturn at a time on one state directory: flock(2), which the kernel lets go of whatever happens to us.
+"""One keyturn at a time on one state directory: flock(2), which the kernel drops however the process ends.
 
-Two things are locked. The directory itself, since nobody can remove it from under us with its content; and the file
-`lock` in it, which shows the pid of the holder and is all that older versions lock. With the file alone, whoever
-removed it beside a running daemon let a second one in. Rejected: to compare the file's inode with that of its name
-after locking, because the second one finds a new file, and the two agree.
+Two things are locked: the directory itself, since nobody can remove it while it has content, and the file `lock` in
+it, which shows the pid of the holder and is all that older versions lock. With the file alone, removing it beside a
+running daemon would let a second one in. Rejected: comparing the file's inode with that of its name after locking,
+because the second daemon finds a new file, and the two agree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class StateLock:
-    """An exclusive lock on a state directory, held as long as this object is not released."""
+    """An exclusive lock on a state directory, held until it is released."""
 
     def __init__(self, directory: Path) -> None:
         """Take the lock, without waiting.
@@ -70,7 +70,7 @@ class StateLock:
             ) from err
 
     def release(self) -> None:
-        """Let the next one in."""
+        """Release the lock."""
         while self._held:
             os.close(self._held.pop())
 

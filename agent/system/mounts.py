@@ -1,4 +1,4 @@
-"""Through which mount a file was opened, and what its file system promises: proc(5), fdinfo and mountinfo."""
+"""The mount through which a file was opened, and what its file system promises: proc(5), fdinfo and mountinfo."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 NAMES_FOLLOW_FILES = frozenset({"ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs"})
-"""Where the fsync of a new file makes its name durable too, or where nothing is.
+"""File systems on which the fsync of a new file makes its name durable too, or on which nothing is durable.
 
 POSIX promises only the content, and wants an fsync of the directory. These file systems have one journal (btrfs: one log)
 for names and files, in which the name comes first (docs/crash.md tells how this was proved). Not overlay, whose promise
 is that of the file system below it, and not f2fs, ext2, NFS and the rest, which nobody here has tried."""
 
 NAMES_IN_ORDER = NAMES_FOLLOW_FILES - {"btrfs"}
-"""Where of two new names the one that was made first is durable first, in whatever directories they are.
+"""File systems on which of two new names, in whatever directories, the older one is durable first.
 
-btrfs logs what is flushed, and not what was made before it elsewhere."""
+btrfs is not among them: it logs what is flushed, and not what was made before that elsewhere."""
 
 
 class Opened(Protocol):
-    """Something that holds a descriptor open."""
+    """An object that holds a descriptor open."""
 
     @property
     def fd(self) -> int:
@@ -32,7 +32,7 @@ T = TypeVar("T", bound=Opened)
 
 
 def mount_id(fd: int) -> int | None:
-    """The id of the mount through which a file was opened; None where /proc is not mounted."""
+    """Return the id of the mount through which a file was opened; None where /proc is not mounted."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -45,15 +45,15 @@ def mount_id(fd: int) -> int | None:
 
 
 def forgetful(directories: Iterable[T]) -> Iterator[T]:
-    """Those of some directories in which a new name needs a flush of its own to survive a power cut.
+    """Yield the directories in which a new name needs a flush of its own to survive a power cut.
 
-    By mount rather than by device number: that of btrfs stands in no table.
+    They are told by their mounts, not by their device numbers: that of a btrfs is in no table.
     """
     return _not_on(NAMES_FOLLOW_FILES, directories)
 
 
 def disordered(directories: Iterable[T]) -> Iterator[T]:
-    """Those in which a new name needs a flush of its own to be durable before any that is made after it elsewhere."""
+    """Yield the directories whose new names need a flush of their own to be durable before younger names elsewhere."""
     return _not_on(NAMES_IN_ORDER, directories)
 
 
@@ -63,7 +63,7 @@ def _not_on(known: frozenset[str], directories: Iterable[T]) -> Iterator[T]:
 
 
 class _Mounts:
-    """The table of what is mounted, read again when the kernel says that it changed (proc_pid_mountinfo(5): POLLPRI)."""
+    """The table of mounts, read again when the kernel says that it changed (proc_pid_mountinfo(5): POLLPRI)."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -71,7 +71,7 @@ class _Mounts:
         self._types: dict[int | None, str] = {}
 
     def types(self) -> dict[int | None, str]:
-        """The type of every mounted file system by the mount's id; empty where /proc is not mounted."""
+        """Return the type of every mounted file system by the mount's id; empty where /proc is not mounted."""
         try:
             if self._fd < 0:
                 self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
@@ -92,6 +92,6 @@ _mounts = _Mounts()
 
 
 def _id_and_type(line: str) -> tuple[int, str]:
-    """The first word, and the first behind the lone dash that ends the optional ones."""
+    """Return the id and the type in a line of mountinfo: the first word, and the first one after the lone dash."""
     before, _dash, behind = line.partition(" - ")
     return int(before.split(" ", 1)[0]), behind.split(" ", 1)[0]

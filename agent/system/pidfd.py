@@ -1,7 +1,7 @@
 """A handle on one process that can never come to mean another: pidfd_open(2), Linux >= 5.3.
 
-A pid is recycled; a descriptor is not. The order makes it safe: open first, then read from /proc what the
-process is, then see that it still lives. If it does, all that was read belongs to it, and so will a signal.
+A pid is reused; a descriptor is not. The order makes it safe: open first, then read from /proc what the
+process is, then see that it still lives. If it does, all that was read is about it, and a signal will reach it.
 A zombie is not alive here.
 """
 
@@ -19,16 +19,16 @@ from typing import TypeVar
 from agent.system.procfs import PROC, read_stat, read_uid, wall_time_s
 
 DELETED = " (deleted)"
-"""What the kernel appends to /proc/PID/exe when the file was removed, as an upgrade does."""
+"""The suffix that /proc/PID/exe gets when the file was removed, as in an upgrade."""
 
 T = TypeVar("T")
 
 
 class Process:
-    """One process, held."""
+    """One process, held by a pidfd."""
 
     def __init__(self, pid: int) -> None:
-        """Take hold of it.
+        """Open the process.
 
         Raises:
             ProcessLookupError: there is no such process.
@@ -51,17 +51,17 @@ class Process:
         self.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         os.close(self._fd)
 
     def alive(self) -> bool:
-        """Whether it has not ended; poll(2) reports a pidfd as readable once it has."""
+        """Return whether the process still runs; poll(2) reports a pidfd as readable once it has ended."""
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
         return not poller.poll(0)
 
     def uid(self) -> int:
-        """Its effective uid.
+        """Return the effective uid.
 
         Raises:
             ProcessLookupError: it has ended.
@@ -70,7 +70,7 @@ class Process:
         return self._read(lambda: read_uid(self.pid))
 
     def started_s(self) -> float:
-        """When it started, in seconds since the epoch by today's wall clock, floored to 10 ms.
+        """Return when the process started, in seconds since the epoch by the present wall clock, floored to 10 ms.
 
         Raises:
             ProcessLookupError: it has ended.
@@ -79,7 +79,7 @@ class Process:
         return wall_time_s(self.started_boot_s())
 
     def started_boot_s(self) -> float:
-        """When it started, in seconds since the boot: with the pid it names the process, whatever the clock does.
+        """Return when it started, in seconds since boot: together with the pid this identifies a process for good.
 
         Raises:
             ProcessLookupError: it has ended.
@@ -88,9 +88,9 @@ class Process:
         return self._read(lambda: read_stat(self.pid)).started_boot_s
 
     def runs(self, exe: str) -> bool:
-        """Whether `exe` is its executable: the same file, or a removed one of the same path.
+        """Return whether the process runs `exe`: the same file, or a removed one of the same path.
 
-        The path alone would not do: a container may have a program at the same path, and it is another file.
+        The path alone would not do: in a container another file may lie at the same path.
 
         Raises:
             ProcessLookupError: it has ended.

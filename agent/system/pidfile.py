@@ -1,14 +1,14 @@
-"""Read a pid file, and know whose word it is.
+"""Pid files, and whose word one is.
 
-The file is opened once, without following a link at its end, and judged by its descriptor. What it says is
-a claim: `agent.notifiers.signal_process` checks it against the process.
+The file is opened once, without following a link at its end, and judged by its descriptor. Its content is only
+a claim, which `agent.notifiers.signal_process` checks against the process.
 
-Its directory is walked to as that of a sink is (`agent.system.trusted_directory`): a link of an ordinary user's on the way
-could lead to root's pid file of any program, which is in order in itself, and root would signal that program.
-Links of root, such as /var/run, are followed. Whoever owns the directory itself can only put there what is theirs,
-which `signal_process` holds against the owner of the process, or move root's pid files that lie in it; so it may
-be the dependent's own user. Everybody may write it only if it is sticky, as /tmp is, because there the pid file
-of another cannot be replaced.
+Its directory is opened as that of a sink is (`agent.system.trusted_directory`): a link of an ordinary user on the way
+could lead to root's pid file of any other program, a sound file in itself, and root would signal that program.
+Links of root, such as /var/run, are followed. The owner of the directory itself can only put a file of their own
+there, whose owner `signal_process` compares with that of the process, or rename root's pid files that lie in it; so
+the dependent's own user may own it. Everybody may write it only if it is sticky, as /tmp is, because there nobody
+can replace the pid file of another.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SAFE = "let its program write it with mode 0644, and name that file in `pid_fil
 
 
 class NoProcessError(NotifyError):
-    """Nobody is there to be told."""
+    """There is no process to be told."""
 
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What a pid file says, and who says so when.
+    """The content of a pid file, and who wrote it when.
 
     Attributes:
         owner: the uid of the file's owner.
@@ -50,7 +50,7 @@ def read_pid_file(path: str) -> PidFile:
 
     Raises:
         NoProcessError: there is no file, or no directory for it.
-        NotifyError: it cannot be read, a stranger decides where its path leads, it has a second name, everybody or a
+        NotifyError: it cannot be read, an untrusted user decides where its path leads, it has a second name, everybody or a
             strange group can write it, or it does not hold the pid of a process.
     """
     fd = _open(path)
@@ -70,14 +70,13 @@ def _open(path: str) -> int:
     except (FileNotFoundError, PathMissingError) as err:
         raise NoProcessError(f"{path}: there is no such pid file", "start the dependent, or correct the path") from err
     except PathRefusedError as err:
-        raise NotifyError(err.problem, err.remedy) from err
+        raise NotifyError.of(err.as_problem()) from err
     except PermissionError as err:
         raise NotifyError(
             f"{path}: {user_name()} may not read this pid file", f"look at `namei -l {path}`, or run keyturn as root"
         ) from err
     except OSError as err:
-        reason, remedy = explain(err, path)
-        raise NotifyError(f"{path}: cannot read this pid file: {reason}", remedy) from err
+        raise NotifyError.of(explain(err, path).at(f"{path}: cannot read this pid file")) from err
 
 
 def _refuse(path: str, found: os.stat_result) -> None:

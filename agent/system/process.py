@@ -1,11 +1,11 @@
-"""The door to other programs: run one command, bounded in time, output and rights.
+"""Other programs: run one command, bounded in time, output and rights.
 
 Every command of the agent (hooks, systemctl, probes, the `process` provider) goes through `run_command`.
-What it gets: its own session and process group, `/` as its directory, umask 077, no descriptor but 0, 1
-and 2, an environment made from nothing, and none of the agent's ambient capabilities (they would survive a
-change from one ordinary user to another, capabilities(7)). What it cannot do: outlast its limit, fill the
-agent's memory, or hold the agent through a pipe that a child of it keeps open, which is how hooks of other
-agents hang for ever (certbot#5424, lego#2468).
+It gets its own session and process group, `/` as its directory, umask 077, no descriptor but 0, 1 and 2, an
+environment made from nothing, and none of the agent's ambient capabilities (they would survive a change from
+one ordinary user to another, capabilities(7)). It cannot outlast its limit, fill the agent's memory, or hold
+the agent through a pipe that a child of it keeps open, which is how hooks of other agents hang for ever
+(certbot#5424, lego#2468).
 
 The limit applies to the command and to whatever it left in its process group with its output still open;
 at the limit the whole group gets SIGTERM, and SIGKILL two seconds later. Two things are left alone: a child
@@ -30,18 +30,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.core.errors import KeyturnError
+from agent.core.problem import Problem
 from agent.core.settings import PickupSettings
 from agent.system.accounts import Account, find_account, own_account
 from agent.system.oserrors import explain
 from agent.system.process_group import Ending, ProcessGroup
 from agent.system.signals import signal_name
-from agent.system.trusted_program import strangers
+from agent.system.trusted_program import program_problem
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where programs named without a directory are looked for; the agent's own $PATH is never used."""
+"""The directories in which programs without a path are looked up; the agent's own $PATH is never used."""
 
 OUTPUT_LIMIT = 8 * 1024
-"""Bytes that are kept of each output; it is the tail that says what went wrong."""
+"""Bytes that are kept of each output, from its end, where the reason of a failure stands."""
 
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4  # linux/prctl.h
 
@@ -54,13 +55,13 @@ class CommandError(KeyturnError):
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What became of a command.
+    """The result of a command.
 
     Attributes:
         status: the exit status, negative for the signal that ended it, as in subprocess.
         stdout, stderr: the tail of each output. A provider's command writes secrets there, so repr leaves them out.
         truncated: some output was dropped.
-        lingered: the command ended in time, but what it left in its process group had to be ended.
+        lingered: the command ended in time, but what it left in its process group had to be killed.
     """
 
     ending: Ending
@@ -72,7 +73,7 @@ class Completed:
 
     @property
     def ok(self) -> bool:
-        """Whether it ended by itself and said that all went well."""
+        """Whether it ended by itself, with status 0."""
         return self.ending is Ending.EXITED and self.status == 0
 
     @property
@@ -87,20 +88,20 @@ class Completed:
         return f"ended with status {self.status}"
 
     def text(self, limit: int = OUTPUT_LIMIT) -> str:
-        """Both outputs in one printable line of at most `limit` characters, the last ones."""
+        """Return both outputs in one printable line of at most `limit` characters, the last ones."""
         parts = (printable(self.stdout), printable(self.stderr))
         return " | ".join(part for part in parts if part)[-limit:]
 
 
 def printable(raw: bytes) -> str:
-    """One line of text that is safe in a log and on a terminal: lines joined, control characters gone."""
+    """Return output as one line that is safe in a log and on a terminal: lines joined, control characters removed."""
     lines = raw.decode("utf-8", errors="replace").splitlines()
     clean = ("".join(char for char in line if char.isprintable()).strip() for line in lines)
     return " | ".join(line for line in clean if line)
 
 
 def find_program(name: str, search_path: str = SAFE_PATH) -> str | None:
-    """The absolute path of a program; None for a name that no directory of `search_path` has."""
+    """Return the absolute path of a program; None for a name that no directory of `search_path` has."""
     return name if Path(name).is_absolute() else shutil.which(name, path=search_path)
 
 
@@ -121,9 +122,9 @@ def run_command(
             secret, because everybody on the machine can read a command line.
         timeout_s: seconds for the command and what it leaves in its process group.
         cancel: ends the command early when it is set.
-        stdin: what the command may read; it need not.
+        stdin: bytes that the command may read.
         env: variables besides PATH, LANG, HOME, USER and LOGNAME; nothing is inherited.
-        user: whom to become, all their groups included; None: stay who we are.
+        user: the user to run it as, with all their groups; None for the agent's own.
         output_limit: bytes kept of each output.
 
     Raises:
@@ -146,11 +147,11 @@ def run_command(
 
 
 def probe(settings: PickupSettings, cancel: threading.Event, env: Mapping[str, str] | None = None) -> bool:
-    """Run a pickup probe: True where it says, by status 0, that the new value is in use. Never raises.
+    """Run a pickup probe, and return whether its exit status 0 says that the new value is in use. Never raises.
 
-    One that `probe_refusal` refuses is not run.
+    One that `probe_problem` refuses is not run.
     """
-    if probe_refusal(settings) is not None:
+    if probe_problem(settings) is not None:
         return False
     try:
         return run_command(settings.command, timeout_s=settings.timeout, cancel=cancel, env=env).ok
@@ -158,13 +159,14 @@ def probe(settings: PickupSettings, cancel: threading.Event, env: Mapping[str, s
         return False
 
 
-def probe_refusal(settings: PickupSettings) -> tuple[str, str] | None:
-    """Why a pickup probe cannot be run, or must not be: (problem, remedy); None where nothing is against it."""
+def probe_problem(settings: PickupSettings) -> Problem | None:
+    """Return why a pickup probe cannot be run, or must not be; None where nothing is against it."""
     program = find_program(settings.command[0])
     if program is None:
-        what = f"there is no program {settings.command[0]} in {SAFE_PATH}"
-        return what, "install it, or give its absolute path"
-    return strangers(program, own_account())
+        return Problem(
+            f"there is no program {settings.command[0]} in {SAFE_PATH}", "install it, or give its absolute path"
+        )
+    return program_problem(program, own_account())
 
 
 def _account(user: str | None) -> Account:
@@ -193,8 +195,7 @@ def _start(
     try:
         return ProcessGroup(leader, stdin, output_limit)
     except OSError as err:
-        reason, remedy = explain(err, argv[0])
-        raise CommandError(f"{argv[0]}: it was started and killed at once: {reason}", remedy) from err
+        raise CommandError.of(explain(err, argv[0]).at(f"{argv[0]}: it was started and killed at once")) from err
 
 
 def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -222,12 +223,15 @@ def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subpr
 
 
 def _drop_ambient_capabilities() -> None:
-    """Empty this thread's ambient set, which matters at exec only; where there is none, nothing happens."""
+    """Empty this thread's ambient set, which matters only at exec; on a kernel without one nothing happens."""
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
 def _not_started(program: str, account: Account, change: bool, err: OSError | ValueError) -> CommandError:
-    """Say why. subprocess does not tell a failed setuid from a failed exec, but exec hardly ever ends in EPERM."""
+    """Return the error for a command that could not be started.
+
+    subprocess does not tell a failed setuid from a failed exec, but exec hardly ever ends in EPERM.
+    """
     if not isinstance(err, OSError):
         return CommandError(f"{program}: an argument holds a zero byte", "correct the command in the config")
     if err.errno == errno.EPERM and change:

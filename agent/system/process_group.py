@@ -1,7 +1,7 @@
-"""A command at work: its process group, its three pipes, and a way to end all of it.
+"""A running command: its process group, its three pipes, and a way to end all of it.
 
 The leader of the group is not reaped before the group has been ended: a zombie keeps its number, so that
-killpg can never reach a stranger.
+killpg can never reach another group.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CHUNK = 64 * 1024  # a pipe's usual capacity: one read drains what a command wr
 
 
 class Ending(StrEnum):
-    """How a command came to its end."""
+    """The way in which a command ended."""
 
     EXITED = "exited"
     TIMED_OUT = "timed out"
@@ -43,7 +43,7 @@ class Tail:
         self.dropped = False
 
     def add(self, chunk: bytes) -> None:
-        """Take more in, and drop what is too old."""
+        """Append output, and drop the oldest bytes beyond the limit."""
         self._kept += chunk
         excess = len(self._kept) - self._limit
         if excess > 0:
@@ -51,7 +51,7 @@ class Tail:
             del self._kept[:excess]
 
     def kept(self) -> bytes:
-        """What is kept."""
+        """Return the bytes that are kept."""
         return bytes(self._kept)
 
 
@@ -83,7 +83,7 @@ class ProcessGroup:
                 self._pipes.register(pipe, selectors.EVENT_READ if into else selectors.EVENT_WRITE, into)
 
     def _abandon(self) -> None:
-        """Kill and reap a command that cannot be served: nobody would hold it to its limits."""
+        """Kill and reap a command whose pipes cannot be served, for nobody would hold it to its limits."""
         self._signal(signal.SIGKILL)
         self._close_pipes()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -100,20 +100,20 @@ class ProcessGroup:
         return Ending.EXITED
 
     def finished(self) -> bool:
-        """Whether the command ended and nobody of its group still holds its output."""
+        """Return whether the command ended and no process of its group still holds its output."""
         if not self._exited():
             return False
         self._pump(0)
         return self._drained() or self._is_empty()
 
     def end(self) -> None:
-        """SIGTERM to the whole group, and SIGKILL to whatever is left of it after the grace."""
+        """Send SIGTERM to the whole group, and SIGKILL to what is left of it after the grace."""
         self._signal(signal.SIGTERM)
         self._pump_until(GRACE_S, lambda: self._exited() and self._is_empty())
         self._kill()
 
     def close(self) -> int:
-        """Reap the command, close its pipes, return its status. One that still runs is killed first."""
+        """Kill the command if it still runs, reap it, close its pipes, and return its status."""
         if not self._exited():
             self._kill()
         if self._pipes.get_map():
@@ -135,7 +135,7 @@ class ProcessGroup:
         return os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _is_empty(self) -> bool:
-        """Whether nobody is left; no when /proc cannot be read just now (EMFILE), so that the limit still holds."""
+        """Return whether no process is left; False when /proc cannot be read (EMFILE), so that the limit still holds."""
         try:
             return group_is_empty(self._leader.pid)
         except OSError:
@@ -159,7 +159,7 @@ class ProcessGroup:
             self._pump(min(left_s, _TICK_S))
 
     def _pump(self, limit_s: float) -> None:
-        """Move what can be moved; without an open pipe, just let the time pass."""
+        """Move bytes through the pipes for at most that long; without an open pipe, sleep."""
         if not self._pipes.get_map():
             self._pause_s = min(2 * self._pause_s, _TICK_S)
             time.sleep(min(limit_s, self._pause_s))
@@ -179,7 +179,7 @@ class ProcessGroup:
         return bool(chunk)
 
     def _write(self, fd: int) -> bool:
-        """Send some of what is due on standard input; False once all is sent, or nobody reads it."""
+        """Write some of the standard input, and return False once all of it is written or nobody reads it."""
         try:
             sent = os.write(fd, self._unsent[:_CHUNK])
         except BlockingIOError:

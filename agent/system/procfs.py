@@ -1,8 +1,7 @@
-"""What /proc says of a process, parsed in one place: proc(5).
+"""Processes as /proc shows them, parsed in one place: proc(5).
 
-A number alone names nobody: it may be taken by another process between two reads. So callers either hold a
-pidfd and look whether it is still alive after reading (`agent.system.pidfd`), or ask of children that they
-have not reaped.
+A pid alone identifies nothing: another process may get it between two reads. So callers either hold a pidfd and
+see that it is still alive after reading (`agent.system.pidfd`), or ask about children that they have not reaped.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def read_stat(pid: int) -> Stat:
 
 
 def read_uid(pid: int) -> int:
-    """The effective uid of a process: what it may do, whoever started it.
+    """Return the effective uid of a process, which decides what it may do.
 
     Raises:
         OSError: as `read_stat`.
@@ -58,23 +57,23 @@ def read_uid(pid: int) -> int:
 
 
 def wall_time_s(boot_s: float) -> float:
-    """The wall clock's reading, seconds since the epoch, of an instant of CLOCK_BOOTTIME, by today's clock."""
+    """Convert an instant of CLOCK_BOOTTIME into seconds since the epoch, by the present wall clock."""
     offset_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
     return boot_s + offset_s
 
 
 def wall_time_of_monotonic_s(monotonic_s: float) -> float:
-    """The same for CLOCK_MONOTONIC; too late by as long as the machine was suspended since then."""
+    """Convert an instant of CLOCK_MONOTONIC; the result is too late by the time spent in suspend since then."""
     return time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic_s
 
 
 def pids() -> Iterator[int]:
-    """The number of every process that this user may see, lowest first."""
+    """Yield the pid of every process that this user may see, lowest first."""
     return iter(sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()))
 
 
 def group_is_empty(group: int) -> bool:
-    """Whether no process of a group lives any more; zombies do not count."""
+    """Return whether no process of a group lives any more; zombies do not count."""
     return not any(_lives_in(pid, group) for pid in pids())
 
 

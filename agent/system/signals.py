@@ -1,4 +1,4 @@
-"""Signals by name, as kill(1) and systemd write them, and those that come before there is somebody to handle them."""
+"""Signals by name, as kill(1) and systemd write them, and signals that come before their handlers are installed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _kept: list[int] = []
 
 
 def keep(*numbers: int) -> None:
-    """From now on note these signals, which would end the process, until `deliver_kept`. From the main thread.
+    """Catch these signals, which would end the process, and keep them until `deliver_kept`. Call it in the main thread.
 
-    By a handler and not by a mask or by SIG_IGN: threads and commands that are started meanwhile would inherit those.
+    A handler does it, since threads and commands that are started meanwhile would inherit a blocked or ignored signal.
     """
     for number in numbers:
         signal.signal(number, lambda received, _frame: _kept.append(received))
 
 
 def deliver_kept() -> None:
-    """Give each signal that was noted, once, to the handler that it has now."""
+    """Call, once for each signal that was kept, the handler that is installed now."""
     came = set(_kept)
     _kept.clear()
     for number in came:
@@ -27,7 +27,7 @@ def deliver_kept() -> None:
 
 
 def signal_number(name: str) -> int | None:
-    """The number of SIGHUP, HUP, SIGRTMIN+3 and so on; None where there is no such signal."""
+    """Return the number of SIGHUP, HUP, SIGRTMIN+3 and so on; None where there is no such signal."""
     full = name if name.startswith("SIG") else f"SIG{name}"
     realtime = _REALTIME.fullmatch(full)
     if realtime is None:
@@ -38,7 +38,7 @@ def signal_number(name: str) -> int | None:
 
 
 def signal_name(number: int) -> str:
-    """SIGHUP for 1, SIGRTMIN+1 for 35, and so on."""
+    """Return the name of a signal: SIGHUP for 1, SIGRTMIN+1 for 35, and so on."""
     try:
         return signal.Signals(number).name
     except ValueError:

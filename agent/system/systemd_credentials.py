@@ -1,9 +1,9 @@
-"""Files that systemd hands to keyturn.service (LoadCredential=), looked at from outside of it: by `keyturn check` in a shell.
+"""The files that systemd hands to keyturn.service (LoadCredential=), seen from outside of it, by `keyturn check` in a shell.
 
-Below $CREDENTIALS_DIRECTORY they are there only while the service runs, and then as it was given them. What the next start
-or reload will hand over lies elsewhere, for root's eyes: `agent.systemd_setup.unit` reads in the unit where, and says it in the
-environment of that look. Inside the service nothing says so, and `seen_at` changes nothing; the service itself asks after a
-reload only whether it was handed what lies there now (`outdated`).
+They lie below $CREDENTIALS_DIRECTORY only while the service runs, and as they were at its start. The files that the next
+start or reload will hand over lie elsewhere and are readable by root: `agent.systemd_setup.unit` reads from the unit where,
+and puts that into the environment (`SOURCES`) of a check from outside. Inside the service the variable is not set and
+`seen_at` changes nothing; after a reload the service only asks whether the files were replaced meanwhile (`outdated`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.system.oserrors import user_name
 
 SOURCES = "KEYTURN_CREDENTIAL_SOURCES"
-"""In the environment of a look from outside: JSON, name -> path; "" for one that is encrypted."""
+"""The variable of a check from outside: JSON, name -> path; "" for a credential that is encrypted."""
 USUAL = "/etc/keyturn"
-"""Where keyturn.service and `keyturn systemd-setup` have it."""
+"""The directory of the config and of the credentials' sources, for keyturn.service and `keyturn systemd-setup`."""
 AS_THE_SERVICE = 'run this as root, or check as the service: eval "$(keyturn systemd-setup --check-command)"'
 
 
 def with_sources(environ: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a look from outside."""
+    """Return the environment for a check from outside."""
     return {**environ, SOURCES: json.dumps(dict(sources))}
 
 
 def source(name: str, environ: Mapping[str, str]) -> str | None:
-    """Where the file of a credential lies: "" where it is encrypted, None inside of the service."""
+    """Return the source file of a credential, "" where it is encrypted, None inside of the service."""
     told = environ.get(SOURCES)
     if told is None:
         return None
@@ -37,7 +37,7 @@ def source(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def outdated(sources: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    """Which of the files were replaced after systemd handed them over; asked by the service itself, which cannot read them."""
+    """Return which files were replaced after systemd handed them over. The service can ask this without reading them."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     found = []
     for name, path in sources.items() if directory else ():
@@ -50,7 +50,7 @@ def outdated(sources: Mapping[str, str], environ: Mapping[str, str]) -> list[str
 
 
 def seen_at(path: str, environ: Mapping[str, str]) -> str:
-    """Where to read a file: itself, or for a look from outside what systemd will hand over in its place.
+    """Return where to read a file: at its path, or, for a check from outside, at the source that systemd will hand over.
 
     Raises:
         CredentialFileError: that is missing, or encrypted and not handed over yet.

@@ -1,4 +1,4 @@
-"""sd_notify(3) in one page: READY=1, STATUS=, RELOADING=1, STOPPING=1, WATCHDOG=1, EXTEND_TIMEOUT_USEC=.
+"""sd_notify(3): READY=1, STATUS=, RELOADING=1, STOPPING=1, WATCHDOG=1, EXTEND_TIMEOUT_USEC=.
 
 The protocol is one datagram to $NOTIFY_SOCKET (a path, or an abstract name that begins with `@`), so no
 library is needed. Outside systemd every call does nothing. `WATCHDOG_USEC` and `WATCHDOG_PID` are those of
@@ -13,11 +13,11 @@ import time
 from collections.abc import Mapping
 
 PATIENCE_S = 1.0
-"""For a manager that does not read what it is told: its queue is full then, and sendmsg(2) would wait for ever."""
+"""Seconds to wait for a manager that does not read: its queue is full then, and sendmsg(2) would wait for ever."""
 
 
 class ServiceManager:
-    """Whoever started us, if it wants to hear."""
+    """The service manager that started this process, if there is one."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         path = environ.get("NOTIFY_SOCKET", "")
@@ -33,31 +33,31 @@ class ServiceManager:
 
     @property
     def watchdog_interval_s(self) -> float | None:
-        """Seconds between two signs of life: half of what the manager allows; None where it wants none."""
+        """Seconds between two keep-alives, half of what the manager allows; None where it has no watchdog."""
         return self._watchdog_s / 2 if self._watchdog_s and self.present else None
 
     def ready(self, status: str) -> None:
-        """The first pass has ended."""
+        """Report that the first pass has ended, or a reload."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def starting(self, extension_s: float) -> None:
-        """The start goes on: wait for READY so long from now, or longer where the manager would anyway."""
+        """Ask the manager to wait for READY that long from now, or longer where it would anyway."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(extension_s * 1e6)}")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
+        """Set the line that `systemctl status` shows."""
         self._send(f"STATUS={text}")
 
     def reloading(self) -> None:
-        """The config is being read again; `ready` ends it. MONOTONIC_USEC is what Type=notify-reload wants."""
+        """Report that the config is being read again, until `ready`. Type=notify-reload wants MONOTONIC_USEC with it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """The way down has begun."""
+        """Report that the process is shutting down."""
         self._send("STOPPING=1\nSTATUS=stopping")
 
     def alive(self) -> None:
-        """Feed the watchdog; to be called only where the scheduler has just moved."""
+        """Feed the watchdog. Call it only where the scheduler has just made progress."""
         self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:

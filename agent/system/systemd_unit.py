@@ -1,6 +1,6 @@
-"""Whether keyturn is a service of this host, and whose: what an operator is told to type depends on it.
+"""keyturn's unit on this host: whether it is installed, and which user it runs as.
 
-A remedy that root reads in a shell is about files that the service writes, so it names the service's user.
+A remedy that root reads in a shell is about files that the service writes, so it has to name the service's user.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SEARCHED = (
     "lib/systemd/system",
     "usr/lib/systemd/system",
 )
-"""systemd.unit(5), the first one wins."""
+"""The directories of units by systemd.unit(5); the first one that has the unit wins."""
 _LIMIT = 1024 * 1024
 
 
 def installed(root: Path = Path("/")) -> str | None:
-    """The text of keyturn.service; None where it is not installed, masked, or not readable."""
+    """Return the text of keyturn.service; None where it is not installed, masked, or not readable."""
     for directory in SEARCHED:
         try:
             found = files.read_regular(root / directory / UNIT, _LIMIT)
@@ -39,7 +39,7 @@ def installed(root: Path = Path("/")) -> str | None:
 
 
 def service_lines(text: str) -> Iterator[tuple[str, str]]:
-    """The assignments of the section [Service], in their order; continued lines joined (systemd.syntax(7))."""
+    """Yield the assignments of the section [Service], in their order; continued lines joined (systemd.syntax(7))."""
     section = ""
     for line in text.replace("\\\n", " ").splitlines():
         line = line.strip()
@@ -51,22 +51,22 @@ def service_lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 def is_ours(text: str) -> bool:
-    """Whether the unit runs as the user for whom the setup is: an operator's own, as root, needs none."""
+    """Return whether the unit runs as the user keyturn. An operator's own unit that runs as root needs no setup."""
     users = [value for key, value in service_lines(text) if key == "User"]
     return users[-1:] == [USER]
 
 
 def service_user(root: Path = Path("/")) -> str | None:
-    """The user of the service; None where it is not installed as ours, or its user was never made."""
+    """Return the user of the service; None where it is not installed as ours, or its user was never made."""
     text = installed(root)
     return USER if text is not None and is_ours(text) and find_account(USER) is not None else None
 
 
 def agent_user() -> str:
-    """The user who writes keyturn's files: this process's own, or the service's where root only looks."""
+    """Return the user who writes keyturn's files: this process's own, or the service's where root only runs a check."""
     return (service_user() if os.geteuid() == 0 else None) or own_account().name
 
 
 def make_directory(path: Path | str, mode: str) -> str:
-    """The command that makes a directory in which keyturn writes."""
+    """Return the shell command that makes a directory into which keyturn can write."""
     return f"install -d -o {agent_user()} -m {mode} {shlex.quote(str(path))}"

@@ -1,8 +1,8 @@
-"""A directory, walked to with suspicion and then pinned, so that nobody can swap it under a publish.
+"""Directories that nobody else can exchange during a publish: each step of the path is checked, then the end held open.
 
-A root daemon that writes into directories of other users must not be led elsewhere. So the path is walked
-component by component, each opened relative to the one before without following links, and every later
-operation is relative to the descriptor of the last one. What is refused, and why:
+A root daemon that writes into directories of other users must not be led elsewhere. So each component of the path
+is opened relative to the one before, without following links, and every later operation is relative to the
+descriptor of the last one. These are refused:
 
 * a parent directory that everyone can write, sticky or not: anybody can plant the target or take its name;
 * an ancestor that everyone can write and that is not sticky: anybody can rename the branch below it away;
@@ -28,7 +28,7 @@ from agent.system.mounts import mount_id
 from agent.system.oserrors import explain, is_permission, user_name
 
 MAX_LINKS = 40
-"""As many as the kernel itself follows (path_resolution(7))."""
+"""The number of links that the kernel itself follows (path_resolution(7))."""
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -72,7 +72,7 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self.fd)
 
     @classmethod
@@ -101,17 +101,17 @@ class Directory:
             return None
 
     def mounted_over(self, fd: int) -> bool:
-        """Whether an open file of this directory is a mount of its own, whose name no rename can take.
+        """Return whether an open file of this directory is a mount point, which no rename can replace.
 
-        By the kernel's mount ids (proc(5), fdinfo), because the device says too little (a bind mount from the same
-        file system has that of its directory) and too much (files on overlayfs differ from their directory in it).
-        Where /proc is not mounted the answer is no, and the rename fails with EBUSY.
+        The kernel's mount ids tell (proc(5), fdinfo). The device number does not: a bind mount from the same file
+        system has that of its directory, and files on overlayfs have another one than theirs. Where /proc is not
+        mounted the answer is no, and the rename fails with EBUSY.
         """
         here, there = mount_id(self.fd), mount_id(fd)
         return here is not None and there is not None and here != there
 
     def remove(self, name: str) -> None:
-        """Remove a name; one that is gone already is fine."""
+        """Remove a name, if it is there."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
@@ -123,12 +123,12 @@ class Directory:
 
     @property
     def shared_with(self) -> int:
-        """The group-write bit, non-zero where a group may replace the files in it."""
+        """The group-write bit; non-zero where a group may replace the files in it."""
         return self.mode & stat.S_IWGRP
 
 
 def open_directory(path: str, make_with: str = "install -d -m 0750", *, only_to_read: bool = False) -> Directory:
-    """Walk to a directory, check every step, and hold it open.
+    """Open a directory, checking every step of its path.
 
     Args:
         path: absolute.
@@ -139,7 +139,7 @@ def open_directory(path: str, make_with: str = "install -d -m 0750", *, only_to_
 
     Raises:
         PathMissingError: it is missing.
-        PathRefusedError: it is no directory, or somebody else could lead us astray on the way.
+        PathRefusedError: it is no directory, or somebody else could lead the path elsewhere.
     """
     try:
         fd = _walk(path, _PASS if only_to_read else _LIST)
@@ -160,9 +160,9 @@ def open_directory(path: str, make_with: str = "install -d -m 0750", *, only_to_
 
 
 def reopen_directory(path: str, identity: tuple[int, int]) -> Directory | None:
-    """Open a directory again that was walked to and checked a moment ago; None where it is not that one any more.
+    """Open a directory again that was checked a moment ago; None where it is not the same one any more.
 
-    Its identity proves it, whichever way the path leads now, so the walk need not be made twice.
+    Its device and inode prove that, whichever way the path leads now, so the steps need no second check.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -193,16 +193,16 @@ def _walk(path: str, flags: int) -> int:
                 todo.extend(_parts(target))
                 continue
             here = _swap(here, below)
-            if todo:
+            if todo:  # the last one is judged by `open_directory`, which knows what it is for
                 _refuse_open(found, path)
-        return os.open(".", flags, dir_fd=here)
+        return os.open(".", flags, dir_fd=here)  # an O_PATH descriptor cannot be listed or flushed
     finally:
         os.close(here)
 
 
 @lru_cache(maxsize=1024)
 def split(path: str) -> tuple[str, str]:
-    """Return (parent, name) of a path. Cached, because a poll asks it of the same few paths again and again."""
+    """Return (parent, name) of a path. Cached, because each poll asks about the same few paths."""
     whole = PurePosixPath(path)
     return str(whole.parent), whole.name
 
@@ -218,7 +218,7 @@ def _swap(old: int, new: int) -> int:
 
 
 def _read_link(link: int, found: os.stat_result, path: str, links: int) -> str:
-    """Return where a link on the way points to, and close its descriptor."""
+    """Return the target of a link on the way, and close the link's descriptor."""
     try:
         if found.st_uid not in (0, os.geteuid()):
             raise PathRefusedError(
@@ -242,16 +242,14 @@ def _refuse_open(found: os.stat_result, path: str) -> None:
 
 def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
     if is_permission(error):
-        reason, remedy = explain(error, path)
-        return PathNotPermittedError(f"{path}: cannot open this directory: {reason}", remedy)
+        return PathNotPermittedError.of(explain(error, path).at(f"{path}: cannot open this directory"))
     if isinstance(error, FileNotFoundError):
         return PathMissingError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
     if isinstance(error, NotADirectoryError):
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
-    reason, remedy = explain(error, path)
-    return PathRefusedError(f"{path}: cannot open this directory: {reason}", remedy)
+    return PathRefusedError.of(explain(error, path).at(f"{path}: cannot open this directory"))
 
 
 def names(directory: Directory) -> Iterator[str]:
-    """List what is in a directory."""
+    """Yield the names in a directory."""
     return iter(os.listdir(directory.fd))

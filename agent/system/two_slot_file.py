@@ -1,4 +1,4 @@
-"""A small record that is written often and must survive a power cut: two slots of one file, used in turn.
+"""A small record that is written often and must survive a power cut, in two slots of one file, used in turn.
 
 A write goes into the slot that does not hold the newest durable record, and is flushed with one fdatasync. The file's
 blocks were written and flushed once before, so the file system has no metadata to commit and no directory
@@ -9,7 +9,7 @@ next one takes its place, not that of the newest flushed one.
 
 A slot is one line of text, `keyturn-slot SEQ LENGTH SHA256 [unflushed]`, and the record, padded with blanks; so `cat`
 shows it.
-A record that outgrows its slot moves to a larger file by an atomic replacement.
+A record that outgrows its slot moves into a larger file, which replaces the old one atomically.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from agent.system import files
 
 SLOT_BYTES = 8 * 1024
-"""A multiple of the 4 KiB that disks and page caches write at once: the two slots never share a block."""
+"""A multiple of the 4 KiB that disks and page caches write at once, so that the two slots never share a block."""
 
 _MAGIC = "keyturn-slot"
 _UNFLUSHED = "unflushed"
@@ -33,7 +33,7 @@ _HEADER_BYTES = 128
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A whole record, without what it says."""
+    """The header of a whole record."""
 
     sequence: int
     slot: int
@@ -41,20 +41,20 @@ class _Record:
 
 
 class SlotFile:
-    """The writer of one record. It is the only one; any number of readers may `read_slots` the same path.
+    """The one writer of a record; any number of readers may `read_slots` the same path.
 
-    It opens the file at its first write and holds it open until `close`. Closed, it remembers which slot holds what,
-    and reads the file again at its next write only if somebody else touched it.
+    It opens the file at its first write and holds it open until `close`. After that it still knows which slot holds
+    what, and reads the file again at its next write only if somebody else changed it.
     """
 
     def __init__(self, path: Path | str) -> None:
-        """Begin without the file."""
+        """Keep the path; the file is opened at the first write."""
         self.path = Path(path)
         self._fd = -1
         self._slot_bytes = SLOT_BYTES
         self._whole: dict[int, _Record] = {}
         self._left: tuple[int, ...] = ()
-        """How the file was left."""
+        """The file's stamp when it was closed."""
 
     def write(self, payload: bytes, *, flush: bool = True) -> None:
         """Make `payload` the newest record; with `flush` it survives a power cut before this returns.
@@ -81,26 +81,26 @@ class SlotFile:
         self._whole[slot] = _Record(sequence, slot, flush)
 
     def _spare_slot(self) -> int:
-        """The slot that does not hold the newest flushed record, or, where none was flushed, the newest."""
+        """Return the slot to write next: not the one of the newest flushed record, or, where none was flushed, of the newest."""
         kept = _newest(record for record in self._whole.values() if record.flushed) or _newest(self._whole.values())
         return 1 - kept.slot if kept else 0
 
     def close(self) -> None:
-        """Let go of the file, for now."""
+        """Close the file; the next write opens it again."""
         if self._fd >= 0:
             self._left = _looks(self._fd)
             os.close(self._fd)
             self._fd = -1
 
     def _grow(self, sequence: int, payload: bytes, flushed: bool) -> None:
-        """Replace the file by one whose slots are large enough, every block of it written."""
+        """Replace the file by one with larger slots, every block of which is written."""
         size = _slot_bytes(len(payload))
         files.write_atomic(self.path, _pack(sequence, payload, size, flushed) + b" " * size)
         self.close()
         self._open()
 
     def _open(self) -> None:
-        """Have the file open, and know what is in it; where there is none, there is nothing to know."""
+        """Open the file and read its slots, if it is there and not open yet."""
         if self._fd >= 0:
             return
         try:
@@ -117,7 +117,7 @@ class SlotFile:
 
 
 def _looks(fd: int) -> tuple[int, ...]:
-    """What changes when another writes the file, or puts one in its place."""
+    """Return a stamp that changes when somebody else writes or replaces the file."""
     found = os.fstat(fd)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -138,7 +138,7 @@ def read_slots(path: Path | str, limit: int) -> bytes | None:
 
 
 def _slot_bytes(payload_bytes: int) -> int:
-    """The size of the slot for a record: doubled until it fits."""
+    """Return the size of the slot for a record: doubled until it fits."""
     size = SLOT_BYTES
     while size - _HEADER_BYTES < payload_bytes:
         size *= 2
@@ -160,7 +160,7 @@ def _newest(records: Iterable[_Record]) -> _Record | None:
 
 
 def _records(content: bytes) -> list[tuple[_Record, bytes]]:
-    """Every whole record of a file, and what it says."""
+    """Return every whole record of a file with its payload."""
     half = len(content) // 2
     return [found for slot in (0, 1) if (found := _unpack(content[slot * half : (slot + 1) * half], slot))]
 

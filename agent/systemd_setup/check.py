@@ -1,4 +1,4 @@
-"""What `check` says of the setup: only where keyturn.service is installed and this is its config."""
+"""The findings of `check` about the set-up, only where keyturn.service is installed and this is its config."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
 
     Args:
         settings: the config, valid.
-        config: its path; nothing is said of one that is not the service's.
-        environ: in which it was read.
-        root: where to look.
+        config: its path. One that is not the service's gets no findings.
+        environ: the environment in which it was read.
+        root: the root of the tree that is checked.
     """
     try:
         if not is_the_services(config, root):
@@ -37,18 +37,18 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         needs = needs_of(settings, config, environ)
         plan = planned(needs, config, root, canonical_names(needs.units))
         yield from _compared(plan)
-        yield from (Finding("warning", PLACE, text, remedy) for text, remedy in needs.warnings)
+        yield from (Finding.of("warning", PLACE, risk) for risk in needs.warnings)
     except KeyturnError as error:
-        yield Finding("error", PLACE, error.problem, error.remedy)
+        yield Finding.of("error", PLACE, error.as_problem())
     yield from _given(settings, environ)
     yield from _seen_by_somebody_else()
     yield from daemon_or_timer.findings(settings.agent, root)
 
 
 def _given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Of each file that systemd hands over, seen from outside: that it will, or that the one that runs has another.
+    """Yield, for each file that systemd will hand over, whether the running service has a different one.
 
-    One that is missing, or closed to this user, is what the provider says that uses it.
+    A file that is missing, or closed to this user, is reported by the provider that uses it.
     """
     for name in dict(handed_over(settings, CREDENTIALS)):
         source = handed_over_from(name, environ)
@@ -61,7 +61,7 @@ def _given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _differs(source: str, given: str) -> bool:
-    """Whether systemd gave out something else; not where nothing runs, or where this user sees no further."""
+    """Return whether systemd handed over something else; False where nothing runs or this user cannot see it."""
     try:
         theirs = files.read_regular(given, _LIMIT)
         return theirs is not None and theirs != Path(source).read_bytes()
@@ -70,9 +70,9 @@ def _differs(source: str, given: str) -> bool:
 
 
 def _compared(plan: Plan) -> Iterator[Finding]:
-    """What differs, or that nothing does, and what this user could not look at: polkit's directory is 0700 on Debian.
+    """Yield what differs, or that nothing does, and what this user may not read: polkit's directory is 0700 on Debian.
 
-    polkit itself is not asked: it takes questions about a unit and a verb from root only (pkcheck(1), --detail).
+    polkit itself is not asked: it answers questions about a unit and a verb to root only (pkcheck(1), --detail).
     """
     wrong = [Finding("error", PLACE, f"{path} is {what}", _REMEDY) for path, what in plan.differing()]
     yield from wrong
@@ -93,7 +93,7 @@ def _seen_by_somebody_else() -> Iterator[Finding]:
 
 
 def is_the_services(config: str, root: Path = Path("/")) -> bool:
-    """Whether this is the config of a keyturn.service that is installed here with our user.
+    """Return whether this is the config of a keyturn.service that is installed here with our user.
 
     Raises:
         KeyturnError: a drop-in cannot be read.

@@ -1,4 +1,4 @@
-"""`check` as the service would see it: a transient unit with the same user, sandbox, credentials and directories."""
+"""The command for `check` as the service: a transient unit with the same user, sandbox, credentials and directories."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LIFE = frozenset(
         "TimeoutStopSec",
     }
 )
-"""What is about the daemon's life and not about what it may do; all that begins with Restart besides."""
+"""Options about the daemon's life and not about its rights; those that begin with Restart are left out too."""
 _SETS = ("CapabilityBoundingSet", "AmbientCapabilities")
 _FIXED = ("RuntimeDirectoryPreserve=yes",)
-"""Else the end of the check would remove /run/keyturn under a running daemon."""
+"""Options for the check alone: without this one its end would remove /run/keyturn under a running daemon."""
 
 
 def check_command(unit: str, drop_ins: Mapping[str, str], wanted: str | None, config: str) -> str:
-    """The shell command that runs `keyturn check` with everything that the service has.
+    """Return the shell command that runs `keyturn check` with everything that the service has.
 
     Args:
         unit: the text of keyturn.service.
@@ -46,7 +46,7 @@ def check_command(unit: str, drop_ins: Mapping[str, str], wanted: str | None, co
 
 
 def _kept(settings: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The settings as `systemd-run --property=` means them: by D-Bus, where two things differ from a file (252).
+    """Yield the settings as `systemd-run --property=` takes them, by D-Bus, where two things differ from a file (252).
 
     No specifier is expanded, so `%%` is two characters; and of several capability sets the last one counts.
     """

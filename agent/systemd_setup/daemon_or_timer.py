@@ -1,7 +1,7 @@
-"""What `check` says where the daemon and the timer are both to start at boot, or the timer leaves something undone.
+"""The findings of `check` where daemon and timer both start at boot, or where the timer leaves something undone.
 
-Told by the links that `systemctl enable` makes, which everybody may read: so nothing is asked of systemd, and an image
-that does not run can be looked at too.
+They rest on the links that `systemctl enable` makes, which everybody may read. So systemd is not asked, and an image
+that does not run can be checked too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def findings(agent: AgentSettings, root: Path = Path("/")) -> Iterator[Finding]:
 
     Args:
         agent: `[agent]` of the service's config.
-        root: where to look.
+        root: the root of the tree that is checked.
     """
     daemon, timer = enabled(SERVICE, root), enabled(TIMER, root)
     if daemon and timer:
@@ -36,7 +36,7 @@ def findings(agent: AgentSettings, root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def enabled(unit: str, root: Path) -> bool:
-    """Whether an administrator or a package had it started with a target: enabled, for good or until the next boot."""
+    """Return whether the unit is enabled, for good or until the next boot."""
     places = ("etc/systemd/system", "run/systemd/system")
     return any(
         (directory / unit).is_symlink()  # which may lead nowhere, as from outside of an image

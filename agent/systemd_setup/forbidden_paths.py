@@ -1,11 +1,11 @@
-"""Directories that no service may write: what lies there decides what root runs, or whom it believes.
+"""The directories that no service may write, because their content decides what root runs or trusts.
 
-Decisions. Judged is the directory, not the file: ReadWritePaths= and BindPaths= open a directory with everything below it,
-and the capabilities for sinks of other users are good for all of it. A directory of one's own below /etc, /run, /srv or
-/var stays fine; so does /srv itself, of which root runs nothing. In a home, which one user alone listens to, nothing is
-refused but .ssh, and the home itself is a warning; root's home is refused, a directory in it a warning. Refused without
-capabilities too: the next sink of the config may bring them, and a directory of root's is of no use without them.
-Rejected: only to warn, for `--install` in a script is read by nobody.
+Decisions. The directory is judged, not the file: ReadWritePaths= and BindPaths= open a directory with everything below
+it, and the capabilities for sinks of other users are good for all of it. A separate directory below /etc, /run, /srv or
+/var is fine; so is /srv itself, from which root runs nothing. In a home, which matters to one user alone, only .ssh is
+refused, and the home itself gets a warning; root's home is refused, and a directory in it gets a warning. This holds
+without capabilities too: the next sink of the config may bring them, and a directory of root's is useless without them.
+Rejected: only warning, since nobody reads the output of `--install` in a script.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import fnmatch
 import os
 from pathlib import PurePosixPath
 
+from agent.core.problem import Problem
+
 _ITSELF = "/ /dev /etc /etc/keyturn /home /opt /root /run /run/user /var /var/cache /var/lib /var/local /var/spool"
 ITSELF = frozenset(_ITSELF.split())
-"""Refused; a directory below them is another matter."""
+"""Directories that are refused, while one below them may be fine."""
 
 _WHOLE = (
     "/bin /boot /efi /lib /lib32 /lib64 /libx32 /proc /sbin /sys /usr "
@@ -31,43 +33,42 @@ _WHOLE = (
     "/var/spool/anacron /var/spool/at"
 )
 WHOLE = tuple(_WHOLE.split())
-"""Refused with everything below; names as of fnmatch, one component each."""
+"""Directories that are refused with everything below; patterns of fnmatch, one component each."""
 
 
-def refusal(directory: str, own: str) -> tuple[str, str] | None:
-    """Say why the service may not write in a directory: (problem, remedy), None where it may.
+def write_problem(directory: str, own: str) -> Problem | None:
+    """Return why the service may not write in a directory; None where it may.
 
     Args:
-        directory: as the config names it; where it leads is judged too.
-        own: a name for a directory of its own, for the remedy.
+        directory: as the config names it; the target of its links is judged too.
+        own: the name of a separate directory, for the remedy.
     """
     for each in _names_of(directory):
         if _is_refused(each):
             leads = "" if each == str(PurePosixPath(directory)) else f", which is {each},"
-            problem = (
-                f"{directory}{leads} is not for a service to write: what lies in it and below it decides what root runs"
-            )
-            return (
-                problem,
+            return Problem(
+                f"{directory}{leads} is not for a service to write: what lies in it and below it decides what root runs",
                 f"put it into a directory of its own, such as /etc/{own}, and correct the path in the config",
             )
     return None
 
 
-def warning(directory: str) -> tuple[str, str] | None:
-    """Say what is unwise about a directory that the service may write: (text, remedy), None for nothing."""
+def write_risk(directory: str) -> Problem | None:
+    """Return what is unwise about a directory that the service may write; None for nothing."""
     for each in _names_of(directory):
         path = PurePosixPath(each)
         if path.is_relative_to("/root"):
-            return f"the service may write all of {each}, in root's home", "keep nothing there that root runs"
+            return Problem(f"the service may write all of {each}, in root's home", "keep nothing there that root runs")
         if path.parent in (PurePosixPath("/home"), PurePosixPath("/run/user")):
-            text = f"the service may write all of the home {each}, what its user runs at a login included"
-            return text, f"put the file into a directory of its own, such as {each}/.aliyun"
+            return Problem(
+                f"the service may write all of the home {each}, what its user runs at a login included",
+                f"put the file into a directory of its own, such as {each}/.aliyun",
+            )
     return None
 
 
 def _names_of(directory: str) -> tuple[str, ...]:
-    """The path as it is written, and where it leads on this machine."""
+    """Return the path as written, and the one to which its links lead on this machine."""
     return tuple(dict.fromkeys((str(PurePosixPath(directory)), os.path.realpath(directory))))
 
 

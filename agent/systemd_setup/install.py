@@ -1,4 +1,4 @@
-"""Where the files go, what stands there, and writing what differs: whole files, and nothing that is not ours."""
+"""The places of the files, their present content, and the writing of what differs: whole files, and only our own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ UNITS = ("keyturn.service", "keyturn-once.service")
 DROP_IN = "50-keyturn.conf"
 RULE = "etc/polkit-1/rules.d/50-keyturn.rules"
 SYSTEMD_S = 60.0
-"""For a daemon-reload, which starts every generator again, and for a question."""
+"""Seconds for a daemon-reload, which starts every generator again, and for a query."""
 _LIMIT = 1024 * 1024
 
 
 class Outcome(StrEnum):
-    """What became of one file."""
+    """The result for one file."""
 
     UNCHANGED = "unchanged"
     WRITTEN = "written"
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall stand where; None where nothing shall."""
+    """The files and their wanted content; None for a file that should not be there."""
 
     root: Path
     drop_ins: Mapping[Path, str | None]
@@ -42,11 +42,11 @@ class Plan:
 
     @property
     def files(self) -> dict[Path, str | None]:
-        """Every file."""
+        """Every file with its wanted content."""
         return {**self.drop_ins, self.rule[0]: self.rule[1]}
 
     def install(self) -> Iterator[tuple[Path, Outcome]]:
-        """Write and remove what differs, and say what became of each file.
+        """Write and remove what differs, and yield the result for each file.
 
         Raises:
             NotPermittedError: this user may not.
@@ -59,9 +59,9 @@ class Plan:
             yield path, _put(path, standing[path], wanted)
 
     def differing(self) -> Iterator[tuple[Path, str]]:
-        """Each file that is not as it shall be, with "missing", "out of date" or "not needed any more".
+        """Yield each file that is not as wanted, with "missing", "out of date" or "not needed any more".
 
-        One that this user may not read is passed over, and named by `unseen`.
+        A file that this user may not read is left out; `unseen` has it.
         """
         for path, wanted in self.files.items():
             try:
@@ -72,18 +72,18 @@ class Plan:
                 yield path, _difference(found, wanted)
 
     def unseen(self) -> list[Path]:
-        """Each file that shall be there, and that this user may not look at."""
+        """Return each wanted file that this user may not read."""
         return [path for path, wanted in self.files.items() if wanted is not None and not _is_seen(path)]
 
 
 def planned(needs: Needs, config: str, root: Path, names: dict[str, str]) -> Plan:
-    """Say what shall stand where.
+    """Plan the files.
 
     Args:
-        needs: of the config.
+        needs: those of the config.
         config: its path.
         root: `/`, or the root of another tree, such as an image's.
-        names: unit -> its name in systemd, where it has another.
+        names: unit -> its canonical name, where it is an alias.
     """
     text = render.drop_in(needs, config) if needs else None
     drop_ins = {root / f"etc/systemd/system/{unit}.d/{DROP_IN}": text for unit in UNITS}
@@ -91,7 +91,7 @@ def planned(needs: Needs, config: str, root: Path, names: dict[str, str]) -> Pla
 
 
 def canonical_names(units: Mapping[str, object]) -> dict[str, str]:
-    """The name by which systemd knows each unit: an alias has another. Empty where systemd does not run."""
+    """Return unit -> its canonical name in systemd, for aliases too. Empty where systemd does not run."""
     program = find_program("systemctl")
     if not units or program is None or not systemd_runs():
         return {}
@@ -109,12 +109,12 @@ def canonical_names(units: Mapping[str, object]) -> dict[str, str]:
 
 
 def systemd_runs() -> bool:
-    """Whether systemd is the init of this machine: sd_booted(3)."""
+    """Return whether systemd is the init of this machine: sd_booted(3)."""
     return Path("/run/systemd/system").is_dir()
 
 
 def reload_systemd() -> None:
-    """`systemctl daemon-reload`.
+    """Run `systemctl daemon-reload`.
 
     Raises:
         KeyturnError: it failed.
@@ -128,7 +128,7 @@ def reload_systemd() -> None:
 
 
 def standing_at(path: Path) -> str | None:
-    """The text of a file; None where there is none.
+    """Return the text of a file; None where there is none.
 
     Raises:
         NotPermittedError: this user may not read it.
@@ -180,5 +180,4 @@ def _difference(found: str | None, wanted: str | None) -> str:
 def _refused(error: OSError, path: Path, what: str) -> KeyturnError:
     if is_permission(error):
         return NotPermittedError(f"{path}: user {user_name()} may not {what} it", "run this as root")
-    reason, remedy = explain(error, str(path))
-    return StateError(f"{path}: cannot {what} it: {reason}", remedy)
+    return StateError.of(explain(error, str(path)).at(f"{path}: cannot {what} it"))

@@ -1,15 +1,15 @@
-"""What a config needs beyond the bare unit: options of systemd with the reason for each, and units with their verbs.
+"""The needs of a config beyond the bare unit: options of systemd with the reason for each, and units with their verbs.
 
-The rules, each by what fails without it (measured with systemd 252; docs/systemd.md):
+The rules, each with what fails without it (measured with systemd 252; docs/systemd.md):
 
 * A sink's directory is written: ReadWritePaths=, under ProtectSystem=strict. One in a home: ProtectHome=tmpfs shows
-  nothing of the homes but what BindPaths= names. One in /tmp: PrivateTmp=no, for what is private nobody reads.
+  nothing of the homes but what BindPaths= names. One in /tmp: PrivateTmp=no, or nobody else could read it.
 * A sink that belongs to another user: CAP_CHOWN gives it away, CAP_FOWNER changes its mode afterwards, CAP_DAC_OVERRIDE
   writes into the directory of its owner and reads what it holds.
 * A sink of keyturn's own with another group: no capability. A process may give its files to a group that it is in.
 * A signal to another user's process: CAP_KILL; CAP_SYS_PTRACE where `exe` says which one; without that, the process
   must be visible (ProtectProc=default).
-* A file that systemd hands over: LoadCredential=, and SetCredential= as in the unit, which says why.
+* A file that systemd hands over: LoadCredential=, and SetCredential= as in the unit, where the reason stands.
 * A command that runs as somebody else: CAP_SETUID and CAP_SETGID, and CAP_KILL to end it at its limit.
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agent.core.errors import StateError
+from agent.core.problem import Problem
 from agent.core.settings import AgentSettings, FilePath, FileSinkSettings, NotifierSettings, Settings
 from agent.notifiers.exec_command import ExecSettings
 from agent.notifiers.signal_process import SignalSettings
@@ -37,12 +38,12 @@ DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 CREDENTIALS = "/run/credentials/keyturn.service"
 """$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""
 SOURCE = "/etc/keyturn"
-"""Where the files lie that systemd hands over."""
+"""The directory of the files that systemd hands over."""
 SHIPPED = frozenset({"client_key.json", "client_key_password"})
-"""Credentials that keyturn.service itself loads."""
+"""The credentials that keyturn.service itself loads."""
 
 CAPABILITY = "capability"
-"""An option that is two in the drop-in: CapabilityBoundingSet= allows it, AmbientCapabilities= gives it."""
+"""The key for a capability, which makes two lines: CapabilityBoundingSet= allows it, AmbientCapabilities= gives it."""
 
 _ORDER = (
     "Environment",
@@ -78,7 +79,7 @@ class TooMuchError(StateError):
 
 @dataclass(frozen=True, order=True)
 class Option:
-    """One assignment in the drop-in; `value` as systemd means it, not yet quoted."""
+    """An assignment in the drop-in, with its value before quoting."""
 
     key: str
     value: str
@@ -86,40 +87,40 @@ class Option:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a config needs of its host.
+    """The needs of a config on its host.
 
     Attributes:
         options: each with the places of the config that need it, in their order.
         units: the units to be called, each with polkit's verbs.
-        warnings: what is unwise about it, each with its remedy.
+        warnings: what is unwise about it.
     """
 
     options: Mapping[Option, tuple[str, ...]]
     units: Mapping[str, tuple[str, ...]]
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """The capabilities among the options."""
+        """The capabilities that are among the options."""
         return tuple(option.value for option in self.options if option.key == CAPABILITY)
 
     def __bool__(self) -> bool:
-        """Whether anything at all is needed."""
+        """Return whether anything at all is needed."""
         return bool(self.options or self.units)
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the service reads its config: the caller's, with what the unit sets."""
+    """Return the environment in which the service reads its config: the caller's, with what the unit sets."""
     return {**environ, **_ENVIRONMENT}
 
 
 def needs_of(settings: Settings, config: str, environ: Mapping[str, str]) -> Needs:
-    """Read off a config what its service needs.
+    """Return what the service of a config needs.
 
     Args:
         settings: the config, valid.
         config: its path.
-        environ: in which it was read; `$CREDENTIALS_DIRECTORY` says which files systemd hands over.
+        environ: the one in which it was read; `$CREDENTIALS_DIRECTORY` tells which files systemd hands over.
 
     Raises:
         TooMuchError: it would need a right that is as good as root's.
@@ -144,7 +145,7 @@ class _Collector:
     def __init__(self) -> None:
         self._options: dict[Option, list[str]] = {}
         self._units: dict[str, set[str]] = {}
-        self._warnings: list[tuple[str, str]] = []
+        self._warnings: list[Problem] = []
 
     def want(self, key: str, value: str, why: str) -> None:
         reasons = self._options.setdefault(Option(key, value), [])
@@ -163,7 +164,7 @@ class _Collector:
         self._units.setdefault(unit, set()).add(verb)
 
     def write(self, directory: str, why: str) -> None:
-        """Let the service write in a directory; a missing one is passed over, for the unit shall start all the same."""
+        """Allow the service to write in a directory. systemd ignores a missing one, so that the unit still starts."""
         if _below(directory, _OWN):
             return
         self._judge(directory, why)
@@ -176,17 +177,15 @@ class _Collector:
         self.want("ReadWritePaths", directory, why)
 
     def _judge(self, directory: str, why: str) -> None:
-        refused = forbidden_paths.refusal(directory, _name_in(why))
-        if refused is not None:
-            problem, remedy = refused
-            raise TooMuchError(f"{why}: {problem}", remedy)
-        unwise = forbidden_paths.warning(directory)
-        if unwise is not None:
-            text, remedy = unwise
-            self._warnings.append((f"{why}: {text}", remedy))
+        problem = forbidden_paths.write_problem(directory, _name_in(why))
+        if problem is not None:
+            raise TooMuchError.of(problem.at(why))
+        risk = forbidden_paths.write_risk(directory)
+        if risk is not None:
+            self._warnings.append(risk.at(why))
 
     def see(self, path: str, why: str) -> None:
-        """Let the service read a file that the sandbox would hide."""
+        """Allow the service to read a file that the sandbox would hide."""
         if _below(path, _TEMPORARY):
             self.want("PrivateTmp", "no", why)
         if _below(path, _HOMES) and not any(
@@ -202,7 +201,7 @@ class _Collector:
 
 
 def _name_in(place: str) -> str:
-    """The name of a place's credential, or keyturn's own."""
+    """Return the name of a place's credential, or keyturn's own."""
     first, _dot, rest = place.partition(".")
     return rest.rpartition(".")[0] if first == "credentials" else f"{USER}-{rest.rpartition('.')[2]}"
 
@@ -254,7 +253,7 @@ def _seen(found: _Collector, settings: Settings, config: str) -> None:
 
 
 def _paths(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Every path of the config, and every program, with its place."""
+    """Yield every path and every program in the config, with its place."""
     if isinstance(value, FilePath):
         yield place, value
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -278,7 +277,7 @@ def _program(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 
 def handed_over(settings: Settings, directory: str) -> Iterator[tuple[str, str]]:
-    """Every file that the config takes from systemd, by name, with the place that names it."""
+    """Yield the name of every file that the config takes from systemd, with the place that names it."""
     for place, path in _paths(settings, ""):
         names = [path.removeprefix(f"{directory}/")] if _below(path, (directory,)) else []
         if place.endswith(".properties_file"):
@@ -287,7 +286,7 @@ def handed_over(settings: Settings, directory: str) -> Iterator[tuple[str, str]]
 
 
 def _handed_over(found: _Collector, settings: Settings, directory: str) -> None:
-    """LoadCredential= for every file that the config takes from systemd and that the unit does not load itself."""
+    """Add LoadCredential= for every file that the config takes from systemd and that the unit does not load itself."""
     for name, place in handed_over(settings, directory):
         if name not in SHIPPED:
             found.want("LoadCredential", f"{name}:{SOURCE}/{name}", place)
@@ -295,7 +294,7 @@ def _handed_over(found: _Collector, settings: Settings, directory: str) -> None:
 
 
 def _named_in(properties: str) -> list[str]:
-    """What a properties file takes from systemd; one that cannot be read here is for `check` to report."""
+    """Return the files that a properties file takes from systemd; `check` reports one that cannot be read."""
     try:
         text = files.read_trusted(properties, _MAX_PROPERTIES).decode("utf-8", "replace")
     except Exception:  # an error of any family: nothing is named then
@@ -324,5 +323,5 @@ def _parent(path: str) -> str:
 
 
 def _plain(path: str) -> str:
-    """Resolve a path with `..` in it, which systemd refuses; what that means is the file system's to say."""
+    """Resolve a path with `..`, which systemd refuses, as the file system does."""
     return os.path.realpath(path) if ".." in Path(path).parts else path

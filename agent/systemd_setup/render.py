@@ -1,4 +1,4 @@
-"""Needs as text: a drop-in for systemd, a rule for polkit. The same needs give the same bytes, so they can be compared."""
+"""The texts of the drop-in and of the polkit rule. The same needs give the same bytes, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from agent.systemd_setup.needs import CAPABILITY, Needs, Option
 
 MARK = "Written by `keyturn systemd-setup --install`"
-"""In the first line of each file that is ours to replace and to remove."""
+"""The mark in the first line of each file that we may replace and remove."""
 
 _MISSING_IS_FINE = frozenset({"ReadWritePaths", "BindPaths", "BindReadOnlyPaths"})
 _PATHS = _MISSING_IS_FINE | {"Environment"}
@@ -15,10 +15,10 @@ _MAX_REASONS = 3
 
 
 def drop_in(needs: Needs, config: str) -> str:
-    """The drop-in for keyturn.service and keyturn-once.service.
+    """Return the drop-in for keyturn.service and keyturn-once.service.
 
-    It names the units that the polkit rule is for as well, so that who may not read polkit's directory (mode 0700 on
-    Debian 12) can still tell a rule of another config.
+    It names the units of the polkit rule as well, so that a user who may not read polkit's directory (mode 0700 on
+    Debian 12) can still see that the rule belongs to another config.
     """
     lines = [
         f"# {MARK} from {config}, and replaced by the next run.",
@@ -42,11 +42,11 @@ def _assignments(option: Option) -> tuple[str, ...]:
 
 
 def polkit_rule(needs: Needs, names: dict[str, str]) -> str:
-    """The polkit rule.
+    """Return the polkit rule.
 
     Args:
         needs: with at least one unit.
-        names: unit -> its name in systemd; polkit is asked for that one and never for an alias.
+        names: unit -> its canonical name; polkit is asked about that one and never about an alias.
     """
     units: dict[str, set[str]] = {}
     for unit, verbs in needs.units.items():
@@ -85,7 +85,7 @@ def _value(option: Option) -> str:
 
 
 def _quoted(value: str) -> str:
-    """As systemd.syntax(7) reads it back: `%` doubled, and in quotes where it holds what would end it there."""
+    """Return a value as systemd.syntax(7) wants it: `%` doubled, and in quotes where blanks would end it."""
     value = value.replace("%", "%%")
     if not any(char in value for char in " :\"'\\"):
         return value

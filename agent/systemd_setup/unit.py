@@ -1,4 +1,4 @@
-"""The installed unit with its drop-ins, as systemd would find it, and what is said in it."""
+"""The installed unit with its drop-ins, as systemd finds them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["credential_sources", "fragments", "installed", "is_ours", "service_l
 
 
 def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
-    """The environment with `$CREDENTIALS_DIRECTORY` as in the unit, where it is not set and the unit is installed.
+    """Return the environment with `$CREDENTIALS_DIRECTORY` as in the unit, where it is not set and the unit is installed.
 
-    Else the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`. It says too
-    where the files come from that systemd puts there.
+    Otherwise the config of a service could not even be read outside of it, by `status`, `audit verify` or `check`. The
+    environment also gets the sources of the files that systemd puts there (agent/system/systemd_credentials.py).
     """
     if "CREDENTIALS_DIRECTORY" in environ or installed(root) is None:
         return environ
@@ -26,10 +26,10 @@ def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapp
 
 
 def credential_sources(root: Path = Path("/")) -> dict[str, str]:
-    """Which file systemd hands over by which name, in the unit and its drop-ins; "" for one that is encrypted.
+    """Return name -> source of the files that unit and drop-ins have systemd hand over; "" for an encrypted one.
 
-    The last line for a name counts, and an empty one takes all back (systemd.exec(5)). A drop-in that this user may not
-    read says nothing.
+    The last line for a name counts, and an empty one resets all (systemd.exec(5)). A drop-in that this user may not read
+    is ignored.
     """
     found: dict[str, str] = {}
     try:
@@ -51,7 +51,7 @@ def credential_sources(root: Path = Path("/")) -> dict[str, str]:
 
 
 def fragments(root: Path = Path("/")) -> dict[str, str]:
-    """The drop-ins of the unit by their names, later ones of systemd.unit(5) hidden by those before."""
+    """Return name -> text of the unit's drop-ins; a directory hides the later ones of systemd.unit(5)."""
     found: dict[str, str] = {}
     for directory in SEARCHED:
         for path in sorted((root / directory / f"{UNIT}.d").glob("*.conf")):

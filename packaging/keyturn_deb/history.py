@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import re
 import textwrap
-import time
 from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from keyturn_deb.errors import BuildError
 from keyturn_deb.source import Source
 
-_HEADING = re.compile(r"^## (?P<version>[0-9][^ ]*) \((?P<when>[^)]*)\)$", re.M)
+_HEADING = re.compile(r"^## \[(?P<version>[0-9][^]]*)\] - (?P<date>\d{4}-\d\d-\d\d)$", re.M)
 _ENTRY = "keyturn ({version}) stable; urgency=medium\n\n{points}\n\n -- {maintainer}  {date}\n"
 
 
 def changelog(source: Source) -> str:
-    """Every version of CHANGELOG.md, newest first; one that is "unreleased" bears the date of the build.
+    """Return every release of CHANGELOG.md, newest first; what stands under "Unreleased" is not in a package yet.
 
     Raises:
-        BuildError: the newest version is not the one that is built.
+        BuildError: the newest release is not the version that is built.
     """
     _before, *parts = _HEADING.split(source.text("CHANGELOG.md"))
     releases = list(zip(parts[0::3], parts[1::3], parts[2::3], strict=True))
     if not releases or releases[0][0] != source.version:
         raise BuildError(
-            f"CHANGELOG.md does not begin with version {source.version}; add `## {source.version} (unreleased)`"
+            f"CHANGELOG.md has no release {source.version} on top; "
+            f"give what stands under `## [Unreleased]` the heading `## [{source.version}] - YYYY-MM-DD`"
         )
     return "\n".join(_entry(source, *release) for release in releases)
 
 
-def _entry(source: Source, version: str, when: str, body: str) -> str:
+def _entry(source: Source, version: str, date: str, body: str) -> str:
     points = "\n".join(_points(body)) or "  * No notes."
-    return _ENTRY.format(version=version, points=points, maintainer=source.maintainer, date=_date(source, when))
+    return _ENTRY.format(version=version, points=points, maintainer=source.maintainer, date=_rfc5322(date))
 
 
 def _points(body: str) -> list[str]:
@@ -45,9 +46,6 @@ def _points(body: str) -> list[str]:
     return [textwrap.fill(point, 79, initial_indent="  * ", subsequent_indent="    ") for point in points]
 
 
-def _date(source: Source, when: str) -> str:
-    """RFC 5322, in English whatever the locale."""
-    instant = datetime.fromtimestamp(source.epoch, UTC) if when == "unreleased" else datetime.fromisoformat(when)
-    days, months = "Mon Tue Wed Thu Fri Sat Sun", "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
-    day, month = days.split()[instant.weekday()], months.split()[instant.month - 1]
-    return f"{day}, {instant.day:02} {month} {time.strftime('%Y %H:%M:%S', instant.timetuple())} +0000"
+def _rfc5322(date: str) -> str:
+    """Return midnight of a day as Debian writes it, in English whatever the locale."""
+    return format_datetime(datetime.fromisoformat(date).replace(tzinfo=UTC))

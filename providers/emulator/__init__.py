@@ -1,7 +1,7 @@
-"""A cloud in a box: KMS, STS and RAM over HTTPS on loopback, with checked signatures, rotations and faults to order.
+"""The cloud emulator: KMS, STS and RAM over HTTPS on loopback, with checked signatures, rotations and ordered faults.
 
-For the demo, for the tests, and for tests of your own (`keyturn emulator`). `cloud.py` is the state, `server.py` the
-wire, `metadata.py` what a virtual machine knows of itself. It shares no code with keyturn's providers, so that the
+It serves the demo, the tests, and tests of your own (`keyturn emulator`). `cloud.py` is the state, `server.py` the
+wire, `metadata.py` the metadata service of a virtual machine. It shares no code with keyturn's providers, so that
 mistakes of one side do not hide those of the other.
 """
 

@@ -1,4 +1,4 @@
-"""Who exists in the emulated account: RAM users and what they may do, their AccessKeys, ClientKeys and RSA key pairs."""
+"""The emulated account: RAM users with their permissions, AccessKeys, ClientKeys, RSA key pairs and bearer tokens."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Account:
             return user
 
     def user(self, name: str) -> User:
-        """The user, or 404 EntityNotExist.User."""
+        """Return the user, or raise 404 EntityNotExist.User."""
         with self._lock:
             if name not in self._users:
                 raise ApiError(404, "EntityNotExist.User", f"The user does not exist: {name}.")
@@ -80,13 +80,13 @@ class Account:
             return self._make_key(user, access_key_id, access_key_secret)
 
     def keys_of(self, user: str) -> list[AccessKey]:
-        """The keys that `user` owns now, oldest first."""
+        """Return the keys that `user` owns now, oldest first."""
         with self._lock:
             now = self.now()
             return [key for key in self._access_keys.values() if key.user == user and key.alive(now)]
 
     def access_key(self, access_key_id: str) -> AccessKey:
-        """The key while it exists, or 404 EntityNotExist.User.AccessKey."""
+        """Return the key while it exists, or raise 404 EntityNotExist.User.AccessKey."""
         with self._lock:
             key = self._access_keys.get(access_key_id)
             if key is None or not key.alive(self.now()):
@@ -126,7 +126,7 @@ class Account:
         return key
 
     def client_keys(self) -> list[ClientKey]:
-        """All ClientKeys, oldest first."""
+        """Return all ClientKeys, oldest first."""
         with self._lock:
             return list(self._client_keys.values())
 
@@ -146,14 +146,14 @@ class Account:
             return made.token
 
     def bearer(self, token: str) -> BearerToken:
-        """Whom a bearer token stands for, or 403 InvalidBearerToken (an undocumented code)."""
+        """Return the bearer token, or raise 403 InvalidBearerToken (an undocumented code)."""
         with self._lock:
             if token not in self._bearer_tokens:
                 raise ApiError(403, "InvalidBearerToken", "Specified bearer token is invalid.")
             return self._bearer_tokens[token]
 
     def authenticate(self, access_key_id: str) -> Caller:
-        """Who owns this id now. Not the proof: the signature is checked by others.
+        """Return the key or token with this id. This proves nothing: signatures are checked elsewhere.
 
         Raises:
             ApiError: 404 InvalidAccessKeyId.NotFound for an unknown, dead or not yet usable key; 403
@@ -185,7 +185,7 @@ class Account:
 
 
 def too_many_keys() -> ApiError:
-    """The refusal of a third key (RAM doc)."""
+    """Return the refusal of a third key (RAM doc)."""
     message = "The count of AccessKeys of the user beyond the current limits."
     return ApiError(409, "LimitExceeded.User.AccessKey", message)
 

@@ -1,4 +1,4 @@
-"""The emulator's back door for a demo in another process: rotate, order faults, read the records.
+"""The emulator's admin API, for a demo in another process: rotate, order faults, read the records.
 
 Paths under `/_emulator/`, JSON both ways, and the header `X-Emulator-Token` with the text of `DIR/admin-token`. It
 has no counterpart in the real cloud.
@@ -24,7 +24,7 @@ PREFIX = "/_emulator/"
 
 
 class Admin:
-    """Answers `POST rotate`, `rotate_instance_session`, `detach_policies`, `fault`, `GET calls?since=N` and `summary`."""
+    """The admin API: `POST rotate`, `rotate_instance_session`, `detach_policies`, `fault`, `GET calls?since=N`, `summary`."""
 
     def __init__(self, cloud: Cloud, token: str) -> None:
         """Serve `cloud` to whoever has `token`."""
@@ -75,7 +75,7 @@ class Admin:
         return {"role": role}
 
     def _fault(self, request: Request) -> Mapping[str, object]:
-        """`{"fault": NAME, "times"?, "action"?, "body"?}`, or `{"status": N, "code"?, "times"?, "action"?}`."""
+        """Order `{"fault": NAME, "times"?, "action"?, "body"?}` or `{"status": N, "code"?, "times"?, "action"?}`."""
         asked = json.loads(request.body)
         times, action = int(asked.get("times", 1)), asked.get("action")
         if "fault" in asked and Fault(asked["fault"]) is not Fault.STATUS:

@@ -1,4 +1,4 @@
-"""The emulator's memory of who called what, so that a test or the demo can count what was refused."""
+"""The emulator's record of calls, with which a test or the demo counts what was refused."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Call:
 
     @property
     def refused(self) -> bool:
-        """Whether the caller was told no (a 4xx). A 5xx or a broken connection is trouble, not a refusal."""
+        """Whether the service refused the call (a 4xx). A 5xx or a broken connection is a failure, not a refusal."""
         return 400 <= self.status < 500
 
 
 class CallLog:
-    """A bounded list of calls with running totals that the bound does not touch."""
+    """A list of the newest calls, with totals of all calls."""
 
     def __init__(self, limit: int = 10_000) -> None:
         """Keep the newest `limit` calls."""
@@ -52,12 +52,12 @@ class CallLog:
             return call
 
     def since(self, number: int = 0) -> list[Call]:
-        """The calls after number `number`, oldest first, as far as they are still kept."""
+        """Return the calls after number `number`, oldest first, as far as they are still kept."""
         with self._lock:
             return [call for call in self._calls if call.number > number]
 
     def summary(self) -> dict[str, object]:
-        """Counts by action, by code and by access key id, since the start."""
+        """Return counts by action, by code and by access key id, since the start."""
         with self._lock:
             return {
                 "calls": self._count,
@@ -71,5 +71,5 @@ class CallLog:
 
 
 def as_json(call: Call) -> dict[str, object]:
-    """The record as the admin API shows it."""
+    """Return the record as the admin API shows it."""
     return asdict(call)

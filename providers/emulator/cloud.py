@@ -1,7 +1,7 @@
 """The emulated cloud account: secrets and their rotation, on top of users, keys, roles, sessions and an instance.
 
-No sockets, no clock of its own, thread-safe. Who exists is in `account.py`, sessions in `sessions.py`, OIDC in
-`federation.py`, the virtual machine in `instance.py`.
+It has no sockets and no clock of its own, and is thread-safe. Users and keys are in `account.py`, sessions in
+`sessions.py`, OIDC in `federation.py`, the virtual machine in `instance.py`.
 
 A test reads like the story it tells::
 
@@ -11,10 +11,10 @@ A test reads like the story it tells::
     cloud.rotate("uploader-ak")
     cloud.fail_next(503, times=2)
 
-Decisions that Alibaba's documentation leaves open, and how the emulator takes them:
+Decisions where Alibaba's documentation says nothing:
 
-* ACSCurrent flips to the new key at the start of a rotation; the old key lives on for `old_key_life_s`, and so long the
-  rotation counts as running.
+* ACSCurrent becomes the new key at the start of a rotation; the old key lives on for `old_key_life_s`, and for that
+  long the rotation counts as running.
 * The code of the refusal of a second rotation is undocumented (only its sentence is), so `overlap_status` and
   `overlap_code` can be set.
 * `rotate()` is the schedule of KMS itself and works any number of times in quick succession: each replaced key lives
@@ -84,7 +84,7 @@ class Cloud(Instance):
     # Secrets
 
     def add_ram_secret(self, name: str, *, user: str) -> Secret:
-        """Put the newest key of `user` under the care of KMS; user and key are made if there are none."""
+        """Have KMS manage the newest key of `user`; user and key are made if there are none."""
         with self._lock:
             self.add_user(user)
             keys = self.keys_of(user)
@@ -110,7 +110,7 @@ class Cloud(Instance):
             return version
 
     def secret(self, name: str) -> Secret:
-        """The secret of this name or ARN (`acs:kms:REGION:ACCOUNT:secret/NAME`), or 404 Forbidden.ResourceNotFound."""
+        """Return the secret of this name or ARN (`acs:kms:REGION:ACCOUNT:secret/NAME`), or 404 Forbidden.ResourceNotFound."""
         with self._lock:
             bare = name.partition(":secret/")[2] if name.startswith("acs:kms:") else name
             if bare not in self._secrets:
@@ -118,7 +118,7 @@ class Cloud(Instance):
             return self._secrets[bare]
 
     def current_key(self, secret: str) -> AccessKey:
-        """The AccessKey that `secret` hands out now."""
+        """Return the AccessKey that `secret` hands out now."""
         with self._lock:
             key = self.secret(secret).current.access_key
             if key is None:
@@ -128,7 +128,7 @@ class Cloud(Instance):
     # Rotation
 
     def rotate(self, secret: str, version_id: str | None = None) -> AccessKey:
-        """Rotate as KMS does on its schedule, at any time and any number of times; returns the new key."""
+        """Rotate as KMS does on its schedule, at any time and any number of times, and return the new key."""
         with self._lock:
             found = self.secret(secret)
             old = self.current_key(secret)
@@ -141,7 +141,7 @@ class Cloud(Instance):
             return key
 
     def request_rotation(self, secret: str, version_id: str) -> SecretVersion:
-        """What the API RotateSecret does; a version id that the secret has used already changes nothing.
+        """Rotate as the API RotateSecret does; a version id that the secret has used already changes nothing.
 
         Raises:
             ApiError: for a generic secret, more than 50 rotations an hour (429), a rotation that is under way, or a key
@@ -163,7 +163,7 @@ class Cloud(Instance):
             return found.current
 
     def _check_quota(self) -> None:
-        """50 rotations per hour and account (KMS doc, performance data)."""
+        """Refuse more than 50 rotations per hour and account (KMS doc, performance data)."""
         recent = self._requested_rotations
         while recent and recent[0] <= self.now() - 3600:
             recent.popleft()
@@ -209,9 +209,9 @@ class Cloud(Instance):
         return self.log.since(0)
 
     def calls_of(self, action: str) -> list[Call]:
-        """The calls of one action, oldest first."""
+        """Return the calls of one action, oldest first."""
         return [call for call in self.calls if call.action == action]
 
     def refused(self, access_key_id: str | None = None) -> list[Call]:
-        """The calls that were told no, all or those of one key."""
+        """Return the calls that were refused, all or those of one key."""
         return [call for call in self.calls if call.refused and access_key_id in (None, call.access_key_id)]

@@ -1,4 +1,4 @@
-"""The emulator as a program: builds a world, writes its directory, serves until it is told to stop."""
+"""The emulator as a program: it makes an account, writes its directory, and serves until it is told to stop."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def run(
     """Serve the cloud and an instance's metadata on 127.0.0.1 until SIGINT or SIGTERM.
 
     To be called in the main thread, before other threads are started.
-    The world is new each time, CA and ClientKey of the directory are kept. One line on `out` says when it is ready.
-    With `rotate_every_s`, the secret is rotated so often, as KMS does on its schedule.
+    The account is new each time; CA and ClientKey of the directory are kept. A line on `out` says when it is ready.
+    With `rotate_every_s`, the secret is rotated that often, as KMS does on its schedule.
 
     Returns:
         0, the exit code.
@@ -40,7 +40,7 @@ def run(
     Raises:
         OSError: when the port is taken or the directory cannot be written.
     """
-    # The two signals are blocked and waited for: no handler, hence no race with what the main thread holds.
+    # The two signals are blocked and waited for: without a handler there is no race with locks of the main thread.
     blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     stop = threading.Event()
     try:

@@ -53,11 +53,11 @@ _RESPONSE = (
 )
 """The fields of the answer; the first has the number 1."""
 _WRONG_SHAPE = encode([(1, 17), (3, b"\xff\xfe")])
-"""A number where a text belongs, and a text that is none."""
+"""A number in the place of a text, and a text that is no UTF-8."""
 
 
 def is_dedicated(request: Request) -> bool:
-    """Whether a request is meant for this gateway."""
+    """Return whether a request is meant for this gateway."""
     return request.headers.get("content-type", "") == CONTENT_TYPE or "x-kms-apiname" in request.headers
 
 
@@ -112,7 +112,7 @@ def _caller(cloud: Cloud, key_id: str) -> ClientKey:
 
 
 def dedicated_string_to_sign(request: Request) -> str:
-    """Method, body hash, type and date; the `x-kms-` headers, sorted; the path."""
+    """Return the string to sign: method, body hash, type and date; the `x-kms-` headers, sorted; the path."""
     headers = request.headers
     fixed = (request.method, headers["content-sha256"], headers["content-type"], headers["date"])
     ours = sorted(name for name in headers if name.startswith("x-kms-"))
@@ -130,7 +130,7 @@ def _check_signature(request: Request, caller: ClientKey) -> None:
 
 
 def _parameters(body: bytes) -> Mapping[str, str]:
-    """GetSecretValueRequest, under the names that the shared gateway has for its fields."""
+    """Return the fields of a GetSecretValueRequest under the shared gateway's names."""
     names = {1: "SecretName", 2: "VersionStage", 3: "VersionId"}
     try:
         fields = dict(decode(body))

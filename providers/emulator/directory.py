@@ -1,4 +1,4 @@
-"""Writes what a VM needs to use the emulated cloud: the ClientKey as the console hands it out, and configs that fit.
+"""The files with which a VM uses the emulated cloud: the ClientKey as the console exports it, and configs for it.
 
 `secretsmanager.properties` follows Alibaba's documentation of the secrets-manager client for Python (section
 "properties configuration"); `keyturn.toml` is a complete config of keyturn. Where there is a metadata service too, the
@@ -32,7 +32,7 @@ AUTHORITY_ACTIONS = (
 
 @dataclass(frozen=True)
 class Files:
-    """Where things are in an emulator's directory."""
+    """The paths in an emulator's directory."""
 
     directory: Path
 
@@ -53,7 +53,7 @@ class Files:
 
     @property
     def client_key_password(self) -> Path:
-        """Its password."""
+        """The ClientKey's password."""
         return self.directory / "clientKey_password.txt"
 
     @property
@@ -68,7 +68,7 @@ class Files:
 
     @property
     def authority_secret(self) -> Path:
-        """And its secret."""
+        """The AccessKey secret of the emergency authority."""
         return self.directory / "authority_access_key_secret.txt"
 
     @property
@@ -83,7 +83,7 @@ class Files:
 
     @property
     def examples(self) -> ExampleFiles:
-        """The config for all other providers, and what it needs."""
+        """The config for all other providers, and the files that it needs."""
         return ExampleFiles(self.directory / "providers")
 
 
@@ -96,7 +96,7 @@ def write_directory(
     secret: str = "uploader-ak",
     user: str = "uploader",
 ) -> Files:
-    """Write everything into `directory`; the keys that it needs are made in `cloud`. Examples want a `metadata_url`.
+    """Write all files into `directory`, and make their keys in `cloud`. The examples need a `metadata_url`.
 
     A ClientKey that is in the directory already is taken over into the cloud, so that a daemon that has loaded it
     survives a restart of the emulator. `ca.pem` and `admin-token` are the server's to write.
@@ -137,7 +137,7 @@ def _client_key(cloud: Cloud, files: Files) -> ClientKey:
 
 
 def _password() -> str:
-    """8 to 64 characters with upper and lower case letters, digits and specials (KMS doc on ClientKeys)."""
+    """Return a password of 8 to 64 characters with both cases, digits and specials (KMS doc on ClientKeys)."""
     return "Aa1" + choice("~!@$%^&*?_-") + random_text(28)
 
 

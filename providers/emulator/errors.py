@@ -1,4 +1,4 @@
-"""How the emulated cloud says no.
+"""The refusals of the emulated cloud.
 
 Names and statuses come from Alibaba's API references for KMS 2016-01-20, STS 2015-04-01 and RAM 2015-05-01 ("error
 codes" of each product) and from its page of common error codes. Where the documentation gives no status, the
@@ -28,7 +28,7 @@ class ApiError(Exception):
 
 
 def missing_parameter(name: str) -> ApiError:
-    """The refusal for a mandatory parameter or header that is not there (common error code, 400)."""
+    """Return the refusal for a mandatory parameter or header that is not there (common error code, 400)."""
     return ApiError(
         400,
         "MissingParameter",

@@ -1,4 +1,4 @@
-"""A second config beside that for the managed secret: one credential for each other way to get one.
+"""A second config beside that for the managed secret, with one credential for each other provider.
 
 `DIR/providers/keyturn.toml` is complete and has a state directory of its own, so both configs can run at once. What it
 needs is made in the cloud: a role for everything, an OIDC provider, an RSA key pair.
@@ -25,7 +25,7 @@ OIDC_TOKEN_LIFE_S = 30 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class ExampleFiles:
-    """Where things are in the directory of the examples."""
+    """The paths in the directory of the examples."""
 
     directory: Path
 
@@ -61,10 +61,10 @@ def write_examples(
     """Write the examples; `user`, whose key `secret` holds, may then assume the role `app`.
 
     Args:
-        files: where to.
-        cloud: in which the role, the OIDC provider and the RSA key pair are made.
-        endpoint: of the emulated cloud, whose `ca.pem` lies in the directory above.
-        metadata_url: of the metadata service, which has the credentials URI beside it.
+        files: the paths.
+        cloud: gets the role, the OIDC provider and the RSA key pair.
+        endpoint: that of the emulated cloud, whose `ca.pem` lies in the directory above.
+        metadata_url: that of the metadata service, which serves the credentials URI too.
         properties: the official client's configuration for the secret.
         secret: the managed secret.
         user: its RAM user.
@@ -102,7 +102,7 @@ def write_examples(
 
 
 def _table(header: str, fields: dict[str, object]) -> str:
-    """One table; a JSON string is a TOML basic string."""
+    """Return a TOML table; a JSON string is a TOML basic string."""
     return f"{header}\n" + "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in fields.items())
 
 

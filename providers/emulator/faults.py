@@ -1,8 +1,7 @@
-"""Faults to order: what goes wrong with the next call, and how the answer then looks.
+"""Faults that can be ordered for the next calls, and the answers that they make.
 
-Two kinds. A fault of content (a status, rubbish, …) is an answer that the service gives before it looks at the
-request, so it needs no valid signature. A fault of manner (drip, lost reply, …) is about the connection; the server
-plays those out.
+There are two kinds. A fault of content (a status, rubbish, …) is an answer that the service gives before it looks at the
+request, so it needs no valid signature. A fault of the connection (drip, lost reply, …) is carried out by the server.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _DEFAULT_CODES = {
 
 
 class Fault(enum.Enum):
-    """What can go wrong with a call."""
+    """The kinds of fault."""
 
     STATUS = "status"
     """An error status with a JSON error body."""
@@ -40,7 +39,7 @@ class Fault(enum.Enum):
     EMPTY = "empty"
     """200 without a body."""
     WRONG_SHAPE = "wrong_shape"
-    """200 with JSON that is not what the action answers."""
+    """200 with JSON that is no answer of the action."""
     REDIRECT = "redirect"
     """302 to another host."""
     HANG = "hang"
@@ -54,7 +53,7 @@ class Fault(enum.Enum):
 
     @property
     def carries_out(self) -> bool:
-        """Whether the service does what was asked, and only the answer suffers."""
+        """Whether the service carries the call out, and only the answer suffers."""
         return self in (Fault.DRIP, Fault.LOSE_REPLY)
 
 
@@ -62,11 +61,11 @@ UNANSWERED = frozenset({Fault.HANG, Fault.RESET, Fault.LOSE_REPLY})
 """Faults that leave the caller without an answer."""
 
 PLAYED_BY_THE_SERVER = UNANSWERED | {Fault.DRIP}
-"""Faults of the connection rather than of what is said over it."""
+"""Faults of the connection rather than of the content."""
 
 
 def default_code(status: int) -> str:
-    """A code that fits `status`, for faults that name none."""
+    """Return a code that fits `status`, for faults that name none."""
     return _DEFAULT_CODES.get(status, "InternalFailure" if status >= 500 else "InvalidParameter")
 
 
@@ -79,7 +78,7 @@ _BODIES = {
 
 @dataclass(frozen=True)
 class FaultRule:
-    """One ordered fault. `action` None means: whatever is called next."""
+    """An ordered fault; None as `action` fits every call."""
 
     fault: Fault
     action: str | None = None
@@ -90,7 +89,7 @@ class FaultRule:
     location: str = "https://redirected.invalid/"
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, extra headers and body of a fault of content, except STATUS (whose body depends on the product)."""
+        """Return status, extra headers and body of a fault of content, except STATUS (whose body depends on the product)."""
         if self.fault is Fault.REDIRECT:
             return 302, {"Location": self.location}, self.body or b""
         if self.body is not None:
@@ -101,10 +100,10 @@ class FaultRule:
 
 
 class FaultQueue:
-    """Faults in the order they were asked for; each call takes the first one that fits its action."""
+    """The ordered faults in their order; each call takes the first one that fits its action."""
 
     def __init__(self) -> None:
-        """Start with nothing ordered."""
+        """Start without any fault."""
         self._lock = threading.Lock()
         self._pending: list[tuple[FaultRule, int]] = []
 
@@ -114,7 +113,7 @@ class FaultQueue:
             self._pending.append((rule, times))
 
     def take(self, action: str) -> FaultRule | None:
-        """The fault that this call of `action` has to suffer, if any; one use of it is spent."""
+        """Return the fault for this call of `action`, if there is one, and use it up once."""
         with self._lock:
             for place, (rule, times) in enumerate(self._pending):
                 if rule.action in (None, action):
@@ -123,6 +122,6 @@ class FaultQueue:
         return None
 
     def clear(self) -> None:
-        """Forget what was ordered and has not happened yet."""
+        """Forget all faults that have not happened yet."""
         with self._lock:
             self._pending.clear()

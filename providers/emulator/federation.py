@@ -1,4 +1,4 @@
-"""Identities from elsewhere: OIDC providers, the tokens that they sign, and the roles that those open.
+"""Federated identities: OIDC providers, the tokens that they sign, and sessions for them.
 
 The tokens are JWTs in form, signed with HMAC by a key that only this emulator has; the real service takes RS256 only
 and fetches the provider's public keys. Codes and statuses: STS error codes, API version 2015-04-01 (`AuthenticationFail.*`,
@@ -37,7 +37,7 @@ class Federation(Sessions):
         self._oidc_keys: dict[str, bytes] = {}
 
     def add_oidc_provider(self, name: str) -> str:
-        """Register a provider, unless it is known; returns its ARN."""
+        """Register a provider, unless it is known, and return its ARN."""
         with self._lock:
             self._oidc_keys.setdefault(name, token_bytes(32))
             return f"acs:ram::{self.account_id}:oidc-provider/{name}"
@@ -50,7 +50,7 @@ class Federation(Sessions):
         *,
         audience: str = AUDIENCE,
     ) -> str:
-        """A token of that provider for `subject`, good for `life_s` seconds from now (already expired if negative)."""
+        """Return a token of that provider for `subject`, good for `life_s` seconds from now (already expired if negative)."""
         now = self.now()
         claims = {
             "iss": f"https://{provider_name}.oidc.invalid",
@@ -75,7 +75,7 @@ class Federation(Sessions):
         *,
         policy: str | None = None,
     ) -> tuple[Session, Mapping[str, str]]:
-        """What AssumeRoleWithOIDC does; the session, and what the token said of its bearer.
+        """Assume a role as AssumeRoleWithOIDC does, and return the session and the token's claims about its bearer.
 
         Raises:
             ApiError: 401 AuthenticationFail.* for a token or a provider that is not believed, 403 NoPermission for a
@@ -102,7 +102,7 @@ class Federation(Sessions):
         return match["name"], self._oidc_keys[match["name"]]
 
     def _believed(self, token: str, provider: str, key: bytes) -> Mapping[str, object]:
-        """The claims of a token that this provider signed, for us, and that is not over."""
+        """Return the claims of a token, which this provider must have signed, for us, and which must not be expired."""
         claims = _claims(token)
         signed, _, signature = token.rpartition(".")
         expected = _base64(hmac.digest(key, signed.encode(), "sha256"))

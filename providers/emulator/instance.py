@@ -13,7 +13,7 @@ from .model import AccessKey, Role, Session, random_text
 __all__ = ["Instance", "UriCredential"]
 
 RENEWED_BEFORE_S = 1800.0
-"""The next session of an instance is there at least half an hour before the old one ends."""
+"""Seconds before the end of an instance's session at which the next one is there at the latest."""
 
 MAX_TOKEN_TTL_S = 21_600
 
@@ -56,7 +56,7 @@ class Instance(Federation):
         return self._instance_role
 
     def instance_session(self) -> Session:
-        """The session that the metadata service hands out now: the same until shortly before its end.
+        """Return the session that the metadata service hands out now: the same until shortly before its end.
 
         Raises:
             ApiError: 404 when the instance has no role.
@@ -82,7 +82,7 @@ class Instance(Federation):
     # Tokens of the hardened mode
 
     def new_metadata_token(self, ttl: str) -> str:
-        """A token for `ttl` seconds, 1 to 21600 (ECS doc), or 400."""
+        """Return a token for `ttl` seconds, 1 to 21600 (ECS doc), or raise 400."""
         if not (ttl.isascii() and ttl.isdecimal() and len(ttl) < 6 and 1 <= int(ttl) <= MAX_TOKEN_TTL_S):
             raise ApiError(400, "BadRequest", "The time to live must be a number from 1 to 21600.")
         with self._lock:
@@ -101,7 +101,7 @@ class Instance(Federation):
     # The credentials URI
 
     def uri_answer(self) -> tuple[AccessKey | Session, float]:
-        """What the credentials URI hands out, and until when (epoch seconds); a key is good for `uri_key_life_s`.
+        """Return the answer of the credentials URI and its expiration (epoch seconds); a key lives for `uri_key_life_s`.
 
         Raises:
             ApiError: 404 when nothing was put there.

@@ -1,4 +1,4 @@
-"""What KMS 2016-01-20 answers. Field names and types follow the API models of alibabacloud-kms20160120 3.3.1."""
+"""The answers of KMS 2016-01-20. Field names and types follow the API models of alibabacloud-kms20160120 3.3.1."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _rotation_json(secret: Secret) -> Json:
 
 
 def get_secret_value(asked: Asked) -> Json:
-    """GetSecretValue: one version of a secret."""
+    """Answer GetSecretValue: one version of a secret."""
     with asked.cloud.locked():
         secret = asked.cloud.secret(asked.need("SecretName"))
         stages = secret.stages(asked.cloud.now())
@@ -67,7 +67,7 @@ def _arn(cloud: Cloud, secret: Secret) -> str:
 
 
 def rotate_secret(asked: Asked) -> Json:
-    """RotateSecret: a rotation, under the limits of the API."""
+    """Answer RotateSecret: a rotation, within the limits of the API."""
     name, version_id = asked.need("SecretName"), asked.need("VersionId")
     version = asked.cloud.request_rotation(name, version_id)
     secret = asked.cloud.secret(name)
@@ -75,7 +75,7 @@ def rotate_secret(asked: Asked) -> Json:
 
 
 def describe_secret(asked: Asked) -> Json:
-    """DescribeSecret: everything but the value."""
+    """Answer DescribeSecret: everything but the value."""
     with asked.cloud.locked():
         secret = asked.cloud.secret(asked.need("SecretName"))
         return {
@@ -94,7 +94,7 @@ def describe_secret(asked: Asked) -> Json:
 
 
 def list_secret_version_ids(asked: Asked) -> Json:
-    """ListSecretVersionIds: the versions that carry a stage, or all."""
+    """Answer ListSecretVersionIds: the versions with a stage, or all."""
     with asked.cloud.locked():
         secret = asked.cloud.secret(asked.need("SecretName"))
         stages = secret.stages(asked.cloud.now())

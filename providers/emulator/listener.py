@@ -1,4 +1,4 @@
-"""HTTP on loopback, with or without TLS, and the faults that happen to connections.
+"""HTTP on loopback, with or without TLS, and the faults of connections.
 
 The TLS handshake runs in the connection's own thread, so that a client which opens a connection and says nothing
 delays nobody.
@@ -59,7 +59,7 @@ class Listener(ABC):
         """Answer one request; must not raise."""
 
     def start(self) -> None:
-        """Serve in threads of their own; returns at once, connections are accepted already."""
+        """Start to serve, in threads. Connections are accepted from the return on."""
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="emulator", daemon=True)
         self._thread.start()
 
@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def finish_request(self, request: object, client_address: object) -> None:
-        """Runs in the connection's thread: handshake if there is one, then requests until either side is done."""
+        """Do the TLS handshake, if there is one, then serve requests until either side ends. Runs in the connection's thread."""
         assert isinstance(request, socket.socket)
         request.settimeout(_IDLE_S)
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -129,7 +129,7 @@ class _Server(ThreadingHTTPServer):
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that leaves, or does not trust us, is nothing to print."""
+        """Print nothing: it is no error that a client leaves or does not trust us."""
 
     def break_connections(self) -> None:
         """Wake every thread that waits for its client. The plain shutdown leaves the TLS object to its thread."""
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
     connection: socket.socket
 
     def log_message(self, format: str, *args: object) -> None:
-        """The calls are recorded elsewhere; standard error stays quiet."""
+        """Print nothing: the calls are recorded elsewhere."""
 
     def do_GET(self) -> None:
         """Answer."""
@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(self._render(reply))
 
     def _render(self, reply: Reply) -> bytes:
-        """The whole answer in one piece, so that it can also be sent byte by byte."""
+        """Return the whole answer in one piece, so that it can also be sent byte by byte."""
         phrase = HTTPStatus(reply.status).phrase if reply.status in list(HTTPStatus) else "Unknown"
         headers = {
             "Date": formatdate(self.server.owner.cloud.now(), usegmt=True),
@@ -207,6 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
             pass
 
     def _reset(self) -> None:
-        """With a linger time of zero, closing the socket sends RST instead of FIN."""
+        """Close the socket with a linger time of zero, so that RST is sent instead of FIN."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -49,7 +49,7 @@ class MetadataServer(Listener):
         return self.url + CREDENTIALS_PATH
 
     def answer(self, request: Request) -> Reply:
-        """Metadata, or the credentials URI."""
+        """Answer a request for metadata or for the credentials URI."""
         if request.path == CREDENTIALS_PATH:
             return answer_uri(self.cloud, request)
         return receive(self.cloud, _action(request.path), "", lambda: self._metadata(request), _page)
@@ -84,7 +84,7 @@ class MetadataServer(Listener):
 
 
 def _action(path: str) -> str:
-    """The name by which faults for this path are ordered."""
+    """Return the name under which faults for this path are ordered."""
     if path == TOKEN_PATH:
         return "MetadataToken"
     if path + "/" == ROLE_PATH or path == ROLE_PATH:

@@ -1,4 +1,4 @@
-"""The things that exist in the emulated cloud: users, roles, keys, sessions, secrets. Plain values, no rules."""
+"""The objects of the emulated cloud: users, roles, keys, sessions, secrets. Plain values without rules."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
 def iso(at: float) -> str:
-    """An instant as Alibaba's APIs write it: UTC, seconds, `Z`."""
+    """Return an instant as Alibaba's APIs write it: UTC, seconds, `Z`."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def random_text(length: int) -> str:
-    """Letters and digits, as AccessKey ids and secrets are made of."""
+    """Return random letters and digits, like those of AccessKey ids and secrets."""
     return "".join(choice(_ALPHANUMERIC) for _ in range(length))
 
 
@@ -51,13 +51,13 @@ class User:
     allowed: set[str] = field(default_factory=set)
 
     def may(self, action: str) -> bool:
-        """Whether a policy of this user allows `action`."""
+        """Return whether a policy of this user allows `action`."""
         return _permits(self.allowed, action)
 
 
 @dataclass
 class Role:
-    """A RAM role: what its policies allow, who may assume it, and for how long at most.
+    """A RAM role: the actions that its policies allow, who may assume it, and its longest session.
 
     `trusted` holds names of users and roles, `ecs` for instances and `oidc:PROVIDER`; empty, it trusts everybody. The
     longest session of a role is between 3600 and 43200 seconds (RAM doc, MaxSessionDuration).
@@ -72,11 +72,11 @@ class Role:
     attached: bool = True
 
     def may(self, action: str) -> bool:
-        """Whether a policy of this role allows `action`."""
+        """Return whether a policy of this role allows `action`."""
         return _permits(self.allowed, action)
 
     def trusts(self, name: str) -> bool:
-        """Whether the trust policy names `name`, or nobody in particular."""
+        """Return whether the trust policy names `name`, or names nobody and so trusts everybody."""
         return not self.trusted or name in self.trusted
 
 
@@ -94,11 +94,11 @@ class AccessKey:
     dies_at: float | None = None
 
     def alive(self, now: float) -> bool:
-        """Whether the key exists at all; one that is not usable yet does."""
+        """Return whether the key exists at all; one that is not usable yet does."""
         return self.dies_at is None or now < self.dies_at
 
     def dying(self, now: float) -> bool:
-        """Whether a rotation has replaced the key and lets it live on for a while."""
+        """Return whether a rotation has replaced the key and lets it live on for a while."""
         return self.dies_at is not None and now < self.dies_at
 
 
@@ -119,7 +119,7 @@ class Session:
     revoked: bool = False
 
     def expired(self, now: float) -> bool:
-        """Whether the life of the session is over."""
+        """Return whether the life of the session is over."""
         return now >= self.expires_at
 
 
@@ -160,12 +160,12 @@ class ClientKey:
     expires_at: float | None = None
 
     def usable(self, now: float) -> bool:
-        """Whether the key is neither disabled nor expired."""
+        """Return whether the key is neither disabled nor expired."""
         return self.status == "Active" and (self.expires_at is None or now < self.expires_at)
 
 
 Caller = AccessKey | BearerToken | ClientKey | RsaKeyPair | Session
-"""Whatever a request can come from."""
+"""The callers that a request can come from."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class SecretVersion:
 
     @classmethod
     def of_key(cls, version_id: str, key: AccessKey, now: float) -> SecretVersion:
-        """A version of a RAM secret; KMS stores the key as JSON text with these three fields (KMS doc, RAM secrets)."""
+        """Return a version of a RAM secret; KMS stores the key as JSON text with these three fields (KMS doc, RAM secrets)."""
         data = {
             "AccessKeyId": key.access_key_id,
             "AccessKeySecret": key.access_key_secret,
@@ -217,7 +217,7 @@ class Secret:
         self.used_version_ids.add(version.version_id)
 
     def stages(self, now: float) -> dict[str, SecretVersion]:
-        """Which version carries which stage; the value of a RAM key that is gone is dropped (KMS doc, RAM secrets)."""
+        """Return stage -> version; the value of a RAM key that is gone is dropped (KMS doc, RAM secrets)."""
         found = {"ACSCurrent": self.versions[-1]}
         if len(self.versions) > 1:
             previous = self.versions[-2]
@@ -226,5 +226,5 @@ class Secret:
         return found
 
     def rotating(self, now: float) -> bool:
-        """Whether a rotation is under way: a replaced key still lives."""
+        """Return whether a rotation is under way: a replaced key still lives."""
         return any(version.access_key is not None and version.access_key.dying(now) for version in self.versions)

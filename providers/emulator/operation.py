@@ -1,4 +1,4 @@
-"""What an action is: who may call it, and what its function gets to see."""
+"""The actions of the API: who may call them, and what their functions are given."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Asked:
     parameters: Mapping[str, str]
 
     def need(self, name: str) -> str:
-        """A mandatory parameter."""
+        """Return a mandatory parameter."""
         value = self.parameters.get(name)
         if not value:
             raise missing_parameter(name)
         return value
 
     def number(self, name: str, default: int) -> int:
-        """An optional parameter that is a positive number."""
+        """Return an optional parameter that is a positive number."""
         text = self.parameters.get(name) or str(default)
         if not (text.isdecimal() and len(text) < 10 and int(text) > 0):
             raise ApiError(400, "InvalidParameter", f"The specified parameter {name} is not valid.")
         return int(text)
 
     def target_user(self) -> str:
-        """The user meant by `UserName`; without it, the caller (RAM doc), which a role is not."""
+        """Return the user meant by `UserName`; without it, the caller (RAM doc), which a role is not."""
         if name := self.parameters.get("UserName"):
             return self.cloud.user(name).name
         principal = None if self.caller is None else self.cloud.principal_of(self.caller)
@@ -51,7 +51,7 @@ class Operation:
     """One action of one product.
 
     Attributes:
-        permission: what a RAM identity needs; None: every one may call it.
+        permission: the permission that a RAM identity needs; None where every identity may call it.
         client_keys: whether ClientKeys may call it.
         key_pairs: whether it is for RSA key pairs, and for nobody else.
         anonymous: whether nobody signs; what the caller presents are parameters.

@@ -40,10 +40,10 @@ CertificateKind = Literal["good", "wrong_host", "unknown_ca", "expired"]
 
 
 def server_context(directory: Path, kind: CertificateKind = "good") -> ssl.SSLContext:
-    """The TLS settings of a server whose certificate is signed by `directory/ca.pem`.
+    """Return the TLS settings of a server whose certificate is signed by `directory/ca.pem`.
 
     The CA is made on first use and kept, so that a client that trusts it goes on trusting a restarted emulator. The
-    server's own certificate (127.0.0.1, ::1, localhost) is made anew each time. With another `kind` than `good`, it is
+    server's own certificate (127.0.0.1, ::1, localhost) is made again each time. With another `kind` than `good`, it is
     wrong in that one respect.
     """
     make_private_directory(directory)
@@ -126,7 +126,7 @@ def _server_certificate(
     ca_certificate: x509.Certificate,
     kind: CertificateKind,
 ) -> x509.Certificate:
-    """Carries an authority key identifier, which Python 3.13 insists on."""
+    """Make the server's certificate, with an authority key identifier, which Python 3.13 insists on."""
     names: list[x509.GeneralName] = [x509.DNSName("elsewhere.invalid")]
     if kind != "wrong_host":
         names = [*(x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "::1")), x509.DNSName("localhost")]
@@ -142,7 +142,7 @@ def _server_certificate(
 
 
 def client_key_file(key: ClientKey, password: str) -> str:
-    """The content of `clientKey.json` for `key`, whose private half must be known."""
+    """Return the content of `clientKey.json` for `key`, whose private half must be known."""
     if key.private_key is None:
         raise ValueError(f"the private key of {key.key_id} is not known")
     subject = _name(key.key_id)
@@ -153,7 +153,7 @@ def client_key_file(key: ClientKey, password: str) -> str:
 
 
 def read_client_key_file(text: str, password: str) -> tuple[str, rsa.RSAPrivateKey]:
-    """Key id and private key of what `client_key_file` made.
+    """Return the key id and the private key of a file that `client_key_file` made.
 
     Raises:
         ValueError: for another format or another password.

@@ -1,4 +1,4 @@
-"""Writes files that nobody else may read, private from their first instant and never seen half written."""
+"""Writing of private files: nobody else can read them at any moment, and nobody sees them half written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_public(path: Path, data: bytes | str) -> None:
 
 
 def _write(path: Path, data: bytes | str, mode: int) -> None:
-    """A new file beside the target, then a rename: a reader sees the old content or the new, never less."""
+    """Write a new file beside the target and rename it: a reader sees the old content or the new, never less."""
     beside = path.with_name(f".{path.name}.{token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:

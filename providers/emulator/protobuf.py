@@ -1,7 +1,7 @@
 """Just enough of protobuf's wire format for three messages: varints and length-delimited fields.
 
-By hand, so that the emulator needs no protobuf library, whose versions the official client pins. Format: "Encoding" in
-the documentation of Protocol Buffers.
+It is written by hand so that the emulator needs no protobuf library, whose versions the official client pins. Format:
+"Encoding" in the documentation of Protocol Buffers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _FIXED = {1: 8, 5: 4}
 
 
 def encode(fields: Iterable[tuple[int, Value]]) -> bytes:
-    """Encode numbered fields in the order given; what is empty or zero is left out, as proto3 does."""
+    """Encode numbered fields in the order given; empty and zero ones are left out, as in proto3."""
     return b"".join(_field(number, value) for number, value in fields if value)
 
 
 def decode(data: bytes) -> list[tuple[int, int | bytes]]:
-    """The numbered fields of a message, in their order; a text comes as its bytes.
+    """Return the numbered fields of a message, in their order; a text comes as its bytes.
 
     Raises:
         ValueError: this is no message.

@@ -1,4 +1,4 @@
-"""What RAM 2015-05-01 answers. Field names and types follow the API models of alibabacloud-ram20150501 1.3.0."""
+"""The answers of RAM 2015-05-01. Field names and types follow the API models of alibabacloud-ram20150501 1.3.0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["list_access_keys", "update_access_key"]
 
 
 def update_access_key(asked: Asked) -> Json:
-    """UpdateAccessKey: Active or Inactive."""
+    """Answer UpdateAccessKey: set a key Active or Inactive."""
     user, key_id, status = asked.target_user(), asked.need("UserAccessKeyId"), asked.need("Status")
     with asked.cloud.locked():
         if asked.cloud.access_key(key_id).user != user:
@@ -20,7 +20,7 @@ def update_access_key(asked: Asked) -> Json:
 
 
 def list_access_keys(asked: Asked) -> Json:
-    """ListAccessKeys: ids and status."""
+    """Answer ListAccessKeys: ids and status."""
     shown = [
         {"AccessKeyId": key.access_key_id, "Status": key.status, "CreateDate": iso(key.created_at)}
         for key in asked.cloud.keys_of(asked.target_user())

@@ -1,4 +1,4 @@
-"""What happens to every call, whichever service takes it: an ordered fault strikes, or it is answered; it is recorded."""
+"""The common path of all calls: an ordered fault strikes or the call is answered, and it is recorded."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def receive(
     refuse: Callable[[ApiError], Reply],
     wrong_shape: bytes | None = None,
 ) -> Reply:
-    """Let one call of `action` happen.
+    """Handle one call of `action`.
 
     Args:
-        cloud: whose faults strike, and whose log records the call.
-        action: the name by which faults are ordered.
-        access_key_id: who calls, as far as is known.
+        cloud: its faults strike, and its log records the call.
+        action: the name under which faults are ordered.
+        access_key_id: the caller's, as far as it is known.
         answer: carries the call out; an ApiError that it raises is a refusal.
-        refuse: puts a refusal, or an ordered error, into the words of the service.
-        wrong_shape: an answer of the wrong kind in the language of the service, where that is not JSON.
+        refuse: makes the service's reply for a refusal or an ordered error.
+        wrong_shape: an answer of the wrong shape in the service's format, where that is not JSON.
     """
     at = cloud.now()
     rule = cloud.faults.take(action)
@@ -55,7 +55,7 @@ def receive(
 
 
 def _faulty(rule: FaultRule, wrong_shape: bytes | None) -> Reply:
-    """The answer of a service that is out of order; for a connection that breaks it is never sent."""
+    """Return the answer for a fault; where the fault is a broken connection it is never sent."""
     if rule.fault is Fault.STATUS:
         raise ApiError(rule.status, rule.code, rule.message)
     if rule.fault in UNANSWERED:

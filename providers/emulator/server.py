@@ -36,9 +36,9 @@ class EmulatorServer(Listener):
         """Bind the port (0: any free one), so that `endpoint` is known; serve from `start()` on.
 
         Args:
-            cloud: what is served.
-            directory: where the CA and the token of the admin API are.
-            port: to listen on.
+            cloud: the account that is served.
+            directory: the place of the CA and of the admin API's token.
+            port: the port to listen on.
             certificate: `good`, or one that a careful client must refuse: `wrong_host`, `unknown_ca` or `expired`.
         """
         super().__init__(cloud, server_context(directory, certificate), port)
@@ -55,7 +55,7 @@ class EmulatorServer(Listener):
         return f"https://{self.endpoint}{CREDENTIALS_PATH}"
 
     def answer(self, request: Request) -> Reply:
-        """Whichever service the request means."""
+        """Answer by the service that the request means."""
         if request.path.startswith(PREFIX):
             return self.admin.handle(request)
         if request.path == CREDENTIALS_PATH:

@@ -1,4 +1,4 @@
-"""The API that everybody signs for: KMS 2016-01-20, STS 2015-04-01, RAM 2015-05-01.
+"""The signed APIs: KMS 2016-01-20, STS 2015-04-01, RAM 2015-05-01.
 
 An action is one row of `OPERATIONS` and one function in the module of its product.
 """
@@ -45,7 +45,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 class Services:
-    """Takes requests, applies ordered faults, checks signature and permission, answers, and records the call."""
+    """The services behind the server: they apply ordered faults, check signature and permission, answer, and record."""
 
     def __init__(self, cloud: Cloud) -> None:
         """Serve `cloud`."""
@@ -95,7 +95,7 @@ def _check_version(operation: Operation, claim: Claim) -> None:
 
 
 def _error_reply(error: ApiError, action: str, request: Request) -> Reply:
-    """The error body; KMS documents HttpStatus beside Code, Message and RequestId, STS and RAM document Recommend."""
+    """Return the error body; KMS documents HttpStatus beside Code, Message and RequestId, STS and RAM document Recommend."""
     body: Json = {
         "RequestId": _request_id(),
         "HostId": request.headers.get("host", ""),

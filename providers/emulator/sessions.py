@@ -1,4 +1,4 @@
-"""Sessions of limited life: roles, who may assume them, and what STS hands out.
+"""Roles and the sessions that STS hands out for them.
 
 Decisions that the documentation leaves open:
 
@@ -69,11 +69,11 @@ class Sessions(Account):
             return role
 
     def role_arn(self, name: str) -> str:
-        """The ARN of the role of this name, whether it exists or not."""
+        """Return the ARN of the role of this name, whether it exists or not."""
         return f"acs:ram::{self.account_id}:role/{name}"
 
     def role(self, arn: str) -> Role:
-        """The role of this ARN, or 400 InvalidParameter.RoleArn, or 404 EntityNotExist.Role (STS error codes)."""
+        """Return the role, or raise 400 InvalidParameter.RoleArn or 404 EntityNotExist.Role (STS error codes)."""
         match = _ROLE_ARN.fullmatch(arn)
         if match is None:
             raise ApiError(400, "InvalidParameter.RoleArn", "The parameter RoleArn is wrongly formed.")
@@ -104,7 +104,7 @@ class Sessions(Account):
         policy: str | None = None,
         caller: Caller | None = None,
     ) -> Session:
-        """What AssumeRole does. Without `caller`, nobody asks whether the role trusts it.
+        """Assume a role as AssumeRole does, and return the session. Without a `caller` its trust is not checked.
 
         Raises:
             ApiError: 400 for a parameter that makes no sense, 404 for an unknown role, 403 NoPermission for a caller
@@ -123,18 +123,18 @@ class Sessions(Account):
         return self._keep("STS." + random_text(24), random_text(600), principal, name, life_s)
 
     def generate_session_access_key(self, pair: RsaKeyPair, duration_s: float | str) -> Session:
-        """What GenerateSessionAccessKey does: a session of the user, without a token, of at most an hour."""
+        """Return a session as GenerateSessionAccessKey does: one of the user, without a token, of at most an hour."""
         with self._lock:
             life = self._checked_life(duration_s, MAX_RSA_SESSION_S)
             return self._keep("TMPSK." + random_text(24), "", self.user(pair.user), "", life)
 
     def authenticate(self, access_key_id: str) -> Caller:
-        """As for an account, and sessions; whether a session has expired is asked together with its token."""
+        """Return the key, token or session with this id. The expiry of a session is checked together with its token."""
         with self._lock:
             return self._sessions.get(access_key_id) or super().authenticate(access_key_id)
 
     def principal_of(self, caller: Caller) -> User | Role | None:
-        """The user or role whose permissions `caller` has; a ClientKey has none."""
+        """Return the user or role whose permissions `caller` has; a ClientKey has none."""
         if isinstance(caller, Session):
             return caller.principal
         return None if isinstance(caller, ClientKey) else self.user(caller.user)
@@ -159,7 +159,7 @@ class Sessions(Account):
         return seconds
 
     def _check_trust(self, role: Role, caller: Caller, external_id: str | None) -> None:
-        """RAM's default: the caller's policies must allow sts:AssumeRole, and the role's trust policy the caller."""
+        """Refuse a caller whose policies do not allow sts:AssumeRole, or whom the role's trust policy does not name."""
         principal = self.principal_of(caller)
         if principal is None or not principal.may("sts:AssumeRole") or not role.trusts(principal.name):
             raise untrusted()
@@ -168,7 +168,7 @@ class Sessions(Account):
 
 
 def check_parameters(session_name: str, external_id: str | None, policy: str | None) -> None:
-    """The forms that the STS API reference gives for these three."""
+    """Refuse parameters that do not have the form that the STS API reference gives."""
     if not _SESSION_NAME.fullmatch(session_name):
         raise ApiError(400, "InvalidParameter.RoleSessionName", "The parameter RoleSessionName is wrongly formed.")
     if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
@@ -190,5 +190,5 @@ def _check_policy(policy: str) -> None:
 
 
 def untrusted() -> ApiError:
-    """The refusal of somebody whom the role does not trust (STS error codes)."""
+    """Return the refusal of somebody whom the role does not trust (STS error codes)."""
     return ApiError(403, "NoPermission", "You are not authorized to do this action. You should be authorized by RAM.")

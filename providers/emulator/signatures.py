@@ -1,4 +1,4 @@
-"""Checks request signatures, from the published rules and not from the client's code, so that bugs do not cancel out.
+"""The check of request signatures, by the published rules and not by the client's code, so that bugs do not cancel out.
 
 Two schemes: RPC (`Signature` among the parameters; HMAC-SHA1 for AccessKeys and sessions, SHA256withRSA for ClientKeys
 and RSA key pairs) and ACS3-HMAC-SHA256 (an `Authorization` header). Beside them, a request may carry a bearer token
@@ -72,11 +72,11 @@ class Request:
     body: bytes = b""
 
     def query_parameters(self) -> list[tuple[str, str]]:
-        """The decoded query."""
+        """Return the decoded query."""
         return parse_qsl(self.query, keep_blank_values=True)
 
     def parameters(self) -> dict[str, str]:
-        """The decoded parameters of the query and of a form body."""
+        """Return the decoded parameters of the query and of a form body."""
         pairs = self.query_parameters()
         if self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             pairs += parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
@@ -85,7 +85,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Claim:
-    """Who a request says it is from and what it asks for, before anything of it is believed."""
+    """The caller and the action that a request names, before anything of it is verified."""
 
     scheme: str
     action: str
@@ -98,7 +98,7 @@ class Claim:
 
 
 class NonceBook:
-    """Remembers the nonces of accepted requests for as long as their timestamps could be accepted again."""
+    """The nonces of accepted requests, kept for as long as their timestamps could be accepted again."""
 
     def __init__(self) -> None:
         """Start with an empty memory."""
@@ -135,7 +135,7 @@ def read_claim(request: Request) -> Claim:
 
 
 def read_anonymous_claim(request: Request, now: float) -> Claim:
-    """Read a request that nobody signs; a time that it tells must fit all the same.
+    """Read a request that nobody signs; its timestamp, if there is one, must fit all the same.
 
     The SDKs send action, version and time as parameters (alibabacloud-credentials 1.0.12) or as `x-acs-*` headers
     (alibabacloud-tea-openapi 0.4.6).
@@ -154,7 +154,7 @@ def read_anonymous_claim(request: Request, now: float) -> Claim:
 
 
 def claimed(request: Request) -> tuple[str, str]:
-    """Action and access key id as far as they can be made out, for the records; either may be empty."""
+    """Return action and access key id as far as they can be read, for the records; either may be empty."""
     parameters = request.parameters()
     match = _ACS3_PATTERN.fullmatch(request.headers.get("authorization", ""))
     action = request.headers.get("x-acs-action") or parameters.get("Action", "")
@@ -162,7 +162,7 @@ def claimed(request: Request) -> tuple[str, str]:
 
 
 def check_token(claim: Claim, caller: Caller, now: float) -> None:
-    """Refuse a session without its token, with another's, or whose life is over (common error codes, 400).
+    """Refuse a session without its token, with another's token, or after its expiration (common error codes, 400).
 
     Raises:
         ApiError: 400 MissingSecurityToken or InvalidSecurityToken.*.
@@ -181,7 +181,7 @@ def check_token(claim: Claim, caller: Caller, now: float) -> None:
 
 
 def verify(request: Request, claim: Claim, key: Caller, now: float, nonces: NonceBook) -> None:
-    """Believe the claim, or refuse it: time first, then the signature, then the nonce.
+    """Accept the claim or refuse it: check the time first, then the signature, then the nonce.
 
     Raises:
         ApiError: 400 InvalidTimeStamp.*, SignatureDoesNotMatch, IncompleteSignature or SignatureNonceUsed.
@@ -212,7 +212,7 @@ def _mismatch() -> ApiError:
 
 
 def _encode(text: str) -> str:
-    """RFC 3986: letters, digits and `-_.~` stay, everything else is percent-encoded in upper case."""
+    """Percent-encode by RFC 3986: letters, digits and `-_.~` stay, everything else is encoded in upper case."""
     return quote(text, safe="-_.~")
 
 
@@ -238,7 +238,7 @@ def _rpc_claim(request: Request) -> Claim:
 
 
 def rpc_string_to_sign(method: str, parameters: Mapping[str, str]) -> str:
-    """`METHOD&%2F&` and the encoded canonical query of all parameters but the signature, in byte order of the names."""
+    """Return `METHOD&%2F&` and the encoded canonical query of all parameters but the signature, in byte order of names."""
     pairs = sorted((name, value) for name, value in parameters.items() if name != "Signature")
     canonical = "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
     return f"{method}&%2F&{_encode(canonical)}"
@@ -280,7 +280,7 @@ def _acs3_claim(request: Request, authorization: str) -> Claim:
 
 
 def _bearer_claim(request: Request) -> Claim:
-    """A token in a header, and a word in the query (RPC style) or in another header (ROA style) that says so."""
+    """Return the claim of a bearer token in a header, announced in the query (RPC style) or another header (ROA style)."""
     kinds = (request.parameters().get("SignatureType"), request.headers.get("x-acs-signature-type"))
     if BEARER not in kinds:
         raise missing_parameter("SignatureType")
@@ -305,7 +305,7 @@ def _header_claim(request: Request, scheme: str, access_key_id: str, token: str)
 
 
 def acs3_string_to_sign(request: Request, signed_headers: list[str]) -> str:
-    """The algorithm's name and the hash of the canonical request, built from exactly the headers that were signed."""
+    """Return the algorithm's name and the hash of the canonical request, built from exactly the headers that were signed."""
     pairs = sorted((_encode(name), _encode(value)) for name, value in request.query_parameters())
     canonical_request = "\n".join(
         (

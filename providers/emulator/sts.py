@@ -1,4 +1,4 @@
-"""What STS 2015-04-01 answers. Field names and types follow the API models of alibabacloud-sts20150401 1.2.0.
+"""The answers of STS 2015-04-01. Field names and types follow the API models of alibabacloud-sts20150401 1.2.0.
 
 GenerateSessionAccessKey is in no API reference any more; its reply is the one that aliyun-python-sdk-core 2.16.1 reads
 (`auth/signers/rsa_key_pair_signer.py`).
@@ -15,7 +15,7 @@ __all__ = ["assume_role", "assume_role_with_oidc", "generate_session_access_key"
 
 
 def get_caller_identity(asked: Asked) -> Json:
-    """GetCallerIdentity: who signed; the form of the ARN of a session is that of the RAM documentation."""
+    """Answer GetCallerIdentity: who signed. A session's ARN has the form of the RAM documentation."""
     principal = None if asked.caller is None else asked.cloud.principal_of(asked.caller)
     if principal is None:  # not reached: Operation.admit has refused it
         raise ApiError(403, "NoPermission", "No RAM identity.")
@@ -40,7 +40,7 @@ def get_caller_identity(asked: Asked) -> Json:
 
 
 def assume_role(asked: Asked) -> Json:
-    """AssumeRole: a session of a role that trusts the caller."""
+    """Answer AssumeRole: a session of a role that trusts the caller."""
     session = asked.cloud.assume_role(
         asked.need("RoleArn"),
         asked.need("RoleSessionName"),
@@ -53,7 +53,7 @@ def assume_role(asked: Asked) -> Json:
 
 
 def assume_role_with_oidc(asked: Asked) -> Json:
-    """AssumeRoleWithOIDC: the same for the bearer of a token of a provider that the role trusts."""
+    """Answer AssumeRoleWithOIDC: a session for the bearer of a token from a provider that the role trusts."""
     token = asked.parameters.get("OIDCToken")
     if not token:
         raise ApiError(401, "AuthenticationFail.OIDCToken.Invalid", "The OIDCToken can not empty.")
@@ -69,7 +69,7 @@ def assume_role_with_oidc(asked: Asked) -> Json:
 
 
 def generate_session_access_key(asked: Asked) -> Json:
-    """GenerateSessionAccessKey: a session of the user that owns the RSA key pair, without a token."""
+    """Answer GenerateSessionAccessKey: a session of the user that owns the RSA key pair, without a token."""
     if not isinstance(asked.caller, RsaKeyPair):  # not reached: Operation.admit has refused it
         raise ApiError(403, "NoPermission", "No RSA key pair.")
     duration = asked.parameters.get("DurationSeconds") or DEFAULT_SESSION_S

@@ -1,1 +1,1 @@
-"""Secrets of KMS: the provider kms_secret, its gateways, its identities and its settings."""
+"""Secrets of KMS: the provider `kms_secret` with its gateways, identities and settings."""

@@ -1,4 +1,4 @@
-"""Who asks KMS for a secret, and where: what `credentials_type` and its fellow keys of the properties file mean.
+"""The access to a secret, that is who asks KMS and where: the meaning of `credentials_type` and its related keys.
 
 The types are those of aliyun-secret-manager-client 0.1.5 (`credentials_properties_utils.init_credentials_provider`):
 
@@ -31,7 +31,7 @@ _REGION_ID = re.compile(r"[a-z0-9-]{2,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """One of `regions`: where the secret is asked for."""
+    """A region in which the secret is asked for."""
 
     region_id: str
     endpoint: str | None = None  # None: the public or, with vpc, the VPC gateway of the region
@@ -43,7 +43,7 @@ class Region:
         return self.endpoint or f"{'kms-vpc' if self.vpc else 'kms'}.{self.region_id}.aliyuncs.com"
 
     def problem(self) -> str | None:
-        """Say what is wrong with it, None when nothing is."""
+        """Return what is wrong with it, None when nothing is."""
         if not _REGION_ID.fullmatch(self.region_id):
             return 'region_id: want a region such as "cn-hangzhou"'
         found = endpoint_fault(self.host)
@@ -52,7 +52,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class ByClientKey:
-    """A ClientKey on disk."""
+    """Access by a ClientKey on disk."""
 
     key_file: str
     password: PasswordSource
@@ -60,7 +60,7 @@ class ByClientKey:
 
 @dataclass(frozen=True, slots=True)
 class ByAccessKey:
-    """An AccessKey that stands in the properties file."""
+    """Access by an AccessKey in the properties file."""
 
     file: str
     key: Credential
@@ -68,7 +68,7 @@ class ByAccessKey:
 
 @dataclass(frozen=True, slots=True)
 class ByRole:
-    """A session of a RAM role, assumed with an AccessKey that stands in the properties file."""
+    """Access by a session of a RAM role, assumed with an AccessKey in the properties file."""
 
     file: str
     key: Credential
@@ -78,7 +78,7 @@ class ByRole:
 
 @dataclass(frozen=True, slots=True)
 class ByInstanceRole:
-    """The session that the metadata service hands out."""
+    """Access by the session that the metadata service hands out."""
 
     file: str
     role_name: str
@@ -89,10 +89,10 @@ Identity = ByClientKey | ByAccessKey | ByRole | ByInstanceRole
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who asks, and where, in this order: the dedicated instances, then the regions.
+    """The identity that asks, and the places in their order: the dedicated instances, then the regions.
 
     Attributes:
-        identity: who asks the regions; None where there are none.
+        identity: the identity that asks the regions; None where there are none.
     """
 
     identity: Identity | None
@@ -101,7 +101,7 @@ class Access:
 
 
 def access_of(read: Properties) -> Access:
-    """Read who asks, and where, from a properties file.
+    """Return the access that a properties file describes.
 
     Raises:
         CredentialFileError: something is missing or impossible; the text names file and key.
@@ -120,7 +120,7 @@ def access_of(read: Properties) -> Access:
 
 
 def idle_keys(read: Properties) -> Iterator[tuple[str, str]]:
-    """The keys that are given and have no effect beside the others, each with the reason."""
+    """Yield the keys that are set but have no effect, each with the reason."""
     kind, dedicated = read.get("credentials_type") or "", bool(read.get(INSTANCES))
     if dedicated and kind and not read.get("cache_client_region_id"):
         yield "credentials_type", "only dedicated instances are asked, by their own ClientKeys"
@@ -162,9 +162,9 @@ def _instance_role(read: Properties) -> Identity:
 
 
 def _key(read: Properties, id_key: str, secret_key: str) -> Credential:
-    """An AccessKey of the file.
+    """Return an AccessKey of the file.
 
-    Its id and secret go into headers and signatures, so that a blank or a line break in one is refused here, by the key.
+    Its id and secret go into headers and signatures, so a blank or a line break in one is refused here, with the key's name.
     """
     access_key_id = read.need(id_key)
     for key in (id_key, secret_key):
@@ -181,7 +181,7 @@ def _is_one_word(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """How a `credentials_type` is read, and which keys it uses."""
+    """The reader of a `credentials_type`, and the keys that it uses."""
 
     identity: Callable[[Properties], Identity]
     keys: tuple[str, ...]
@@ -199,7 +199,7 @@ _TYPES = {
     "sts": _Type(_role, _ROLE_KEYS),
     "ecs_ram_role": _Type(_instance_role, ("credentials_role_name",)),
 }
-"""`credentials_type` of the properties file -> what it means."""
+"""`credentials_type` of the properties file -> its reader and keys."""
 
 IDENTITY_KEYS = frozenset(key for each in _TYPES.values() for key in each.keys)
 """Every key that belongs to some type."""

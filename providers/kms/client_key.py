@@ -4,7 +4,7 @@ Format (KMS, "Create an AAP"; aliyun-secret-manager-client 0.1.5 `client_key_uti
 `{"KeyId": "KAAP.…", "PrivateKeyData": "<base64 of PKCS#12>"}`, the PKCS#12 holding an RSA-2048 key and its
 certificate. Opened with `cryptography`, because the official client's way (`OpenSSL.crypto.load_pkcs12`) is gone
 since pyOpenSSL 23.3.
-Where its password is, says providers/kms/password.py.
+providers/kms/password.py says where its password is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["ClientKey", "ClientKeyFile", "PasswordSource", "open_client_key"]
 FILE_LIMIT_BYTES = 64 * 1024
 
 Stamp = tuple[int, int, int, int, int]
-"""Device, inode, changed (ns), modified (ns), size: what a replaced, edited or re-permitted file differs in."""
+"""Device, inode, changed (ns), modified (ns), size: one of them changes when a file is replaced, edited or given new rights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class ClientKey:
 
 
 class ClientKeyFile:
-    """A ClientKey on disk, opened anew only when one of its files changed.
+    """A ClientKey on disk, opened again only when one of its files changed.
 
     Opening costs the key derivation of the PKCS#12 (2048 to 100 000 rounds), which a poll each minute need not pay.
     """
 
     def __init__(self, path: str, password: PasswordSource, environ: Mapping[str, str]) -> None:
-        """Name the files; no I/O."""
+        """Keep the paths; no I/O."""
         self.path = path
         self._password = password
         self._environ = environ
@@ -140,9 +140,9 @@ def _open_pkcs12(der: bytes, password: Secret, path: str) -> tuple[RSAPrivateKey
 
 
 def _is_pkcs12(der: bytes) -> bool:
-    """Whether this is one whole SEQUENCE that begins with version 3 (RFC 7292, PFX).
+    """Return whether the bytes are one whole SEQUENCE that begins with version 3 (RFC 7292, PFX).
 
-    `cryptography` reports a wrong password and a foreign file alike; the remedies differ.
+    `cryptography` reports a wrong password and a foreign file in the same way, but the remedies differ.
     """
     if len(der) < 4 or der[0] != 0x30:
         return False

@@ -5,8 +5,8 @@ init_dkms_instances`): `regionId`, `endpoint` and `clientKeyFile` are mandatory.
 order, what `passwordFromFilePath` holds; else the variable that the *property* named by `passwordFromEnvVariable`
 names; else the file that the *property* named by `passwordFromFilePathName` names; else the variable
 `passwordFromEnvVariable` itself; else `client_key_password`; else the password of the properties file's own
-ClientKey. What we do otherwise: a password file that cannot be read, or a property that is
-not there, is an error instead of a reason to look further.
+ClientKey. Unlike the official client, a password file that cannot be read, or a missing property, is an error
+here and no reason to look further.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from agent.core.errors import CredentialFileError
+from agent.core.problem import Problem
 from agent.core.settings import endpoint_fault
 from providers.kms.password import PasswordSource
 from providers.kms.properties import Properties, client_key_password
@@ -42,7 +43,7 @@ _EXAMPLE = (
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The gateway of one instance, and with which ClientKey it is asked.
+    """The gateway of one instance, and the ClientKey for it.
 
     Attributes:
         ca_file: the instance's own authority; it is trusted besides the system's store.
@@ -56,21 +57,21 @@ class Instance:
     ca_file: str | None
     ignored: tuple[str, ...] = ()
 
-    def warnings(self) -> Iterator[tuple[str, str]]:
-        """What is without effect, as (sentence, remedy)."""
+    def warnings(self) -> Iterator[Problem]:
+        """Yield what is without effect."""
         for key in self.ignored:
             if key == "ignoreSslCerts":
-                yield f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath"
+                yield Problem(f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath")
                 continue
             nearest = get_close_matches(key, KNOWN, 1)
-            yield (
+            yield Problem(
                 f"{KEY}: {key} is not a key that keyturn uses and is ignored",
                 f"write {nearest[0]} if that is meant" if nearest else "remove it",
             )
 
 
 def instances(read: Properties) -> tuple[Instance, ...]:
-    """The instances in their order, none where the file names none.
+    """Return the instances in their order, none where the file names none.
 
     Raises:
         CredentialFileError: the value is not the documented JSON; the text names file and key.

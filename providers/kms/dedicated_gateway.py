@@ -1,9 +1,9 @@
 """The gateway of a dedicated KMS instance, asked with a ClientKey of that instance: protobuf over our transport.
 
-Protocol: alibabacloud-dkms-gcs 1.0.2 (`openapi/client.py`, API version dkms-gcs-0.2), whose bytes the tests compare.
-Not its client: that takes up to 206 s to give up on a host that is silent, cannot sign with a present `cryptography`, and
-may be told not to verify TLS. An instance's certificate comes from an authority of its own, named by `caFilePath`;
-it is trusted besides the system's store, for that instance only.
+Protocol: alibabacloud-dkms-gcs 1.0.2 (`openapi/client.py`, API version dkms-gcs-0.2); the tests compare the bytes.
+Rejected: its client, which takes up to 206 s to give up on a silent host, cannot sign with a current `cryptography`, and
+has a switch against TLS verification. An instance's certificate comes from its own authority, named by `caFilePath`,
+which is trusted besides the system's store, for that instance only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTENT_TYPE = "application/x-protobuf"
 
 
 class DedicatedGateway:
-    """One instance."""
+    """The gateway of one instance."""
 
     def __init__(self, endpoint: str, key_file: ClientKeyFile, transport: Transport) -> None:
         """Keep what every call needs; no I/O.
@@ -62,7 +62,7 @@ class DedicatedGateway:
 
 
 def signed_headers(key: ClientKey, body: bytes, at: datetime) -> dict[str, str]:
-    """The headers of a GetSecretValue with `body`, signed at the time `at`; more than 15 minutes of skew are refused.
+    """Return the headers of a GetSecretValue with `body`, signed at the time `at`; more than 15 minutes of skew are refused.
 
     `x-kms-acccesskeyid` is spelled with three c in the protocol.
     """
@@ -86,7 +86,7 @@ def _string_to_sign(headers: Mapping[str, str]) -> str:
 
 
 def _failed(endpoint: str, reply: Reply) -> failures.ServiceError:
-    """An error reply, taken apart by the rules that hold for those in JSON; what is no protobuf tells its status only."""
+    """Return an error reply in the form of those in JSON; of one that is no protobuf only the status is known."""
     try:
         told = read_texts(reply.body, ERROR)
     except MalformedError:

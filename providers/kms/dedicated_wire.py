@@ -1,7 +1,7 @@
-"""The three protobuf messages of the dedicated gateway that reading a secret takes: pure, strict and bounded.
+"""The three protobuf messages with which the dedicated gateway reads a secret: pure, strict and limited in size.
 
 Field numbers: `api.proto` of alibabacloud-dkms-gcs 1.0.2 (`openapi_util/protobuf/api_pb2.py`), messages
-GetSecretValueRequest, GetSecretValueResponse and Error; all flat, texts and one bool. Why not the generated module:
+GetSecretValueRequest, GetSecretValueResponse and Error; all flat, texts and one bool. Rejected, the generated module:
 
 * It costs 2.9 MB resident in a daemon of 40 MB (measured: protobuf 3.20.3, pure Python); its client 17 MB.
 * It cannot be imported beside protobuf 4 or later ("Descriptors cannot be created directly"), and protobuf 3.20, which it
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 MAX_FIELDS = 1000
-"""A reply has 13, some of them repeated."""
+"""The most fields that are read. A reply has 13, some of them repeated."""
 
 REPLY = {
     1: "SecretName",
@@ -29,17 +29,17 @@ REPLY = {
     8: "RequestId",
     11: "ExtendedConfig",
 }
-"""The texts of GetSecretValueResponse that are read, by their numbers; the stages and the dates are not."""
+"""Field numbers of the texts of GetSecretValueResponse that are read; the stages and the dates are not."""
 
 ERROR = {2: "Code", 3: "Message", 4: "RequestId"}
-"""The texts of Error, under the names that the shared gateway's JSON has for them."""
+"""Field numbers of the texts of Error, with the names that they have in the shared gateway's JSON."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_NUMBER = (1 << 29) - 1
 
 
 class MalformedError(ValueError):
-    """The bytes are not such a message. Says nothing of them."""
+    """The bytes are not such a message. The text does not quote them."""
 
 
 def get_secret_value_request(secret_name: str, version_stage: str) -> bytes:
@@ -64,7 +64,7 @@ def read_texts(message: bytes, names: Mapping[int, str]) -> dict[str, str]:
 
 
 def _text(number: int, text: str) -> bytes:
-    """One text field; nothing for an empty one, which is the default."""
+    """Return the bytes of a text field; none for an empty text, which is the default."""
     value = text.encode()
     return bytes(((number << 3) | _BYTES,)) + _varint(len(value)) + value if value else b""
 
@@ -86,7 +86,7 @@ def _decoded(value: bytes) -> str:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Each field's number with its bytes, None where it is a number."""
+    """Yield each field's number with its bytes, or None where its value is a number."""
     at, count = 0, 0
     while at < len(message):
         count += 1
@@ -99,7 +99,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _value(message: bytes, at: int, kind: int) -> tuple[bytes | None, int]:
-    """The value of a field that begins at `at`, and where the next field begins."""
+    """Return the value of a field that begins at `at`, and where the next field begins."""
     if kind == _VARINT:
         return None, _read_varint(message, at)[1]
     if kind == _BYTES:

@@ -1,11 +1,8 @@
-"""Several gateways for one secret: which are asked, for how long, and what their failures come to.
+"""The failover between several gateways for one secret: which are asked, for how long, and the error if all fail.
 
-They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, talks
-rubbish, or does not prove who it is, is passed over, with a warning when that begins, or its reason changes: an outage
-of a day is no line a minute. A gateway that is the only one gets none, since the fetch itself fails then and says why.
-A *refusal* (no permission, no such secret, a bad key) ends the fetch, as in the official client: the gateways hold
-copies of one secret, and an answer that hides behind a refusal of the first would be an older value or another secret
-of the same name.
+They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, sends no valid
+reply, or does not prove its identity is passed over, with a warning when that begins or its reason changes. A *refusal* (no
+permission, no such secret, a bad key) ends the fetch: docs/adr/0009.
 """
 
 from __future__ import annotations
@@ -17,24 +14,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.cloud.transport import UntrustedServerError
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, reason
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, of_all, reason
 
 TRY_S = 10.0
-"""The most that one gateway gets of a fetch, in seconds."""
+"""The most seconds of a fetch that one gateway gets."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for."""
+    """The secret and the version that are asked for."""
 
     secret_name: str
     version_stage: str
 
 
 class Gateway(Protocol):
-    """One place where the secret is asked for."""
+    """A place at which the secret is asked for."""
 
     name: str
 
@@ -42,13 +39,13 @@ class Gateway(Protocol):
         """Return the reply: `SecretData`, `VersionId` and so on (KMS API, GetSecretValue).
 
         Raises:
-            NoIdentityError: who would ask could not be found out; the other gateways of the shared kind need the same.
+            NoIdentityError: there is no identity to ask with; the other shared gateways need the same one.
             KeyturnError: no answer, or a refusal.
         """
 
 
 class NoIdentityError(Exception):
-    """Nobody is there to ask a gateway: the session that would sign cannot be had."""
+    """There is no identity to ask a gateway with: the session that would sign cannot be had."""
 
     def __init__(self, cause: KeyturnError) -> None:
         super().__init__()
@@ -56,7 +53,7 @@ class NoIdentityError(Exception):
 
 
 class Order:
-    """Asks the gateways of one credential, and knows what was said of each."""
+    """The order in which the gateways of one credential are asked, with the last warning about each."""
 
     def __init__(self, credential: str) -> None:
         self._credential = credential
@@ -80,7 +77,7 @@ class Order:
                 if len(gateways) > 1:
                     self._say(place, error.problem)
             except NoIdentityError as nobody:
-                passed_over.append(nobody.cause)
+                passed_over.append(nobody.cause.without_place())  # the fetch puts its own
                 break
             else:
                 self._said.pop(place, None)
@@ -96,6 +93,4 @@ class Order:
 def _none_answered(passed_over: list[KeyturnError]) -> KeyturnError:
     if len(passed_over) == 1:
         return passed_over[0]
-    leading = next((error for error in passed_over if error.retryable), passed_over[0])
-    said = "; ".join(error.problem for error in passed_over)
-    return type(leading)(f"no region answered: {said}", leading.remedy, code=leading.code)
+    return of_all("no region answered", passed_over)

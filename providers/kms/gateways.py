@@ -1,8 +1,8 @@
-"""Who asks, and where, made alive: each gateway with the ClientKey or the RAM identity that asks it.
+"""The gateways of an access, each with the ClientKey or the RAM identity that asks it.
 
-What a kind of access needs is imported when the first gateway of that kind is made (resident, measured on Linux with
-Python 3.11): this module and its settings stand at 31 MB, of which `requests` is most; to open a ClientKey takes 8.6 MB
-more (`cryptography`), the official client's request 0.5, to assume a role 2.3; an AccessKey takes nothing.
+The modules for a kind of access are imported when the first gateway of that kind is made. Resident memory, measured on
+Linux with Python 3.11: 31 MB for this module and its settings, mostly `requests`; 8.6 MB more to open a ClientKey
+(`cryptography`), 0.5 for the official client's request, 2.3 to assume a role, nothing for an AccessKey.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXPIRY_WARNING = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Gateways:
-    """The gateways of one access, in the order in which they are asked, and who asks them.
+    """The gateways of one access in the order in which they are asked, with their keys and identity.
 
     Attributes:
         in_order: the dedicated instances, then the regions.
@@ -49,7 +49,7 @@ class Gateways:
     identity: Identity | None
 
     def inspect(self, place: str) -> Iterator[Finding]:
-        """Open what can be opened; no network."""
+        """Open keys and authorities, and yield the findings. Uses no network."""
         for key_file in self.key_files:
             yield _opened(key_file, place)
         for ca_file in self.ca_files:
@@ -59,13 +59,13 @@ class Gateways:
                 yield Finding(found.level, place, found.text, found.remedy)
 
     def close(self) -> None:
-        """Let go of the identity."""
+        """Close the identity."""
         if self.identity is not None:
             self.identity.close()
 
 
 def make(access: Access, context: ProviderContext, ca_file: str | None) -> Gateways:
-    """Make an access alive; no I/O.
+    """Make the gateways of an access; no I/O.
 
     Args:
         access: who asks, and where.
@@ -83,7 +83,7 @@ def make(access: Access, context: ProviderContext, ca_file: str | None) -> Gatew
 
 
 class _Maker:
-    """Makes gateways that share the ClientKeys they have in common."""
+    """A maker of gateways that share the ClientKeys they have in common."""
 
     def __init__(self, context: ProviderContext, ca_file: str | None) -> None:
         self.key_files: dict[tuple[str, PasswordSource], ClientKeyFile] = {}
@@ -125,7 +125,7 @@ def _opened(key_file: ClientKeyFile, place: str) -> Finding:
     try:
         key = key_file.load()
     except KeyturnError as error:
-        return Finding("error", place, error.problem, error.remedy)
+        return Finding.of("error", place, error.as_problem())
     return _judge_expiry(key, key_file.path, f"{place}.client_key_private_key_path")
 
 
@@ -133,7 +133,7 @@ def _untrustworthy(ca_file: str, place: str) -> Iterator[Finding]:
     try:
         context_for((ca_file,))
     except KeyturnError as error:
-        yield Finding("error", place, error.problem, error.remedy)
+        yield Finding.of("error", place, error.as_problem())
 
 
 def _judge_expiry(key: ClientKey, path: str, place: str) -> Finding:

@@ -1,7 +1,7 @@
-"""The RAM identities of a properties file as bases: what `credentials_type` other than `client_key` means, made alive.
+"""The RAM identities of a properties file (every `credentials_type` but `client_key`) as bases that can sign.
 
-Roles are not asked for here: the session of an assumed role comes from the provider `ram_role_arn`, the session of the
-instance's role from `ecs_ram_role`. Each is imported only when it is meant.
+Sessions are not made here: that of an assumed role comes from the provider `ram_role_arn`, that of the instance's role
+from `ecs_ram_role`. Each is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RamIdentity = ByAccessKey | ByRole | ByInstanceRole
 
 
 def base_of(who: RamIdentity, context: ProviderContext) -> Base:
-    """Make an identity alive; no I/O.
+    """Make the base for an identity; no I/O.
 
     Raises:
         CredentialFileError: what the properties file says of it is impossible; the text names file and key.
@@ -63,7 +63,7 @@ def _refuse_impossible(settings: ProviderSettings, file: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _InFile:
-    """An AccessKey that stands in the properties file, which is read anew for each fetch."""
+    """A base for an AccessKey in the properties file, which is read again for each fetch."""
 
     file: str
     key: Credential

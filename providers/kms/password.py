@@ -1,8 +1,8 @@
-"""Where the password of a ClientKey is: looked up as the official client does, with one difference.
+"""The password of a ClientKey, looked up as the official client does, with one difference.
 
-There (aliyun-secret-manager-client 0.1.5, `client_key_utils.get_password`) the *name* that the variable
-`client_key_password_from_env_variable` holds is tried as the password itself, so a typo ends in a riddle. Here a
-name is only ever a name.
+That client (aliyun-secret-manager-client 0.1.5, `client_key_utils.get_password`) also tries the *name* in the variable
+`client_key_password_from_env_variable` as the password itself, so a typo ends in an error that misleads. Here a name is
+only a name.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ NAME_VARIABLE = "client_key_password_from_env_variable"
 
 @dataclass(frozen=True, slots=True)
 class PasswordSource:
-    """Where the password is: the official client's order is variable, file, then the variable `client_key_password`.
+    """The places of the password, in the official client's order: variable, file, the variable `client_key_password`.
 
     Attributes:
         variable: the name of an environment variable.
         file: a path.
-        later: another variable, looked at behind the file (`passwordFromEnvVariable` of a dedicated instance).
-        otherwise: where else to look before it is missing; such a source is one instance's own, so that the
-            environment's `client_key_password_from_env_variable` is left to the other.
+        later: another variable, read after the file (`passwordFromEnvVariable` of a dedicated instance).
+        otherwise: the source to try last. A source that has one belongs to one instance, so the environment's
+            `client_key_password_from_env_variable` is left to the last one.
     """
 
     variable: str | None = None
@@ -84,5 +84,5 @@ class PasswordSource:
 
 
 def _first(environ: Mapping[str, str], *names: str | None) -> Secret | None:
-    """The value of the first of these variables that has one."""
+    """Return the value of the first of these variables that has one."""
     return next((Secret(environ[name]) for name in names if name and environ.get(name)), None)

@@ -1,16 +1,16 @@
-r"""Reads `secretsmanager.properties`, the file of the official secrets-manager client, as Alibaba documents it.
+r"""The reader of `secretsmanager.properties`, the file of the official secrets-manager client, as Alibaba documents it.
 
 The official reader (aliyun-secret-manager-client 0.1.5) raises on Python 3.11 and later (`open(…, "Ur")`), cuts
-values at any `#`, and takes a file that is not there for an empty one. This one is strict instead; where the
-documentation is silent, Java's rules for properties hold:
+values at any `#`, and takes a missing file for an empty one. This one is strict instead; where the documentation says
+nothing, Java's rules for properties hold:
 
 * `key = value`, one a line; blanks around both are dropped; a `\` at the end joins the next line.
 * `#` and `!` begin a comment at the start of a line only.
 * UTF-8, with or without BOM; LF or CRLF. Other backslashes stay as they are, for JSON values.
 * An empty value means "not given". A key given twice is an error.
 
-Nobody else may write the file. One that holds a secret itself (`credentials_access_secret` or
-`credentials_access_token`) nobody else may read either; a file that only names others may be read by all.
+Nobody else may write the file. If it holds a secret itself (`credentials_access_secret` or
+`credentials_access_token`), nobody else may read it either; a file that only names other files may be read by all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ KNOWN_KEYS = frozenset(
 """The keys that the official client knows (its `env_const.py` and `const.py`)."""
 
 SECRET_KEYS = ("credentials_access_secret", "credentials_access_token")
-"""Keys whose values are secrets."""
+"""The keys whose values are secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,17 @@ class RegionEntry:
 
 @dataclass(frozen=True)
 class Properties:
-    """A file that was read. `get` treats an empty value as absent."""
+    """The content of a properties file. An empty value counts as absent."""
 
     path: str
     values: dict[str, str] = field(repr=False)
 
     def get(self, key: str) -> str | None:
-        """The value of a key, None where it is not given."""
+        """Return the value of a key, None where it is not given."""
         return self.values.get(key) or None
 
     def need(self, key: str) -> str:
-        """The value of a key that must be given.
+        """Return the value of a key that must be given.
 
         Raises:
             CredentialFileError: it is not.
@@ -85,7 +85,7 @@ class Properties:
         return value
 
     def secret(self, key: str) -> Secret:
-        """The value of a key that must be given and is a secret.
+        """Return the value of a key that must be given and is a secret.
 
         Raises:
             CredentialFileError: it is not given.
@@ -93,10 +93,10 @@ class Properties:
         return Secret(self.need(key))
 
     def path_of(self, key: str) -> str | None:
-        """The value of a key that is a path, None where it is not given.
+        """Return the value of a key that is a path, None where it is not given.
 
         Raises:
-            CredentialFileError: the path is relative; the official client takes it from wherever it was started.
+            CredentialFileError: the path is relative. The official client would resolve it from its working directory.
         """
         value = self.get(key)
         if value is not None and not value.startswith("/"):
@@ -104,7 +104,7 @@ class Properties:
         return value
 
     def regions(self) -> tuple[RegionEntry, ...]:
-        """The regions in their order.
+        """Return the regions in their order.
 
         Raises:
             CredentialFileError: `cache_client_region_id` is missing or not the documented JSON.
@@ -136,7 +136,7 @@ class Properties:
         )
 
     def unknown(self) -> Iterator[tuple[str, str | None]]:
-        """The keys that the official client does not know, each with the nearest that it does."""
+        """Yield the keys that the official client does not know, each with the nearest known one."""
         for key in sorted(self.values.keys() - KNOWN_KEYS):
             yield key, next(iter(get_close_matches(key, KNOWN_KEYS, 1)), None)
 
@@ -160,7 +160,7 @@ def read(path: str, environ: Mapping[str, str]) -> Properties:
 
 
 def client_key_password(read: Properties) -> PasswordSource:
-    """Where the file says that the password of its ClientKey is.
+    """Return the source of the ClientKey's password that the file names.
 
     Raises:
         CredentialFileError: the path is relative.
@@ -201,7 +201,7 @@ def _decode(content: bytes) -> str | None:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that say something, joined where a backslash says so, each with the number of its first line."""
+    """Yield the lines with content, joined where one ends in a backslash, each with the number of its first line."""
     joined, start = "", 0
     for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         line = raw.strip()
@@ -219,5 +219,5 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _continues(line: str) -> bool:
-    """Whether a line ends with an odd number of backslashes (java.util.Properties)."""
+    """Return whether a line ends with an odd number of backslashes (java.util.Properties)."""
     return (len(line) - len(line.rstrip("\\"))) % 2 == 1

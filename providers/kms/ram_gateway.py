@@ -1,8 +1,8 @@
 """The shared gateway of a region, asked by a RAM identity: an AccessKey, an assumed role, or the instance's role.
 
-The call is signed ACS3 like all management calls. A session is kept and used again until two thirds of its life
-(`agent.core.policy.RENEW_AT`): a poll each minute must not assume a role each minute. It is thrown away when KMS refuses
-it, and then a new one is taken at once, one time. While a session lives, a failure to renew it is only warned of.
+The call is signed by ACS3 like all management calls. A session is kept until two thirds of its life
+(`agent.core.policy.RENEW_AT`), so that a poll each minute does not assume a role each minute. When KMS refuses it, it is
+thrown away and replaced at once, one time. While a session lives, a failure to renew it is only a warning.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from providers.kms.access import Region
 from providers.kms.failover import NoIdentityError, Question
 
 REFUSED_SESSION = ("InvalidSecurityToken", "InvalidAccessKeyId")
-"""How the codes begin with which KMS refuses whoever signed, whatever was asked."""
+"""The beginnings of the codes by which KMS refuses the signer, whatever the call."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Kept:
-    """A session, from when on (boottime, seconds) it is to be renewed, and whether it has served before."""
+    """A session, the boottime from which on it should be renewed, and whether it was used before."""
 
     value: Credential
     renew_at_s: float
@@ -39,9 +39,9 @@ class _Kept:
 
 
 class Identity:
-    """Who signs: a base, whose session is kept while it is young.
+    """The identity that signs: a base, whose session is kept while it is young.
 
-    Several threads may use it: what is kept is replaced as a whole, and two that renew at once just take two sessions.
+    Several threads may use it: the kept session is replaced as a whole, and two that renew at once just get two sessions.
     """
 
     def __init__(self, base: Base, clock: Clock) -> None:
@@ -51,7 +51,7 @@ class Identity:
         self._kept: _Kept | None = None
 
     def newest(self, timeout_s: float) -> Credential:
-        """The kept session, or a new one.
+        """Return the kept session, or a new one.
 
         Raises:
             NoIdentityError: there is none.
@@ -84,11 +84,11 @@ class Identity:
         return self.newest(timeout_s) if kept.reused else None
 
     def inspect(self) -> Iterator[Finding]:
-        """What can be said of the base without the network."""
+        """Return the findings of the base. Uses no network."""
         return self._base.inspect()
 
     def close(self) -> None:
-        """Let go of the base, and forget the session."""
+        """Close the base and forget the session."""
         self._kept = None
         self._base.close()
 
@@ -96,7 +96,10 @@ class Identity:
         return value.expiration is not None and value.expiration > self._clock.now()
 
     def _keep(self, value: Credential) -> None:
-        """Boottime, so that a stepped wall clock neither renews at each poll nor holds on to a dead session."""
+        """Keep a session with its time of renewal, by boottime.
+
+        A wall clock that is set must neither renew the session at each poll nor hold on to a dead one.
+        """
         if value.expiration is None:
             self._kept = None
             return
@@ -105,7 +108,7 @@ class Identity:
 
 
 class RamGateway:
-    """One region."""
+    """The gateway of one region."""
 
     def __init__(self, region: Region, identity: Identity, transport: Transport, clock: Clock) -> None:
         """Keep what every call needs; no I/O."""
@@ -141,10 +144,10 @@ class RamGateway:
 
 
 def _blames_the_session(error: KeyturnError) -> bool:
-    """Whether another session may fare better.
+    """Return whether another session could succeed.
 
-    Also where the call is not permitted: a role that was deleted and made again, or whose policies were detached to cut its
-    issued sessions off, refuses those for good (RAM, "FAQ about RAM roles and STS tokens").
+    That may be so even where the call is not permitted: the old sessions of a role that was deleted and made again, or
+    whose policies were detached to cut them off, are refused for good (RAM, "FAQ about RAM roles and STS tokens").
     """
     return isinstance(error, NotPermittedError) or error.code.startswith(REFUSED_SESSION)
 

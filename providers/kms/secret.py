@@ -1,16 +1,15 @@
 """`kms_secret`: a secret of KMS, fetched with a ClientKey or a RAM identity, from the shared gateway or an instance's.
 
-Inline settings name a ClientKey and regions; a properties file can ask for all that the official client's file can
-(providers/kms/access.py). The file is read anew for each fetch, so that a change in it is followed without a restart;
-what was made of it (an opened ClientKey, a session) is kept while it says the same.
+Inline settings name a ClientKey and regions; a properties file can describe everything that the official client's file
+can (providers/kms/access.py). The file is read again for each fetch, so that a change in it needs no restart; what was
+made of it (an opened ClientKey, a session) is kept while it is unchanged.
 
-Where several gateways are named: providers/kms/failover.py. How each is asked: providers/kms/shared_gateway.py (ClientKey),
-kms_ram.py (RAM identity), dkms.py (dedicated instance).
+Several gateways: providers/kms/failover.py. The kinds of gateway: shared_gateway.py (ClientKey), ram_gateway.py (RAM
+identity), dedicated_gateway.py (dedicated instance).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -27,11 +26,9 @@ from providers.kms.gateways import Gateways
 from providers.kms.secret_data import credential_of
 from providers.kms.settings import KmsSecretSettings
 
-_PLACE = re.compile(r"credentials\.[^:\s]+: ")
-
 
 class KmsSecret(Provider):
-    """The provider."""
+    """The provider of `type = "kms_secret"`."""
 
     type_name: ClassVar[str] = "kms_secret"
     Settings: ClassVar[type[ProviderSettings]] = KmsSecretSettings
@@ -44,21 +41,21 @@ class KmsSecret(Provider):
 
     @property
     def poll_interval_s(self) -> float:
-        """As configured."""
+        """The configured interval."""
         return float(self.settings.poll_interval)
 
     @property
     def secret_name(self) -> str:
-        """The name or ARN of the secret, as the emergency rotates it."""
+        """The name or ARN of the secret, for the emergency's rotation."""
         return self.settings.secret_name
 
     def fetch_previous(self, timeout_s: float = TRY_S) -> Credential:
-        """Ask for the value before the current one: the emergency proves with it that the old key is refused.
+        """Ask for the value before the current one, with which the emergency proves that the old key is refused.
 
-        It is taken as it is, expired or not, since it is never published.
+        The answer is not checked for expiry, since it is never published.
 
         Raises:
-            KeyturnError: KMS could not be asked, or has the value no more: it drops that of a RAM secret with the key.
+            KeyturnError: KMS could not be asked, or no longer has the value: that of a RAM secret goes with its key.
         """
         return self._ask_for("ACSPrevious", timeout_s)
 
@@ -71,12 +68,10 @@ class KmsSecret(Provider):
             reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
-            # A role's provider names its place already: not twice.
-            problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
-            raise type(error)(problem, error.remedy, code=error.code) from None
+            raise error.at(f"credentials.{self.context.credential}") from None
 
     def _gateways(self) -> Gateways:
-        """Those of the access as it is now, kept between two fetches: a ClientKey is opened once, a role assumed once."""
+        """Return the gateways of the present access. They are kept between fetches, with opened ClientKeys and sessions."""
         access = self.settings.access(self.context.environ)
         kept = self._made
         if kept is not None and kept[0] == access:
@@ -88,13 +83,13 @@ class KmsSecret(Provider):
         return made
 
     def inspect(self) -> Iterator[Finding]:
-        """Read the properties file, and open keys and authorities; no network."""
+        """Read the properties file, open keys and authorities, and yield the findings. Uses no network."""
         place = f"credentials.{self.context.credential}.provider"
         try:
             yield from self._inspect_properties(f"{place}.properties_file")
             yield from self._gateways().inspect(place)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
 
     def _inspect_properties(self, place: str) -> Iterator[Finding]:
         if not self.settings.properties_file:
@@ -110,11 +105,11 @@ class KmsSecret(Provider):
         for key, reason in idle_keys(read):
             yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", "remove it")
         for instance in instances(read):
-            for sentence, remedy in instance.warnings():
-                yield Finding("warning", place, f"{read.path}: {sentence}", remedy)
+            for problem in instance.warnings():
+                yield Finding.of("warning", place, problem.at(read.path))
 
     def close(self) -> None:
-        """Let go of the identity that asks."""
+        """Close the gateways."""
         made, self._made = self._made, None
         if made is not None:
             made[1].close()

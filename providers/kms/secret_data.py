@@ -1,4 +1,4 @@
-"""From a GetSecretValue reply to a credential: pure, bounded, and silent about the data.
+"""The conversion of a GetSecretValue reply to a credential: pure, limited in size, and without quoting the data.
 
 Reply (JSON, or protobuf under the same names) and secret formats: KMS API 2016-01-20, GetSecretValue; KMS, "Manage and
 use RAM secrets". `SecretData` is a string that holds JSON, so it is parsed here.
@@ -15,21 +15,21 @@ from agent.core.errors import BadAnswerError
 from agent.core.secret import Secret
 
 MANAGED_RAM = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySecret"}
-"""Part of a credential -> key in the JSON of a managed RAM secret."""
+"""Part of a credential -> its key in the JSON of a managed RAM secret."""
 
 FIELD_NAMES = ("access_key_id", "access_key_secret", "security_token", "expiration")
 
 
 def credential_of(reply: Mapping[str, object], secret_name: str, fields: Mapping[str, str]) -> Credential:
-    """Read a reply.
+    """Return the credential in a reply.
 
     Args:
-        reply: of an HTTP 200.
-        secret_name: for the messages.
-        fields: which key of the secret's JSON is which part; empty for a managed RAM secret.
+        reply: the JSON object of an HTTP 200.
+        secret_name: the secret's name, for messages.
+        fields: part of a credential -> key of the secret's JSON; empty for a managed RAM secret.
 
     Raises:
-        BadAnswerError: what exactly is wrong with it, never the data.
+        BadAnswerError: the reply cannot be used; the text says why and never quotes the data.
     """
     reader = _Reader(secret_name, fields)
     parts = reader.parts(reader.data(reply))
@@ -45,7 +45,7 @@ def credential_of(reply: Mapping[str, object], secret_name: str, fields: Mapping
 
 
 class _Reader:
-    """Takes a reply apart; every refusal names the secret and what is missing."""
+    """A reader of one reply. Its errors name the secret and what is missing."""
 
     def __init__(self, secret_name: str, fields: Mapping[str, str]) -> None:
         self._secret_name = secret_name
@@ -97,7 +97,7 @@ class _Reader:
 
 
 def _user_name(extended_config: object) -> str:
-    """The RAM user of a managed RAM secret; "" for anything unexpected, because nothing depends on it but a default."""
+    """Return the RAM user of a managed RAM secret; "" for anything unexpected, since only a default depends on it."""
     config = json_object(extended_config) if isinstance(extended_config, str) else None
     name = (config or {}).get("UserName")
     return name if isinstance(name, str) and name.isprintable() and len(name) <= 64 else ""

@@ -1,4 +1,4 @@
-"""The settings of `kms_secret`: who asks where, inline or by the official client's `secretsmanager.properties`."""
+"""The settings of `kms_secret`: the access, inline or by the official client's `secretsmanager.properties`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(r"[A-Za-z0-9_/+=.@:-]{1,512}")  # a name (KMS: 1 to 19
 
 @dataclass(frozen=True, kw_only=True)
 class KmsSecretSettings(ProviderSettings):
-    """`type = "kms_secret"`."""
+    """The settings of `type = "kms_secret"`."""
 
     secret_name: str
     poll_interval: Duration = field(default=Duration(60))
@@ -33,13 +33,13 @@ class KmsSecretSettings(ProviderSettings):
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def access(self, environ: Mapping[str, str]) -> Access:
-        """Who asks and where, from the properties file as it is now, or from these settings.
+        """Return the access, from the properties file as it is now or from these settings.
 
         Args:
             environ: where `$CREDENTIALS_DIRECTORY` is looked up.
 
         Raises:
-            CredentialFileError: the properties file is missing, malformed, asks for what cannot be, or holds a secret
+            CredentialFileError: the properties file is missing, malformed, contradicts itself, or holds a secret
                 that others can read.
             NotPermittedError: the agent's user may not read it.
         """
@@ -49,7 +49,7 @@ class KmsSecretSettings(ProviderSettings):
         return Access(ByClientKey(str(self.client_key_private_key_path), password), self.regions)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what is wrong with these settings, as (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not _SECRET_NAME.fullmatch(self.secret_name):
             yield "secret_name", "want the name or the ARN of a secret"
         if not self.version_stage:

@@ -1,10 +1,10 @@
 """The shared gateway of a region, asked with a ClientKey.
 
-Through the official client (aliyun-secret-manager-client, aliyun-python-sdk-kms; providers/kms/official_sdk.py): request,
-signer and credential are its classes, and `SharedGateway` is a `SecretManagerClient` as it asks for; the sending is
-ours, because the client's own builder switches TLS verification off, blocks for 44 to 600 s, pings hosts through
-a shell, and puts the signed URL into exceptions and logs (docs/dependencies.md). Its cache and default builder are
-not imported: they cost 13 MB more and die of the first 5xx.
+It uses the official client (aliyun-secret-manager-client, aliyun-python-sdk-kms; providers/kms/official_sdk.py): request,
+signer and credential are its classes, and `SharedGateway` is one of its `SecretManagerClient`s. Only the sending is ours,
+because the client's own builder switches TLS verification off, blocks for 44 to 600 s, pings hosts through a shell, and
+puts the signed URL into exceptions and logs (docs/dependencies.md). Its cache and default builder are not imported: they
+cost 13 MB more and fail at the first 5xx.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from providers.kms.official_sdk import (
 
 
 class SharedGateway(SecretManagerClient):  # type: ignore[misc]  # the official client is not typed
-    """One region, sending through our transport."""
+    """The gateway of one region, which sends through our transport."""
 
     def __init__(self, region: Region, key_file: ClientKeyFile, transport: Transport) -> None:
         self.name = f"region {region.region_id}"
@@ -38,10 +38,10 @@ class SharedGateway(SecretManagerClient):  # type: ignore[misc]  # the official 
         self._transport = transport
 
     def init(self) -> None:
-        """Nothing to set up: no thread, no ping, no registration of process-wide endpoints."""
+        """Do nothing: there is no thread to start, no host to ping and no process-wide endpoint to register."""
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
     def ask(self, question: Question, timeout_s: float) -> Mapping[str, object]:
         """Return the reply.
@@ -85,7 +85,7 @@ class SharedGateway(SecretManagerClient):  # type: ignore[misc]  # the official 
 
 
 def _official(key: ClientKey) -> ClientKeyCredential:
-    """The official client's form of a ClientKey; 900 s is what its own loader puts in."""
+    """Return the official client's form of a ClientKey, with the 900 s that its own loader sets."""
     private_key = key.private_key.reveal()
     signer = ClientKeySigner(key.key_id, private_key)
     return ClientKeyCredential(signer, RsaKeyPairCredential(key.key_id, private_key, 900))

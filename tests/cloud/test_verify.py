@@ -76,12 +76,12 @@ def test_a_key_that_is_still_spreading_is_waited_for(world: World) -> None:
     assert world.pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
 
-@pytest.mark.parametrize("chance", [0.0, 0.999])
+@pytest.mark.parametrize("chance", [0.3, 0.999])
 def test_pauses_are_jittered(world: World, chance: float) -> None:
-    """A fleet that gets its new key at one moment does not ask in step; a pause is off by a quarter at most."""
+    """A fleet that gets its new key at one moment does not ask in step: a pause is drawn from its whole range."""
     world.cloud.fail_next(404, "InvalidAccessKeyId.NotFound")
     world.verify(chance=chance)
-    assert world.pauses[0] == pytest.approx(0.2 * (0.75 + chance / 2))
+    assert world.pauses == [pytest.approx(0.4 * chance)]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_key_that_stays_refused_is_refused(world: World, status: int, code: st
     assert caught.value.code == code
     assert world.key_id in caught.value.problem
     assert code in caught.value.problem
-    assert 55.0 < world.passed_s < 60.0
+    assert world.passed_s == pytest.approx(60.0)
 
 
 def test_an_unreachable_sts_does_not_hold_a_publish_up(world: World) -> None:
@@ -107,14 +107,14 @@ def test_an_unreachable_sts_does_not_hold_a_publish_up(world: World) -> None:
     assert proof.outcome == "unreachable"
     assert proof.attempts > 3
     assert world.endpoint in proof.detail
-    assert 7.0 < world.passed_s < 10.0
+    assert world.passed_s == pytest.approx(10.0)
 
 
 def test_a_short_verify_timeout_is_obeyed_for_an_sts_that_is_away(world: World) -> None:
     """`verify_timeout` below 10 s bounds that wait too."""
     world.server.stop()
     assert world.verify(timeout_s=1.0).outcome == "unreachable"
-    assert world.passed_s < 1.0
+    assert world.passed_s == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,22 @@ import pytest
 
 from agent.core.errors import AuditError, StateError
 from agent.core.events import Trigger
+from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.dispatch import dispatcher
-from agent.engine.reload import take_over
+from agent.runtime.scheduler import Job, JobKind
 from agent.state.records import key as identity_key
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, key
 
 
+def put_off(bench: Bench, job: Job, delay_s: float) -> None:
+    """Have a job that is planned come due later."""
+    scheduler = bench.crew.scheduler
+    scheduler.set(job, delay_s, scheduler._acts[job])
+
+
 def owed(bench: Bench, name: str = "a") -> list[tuple[str, int, int]]:
-    return [(d.identity[1], d.generation, d.attempts) for d in bench.engine.desks[name].managed.state.debts]
+    return [(d.identity[1], d.generation, d.attempts) for d in bench.slots[name].managed.state.debts]
 
 
 # -- settle, splay, order -----------------------------------------------------------------------------
@@ -60,7 +67,7 @@ def test_splay_spreads_the_telling_behind_settle(bench: Bench, chance: float, mo
     web = FakeDependent("web", splay=100.0)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
-    planned_s = (bench.engine.scheduler.at("tell fake\0web") or 0.0) - bench.clock.boottime()
+    planned_s = (bench.crew.scheduler.at(Job(JobKind.TELL, ("fake", "web"))) or 0.0) - bench.clock.boottime()
     assert planned_s == pytest.approx(2.0 + 100.0 * chance, abs=0.1)
     bench.move(102.0)
     bench.until(lambda: web.generations == [1])
@@ -142,7 +149,7 @@ def test_a_failure_is_retried_until_it_is_told(bench: Bench) -> None:
     web.broken = False
     bench.clock.move(60.0)
     bench.until(lambda: not managed.state.debts)
-    assert managed.state.last_outcome == {identity_key(web.identity): "told"}
+    assert managed.state.ledger.outcomes == {identity_key(web.identity): NotifyOutcome(NotifyResult.TOLD)}
 
 
 def test_after_retry_for_it_is_given_up_loudly(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +164,7 @@ def test_after_retry_for_it_is_given_up_loudly(bench: Bench, capsys: pytest.Capt
     bench.until(lambda: not managed.state.debts)
     (record,) = bench.records("notify_gave_up")
     assert (record["notified"], record["error"]) == ("fake web", "web: it is down; mend it")
-    assert managed.state.last_outcome[identity_key(web.identity)].startswith("gave up: ")
+    assert managed.state.ledger.outcomes[identity_key(web.identity)].gave_up
     assert "gave up telling a dependent" in capsys.readouterr().out
     bench.move(3600.0)
     assert len(web.events) == 2
@@ -184,7 +191,7 @@ def test_a_newer_generation_supersedes_and_does_not_wait_for_the_old_ones_retry(
     bench.begin(managed).publish(managed, 1)
     bench.clock.move(2.0)
     bench.until(lambda: owed(bench) == [("web", 1, 1)])
-    bench.engine.scheduler.set("tell fake\0web", 3600.0)  # the longest of back-offs
+    put_off(bench, Job(JobKind.TELL, ("fake", "web")), 3600.0)  # the longest of back-offs
     web.broken = False
     bench.publish(managed, 2)
     assert owed(bench) == [("web", 2, 0)]
@@ -268,9 +275,9 @@ def test_a_reload_that_removes_a_credential_while_its_dependent_is_told(bench: B
     bench.clock.move(2.1)
     bench.until(lambda: web.events)
     tried: list[bool] = []
-    bench.engine.dispatcher.when_tried({"a"}, lambda: tried.append(True))
+    bench.crew.dispatcher.when_tried({"a"}).add_done_callback(lambda _done: tried.append(True))
     assert tried == []
-    take_over(bench.engine, [bench.managed("b")], 2.0)
+    bench.engine.reload([bench.managed("b")], 2.0)
     web.gate.set()
     bench.until(lambda: tried)
 
@@ -296,7 +303,7 @@ def test_a_state_that_cannot_be_written_stops_no_telling(bench: Bench, capsys: p
     web, worker = FakeDependent("web"), FakeDependent("worker", order=1)
     managed = bench.managed(notify=[web, worker])
     bench.begin(managed).publish(managed, 1)
-    bench.engine.states.save = refuse(StateError("state: no space"))  # type: ignore[method-assign]
+    bench.states.save = refuse(StateError("state: no space"))  # type: ignore[method-assign]
     bench.clock.move(2.1)
     bench.until(lambda: not managed.state.debts)
     assert (web.generations, worker.generations) == ([1], [1])
@@ -340,7 +347,7 @@ def test_a_stepped_wall_clock_gives_up_nobody(bench: Bench) -> None:
     web.broken = False
     bench.move(90)
     bench.until(lambda: not managed.state.debts)
-    assert managed.state.last_outcome == {"fake\0web": "told"}
+    assert managed.state.ledger.outcomes == {"fake\0web": NotifyOutcome(NotifyResult.TOLD)}
 
 
 def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing(
@@ -355,10 +362,10 @@ def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     calls = managed.provider.calls  # type: ignore[attr-defined]
-    bench.engine.scheduler.clear("refresh a")  # its polls are another matter
-    job = "tell fake\0web"
+    bench.crew.scheduler.clear(Job(JobKind.REFRESH, "a"))  # its polls are another matter
+    job = Job(JobKind.TELL, ("fake", "web"))
     for attempt in range(1, 10):
-        bench.clock.move((bench.engine.scheduler.at(job) or 0.0) - bench.clock.boottime())
+        bench.clock.move((bench.crew.scheduler.at(job) or 0.0) - bench.clock.boottime())
         bench.until(lambda: owed(bench) == [("web", 1, attempt)])  # noqa: B023
     waits = [round(later - earlier) for earlier, later in itertools.pairwise(tried)]
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]

@@ -14,8 +14,8 @@ import pytest
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Cause, Trigger
 from agent.core.settings import FilePath
-from agent.engine.reload import take_over
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.scheduler import Job, JobKind
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from tests.dispatch.test_owed import reloaded
 from tests.refresh.test_publish import change_to, failing_rename, held, left_over, two
@@ -55,8 +55,8 @@ def given_up_and_failing(bench: Bench, first: str) -> tuple[ManagedCredential, F
     managed = bench.managed(notify=[failing(first, retry_for=0.0), x])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
-    bench.until(lambda: managed.state.last_outcome.get("fake\0x"))
-    assert managed.state.last_outcome[f"fake\0{first}"].startswith("gave up")
+    bench.until(lambda: managed.state.ledger.outcomes.get("fake\0x"))
+    assert managed.state.ledger.outcomes[f"fake\0{first}"].gave_up
     assert [debt.attempts for debt in managed.state.debts] == [1]
     return managed, x
 
@@ -69,10 +69,10 @@ def test_one_that_fails_stays_in_the_plan_when_an_order_before_it_is_owed_anew(b
         notifier.broken = False
     tried = len(x.events)
     bench.refresh(trigger=Trigger.OPERATOR)
-    bench.engine.dispatcher.owe(managed, urgent=True)
+    bench.crew.dispatcher.owe(managed, urgent=True)
     pass_by(bench)
     assert len(x.events) == tried + 1
-    assert managed.state.debts == []
+    assert managed.state.debts == ()
 
 
 def test_one_that_fails_stays_in_the_plan_when_another_was_mended_before_a_start(make_bench: MakeBench) -> None:
@@ -96,11 +96,11 @@ def test_one_whose_time_comes_while_the_order_before_it_is_told_stays_in_the_pla
     bench.clock.move(2.1)
     bench.until(lambda: y.events)
     bench.clock.move(100.0)
-    bench.until(lambda: bench.engine.scheduler.at("tell fake\0x") is None)
+    bench.until(lambda: bench.crew.scheduler.at(Job(JobKind.TELL, ("fake", "x"))) is None)
     y.gate.set()
     pass_by(bench)
     assert len(x.events) > tried
-    assert now.state.debts == []
+    assert now.state.debts == ()
 
 
 def test_news_does_not_wait_for_the_back_off_of_anothers(bench: Bench) -> None:
@@ -129,9 +129,9 @@ def test_each_credential_is_patient_for_as_long_as_it_says(bench: Bench) -> None
     bench.move(1.0)
     bench.publish(b, 1)
     bench.move(2.5)
-    bench.until(lambda: a.state.last_outcome and b.state.last_outcome)
+    bench.until(lambda: a.state.ledger.outcomes and b.state.ledger.outcomes)
     assert len(a.state.debts) == 1
-    assert b.state.debts == []
+    assert b.state.debts == ()
 
 
 def test_an_emergency_tries_those_again_who_failed_before_it(bench: Bench) -> None:
@@ -142,7 +142,7 @@ def test_an_emergency_tries_those_again_who_failed_before_it(bench: Bench) -> No
     bench.move(2.5)
     bench.until(lambda: [debt.attempts for debt in managed.state.debts] == [1])
     web.broken, done = False, []
-    bench.engine.tell_now("a", lambda: done.append(list(managed.state.debts)))
+    bench.engine.tell_now(["a"], again=True).add_done_callback(lambda _done: done.append(list(managed.state.debts)))
     bench.until(lambda: done)
     assert done == [[]]
 
@@ -156,7 +156,7 @@ def test_one_that_was_taken_out_untold_and_put_back_is_told(bench: Bench, back: 
     managed = bench.managed(notify=[failing("tpyo", retry_for=0.0), FakeDependent("fine")])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
-    bench.until(lambda: len(managed.state.last_outcome) == 2)
+    bench.until(lambda: len(managed.state.ledger.outcomes) == 2)
     reloaded(bench, bench.managed(notify=[FakeDependent("fine")], max_staleness=9e4))
     pass_by(bench, 3)
     again, fine = FakeDependent(back), FakeDependent("fine")
@@ -172,7 +172,7 @@ def test_what_was_given_up_is_tried_again_when_an_operator_reloads(bench: Bench)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
-    bench.until(lambda: managed.state.last_outcome and not managed.state.debts)
+    bench.until(lambda: managed.state.ledger.outcomes and not managed.state.debts)
     web.broken, tried = False, len(web.events)
     reloaded(bench, bench.managed(notify=[web]))
     bench.move(5.0)
@@ -187,20 +187,20 @@ def test_a_credential_that_comes_back_while_its_hook_runs_keeps_its_state(bench:
     bench.begin(b, a).publish(a, 1)
     bench.clock.move(2.1)
     bench.until(lambda: slow.events)
-    take_over(bench.engine, [b], 2.0)
+    bench.engine.reload([b], 2.0)
     web = FakeDependent("web")
     back = bench.managed("a", notify=[web])
     change_to(back, 2)
-    take_over(bench.engine, [b, back], 2.0)
+    bench.engine.reload([b, back], 2.0)
     bench.until(lambda: back.state.published.generation == 2)
     bench.clock.move(3.0)
-    bench.until(lambda: bench.engine.scheduler.at("tell fake\0web") is None)
+    bench.until(lambda: bench.crew.scheduler.at(Job(JobKind.TELL, ("fake", "web"))) is None)
     assert web.events == [], "told while the hook of before still runs"
     slow.gate.set()
     bench.until(lambda: web.generations == [2])
     bench.settle_down()
-    on_disk = bench.engine.states.peek("a")
-    assert (on_disk.published.generation, on_disk.debts) == (2, [])
+    on_disk = bench.states.peek("a")
+    assert (on_disk.published.generation, on_disk.debts) == (2, ())
 
 
 def test_a_reload_in_the_middle_of_an_emergency_leaves_nothing_undone(bench: Bench) -> None:
@@ -209,16 +209,17 @@ def test_a_reload_in_the_middle_of_an_emergency_leaves_nothing_undone(bench: Ben
     bench.begin(managed).publish(managed, 1)
     assert isinstance(managed.provider, Source)
     gate = managed.provider.hold()
-    bench.engine.begin_emergency(managed, Cause(Trigger.EMERGENCY))
+    held = bench.engine.hold(managed.name, Cause(Trigger.EMERGENCY))
     reports: list[Any] = []
-    bench.engine.refresh("a", Cause(Trigger.EMERGENCY), reports.append)
+    bench.engine.refresh("a", Cause(Trigger.EMERGENCY)).add_done_callback(lambda done: reports.append(done.result()))
     new = bench.managed(max_staleness=9e4)
     change_to(new, 2)
     (now,) = reloaded(bench, new)
     gate.set()
     bench.until(lambda: reports)
     assert now.state.published.generation == 2
-    bench.engine.end_emergency(now)
+    held.release()
+    bench.settle_down()
     assert now.next_refresh_at is not None
 
 
@@ -226,13 +227,13 @@ def test_a_changed_config_is_looked_at_when_the_emergency_has_ended(bench: Bench
     """Not before: the schedule keeps its hands off."""
     managed = bench.managed()
     bench.begin(managed).publish(managed, 1)
-    bench.engine.begin_emergency(managed, Cause(Trigger.EMERGENCY))
+    held = bench.engine.hold(managed.name, Cause(Trigger.EMERGENCY))
     new = bench.managed(max_staleness=9e4)
     change_to(new, 2)
     (now,) = reloaded(bench, new)
     bench.settle_down()
     assert now.state.published.generation == 1
-    bench.engine.end_emergency(now)
+    held.release()
     bench.until(lambda: now.state.published.generation == 2)
 
 
@@ -242,7 +243,7 @@ def test_a_reload_sweeps_beside_the_sinks_that_it_adds(bench: Bench) -> None:
     bench.begin(b)
     left = bench.directory / ".a.0.keyturn-0123456789abcdef"
     left.write_text("secret")
-    take_over(bench.engine, [b, bench.managed("a")], 2.0)
+    bench.engine.reload([b, bench.managed("a")], 2.0)
     assert not left.exists()
 
 
@@ -334,7 +335,7 @@ def test_nobody_is_told_of_a_file_that_a_reload_has_moved_and_nobody_has_written
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
-    bench.until(lambda: managed.state.last_outcome)
+    bench.until(lambda: managed.state.ledger.outcomes)
     moved = bench.managed(notify=[web], max_staleness=9e4)
     moved.sinks = (env_file(bench.directory / "moved"),)
     source_down(moved)
@@ -342,7 +343,7 @@ def test_nobody_is_told_of_a_file_that_a_reload_has_moved_and_nobody_has_written
     reloaded(bench, moved)
     pass_by(bench, 10)
     assert len(web.events) == tried
-    change_to(bench.engine.desks["a"].managed, 1)
+    change_to(bench.slots["a"].managed, 1)
     pass_by(bench, 2)
     assert len(web.events) == tried + 1
 
@@ -353,7 +354,7 @@ def test_one_mended_in_the_config_is_not_told_of_files_that_a_boot_took(make_ben
     managed = before.managed(notify=[failing("tpyo", retry_for=0.0)])
     before.begin(managed).publish(managed, 1)
     before.move(2.5)
-    before.until(lambda: managed.state.last_outcome and not managed.state.debts)
+    before.until(lambda: managed.state.ledger.outcomes and not managed.state.debts)
     before.close()
     for number in (0, 1):
         before.sink("a", number).unlink()
@@ -404,5 +405,5 @@ def test_a_process_that_started_while_the_files_were_switched_is_no_evidence(
     bench.publish(managed, 1)
     assert len(switched) == 2
     assert managed.state.debts[0].since >= switched[-1]
-    stored = bench.engine.states.peek("a")
+    stored = bench.states.peek("a")
     assert stored.debts[0].since >= switched[-1], json.dumps(str(stored.debts))

@@ -10,7 +10,6 @@ import pytest
 
 from agent.core.errors import SourceUnavailableError
 from agent.core.events import Trigger
-from agent.engine.reload import take_over
 from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import called
 from tests.support.bench import Bench
@@ -29,8 +28,8 @@ def paid(bench: Bench, *credentials: ManagedCredential) -> None:
 
 
 def reloaded(bench: Bench, *credentials: ManagedCredential) -> list[ManagedCredential]:
-    take_over(bench.engine, credentials, 2.0)
-    return [bench.engine.desks[managed.name].managed for managed in credentials]
+    bench.engine.reload(credentials, 2.0)
+    return [bench.slots[managed.name].managed for managed in credentials]
 
 
 # -- orders across credentials ------------------------------------------------------------------------
@@ -97,7 +96,7 @@ def test_a_dependent_that_is_mended_in_the_config_is_told(bench: Bench, given_up
     managed = bench.managed(notify=[typo, FakeDependent("fine")])
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
-    bench.until(lambda: len(managed.state.last_outcome) == 2)
+    bench.until(lambda: len(managed.state.ledger.outcomes) == 2)
     mended = FakeDependent("typo")
     (now,) = reloaded(bench, bench.managed(notify=[mended, FakeDependent("fine")], max_staleness=9e4))
     paid(bench, now)
@@ -126,7 +125,7 @@ def test_a_dependent_that_is_only_added_is_told_nothing_old(bench: Bench) -> Non
     bench.begin(managed).publish(managed, 1)
     paid(bench, managed)
     (now,) = reloaded(bench, bench.managed(notify=[FakeDependent("old"), FakeDependent("new")], max_staleness=9e4))
-    assert now.state.debts == []
+    assert now.state.debts == ()
 
 
 def test_what_was_given_up_is_tried_again_when_an_operator_refreshes(bench: Bench) -> None:
@@ -139,7 +138,7 @@ def test_what_was_given_up_is_tried_again_when_an_operator_refreshes(bench: Benc
     assert managed.condition(bench.clock.now()) == "failing"
     web.broken = False
     bench.refresh()
-    assert managed.state.debts == []
+    assert managed.state.debts == ()
     bench.refresh(trigger=Trigger.OPERATOR)
     paid(bench, managed)
     assert (web.generations, managed.condition(bench.clock.now())) == ([1, 1], "fresh")
@@ -172,7 +171,7 @@ def test_a_repair_during_a_telling_is_told_again(bench: Bench) -> None:
     bench.clock.move(2.1)
     bench.until(lambda: web.events)
     bench.sink().write_text("{}")
-    assert bench.refresh().outcome.what == "repaired"  # type: ignore[union-attr]
+    assert bench.refresh().outcome.result == "repaired"  # type: ignore[union-attr]
     web.gate.set()
     paid(bench, managed)
     assert [str(event.trigger) for event in web.events] == ["poll", "drift"]
@@ -188,7 +187,7 @@ def test_a_repair_of_an_old_generation_is_retried_as_long_as_any_other(bench: Be
     bench.move(2.5)
     bench.until(lambda: all(d.attempts for one in (a, b) for d in one.state.debts))
     bench.move(30.0)
-    a.state.debts.clear()
+    a.state.ledger.replace(())
     bench.move(100.0)
     bench.sink("a").write_text("{}")
     bench.refresh("a")

@@ -6,22 +6,31 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from agent.app.status import notifications
+from agent.app.status import notify_rows
 from agent.core.settings import FilePath, PickupSettings
 from agent.dispatch import delivery
+from agent.engine.snapshot import snapshot_of
 from agent.notifiers.interface import NoEffect, Pickup
 from agent.notifiers.known_readers import of_a_kept_process
+from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.directory import DirectorySettings, DirectorySink, member_of
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.interface import Sink
+from agent.system.clock import Clock
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent
 
 NEVER_SAYS_YES = PickupSettings(command=("false",))
+
+
+def shown_of(managed: ManagedCredential) -> list[dict[str, Any]]:
+    """What `status` shows of its dependents."""
+    return notify_rows(snapshot_of(managed, Clock()))
 
 
 def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
@@ -37,7 +46,7 @@ def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
     bench.publish(managed, 2)
     bench.clock.move(2.5)
     bench.until(lambda: web.generations == [1, 2])
-    bench.engine.dispatcher._lines[("fake", "web")].overtaken.set()  # and let the second one go
+    bench.crew.dispatcher._dependents[("fake", "web")]._overtaken.set()  # and let the second one go
 
 
 def test_a_probe_that_is_overtaken_has_found_nothing_out() -> None:
@@ -94,7 +103,7 @@ def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
     bench.until(lambda: not managed.state.debts)
-    (shown,) = notifications(managed)
+    (shown,) = shown_of(managed)
     assert (shown["pickup"], shown["last_outcome"]) == (
         "not picked up",
         "told, but its environment stays; restart it",
@@ -102,8 +111,8 @@ def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
     assert "its environment stays" in capsys.readouterr().out
     (record,) = bench.records("notified")
     assert record["outcome"] == "told"
-    bench.engine.dispatcher.owe_again(managed)
-    assert managed.state.debts == [], "it was told: an emergency does not tell it again"
+    bench.crew.dispatcher.owe_again(managed)
+    assert managed.state.debts == (), "it was told: an emergency does not tell it again"
 
 
 def test_what_was_seen_of_the_last_generation_is_not_shown_of_this_one(bench: Bench) -> None:
@@ -114,10 +123,10 @@ def test_what_was_seen_of_the_last_generation_is_not_shown_of_this_one(bench: Be
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
     bench.until(lambda: not managed.state.debts)
-    assert notifications(managed)[0]["pickup"] == "confirmed"
+    assert shown_of(managed)[0]["pickup"] == "confirmed"
     bench.publish(managed, 2)
     assert managed.state.debts
-    assert notifications(managed)[0]["pickup"] != "confirmed"
+    assert shown_of(managed)[0]["pickup"] != "confirmed"
 
 
 def test_the_log_gives_the_reason_once_and_not_at_each_publish(bench: Bench) -> None:
@@ -134,7 +143,7 @@ def test_the_log_gives_the_reason_once_and_not_at_each_publish(bench: Bench) -> 
     notified = [line for line in lines if line["event"] == "notified"]
     assert [line["but"] for line in notified] == ["its environment stays; restart it", None, None]
     assert [(line["pickup"], line["log_level"]) for line in notified] == [(Pickup.NOT_PICKED_UP, "warning")] * 3
-    assert notifications(managed)[0]["last_outcome"] == "told, but its environment stays; restart it"
+    assert shown_of(managed)[0]["last_outcome"] == "told, but its environment stays; restart it"
 
 
 def test_evidence_counts_more_than_what_is_known_of_readers(bench: Bench) -> None:
@@ -146,7 +155,7 @@ def test_evidence_counts_more_than_what_is_known_of_readers(bench: Bench) -> Non
     bench.begin(managed).publish(managed, 1)
     bench.move(2.5)
     bench.until(lambda: not managed.state.debts)
-    (shown,) = notifications(managed)
+    (shown,) = shown_of(managed)
     assert (shown["pickup"], shown["last_outcome"]) == ("confirmed", "told")
 
 
@@ -158,4 +167,4 @@ def test_two_credentials_of_one_dependent_are_doubted_each_by_its_own_sinks(benc
     bench.publish(b, 1)
     bench.move(2.5)
     bench.until(lambda: not a.state.debts and not b.state.debts)
-    assert [notifications(one)[0]["pickup"] for one in (a, b)] == ["not picked up", "assumed"]
+    assert [shown_of(one)[0]["pickup"] for one in (a, b)] == ["not picked up", "assumed"]

@@ -15,10 +15,9 @@ import pytest
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE, BusyError
 from agent.core.secret import Secret
 from agent.core.settings import Duration
-from agent.engine.reload import take_over
 from agent.notifiers.interface import Pickup
 from providers.emulator import Fault
-from tests.support.fakes import FakeDependent, Source, key
+from tests.support.fakes import PATIENCE_S, FakeDependent, Source, key
 from tests.support.station import SHORT, Crash, Station, dying, steps
 from tests.support.vm import eventually
 
@@ -135,7 +134,7 @@ def test_an_authority_without_permission_is_named(station: Station) -> None:
     assert result.exit_code == EXIT_NOT_PERMITTED
     assert f"emergency.authority {station.authority.access_key_id}" in str(result.error)
     assert "nothing was rotated" in str(result.error)
-    assert station.managed.state.rotation is None
+    assert station.managed.state.rotation.unfinished is None
     station.cloud.allow("ops", "kms:RotateSecret")
     assert station.rotate(disable_old=True).safe
 
@@ -234,7 +233,7 @@ def test_a_second_rotation_while_one_runs_says_what_works_and_what_to_do(station
     ):
         assert words in str(result.error)
     assert station.rotations == 1
-    assert station.managed.state.rotation is None
+    assert station.managed.state.rotation.unfinished is None
     assert station.rotate(leaked=old, disable_old=True).safe
 
 
@@ -277,7 +276,7 @@ def test_a_crash_after_any_step_is_taken_up_and_never_rotates_twice(station: Sta
     assert (result.old_access_key_id, result.new_access_key_id) == (old, station.current)
     assert station.rotations == 1
     assert all(one.generations[-1] == 2 for one in station.dependents)
-    assert station.managed.state.rotation is None
+    assert station.managed.state.rotation.unfinished is None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -408,7 +407,7 @@ def test_a_dependent_that_was_given_up_on_is_told_once_more(station: Station) ->
     station.dependents = [FakeDependent("web", retries=0)]
     station.start().dependents[0].broken = True
     assert station.rotate(disable_old=True).exit_code == EXIT_FAILED
-    assert station.managed.state.debts == []
+    assert station.managed.state.debts == ()
     station.dependents[0].broken = False
     assert station.rotate(disable_old=True).safe
 
@@ -578,12 +577,12 @@ def test_a_reload_that_would_drop_the_credential_is_refused_meanwhile(station: S
     def reload(step: dict[str, Any]) -> None:
         if step["name"] == "rotate":
             with pytest.raises(BusyError) as caught:
-                station.engine.loop.call(lambda: take_over(station.engine, [], 0.0))
+                station.engine.submit(lambda: station.engine.reload([], 0.0)).result(PATIENCE_S)
             refused.append(str(caught.value))
 
     assert station.rotate(disable_old=True, show=reload).safe
     assert "reload again when it has ended" in refused[0]
-    station.engine.loop.call(lambda: take_over(station.engine, [], 0.0))
+    station.engine.submit(lambda: station.engine.reload([], 0.0)).result(PATIENCE_S)
 
 
 def test_a_key_that_a_sink_still_holds_is_not_cut_off(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:

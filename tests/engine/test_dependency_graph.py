@@ -7,13 +7,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from agent.app.refresh_now import refresh
+from agent.app.refresh_now import RefreshNow
 from agent.core.credential import Credential
 from agent.core.errors import SourceRefusedError, SourceUnavailableError
 from agent.core.events import Cause, Trigger
 from agent.engine.dependency_graph import in_order
-from agent.engine.reload import take_over
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.scheduler import Job, JobKind
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
 
@@ -38,13 +38,13 @@ class Made:
 
 def chained(bench: Bench, name: str, base: str) -> tuple[ManagedCredential, Made]:
     made = Made()
-    source = Source(name, base=base, shelf=bench.engine.shelf)
+    source = Source(name, base=base, bases=bench.crew.bases)
     source.value = made
     return bench.managed(name, source=source), made
 
 
 def settle(bench: Bench, done: Callable[[], object]) -> None:
-    bench.until(lambda: done() and all(desk.attempt is None for desk in bench.engine.desks.values()))
+    bench.until(lambda: done() and all(slot.attempt is None for slot in bench.slots.values()))
 
 
 def test_a_start_asks_bases_first_and_each_once(bench: Bench) -> None:
@@ -53,7 +53,7 @@ def test_a_start_asks_bases_first_and_each_once(bench: Bench) -> None:
     b, of_a = chained(bench, "b", "a")
     a = bench.managed("a")
     bench.begin(c, b, a)
-    assert in_order(bench.engine.desks) == ["a", "b", "c"]
+    assert in_order(bench.slots) == ["a", "b", "c"]
     bench.engine.start_all()
     settle(bench, lambda: c.state.published.generation)
     assert (source_of(a).calls, source_of(b).calls, source_of(c).calls) == (1, 1, 1)
@@ -111,8 +111,8 @@ def test_a_base_without_a_value_is_named_as_the_cause(bench: Bench) -> None:
     b, _of_a = chained(bench, "b", "a")
     source_of(a).value = DOWN
     bench.begin(a, b).engine.start_all()
-    settle(bench, lambda: b.state.consecutive_failures)
-    assert b.state.last_error == "credentials.b: its base credentials.a failed: the source is down; wait"
+    settle(bench, lambda: b.state.health.failures)
+    assert b.state.health.last_error == "credentials.b: its base credentials.a failed: the source is down; wait"
     source_of(a).value = SourceRefusedError("KMS has no such secret", "correct the name")
     bench.clock.move(60.0)
     error: Any = bench.refresh("b").error
@@ -135,7 +135,7 @@ def test_a_base_that_comes_back_unchanged_frees_what_waits_for_it(make_bench: Ca
     source_of(a).value = DOWN
     bench.begin(a, b)
     bench.refresh("b")
-    assert b.state.consecutive_failures == 1
+    assert b.state.health.failures == 1
     bench.clock.move(60.0)
     source_of(a).value = key(1)
     bench.refresh("a")
@@ -150,7 +150,7 @@ def test_an_operators_rotation_of_the_base_is_left_alone_by_what_builds_on_it(be
     bench.begin(a, b).engine.start_all()
     settle(bench, lambda: b.state.published.generation)
     bench.clock.move(30.0)
-    bench.engine.begin_emergency(a, Cause(Trigger.EMERGENCY, None, "leak"))
+    bench.engine.hold(a.name, Cause(Trigger.EMERGENCY, None, "leak"))
     assert bench.refresh("b").error is None
     assert source_of(a).calls == 1 and len(of_a.of) == 2
 
@@ -168,10 +168,10 @@ def test_a_dependant_that_fails_does_not_make_its_base_take_sessions(bench: Benc
         SourceRefusedError("credentials.b: no such role", "mend it")
     )
     bench.begin(a, b).engine.start_all()
-    settle(bench, lambda: b.state.consecutive_failures)
+    settle(bench, lambda: b.state.health.failures)
     for _ in range(10):
         bench.move(61.0)
-    assert b.state.consecutive_failures > 5 and source_of(a).calls == 1
+    assert b.state.health.failures > 5 and source_of(a).calls == 1
 
 
 def test_a_base_whose_key_was_refused_is_asked_for_another(bench: Bench) -> None:
@@ -182,7 +182,7 @@ def test_a_base_whose_key_was_refused_is_asked_for_another(bench: Bench) -> None
     refused = SourceRefusedError("credentials.b: STS refuses the key", "wait", code="InvalidSecurityToken.Expired")
     source_of(b).value = lambda base: (_ for _ in ()).throw(refused)
     bench.begin(a, b).engine.start_all()
-    settle(bench, lambda: b.state.consecutive_failures)
+    settle(bench, lambda: b.state.health.failures)
     bench.clock.move(30.0)
     source_of(a).value, source_of(b).value = live_session(bench, 2), of_a
     assert bench.refresh("b").error is None
@@ -197,9 +197,9 @@ def test_a_changed_base_signs_with_nothing_of_its_old_source(bench: Bench) -> No
     settle(bench, lambda: b.state.published.generation)
     new_a = Source("a", label="other")
     new_a.value = key(7)
-    new_b = Source("b", label="other", base="a", shelf=bench.engine.shelf)
+    new_b = Source("b", label="other", base="a", bases=bench.crew.bases)
     new_b.value = of_a
-    take_over(bench.engine, [bench.managed("a", source=new_a), bench.managed("b", source=new_b)], 2.0)
+    bench.engine.reload([bench.managed("a", source=new_a), bench.managed("b", source=new_b)], 2.0)
     settle(bench, lambda: b.state.published.generation == 2)
     assert of_a.of == [key(1).access_key_id, key(7).access_key_id]
 
@@ -212,7 +212,7 @@ def test_a_base_that_comes_back_is_followed_at_once(bench: Bench) -> None:
     bench.begin(a, b)
     bench.refresh("b")
     source_of(a).value = key(1)
-    bench.engine.scheduler.clear("refresh b")
+    bench.crew.scheduler.clear(Job(JobKind.REFRESH, "b"))
     bench.refresh("a")
     settle(bench, lambda: b.state.published.generation == 1)
 
@@ -224,10 +224,10 @@ def test_signals_leave_a_credential_alone_that_an_operator_rotates(bench: Bench)
     bench.begin(a, b).engine.start_all()
     settle(bench, lambda: b.state.published.generation)
     bench.clock.move(30.0)
-    bench.engine.begin_emergency(b, Cause(Trigger.EMERGENCY, None, "leak"))
+    bench.engine.hold(b.name, Cause(Trigger.EMERGENCY, None, "leak"))
     source_of(a).value = key(2)
     bench.engine.refresh_all(Trigger.SIGNAL)
-    take_over(bench.engine, [a, b], 2.0)
+    bench.engine.reload([a, b], 2.0)
     settle(bench, lambda: a.state.published.generation == 2)
     assert len(of_a.of) == 1
 
@@ -236,7 +236,7 @@ def test_a_named_refresh_waits_for_everybody_whom_it_touches(bench: Bench) -> No
     """`once b` also refreshes the base, and `once a` what builds on it: all of it is told and reported before it ends."""
     hooks = {name: FakeDependent(f"hook-{name}") for name in "ab"}
     a = bench.managed("a", notify=[hooks["a"]])
-    source = Source("b", base="a", shelf=bench.engine.shelf)
+    source = Source("b", base="a", bases=bench.crew.bases)
     of_a = source.value = Made()
     b = bench.managed("b", source=source, notify=[hooks["b"]])
     bench.begin(a, b)
@@ -257,8 +257,8 @@ def asked_for(bench: Bench, names: list[str]) -> dict[str, Any]:
     answers: list[dict[str, Any]] = []
 
     def ask() -> None:
-        answers.append(refresh(bench.engine, names, Cause(Trigger.OPERATOR)))
-        bench.engine.loop.post(lambda: None)
+        answers.append(RefreshNow(bench.engine, Cause(Trigger.OPERATOR)).run(names))
+        bench.crew.loop.post(lambda: None)
 
     worker = threading.Thread(target=ask)
     worker.start()

@@ -15,10 +15,10 @@ from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError, VerifyRefusedError
 from agent.core.events import Cause, Trigger
+from agent.core.outcome import Report
 from agent.core.secret import Secret
 from agent.core.settings import Duration
-from agent.engine.engine import MAX_ABANDONED, Report
-from agent.engine.reload import take_over
+from agent.engine.refresher import MAX_ABANDONED
 from agent.refresh.managed_credential import ManagedCredential
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
@@ -41,7 +41,8 @@ def holds(path: Path) -> str:
 def ask(bench: Bench, name: str = "a") -> list[Report]:
     """Ask for a refresh without waiting for it."""
     reports: list[Report] = []
-    bench.engine.refresh(name, Cause(Trigger.OPERATOR), reports.append)
+    asked = bench.engine.refresh(name, Cause(Trigger.OPERATOR))
+    asked.add_done_callback(lambda done: reports.append(done.result()))
     return reports
 
 
@@ -145,7 +146,7 @@ def test_failures_back_off_and_are_recorded_once_per_reason(bench: Bench) -> Non
     bench.refresh()
     (record,) = bench.records("recovered")
     assert record["outcome"] == "after 8 failures"
-    assert managed.state.last_error == ""
+    assert managed.state.health.last_error == ""
 
 
 def test_a_failed_refresh_is_tried_again_by_itself(bench: Bench) -> None:
@@ -177,7 +178,7 @@ def test_staleness_is_an_alarm_that_is_raised_once(bench: Bench) -> None:
     source_of(managed).value = DOWN
     bench.refresh()
     bench.clock.move(3601.0)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     bench.clock.move(3601.0)
     bench.refresh()
     (record,) = bench.records("stale")
@@ -221,16 +222,16 @@ def test_the_same_key_under_a_new_version_changes_nothing_on_disk(bench: Bench) 
     """No new file, no generation, nobody told; only the version is remembered."""
     managed = bench.managed(notify=[FakeDependent("web")])
     bench.begin(managed).publish(managed, 1)
-    managed.state.debts.clear()
+    managed.state.ledger.replace(())
     before = [bench.sink("a", number).stat() for number in (0, 1)]
     source_of(managed).value = key(1, version_id="v9")
     report = bench.refresh()
     after = [bench.sink("a", number).stat() for number in (0, 1)]
     assert report.outcome is not None
-    assert report.outcome.what == "unchanged"
+    assert report.outcome.result == "unchanged"
     assert [(s.st_ino, s.st_mtime_ns) for s in before] == [(s.st_ino, s.st_mtime_ns) for s in after]
     assert (managed.state.published.version_id, managed.state.published.generation) == ("v9", 1)
-    assert managed.state.debts == []
+    assert managed.state.debts == ()
 
 
 @pytest.mark.parametrize("how", ["changed", "removed"])
@@ -239,10 +240,10 @@ def test_drift_is_put_right_under_the_same_generation_and_told(bench: Bench, how
     web = FakeDependent("web")
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
-    managed.state.debts.clear()
+    managed.state.ledger.replace(())
     untouched = bench.sink("a", 0).stat().st_ino
     bench.sink("a", 1).write_text("{}") if how == "changed" else bench.sink("a", 1).unlink()
-    assert bench.refresh().outcome.what == "repaired"  # type: ignore[union-attr]
+    assert bench.refresh().outcome.result == "repaired"  # type: ignore[union-attr]
     (record,) = bench.records("drift_repaired")
     assert (record["sinks"], record["generation"], record["trigger"]) == ([str(bench.sink("a", 1))], 1, "drift")
     assert holds(bench.sink("a", 1)) == key(1).access_key_id
@@ -287,8 +288,8 @@ def test_a_reload_keeps_what_is_remembered_and_refreshes_what_changed(bench: Ben
     managed = bench.managed()
     bench.begin(managed).publish(managed, 1)
     old, new = source_of(managed), Source("a", label="other")
-    take_over(bench.engine, [bench.managed(source=new)], 2.0)
-    bench.until(lambda: new.calls == 1 and bench.engine.desks["a"].attempt is None)
+    bench.engine.reload([bench.managed(source=new)], 2.0)
+    bench.until(lambda: new.calls == 1 and bench.slots["a"].attempt is None)
     assert old.closed
     assert managed.state.published.generation == 1
     assert len(bench.records("published")) == 1
@@ -298,7 +299,7 @@ def test_a_reload_that_changes_nothing_asks_nobody_at_once(bench: Bench) -> None
     """A fleet that is reloaded at once does not ask its source at once: each looks within one poll."""
     managed = bench.managed()
     bench.begin(managed).publish(managed, 1)
-    take_over(bench.engine, [bench.managed(source=Source("a"))], 2.0)
+    bench.engine.reload([bench.managed(source=Source("a"))], 2.0)
     bench.settle_down()
     assert source_of(managed).calls == 1 and not source_of(managed).closed
     assert managed.next_refresh_at is not None and managed.next_refresh_at - bench.clock.boottime() <= 60.0
@@ -311,7 +312,7 @@ def test_a_reload_tries_at_once_what_fails(bench: Bench) -> None:
     source_of(managed).value = DOWN
     bench.refresh()
     source_of(managed).value = key(1)
-    take_over(bench.engine, [bench.managed(source=Source("a"))], 2.0)
+    bench.engine.reload([bench.managed(source=Source("a"))], 2.0)
     bench.until(lambda: bench.sink().exists())
 
 
@@ -325,7 +326,7 @@ def test_a_reload_throws_away_what_the_old_source_was_asked(bench: Bench) -> Non
     bench.until(lambda: old.calls == 1)
     new = Source("a", label="other")
     new.value = key(7)
-    take_over(bench.engine, [bench.managed(source=new)], 2.0)
+    bench.engine.reload([bench.managed(source=new)], 2.0)
     gate.set()
     bench.until(lambda: reports)
     bench.settle_down()
@@ -340,19 +341,19 @@ def test_a_reload_lets_go_of_what_left_the_config(bench: Bench) -> None:
     bench.begin(a, b)
     reports = ask(bench, "a")
     bench.until(lambda: source_of(a).calls == 1)
-    take_over(bench.engine, [bench.managed("b")], 2.0)
+    bench.engine.reload([bench.managed("b")], 2.0)
     assert isinstance(reports[0].error, UsageError)
     gate.set()
     bench.settle_down()
     assert source_of(a).closed
     assert not bench.sink("a").exists()
-    assert [bench.engine.scheduler.at(f"{job} a") for job in ("refresh", "overrun", "stale", "retry")] == [None] * 4
+    assert [bench.crew.scheduler.at(f"{job} a") for job in ("refresh", "overrun", "stale", "retry")] == [None] * 4
 
 
 def test_a_reload_brings_new_credentials_to_work(bench: Bench) -> None:
     """Asked and published at once."""
     bench.begin(bench.managed("a"))
-    take_over(bench.engine, [bench.managed("a"), bench.managed("b")], 2.0)
+    bench.engine.reload([bench.managed("a"), bench.managed("b")], 2.0)
     bench.until(lambda: bench.sink("b").exists())
 
 
@@ -361,7 +362,7 @@ def test_the_first_pass_is_over_when_every_credential_was_tried(bench: Bench) ->
     a, b = bench.managed("a"), bench.managed("b")
     source_of(b).value = DOWN
     passes: list[bool] = []
-    bench.engine.on_first_pass = lambda: passes.append(True)
+    bench.engine.when_passed(lambda: passes.append(True))
     bench.begin(a, b).engine.refresh_all(Trigger.START)
     bench.until(lambda: passes)
     bench.refresh("a")
@@ -378,7 +379,7 @@ def test_a_source_that_never_answered_is_an_alarm_too(bench: Bench) -> None:
     bench.refresh()
     for _ in range(4):
         bench.move(1000)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert len(bench.records("stale")) == 1
 
 
@@ -390,8 +391,7 @@ def test_a_fault_of_one_ring_ends_nothing(bench: Bench, monkeypatch: pytest.Monk
     def fault() -> None:
         raise RuntimeError("can't start new thread")
 
-    bench.engine.timers["broken"] = fault
-    bench.engine.scheduler.set("broken", 1.0)
+    bench.engine.after(1.0, fault)
     bench.move(2)
     assert bench.refresh().error is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -62,15 +63,15 @@ def condition(bench: Bench, managed: ManagedCredential) -> str:
 
 
 def summary(bench: Bench) -> str:
-    return status.summary((desk.managed for desk in bench.engine.desks.values()), bench.clock.now())
+    return status.summary(dataclasses.replace(bench.engine.snapshot(), passed=True))
 
 
 def test_the_alarm_is_seen_everywhere_and_clears_itself(bench: Bench, said: Said) -> None:
     """State, audit, log at crit, STATUS=; with the next success `recovered`, and all of it is gone."""
     managed = failing(bench)
-    last = managed.state.last_success_at
+    last = managed.state.health.last_success_at
     bench.clock.move(LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     bench.settle_down()
     assert condition(bench, managed) == "stale"
     (record,) = bench.records("stale")
@@ -80,7 +81,7 @@ def test_the_alarm_is_seen_everywhere_and_clears_itself(bench: Bench, said: Said
     assert summary(bench) == f"0 of 1 credentials fresh; a stale (last success {status.stamp(last)})"
     source_of(managed).value = key(1)
     bench.refresh()
-    assert (managed.state.stale, condition(bench, managed)) == (False, "fresh")
+    assert (managed.state.health.is_stale, condition(bench, managed)) == (False, "fresh")
     assert len(bench.records("recovered")) == 1
     assert summary(bench) == "1 of 1 credentials fresh"
     bench.move(LIMIT_S / 2)
@@ -93,11 +94,11 @@ def test_it_is_raised_again_for_the_next_outage(bench: Bench) -> None:
     for outage in (1, 2):
         source_of(managed).value = DOWN
         bench.clock.move(LIMIT_S)
-        bench.until(lambda: managed.state.stale)
+        bench.until(lambda: managed.state.health.is_stale)
         assert len(bench.records("stale")) == outage
         source_of(managed).value = key(1)
         bench.refresh()
-        assert not managed.state.stale
+        assert not managed.state.health.is_stale
 
 
 def test_a_restart_neither_forgets_nor_repeats_it(make_bench: Callable[..., Bench], said: Said) -> None:
@@ -105,7 +106,7 @@ def test_a_restart_neither_forgets_nor_repeats_it(make_bench: Callable[..., Benc
     bench = make_bench()
     managed = failing(bench)
     bench.clock.move(LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     bench, managed = again(make_bench)
     assert condition(bench, managed) == "stale"
     assert "a stale" in summary(bench)
@@ -127,7 +128,7 @@ def test_what_grew_stale_while_nobody_ran_is_said_after_the_start(make_bench: Ca
     bench, managed = again(make_bench)
     assert condition(bench, managed) == "stale"
     bench.engine.start_all()
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert len(bench.records("stale")) == 1
 
 
@@ -145,7 +146,7 @@ def test_after_a_long_time_off_it_asks_before_it_cries(make_bench: Callable[...,
     """A machine that was off for longer than the limit: asked at once, ready after the answer, and no alarm at all."""
     bench, managed = off_for_too_long(make_bench, down=False)
     ready: list[str] = []
-    bench.engine.on_first_pass = lambda: ready.append(condition(bench, managed))
+    bench.engine.when_passed(lambda: ready.append(condition(bench, managed)))
     bench.engine.start_all()
     assert ready == []
     bench.until(lambda: ready)
@@ -158,7 +159,7 @@ def test_after_a_long_time_off_the_alarm_rings_when_the_first_try_failed(make_be
     """The same with the source down: the alarm rings, behind the failure that it names."""
     bench, managed = off_for_too_long(make_bench, down=True)
     bench.engine.start_all()
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     events = bench.events()
     assert events[-2:] == ["fetch_failed", "stale"]
     assert bench.records("stale")[0]["error"] == str(DOWN)
@@ -175,7 +176,7 @@ def test_after_a_suspend_or_a_step_it_asks_before_it_cries(bench: Bench, how: st
         bench.clock.move(3 * LIMIT_S)  # the alarm was due before the poll
     else:
         bench.clock._now += timedelta(seconds=3 * LIMIT_S)
-        bench.engine.timetable.stepped(bench.engine.desks.values())
+        bench.crew.planner.stepped(bench.slots.values())
     bench.until(lambda: source_of(managed).calls == 2)
     gate.set()
     bench.settle_down()
@@ -187,7 +188,7 @@ def test_one_that_was_never_published_is_stale_too(bench: Bench, said: Said) -> 
     managed = failing(bench, published=False)
     assert condition(bench, managed) == "failing"
     bench.clock.move(LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert condition(bench, managed) == "stale"
     assert "stale: no value was ever published" in [line["event"] for line in said]
     assert summary(bench) == "0 of 1 credentials fresh; a stale (never obtained)"
@@ -201,7 +202,7 @@ def test_a_session_is_stale_at_its_expiry(bench: Bench) -> None:
     source_of(managed).value = DOWN
     bench.refresh()
     bench.clock.move(LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert condition(bench, managed) == "expired"
     assert len(bench.records("stale")) == 1
 
@@ -211,12 +212,12 @@ def test_a_limit_that_is_raised_takes_the_alarm_back(make_bench: Callable[..., B
     bench = make_bench()
     managed = failing(bench)
     bench.clock.move(LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     bench, managed = again(make_bench, limit_s=3 * LIMIT_S)
     bench.refresh()
-    assert (managed.state.stale, condition(bench, managed)) == (False, "failing")
+    assert (managed.state.health.is_stale, condition(bench, managed)) == (False, "failing")
     bench.clock.move(2 * LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert len(bench.records("stale")) == 2
 
 
@@ -225,11 +226,11 @@ def test_a_clock_that_is_set_right_takes_the_alarm_back(bench: Bench) -> None:
     managed = failing(bench)
     right = bench.clock._now
     bench.clock._now += timedelta(days=1)
-    bench.engine.timetable.stepped(bench.engine.desks.values())
-    bench.until(lambda: managed.state.stale)
+    bench.crew.planner.stepped(bench.slots.values())
+    bench.until(lambda: managed.state.health.is_stale)
     bench.clock._now = right
-    bench.engine.timetable.stepped(bench.engine.desks.values())
-    assert (managed.state.stale, condition(bench, managed)) == (False, "failing")
+    bench.crew.planner.stepped(bench.slots.values())
+    assert (managed.state.health.is_stale, condition(bench, managed)) == (False, "failing")
 
 
 def test_whoever_watches_hears_of_alarms(bench: Bench) -> None:
@@ -243,7 +244,7 @@ def test_whoever_watches_hears_of_alarms(bench: Bench) -> None:
     bench.engine.observe(Watcher())
     managed = failing(bench)
     bench.clock.move(LIMIT_S)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert heard == ["changed"]
 
 
@@ -259,7 +260,7 @@ def test_the_worst_stands_first_in_the_status(bench: Bench) -> None:
         source_of(managed).value = DOWN
     bench.clock.move(LIMIT_S)
     bench.refresh("down", Trigger.OPERATOR)
-    bench.until(lambda: old.state.stale)
+    bench.until(lambda: old.state.health.is_stale)
     first, *others = summary(bench).split("; ")
     assert first.endswith("of 3 credentials fresh")
     assert [each.split(" ")[0] for each in others][:2] == ["old", "down"]
@@ -271,8 +272,8 @@ def test_quiet_successes_are_remembered_over_a_restart(make_bench: Callable[...,
     managed = bench.managed(source=Source("a", poll_s=2.0), max_staleness=Duration(90.0))
     bench.begin(managed)
     bench.publish(managed, 1)
-    writes, save = [], bench.engine.states.save
-    bench.engine.states.save = lambda *what, **how: (writes.append(what), save(*what, **how))[1]  # type: ignore
+    writes, save = [], bench.states.save
+    bench.states.save = lambda *what, **how: (writes.append(what), save(*what, **how))[1]  # type: ignore
     for _ in range(150):
         bench.clock.move(2.0)
         bench.refresh()
@@ -294,7 +295,7 @@ def test_a_last_success_is_remembered_although_the_clock_was_set_back(make_bench
     bench.clock._now -= timedelta(days=1)
     bench.refresh()
     bench, managed = again(make_bench)
-    assert managed.state.last_success_at == bench.clock.now()
+    assert managed.state.health.last_success_at == bench.clock.now()
 
 
 def test_the_status_names_the_one_dependent_that_is_waited_for(bench: Bench) -> None:

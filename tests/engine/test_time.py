@@ -14,6 +14,7 @@ from freezegun import freeze_time
 
 from agent.core.errors import SourceUnavailableError
 from agent.refresh.managed_credential import ManagedCredential
+from agent.state.publish_journal import PublishJournal
 from agent.state.records import Published
 from agent.system.clock import Clock, StepWatch
 from tests.support.bench import Bench
@@ -172,9 +173,9 @@ def test_an_answer_that_hangs_over_a_suspend_is_given_up_at_once(world: Bench) -
     world.until(lambda: source_of(managed).calls == 2)  # the poll is under way, and hangs
     source_of(managed).gate = None
     clock_of(world).move(8 * 3600.0)
-    world.until(lambda: managed.state.consecutive_failures)
+    world.until(lambda: managed.state.health.failures)
     clock_of(world).move(60.0)
-    world.until(lambda: not managed.state.consecutive_failures)
+    world.until(lambda: not managed.state.health.failures)
     gate.set()
 
 
@@ -212,7 +213,7 @@ def test_a_start_with_a_living_session_on_disk_asks_nobody(make_bench: Callable[
     bench.clock.move(600.0)
     bench, again = restarted(make_bench, managed)
     passed: list[bool] = []
-    bench.engine.on_first_pass = lambda: passed.append(True)
+    bench.engine.when_passed(lambda: passed.append(True))
     bench.engine.start_all()
     bench.settle_down()
     assert passed and source_of(again).calls == 0
@@ -274,7 +275,7 @@ def test_a_start_with_nothing_on_disk_asks_at_once(bench: Bench) -> None:
     a, b = bench.managed("a"), bench.managed("b")
     source_of(b).value = SourceUnavailableError("credentials.b: down", "wait")
     passed: list[bool] = []
-    bench.engine.on_first_pass = lambda: passed.append(True)
+    bench.engine.when_passed(lambda: passed.append(True))
     bench.begin(a, b)
     bench.engine.start_all()
     assert not passed
@@ -323,7 +324,7 @@ def test_a_start_asks_at_once_for_a_token_that_no_file_can_be_told_by(make_bench
     bench = make_bench()
     managed = bench.managed()
     source_of(managed).value = key(1, access_key_id="")
-    managed.state.published = Published(generation=1, source="fake", layout=managed.layout)
+    managed.state.journal = PublishJournal(Published(generation=1, source="fake", layout=managed.layout))
     assert managed.first_refresh_s(bench.clock.now(), 0.5) == 0.0
 
 

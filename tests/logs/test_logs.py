@@ -9,15 +9,13 @@ import tempfile
 import threading
 import time
 import warnings
-from contextlib import contextmanager
 
 import pytest
 import requests
 
 from agent.core.errors import SinkError
-from agent.core.provider_guard import hushed
 from agent.core.secret import SHOWN, Secret
-from agent.logs import redaction, setup, stream_guard
+from agent.logs import redaction, setup
 from agent.logs.log import log
 from agent.logs.redaction import Redactor
 from agent.system import journald
@@ -270,140 +268,6 @@ def test_an_exception_of_a_clean_up_is_one_line_without_its_text(output):
     assert "a clean-up" in text and "RuntimeError" in text
     assert CANARY not in text
     assert len(text.strip().splitlines()) == 1
-
-
-@contextmanager
-def guarded(set_up=True):
-    """Standard output and error as files, guarded: what was really written to each, and the log.
-
-    Not a fixture: pytest puts streams of its own in place between a test's fixtures and the test.
-    """
-    before = {name: getattr(sys, name) for name in stream_guard.StreamGuard.NAMES}
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    real = {name: io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for name in before}
-    for name, stream in real.items():
-        setattr(sys, name, stream)
-    stream_guard._heard.clear()
-    log = io.StringIO()
-    guard = stream_guard.StreamGuard()
-    try:
-        guard.install()
-        setup.set_up("info", "plain", {}, log if set_up else None)
-        yield lambda: {name: each.buffer.getvalue().decode() for name, each in real.items()} | {"log": log.getvalue()}
-        guard.remove()
-        assert {name: getattr(sys, name) for name in real} == real
-    finally:
-        for name, stream in before.items():
-            setattr(sys, name, stream)
-        stream_guard._heard.clear()
-        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-        logging.captureWarnings(False)
-        setup.set_up("info", "plain", {})
-
-
-def speak(stream):
-    getattr(sys, stream).write(CANARY)
-
-
-def on_a_thread_of_its_own(act):
-    def run():
-        thread = threading.Thread(target=act)
-        thread.start()
-        thread.join()
-
-    return run
-
-
-WAYS = {
-    "print": lambda: print(CANARY),
-    "print to standard error": lambda: print(CANARY, file=sys.stderr),
-    "write": lambda: speak("stdout"),
-    "the stream that Python keeps": lambda: speak("__stdout__"),
-    "the other stream that Python keeps": lambda: speak("__stderr__"),
-    "many lines": lambda: sys.stdout.writelines([CANARY, CANARY]),
-    "bytes": lambda: sys.stdout.buffer.write(CANARY.encode()),
-    "json": lambda: json.dump(CANARY, sys.stdout),
-    "a handler of logging": lambda: logging.StreamHandler().handle(logging.makeLogRecord({"msg": CANARY})),
-    "a thread of its own": on_a_thread_of_its_own(lambda: print(CANARY)),
-    "a traceback": lambda: sys.__excepthook__(RuntimeError, RuntimeError(CANARY), None),
-}
-
-
-@pytest.mark.parametrize("at_work", [True, False], ids=["while a provider works", "at any time"])
-@pytest.mark.parametrize("way", WAYS)
-def test_what_others_print_is_dropped_and_told_once(way, at_work):
-    """Whichever way a provider or a library writes: nothing comes through, and one line says that it wrote."""
-    with guarded() as said:
-        for _ in range(3):
-            with hushed("vendor" if at_work else ""):
-                WAYS[way]()
-        found = said()
-    log = found.pop("log")
-    assert set(found.values()) == {""}
-    assert CANARY not in log
-    assert log.count("it was dropped") == 1
-    who = "provider vendor" if at_work and way != "a thread of its own" else "module "
-    assert who in log and " wrote to standard " in log
-
-
-def test_keyturns_own_words_come_through():
-    """The command line prints as ever, and a stream that is asked for its kind answers as the real one."""
-    code = "print('one'); sys.stderr.write('two'); sys.stdout.writelines(['three']); sys.stdout.buffer.write(b'four')"
-    with guarded() as said:
-        with hushed("vendor"):
-            sys.stdout.close()
-        exec(code, {"__name__": "agent.cli.output", "sys": sys})
-        kind = (sys.stdout.encoding, sys.stdout.isatty())
-        found = said()
-    assert (found["stdout"], found["stderr"]) == ("one\nthreefour", "two")
-    assert kind == ("utf-8", False)
-
-
-def test_the_log_is_heard_while_a_provider_works():
-    """Our own lines are written past the guard, on standard error by default."""
-    with guarded(set_up=False) as said:
-        with hushed("vendor"):
-            log.info("fetched")
-            print(CANARY)
-            print(CANARY, file=sys.stderr)
-        found, heard = said(), stream_guard.heard("provider vendor")
-    assert found["stdout"] == ""
-    lines = found["stderr"].splitlines()
-    assert lines[0] == "info: fetched"
-    assert [line.partition("provider vendor wrote to ")[2] for line in lines[1:]] == [
-        "standard output; it was dropped",
-        "standard error; it was dropped",
-    ]
-    assert heard == ("standard error", "standard output")
-
-
-def test_what_was_dropped_before_the_log_was_set_up_is_told_then(monkeypatch):
-    """A package that prints when it is imported, from a thread too: dropped, no lock is waited for, and told later."""
-    import structlog
-
-    with guarded() as said:
-        structlog.reset_defaults()
-        monkeypatch.setattr(stream_guard, "_is_set_up", False)
-        with hushed("vendor"):
-            print(CANARY)
-        on_a_thread_of_its_own(lambda: print(CANARY))()
-        assert said()["log"] == ""
-        late = io.StringIO()
-        setup.set_up("info", "plain", {}, late)
-        found = said()
-    assert "provider vendor wrote to standard output; it was dropped" in late.getvalue()
-    assert late.getvalue().count("it was dropped") == 2
-    assert found["stdout"] == found["stderr"] == ""
-
-
-def test_a_guard_within_a_guard_changes_nothing():
-    """A command that is run inside of another one leaves the outer guard as it was."""
-    with guarded():
-        before, inner = sys.stdout, stream_guard.StreamGuard()
-        inner.install()
-        assert sys.stdout is before
-        inner.remove()
-        assert sys.stdout is before
 
 
 def test_a_thousand_credentials_are_masked_as_fast_as_one():

@@ -118,7 +118,7 @@ def test_whoever_waits_for_changes_hears_of_each(bench: Bench) -> None:
     bench.refresh()
     assert len(heard) == 3
     bench.clock.move(3600.0)
-    bench.until(lambda: managed.state.stale)
+    bench.until(lambda: managed.state.health.is_stale)
     assert len(heard) >= 4
 
 
@@ -127,4 +127,4 @@ def test_nobody_has_to_listen(bench: Bench) -> None:
     managed = bench.managed(notify=[FakeDependent("d")])
     bench.begin(managed).publish(managed, 1)
     bench.move(3.0)
-    assert managed.state.debts == []
+    assert managed.state.debts == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent import __version__
-from agent.core.policy import STATES
+from agent.core.policy import Condition
 from agent.metrics.counters import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
 from agent.metrics.exposition import text
 from agent.metrics.snapshot import Snapshot
@@ -58,12 +58,12 @@ def test_every_figure_is_where_it_belongs() -> None:
     assert figures.get("keyturn_publish_seconds_sum", credential="a") == pytest.approx(100.304)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", Condition)
 def test_a_credential_is_in_one_state(state: str) -> None:
     """All five gauges are there, and the sum over them is one."""
     figures = Figures(shown(row(state=state)))
     assert figures.state("a") == state
-    assert sorted(labels["state"] for labels in figures.labels() if "state" in labels) == sorted(STATES)
+    assert sorted(labels["state"] for labels in figures.labels() if "state" in labels) == sorted(Condition)
 
 
 def test_what_is_not_known_is_absent_rather_than_zero() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from agent.core.policy import STATES
+from agent.core.policy import Condition
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
 from tests.support.scraper import Figures, row, shown
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"
 TEXTS = [RULES, RULE_TESTS, DASHBOARD, HERE.parent / "monitoring.md"]
-VALUES = {"state": set(STATES), "outcome": {*REFRESHES, *NOTIFICATIONS}}
+VALUES = {"state": set(Condition), "outcome": {*REFRESHES, *NOTIFICATIONS}}
 ADDED = {"instance", "job", "le"}
 """Labels that Prometheus adds, and the one of histograms."""
 USED = re.compile(r"\b(keyturn_[a-z_]+)(?:\{([^{}]*)\})?")

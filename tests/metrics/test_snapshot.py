@@ -20,10 +20,10 @@ class Running:
     """A bench whose engine turns on a thread of its own."""
 
     def __init__(self, bench: Bench) -> None:
-        self.engine = bench.engine
+        self.engine, self.crew = bench.engine, bench.crew
         self.managed = bench.managed()
         bench.begin(self.managed)
-        self.glass = SnapshotReader(self.engine, Counters())
+        self.reader = SnapshotReader(self.engine, Counters())
         self._thread = threading.Thread(target=self.engine.run)
 
     def start(self) -> None:
@@ -37,12 +37,12 @@ class Running:
             there.set()
             way.wait(PATIENCE_S)
 
-        self.engine.loop.post(stand_still)
+        self.engine.post(stand_still)
         assert there.wait(PATIENCE_S)
         return way
 
     def stop(self) -> None:
-        self.engine.loop.post(self.engine.stop)
+        self.engine.post(self.engine.stop)
         if self._thread.is_alive():
             self._thread.join(PATIENCE_S)
 
@@ -57,44 +57,46 @@ def running(bench: Bench) -> Iterator[Running]:
 def test_a_look_shows_what_is_now(running: Running) -> None:
     """Each look is taken after it was asked for."""
     running.start()
-    first = running.glass.look(PATIENCE_S)
+    first = running.reader.look(PATIENCE_S)
     assert first is not None and first.rows[0].generation == 0
-    running.engine.loop.call(lambda: setattr(running.managed.state, "last_error", "x"))
-    second = running.glass.look(PATIENCE_S)
-    assert second is not None and second is not first and running.glass.last is second
+    running.engine.submit(lambda: None).result(PATIENCE_S)
+    second = running.reader.look(PATIENCE_S)
+    assert second is not None and second is not first and running.reader.last is second
 
 
 def test_an_engine_that_stands_still_holds_up_no_look(running: Running) -> None:
     """While it is stuck nothing new comes, the last snapshot stays, and only one question waits; then it goes on."""
     running.start()
-    first = running.glass.look(PATIENCE_S)
+    first = running.reader.look(PATIENCE_S)
     way = running.wedge()
     for _ in range(3):
-        assert running.glass.look(SOON_S) is None
-    assert running.glass.last is first
-    assert running.engine.loop._inbox.qsize() == 1
+        assert running.reader.look(SOON_S) is None
+    assert running.reader.last is first
+    assert running.crew.loop._inbox.qsize() == 1
     way.set()
-    assert running.glass.look(PATIENCE_S) is not None
+    assert running.reader.look(PATIENCE_S) is not None
 
 
 def test_before_the_engine_turns_there_is_nothing(running: Running) -> None:
     """A start that is still putting right what a crash left answers nobody, and answers when it turns."""
-    assert running.glass.look(SOON_S) is None
-    assert running.glass.last is None
+    assert running.reader.look(SOON_S) is None
+    assert running.reader.last is None
     running.start()
-    assert running.glass.look(PATIENCE_S) is not None
+    assert running.reader.look(PATIENCE_S) is not None
 
 
 def test_many_looks_at_once_are_one_question(running: Running) -> None:
     """Twenty scrapes cost the engine what one costs, and each gets an answer."""
     running.start()
     way, found = running.wedge(), list[Snapshot | None]()
-    askers = [threading.Thread(target=lambda: found.append(running.glass.look(PATIENCE_S))) for _ in range(20)]
+    askers = [threading.Thread(target=lambda: found.append(running.reader.look(PATIENCE_S))) for _ in range(20)]
     for asker in askers:
         asker.start()
-    while len(running.glass._answered._waiters) < 20:  # type: ignore[attr-defined]
+    while running.reader._asked is None or not running.reader._asked._condition._waiters:  # type: ignore[attr-defined]
         pass
-    assert running.engine.loop._inbox.qsize() == 1
+    while len(running.reader._asked._condition._waiters) < 20:  # type: ignore[attr-defined]
+        pass
+    assert running.crew.loop._inbox.qsize() == 1
     way.set()
     for asker in askers:
         asker.join()
@@ -106,16 +108,16 @@ def test_a_look_that_fails_is_not_the_last(running: Running, monkeypatch: pytest
     running.start()
     with monkeypatch.context() as patch:
         patch.setattr(snapshot, "take", lambda *_: 1 / 0)
-        assert running.glass.look(SOON_S) is None
-    assert running.glass.look(PATIENCE_S) is not None
+        assert running.reader.look(SOON_S) is None
+    assert running.reader.look(PATIENCE_S) is not None
 
 
 def test_the_scheduler_must_move_not_only_the_inbox(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """/livez is no better evidence than the watchdog's: a loop that takes messages but rings no timer is not alive."""
-    monkeypatch.setattr(running.engine.scheduler, "collect", list)
+    monkeypatch.setattr(running.crew.scheduler, "collect", list)
     running.start()
-    assert running.engine.loop.call(lambda: "the inbox is served") == "the inbox is served"
-    assert running.glass.look(SOON_S) is None
+    assert running.engine.submit(lambda: "the inbox is served").result(PATIENCE_S) == "the inbox is served"
+    assert running.reader.look(SOON_S) is None
 
 
 def test_what_the_first_pass_waits_for_is_named(bench: Bench) -> None:

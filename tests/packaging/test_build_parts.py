@@ -34,7 +34,7 @@ PATHS = {
     "cryptography-50.0.2.dist-info/METADATA": True,
     "cryptography-50.0.2.dist-info/licenses/LICENSE": True,
     "cryptography-50.0.2.dist-info/sboms/x.cyclonedx.json": True,
-    "keyturn-0.1.0.dist-info/entry_points.txt": True,
+    "keyturn-0.2.0.dist-info/entry_points.txt": True,
 }
 
 
@@ -203,24 +203,28 @@ def checkout(directory: Path, changes: str) -> Source:
 
 
 def test_the_history_is_the_change_log_s(tmp_path, monkeypatch):
-    """Every version, its points wrapped; what is unreleased bears the date of the build."""
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    """Every release with its date, its points wrapped; what is unreleased is in no package."""
     monkeypatch.setenv("DEBFULLNAME", "Ann")
     monkeypatch.setenv("DEBEMAIL", "ann@example.org")
     long = "word " * 30
-    changes = f"# Changelog\n\n## 0.2.0 (unreleased)\n\nText:\n\n* A\n  goes on.\n* {long}\n\n"
-    made = checkout(tmp_path, f"{changes}## 0.1.0 (2023-01-31)\n\nNone.\n")
+    unreleased = "## [Unreleased]\n\n* Later\n\n"
+    newest = f"## [0.2.0] - 2023-11-14\n\nText:\n\n### Added\n\n* A\n  goes on.\n* {long}\n\n"
+    made = checkout(tmp_path, f"# Changelog\n\n{unreleased}{newest}## [0.1.0] - 2023-01-31\n\nNone.\n")
     text = history.changelog(made)
     assert text.startswith("keyturn (0.2.0) stable; urgency=medium\n\n  * A goes on.\n  * word")
-    assert " -- Ann <ann@example.org>  Tue, 14 Nov 2023 22:13:20 +0000\n\nkeyturn (0.1.0)" in text
+    assert " -- Ann <ann@example.org>  Tue, 14 Nov 2023 00:00:00 +0000\n\nkeyturn (0.1.0)" in text
     assert text.endswith("\n  * No notes.\n\n -- Ann <ann@example.org>  Tue, 31 Jan 2023 00:00:00 +0000\n")
+    assert "Later" not in text
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_a_version_without_history_is_not_built(tmp_path):
-    """The change log must begin with the version that is built."""
-    with pytest.raises(BuildError, match=r"does not begin with version 0\.2\.0; add"):
-        history.changelog(checkout(tmp_path, "# Changelog\n\n## 0.1.0 (unreleased)\n\n* A\n"))
+@pytest.mark.parametrize(
+    "newest", ["## [0.1.0] - 2023-01-31", "## [Unreleased]", "## [0.2.0]", "## 0.2.0 (unreleased)"]
+)
+def test_a_version_without_a_dated_release_is_not_built(tmp_path, newest):
+    """The newest release of the change log is the version that is built, and has its date."""
+    with pytest.raises(BuildError, match=r"no release 0\.2\.0 on top; give .* `## \[0\.2\.0\] - YYYY-MM-DD`"):
+        history.changelog(checkout(tmp_path, f"# Changelog\n\n{newest}\n\n* A\n"))
 
 
 def test_this_checkout_s_history_can_be_told(source):

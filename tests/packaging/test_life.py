@@ -13,7 +13,7 @@ for package in (agent, providers):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-import alibabacloud_credentials.client, alibabacloud_sts20150401.client, jinja2
+import alibabacloud_credentials.client, jinja2
 import alibaba_cloud_secretsmanager_client.secret_manager_cache_client_builder
 print(*{module.__file__ for module in sys.modules.values() if getattr(module, "__file__", None)}, sep="\\n")
 """

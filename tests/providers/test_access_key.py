@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import providers
-from agent.core.errors import ConfigError, CredentialFileError
+from agent.core.errors import CredentialFileError
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import FilePath
 from providers.access_key import AccessKey, AccessKeySettings
@@ -109,14 +109,3 @@ def test_an_unknown_type_is_a_key_error() -> None:
     """The config's reader makes the sentence, with the nearest of `names()`."""
     with pytest.raises(KeyError):
         providers.load("kms_secrets")
-
-
-@pytest.mark.parametrize(
-    ("target", "words"),
-    [("no_such_module:X", "cannot be imported"), ("os:no_such", "cannot be imported"), ("os:path", "not a subclass")],
-)
-def test_a_broken_third_party_is_named(target: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence names the type and where it should have come from."""
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Installed("broken", target)])
-    with pytest.raises(ConfigError, match=rf"provider broken \({target}\) .*{words}"):
-        providers.load("broken")

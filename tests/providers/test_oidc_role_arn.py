@@ -1,4 +1,4 @@
-"""Sessions of a role for an OIDC token in a file: against the emulated STS, and what becomes of the token on the way."""
+"""Sessions of a role for an OIDC token in a file, against the emulated STS; test_sts_judge.py compares with the SDK."""
 
 from __future__ import annotations
 
@@ -152,40 +152,6 @@ def test_a_variable_with_rubbish_is_named(world: World, variable: str, value: st
     assert [finding.place for finding in findings if finding.level == "error"] == [f"credentials.app.provider.{key}"]
 
 
-def test_parameters_are_the_stock_clients_but_in_the_body(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the SDK itself would send is sent; but nothing of it is in the URL, the token least of all."""
-    from alibabacloud_sts20150401.client import Client
-    from alibabacloud_sts20150401.models import AssumeRoleWithOIDCRequest
-    from alibabacloud_tea_openapi.utils_models import Config
-    from darabonba.core import DaraCore
-
-    stock: list[Any] = []
-
-    def stop(request: Any, runtime: Any = None) -> None:
-        stock.append(request)
-        raise ValueError
-
-    token = world.renew()
-    monkeypatch.setattr(DaraCore, "do_action", stop)
-    request = AssumeRoleWithOIDCRequest(
-        role_arn=world.role_arn,
-        oidcprovider_arn=world.provider_arn,
-        oidctoken=token,
-        role_session_name="keyturn-vm1-app",
-        duration_seconds=3600,
-        policy='{"Version": "1"}',
-    )
-    with pytest.raises(Exception):  # noqa: B017 (whatever the SDK makes of it)
-        Client(Config(endpoint=world.server.endpoint)).assume_role_with_oidc(request)
-    sent = record_posts(monkeypatch)
-    world.get(policy='{"Version": "1"}')
-    ((query, headers, body),) = sent
-    common = {"Action", "Format", "Version", "Timestamp", "SignatureNonce"}
-    assert set(dict(parse_qsl(query))) == common
-    assert dict(parse_qsl(body)) == {name: value for name, value in stock[0].query.items() if name not in common}
-    assert token not in query + repr(headers)
-
-
 FILES: dict[str, tuple[Callable[[Path], object], type[KeyturnError], str]] = {
     "missing": (Path.unlink, CredentialFileError, "missing"),
     "empty": (lambda path: path.write_text("\n"), CredentialFileError, "empty"),
@@ -286,7 +252,6 @@ def test_a_refusal_keeps_its_code(world: World, code: str) -> None:
         ("{}", "has no Credentials"),
         ('{"Credentials": "Canary"}', "has no Credentials"),
         ('{"Credentials": {"AccessKeyId": "Canary", "AccessKeySecret": "Canary"}}', "has no SecurityToken"),
-        ('{"OIDCTokenInfo": "Canary", "Credentials": {"AccessKeyId": "Canary"}}', "has no Credentials"),
     ],
 )
 def test_a_reply_without_a_whole_session_is_refused(world: World, body: str, words: str) -> None:

@@ -29,8 +29,8 @@ def two(bench: Bench, *, notify: bool = True) -> ManagedCredential:
     bench.begin(managed)
     if not managed.state.published.generation:
         bench.publish(managed, 1)
-        managed.state.debts.clear()
-        bench.engine.states.save("a", managed.state)
+        managed.state.ledger.replace(())
+        bench.states.save("a", managed.state)
     return managed
 
 
@@ -60,7 +60,7 @@ def test_without_a_record_nothing_is_staged_or_switched(bench: Bench) -> None:
     bench.break_audit()
     assert isinstance(bench.refresh().error, AuditError)
     assert held(bench) == [key(1).access_key_id] * 2
-    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, [])
+    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, ())
     bench.mend_audit()
     assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
 
@@ -72,8 +72,8 @@ def test_without_a_journal_the_files_stay_as_they_were(bench: Bench) -> None:
     bench.break_state()
     assert isinstance(bench.refresh().error, StateError)
     assert held(bench) == [key(1).access_key_id] * 2
-    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, [])
-    assert managed.state.before is None
+    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, ())
+    assert managed.state.journal.before is None
     bench.mend_state()
     assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
     assert held(bench) == [key(2).access_key_id] * 2
@@ -91,8 +91,8 @@ def test_a_target_that_somebody_writes_meanwhile_stops_the_publish(bench: Bench)
     bench.audit.before = meddle  # type: ignore[method-assign]
     assert isinstance(bench.refresh().error, TargetChangedError)
     assert held(bench) == [key(1).access_key_id, "foreign"]
-    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, [])
-    assert managed.state.before is None
+    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, ())
+    assert managed.state.journal.before is None
     bench.audit.before = lambda _event: None  # type: ignore[method-assign]
     assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
     assert held(bench) == [key(2).access_key_id] * 2
@@ -116,7 +116,7 @@ def test_a_switch_that_fails_half_way_is_finished_at_once(bench: Bench, monkeypa
     managed = two(bench)
     change_to(managed, 2)
     failing_rename(monkeypatch, "a.1", 1)
-    assert bench.refresh().outcome.what == "published"  # type: ignore[union-attr]
+    assert bench.refresh().outcome.result == "published"  # type: ignore[union-attr]
     assert held(bench) == [key(2).access_key_id] * 2
     assert len(bench.records("published")) == 2
     assert bench.records("publish_recovered") == []
@@ -132,7 +132,7 @@ def test_a_switch_that_cannot_be_finished_is_finished_before_the_next_refresh(
     failing_rename(monkeypatch, "a.1", 3)
     assert bench.refresh().error is not None
     assert held(bench) == [key(2).access_key_id, key(1).access_key_id]
-    assert managed.state.before is not None
+    assert managed.state.journal.before is not None
     assert bench.refresh().error is not None
     assert bench.refresh().error is None
     assert held(bench) == [key(2).access_key_id] * 2
@@ -171,13 +171,13 @@ def died_at(make_bench: MakeBench, point: str) -> None:
 def _die(bench: Bench, point: str) -> None:
     managed = two(bench)
     change_to(managed, 2)
-    save, switch = bench.engine.states.save, transaction._switch
+    save, switch = bench.states.save, transaction._switch
 
     def journal(name: str, state: Any, **options: Any) -> None:
-        if point == "close" and state.before is None:
+        if point == "close" and not state.journal.is_open:
             os._exit(99)
         save(name, state, **options)
-        if point == "journal" and state.before is not None:
+        if point == "journal" and state.journal.is_open:
             os._exit(99)
 
     def rename(file: Any) -> None:
@@ -189,7 +189,7 @@ def _die(bench: Bench, point: str) -> None:
         if (point, event) in (("stage", "credential_fetched"), ("commit", "published")):
             os._exit(99)
 
-    bench.engine.states.save = journal  # type: ignore[method-assign]
+    bench.states.save = journal  # type: ignore[method-assign]
     transaction._switch = rename
     bench.audit.before = record  # type: ignore[method-assign]
     bench.refresh()
@@ -220,7 +220,7 @@ def test_a_crash_before_the_point_of_no_return_left_nothing(make_bench: MakeBenc
     bench = make_bench()
     managed = two(bench)
     assert held(bench) == [key(1).access_key_id] * 2
-    assert (managed.state.published.generation, managed.state.debts, left_over(bench)) == (1, [], [])
+    assert (managed.state.published.generation, managed.state.debts, left_over(bench)) == (1, (), [])
     assert bench.records("publish_recovered") == []
 
 
@@ -230,7 +230,7 @@ def test_a_crash_after_the_record_is_not_recorded_twice(make_bench: MakeBench) -
     bench = make_bench()
     managed = two(bench)
     assert held(bench) == [key(2).access_key_id] * 2
-    assert managed.state.before is None
+    assert managed.state.journal.before is None
     assert [record["generation"] for record in bench.records("published", "publish_recovered")] == [1, 2]
 
 
@@ -276,7 +276,7 @@ def test_a_switch_that_switched_nothing_is_undone(bench: Bench, monkeypatch: pyt
     failing_rename(monkeypatch, "a.0", 99)
     assert bench.refresh().error is not None
     assert held(bench) == [key(1).access_key_id] * 2
-    assert (managed.state.published.generation, managed.state.before) == (1, None)
+    assert (managed.state.published.generation, managed.state.journal.before) == (1, None)
     assert left_over(bench) == []
 
 
@@ -293,7 +293,7 @@ def test_a_target_that_cannot_be_looked_at_again_is_left_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(StagedFile, "refuse_changed", broken)
         assert "cannot look at" in str(bench.refresh().error)
-    assert (managed.state.published.generation, managed.state.before, managed.state.debts) == (1, None, [])
+    assert (managed.state.published.generation, managed.state.journal.before, managed.state.debts) == (1, None, ())
     assert held(bench) == [key(1).access_key_id] * 2 and left_over(bench) == []
     assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
 

@@ -12,8 +12,8 @@ import pytest
 from agent.core.errors import AuditError
 from agent.core.events import Trigger
 from agent.core.settings import FilePath
-from agent.engine.reload import take_over
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
+from agent.state.publish_journal import PublishJournal
 from agent.state.records import Published
 from tests.refresh.test_publish import died_at, left_over, two
 from tests.support.bench import Bench
@@ -78,12 +78,13 @@ def test_a_number_that_was_taken_back_stays_spent(make_bench: MakeBench) -> None
         (bench.directory / name).unlink()
     managed = two(bench)
     assert managed.state.published.generation == 1
-    managed.state.before = managed.state.published
-    managed.state.journal = [
+    staged = [
         {"directory": str(bench.directory), "temp": ".gone", "target": "a.0", "write": "replace", "inode": 1, "size": 1,
          "mtime_ns": 1, "before": None}
     ]  # fmt: skip
-    bench.engine.books.recover(managed, bench.clock.now())
+    done, spent = managed.state.published, managed.state.journal.spent
+    managed.state.journal = PublishJournal(done, before=done, staged=staged, spent=spent)
+    bench.crew.recorder.recover(managed, bench.clock.now())
     assert bench.publish(managed, 2).outcome.generation == 3  # type: ignore[union-attr]
 
 
@@ -94,13 +95,13 @@ def test_a_number_stays_spent_when_the_record_of_its_roll_back_fails(make_bench:
     for name in left_over(bench):
         (bench.directory / name).unlink()
     managed = bench.managed()
-    bench.engine.memory.recall(managed)
+    bench.crew.recovery.recall(managed)
     bench.break_audit()
     with pytest.raises(AuditError):
-        bench.engine.books.recover(managed, bench.clock.now())
+        bench.crew.recorder.recover(managed, bench.clock.now())
     bench.mend_audit()
-    bench.engine.books.recover(managed, bench.clock.now())
-    assert (managed.state.published.generation, managed.state.next_generation) == (1, 3)
+    bench.crew.recorder.recover(managed, bench.clock.now())
+    assert (managed.state.published.generation, managed.state.journal.next_generation) == (1, 3)
 
 
 def test_a_reload_takes_over_a_credential_whose_publish_was_interrupted(make_bench: MakeBench) -> None:
@@ -113,7 +114,7 @@ def test_a_reload_takes_over_a_credential_whose_publish_was_interrupted(make_ben
     a = bench.managed(notify=[web])
     assert isinstance(a.provider, Source)
     a.provider.value = key(2)
-    take_over(bench.engine, [other, a], 2.0)
+    bench.engine.reload([other, a], 2.0)
     bench.settle_down()
     assert a.state.published.generation == 2 and a.next_refresh_at is not None
     bench.move(2.1)

@@ -121,14 +121,14 @@ def test_after_the_end_was_called_no_work_begins():
     assert seen == [(None, CancelledError)]
 
 
-def test_call_returns_and_raises_across_threads():
+def test_submit_returns_and_raises_across_threads():
     """`call` gives another thread the function's result, or its exception."""
     loop, seen = EventLoop(), []
 
     def ask():
-        seen.append(loop.call(lambda: threading.get_ident()))
+        seen.append(loop.submit(threading.get_ident).result(10))
         with pytest.raises(SinkError):
-            loop.call(lambda: (_ for _ in ()).throw(SinkError("x")))
+            loop.submit(lambda: (_ for _ in ()).throw(SinkError("x"))).result(10)
         seen.append("raised")
 
     asker = threading.Thread(target=ask)

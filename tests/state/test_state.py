@@ -7,7 +7,9 @@ import pytest
 
 from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
-from agent.state.records import CredentialState, Debt, Published, RotationJournal
+from agent.state.credential_state import CredentialState
+from agent.state.health_record import HealthRecord
+from agent.state.records import CredentialRecord, Debt, Published, RotationJournal
 from agent.state.store import MAX_RECORD_BYTES, StateStore
 from tests.support.processes import in_child
 
@@ -22,7 +24,11 @@ def store(tmp_path):
 
 
 def full():
-    return CredentialState(
+    return CredentialState.of(record_of_all())
+
+
+def record_of_all():
+    return CredentialRecord(
         published=Published(3, "LTAI3", "LTAI2", "v3", NOW, NOW, NOW, "verified", "uploader"),
         debts=[Debt(("systemd", "uploader.service", "reload"), 3, NOW, Trigger.POLL, 2)],
         last_outcome={"systemd uploader.service reload": "failed: x"},
@@ -40,21 +46,22 @@ def test_everything_comes_back(store):
     """A record is read as it was written."""
     store.save("uploader", full())
     state, remark = store.load("uploader")
-    assert (state, remark) == (full(), "")
-    assert store.peek("uploader") == full()
+    assert (state.record(), remark) == (record_of_all(), "")
+    assert store.peek("uploader").record() == record_of_all()
 
 
 def test_an_unknown_credential_is_empty(store):
     """The first start finds nothing, and says nothing."""
-    assert store.load("new") == (CredentialState(), "")
-    assert CredentialState().known_value() is None
+    state, remark = store.load("new")
+    assert (state.record(), remark) == (CredentialRecord(), "")
+    assert state.published.without_secrets() is None
 
 
 def test_fresh_states_share_nothing():
     """Two credentials never share a list of debts."""
     one, other = CredentialState(), CredentialState()
-    one.debts.append(full().debts[0])
-    assert other.debts == []
+    one.ledger.replace(full().debts)
+    assert other.debts == ()
 
 
 def test_records_are_private(store):
@@ -70,7 +77,7 @@ def test_a_damaged_record_is_set_aside_and_said(store, content):
     path = store.directory / "credentials" / "uploader.state"
     path.write_bytes(content)
     state, remark = store.load("uploader")
-    assert state == CredentialState()
+    assert state.record() == CredentialRecord()
     assert "damaged" in remark and str(path) in remark
     assert path.with_suffix(".unreadable").read_bytes() == content
     assert not path.exists()
@@ -87,12 +94,13 @@ def test_whatever_stands_in_a_records_place_is_set_aside_and_said(store, make):
         {"link": lambda: path.symlink_to("/etc/passwd"), "fifo": lambda: os.mkfifo(path), "directory": path.mkdir}[
             make
         ]()
-    assert store.peek("uploader") == CredentialState()
+    assert store.peek("uploader").record() == CredentialRecord()
     state, remark = store.load("uploader")
-    assert state == CredentialState() and str(path) in remark
+    assert state.record() == CredentialRecord() and str(path) in remark
     assert os.path.lexists(path.with_suffix(".unreadable")) and not os.path.lexists(path)
     store.save("uploader", full())
-    assert store.load("uploader") == (full(), "")
+    state, remark = store.load("uploader")
+    assert (state.record(), remark) == (record_of_all(), "")
 
 
 def test_what_cannot_be_set_aside_has_its_sentence(store):
@@ -107,20 +115,21 @@ def test_what_cannot_be_set_aside_has_its_sentence(store):
 @pytest.mark.parametrize("size", [100_000, 600_000, MAX_RECORD_BYTES - 1000])
 def test_every_record_that_is_written_can_be_read(store, size):
     """The file of a large record, with its two slots, is larger than the record, and still no obstacle."""
-    state = CredentialState(last_error="x" * size)
     for number in range(3):
-        state.consecutive_failures = number
+        state = CredentialState(health=HealthRecord(last_error="x" * size, failures=number))
         store.save("uploader", state)
-        assert store.load("uploader") == (state, "")
-        assert store.peek("uploader") == state
+        found, remark = store.load("uploader")
+        assert (found.record(), remark) == (state.record(), "")
+        assert store.peek("uploader").record() == state.record()
 
 
 def test_a_record_that_could_not_be_read_is_not_written(store):
     """The record before stays, and the error names the file."""
     store.save("uploader", full())
     with pytest.raises(StateError, match=r"uploader\.state.*larger than"):
-        store.save("uploader", CredentialState(last_error="x" * MAX_RECORD_BYTES))
-    assert store.load("uploader") == (full(), "")
+        store.save("uploader", CredentialState(health=HealthRecord(last_error="x" * MAX_RECORD_BYTES)))
+    state, remark = store.load("uploader")
+    assert (state.record(), remark) == (record_of_all(), "")
 
 
 @pytest.mark.parametrize("which", [".", "credentials"])
@@ -160,7 +169,7 @@ def test_a_failed_write_leaves_the_record_before(store, monkeypatch):
     with pytest.raises(StateError, match=r"uploader\.state.*No space left.*free space"):
         store.save("uploader", CredentialState())
     monkeypatch.undo()
-    assert store.load("uploader")[0] == full()
+    assert store.load("uploader")[0].record() == record_of_all()
     assert [path.name for path in (store.directory / "credentials").iterdir()] == ["uploader.state"]
 
 

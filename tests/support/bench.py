@@ -10,9 +10,13 @@ from typing import Any
 
 from agent.audit import AuditLog, read
 from agent.core.events import Cause, Event, Trigger
+from agent.core.outcome import Report
 from agent.core.settings import CredentialSettings, FilePath
-from agent.engine.engine import Engine, RefreshSlot, Report
+from agent.engine.attempts import RefreshSlot
+from agent.engine.engine import Engine
+from agent.engine.refresher import Crew
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.event_loop import EventLoop
 from agent.sinks.formats.json_file import JsonFile, JsonSettings
 from agent.state.store import StateStore
 from agent.system.clock import Clock
@@ -51,6 +55,20 @@ class StillClock(Clock):
         self._now += timedelta(seconds=seconds)
 
 
+class TrackedLoop(EventLoop):
+    """Remembers the workers that were started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[threading.Thread] = []
+
+    def start(self, *work: Any, **how: Any) -> threading.Thread:
+        worker = super().start(*work, **how)
+        if worker.ident is not None:  # else it could not be started
+            self.started.append(worker)
+        return worker
+
+
 class Bench:
     """One engine over `directory`."""
 
@@ -58,20 +76,24 @@ class Bench:
         self.directory = directory
         self.clock = clock or StillClock()
         self.audit_path = directory / "audit.jsonl"
-        states = StateStore(directory / "state")
-        states.prepare()
+        self.states = StateStore(directory / "state")
+        self.states.prepare()
         self.audit = WatchedLog(self.audit_path, directory / "state" / "audit-head", self.clock.now)
-        self.engine = Engine([], audit=self.audit, states=states, settle_s=2.0, clock=self.clock, **options)
+        self.loop = TrackedLoop()
+        self.engine = Engine(
+            [], audit=self.audit, states=self.states, settle_s=2.0, clock=self.clock, loop=self.loop, **options
+        )
         if isinstance(self.clock, StillClock):  # the real one goes on beside it, which is no step
-            self.engine.scheduler.clock_step = lambda: 0.0  # type: ignore[method-assign]
-        self._workers: list[threading.Thread] = []
-        self._start, self.engine.loop.start = self.engine.loop.start, self._started  # type: ignore[method-assign]
+            self.crew.scheduler.clock_step = lambda: 0.0  # type: ignore[method-assign]
 
-    def _started(self, *work: Any, **how: Any) -> threading.Thread:
-        worker = self._start(*work, **how)
-        if worker.ident is not None:  # else it could not be started
-            self._workers.append(worker)
-        return worker
+    @property
+    def crew(self) -> Crew:
+        """Whom the engine works with, for tests that drive one of them alone."""
+        return self.engine._crew
+
+    @property
+    def slots(self) -> dict[str, RefreshSlot]:
+        return self.engine._slots
 
     # -- building -----------------------------------------------------------------------------------
 
@@ -96,7 +118,7 @@ class Bench:
 
     def begin(self, *credentials: ManagedCredential) -> Bench:
         """Put the credentials to work, as a start does."""
-        self.engine.desks.update({managed.name: RefreshSlot(managed) for managed in credentials})
+        self.slots.update({managed.name: RefreshSlot(managed) for managed in credentials})
         self.engine.recover()
         return self
 
@@ -108,11 +130,11 @@ class Bench:
 
         def give_up() -> None:
             late.set()
-            self.engine.loop.post(lambda: None)
+            self.engine.post(lambda: None)
 
         timer = threading.Timer(PATIENCE_S, give_up)
         timer.start()
-        self.engine.loop.post(lambda: None)  # the clock may have been moved: have the engine look
+        self.engine.post(lambda: None)  # the clock may have been moved: have the engine look
         try:
             self.engine.run(until=lambda: bool(there()) or late.is_set())
         finally:
@@ -121,11 +143,11 @@ class Bench:
 
     def settle_down(self) -> None:
         """Let the engine turn until every worker has come back and was heard."""
-        for worker in self._workers:
+        for worker in self.loop.started:
             worker.join(PATIENCE_S)  # to its end: it leaves the loop's own list before it has answered
-        self._workers = [worker for worker in self._workers if worker.is_alive()]
+        self.loop.started = [worker for worker in self.loop.started if worker.is_alive()]
         heard: list[bool] = []
-        self.engine.loop.post(lambda: heard.append(True))
+        self.engine.post(lambda: heard.append(True))
         self.until(lambda: heard)
 
     def move(self, seconds: float) -> None:
@@ -136,10 +158,9 @@ class Bench:
 
     def refresh(self, name: str = "a", trigger: Trigger = Trigger.POLL) -> Report:
         """One refresh, to its end."""
-        reports: list[Report] = []
-        self.engine.refresh(name, Cause(trigger), reports.append)
-        self.until(lambda: reports)
-        return reports[0]
+        report = self.engine.refresh(name, Cause(trigger))
+        self.until(report.done)
+        return report.result(0)
 
     def publish(self, managed: ManagedCredential, number: int) -> Report:
         """Have the source change to value `number`, and publish it."""

@@ -52,10 +52,10 @@ class Source(Provider):
         *,
         label: str = "fake",
         base: str | None = None,
-        shelf: BaseCredentials | None = None,
+        bases: BaseCredentials | None = None,
     ) -> None:
         super().__init__(FakeSettings(type="fake", base=base), ProviderContext(name))
-        self._base = NamedBase(name, base, shelf, self._nobody, _now) if base and shelf else None
+        self._base = NamedBase(name, base, bases, self._nobody, _now) if base and bases else None
         self.label = label
         self.value: Any = key()
         self.calls = 0

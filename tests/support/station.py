@@ -10,8 +10,9 @@ from typing import Any
 from agent.app import wiring
 from agent.core.errors import KeyturnError
 from agent.core.events import Actor, Cause, Trigger
+from agent.core.outcome import Report
 from agent.emergency.procedure import Emergency, Patience, Request, Result
-from agent.engine.engine import Engine, Report
+from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
 from tests.support.fakes import PATIENCE_S, FakeDependent
 
@@ -36,7 +37,7 @@ class Station:
             self.write_authority(part, text)
         self.dependents = [FakeDependent("web"), FakeDependent("worker", order=1)]
         self.table = self.emergency()
-        self.house: wiring.Application | None = None
+        self.application: wiring.Application | None = None
         self._thread: threading.Thread | None = None
 
     def write_authority(self, part: str, text: str) -> None:
@@ -56,18 +57,18 @@ class Station:
 
     @property
     def engine(self) -> Engine:
-        assert self.house is not None
-        return self.house.engine
+        assert self.application is not None
+        return self.application.engine
 
     @property
     def managed(self) -> ManagedCredential:
-        return self.engine.desks["uploader"].managed
+        return self.engine._slots["uploader"].managed
 
     def start(self, *, publish: bool = True) -> Station:
         """Start a keyturn over the VM's state directory, and publish the present key."""
         self.vm.configure(self.vm.credential(), self.table)
         path = str(self.vm.config)
-        self.house = wiring.open_application(wiring.load_settings(path, {}), path, {})
+        self.application = wiring.open_application(wiring.load_settings(path, {}), path, {})
         self.managed.notifiers = tuple(self.dependents)
         self.engine.recover()
         self._thread = threading.Thread(target=self.engine.run, daemon=True)
@@ -79,12 +80,12 @@ class Station:
 
     def stop(self) -> None:
         """End it as SIGTERM would."""
-        if self.house is None or self._thread is None:
+        if self.application is None or self._thread is None:
             return
-        self.engine.loop.post(self.engine.stop)
+        self.engine.post(self.engine.stop)
         self._thread.join(PATIENCE_S)
-        self.house.close()
-        self.house = self._thread = None
+        self.application.close()
+        self.application = self._thread = None
 
     def restart(self) -> Station:
         """A new process over the same state: nothing in memory survives, and nothing is refreshed yet."""
@@ -99,16 +100,8 @@ class Station:
         return new
 
     def refresh(self, trigger: Trigger = Trigger.POLL) -> Report:
-        answers: list[Report] = []
-        done = threading.Event()
-
-        def report(one: Report) -> None:
-            answers.append(one)
-            done.set()
-
-        self.engine.loop.post(lambda: self.engine.refresh("uploader", Cause(trigger), report))
-        assert done.wait(PATIENCE_S)
-        return answers[0]
+        asked = self.engine.submit(lambda: self.engine.refresh("uploader", Cause(trigger))).result(PATIENCE_S)
+        return asked.result(PATIENCE_S)
 
     def rotate(
         self,
@@ -119,12 +112,11 @@ class Station:
         **asked: Any,
     ) -> Result:
         """What `keyturn rotate uploader` does in the daemon."""
-        assert self.house is not None
-        parts = self.house.parts
+        assert self.application is not None
+        factory, audit = self.application.factory, self.application.audit
         request = Request("uploader", asked.pop("reason", "key on a pastebin"), ME, **asked)
-        return Emergency(
-            self.engine, self.managed, parts.authority("uploader"), cloud(parts.cloud()), request, patience
-        ).run(show)
+        authority = factory.authority("uploader")
+        return Emergency(self.engine, audit, authority, cloud(factory.cloud()), request, patience).run(show)
 
     def end_of(self, name: str) -> Callable[[dict[str, Any]], None]:
         """A `show` during which the process dies, when the step of this name ends."""

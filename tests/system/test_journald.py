@@ -223,7 +223,7 @@ def test_the_stream_of_a_reader_that_hangs_holds_up_nobody(tmp_path):
     read = b""
     while piece := _received(theirs):
         read += piece
-    lines._sulks_until = 0.0
+    lines._no_wait_until = 0.0
     lines.write(b"after\n")
     read += _received(theirs)
     got = read.splitlines()

@@ -1,1 +1,1 @@
-"""What the files hold: one module for each type of sink."""
+"""The formats of the files: one module for each type of sink."""

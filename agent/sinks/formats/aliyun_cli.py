@@ -5,12 +5,12 @@ Facts, from aliyun-cli 3 (`config/configuration.go`, `config/profile.go`) and al
 line feed, needs a `region_id` in the profile, and takes the first of two profiles with one name; Go matches keys whatever
 their case. The CLI reads the file at each call, a Client of the SDK once in its life.
 
-A profile that gets its keys otherwise (`RamRoleArn`, `EcsRamRole`, `CloudSSO`, …) is refused and not converted: the mode may
-be what somebody else relies on, and whoever wants it replaced can delete it. Our keys come first in the profile, in the
-CLI's own order. A file that says the right thing already is left as it is, however it is laid out, so that keyturn and
-`aliyun configure` do not rewrite each other's layout for ever.
+A profile that gets its keys otherwise (`RamRoleArn`, `EcsRamRole`, `CloudSSO`, …) is refused and not converted: somebody
+else may rely on its mode, and whoever wants it replaced can delete it. Our keys come first in the profile, in the CLI's
+own order. A file that has the right values already is left as it is, whatever its layout, so that keyturn and `aliyun
+configure` do not rewrite each other's layout for ever.
 
-Rejected: a JSON library that keeps the layout of the source. The CLI itself writes the whole file anew each time.
+Rejected: a JSON library that keeps the layout of the source. The CLI itself writes the whole file again each time.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _INDENT = re.compile(r"\n([ \t]+)\S")
 
 
 class _MalformedError(ValueError):
-    """The file is no config of the CLI; the text says why, and nothing of what stands there."""
+    """The file is no config of the CLI. The text says why, and quotes nothing of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AliyunCliSettings(FileSinkSettings):
-    """`type = "aliyun_cli"`."""
+    """The settings of `type = "aliyun_cli"`."""
 
     profile: str = "default"
     region_id: str | None = None  # for a profile that has none; None: cloud.region_id
 
     def target_keys(self) -> Iterator[str]:
-        """No other sink may write this profile."""
+        """Yield the profile, which no other sink may write."""
         yield f"{self.path} [{self.profile}]"
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the types cannot say: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.profile or not self.profile.isprintable():
             yield "profile", "want the name of a profile, without line breaks"
         if self.region_id is not None and not _REGION.fullmatch(self.region_id):
@@ -60,7 +60,7 @@ class AliyunCliSettings(FileSinkSettings):
 
 
 class AliyunCli(FileSink):
-    """One profile; the others, and keys that keyturn does not know, stay as they are and where they are."""
+    """A sink for one profile. The others, and keys that keyturn does not know, stay as they are and where they are."""
 
     type_name = "aliyun_cli"
     Settings = AliyunCliSettings
@@ -150,7 +150,7 @@ def _config(text: str) -> Table:
 
 
 def _refuse_capitals(table: Table, names: Collection[str]) -> None:
-    """Go takes `Mode` for `mode`, and of both the later one."""
+    """Refuse keys in other capitals: Go takes `Mode` for `mode`, and of both the later one."""
     if any(key.lower() in names and key not in names for key in table):
         raise _MalformedError("spells a key with capital letters, which the CLI reads and the SDKs do not")
 
@@ -174,7 +174,7 @@ def _no_constant(_text: str) -> None:
 
 
 def _written(config: Table, before: str) -> bytes:
-    """Lay the file out as it was, and a new one as the CLI does; Go reads UTF-8 and escapes alike."""
+    """Serialise the file in its own layout, or a new one in the CLI's; Go reads UTF-8 and escapes alike."""
     found = _INDENT.search(before)
     indent = found[1] if found else "\t"
     end = "\n" if before.endswith("\n") else ""

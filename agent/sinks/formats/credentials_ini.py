@@ -22,23 +22,23 @@ _KEYS = ("enable", "type", "access_key_id", "access_key_secret", _TOKEN)
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialsIniSettings(FileSinkSettings):
-    """`type = "credentials_ini"`."""
+    """The settings of `type = "credentials_ini"`."""
 
     profile: str = "default"
 
     def target_keys(self) -> Iterator[str]:
-        """No other sink may write this profile, and no `ini` sink one of its keys."""
+        """Yield the profile, which no other sink may write, and its keys, which no `ini` sink may write."""
         yield f"{self.path} [{self.profile}]"
         yield from (f"{self.path} [{self.profile}] {key}" for key in _KEYS)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the types cannot say: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if fault := ini_editor.section_fault(self.profile):
             yield "profile", fault
 
 
 class CredentialsIni(FileSink):
-    """One profile; every other line of the file stays byte for byte."""
+    """A sink for one profile. Every other line of the file stays byte for byte."""
 
     type_name = "credentials_ini"
     Settings = CredentialsIniSettings
@@ -61,7 +61,7 @@ class CredentialsIni(FileSink):
             ) from None
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
-        """Say who cannot read a session from this file; see `FileSink.warnings_for`."""
+        """Warn of readers that cannot use a session from this file; see `FileSink.warnings_for`."""
         if credential.kind is not Kind.STS:
             return ()
         return (

@@ -1,8 +1,8 @@
-"""`directory`: several files that a reader always finds of one generation.
+"""`directory`: several files that a reader always finds in the same generation.
 
-A reader of several files can open one before and one after a switch, whatever care each file is switched with: with a
-rename per file, a busy reader saw half of its pairs mixed for the instant of the switch. So here every generation is a
-directory of its own, written whole before anybody can see it, and what is switched is one symbolic link:
+A reader of several files can open one before and one after a switch, however carefully each file is switched: with a
+rename per file, a busy reader saw half of its pairs mixed at the instant of the switch. So here every generation is a
+directory of its own, written whole before anybody can see it, and one symbolic link is switched:
 
     [[credentials.uploader.sinks]]
     type  = "directory"
@@ -18,14 +18,14 @@ directory of its own, written whole before anybody can see it, and what is switc
 The reader's part: open the directory once, and read all files relative to it (docs/sinks_directory.md).
 
 Decisions:
-* `files` takes the type of every other file sink with its own keys; `name` stands for `path`, and owner, group and mode
-  are the directory's, for a file that its reader cannot open is no use in a set. Two may share a name if they could
-  share a file.
-* Every file is written from nothing: the directory is keyturn's, so no foreign line is kept, and one is drift.
-* `keep` besides the newest, so that a reader who is in an old directory goes on reading. Each holds an older value;
-  the price of a larger `keep` is that these stay on the disk for longer. Nobody can keep none: the generation before the
-  newest is what a reader may have opened a moment ago.
-* A link that leads elsewhere, a file or a directory at `path` is refused, never replaced: it is somebody's.
+* `files` takes the type of every other file sink with its own keys; `name` takes the place of `path`, and owner, group
+  and mode are the directory's, for a set is useless to a reader who cannot open one of its files. Two entries may share a
+  name if they could share a file.
+* Every file is written from scratch: the directory is keyturn's, so no foreign line is kept, and one counts as drift.
+* `keep` generations stay besides the newest, so that a reader who is in an old directory goes on reading. Each holds an
+  older value; the price of a larger `keep` is that these stay on the disk for longer. The minimum is one: a reader may
+  have opened the generation before the newest a moment ago.
+* A link that leads elsewhere, a file or a directory at `path` is refused, never replaced: it belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class MemberSettings(SinkSettings):
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("type", "name")}
 
     def problems(self) -> Problems:
-        """A name that is none, and what the type itself finds impossible."""
+        """Yield a name that cannot be one, and the problems of the type itself."""
         if not self.name or "/" in self.name or self.name in (".", "..") or not self.name.isprintable():
             yield "name", 'want the name of a file in the directory, without "/", such as "aliyun.env"'
         elif len(os.fsencode(self.name)) > MAX_NAME_BYTES:
@@ -87,7 +87,7 @@ def member_of(sink: type[FileSink]) -> type[MemberSettings]:
 
 
 def _again(each: Field[Any]) -> Any:
-    """Declare a field once more: one `Field` cannot belong to two classes."""
+    """Declare a field again: one `Field` cannot belong to two classes."""
     if each.default_factory is not field().default_factory:
         return field(default_factory=each.default_factory, repr=each.repr)
     return field(default=each.default, repr=each.repr)
@@ -95,13 +95,13 @@ def _again(each: Field[Any]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectorySettings(FileSinkSettings):
-    """`type = "directory"`; `path` is that of the link, and `mode` that of the files."""
+    """The settings of `type = "directory"`; `path` is that of the link, and `mode` that of the files."""
 
     files: tuple[MemberSettings, ...]
     keep: int = 2
 
     def problems(self) -> Problems:
-        """What the types cannot say: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if self.write != "replace":
             yield "write", "a directory is switched by its link and cannot be written in place; leave `write` out"
         if not 1 <= self.keep <= MAX_KEEP:
@@ -113,7 +113,7 @@ class DirectorySettings(FileSinkSettings):
         yield from self._clashes()
 
     def _clashes(self) -> Problems:
-        """Files of one name must be parts that can share it, as in any file."""
+        """Yield files with the same name that cannot share one file."""
         taken: dict[str, set[str]] = {}
         for number, member in enumerate(self.files):
             placed = member.placed(self)
@@ -125,7 +125,7 @@ class DirectorySettings(FileSinkSettings):
 
 
 class DirectorySink(Sink):
-    """A directory of files, switched as one."""
+    """A sink for a directory of files, switched as one."""
 
     type_name = "directory"
     Settings = DirectorySettings
@@ -152,11 +152,11 @@ class DirectorySink(Sink):
         return contents
 
     def inspect(self) -> tuple[str, ...]:
-        """What `check` warns of about the known readers of its files."""
+        """Return the warnings of `check` about the known readers of its files."""
         return tuple(self._said(lambda sink: sink.inspect()))
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
-        """What `check` warns of when it knows the kind of value that will be written."""
+        """Return the warnings of `check` when the kind of value that will be written is known."""
         return tuple(self._said(lambda sink: sink.warnings_for(credential)))
 
     def _said(self, ask: Any) -> Iterator[str]:

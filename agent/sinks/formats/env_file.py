@@ -1,8 +1,8 @@
 """`env_file`: `KEY=value` lines for systemd's EnvironmentFile=, docker --env-file, a shell, or dotenv.
 
-Values are written unquoted, because docker keeps quotes and a shell expands what is not quoted; so a value is
-refused that is not plain in all four dialects. `:` is plain (an expiration has it): a shell expands only `~`
-after it. Lines end in a line feed even in a file with CRLF: a shell would take the CR for part of the value.
+Values are written unquoted, because docker keeps quotes. Since a shell expands what is not quoted, a value that is not
+plain in all four dialects is refused. `:` is plain (an expiration has it): a shell expands only `~` after it. Lines end
+in a line feed even in a file with CRLF: a shell would take the CR for part of the value.
 
 `export KEY=…` of a chosen variable stays exported for the readers that know the word, and loses it for systemd and
 docker, which do not.
@@ -35,7 +35,7 @@ PRESETS: Mapping[Preset, Mapping[str, Part]] = {
         "OSS_SESSION_TOKEN": "security_token",
     },
 }
-"""As alibabacloud_credentials 1.0 and oss2's EnvironmentVariableCredentialsProvider read them."""
+"""The variables that alibabacloud_credentials 1.0 and oss2's EnvironmentVariableCredentialsProvider read."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
@@ -43,7 +43,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFileSettings(FileSinkSettings):
-    """`type = "env_file"`."""
+    """The settings of `type = "env_file"`."""
 
     variables: tuple[Preset, ...] | Mapping[str, Part] = ("alibaba_cloud",)
     dialect: Dialect = "systemd"
@@ -56,11 +56,11 @@ class EnvFileSettings(FileSinkSettings):
         return {name: held for preset in self.variables for name, held in PRESETS[preset].items()}
 
     def target_keys(self) -> Iterator[str]:
-        """No other sink may write these variables."""
+        """Yield the variables, which no other sink may write."""
         return (f"{self.path} {name}" for name in self.names)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the types cannot say: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.variables:
             yield "variables", 'name at least one variable or preset, such as ["alibaba_cloud"]'
         for name in self.variables:
@@ -69,7 +69,7 @@ class EnvFileSettings(FileSinkSettings):
 
 
 class EnvFile(FileSink):
-    """Whole lines for the chosen variables; the others stay byte for byte."""
+    """A sink for the lines of the chosen variables. All others stay byte for byte."""
 
     type_name = "env_file"
     Settings = EnvFileSettings
@@ -84,7 +84,7 @@ class EnvFile(FileSink):
             if entry.key not in names:
                 lines.append(entry.raw)
                 before = entry
-            elif (value := missing.pop(entry.key, None)) is not None:  # a second assignment would win: it goes
+            elif (value := missing.pop(entry.key, None)) is not None:  # a second assignment would win, so it is dropped
                 self._refuse_swallowed(before)
                 lines.append(self._line(entry.key, value, entry.exported))
                 before = entry
@@ -95,7 +95,7 @@ class EnvFile(FileSink):
         return b"".join(lines + added)
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
-        """Say when a session would lack its token; see `FileSink.warnings_for`."""
+        """Warn when a session would lack its token; see `FileSink.warnings_for`."""
         return without_token(self, credential, self.settings.names.values(), "variables")
 
     def _entries(self, content: bytes) -> Iterator[Entry]:

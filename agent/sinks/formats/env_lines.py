@@ -33,7 +33,7 @@ _SHELL_HEAD = rb"[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*"
 
 
 def _grammar(comment: bytes, head: bytes, value: bytes, other: bytes, end: bytes) -> re.Pattern[bytes]:
-    """One entry: a comment, an assignment, or another line. An open quote matches nothing."""
+    """Return the pattern of one entry: a comment, an assignment, or another line. An open quote matches nothing."""
     assignment = rb"(?P<head>" + head + rb")=" + value
     kinds = rb"(?P<comment>[ \t]*" + comment + rb")|" + assignment + rb"|" + other
     return re.compile(rb"(?:" + kinds + rb")" + end, re.DOTALL)
@@ -61,7 +61,7 @@ _NAME = re.compile(rb"[ \t]*(?P<export>export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9
 
 
 class UnclosedError(ValueError):
-    """A quote is never closed, so what follows has no meaning. `args[0]` is its line number, from 1."""
+    """A quote is never closed, so the rest of the file has no meaning. `args[0]` is its line number, from 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,11 @@ PresetName = Literal["oss_config", "ossutil"]
 
 @dataclass(frozen=True)
 class Preset:
-    """What a known reader looks for.
+    """The keys that a known reader looks for.
 
     Attributes:
         keys: key -> the part that it holds.
-        section: where the reader looks; None where that is the application's choice.
+        section: the section that the reader uses; None where that is the application's choice.
         spellings: other names by which the reader knows the same keys, in lower case: they are removed.
     """
 
@@ -66,19 +66,19 @@ PRESETS: Mapping[PresetName, Preset] = {
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _MODES = {"ak": False, "ststoken": True}
-"""ossutil's `mode` -> whether it then uses the token; every other mode uses something else than these keys."""
+"""ossutil's `mode` -> whether it then uses the token. Every other mode does not use these keys at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IniSettings(FileSinkSettings):
-    """`type = "ini"`."""
+    """The settings of `type = "ini"`."""
 
     keys: PresetName | Mapping[str, Part]
     section: str | None = None  # None: the preset's
 
     @property
     def preset(self) -> Preset:
-        """The chosen keys with everything that is known of their reader."""
+        """The chosen keys, with everything that is known of their reader."""
         return PRESETS[self.keys] if isinstance(self.keys, str) else Preset(self.keys)
 
     @property
@@ -87,11 +87,11 @@ class IniSettings(FileSinkSettings):
         return self.section if self.section is not None else self.preset.section or ""
 
     def target_keys(self) -> Iterator[str]:
-        """No other sink may write these keys of this section."""
+        """Yield the keys of the section, which no other sink may write."""
         return (f"{self.path} [{self.section_name}] {key.lower()}" for key in self.preset.keys)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the types cannot say: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if not self.section_name and self.section is None:
             yield "section", "required here; name the section that the reader looks into"
         elif fault := ini_editor.section_fault(self.section_name):
@@ -108,7 +108,7 @@ class IniSettings(FileSinkSettings):
 
 
 class Ini(FileSink):
-    """The chosen keys; every other line of the file stays byte for byte."""
+    """A sink for the chosen keys. Every other line of the file stays byte for byte."""
 
     type_name = "ini"
     Settings = IniSettings
@@ -135,7 +135,7 @@ class Ini(FileSink):
         return content
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
-        """Say when a session would lack its token; see `FileSink.warnings_for`."""
+        """Warn when a session would lack its token; see `FileSink.warnings_for`."""
         return without_token(self, credential, self.settings.preset.keys.values(), "keys")
 
     def _value(self, credential: Credential, held: str) -> str | None:
@@ -145,7 +145,7 @@ class Ini(FileSink):
         return value
 
     def _refuse_what_is_read_otherwise(self, content: bytes, wanted: Mapping[str, str | None]) -> None:
-        """Read the section back line by line: no second meaning of our keys may be left for any reader."""
+        """Read the section back line by line, and refuse it where a reader would find other values for our keys."""
         read = ini_editor.read_lines(content, self.settings.section_name)
         for key, value in wanted.items():
             if read.get(key.lower()) != value:

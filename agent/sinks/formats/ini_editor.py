@@ -1,6 +1,6 @@
-"""One section of an INI file edited, as Python's configparser would read it; everything else stays byte for byte.
+"""An editor for one section of an INI file as Python's configparser reads it; everything else stays byte for byte.
 
-What configparser does, and a line editor must know (CPython 3.11 `configparser.RawConfigParser._read`):
+The rules of configparser that a line editor must know (CPython 3.11 `configparser.RawConfigParser._read`):
 the first `=` or `:` ends a key; keys compare in lower case; a line indented deeper than the key above it, and
 blank lines before such a line, continue that key's value, even if it looks like a header or a key; a key or a
 section that occurs twice makes the whole file unreadable. All Alibaba SDKs for Python read with it.
@@ -25,12 +25,12 @@ class DuplicateSectionError(ValueError):
 
 
 def is_plain(value: str) -> bool:
-    """Say whether every reader of INI files takes a value as it is: without quotes, comments and interpolation."""
+    """Return whether every reader of INI files takes a value as it is: without quotes, comments and interpolation."""
     return value.isascii() and value.isprintable() and " " not in value and not set(value) & _UNSAFE
 
 
 def section_fault(name: str) -> str | None:
-    """Say why no section can be called so; None when one can."""
+    """Return why this cannot be the name of a section; None when it can."""
     if not name or not name.isprintable() or name != name.strip() or set(name) & set("[]"):
         return "want the name of a section, without brackets or line breaks"
     if name == "DEFAULT":
@@ -59,13 +59,13 @@ class _Section:
 def edit(content: bytes, section: str, values: Mapping[str, str], drop: frozenset[str] = frozenset()) -> bytes:
     """Return `content` with the given keys of one section set, and those in `drop` removed.
 
-    A key that is there keeps its place, spelling and spacing; a second occurrence of it goes. A new key stands
-    below the header, indented like the section's first key. A missing section is appended.
+    An existing key keeps its place, spelling and spacing; a second occurrence of it is removed. A new key goes below
+    the header, indented like the section's first key. A missing section is appended.
 
     Args:
         content: the file.
         section: its name, as in the header.
-        values: key, spelled as it shall be where it is new -> value that `is_plain`.
+        values: key, in the spelling for a new one -> value that `is_plain`.
         drop: keys; like the others they are compared in lower case.
 
     Raises:
@@ -91,7 +91,7 @@ def edit(content: bytes, section: str, values: Mapping[str, str], drop: frozense
 def _rewrite(
     found: _Section, values: Mapping[str, str], drop: frozenset[str], lines: list[bytes]
 ) -> dict[int, list[bytes]]:
-    """Return line number -> what stands there instead; foreign lines are absent."""
+    """Return line number -> the lines that replace it; lines of others are absent."""
     edits: dict[int, list[bytes]] = {}
     seen: set[str] = set()
     for option in found.options:
@@ -107,7 +107,7 @@ def _rewrite(
 
 
 def _head(option: _Option, value: bytes) -> bytes:
-    """What stands before the value: as it was, but ossutil would split `token: abc=` at the `=`."""
+    """Return the part before the value; its `:` becomes `=` where the value has one, at which ossutil would split the line."""
     name, colon, blank = option.head.rpartition(b":")
     return name + b"=" + blank if colon and b"=" in value and b"=" not in option.head else option.head
 
@@ -123,6 +123,7 @@ def _find(lines: list[bytes], section: bytes) -> _Section | None:
         if not text or text.startswith(_COMMENT):
             continue
         indent = len(line) - len(line.lstrip())
+        # Deeper than the key above it: part of that key's value, even if it looks like a header or a key.
         if current is not None and indent > depth:
             current.end = index + 1
             continue
@@ -152,7 +153,7 @@ def _has(found: _Section, key: str) -> bool:
 
 
 def _indent(found: _Section) -> bytes:
-    """The indentation of the section's first key: less would make that key a continuation of ours."""
+    """Return the indentation of the section's first key: with less, that key would become a continuation of ours."""
     if not found.options:
         return b""
     head = found.options[0].head
@@ -176,9 +177,9 @@ def _append(lines: list[bytes], section: str, values: Mapping[str, str]) -> byte
 
 
 def read_lines(content: bytes, section: str) -> dict[str, str]:
-    """Return key in lower case -> value of a section for a reader that takes each line by itself, the last one winning.
+    """Return a section as key in lower case -> value, for readers that take each line by itself, the last one winning.
 
-    So do ossutil 1 (alyu/configparser) and the OSS SDK for Java (`IniEditor`), for which indentation means nothing.
+    Such are ossutil 1 (alyu/configparser) and the OSS SDK for Java (`IniEditor`), to which indentation means nothing.
     """
     found: dict[str, str] = {}
     inside = False

@@ -1,9 +1,9 @@
 """`json`: the credentials-URI JSON as a file, for a web server or a program that speaks that protocol.
 
 All five keys are always there, because alibabacloud_credentials 1.0.12 (`provider/uri.py`) refuses an answer
-that lacks one: `SecurityToken` is empty for a long-term key, which that library takes for none, and
-`Expiration` is then a date far away, because the library parses it as `YYYY-MM-DDTHH:MM:SSZ` and nothing else.
-A reader may so keep a long-term key for good: it has to be told of a new one, as after every publish.
+that lacks one. For a long-term key `SecurityToken` is empty, which that library takes for none, and
+`Expiration` is a date far away, because the library parses it as `YYYY-MM-DDTHH:MM:SSZ` and nothing else.
+A reader may therefore keep a long-term key for good: it has to be told of a new one, as after every publish.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from agent.sinks.formats.text import required_part
 from agent.sinks.interface import FileSink
 
 NEVER = "2099-12-31T23:59:59Z"
-"""Far, but below the year 2262, where a 64-bit count of nanoseconds ends (Go's `time`)."""
+"""A date far away, but before the year 2262, where a 64-bit count of nanoseconds ends (Go's `time`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JsonSettings(FileSinkSettings):
-    """`type = "json"`."""
+    """The settings of `type = "json"`."""
 
 
 class JsonFile(FileSink):
-    """The whole file is ours."""
+    """A sink that owns its whole file."""
 
     type_name = "json"
     Settings = JsonSettings

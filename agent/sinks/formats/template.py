@@ -1,22 +1,22 @@
 """`template`: any other format, by a Jinja2 template of the operator's.
 
-The template is read anew at each publish, so a changed one shows as drift and is repaired. It decides where secrets
+The template is read again at each publish, so a change in it shows as drift and is repaired. It decides where secrets
 go, so one that somebody besides root and the agent's user can write is refused.
 
 A part that the value lacks is not the empty string: `{% if security_token %}` and `{{ security_token or "none" }}` see it as
 false, but a bare `{{ security_token }}` is an error with its line, so that no file with half a credential is ever
 published. For the same reason a template that names no part of the value, or renders to nothing, is refused.
 
-The sandbox (`ImmutableSandboxedEnvironment`) keeps a template from reaching Python's insides; it has no loader, so
-there is no `include` and no `import`. What a slip could do is bounded: the output, the turns of all its loops and macros
-together, `range`, and what `*` and `**` make. It is no defence against an author who means harm: such a one writes the
-secrets wherever they like anyhow.
+The sandbox (`ImmutableSandboxedEnvironment`) keeps a template from Python's internals; it has no loader, so there is no
+`include` and no `import`. Limits contain a mistake: on the output, the turns of all loops and macros together, `range`,
+and the results of `*` and `**`. They are no defence against an author who means harm, who could write the secrets
+anywhere anyhow.
 
-Errors say the line of the template and never what the value was: Jinja2's own texts at run time may quote it, so
-they are not repeated.
+Errors name the line of the template and never quote the value: Jinja2's own texts at run time may do that, so they are
+not repeated.
 
-Rejected: Jinja2's `tojson`, which escapes for HTML and turns what is joined to it into HTML too; a child process with limits,
-at each poll; `autoescape`, which is for HTML.
+Rejected: Jinja2's `tojson`, which escapes for HTML and turns what is joined to it into HTML too; `autoescape`, which is for
+HTML; and rendering in a child process with limits, one at each poll.
 """
 
 from __future__ import annotations
@@ -46,31 +46,31 @@ from agent.system.oserrors import explain
 MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_OUTPUT_CHARACTERS = 1024 * 1024
 MAX_TURNS = 10_000
-"""Of all loops and macros of one rendering; a format with ten thousand lines of credentials is a slip."""
+"""The turns of all loops and macros in one rendering; a format with ten thousand lines of credentials is a mistake."""
 
 MAX_OPERAND = 10_000
-"""How long a text or how large a number may be that `*` or `**` is asked to multiply."""
+"""The longest text or largest number that `*` or `**` may multiply."""
 
 _WIDTH = re.compile(r"[%{].*[0-9]{5}", re.DOTALL)
-"""A width of five digits in a format of either kind."""
+"""A width of five digits in a format of either kind (`%` or `{}`)."""
 
 VARIABLES = (*PARTS, "credential", "generation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateSettings(FileSinkSettings):
-    """`type = "template"`."""
+    """The settings of `type = "template"`."""
 
     source: FilePath
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the types cannot say: (key, sentence)."""
+        """Yield (key, sentence) for what the types cannot rule out."""
         if self.source == self.path:
             yield "source", "is the file that is written; name the template"
 
 
 class Template(FileSink):
-    """The whole file is ours."""
+    """A sink that owns its whole file."""
 
     type_name = "template"
     Settings = TemplateSettings
@@ -105,7 +105,7 @@ class Template(FileSink):
         try:
             return files.read_trusted(path, MAX_TEMPLATE_BYTES).decode()
         except CredentialFileError as error:
-            raise SinkError(error.problem, error.remedy) from error
+            raise SinkError.of(error.as_problem()) from error
         except UnicodeDecodeError:
             raise self._refuse(None, "is not UTF-8", "save it as UTF-8") from None
         except files.TooLargeError:
@@ -115,13 +115,14 @@ class Template(FileSink):
         except FileNotFoundError:
             raise self._refuse(None, "is missing", "put it there, or correct `source`") from None
         except OSError as error:
-            raise self._refuse(None, *explain(error, path)) from error
+            why = explain(error, path)
+            raise self._refuse(None, why.text, why.remedy) from error
 
     def _compiled(self, source: str) -> Compiled:
-        """Parse, judge and compile.
+        """Parse, check and compile the template.
 
         Raises:
-            SinkError: it is no template, names what there is not, or nothing of the value.
+            SinkError: it is no template, uses an unknown name, or uses no part of the value.
         """
         environment = _environment(source)
         try:
@@ -146,7 +147,7 @@ class Template(FileSink):
             raise self._refuse(None, "names no part of the value", "write for example {{ access_key_id }} into it")
 
     def _refuse_large(self, tree: nodes.Template) -> None:
-        """Nothing bounds what a width in a format makes, so no number may be that large."""
+        """Refuse large numbers, since the output of a width in a format cannot be limited otherwise."""
         for node in tree.find_all(nodes.Const):
             number = isinstance(node.value, int | float) and abs(node.value) > MAX_OPERAND
             if number or (isinstance(node.value, str) and _WIDTH.search(node.value)):
@@ -165,7 +166,7 @@ class Template(FileSink):
         return value
 
     def _failed(self, error: Exception, credential: Credential) -> SinkError:
-        """Say where a template failed, and of its texts only those that are ours."""
+        """Return the error with the line where the template failed, and with its text only where that is ours."""
         line = _line(error.__traceback__, str(self.settings.source))
         if isinstance(error, _MissingPartError):
             return self._refuse(
@@ -191,27 +192,27 @@ class _TooMuchError(ValueError):
 
 
 class _Missing(StrictUndefined):
-    """A part that this value lacks: false, undefined, and an error when it is written."""
+    """A part that this value lacks: it tests as false and undefined, and writing it is an error."""
 
     def __bool__(self) -> bool:  # type: ignore[override]
         return False
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox, with bounds on what multiplies."""
+    """The sandbox, with limits on multiplication and on turns."""
 
     intercepted_binops = frozenset({"*", "**"})
     turns = 0
 
     def take_turn(self) -> str:
-        """Count one turn of a loop or macro; stands in the compiled template."""
+        """Count one turn of a loop or macro; the compiled template calls this."""
         self.turns += 1
         if self.turns > MAX_TURNS:
             raise _TooMuchError(f"takes more than {MAX_TURNS} turns in its loops and macros")
         return ""
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Multiply, unless that would fill the memory."""
+        """Apply an operator, and refuse a multiplication that would fill the memory."""
         for operand in (left, right):
             size = abs(operand) if isinstance(operand, int | float) else len(operand)
             if size > (64 if operator == "**" else MAX_OPERAND):
@@ -223,7 +224,7 @@ def _environment(source: str) -> _Sandbox:
     environment = _Sandbox(
         undefined=StrictUndefined,
         autoescape=False,
-        optimized=False,  # nothing is computed before it may be
+        optimized=False,  # nothing is computed before the limits are in place
         keep_trailing_newline=True,
         newline_sequence="\r\n" if "\r\n" in source else "\n",
         cache_size=0,
@@ -236,7 +237,7 @@ def _environment(source: str) -> _Sandbox:
 
 
 def _count_turns(tree: nodes.Template) -> None:
-    """Put a count at the head of each loop and macro."""
+    """Insert a count at the head of each loop and macro."""
     for node in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
         call = nodes.Call(nodes.EnvironmentAttribute("take_turn"), [], [], None, None)
         cast(nodes.For, node).body.insert(0, nodes.Output([call], lineno=node.lineno).set_lineno(node.lineno))
@@ -254,7 +255,7 @@ def _to_json(value: Any) -> str:
 
 
 def _quote(value: Any) -> str:
-    """For a shell, as one word."""
+    """Quote a value for a shell, as one word."""
     return shlex.quote(_text(value))
 
 
@@ -263,7 +264,7 @@ def _b64encode(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """A missing part raises here."""
+    """Return a value as text; a missing part raises here."""
     return str(value)
 
 
@@ -279,7 +280,7 @@ def _joined(chunks: Iterator[str]) -> str:
 
 
 def _line(trace: TracebackType | None, filename: str) -> int | None:
-    """The line of the template in which an error arose: Jinja2 puts frames with the template's name into its traces."""
+    """Return the template's line in which an error arose; Jinja2 puts frames with the template's name into tracebacks."""
     line = None
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == filename:

@@ -1,4 +1,4 @@
-"""Editing a few lines of a file whose other lines are somebody else's, byte for byte, in whatever encoding."""
+"""Helpers for editing a few lines of a file whose other lines stay byte for byte, in whatever encoding."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agent.sinks.interface import FileSink
 BOM = b"\xef\xbb\xbf"
 
 Part = Literal["access_key_id", "access_key_secret", "security_token", "bearer_token", "expiration"]
-"""What a key or a variable of the config may hold."""
+"""The parts of a value that a key or a variable of the config may hold."""
 
 OPTIONAL = frozenset({"security_token", "expiration"})
-"""Parts that a value may lack; their lines are removed then."""
+"""The parts that a value may lack; their lines are then removed."""
 
 
 def line_end(lines: Sequence[bytes]) -> bytes:
@@ -36,7 +36,7 @@ def terminate(lines: list[bytes], end: bytes = b"\n") -> None:
 
 
 def required_part(sink: FileSink, credential: Credential, name: str) -> str:
-    """Return a part that the format cannot do without.
+    """Return a part that the format needs.
 
     Raises:
         SinkError: the value has no such part; names the file and the part.
@@ -63,7 +63,7 @@ def without_token(sink: FileSink, credential: Credential, held: Iterable[str], w
     """Warn of a session that is published without its token, with which every request is refused.
 
     Args:
-        sink: where to.
+        sink: the target.
         credential: the value.
         held: the parts that are written.
         where: the config key that would name the token.

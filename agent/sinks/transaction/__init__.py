@@ -1,1 +1,1 @@
-"""How the files of one credential are switched as one: stage, switch, recover."""
+"""The transaction that switches the files of one credential as one: stage, switch, recover."""

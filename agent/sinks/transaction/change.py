@@ -1,14 +1,14 @@
-"""A target on its way to the new generation: the one interface that the transaction switches and recovery finishes.
+"""The interface of a target on its way to the new generation, which the transaction switches and recovery finishes.
 
-There are three ways, each told in a module of its own, both halves together because they must agree:
+There are three ways, each in a module of its own with its recovery, because both must agree:
 
-* a staged file takes the target's name (replacing.py);
-* a staged file is copied into the target's inode (inplace.py);
+* a staged file takes the target's name (replace.py);
+* a staged file is copied into the target's inode (in_place.py);
 * a staged link, to a directory that was written whole, takes the target's name (directory_link.py).
 
-`Target` is one path and the sinks that write it, `Plan` what was found there and what shall be, `Change` a plan that is
-staged, `Remains` what a crash left of a change: another process made it, and all that is known of it is its entry in
-the journal.
+`Target` is one path and the sinks that write it. `Plan` is what was found there and what is to be there. `Change` is a
+plan that is staged. `Remains` is what a crash left of a change: another process made it, and nothing is known of it but
+its entry in the journal.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Difference = Literal["", "missing", "content", "attributes"]
 
 
 class TargetChangedError(SinkError):
-    """Somebody wrote a target between survey and commit. Nothing was switched: begin anew."""
+    """Somebody wrote a target between survey and commit. Nothing was switched, so begin again."""
 
     retryable = True
 
 
 def changed(path: str, what: str) -> TargetChangedError:
-    """Make the error for something that is not as it was a moment ago."""
+    """Return the error for something that is not as it was a moment ago."""
     return TargetChangedError(f"{path}: somebody {what}", "it is tried again")
 
 
 @dataclass(frozen=True, slots=True)
 class SinkReport:
-    """How one sink compares with the value.
+    """The comparison of one sink with the value.
 
     Attributes:
-        differs: "" when it is in sync, else what is wrong first.
+        differs: "" when it is in sync, else the first difference.
     """
 
     type_name: str
@@ -58,7 +58,7 @@ class SinkReport:
 
 
 class Target(ABC):
-    """One path and the sinks that write it. `directory` is everywhere the path's parent, pinned."""
+    """One path and the sinks that write it. Every `directory` is the path's parent, held open."""
 
     __slots__ = ()
     settings: FileSinkSettings
@@ -78,7 +78,7 @@ class Target(ABC):
 
     @abstractmethod
     def stands(self, directory: Directory, access_key_id: str) -> bool:
-        """Whether it is as it was left, as far as that can be said without the secrets.
+        """Return whether the target is as it was left, as far as that can be told without the secrets.
 
         Raises:
             SinkError: as `plan`.
@@ -86,7 +86,7 @@ class Target(ABC):
 
     @abstractmethod
     def examine(self, directory: Directory) -> None:
-        """Look whether it may be written at all.
+        """Check that the target may be written at all.
 
         Raises:
             SinkError: it may not.
@@ -98,7 +98,7 @@ class Target(ABC):
 
 
 class Plan(ABC):
-    """One target: what stands there, and what shall. Holds nothing open.
+    """The present and the new content of one target. Holds nothing open.
 
     Attributes:
         settings: of the sink, or of the first of those that share the target.
@@ -116,7 +116,7 @@ class Plan(ABC):
 
     @property
     def path(self) -> str:
-        """For messages."""
+        """The target's path, for messages."""
         return str(self.settings.path)
 
     @property
@@ -125,7 +125,7 @@ class Plan(ABC):
         """True when nothing is to be done."""
 
     def stage(self, directory: Directory) -> Change:
-        """Write what shall be beside the target, which stays as it is; not flushed yet.
+        """Write the new content beside the target, which stays as it is. Nothing is flushed yet.
 
         Raises:
             TargetChangedError: it is another directory than the one that was surveyed.
@@ -144,19 +144,19 @@ class Change(ABC):
 
     __slots__ = ()
     way: ClassVar[str]
-    """How the journal calls this way of switching."""
+    """The journal's word for this way of switching."""
     plan: Plan
     directory: Directory
 
     @abstractmethod
     def entry(self) -> dict[str, Any]:
-        """What recovery needs to know: names and inode numbers, JSON-able, never content.
+        """Return the journal's entry for recovery: names and inode numbers, fit for JSON, never content.
 
-        `way` stands in it as "write", `directory`, `target` and `temp` (the staged name beside the target) too.
+        It always has "write" (the way), "directory", "target" and "temp" (the staged name beside the target).
         """
 
     def begin_flush(self) -> None:
-        """Ask the kernel to begin; the flush comes when every target is staged."""
+        """Ask the kernel to start writing; `flush` follows when every target is staged."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -168,7 +168,7 @@ class Change(ABC):
 
     @abstractmethod
     def refuse_changed(self) -> None:
-        """Look once more at the target and at what was staged.
+        """Check once more that the target and what was staged are unchanged.
 
         Raises:
             TargetChangedError: somebody touched one of them.
@@ -177,30 +177,30 @@ class Change(ABC):
 
     @abstractmethod
     def switch(self) -> None:
-        """Let the target be the new one; the flush of its directory is the caller's.
+        """Switch the target to the new content; the caller flushes its directory.
 
         Raises:
             OSError: it is not, or only in part.
         """
 
     def tidy(self) -> None:
-        """What is left to do when all targets are switched and durable. Never fails."""
+        """Clean up when all targets are switched and durable. Never fails."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Remove what was staged, as far as that is possible; never fails, the next start sweeps."""
+        """Remove what was staged, as far as possible. Never fails, since the next start sweeps."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held open."""
+        """Close what is held open."""
 
     def failed(self, error: OSError, doing: str) -> SinkError:
-        """Turn a failed operation into a sentence about the target."""
+        """Return the error about the target for a failed operation."""
         return refusal(error, self.directory, self.plan.name, doing)
 
 
 class Stage(Enum):
-    """How far a change got before the crash; recovery.py says what follows from it."""
+    """The progress of a change before the crash; recovery.py says what follows from it."""
 
     DONE = auto()
     READY = auto()
@@ -210,7 +210,7 @@ class Stage(Enum):
 
 
 class Remains(ABC):
-    """What a crash left of one change, looked at now.
+    """The remains of one change after a crash, as they are now.
 
     Attributes:
         directory: that of the target, held open by the caller.
@@ -223,7 +223,7 @@ class Remains(ABC):
     __slots__ = ("as_before", "directory", "record", "stage", "target", "temp")
 
     def __init__(self, record: Mapping[str, Any], directory: Directory) -> None:
-        """Look.
+        """Look at what is there.
 
         Raises:
             OSError: it cannot be looked at.
@@ -244,7 +244,7 @@ class Remains(ABC):
 
     @property
     def may_be_begun(self) -> bool:
-        """Whether it was switched, or a power cut may hide that it was begun: then there is no way back."""
+        """Whether the switch was begun, or a power cut may hide that it was: then there is no way back."""
         return self.stage in (Stage.DONE, Stage.BEGUN)
 
     @abstractmethod
@@ -252,7 +252,7 @@ class Remains(ABC):
         """Return `stage` and `as_before`."""
 
     def is_left(self) -> bool:
-        """Whether anything staged is still there."""
+        """Return whether anything staged is still there."""
         return self.directory.stat(self.temp) is not None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""How a `directory` sink is switched: a directory written whole, and one link that is renamed over the other.
+"""The switch of a `directory` sink: a directory written whole, and a link to it that is renamed over the old link.
 
 Before the journal everything is durable: the files, their names, the directory's own name, and the store's. The staged
 link need not be: recovery makes it again, for the journal knows the directory by its inode number and each file by its
@@ -28,14 +28,14 @@ from agent.system.trusted_directory import Directory, names
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What stands at the path of a directory sink; both None where there is nothing."""
+    """The link at the path of a directory sink; both fields are None where there is nothing."""
 
     generation: str | None = None
     identity: Identity | None = None
 
     @classmethod
     def look(cls, store: Store) -> Self:
-        """Look at it.
+        """Read the link.
 
         Raises:
             SinkError: it is no link, or leads elsewhere than into the store.
@@ -62,18 +62,18 @@ def directory_attributes(wanted: Attributes) -> Attributes:
 
 
 def owners(wanted: Attributes) -> frozenset[int]:
-    """The users to whom what is ours may belong."""
+    """Return the users to whom links and directories of ours may belong."""
     return frozenset({0, os.geteuid(), wanted.uid})
 
 
 @dataclass(frozen=True, slots=True)
 class LinkPlan(Plan):
-    """One directory: where its link leads, and what the next generation holds.
+    """The plan of one directory: where its link leads, and what the next generation holds.
 
     Attributes:
         generation: the number that its name begins with.
         wanted: owner and mode of the files.
-        differs: "" when the generation that the link leads to is as it shall be.
+        differs: "" when the generation that the link leads to is up to date.
     """
 
     settings: DirectorySettings
@@ -94,7 +94,7 @@ class LinkPlan(Plan):
 
 
 class StagedLink(Change):
-    """A generation on the disk, locked, and a link to it that shall take the target's name."""
+    """A generation on the disk, locked, and a link to it that is to take the target's name."""
 
     way = "link"
     plan: LinkPlan
@@ -122,7 +122,7 @@ class StagedLink(Change):
             raise
 
     def _write(self) -> None:
-        """The link first, as a mark (directory_store.py); then a directory that only we can enter; then its files.
+        """Write first the link, as a mark (directory_store.py), then a directory that only we can enter, then its files.
 
         Every file has its owner and mode before any content. The directory gets its own last, when nothing in it will
         change any more.
@@ -149,7 +149,7 @@ class StagedLink(Change):
         self._files[name] = fd, Identity.of(os.fstat(fd))
 
     def entry(self) -> dict[str, Any]:
-        """What recovery needs to know of this directory."""
+        """Return the journal's entry; see `Change.entry`."""
         return {
             "directory": self.directory.path,
             "temp": self.temp,
@@ -162,12 +162,12 @@ class StagedLink(Change):
         }
 
     def begin_flush(self) -> None:
-        """Have all files served by one commit of the file system."""
+        """Ask the kernel to start writing all files, so that one commit of the file system serves them."""
         for fd, _ in self._files.values():
             files.begin_flush(fd)
 
     def flush(self) -> None:
-        """Make the files durable, then the names that lead to them, from the inside out."""
+        """Flush the files, then the names that lead to them, from the inside out."""
         for fd, _ in self._files.values():
             os.fsync(fd)
         self._whole.sync()
@@ -215,7 +215,7 @@ class StagedLink(Change):
                 self.directory.remove(self.temp)
 
     def close(self) -> None:
-        """Let go of the directory, its lock and its files."""
+        """Close the directory, with its lock, and its files."""
         self._opened.close()
 
 
@@ -238,7 +238,7 @@ class LinkRemains(Remains):
         return self.directory.stat(self.target) is not None
 
     def _is_whole(self) -> bool:
-        """Whether the generation is the very one that was staged, with all of its files."""
+        """Return whether the generation is the very one that was staged, with all of its files."""
         try:
             store = self._store.open()
         except SinkError:
@@ -254,7 +254,7 @@ class LinkRemains(Remains):
                 return (whole.identity[1], _files_of(whole)) == (self.record["inode"], self.record["files"])
 
     def is_left(self) -> bool:
-        """Whether the link or the generation is still there, unswitched."""
+        """Return whether the link or the generation is still there, unswitched."""
         return self.directory.stat(self.temp) is not None or self._is_whole()
 
     def finish(self) -> None:
@@ -266,14 +266,14 @@ class LinkRemains(Remains):
     def clean(self) -> None:
         """Remove the generation unless the link leads to it, then the staged link.
 
-        A generation that cannot be removed holds up no recovery, for its owner could see to that: it keeps its mark.
+        A generation that cannot be removed does not stop a recovery, or its owner could block every one; it keeps its mark.
         """
         if self._store.forget(self._generation):
             self.directory.remove(self.temp)
 
 
 def _files_of(generation: Directory) -> dict[str, list[int]]:
-    """Name -> inode number and size of every file; [0, 0] for what is none."""
+    """Return name -> inode number and size of every file; [0, 0] for what is no regular file."""
     found = {name: generation.stat(name) for name in names(generation)}
     return {
         name: [each.st_ino, each.st_size] if each and stat.S_ISREG(each.st_mode) else [0, 0]

@@ -1,4 +1,4 @@
-"""A `directory` sink before anything is written: what its link leads to, and what the files there hold."""
+"""The survey of a `directory` sink: what its link leads to, and what the files there hold."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from agent.system.trusted_directory import Directory, names
 
 @dataclass(frozen=True, slots=True)
 class _Generation:
-    """What readers find now."""
+    """The generation that readers find now."""
 
-    closed: bool  # the store is as closed as it shall be
+    closed: bool  # whether the store has its own mode, so that nobody else can put names into it
     attributes: Attributes
     names: frozenset[str]
-    files: Mapping[str, Present]  # by the names that shall be there; what is no regular file holds nothing
+    files: Mapping[str, Present]  # by wanted name; empty for what is no regular file
 
 
 class DirectoryTarget(Target):
@@ -39,7 +39,7 @@ class DirectoryTarget(Target):
         self.settings = sink.settings
 
     def plan(self, directory: Directory, credential: Credential, generation: int) -> tuple[Plan, list[SinkReport]]:
-        """Render every file from nothing and compare; see `Target.plan`."""
+        """Render every file from scratch and compare; see `Target.plan`."""
         wanted = wanted_attributes(self.settings)
         link, found = self._read(directory)
         contents = self._sink.render(credential, generation)
@@ -48,7 +48,7 @@ class DirectoryTarget(Target):
         return LinkPlan(self.settings, directory.identity, link, generation, contents, wanted, differs), [report]
 
     def stands(self, directory: Directory, access_key_id: str) -> bool:
-        """Every file with its owner, its mode and the AccessKey's id; see `Target.stands`."""
+        """Compare every file's owner, mode and AccessKey id; see `Target.stands`."""
         _, found = self._read(directory)
         if found is None:
             return False
@@ -99,7 +99,7 @@ def _generation(store: Directory, link: Link, wanted: frozenset[str]) -> _Genera
 
 
 def _present(generation: Directory, name: str) -> Present:
-    """Read one file; nothing where it is missing, too large, or no file."""
+    """Read one file; the result is empty where it is missing, too large, or no regular file."""
     try:
         fd = files.open_regular(name, generation.fd)
     except (FileNotFoundError, files.NotRegularError):

@@ -1,17 +1,17 @@
-"""Where a `directory` sink keeps its generations, and how old ones go without anybody being led astray.
+"""The store of a `directory` sink's generations, and the safe removal of old ones.
 
     /run/uploader/credentials                -> .credentials.keyturn/000007-…   the link that readers follow
     /run/uploader/.credentials.keyturn/      the store: the agent's own, 0711, so that nobody else can put names in it
         000006-…/  000007-…/  000008-…/      a directory per generation, let in who may read its files
     /run/uploader/.credentials.keyturn-…     -> .credentials.keyturn/000008-…   a staged link
 
-A staged link is made before its generation and goes after it: whatever a crash left unswitched is found by such a
-link and removed by the next sweep, and is never taken for an old generation that a reader may still be in. The
-directory is locked (flock) while it is staged, so that a living keyturn's is told from a crashed one's. The same lock
-serves a reader who needs longer than `keep` generations: a directory that somebody locked is not pruned.
+A staged link is made before its generation and removed after it. So the next sweep finds whatever a crash left
+unswitched by such a link, and never takes an old generation that a reader may still be in for one. The directory is
+locked (flock) while it is staged, which tells a living keyturn's from a crashed one's. The same lock serves a reader
+who needs longer than `keep` generations: a directory that somebody has locked is not pruned.
 
-Removing is done relative to open directories, follows no link, enters no directory below a generation and no mount,
-and spares what the link leads to, looked at again each time.
+Removal works relative to open directories, follows no link, enters no directory below a generation and no mount, and
+spares what the link leads to, which is read again each time.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from agent.system.trusted_directory import Directory, names
 
 GENERATION = re.compile(r"[0-9]{6,20}-[0-9a-f]{16}")
 _GONE = ".gone"
-"""Put behind the name of a generation that is being removed: a crash half way leaves nothing that looks like a whole one."""
+"""The suffix of a generation that is being removed, so that a crash half-way leaves nothing that looks like a whole one."""
 
 STORE_MODE = 0o711
-"""Everybody may pass through and nobody may list it: readers are other users, and each generation has its own lock."""
+"""Everybody may pass through and nobody but us may list it: readers are other users, and each generation has its own mode."""
 
 
 def new_name(generation: int) -> str:
@@ -56,11 +56,11 @@ class Store:
 
     @property
     def name(self) -> str:
-        """Of the store, beside the link."""
+        """The store's name beside the link."""
         return f".{self.link}.keyturn"
 
     def leads_to(self, name: str) -> str | None:
-        """The generation that a link of ours beside the store leads to; None for anything else.
+        """Return the generation to which a link of ours beside the store leads; None for anything else.
 
         Raises:
             OSError: it cannot be looked at.
@@ -106,7 +106,7 @@ class Store:
         return SinkError(text, remedy.format(shlex.quote(path)))
 
     def make(self) -> tuple[Directory, bool]:
-        """Open the store with its own mode, made where it is missing; say whether it was made.
+        """Open the store with its own mode, making it where it is missing, and return whether it was made.
 
         Raises:
             SinkError, OSError: as `open`.
@@ -176,10 +176,10 @@ class Store:
             return self._failed(generation, error)
 
     def _drop_durably(self, store: Directory | None, generation: str, *, force: bool = False) -> bool:
-        """The same for one whose mark goes next: a power cut must not bring it back without.
+        """Remove a generation durably, before its mark is removed: a power cut must not bring it back without the mark.
 
         Raises:
-            OSError: that cannot be had just now.
+            OSError: the removal cannot be made durable just now.
         """
         if not self._drop(store, generation, force=force):
             return False
@@ -195,12 +195,12 @@ class Store:
     def prune(
         self, keep: int, owners: Collection[int], previous: str | None = None, needed: Collection[str] = ()
     ) -> None:
-        """Remove old generations but for the newest `keep`; never fails, a failure is a warning in the log.
+        """Remove all old generations but the newest `keep`. Never fails: a failure is a warning in the log.
 
         Args:
-            keep: how many stay, besides the one that the link leads to.
+            keep: the number that stays besides the one that the link leads to.
             owners: the users to whom our directories may belong.
-            previous: the one that the link led to until now: of the others it counts as the newest.
+            previous: the one that the link led to until now, which counts as the newest of the others.
             needed: names that a journal mentions.
         """
         try:
@@ -212,10 +212,10 @@ class Store:
             self._failed("", error)
 
     def _unused(self, store: Directory, owners: Collection[int], previous: str | None) -> dict[str, tuple[bool, int]]:
-        """Return what the link does not lead to, with what orders it, the greater the newer.
+        """Return the generations that the link does not lead to, each with its sort key, the greater the newer.
 
-        By the time of writing, not by number: the count begins anew where the state was lost. Whose they are matters
-        only in a store that somebody opened to others: nobody else can put a name into one that is closed.
+        They are ordered by the time of writing, not by number: the count begins again where the state was lost. Their
+        owner matters only in a store that somebody has opened to others: nobody else can put a name into a closed one.
         """
         closed, linked = not store.mode & 0o022, self.leads_to(self.link)
         found: dict[str, tuple[bool, int]] = {}
@@ -228,7 +228,7 @@ class Store:
 
 
 def _too_many(ages: Mapping[str, tuple[bool, int]], keep: int) -> list[str]:
-    """List what is half removed, and of the whole generations all but the newest."""
+    """Return the generations to remove: all that are half removed, and all whole ones but the newest `keep`."""
     gone = [name for name in ages if name.endswith(_GONE)]
     newest_first = sorted(ages.keys() - gone, key=lambda name: ages[name], reverse=True)
     return [*gone, *newest_first[keep:]]
@@ -240,7 +240,7 @@ def _remove(store: Directory, name: str, *, force: bool = False) -> bool:
     Args:
         store: its directory.
         name: of the generation; one that is gone is fine.
-        force: remove it though it is held, for who holds it.
+        force: remove it even though it is locked, because the caller holds the lock.
 
     Raises:
         OSError: it is no directory, a mount (rename(2) refuses that), has a directory in it, or may not be removed.

@@ -1,7 +1,7 @@
-"""One file and the sinks that write it.
+"""The survey of one file and the sinks that write it.
 
-Several sinks may share a file (two profiles, two sets of variables). Their renders are chained, so that the file is
-staged and switched once, and a sink is in sync when its own link of the chain changed nothing.
+Several sinks may share a file (two profiles, two sets of variables). Each renders into the output of the one before, so
+that the file is staged and switched once, and a sink is in sync when its own step changed nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.system.trusted_directory import Directory
 
 
 class FileTarget(Target):
-    """A file that some sinks share; mostly it is one sink's alone."""
+    """A file that one or several sinks write."""
 
     __slots__ = ("settings", "sinks")
 
@@ -35,7 +35,7 @@ class FileTarget(Target):
         return bool(self.settings.write == "in_place")
 
     def plan(self, directory: Directory, credential: Credential, generation: int) -> tuple[Plan, list[SinkReport]]:
-        """Chain the renders of all sinks; see `Target.plan`."""
+        """Render all sinks, one into the output of the other, and compare; see `Target.plan`."""
         wanted = wanted_attributes(self.settings)
         self._refuse_disagreement(wanted)
         present = self._read(directory)
@@ -50,14 +50,14 @@ class FileTarget(Target):
         return kind(self.settings, directory.identity, present, content or b"", wanted), reports
 
     def _alone(self, credential: Credential, generation: int) -> bytes | None:
-        """What the sinks would write where nothing stood: no line of anybody else."""
+        """Return what the sinks would write into a missing file, without any line of others."""
         content: bytes | None = None
         for sink in self.sinks:
             content = sink.render(content, credential, generation)
         return content
 
     def stands(self, directory: Directory, access_key_id: str) -> bool:
-        """Owner, mode, and the AccessKey's id; see `Target.stands`."""
+        """Compare owner, mode and the AccessKey id; see `Target.stands`."""
         present = self._read(directory)
         return present.attributes == wanted_attributes(self.settings) and is_of(
             present.content or b"", access_key_id, self._render
@@ -82,7 +82,7 @@ class FileTarget(Target):
         return read_present(directory, self.name, in_place=self._in_place)
 
     def _refuse_disagreement(self, wanted: Attributes) -> None:
-        """All sinks of one file must want the same owner, mode and way of writing."""
+        """Refuse sinks of one file that want different owners, modes or ways of writing."""
         for sink in self.sinks[1:]:
             if wanted_attributes(sink.settings) != wanted or sink.settings.write != self.settings.write:
                 raise SinkError(

@@ -1,9 +1,9 @@
 """`write = "in_place"`: new content in the same inode, for a bind-mounted single file.
 
-A rename cannot reach such a mount: it is another inode that the container holds. The price, which only this way
-of writing has: a reader in the middle of the one write can see a mixture, and whoever holds the file open already
-reads the new value too, since owner and mode are asked for at open(2) only. The staged file stays beside the target
-until the write is flushed, so a crash in the middle is finished.
+A rename would not reach the container, which holds the old inode. This way has a price that the others have not: a
+reader in the middle of the one write can see a mixture, and whoever holds the file open already reads the new value
+too, since owner and mode count at open(2) only. The staged file stays beside the target until the write is flushed, so
+a write that a crash interrupted is finished.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXE
 
 @dataclass(frozen=True, slots=True)
 class InPlacePlan(FilePlan):
-    """A file that keeps its inode. For a target that exists: a missing one has no inode to keep."""
+    """The plan of an existing file that keeps its inode. A missing one has none to keep, and is replaced."""
 
     def _stage(self, directory: Directory) -> Change:
         return StagedInPlace(self, directory)
 
 
 class StagedInPlace(StagedFile):
-    """A target and the temporary file that shall be copied into it."""
+    """A target and the temporary file that is to be copied into it."""
 
     __slots__ = ()
     way = "in_place"
@@ -45,7 +45,7 @@ class StagedInPlace(StagedFile):
         self.directory.remove(self.temp)
 
     def _is_checked(self, found: os.stat_result) -> bool:
-        """By more than its inode number: ext4 gives that of a removed file to the next one made."""
+        """Compare more than the inode number: ext4 gives that of a removed file to the next new one."""
         return Identity.of(found) == self.plan.present.identity
 
 
@@ -55,7 +55,7 @@ class InPlaceRemains(FileRemains):
     __slots__ = ()
 
     def _moved(self, target: os.stat_result | None) -> Stage:
-        """Half written, if it is still the same file."""
+        """Return BEGUN if the target is still the same file; see `FileRemains._moved`."""
         before = self.record["before"]
         if target is None or before is None or not stat.S_ISREG(target.st_mode):
             return Stage.CHANGED
@@ -63,14 +63,14 @@ class InPlaceRemains(FileRemains):
 
     @property
     def may_be_begun(self) -> bool:
-        """A disk may have the pages of a write that never ended, and still the size and the time of before it."""
+        """True also for a ready target: the disk may have pages of an unfinished write under the old size and time."""
         return self.stage is Stage.READY or super().may_be_begun
 
     def _was_switched(self, target: os.stat_result) -> bool:
         return [target.st_size, target.st_mtime_ns] == [self.record["size"], self.record["mtime_ns"]]
 
     def finish(self) -> None:
-        """Copy; see `Remains.finish`. The staged file stays until the copy is durable: it may be needed again."""
+        """Copy; see `Remains.finish`. The staged file stays until the copy is durable, since it may be needed again."""
         fd = files.open_regular(self.temp, self.directory.fd)
         try:
             staged = os.fstat(fd)
@@ -93,21 +93,22 @@ def overwrite(
     wanted: Attributes,
     mtime_ns: int,
 ) -> None:
-    """Put content into an existing file, attributes first.
+    """Write new content into an existing file, after its new attributes.
 
-    Whoever is shut out by them can no longer open the file when the new value comes. Who has it open since before
+    Whoever the attributes shut out can no longer open the file when the new value comes. Whoever has it open already
     reads the new value all the same.
 
-    One write of everything and then a cut, rather than a cut and then a write: a reader never sees it empty.
+    Everything is written at once and the rest then cut off, rather than the other way round, so that no reader sees an
+    empty file.
 
     Args:
         directory: that of the target, pinned.
         name: of the target in it.
-        content: what it shall hold.
+        content: the new content.
         wanted: owner and mode.
         is_checked: whether an open file is the one that was checked; another one that took its name since is not
             written.
-        mtime_ns: that of the staged file, given to the target last: recovery knows by it that this is done.
+        mtime_ns: that of the staged file. The target gets it last, by which recovery knows that this was done.
 
     Raises:
         OSError: the target may be half written; the staged file still holds everything.

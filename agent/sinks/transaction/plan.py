@@ -1,6 +1,6 @@
-"""What is, and what shall be: each target of a credential's sinks read once, each sink rendered once.
+"""The survey of a credential's sinks: each target is read once, each sink is rendered once.
 
-A plan holds nothing open: what it saw is identified by inode, and looked at again before anything is written.
+A plan holds nothing open: it identifies what it saw by inode, and that is compared again before anything is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.system.trusted_directory import Directory, reopen_directory, split
 
 
 class Directories:
-    """The directories of a set of sinks, each walked to and opened once."""
+    """The directories of a set of sinks, each checked and opened once."""
 
     def __init__(self) -> None:
         self._opened = ExitStack()
@@ -32,8 +32,8 @@ class Directories:
         """Return the directory of a sink's file.
 
         Args:
-            settings: of the sink.
-            seen: the directory's identity when it was walked to a moment ago.
+            settings: the sink's.
+            seen: the directory's identity, if it was checked a moment ago.
 
         Raises:
             SinkError: it is missing or cannot be trusted.
@@ -54,12 +54,12 @@ class Directories:
         self.close()
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Close all of them."""
         self._opened.close()
 
 
 def target_of(group: Sequence[Sink]) -> Target:
-    """The target that these sinks share.
+    """Return the target that these sinks share.
 
     Raises:
         SinkError: they cannot share it.
@@ -92,9 +92,9 @@ def plan(
 
 
 def stand(sinks: Sequence[Sink], access_key_id: str) -> bool:
-    """Whether every target is there as it was left, as far as that can be said without the secrets of its value.
+    """Return whether every target is as it was left, as far as that can be told without the secrets of its value.
 
-    For a start: the files have their owner and mode, and name this AccessKey ("" for a bearer token, which has none).
+    At a start this means: the files have their owner and mode, and hold this AccessKey's id ("" for a bearer token).
     """
     try:
         with Directories() as directories:
@@ -105,7 +105,7 @@ def stand(sinks: Sequence[Sink], access_key_id: str) -> bool:
 
 
 def examine(sink: Sink, directory: Directory) -> None:
-    """Look whether a sink's target may be written at all; reads, writes nothing.
+    """Check that a sink's target may be written at all. Reads only.
 
     Args:
         sink: alone, without those that share its target.

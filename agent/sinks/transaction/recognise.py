@@ -1,4 +1,4 @@
-"""By what a published file is recognised after a restart, when the secrets of its value are not known: the AccessKey's id."""
+"""The recognition of a published file after a restart, when the secrets of its value are not known, by the AccessKey's id."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SAMPLE = Credential(access_key_id=_ID, access_key_secret=Secret("0" * 30))
 
 
 def is_of(content: bytes, access_key_id: str, render: Callable[[Credential], bytes]) -> bool:
-    """Whether a file holds what was published of this AccessKey, as far as that can be said.
+    """Return whether a file holds what was published of this AccessKey, as far as that can be told.
 
     Args:
         content: of the file.
         access_key_id: "" for a bearer token, which has none.
-        render: what the file would hold of a value. A format that leaves the id out, or encodes it, is not recognised by it:
-            then any content will do.
+        render: returns what the file would hold of a value. A format that leaves the id out, or encodes it, cannot be
+            recognised by it: then any content will do.
     """
     if not content:
         return False

@@ -1,7 +1,7 @@
-"""After a crash: finish a publish whose staged files are whole, undo one whose are not.
+"""The recovery after a crash: finish a publish whose staged files are whole, undo one whose are not.
 
-Why forward when that is possible: the value was verified, and its source may already have retired the old
-one. A journal entry is one of
+Forward is preferred because the value was verified, and its source may already have retired the old one. A journal
+entry is one of
 
 * done: the target is the staged inode (in place: the staged file is gone and the target has its size and time; a link:
   it leads to the staged directory);
@@ -15,7 +15,7 @@ None lost or changed: finish. Some lost or changed, and none done or begun: undo
 old value. Otherwise there is no way back, because old content is kept nowhere: finish what can be, and name
 the rest in `Recovery.left`. The next pass finds it out of sync and writes it.
 
-How that is seen, and how it is finished, each way of switching says for itself (change.py, `Remains`).
+Each way of switching knows how to see that, and how to finish it (change.py, `Remains`).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from agent.sinks.transaction.target import pin, refusal
 from agent.system.trusted_directory import Directory, PathMissingError, open_directory
 
 WAYS: Mapping[str, type[Remains]] = {"replace": FileRemains, "in_place": InPlaceRemains, "link": LinkRemains}
-"""By the word that the journal has for them."""
+"""The journal's words for the ways of switching."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What became of an interrupted publish.
+    """The result for an interrupted publish.
 
     Attributes:
         rolled_forward: True when the new value counts, False when every target is as before.
@@ -73,7 +73,7 @@ def recover(journal: Iterable[Mapping[str, Any]]) -> Recovery:
 
 
 def withdraw(journal: Iterable[Mapping[str, Any]]) -> bool:
-    """Give a publish up, for good, while no target was switched: for the caller whom `recover` failed.
+    """Give a publish up for good, provided that no target was switched; for a caller for whom `recover` failed.
 
     Returns:
         True when every target holds what it held (one that is written in place may have its new owner and mode
@@ -122,10 +122,12 @@ def _settle(entries: Sequence[Remains], unreachable: Sequence[str]) -> Recovery:
     stages = {entry.stage for entry in entries}
     stuck = bool(unreachable) or bool(stages & {Stage.LOST, Stage.CHANGED})
     ready = [entry for entry in entries if entry.stage in (Stage.READY, Stage.BEGUN)]
+    # No target has the new value yet, and one cannot get it: all of them keep the old one.
     if stuck and not any(entry.may_be_begun for entry in entries):
         leftover = tuple(entry.path for entry in entries if entry.is_left())
         _clean(entries)
         return Recovery(False, leftover)
+    # All can get it, or one has it already and there is no way back: finish those that can be finished.
     for entry in ready:
         try:
             entry.finish()

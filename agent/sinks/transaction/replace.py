@@ -1,8 +1,6 @@
 """`write = "replace"`: a whole new file beside the target takes its name in one rename.
 
-Decisions. Attribute drift alone is also mended by replacing the file: chmod or chown of what stands at a path
-would be done to a hard link that another user put there. Extended attributes and ACLs of a replaced file are
-not copied: the new file gets its directory's default ACL and label, as any file made there.
+A file whose owner or mode alone drifted is replaced too, and ACLs are not copied: docs/adr/0006.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from agent.system.trusted_directory import Directory
 
 @dataclass(frozen=True, slots=True)
 class FilePlan(Plan):
-    """One file: what stands there, and what shall."""
+    """The present and the new content of one file."""
 
     settings: FileSinkSettings
     parent: tuple[int, int]
@@ -41,7 +39,7 @@ class FilePlan(Plan):
 
 
 class StagedFile(Change):
-    """A target and the temporary file that shall take its place; `fd` holds the lock on it."""
+    """A target and the temporary file that is to take its place; `fd` holds the lock on it."""
 
     __slots__ = ("directory", "fd", "identity", "plan", "temp")
     way = "replace"
@@ -70,7 +68,7 @@ class StagedFile(Change):
             raise
 
     def entry(self) -> dict[str, Any]:
-        """What recovery needs to know of this file."""
+        """Return the journal's entry; see `Change.entry`."""
         before = self.plan.present.identity
         return {
             "directory": self.directory.path,
@@ -84,7 +82,7 @@ class StagedFile(Change):
         }
 
     def begin_flush(self) -> None:
-        """Have several files served by one commit of the file system."""
+        """Ask the kernel to start writing, so that one commit of the file system serves several files."""
         files.begin_flush(self.fd)
 
     def flush(self) -> None:
@@ -109,7 +107,7 @@ class StagedFile(Change):
             self.directory.remove(self.temp)
 
     def close(self) -> None:
-        """Let go of the temporary file and its lock."""
+        """Close the temporary file, and with it its lock."""
         os.close(self.fd)
 
 
@@ -118,7 +116,7 @@ class FileRemains(Remains):
 
     __slots__ = ("inode",)
     inode: int
-    """Of the target, 0 where there is none."""
+    """The target's inode number; 0 where there is none."""
 
     def _look(self) -> tuple[Stage, bool]:
         temp, target = self.directory.stat(self.temp), self.directory.stat(self.target)
@@ -133,7 +131,7 @@ class FileRemains(Remains):
         return Stage.DONE if self._was_switched(target) else Stage.LOST
 
     def _moved(self, target: os.stat_result | None) -> Stage:
-        """Say what a target is that is not as it was, while the staged file still stands."""
+        """Return the stage of a target that is not as it was, while the staged file is still there."""
         return Stage.CHANGED
 
     def _was_switched(self, target: os.stat_result) -> bool:
@@ -145,7 +143,7 @@ class FileRemains(Remains):
 
 
 def is_whole(record: Mapping[str, Any], found: os.stat_result) -> bool:
-    """Whether a file is the one that was staged, with all of its content."""
+    """Return whether a file is the one that was staged, with all of its content."""
     whole = found.st_ino == record["inode"] and found.st_size == record["size"]
     return bool(whole) and stat.S_ISREG(found.st_mode)
 

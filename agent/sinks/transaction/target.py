@@ -1,4 +1,4 @@
-"""One target file as it stands: who shall own it, what it holds now, and whether it may be touched at all."""
+"""A target file: the owner that it is to have, its present content, and whether it may be touched at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.system.systemd_unit import agent_user
 from agent.system.trusted_directory import Directory, open_directory, split
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-"""More than any credentials or env file; what is larger was named by mistake."""
+"""More than any credentials or env file has; a larger file was named by mistake."""
 
 
 class SinkNotPermittedError(SinkError, NotPermittedError):
@@ -35,7 +35,7 @@ class UnknownOwnerError(SinkError):
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Owner and permission bits of a file."""
+    """The owner and the permission bits of a file."""
 
     uid: int
     gid: int
@@ -43,13 +43,13 @@ class Attributes:
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
-        """Those that a file has."""
+        """Return the attributes in a stat."""
         return cls(found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which file it is and which state of it: a file that was replaced, edited or given away has another one."""
+    """The identity of a file in one state: a file that was replaced, edited or given away has another one."""
 
     device: int
     inode: int
@@ -59,16 +59,16 @@ class Identity:
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
-        """That of a file just looked at."""
+        """Return the identity in a stat."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What stands at the target now; all None where there is nothing.
+    """The file at the target now; all fields are None where there is nothing.
 
     Attributes:
-        planted: somebody else may have given it this name: it may be any file of the same file system.
+        planted: whether somebody else may have given it this name, so that it may be any file of the same file system.
     """
 
     content: bytes | None = field(default=None, repr=False)
@@ -127,13 +127,13 @@ def pin(settings: FileSinkSettings) -> Directory:
 
 
 def read_present(directory: Directory, name: str, in_place: bool = False) -> Present:
-    """Read what stands at the target.
+    """Read the file at the target.
 
     Args:
         directory: that of the target, pinned.
         name: of the target in it.
-        in_place: the target will be written through its inode, so no other name may lead to it; otherwise it
-            will be replaced, so it may not be a mount point.
+        in_place: whether the target will be written through its inode, so that no other name may lead to it; otherwise
+            it will be replaced, so that it may not be a mount point.
 
     Raises:
         SinkError: it is a link, no regular file, a planted hard link, a mount point, too large or unreadable.
@@ -150,6 +150,7 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
         if not in_place and directory.mounted_over(fd):
             raise refusal(OSError(errno.EBUSY, "a mount point", name), directory, name, "cannot replace")
         planted = _others_may_link(found, directory)
+        # A second name does harm where it is written through, and where somebody else may have made it.
         if in_place or planted:
             _refuse_second_name(found, path)
         content = files.read_fd(fd, MAX_FILE_BYTES, path)
@@ -161,14 +162,14 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
 
 
 def _others_may_link(found: os.stat_result, directory: Directory) -> bool:
-    """Say whether somebody else may have planted the target, by a hard link or a rename in a directory of theirs.
+    """Return whether somebody else may have planted the target, by a hard link or a rename in a directory of theirs.
 
     Its foreign lines would be copied into a file that they may read: with `/etc/shadow` linked to the
     target, a root agent would hand it over. fs.protected_hardlinks=1 forbids such links, but is a setting. And no
     setting forbids to rename a file of root's that lies in the directory: see `lets_in`.
 
-    Where a group may write the directory, its members are others than the owner, so that a file of the owner's says
-    nothing of who gave it that name: root's /etc/shadow in root's directory as little as anybody's.
+    Where a group may write the directory, its members may have named a file of the owner's, such as root's /etc/shadow in
+    a directory of root's. So the owner of the file proves nothing there.
     """
     if directory.shared_with:
         return True
@@ -184,7 +185,7 @@ def _refuse_second_name(found: os.stat_result, path: str) -> None:
 
 
 def lets_in(present: Present, wanted: Attributes) -> bool:
-    """Whether a file that somebody else may have put there would be opened to readers who may not read it now.
+    """Return whether a file that somebody else may have put there would become readable to users who may not read it now.
 
     A member of a group that may write the directory can rename root's private file to the target's name, and read
     its lines when they go on into a file for that group.
@@ -199,7 +200,7 @@ def lets_in(present: Present, wanted: Attributes) -> bool:
 
 
 def not_opened(path: str, wanted: Attributes) -> SinkError:
-    """Make the error for that; its remedy gives the file what the config wants, by a hand that vouches for its lines."""
+    """Return the error for a file that `lets_in`. By its remedy an operator who vouches for the lines sets owner and mode."""
     quoted = shlex.quote(path)
     return SinkError(
         f"{path}: others can write its directory and may have put this file there, so its lines are not opened to "
@@ -210,7 +211,7 @@ def not_opened(path: str, wanted: Attributes) -> SinkError:
 
 
 def refusal(error: OSError, directory: Directory, name: str, doing: str, what: str = "this file") -> SinkError:
-    """Turn a failed file operation on a target into a sentence with a remedy."""
+    """Return the error, with a remedy, for a failed file operation on a target."""
     path = directory.join(name)
     if isinstance(error, files.NotRegularError):
         return SinkError(
@@ -218,9 +219,8 @@ def refusal(error: OSError, directory: Directory, name: str, doing: str, what: s
         )
     if isinstance(error, files.TooLargeError):
         return SinkError(f"{path}: larger than {MAX_FILE_BYTES} bytes", "name the credentials file itself")
-    reason, remedy = explain(error, path)
     kind = SinkNotPermittedError if is_permission(error) else SinkError
-    return kind(f"{path}: {doing} {what}: {reason}", remedy)
+    return kind.of(explain(error, path).at(f"{path}: {doing} {what}"))
 
 
 def _unlink_remedy(path: str) -> str:
@@ -239,6 +239,6 @@ _KINDS = {
 
 
 def kind_of(directory: Directory, name: str) -> str:
-    """Say what a name is that should be something else."""
+    """Return the kind of a name that should be something else."""
     found = directory.stat(name)
     return _KINDS.get(stat.S_IFMT(found.st_mode), "it was just replaced") if found else "it just went away"

@@ -1,4 +1,4 @@
-"""All sinks of a credential switched to one generation as one.
+"""The transaction: all sinks of a credential are switched to one generation as one.
 
     survey = transaction.survey(sinks, credential, generation)
     with survey.stage() as staged:      # whole and flushed beside every target, nothing switched yet
@@ -12,16 +12,14 @@ The order, and why it is safe to die between any two steps:
    block removes what was staged.
 2. The caller writes the journal and what is owed to whom, and flushes: the point of no return. The journal holds
    names and inode numbers, never content: a secret lives in sinks and in the staged files beside them.
-3. `commit` looks once more whether somebody touched a target since it was read, switches all of them, and flushes
-   each directory once.
+3. `commit` checks once more that nobody touched a target since it was read, switches all of them, and flushes each
+   directory once.
 4. After a crash, or an error of `commit`, `recover` finishes or undoes what the journal says. Where it cannot
    finish, `withdraw` gives the publish up, provided that no target was switched.
 
-Each kind of target is staged, switched and recovered in its own way, behind one interface: change.py.
+Each kind of target is staged, switched and recovered in its own way, behind the interface in change.py.
 
-Decisions. All files are written before the first is flushed, so that one journal commit of the file system can serve
-them all. The directory is not flushed after staging a file where that file's fsync makes its name durable (ext4, xfs,
-btrfs: agent/system/mounts.py): it would cost a publish a fifth more.
+Why all files are written before the first is flushed, and directories only where they must be: docs/adr/0006.
 """
 
 from __future__ import annotations
@@ -56,21 +54,21 @@ __all__ = [
 
 
 class CommitInterruptedError(SinkError):
-    """The switch failed half way. The journal still says how to finish: `recover` it."""
+    """The switch failed half-way. The journal still says how to finish it: call `recover`."""
 
     retryable = True
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The outcome of a look at all sinks of a credential. Holds nothing open."""
+    """The comparison of all sinks of a credential with a value. Holds nothing open."""
 
     sinks: tuple[SinkReport, ...]
     plans: tuple[Plan, ...]
 
     @property
     def in_sync(self) -> bool:
-        """True when every target is as it shall be."""
+        """Whether every target is up to date."""
         return all(one.in_sync for one in self.plans)
 
     @property
@@ -79,7 +77,7 @@ class Survey:
         return tuple(sink.target for sink in self.sinks if not sink.in_sync)
 
     def stage(self) -> Staged:
-        """Write what shall be beside every target that is out of sync, and flush it.
+        """Write the new content beside every target that is out of sync, and flush it.
 
         Raises:
             TargetChangedError: a directory is not the one that was surveyed.
@@ -89,7 +87,7 @@ class Survey:
 
 
 def survey(sinks: Sequence[Sink], credential: Credential, generation: int) -> Survey:
-    """Compare all sinks of a credential with a value. Reads, writes nothing.
+    """Compare all sinks of a credential with a value. Reads only.
 
     Raises:
         SinkError: a file cannot be read, may not be written, or does not fit its format.
@@ -98,7 +96,7 @@ def survey(sinks: Sequence[Sink], credential: Credential, generation: int) -> Su
 
 
 class Staged:
-    """Targets ready to be switched. A context manager: what was not committed is removed on the way out."""
+    """Targets that are ready to be switched. A context manager: what was not committed is removed on the way out."""
 
     def __init__(self, plans: Sequence[Plan]) -> None:
         """Stage; see `Survey.stage`."""
@@ -122,7 +120,7 @@ class Staged:
 
     @property
     def journal(self) -> list[dict[str, Any]]:
-        """JSON-able entries for `recover`, without secrets, of the targets that will be switched."""
+        """The entries for `recover`, fit for JSON and without secrets, of the targets that will be switched."""
         return [change.entry() for change in self._changes]
 
     def commit(self) -> None:
@@ -134,17 +132,19 @@ class Staged:
         """
         for change in self._changes:
             _refuse_changed(change)
+        # From here on the journal says how to go on: what is staged must survive an error.
         self._switching = True
         for change in self._changes:
             _switch(change)
         for directory in self._directories:
             _sync(directory)
+        # Only now: until the renames are durable, a power cut can bring the old state back.
         for change in self._changes:
             change.tidy()
         self._let_go()
 
     def abort(self) -> None:
-        """Remove what was staged; every target is as it was. Once the switch began, only let go."""
+        """Remove what was staged, with every target as it was. Once the switch has begun, only close what is open."""
         if not self._switching:
             for change in self._changes:
                 change.discard()
@@ -198,4 +198,4 @@ def _sync(directory: Directory) -> None:
 
 
 def _interrupted(cause: SinkError) -> CommitInterruptedError:
-    return CommitInterruptedError(cause.problem, cause.remedy)
+    return CommitInterruptedError.of(cause.as_problem())

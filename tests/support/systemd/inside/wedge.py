@@ -33,7 +33,7 @@ class Custom(Provider):
 
     def _fetch(self, timeout_s: float) -> Credential:
         if MARK.exists() and MARK.read_text() == str(os.getpid()):
-            loop = next(each for each in gc.get_objects() if type(each).__name__ == "Loop")
+            loop = next(each for each in gc.get_objects() if type(each).__name__ == "EventLoop")
             loop.post(lambda: time.sleep(1e6))
         while HANG.exists():
             time.sleep(0.1)

@@ -1,9 +1,8 @@
-"""What a publish writes down: its audit records, and the state that carries it over a crash.
+"""What a refresh writes down: audit records, and the journal that carries a publish over a crash.
 
-The state's record of a credential is the journal too. `begin` writes, in one flushed write, the new
-generation, what is owed to whom and where the staged files lie: the point of no return. `close` strikes
-the journal, after the record of the publish is in the audit log: while that record is missing, the next
-refresh or the next start makes up for it (`recover`).
+`begin` writes, in one flushed write, the new generation, what is owed to whom and where the staged files lie: the
+point of no return. `close` ends the journal, after the record of the publish is in the audit log: while that record
+is missing, the next refresh or the next start makes up for it (`recover`).
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
 from agent.sinks.transaction import transaction
-from agent.state.records import CredentialState, Debt, Published
+from agent.state.records import Debt, Published
 from agent.state.store import StateStore
 
 
-class PublishJournal:
-    """The audit log and the state store of one agent."""
+class Recorder:
+    """The audit log and the state store of one agent, as refreshes write them."""
 
     def __init__(self, audit: AuditLog, states: StateStore) -> None:
-        self.audit, self.states = audit, states
+        self._audit, self._states = audit, states
 
     # -- the audit ----------------------------------------------------------------------------------
 
     def arrived(self, managed: ManagedCredential, obtained: Obtained, cause: Cause) -> None:
-        """A new value is here, and what STS said of it.
+        """Record that a new value is here, and what STS said of it.
 
         Written before the first byte is staged, so that a log that cannot be written stops the publish;
         flushed with the record that ends it, before anything is reported.
@@ -43,7 +42,7 @@ class PublishJournal:
         """
         value = obtained.value
         about = _about(managed, value, cause)
-        self.audit.record(
+        self._audit.record(
             Event.CREDENTIAL_FETCHED, flush=False, expiration=value.expiration, duration_ms=obtained.fetch_ms, **about
         )
         if obtained.proof is not None:
@@ -59,9 +58,9 @@ class PublishJournal:
         """
         about = _about(managed, value, cause)
         if proof.outcome == "verified":
-            self.audit.record(Event.VERIFIED, flush=flush, outcome=proof.arn or "verified", **about)
+            self._audit.record(Event.VERIFIED, flush=flush, outcome=proof.arn or "verified", **about)
             return
-        self.audit.record(Event.VERIFY_FAILED, flush=flush, outcome="not verified", error=proof.detail, **about)
+        self._audit.record(Event.VERIFY_FAILED, flush=flush, outcome="not verified", error=proof.detail, **about)
         log.warning("published without proof: STS cannot be reached", credential=managed.name, detail=proof.detail)
 
     def published(
@@ -73,7 +72,7 @@ class PublishJournal:
             AuditError: it cannot be written; the journal stays, and `recover` makes up for it.
         """
         done = managed.state.published
-        self.audit.record(
+        self._audit.record(
             event,
             credential=managed.name,
             generation=done.generation,
@@ -97,55 +96,74 @@ class PublishJournal:
     # -- the journal --------------------------------------------------------------------------------
 
     def begin(
-        self, managed: ManagedCredential, published: Published, debts: list[Debt], journal: list[dict[str, Any]]
+        self, managed: ManagedCredential, published: Published, debts: list[Debt], staged: list[dict[str, Any]]
     ) -> Callable[[], None]:
         """Pass the point of no return; return what takes it back, for when no file was switched.
 
         Raises:
             StateError: it could not be written, and nothing is remembered of it.
         """
-        state = managed.state
-        before, old_debts = state.published, state.debts
+        journal, ledger = managed.state.journal, managed.state.ledger
+        old_debts = ledger.debts
 
         def forget() -> None:
-            state.published, state.debts = before, old_debts
-            _strike(state)
+            journal.take_back()
+            ledger.replace(old_debts)
 
         def undo() -> None:
             forget()
-            self.states.save(managed.name, state, flush=False)
+            self.save(managed, flush=False)
 
-        state.before, state.journal, state.journal_seq = before, journal, self.audit.head.seq
-        state.switched = False
-        state.published, state.debts = published, debts
+        journal.begin(published, staged, self._audit.head.seq)
+        ledger.replace(debts)
         try:
-            self.states.save(managed.name, state)
+            self.save(managed)
         except BaseException:
             forget()
             raise
         return undo
 
     def close(self, managed: ManagedCredential) -> None:
-        """Strike the journal. Not flushed: one that a power cut brings back is recovered again, to no effect.
+        """End the journal. Not flushed: one that a power cut brings back is recovered again, to no effect.
 
         Raises:
             StateError: it cannot be written.
         """
-        _strike(managed.state)
-        self.states.save(managed.name, managed.state, flush=False)
+        managed.state.journal.close()
+        self.save(managed, flush=False)
 
-    def count_on(self, managed: ManagedCredential) -> None:
-        """Give out no generation number that the audit log knows, where the state is lost, or one of a backup."""
-        state = managed.state
-        known = self.audit.generation_of(managed.name, whole=not state.published.generation)
-        if known > max(state.published.generation, state.spent):
+    def save(self, managed: ManagedCredential, *, flush: bool = True) -> None:
+        """Write what is remembered of a credential.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        self._states.save(managed.name, managed.state, flush=flush)
+
+    # -- a start ------------------------------------------------------------------------------------
+
+    def recall(self, managed: ManagedCredential) -> None:
+        """Read what is remembered of a credential; give out no generation that the audit log knows already.
+
+        The two differ where the state was lost, or is one of a backup.
+
+        Raises:
+            KeyturnError: it cannot be read.
+        """
+        state, remark = self._states.load(managed.name)
+        managed.remember(state)
+        if remark:
+            log.error("state lost", credential=managed.name, detail=remark)
+        journal = state.journal
+        known = self._audit.generation_of(managed.name, whole=not journal.published.generation)
+        if known >= journal.next_generation:
             log.warning(
                 "the audit log knows of newer generations than the state; the count goes on behind them",
                 credential=managed.name,
                 audit=known,
-                state=state.published.generation,
+                state=journal.published.generation,
             )
-            state.spent = known
+            journal.count_on(known)
 
     def recover(self, managed: ManagedCredential, now: datetime) -> bool:
         """Finish or undo a publish that was interrupted, before anything else is done; return whether there was one.
@@ -155,46 +173,46 @@ class PublishJournal:
         Raises:
             KeyturnError: a sink, the audit or the state cannot be written just now; call again.
         """
-        state = managed.state
-        if state.before is None:
+        journal, ledger = managed.state.journal, managed.state.ledger
+        if not journal.is_open:
             return False
-        ended = state.switched or self._stands_in_audit(managed)
-        recovery = transaction.Recovery(True) if ended else transaction.recover(state.journal)
-        if not recovery.rolled_forward:
-            state.spent = max(state.spent, state.published.generation)
-            state.published, state.debts = state.before, []
-        generation = state.published.generation
-        if generation and (recovery.touched or not recovery.rolled_forward):
-            state.debts = managed.debts_for(generation, Trigger.RECOVERY, now)
-        state.switched = recovery.rolled_forward
-        if recovery.touched or not self._stands_in_audit(managed):
-            self.audit.record(
+        ended = journal.is_switched or self._stands_in_audit(managed, journal.published.generation)
+        recovery = transaction.Recovery(True) if ended else transaction.recover(list(journal.staged))
+        counts = journal.published if recovery.rolled_forward else journal.before
+        assert counts is not None
+        owes = counts.generation and (recovery.touched or not recovery.rolled_forward)
+        debts = managed.debts_for(counts.generation, Trigger.RECOVERY, now) if owes else None
+        if recovery.rolled_forward:
+            journal.switched()
+            if debts is not None:
+                ledger.replace(debts)  # they may be told, even if the record cannot be written just now
+        if recovery.touched or not self._stands_in_audit(managed, counts.generation):
+            self._audit.record(
                 Event.PUBLISH_RECOVERED,
                 credential=managed.name,
-                generation=generation,
+                generation=counts.generation,
                 trigger=str(Trigger.RECOVERY),
-                access_key_id=state.published.access_key_id or None,
+                access_key_id=counts.access_key_id or None,
                 sinks=list(recovery.touched),
                 outcome="rolled forward" if recovery.rolled_forward else "rolled back",
                 error=f"left to the next pass: {', '.join(recovery.left)}" if recovery.left else None,
             )
             log.warning("an interrupted publish was put right", credential=managed.name, sinks=list(recovery.touched))
-        _strike(state)
-        self.states.save(managed.name, state)
+        if recovery.rolled_forward:
+            journal.close()
+        else:
+            journal.roll_back()
+            ledger.replace(debts or ())
+        self.save(managed)
         return True
 
-    def _stands_in_audit(self, managed: ManagedCredential) -> bool:
+    def _stands_in_audit(self, managed: ManagedCredential, generation: int) -> bool:
         """Whether the log says that the publish of the journal has reached all sinks.
 
         Then it has, whatever became of them since: that record is written last. A power cut can bring back a journal
         that was struck, and with it sinks on a tmpfs are gone.
         """
-        state = managed.state
-        return self.audit.knows_publish(managed.name, state.published.generation, after=state.journal_seq)
-
-
-def _strike(state: CredentialState) -> None:
-    state.journal, state.before, state.switched = [], None, False
+        return self._audit.knows_publish(managed.name, generation, after=managed.state.journal.audit_seq)
 
 
 def _about(managed: ManagedCredential, value: Credential, cause: Cause) -> dict[str, Any]:

@@ -1,0 +1,181 @@
+"""One credential in the hands of an emergency: what a thread that is not the loop's may see and have done of it.
+
+Every look and every change happens on the loop's thread; what comes back is a frozen copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from agent.core.credential import Credential
+from agent.core.errors import CancelledError, KeyturnError
+from agent.core.outcome import Report
+from agent.core.provider import Provider
+from agent.core.settings import CredentialSettings
+from agent.engine.attempts import RefreshSlot
+from agent.engine.refresher import Crew
+from agent.engine.snapshot import CredentialSnapshot, snapshot_of
+from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.event_loop import answer_of
+from agent.state.records import RotationJournal
+from agent.state.rotation_record import Begun, RotationRecord
+from agent.system.clock import Clock
+
+T = TypeVar("T")
+CALL_S = 60.0
+"""Seconds within which the loop comes to a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is known of the credential now.
+
+    Attributes:
+        value: the last value seen, with its secrets; None until the first fetch.
+        known: the value in use, with its secrets if this process saw it; None before the first publish.
+        unfinished: the rotation that an earlier `rotate` began.
+    """
+
+    seen: CredentialSnapshot
+    value: Credential | None
+    known: Credential | None
+    unfinished: RotationJournal | None
+
+
+class HeldCredential:
+    """Given out by `Engine.hold`; to be released on every way out."""
+
+    def __init__(
+        self,
+        slot: RefreshSlot,
+        crew: Crew,
+        *,
+        refresh: Callable[[], Future[Report]],
+        tell_now: Callable[[], Future[None]],
+        rotations_spent: Callable[[], int],
+        release: Callable[[], None],
+    ) -> None:
+        """Keep what the engine does on behalf of the holder; each function runs on the loop's thread."""
+        self._slot, self._crew = slot, crew
+        self._refresh, self._tell_now, self._rotations_spent = refresh, tell_now, rotations_spent
+        self._release = release
+
+    @property
+    def name(self) -> str:
+        """The credential's name."""
+        return self._slot.managed.name
+
+    @property
+    def provider(self) -> Provider:
+        """Its provider, whose calls are made on workers anyway."""
+        return self._slot.managed.provider
+
+    @property
+    def settings(self) -> CredentialSettings:
+        """Its frozen settings."""
+        return self._slot.managed.settings
+
+    @property
+    def clock(self) -> Clock:
+        """The engine's clock."""
+        return self._crew.clock
+
+    def look(self) -> Held:
+        """Return what is known now."""
+        return self._call(self._looked)
+
+    def refresh(self, patience_s: float) -> Report:
+        """Refresh it now; return what came of it.
+
+        Raises:
+            CancelledError: nothing came of it in `patience_s` seconds.
+        """
+        late = CancelledError("the agent did not answer in time", "run the same command again")
+        return answer_of(self._call(self._refresh), patience_s, late)
+
+    def tell_now(self, patience_s: float) -> None:
+        """Have every dependent that is owed the news be told now, and wait until each was tried.
+
+        Raises:
+            CancelledError: somebody was not tried in `patience_s` seconds.
+        """
+        late = CancelledError(
+            f"credentials.{self.name}: its dependents could not all be told in {patience_s:g} s",
+            "see `keyturn status` for who is missing, and run the same command again",
+        )
+        answer_of(self._call(self._tell_now), patience_s, late)
+
+    def sinks_behind(self) -> tuple[str, ...] | None:
+        """Return which sinks do not hold the published value; None where that cannot be known now.
+
+        Raises:
+            SinkError: a sink cannot be read.
+        """
+        return self._call(self._managed.sinks_behind)
+
+    # -- the rotation at the source -----------------------------------------------------------------
+
+    def begin_rotation(self, version_id: str, old_access_key_id: str, reason: str) -> Begun:
+        """Write down that the source is about to be asked to rotate, or take up what was begun.
+
+        Raises:
+            StateError: it cannot be written; the source must not be asked.
+        """
+        record = self._rotation.begin
+        return self._saved(lambda: record(version_id, old_access_key_id, reason, self.clock.now()))
+
+    def rotation_asked(self) -> None:
+        """Remember that the source said yes."""
+        self._saved(self._rotation.asked)
+
+    def forget_rotation(self) -> None:
+        """Forget the rotation: it is over, or never was."""
+        self._saved(self._rotation.forget)
+
+    def rotations_spent(self) -> int:
+        """Return how many rotations were begun within the hour, all credentials of this keyturn together."""
+        return self._call(self._rotations_spent)
+
+    # -- the rest -----------------------------------------------------------------------------------
+
+    def pause(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            CancelledError: the agent is stopping.
+        """
+        if self._crew.loop.cancel.wait(seconds):
+            raise CancelledError("the agent is stopping", "run the same command again: it takes this up where it was")
+
+    def release(self) -> None:
+        """Give the credential back to the schedule."""
+        self._crew.loop.post(self._release)
+
+    @property
+    def _managed(self) -> ManagedCredential:
+        return self._slot.managed
+
+    @property
+    def _rotation(self) -> RotationRecord:
+        return self._managed.state.rotation
+
+    def _looked(self) -> Held:
+        managed = self._managed
+        seen = snapshot_of(managed, self.clock)
+        return Held(seen, managed.value, managed.known, managed.state.rotation.unfinished)
+
+    def _saved(self, change: Callable[[], T]) -> T:
+        return self._call(partial(self._change_and_save, change))
+
+    def _change_and_save(self, change: Callable[[], T]) -> T:
+        changed = change()
+        self._crew.recorder.save(self._managed)
+        return changed
+
+    def _call(self, function: Callable[[], T]) -> T:
+        late: KeyturnError = CancelledError("the agent did not answer in time", "see its log")
+        return answer_of(self._crew.loop.submit(function), CALL_S, late)

@@ -1,0 +1,265 @@
+"""Runs the refreshes: one in flight per credential, what it builds on first, what builds on it behind.
+
+* Whoever asks for a refresh while one is in flight gets the next, since the one in flight may have asked the source
+  before the request was made.
+* A source that does not come back within its deadline is given up on: the worker is left behind, its late
+  answer thrown away, and after `MAX_ABANDONED` such workers no further one is started for that credential.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+
+from agent.core import policy
+from agent.core.errors import (
+    CancelledError,
+    KeyturnError,
+    SourceUnavailableError,
+    UsageError,
+    VerifyRefusedError,
+)
+from agent.core.events import Cause, Event, Trigger
+from agent.core.outcome import Outcome, Report, Result
+from agent.dispatch.dispatcher import Dispatcher
+from agent.engine.attempts import Attempt, RefreshSlot
+from agent.engine.base_credentials import BaseCredentials
+from agent.engine.dependency_graph import bases_to_ask, followers
+from agent.engine.health import Health
+from agent.engine.planner import RefreshPlanner
+from agent.logs.log import log
+from agent.refresh.obtained import Obtained
+from agent.refresh.pipeline import obtain, publish
+from agent.refresh.recorder import Recorder
+from agent.refresh.recovery import CrashRecovery
+from agent.runtime.event_loop import EventLoop, safely
+from agent.runtime.scheduler import Job, JobKind, Scheduler
+from agent.system.clock import Clock
+
+MAX_ABANDONED = 3
+KEY_REFUSED = ("InvalidAccessKeyId", "InvalidSecurityToken")
+"""Codes by which a service says that the key which signed is no good (Alibaba Cloud: common error codes)."""
+GRACE_S = 5.0
+"""What a worker may overrun its own deadlines by before it is left behind."""
+BY_HAND = (Trigger.START, Trigger.OPERATOR, Trigger.SIGNAL)
+"""Somebody started, asked or signalled: perhaps after mending a dependent that was given up on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Whom the refresher works with, all on one loop."""
+
+    loop: EventLoop
+    scheduler: Scheduler
+    clock: Clock
+    recorder: Recorder
+    recovery: CrashRecovery
+    dispatcher: Dispatcher
+    health: Health
+    planner: RefreshPlanner
+    bases: BaseCredentials
+
+
+class Refresher:
+    """Attempts, from their start to their report. Belongs to the loop's thread."""
+
+    def __init__(
+        self, slots: Mapping[str, RefreshSlot], crew: Crew, fetch_timeout_s: float, ended: Callable[[], None]
+    ) -> None:
+        """Work on these slots.
+
+        Args:
+            slots: of every credential, by name.
+            crew: whom it works with.
+            fetch_timeout_s: seconds for one fetch.
+            ended: called after each attempt.
+        """
+        self._slots, self._crew = slots, crew
+        self._fetch_timeout_s, self._tell_ended = fetch_timeout_s, ended
+
+    def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
+        """Refresh one credential now; return what will come of it.
+
+        Args:
+            name: of the credential.
+            cause: for the audit.
+            retry_until: boottime until which temporary failures are tried again before they are reported.
+        """
+        attempt = Attempt(cause, retry_until)
+        future = attempt.awaited()
+        slot = self._slots.get(name)
+        if slot is None:
+            attempt.report(Report(name, None, gone(name)))
+        elif slot.attempt is None:
+            self._begin(slot, attempt)
+        else:
+            slot.queue(attempt)
+        return future
+
+    def begin_queued(self, slot: RefreshSlot) -> bool:
+        """Begin what waits for a slot without an attempt; return whether something did."""
+        queued = slot.next_queued()
+        if queued is not None:
+            self._begin(slot, queued)
+        return queued is not None
+
+    def throw_away(self, slot: RefreshSlot) -> None:
+        """Forget the attempt in flight; whoever waits for it waits for the next."""
+        self._crew.scheduler.clear(Job(JobKind.OVERRUN, slot.managed.name))
+        slot.throw_away()
+
+    def dissolve(self, slot: RefreshSlot) -> None:
+        """Let go of a credential that left the config; whoever waits for it is told so."""
+        name = slot.managed.name
+        slot.dissolve(Report(name, None, gone(name)))
+        for kind in (JobKind.REFRESH, JobKind.OVERRUN, JobKind.STALE, JobKind.RETRY):
+            self._crew.scheduler.clear(Job(kind, name))
+
+    # -- one attempt --------------------------------------------------------------------------------
+
+    def _begin(self, slot: RefreshSlot, attempt: Attempt) -> None:
+        """Start an attempt on a slot that has none: what it builds on first, then its own source."""
+        crew = self._crew
+        slot.begin(attempt)
+        crew.planner.clear(slot.managed)
+        unmended = crew.recovery.mend(slot.managed, then=crew.dispatcher.owe)
+        if unmended is not None:
+            crew.loop.post(partial(self._obtained, slot, attempt, None, unmended))
+            return
+        bases = bases_to_ask(self._slots, slot, crew.clock.now(), crew.clock.boottime())
+        if not bases:
+            self._obtain(slot, attempt)
+            return
+        attempt.wait_for(bases)
+        for name in bases:
+            flying = self._slots[name].attempt
+            answer = self.refresh(name, attempt.cause) if flying is None else flying.awaited()
+            heard = partial(self._base_answered, slot, attempt, name)
+            answer.add_done_callback(lambda _done, heard=heard: safely(heard))  # type: ignore[misc]
+
+    def _base_answered(self, slot: RefreshSlot, attempt: Attempt, name: str) -> None:
+        """Go on. A base that failed is the provider's to name (base_credentials.py): its value may live on."""
+        if attempt.heard_from(name):
+            self._obtain(slot, attempt)
+
+    def _obtain(self, slot: RefreshSlot, attempt: Attempt) -> None:
+        managed, crew = slot.managed, self._crew
+        hanging = slot.hanging()
+        if hanging >= MAX_ABANDONED:
+            error = SourceUnavailableError(
+                f"credentials.{managed.name}: {hanging} earlier calls to the source still hang",
+                "look at the network and the name service of this machine",
+            )
+            crew.loop.post(partial(self._obtained, slot, attempt, None, error))
+            return
+        deadline_s = self._fetch_timeout_s + float(managed.settings.verify_timeout) + GRACE_S
+        crew.scheduler.set(Job(JobKind.OVERRUN, managed.name), deadline_s, partial(self._overrun, slot, attempt))
+        attempt.runs_on(
+            crew.loop.start(
+                partial(obtain, managed, crew.clock.now(), crew.clock.boottime, crew.loop.cancel),
+                partial(self._obtained, slot, attempt),
+                urgent=attempt.is_urgent,
+            )
+        )
+
+    def _overrun(self, slot: RefreshSlot, attempt: Attempt) -> None:
+        if attempt.is_over:
+            return
+        slot.abandon()
+        late = SourceUnavailableError(
+            f"credentials.{slot.managed.name}: the source did not come back within its deadlines",
+            "look at the network and the name service; the value in use stays",
+        )
+        self._obtained(slot, attempt, None, late)
+
+    def _obtained(self, slot: RefreshSlot, attempt: Attempt, got: Obtained | None, error: BaseException | None) -> None:
+        if attempt.is_over:
+            return  # came back after it had been given up on
+        attempt.finish()
+        managed, crew = slot.managed, self._crew
+        crew.scheduler.clear(Job(JobKind.OVERRUN, managed.name))
+        outcome = None
+        if got is not None:
+            managed.polls_every(got.poll_s)
+            try:
+                outcome = publish(managed, got, attempt.cause, crew.recorder, crew.clock.now(), crew.clock.boottime)
+            except Exception as failure:
+                error = failure
+                crew.health.failed(managed, Event.PUBLISH_FAILED, failure, attempt.cause)
+                if (
+                    managed.state.journal.is_switched
+                ):  # only its record is missing: the dependents are told all the same
+                    managed.put_right()
+                    crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
+        elif error is not None and not isinstance(error, CancelledError):
+            event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
+            crew.health.failed(managed, event, error, attempt.cause)
+        self._finish(slot, attempt, outcome, _ours(error))
+
+    def _finish(self, slot: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
+        managed, crew = slot.managed, self._crew
+        following = self._take_note(slot, attempt, outcome, error)
+        slot.end()
+        if crew.loop.cancel.is_set():
+            return
+        crew.planner.plan(managed)
+        left_s = attempt.patience_left_s(crew.clock.boottime())
+        if error is not None and error.retryable and left_s > 0:
+            slot.retry_later(attempt)
+            delay_s = min(policy.backoff(managed.state.health.failures, random.random()), max(0.1, left_s))
+            crew.scheduler.set(Job(JobKind.RETRY, managed.name), delay_s, partial(self._retry, slot))
+        else:
+            attempt.report(Report(managed.name, outcome, error))
+        for name in following:
+            reason = attempt.cause.reason or f"credentials.{managed.name} changed"
+            self.refresh(name, replace(attempt.cause, reason=reason))
+        slot.tried()
+        self._tell_ended()
+        if slot.attempt is None:
+            self.begin_queued(slot)
+
+    def _take_note(
+        self, slot: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
+    ) -> list[str]:
+        """Remember what came of an attempt; return those that build on it and are to renew now."""
+        managed, crew = slot.managed, self._crew
+        if outcome is None:
+            if error is not None:
+                crew.bases.failed(managed.name, error)
+                slot.failed(key_refused=error.code.startswith(KEY_REFUSED))
+            return []
+        was_astray = managed.put_right()
+        came_back = crew.health.succeeded(managed, attempt.cause, outcome)
+        slot.answered(crew.clock.boottime())
+        if managed.value is not None:
+            crew.bases.put(managed.name, managed.value)
+        if was_astray or outcome.result is not Result.UNCHANGED:
+            crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
+        elif attempt.cause.trigger in BY_HAND:
+            crew.dispatcher.resume(managed, attempt.cause.trigger)
+        changed = outcome.result is Result.PUBLISHED or came_back
+        return followers(self._slots, managed.name) if changed else []
+
+    def _retry(self, slot: RefreshSlot) -> None:
+        attempt = slot.next_retry()
+        if attempt is None:
+            return
+        if slot.attempt is None:
+            self._begin(slot, attempt)
+        else:  # the schedule was faster: its attempt takes over who waits, and their patience
+            slot.attempt.follow(attempt)
+
+
+def gone(name: str) -> KeyturnError:
+    """Return the error for a credential that a reload took away."""
+    return UsageError(f"credentials.{name} is not in the config any more", "see `keyturn status`")
+
+
+def _ours(error: BaseException | None) -> KeyturnError | None:
+    if error is None or isinstance(error, KeyturnError):
+        return error
+    log.error("a fault of keyturn itself; please report it", exc_info=error)
+    return KeyturnError(f"a fault of keyturn itself ({type(error).__name__})", "please report it with the log")

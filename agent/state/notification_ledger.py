@@ -1,0 +1,151 @@
+"""Who is owed the news of one credential, how each dependent was told last, and what is known of its pickup."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+
+from agent.core.notify_outcome import NotifyOutcome, NotifyResult
+from agent.state.records import Debt, key
+
+Identity = tuple[str, ...]
+
+
+class NotificationLedger:
+    """The ledger of one credential. Changed by its own methods alone, on the loop's thread."""
+
+    def __init__(
+        self,
+        debts: Iterable[Debt] = (),
+        outcomes: Mapping[str, NotifyOutcome] | None = None,
+        pickups: Mapping[str, str] | None = None,
+        untold: int = 0,
+    ) -> None:
+        self._debts = tuple(debts)
+        self._outcomes, self._pickups = dict(outcomes or {}), dict(pickups or {})
+        self._untold = untold
+
+    @property
+    def debts(self) -> tuple[Debt, ...]:
+        """Who is to be told, each once."""
+        return self._debts
+
+    @property
+    def outcomes(self) -> Mapping[str, NotifyOutcome]:
+        """How each dependent was told last, by `records.key(identity)`."""
+        return self._outcomes
+
+    @property
+    def pickups(self) -> Mapping[str, str]:
+        """What is known of each pickup of the newest generation, by `records.key(identity)`."""
+        return self._pickups
+
+    @property
+    def untold(self) -> int:
+        """The newest generation that somebody was not told of whom the config names no more; 0 for none."""
+        return self._untold
+
+    @property
+    def given_up(self) -> tuple[Identity, ...]:
+        """The dependents that are not tried again by themselves."""
+        return tuple(tuple(name.split("\0")) for name, outcome in self._outcomes.items() if outcome.gave_up)
+
+    def debt_to(self, identity: Identity) -> Debt | None:
+        """Return what a dependent is owed; None where it is owed nothing."""
+        return next((debt for debt in self._debts if debt.identity == identity), None)
+
+    def owes(self, debt: Debt) -> bool:
+        """Whether this very debt is still open: what a repair owes since then may be of the same generation."""
+        return any(one is debt for one in self._debts)
+
+    def outcome_of(self, identity: Identity) -> NotifyOutcome | None:
+        """Return how a dependent was told last; None where it never was."""
+        return self._outcomes.get(key(identity))
+
+    def pickup_of(self, identity: Identity) -> str | None:
+        """Return what is known of a dependent's pickup; None where nothing is."""
+        return self._pickups.get(key(identity))
+
+    # -- a publish ----------------------------------------------------------------------------------
+
+    def replace(self, debts: Iterable[Debt]) -> None:
+        """Owe these, and nothing else: a newer generation supersedes an older one."""
+        self._debts = tuple(debts)
+
+    def date(self, since: datetime) -> None:
+        """Have what is owed count from `since`: who started before may have read the old value."""
+        for debt in self._debts:
+            debt.since = since
+
+    # -- telling ------------------------------------------------------------------------------------
+
+    def forget_pickup(self, identity: Identity) -> None:
+        """Forget what was seen of an earlier generation: it says nothing of this one."""
+        self._pickups.pop(key(identity), None)
+
+    def told(self, debt: Debt, outcome: NotifyOutcome, pickup: str) -> None:
+        """Strike a debt: its dependent was told."""
+        self._strike(debt)
+        self._outcomes[key(debt.identity)] = outcome
+        self._pickups[key(debt.identity)] = pickup
+
+    def failed(self, debt: Debt, text: str) -> None:
+        """Note that a try failed which is repeated."""
+        self._outcomes[key(debt.identity)] = NotifyOutcome(NotifyResult.FAILED, text)
+
+    def gave_up(self, debt: Debt, text: str) -> None:
+        """Strike a debt whose patience is used up."""
+        self._strike(debt)
+        self._outcomes[key(debt.identity)] = NotifyOutcome(NotifyResult.GAVE_UP, text)
+
+    def tried(self, debt: Debt) -> None:
+        """Count a try."""
+        debt.attempts += 1
+
+    def tried_by_nobody(self) -> None:
+        """Have every debt count as new: an operator wants it told now."""
+        for debt in self._debts:
+            debt.attempts = 0
+
+    # -- owing again --------------------------------------------------------------------------------
+
+    def owe_untold(self, debts: Iterable[Debt]) -> None:
+        """Owe anew to those of these dependents that were not told, also where it was given up."""
+        outcomes = self._outcomes
+        self._owe(debt for debt in debts if not (found := outcomes.get(key(debt.identity))) or not found.told)
+
+    def owe_given_up(self, debts: Iterable[Debt]) -> bool:
+        """Owe anew to those of these dependents that were given up; return whether there was one."""
+        given_up = set(self.given_up)
+        return self._owe(debt for debt in debts if debt.identity in given_up)
+
+    def owe_new(self, debts: Iterable[Debt]) -> None:
+        """Owe to those of these dependents of whom nothing is known yet."""
+        self._owe(debt for debt in debts if key(debt.identity) not in self._outcomes)
+
+    def _owe(self, debts: Iterable[Debt]) -> bool:
+        owed = {debt.identity for debt in self._debts}
+        added = tuple(debt for debt in debts if debt.identity not in owed)
+        self._debts += added
+        return bool(added)
+
+    # -- the config ---------------------------------------------------------------------------------
+
+    def drop_unnamed(self, named: Collection[Identity], generation: int) -> tuple[list[Debt], bool]:
+        """Forget those whom the config names no more.
+
+        Returns:
+            the debts to them, and whether one of them was not told: then `untold` says so.
+        """
+        dropped = [debt for debt in self._debts if debt.identity not in named]
+        keys = {key(identity) for identity in named}
+        gave_up = any(outcome.gave_up for name, outcome in self._outcomes.items() if name not in keys)
+        if dropped or gave_up:
+            self._untold = generation
+        self._debts = tuple(debt for debt in self._debts if debt.identity in named)
+        self._outcomes = {name: outcome for name, outcome in self._outcomes.items() if name in keys}
+        self._pickups = {name: pickup for name, pickup in self._pickups.items() if name in keys}
+        return dropped, bool(dropped or gave_up)
+
+    def _strike(self, debt: Debt) -> None:
+        self._debts = tuple(one for one in self._debts if one is not debt)

@@ -77,8 +77,8 @@ def serve(tls: tuple[ssl.SSLContext, Path]) -> Iterator[Callable[..., Loopback]]
     """Start servers; all are stopped when the test is over."""
     started: list[Loopback] = []
 
-    def start(act: Act, *, encrypted: bool = True) -> Loopback:
-        started.append(Loopback(act, tls[0] if encrypted else None))
+    def start(act: Act, *, encrypted: bool = True, context: ssl.SSLContext = tls[0]) -> Loopback:
+        started.append(Loopback(act, context if encrypted else None))
         return started[-1]
 
     yield start

@@ -24,6 +24,7 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.settings import endpoint_fault
+from providers.emulator.pki import server_context
 from tests.support.canaries import Listener
 
 CANARY = "CanarySignature%2Fz9"
@@ -248,6 +249,14 @@ def test_another_host_name_is_refused(host: str, tls: tuple[ssl.SSLContext, Path
         with pytest.raises(UntrustedServerError, match="another host name"):
             post(Transport(str(tls[1]), proxies=False), f"{host}:{listener.getsockname()[1]}")
         server.join(GIVE_UP_S)
+
+
+def test_a_certificate_that_is_over_is_refused(serve: Serve, tmp_path: Path) -> None:
+    """Dates are looked at, and nothing is sent."""
+    server = serve(say(OK), context=server_context(tmp_path / "pki", "expired"))
+    with pytest.raises(UntrustedServerError):
+        post(Transport(str(tmp_path / "pki" / "ca.pem"), proxies=False), server.endpoint)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])

@@ -137,6 +137,7 @@ def test_what_goes_wrong_is_told_in_plain_words(
     with pytest.raises(kind) as caught:
         post(transport, server.endpoint, timeout_s=limit_s(words), read_s=GIVE_UP_S)
     assert not server.gave_up.is_set(), "the caller waited until the server lost patience"
+    assert len(server.requests) <= 1, "it was asked again"
     assert server.endpoint in caught.value.problem
     assert words in caught.value.problem
     assert caught.value.retryable
@@ -531,6 +532,7 @@ def test_plain_http_is_bounded_and_silent_alike(
         url, limit = f"http://{server.endpoint}/{CANARY}?t={CANARY}", limit_s(words)
         ask(transport, url, plain=True, timeout_s=limit, read_s=GIVE_UP_S)
     assert not server.gave_up.is_set(), "the caller waited until the server lost patience"
+    assert len(server.requests) <= 1, "it was asked again"
     assert server.endpoint in caught.value.problem
     assert words in caught.value.problem
     assert CANARY not in shown(caught.value) + listener.said

@@ -25,7 +25,7 @@ from agent.app import status, wiring
 from agent.app.commands import Commands
 from agent.app.wiring import Application
 from agent.audit import AuditLog
-from agent.control.server import ControlServer, Handler, Send, user_name
+from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
@@ -36,14 +36,15 @@ from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
 from agent.runtime.event_loop import safely
 from agent.system import systemd_credentials
+from agent.system.accounts import actor_name
 from agent.system.signals import deliver_kept
 from agent.system.systemd_notify import ServiceManager
 from agent.systemd_setup.unit import credential_sources
 
 LINGER_S = 3.0
 """Seconds that the end waits for hooks and calls to come back."""
-STATUS_PAUSE_S = 1.0
-"""How often STATUS= changes at most."""
+STATUS_SHARE = 0.05
+"""The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
 START_PULSE_S = 5.0
 """How often more time is asked for while the first pass is under way."""
 START_EXTENSION_S = 30.0
@@ -60,7 +61,7 @@ class Daemon:
         self._commands = Commands(application, self._engine.clock.now())
         self._metrics = MetricsExporter(self._engine)
         self._ready = False
-        self._status, self._status_at = "", float("-inf")
+        self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
             "refresh": self._on_refresh,
@@ -121,7 +122,7 @@ class Daemon:
         finally:
             safely(self._look_at_credentials)
             if was_ready:  # else the end of the first pass says it, or has just said it
-                self._note_status(self._summary())
+                self._note_status()
                 self._manager.ready(self._status)
 
     def _look_at_credentials(self) -> None:
@@ -163,28 +164,28 @@ class Daemon:
     def _say_ready(self) -> None:
         if not self._ready:
             self._ready = True
-            self._note_status(self._summary())
+            self._note_status()
             self._manager.ready(self._status)
             log.info("ready", status=self._status)
 
     def _say_status(self) -> None:
-        """Say what has changed, at most once a second: a thousand credentials are not looked through at each turn."""
+        """Say what has changed; wait with it where it was said just now and costs much."""
         if not self._manager.present:
             return
-        wait_s = self._status_at + STATUS_PAUSE_S - self._engine.clock.boottime()
+        wait_s = self._status_again_at - self._engine.clock.boottime()
         if wait_s > 0:
             self._engine.after(wait_s, self._say_status)
             return
         before = self._status
-        self._note_status(self._summary())
+        self._note_status()
         if self._status != before:
             self._manager.status(self._status)
 
-    def _note_status(self, text: str) -> None:
-        self._status, self._status_at = text, self._engine.clock.boottime()
-
-    def _summary(self) -> str:
-        return status.summary(self._engine.snapshot())
+    def _note_status(self) -> None:
+        began = self._engine.clock.boottime()
+        self._status = status.summary(self._engine.snapshot())
+        ended = self._engine.clock.boottime()
+        self._status_again_at = ended + (ended - began) / STATUS_SHARE
 
     def _begin_to_beat(self) -> None:
         """Say that the scheduler moves: for the watchdog, where there is one, and for the limit of a start."""
@@ -227,6 +228,6 @@ class Daemon:
     def _record(self, event: Event, **fields: Any) -> None:
         uid = os.geteuid()
         try:
-            self._audit.record(event, actor=Actor(uid, user_name(uid), os.getpid()).as_json(), **fields)
+            self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))

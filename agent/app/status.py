@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from agent import __version__
 from agent.core.policy import ALARMS, Condition
+from agent.core.timestamps import rfc3339
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
 
@@ -106,4 +107,4 @@ def _identities(dependents: Iterable[DependentSnapshot]) -> list[tuple[str, ...]
 
 def stamp(moment: datetime | None) -> str | None:
     """Return a moment as RFC 3339, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return rfc3339(moment) if moment else None

@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 
 from agent.core.problem import Problem
-from agent.system.accounts import find_account
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.accounts import find_account, user_name
+from agent.system.oserrors import explain, is_permission
 from agent.system.systemd_unit import agent_user, make_directory
 
 

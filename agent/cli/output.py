@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.core.text import escaped
+from agent.core.timestamps import rfc3339
 from agent.system.terminal import paint
 
 MOODS = {
@@ -20,7 +22,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 def one_line(text: str) -> str:
     """Escape what could forge a line or drive a terminal: what a daemon, a source or a hook says passes through here."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped(text)
 
 
 def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> Iterator[str]:
@@ -48,8 +50,7 @@ def fitting(lines: Sequence[str]) -> list[str]:
 
 def dated(now: datetime, remark: str) -> str:
     """The head of one look among many."""
-    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"-- {stamp}{f'  {remark}' if remark else ''}"
+    return f"-- {rfc3339(now)}{f'  {remark}' if remark else ''}"
 
 
 def change_of_daemon(before: int | None, now: int | None) -> str:

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from agent.app import without_daemon
 from agent.app.commands import Commands
-from agent.control.server import user_name
 from agent.core.events import Actor
 from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.logs.setup import set_up
+from agent.system.accounts import actor_name
 
 T = TypeVar("T")
 
@@ -42,4 +42,4 @@ def run_here(settings: Settings, path: str, work: Callable[[Commands], T], *, lo
 
 def this_user() -> Actor:
     """Return who runs this command."""
-    return Actor(os.getuid(), user_name(os.getuid()), os.getpid())
+    return Actor(os.getuid(), actor_name(os.getuid()), os.getpid())

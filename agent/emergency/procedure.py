@@ -23,7 +23,7 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.cloud.openapi import Cloud
-from agent.core.credential import Credential, Kind, rfc3339
+from agent.core.credential import Credential, Kind
 from agent.core.errors import (
     CancelledError,
     KeyturnError,
@@ -37,6 +37,7 @@ from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.core.rotatable import Rotatable
+from agent.core.timestamps import rfc3339
 from agent.emergency.authority import Authority
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
 from agent.emergency.old_key import NoSecretError, disable, refuse_to_cut_off, see_refused

@@ -12,7 +12,9 @@ from agent.core.errors import (
     UsageError,
 )
 from agent.core.events import Actor
+from agent.core.suspects import looks_secret, without_suspects
 from agent.logs.log import log
+from agent.logs.redaction import redacted
 from agent.system.clock import Clock
 
 T = TypeVar("T")
@@ -151,6 +153,18 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
     if leaked is not None and not isinstance(leaked, str):
         raise UsageError("--leaked takes an AccessKey id")
+    if leaked is not None and (looks_secret(leaked) or redacted(leaked) != leaked):
+        raise UsageError(
+            "--leaked takes an AccessKey id, and what was given looks like a secret; it was written down nowhere",
+            "give the id that belongs to it (LTAI...), and take the secret out of your shell's history",
+        )
     # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
     reason = reason.encode("utf-8", "backslashreplace").decode()
-    return Request(name, reason.strip(), actor, leaked, bool(raw.get("disable_old")), bool(raw.get("force")))
+    return Request(
+        name,
+        redacted(without_suspects(reason.strip())),
+        actor,
+        leaked,
+        bool(raw.get("disable_old")),
+        bool(raw.get("force")),
+    )

@@ -8,11 +8,11 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
-from agent.core.credential import rfc3339
 from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.core.outcome import Outcome
+from agent.core.timestamps import rfc3339
 from agent.logs.log import describe, log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.scheduler import Job, JobKind, Scheduler

@@ -11,8 +11,8 @@ from agent.core.finding import Finding
 from agent.sinks.interface import Sink
 from agent.sinks.transaction.plan import examine
 from agent.sinks.transaction.target import Attributes, pin, wanted_attributes
+from agent.system.accounts import user_name
 from agent.system.capabilities import may_give
-from agent.system.oserrors import user_name
 from agent.system.trusted_directory import Directory
 
 

@@ -24,7 +24,7 @@ from agent.core.errors import NotPermittedError, StateError
 from agent.state.credential_state import CredentialState
 from agent.state.records import CredentialRecord
 from agent.system import files
-from agent.system.oserrors import user_name
+from agent.system.accounts import user_name
 from agent.system.systemd_unit import make_directory, service_user
 from agent.system.two_slot_file import SlotFile, read_slots
 

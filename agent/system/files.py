@@ -21,7 +21,8 @@ from pathlib import Path
 from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.core.problem import Problem
 from agent.system import systemd_credentials
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain, is_permission
 from agent.system.trusted_directory import Directory, names
 
 TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")

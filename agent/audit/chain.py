@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.audit.head import Head
 from agent.core.timestamps import rfc3339
+from agent.logs.redaction import redacted
 
 
 def canonical(record: dict[str, Any]) -> bytes:

@@ -165,6 +165,9 @@ def _look_commands(command: _Maker) -> None:
         "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument(
+        "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
+    )
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
         "audit", "agent.cli.audit:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"

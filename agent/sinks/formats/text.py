@@ -35,6 +35,11 @@ def terminate(lines: list[bytes], end: bytes = b"\n") -> None:
         lines[-1] += end
 
 
+def split_mark(content: bytes) -> tuple[bytes, bytes]:
+    """Return the byte order mark at a file's beginning, where there is one, and the rest."""
+    return (BOM, content[len(BOM) :]) if content.startswith(BOM) else (b"", content)
+
+
 def required_part(sink: FileSink, credential: Credential, name: str) -> str:
     """Return a part that the format needs.
 

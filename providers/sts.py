@@ -22,7 +22,7 @@ from providers.static_parts import StaticProvider, StaticSettings
 
 @dataclass(frozen=True, kw_only=True)
 class StsSettings(StaticSettings):
-    """`type = "sts"`."""
+    """The settings of `type = "sts"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("access_key_id", "access_key_secret", "security_token", "expiration")
 

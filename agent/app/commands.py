@@ -1,6 +1,6 @@
-"""What an operator can have done, whether a daemon does it or the command itself under the same lock: one door.
+"""What an operator can have done: one door, whether the daemon does it or the command itself under the same lock.
 
-Each command runs on a thread that is not the loop's, waits there, and comes to the engine by messages alone.
+Each command runs and waits on another thread than the loop's, and reaches the engine by messages alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Commands:
         return RefreshNow(self._engine, cause, retry_for_s).run(names)
 
     def rotate(self, request: Request, show: Show) -> Result:
-        """Do the emergency end to end; an error of it stands in the result.
+        """Run the emergency from end to end; its error stands in the result.
 
         Raises:
             UsageError: the credential is not in the config.
@@ -64,7 +64,11 @@ class Commands:
         return Emergency(self._engine, self._application.audit, authority, cloud, request).run(show)
 
     def _means(self, name: str) -> tuple[Provider | None, Cloud]:
-        """On the loop's thread, as a reload replaces the factory there: who may rotate, and by which calls."""
+        """Return who may rotate, and the management calls. On the loop's thread, where a reload replaces the factory.
+
+        Raises:
+            UsageError: the credential is not in the config.
+        """
         chosen(self._engine, [name])
         return self._application.factory.authority(name), self._application.factory.cloud()
 

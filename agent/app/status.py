@@ -1,19 +1,20 @@
-"""What `status` shows: one object, contract, without a secret; made by the daemon, or from the state on disk."""
+"""What `status` shows: one object, whose form is a contract, without a secret; from the daemon, or from the state on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from agent import __version__
 from agent.core.policy import ALARMS, Condition
+from agent.core.timestamps import rfc3339
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
 NAMED = 5
-"""How many credentials one line names."""
+"""How many credentials one line names at most."""
 
 
 def as_json(
@@ -63,7 +64,7 @@ def notify_rows(one: CredentialSnapshot) -> list[dict[str, Any]]:
 def summary(seen: EngineSnapshot) -> str:
     """Return one line for `systemctl status`: how many are well, then the others, the worst first.
 
-    Before the first pass has ended: for whose first answer, be it a failure, the start waits.
+    Before the first pass has ended: which credentials have not answered yet, be it with a failure.
     """
     if not seen.passed:
         return _starting(seen.awaited, len(seen.credentials))
@@ -83,7 +84,7 @@ def _first_few(texts: Sequence[str]) -> list[str]:
 
 
 def _about(one: CredentialSnapshot) -> str:
-    """Only what stands still: a line that counts seconds would be a new one at each look."""
+    """Return what is wrong with one; nothing that counts seconds, or the line would be a new one at each look."""
     if one.condition not in ALARMS:
         return f"{one.name} {one.condition}{_whose(one)}"
     last = stamp(one.last_success_at)
@@ -91,7 +92,7 @@ def _about(one: CredentialSnapshot) -> str:
 
 
 def _whose(one: CredentialSnapshot) -> str:
-    """Which dependent it is about, where its refreshes go well and it is one."""
+    """Return which dependent it is about, where refreshes go well and it is a single one; "" otherwise."""
     if one.failures:
         return ""
     gave_up = _identities(who for who in one.dependents if who.outcome is not None and who.outcome.gave_up)
@@ -106,4 +107,4 @@ def _identities(dependents: Iterable[DependentSnapshot]) -> list[tuple[str, ...]
 
 def stamp(moment: datetime | None) -> str | None:
     """Return a moment as RFC 3339, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return rfc3339(moment) if moment else None

@@ -10,7 +10,7 @@ becomes of half a line, and of rotated files (`audit.jsonl.1`, `audit.jsonl-2026
 """
 
 from agent.audit.log import FIELDS, AuditLog
-from agent.audit.preflight import unfit
+from agent.audit.preflight import log_problem
 from agent.audit.reader import Head, Verdict, canonical, digest, read, read_head, rotated_files, verify
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "Verdict",
     "canonical",
     "digest",
+    "log_problem",
     "read",
     "read_head",
     "rotated_files",
-    "unfit",
     "verify",
 ]

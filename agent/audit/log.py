@@ -16,7 +16,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ from agent.audit.reader import (
 )
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
+from agent.core.timestamps import rfc3339, rfc3339_micros
 from agent.logs.log import log
+from agent.logs.redaction import redacted
 from agent.system import files
 from agent.system.two_slot_file import SlotFile
 
@@ -119,7 +121,7 @@ class AuditLog:
         with self._lock:
             record: dict[str, Any] = {
                 "seq": self._head.seq + 1,
-                "time": self._now().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+                "time": rfc3339_micros(self._now()),
                 "event": str(event),
                 "prev": self._head.hash,
             }
@@ -308,9 +310,9 @@ class AuditLog:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return rfc3339(value)
     if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
-        return value.encode("utf-8", "backslashreplace").decode()
+        return redacted(value.encode("utf-8", "backslashreplace").decode())
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

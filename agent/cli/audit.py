@@ -24,7 +24,7 @@ from agent.system.clock import Clock
 
 
 def audit_show(options: argparse.Namespace) -> int:
-    """`keyturn audit show`."""
+    """Print the records that were asked for; return the exit code."""
     since = moment(options.since, "--since", Clock().now()) if options.since else None
     for record in audit.read(_log(options)):
         if options.credential and record.get("credential") != options.credential:
@@ -36,7 +36,7 @@ def audit_show(options: argparse.Namespace) -> int:
 
 
 def audit_verify(options: argparse.Namespace) -> int:
-    """`keyturn audit verify`: exit 1 where the log is not whole."""
+    """Print whether the audit log is whole; return 1 where it is not."""
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
     verdict = audit.verify(path, audit.read_head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)

@@ -24,7 +24,7 @@ _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
-    """Run the console script."""
+    """Run the command line of this process, and exit with its code."""
     sys.exit(main(sys.argv[1:]))
 
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _perform(options: argparse.Namespace) -> int:
-    """Run a command; whatever it raises becomes one sentence and an exit code."""
+    """Run a command; turn whatever it raises into one sentence and an exit code."""
     try:
         module, _colon, function = options.run.partition(":")
         options.out = sys.stdout
@@ -74,7 +74,7 @@ def _perform(options: argparse.Namespace) -> int:
 
 
 def _complain(text: str) -> None:
-    """Say on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
+    """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
     from agent.cli.output import one_line
     from agent.logs.setup import journal_prefix
 
@@ -93,7 +93,7 @@ def _fault(error: Exception) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     top = _parser(
         argparse.ArgumentParser,
         prog="keyturn",

@@ -16,7 +16,7 @@ from agent.emergency.report import Result, emergency_request
 
 
 def rotate(options: argparse.Namespace) -> int:
-    """`keyturn rotate`."""
+    """Run the emergency and print what comes of it; return the exit code."""
     try:
         result, code = _rotated(options)
     except KeyturnError as error:

@@ -1,4 +1,7 @@
-"""Who may rotate and disable in an emergency: signs in anew for each call, and is patient with a KMS or RAM that is down."""
+"""The identity that may rotate and disable in an emergency.
+
+It signs in anew for each call, and is patient with a KMS or RAM that is down.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class Authority:
         Args:
             name: of the credential.
             provider: None where the config names no authority.
-            clock: what is signed, and how long is waited.
+            clock: for the signatures, and for how long is waited.
             patience_s: for how long a temporary failure is tried again.
             pause: sleeps that many seconds; raises when the agent is stopping.
         """
@@ -34,7 +37,7 @@ class Authority:
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
     def sign_in(self) -> Credential:
-        """The identity's present value.
+        """Return the identity's present value.
 
         Raises:
             KeyturnError: there is none, it cannot be had, or it may not rotate.
@@ -57,7 +60,7 @@ class Authority:
         """Make a call as this identity; a temporary failure is tried again.
 
         Raises:
-            KeyturnError: the call's error, with who made it.
+            KeyturnError: the call's error, with the key that made it.
         """
         retry = Retry(
             1.0, 4.0, self._patience_s, chance=random.random, pause=self._pause, monotonic=self._clock.boottime
@@ -69,5 +72,4 @@ class Authority:
                 return
             except KeyturnError as error:
                 if not error.retryable or not retry.again():
-                    problem = f"{self._place}.authority {who.access_key_id}: {error.problem}"
-                    raise type(error)(problem, error.remedy, code=error.code) from None
+                    raise error.at(f"{self._place}.authority {who.access_key_id}") from None

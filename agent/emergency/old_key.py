@@ -1,7 +1,6 @@
-"""The end of the key that was replaced: disable it, and see with one's own eyes that it is refused.
+"""The end of the key that was replaced: disable it, and see that a call signed with it is refused.
 
-Decision: only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`). A permission, a
-clock, a network or a throttle says nothing of the key, and is asked again.
+Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ GONE = "EntityNotExist.User.AccessKey"
 
 
 class NoSecretError(KeyturnError):
-    """Nobody has the old key's secret any more, so nothing can be signed with it."""
+    """The error that the old key's secret is not to be had any more, so nothing can be signed with it."""
 
 
 def refuse_to_cut_off(held: HeldCredential, old_id: str, *, force: bool) -> None:
-    """Refuse to disable the key in use; and, without `force`, one that a sink may still hold.
+    """Raise for a key that is in use; and, without `force`, for one that a sink may still hold.
 
     Raises:
         KeyturnError: it must not be disabled now; the text says what is in the way.
@@ -54,7 +53,11 @@ def disable(
     """Set a user's key inactive; return False where RAM knows no such key of that user.
 
     Args:
+        ram: the client.
+        user: whose key it is.
+        access_key_id: of the key.
         ask: makes the call as the authority, again and again while RAM cannot answer.
+        clock: for the signature.
 
     Raises:
         KeyturnError: RAM does not let the authority do it, or could not be asked.
@@ -72,6 +75,10 @@ def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, paus
     """Sign calls with the old key until STS refuses it; return the code of the refusal.
 
     Args:
+        sts: the client.
+        old: the key, with its secret.
+        clock: for the signatures.
+        patience_s: for how long it is asked again.
         pause: sleeps that many seconds; raises when the agent is stopping.
 
     Raises:
@@ -91,7 +98,7 @@ def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, paus
 
 
 def _ask(sts: Sts, old: Credential, clock: Clock) -> tuple[str, str]:
-    """The code of the error, and what is to be said of the answer."""
+    """Return the code of the error, "" for none, and what is to be said of the answer."""
     try:
         sts.get_caller_identity(old, now=clock.now())
     except KeyturnError as error:

@@ -1,4 +1,4 @@
-"""What the config asks to be seen from outside, alive: one listener, one file, neither, or both."""
+"""The listener and the file that the config asks for: one of them, neither, or both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.metrics.textfile import Textfile
 
 
 class MetricsExporter:
-    """Follows the config of a daemon. On the engine's thread."""
+    """The metrics of a daemon, as its config asks for them. Belongs to the loop's thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -23,7 +23,7 @@ class MetricsExporter:
         self._textfile: Textfile | None = None
 
     def follow(self, agent: AgentSettings) -> None:
-        """Begin, move or end what this config says; what it says in the same words goes on undisturbed."""
+        """Begin, move or end listener and file as this config says; what it says as before goes on undisturbed."""
         if self._counts is None:
             if not (agent.metrics_listen or agent.metrics_textfile):
                 return
@@ -35,7 +35,7 @@ class MetricsExporter:
         self._counts.changed()
 
     def close(self) -> None:
-        """The agent stops: the file has the last word, and stays."""
+        """Stop listening, and write the file a last time; it stays."""
         if self._listener is not None:
             self._listener.close()
         if self._textfile is not None and self._counts is not None:

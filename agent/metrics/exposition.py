@@ -48,7 +48,7 @@ class _Shown(Collector):
         self._snapshot = snapshot
 
     def describe(self) -> list[Metric]:
-        """Nothing to compare with others: the registry is ours alone."""
+        """Return nothing: the registry is ours alone, so there is no other name to collide with."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Everything that is shown, copied on the loop's thread, and how other threads come by it."""
+"""Everything that is shown, copied on the loop's thread, and how other threads get at it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the engine said at one moment.
+    """The figures of all credentials at one moment.
 
     Attributes:
         taken_at: seconds since 1970, UTC.
@@ -47,7 +47,7 @@ class Snapshot:
 
 
 def take(engine: Engine, counters: Counters) -> Snapshot:
-    """Copy what there is to see. On the loop's thread, or when it has ended."""
+    """Return a copy of what there is to see. On the loop's thread, or when the loop has ended."""
     seen = engine.snapshot()
     return Snapshot(
         taken_at=seen.taken_at.timestamp(),
@@ -83,7 +83,7 @@ def _seconds(moment: datetime | None) -> float | None:
 
 
 class SnapshotReader:
-    """How other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
+    """The way in which other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
 
     def __init__(self, engine: Engine, counters: Counters) -> None:
         self._engine, self._counters = engine, counters

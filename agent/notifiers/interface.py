@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 
 
@@ -103,9 +104,14 @@ class NoEffect:
     """The reason why a dependent that is told may go on with the old value.
 
     Attributes:
-        text: the reason and a remedy; for `check`, `status` and the log.
-        pickup: the verdict on a dependent of whose pickup there is no other evidence.
+        problem: why, and what would help.
+        pickup: what that makes of a dependent of whose pickup there is no evidence.
     """
 
-    text: str
+    problem: Problem
     pickup: Pickup
+
+    @property
+    def text(self) -> str:
+        """The problem as `status` and the log tell it."""
+        return str(self.problem)

@@ -30,11 +30,11 @@ from datetime import datetime
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import FilePath, NotifierSettings
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import of_a_kept_process
-from agent.system.accounts import find_account
-from agent.system.oserrors import user_name
+from agent.system.accounts import find_account, user_name
 from agent.system.pidfd import Process
 from agent.system.pidfile import NoProcessError, PidFile, read_pid_file
 from agent.system.procfs import pids
@@ -53,7 +53,7 @@ _RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 @dataclass(frozen=True, kw_only=True)
 class SignalSettings(NotifierSettings):
-    """`type = "signal"`."""
+    """The settings of `type = "signal"`."""
 
     signal: str = "SIGHUP"
     pid_file: FilePath | None = None
@@ -126,7 +126,7 @@ class SignalNotifier(Notifier):
                 self._send_to_all(self._processes(held), 0, told)
         except NotifyError as err:
             level = "warning" if isinstance(err, NoProcessError) else "error"
-            yield Finding(level, place, err.problem, err.remedy)
+            yield Finding.of(level, place, err.as_problem())
             return
         yield Finding("ok", place, f"{signal_name(self._number)} goes to {', '.join(told.values())}")
         if self._unseen:
@@ -139,8 +139,10 @@ class SignalNotifier(Notifier):
             return None
         return of_a_kept_process(
             sink_types,
-            f"{signal_name(self._number)} does not change the environment of a running process; restart it, "
-            "unless the program itself reads the env file again at this signal",
+            Problem(
+                f"{signal_name(self._number)} does not change the environment of a running process",
+                "restart it, unless the program itself reads the env file again at this signal",
+            ),
             "restart it",
         )
 

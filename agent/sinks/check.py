@@ -11,8 +11,8 @@ from agent.core.finding import Finding
 from agent.sinks.interface import Sink
 from agent.sinks.transaction.plan import examine
 from agent.sinks.transaction.target import Attributes, pin, wanted_attributes
+from agent.system.accounts import user_name
 from agent.system.capabilities import may_give
-from agent.system.oserrors import user_name
 from agent.system.trusted_directory import Directory
 
 
@@ -37,7 +37,7 @@ def _advice(sink: Sink, credential: Credential | None) -> Iterator[Finding]:
     try:
         warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
     except SinkError as error:
-        yield Finding("error", sink.target, error.problem, error.remedy)
+        yield Finding.of("error", sink.target, error.as_problem())
         return
     yield from (Finding("warning", sink.target, text) for text in warnings)
 
@@ -49,7 +49,7 @@ def _place(sink: Sink) -> Iterator[Finding]:
             examine(sink, directory)
             yield from _rights(sink, directory, wanted)
     except SinkError as error:
-        yield Finding("error", sink.target, error.problem, error.remedy)
+        yield Finding.of("error", sink.target, error.as_problem())
 
 
 def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:

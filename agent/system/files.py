@@ -19,8 +19,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.core.problem import Problem
 from agent.system import systemd_credentials
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain, is_permission
 from agent.system.trusted_directory import Directory, names
 
 TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")
@@ -249,15 +251,13 @@ def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
     Raises:
         CredentialFileError: somebody can; the text says who.
     """
-    refusal = foreign_writers(found, path)
-    if refusal is not None:
-        raise CredentialFileError(*refusal)
+    problem = writers_problem(found, path)
+    if problem is not None:
+        raise CredentialFileError.of(problem)
 
 
-def foreign_writers(
-    found: os.stat_result, path: str, heir: str = "root", also: int | None = None
-) -> tuple[str, str] | None:
-    """Return who besides root and the agent's user can write a file or directory: (problem, remedy), None for nobody.
+def writers_problem(found: os.stat_result, path: str, heir: str = "root", also: int | None = None) -> Problem | None:
+    """Return who besides root and the agent's user can write a file or directory; None for nobody.
 
     Args:
         found: its stat.
@@ -266,10 +266,12 @@ def foreign_writers(
         also: the uid of one more user to whom it may belong.
     """
     if found.st_uid not in (0, os.geteuid(), also):
-        return f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path)
+        return Problem(f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path))
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
-        return f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+        return Problem(
+            f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+        )
     return None
 
 
@@ -353,8 +355,7 @@ def _unreadable(error: OSError, path: str) -> CredentialFileError | NotPermitted
         )
     if isinstance(error, FileNotFoundError):
         return CredentialFileError(f"{path}: this file is missing", "put the secret there, or correct the path")
-    reason, remedy = explain(error, path)
-    return CredentialFileError(f"{path}: cannot read this file: {reason}", remedy)
+    return CredentialFileError.of(explain(error, path).at(f"{path}: cannot read this file"))
 
 
 def sweep(directory: Directory, owners: Collection[int] = (), keep: Collection[str] = ()) -> list[str]:

@@ -18,7 +18,8 @@ import stat
 from dataclasses import dataclass
 
 from agent.core.errors import NotifyError
-from agent.system.oserrors import explain, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain
 from agent.system.trusted_directory import PathMissingError, PathRefusedError, open_directory, split
 
 _LIMIT = 64  # PostgreSQL writes more lines, but the number is always the first one
@@ -70,14 +71,13 @@ def _open(path: str) -> int:
     except (FileNotFoundError, PathMissingError) as err:
         raise NoProcessError(f"{path}: there is no such pid file", "start the dependent, or correct the path") from err
     except PathRefusedError as err:
-        raise NotifyError(err.problem, err.remedy) from err
+        raise NotifyError.of(err.as_problem()) from err
     except PermissionError as err:
         raise NotifyError(
             f"{path}: {user_name()} may not read this pid file", f"look at `namei -l {path}`, or run keyturn as root"
         ) from err
     except OSError as err:
-        reason, remedy = explain(err, path)
-        raise NotifyError(f"{path}: cannot read this pid file: {reason}", remedy) from err
+        raise NotifyError.of(explain(err, path).at(f"{path}: cannot read this pid file")) from err
 
 
 def _refuse(path: str, found: os.stat_result) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.system.oserrors import user_name
+from agent.system.accounts import user_name
 
 SOURCES = "KEYTURN_CREDENTIAL_SOURCES"
 """The variable of a check from outside: JSON, name -> path; "" for a credential that is encrypted."""

@@ -37,9 +37,9 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         needs = needs_of(settings, config, environ)
         plan = planned(needs, config, root, canonical_names(needs.units))
         yield from _compared(plan)
-        yield from (Finding("warning", PLACE, text, remedy) for text, remedy in needs.warnings)
+        yield from (Finding.of("warning", PLACE, risk) for risk in needs.warnings)
     except KeyturnError as error:
-        yield Finding("error", PLACE, error.problem, error.remedy)
+        yield Finding.of("error", PLACE, error.as_problem())
     yield from _given(settings, environ)
     yield from _seen_by_somebody_else()
     yield from daemon_or_timer.findings(settings.agent, root)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from agent.core.errors import CredentialFileError
+from agent.core.problem import Problem
 from agent.core.settings import endpoint_fault
 from providers.kms.password import PasswordSource
 from providers.kms.properties import Properties, client_key_password
@@ -56,14 +57,14 @@ class Instance:
     ca_file: str | None
     ignored: tuple[str, ...] = ()
 
-    def warnings(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys without effect, as (sentence, remedy)."""
+    def warnings(self) -> Iterator[Problem]:
+        """Yield what is without effect."""
         for key in self.ignored:
             if key == "ignoreSslCerts":
-                yield f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath"
+                yield Problem(f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath")
                 continue
             nearest = get_close_matches(key, KNOWN, 1)
-            yield (
+            yield Problem(
                 f"{KEY}: {key} is not a key that keyturn uses and is ignored",
                 f"write {nearest[0]} if that is meant" if nearest else "remove it",
             )

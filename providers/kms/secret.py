@@ -10,7 +10,6 @@ identity), dedicated_gateway.py (dedicated instance).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -26,8 +25,6 @@ from providers.kms.failover import TRY_S, Order, Question
 from providers.kms.gateways import Gateways
 from providers.kms.secret_data import credential_of
 from providers.kms.settings import KmsSecretSettings
-
-_PLACE = re.compile(r"credentials\.[^:\s]+: ")
 
 
 class KmsSecret(Provider):
@@ -71,9 +68,7 @@ class KmsSecret(Provider):
             reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
-            # A role's provider names its place already: not twice.
-            problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
-            raise type(error)(problem, error.remedy, code=error.code) from None
+            raise error.at(f"credentials.{self.context.credential}") from None
 
     def _gateways(self) -> Gateways:
         """Return the gateways of the present access. They are kept between fetches, with opened ClientKeys and sessions."""
@@ -94,7 +89,7 @@ class KmsSecret(Provider):
             yield from self._inspect_properties(f"{place}.properties_file")
             yield from self._gateways().inspect(place)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
 
     def _inspect_properties(self, place: str) -> Iterator[Finding]:
         if not self.settings.properties_file:
@@ -110,8 +105,8 @@ class KmsSecret(Provider):
         for key, reason in idle_keys(read):
             yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", "remove it")
         for instance in instances(read):
-            for sentence, remedy in instance.warnings():
-                yield Finding("warning", place, f"{read.path}: {sentence}", remedy)
+            for problem in instance.warnings():
+                yield Finding.of("warning", place, problem.at(read.path))
 
     def close(self) -> None:
         """Close the gateways."""

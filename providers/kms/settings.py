@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(r"[A-Za-z0-9_/+=.@:-]{1,512}")  # a name (KMS: 1 to 19
 
 @dataclass(frozen=True, kw_only=True)
 class KmsSecretSettings(ProviderSettings):
-    """`type = "kms_secret"`."""
+    """The settings of `type = "kms_secret"`."""
 
     secret_name: str
     poll_interval: Duration = field(default=Duration(60))

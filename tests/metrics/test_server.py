@@ -252,5 +252,5 @@ def test_why_an_address_cannot_be_had_is_one_sentence(address: str, number: int 
         with pytest.raises(OSError) as caught:
             server.bind(address)
         error = caught.value
-    sentence = "; ".join(server.explain(error, address))
+    sentence = str(server.bind_problem(error, address))
     assert sentence.startswith(f"nothing can listen on {address}: ") and words in sentence

@@ -30,7 +30,7 @@ class Running:
         self._thread.start()
 
     def wedge(self) -> threading.Event:
-        """Have the engine's thread stand still until the returned event is set."""
+        """Have the loop's thread stand still until the returned event is set."""
         way, there = threading.Event(), threading.Event()
 
         def stand_still() -> None:

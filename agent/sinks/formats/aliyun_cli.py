@@ -42,7 +42,7 @@ class _MalformedError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class AliyunCliSettings(FileSinkSettings):
-    """`type = "aliyun_cli"`."""
+    """The settings of `type = "aliyun_cli"`."""
 
     profile: str = "default"
     region_id: str | None = None  # for a profile that has none; None: cloud.region_id

@@ -22,7 +22,7 @@ _KEYS = ("enable", "type", "access_key_id", "access_key_secret", _TOKEN)
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialsIniSettings(FileSinkSettings):
-    """`type = "credentials_ini"`."""
+    """The settings of `type = "credentials_ini"`."""
 
     profile: str = "default"
 

@@ -43,7 +43,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFileSettings(FileSinkSettings):
-    """`type = "env_file"`."""
+    """The settings of `type = "env_file"`."""
 
     variables: tuple[Preset, ...] | Mapping[str, Part] = ("alibaba_cloud",)
     dialect: Dialect = "systemd"

@@ -71,7 +71,7 @@ _MODES = {"ak": False, "ststoken": True}
 
 @dataclass(frozen=True, kw_only=True)
 class IniSettings(FileSinkSettings):
-    """`type = "ini"`."""
+    """The settings of `type = "ini"`."""
 
     keys: PresetName | Mapping[str, Part]
     section: str | None = None  # None: the preset's

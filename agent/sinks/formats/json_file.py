@@ -22,7 +22,7 @@ NEVER = "2099-12-31T23:59:59Z"
 
 @dataclass(frozen=True, kw_only=True)
 class JsonSettings(FileSinkSettings):
-    """`type = "json"`."""
+    """The settings of `type = "json"`."""
 
 
 class JsonFile(FileSink):

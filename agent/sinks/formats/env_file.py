@@ -1,8 +1,9 @@
 """`env_file`: `KEY=value` lines for systemd's EnvironmentFile=, docker --env-file, a shell, or dotenv.
 
-Values are written unquoted, because docker keeps quotes. Since a shell expands what is not quoted, a value that is not
-plain in all four dialects is refused. `:` is plain (an expiration has it): a shell expands only `~` after it. Lines end
-in a line feed even in a file with CRLF: a shell would take the CR for part of the value.
+Values are written unquoted, because docker keeps quotes: all that Alibaba issues means itself in all four dialects. A value
+with another character, which a shell would expand, stands in single quotes for all but docker; no value has such a quote
+(`is_plain`). `:` means itself (an expiration has it): a shell expands only `~` after it. Lines end in a line feed even in a
+file with CRLF: a shell would take the CR for part of the value.
 
 `export KEY=…` of a chosen variable stays exported for the readers that know the word, and loses it for systemd and
 docker, which do not.
@@ -18,7 +19,7 @@ from typing import Literal
 from agent.core.credential import Credential
 from agent.core.settings import FileSinkSettings
 from agent.sinks.formats.env_lines import Dialect, Entry, UnclosedError, entries, unreadable
-from agent.sinks.formats.text import Part, chosen_part, split_mark, terminate, unsafe, without_token
+from agent.sinks.formats.text import Part, chosen_part, split_mark, terminate, without_token
 from agent.sinks.interface import FileSink
 
 Preset = Literal["alibaba_cloud", "oss"]
@@ -38,7 +39,7 @@ PRESETS: Mapping[Preset, Mapping[str, Part]] = {
 """The variables that alibabacloud_credentials 1.0 and oss2's EnvironmentVariableCredentialsProvider read."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
+_MEANS_ITSELF = re.compile(r"[A-Za-z0-9+/=._:-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +119,12 @@ class EnvFile(FileSink):
             ) from None
 
     def _value(self, credential: Credential, held: str) -> str | None:
-        value = chosen_part(self, credential, held)
-        if value is not None and not _PLAIN.fullmatch(value):
-            raise unsafe(self, held)
-        return value
+        return chosen_part(self, credential, held)
 
     def _line(self, name: str, value: str, exported: bool) -> bytes:
         word = "export " if exported and self.settings.dialect in ("shell", "dotenv") else ""
-        return f"{word}{name}={value}\n".encode()
+        quote = "" if self.settings.dialect == "docker" or _MEANS_ITSELF.fullmatch(value) else "'"
+        return f"{word}{name}={quote}{value}{quote}\n".encode()
 
     def _refuse_what_does_more(self, found: Sequence[Entry], ours: Collection[str]) -> None:
         """Refuse lines that could not be kept if our variables are set, and one behind which nothing of ours is read."""

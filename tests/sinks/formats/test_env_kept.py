@@ -6,32 +6,17 @@ assignments on a line, `export` by itself, here-documents, blocks.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
-from tests.sinks.formats.test_dialects import READERS, Seen, by_sh
+from tests.support.env_readers import READERS, by_sh, exported_by_sh
 from tests.support.sinks import env, key, publish, session
 
 ID, SECRET, TOKEN = (f"ALIBABA_CLOUD_{name}" for name in ("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN"))
 OURS = {ID, SECRET, TOKEN}
-NOISE = {"PWD", "OLDPWD", "SHLVL", "_"}
-
-
-def exported_by_sh(path: Path) -> Seen:
-    """`. file`, without `set -a`: what a program gets that is started then."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", '. "$0" >/dev/null; exec env -0', str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={},
-    )
-    seen = dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
-    return {name: value for name, value in seen.items() if name not in NOISE}
 
 
 def written(path: Path, text: str | bytes, value: Credential, dialect: str) -> bool:

@@ -35,8 +35,7 @@ from agent.core.errors import (
 from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider, ProviderContext
 from agent.core.settings import Duration, ProviderSettings
-from agent.system.accounts import own_account
-from agent.system.oserrors import user_name
+from agent.system.accounts import own_account, user_name
 from agent.system.process import Completed, find_program, run_command
 from agent.system.process_group import Ending
 from agent.system.trusted_program import program_problem

@@ -304,6 +304,14 @@ def test_files_stay_readable():
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MAX_LINES} == {}
 
 
+def test_tests_share_through_their_support_alone():
+    """No test changes sys.path, and none imports another test: what two share lies in tests/support (its README)."""
+    paths = [path for path in ROOT.glob("tests/**/*.py") if path != Path(__file__)]
+    assert [str(path) for path in paths if "sys.path.insert" in path.read_text()] == []
+    borrowed = [(path.name, name) for path in paths for name, _line in imports(path) if ".test_" in f".{name}"]
+    assert borrowed == []
+
+
 def test_nothing_is_left_unfinished():
     """No marker of unfinished work, and no package index host, in what is committed."""
     words = ["TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error", "py" + "pi.org", "python" + "hosted"]

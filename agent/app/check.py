@@ -1,6 +1,6 @@
-"""`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
+"""`keyturn check`: every problem that can be found before it does harm. Writes nothing and tells no dependent.
 
-Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
+Each finding is a line with its place, and a failure names its remedy. A part that fails does not keep the others
 from being looked at. A provider is asked on a thread of its own, which is left behind when its time is up, so that
 one that hangs (docs/third_party.md) does not hang the command.
 """
@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from agent import systemd_setup
 from agent.app import wiring
+from agent.app.check_daemon import daemon_findings
 from agent.audit import log_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
@@ -38,11 +39,12 @@ from agent.system.clock import Clock
 from agent.system.free_space import write_problem
 from agent.system.process import probe_problem
 from agent.system.systemd_unit import agent_user, make_directory
+from agent.systemd_setup import as_service
 
 T = TypeVar("T")
 VERIFY_S = 10.0
 INSPECT_S = 10.0
-"""For `inspect` of a provider, which is to look at local files only."""
+"""Seconds for `inspect` of a provider, which is to look at local files only."""
 FETCH_S = FETCH_TIMEOUT_S + 5.0
 
 
@@ -56,7 +58,24 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         offline: leave out whatever needs the network.
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
-    yield from systemd_setup.findings(settings, path, environ)
+    set_up = list(systemd_setup.findings(settings, path, environ))
+    yield from set_up
+    yield from daemon_findings(wiring.paths(settings)[1], path)
+    if as_service.applies(path):
+        try:
+            yield from as_service.findings(settings, path, environ, offline=offline)
+            return
+        except KeyturnError as error:
+            unseen = Finding.of("error", systemd_setup.PLACE, error.as_problem())
+            yield from [unseen] if unseen not in set_up else []
+    yield from systemd_setup.seen_by_somebody_else(path)
+    yield from _seen_by_this_process(settings, path, environ, offline)
+
+
+def _seen_by_this_process(
+    settings: Settings, path: str, environ: Mapping[str, str], offline: bool
+) -> Iterator[Finding]:
+    """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
     parts = wiring.Factory(settings, environ)
@@ -128,7 +147,7 @@ def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
 
 
 def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
-    """What can be seen on this machine."""
+    """Yield what can be seen on this machine."""
     yield from _inspected(f"{place}.provider", managed.provider)
     for number, sink in enumerate(managed.sinks):
         yield from (
@@ -149,7 +168,7 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
 
 
 def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> Iterator[Finding]:
-    """What the source, STS and the value itself say; what is wrong already is not said twice."""
+    """Yield what the source, STS and the value itself say; what is wrong already is not said twice."""
     if "provider" in wrong:
         return
     now = Clock().now()
@@ -214,7 +233,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
 
 
 def _inspected(where: str, provider: Provider) -> Iterator[Finding]:
-    """What a provider finds on this machine; what it found before it failed counts."""
+    """Yield what a provider finds on this machine; what it found before it failed counts."""
     found: list[Finding] = []
     _done, failure = _tried(
         where, lambda: _in_time(provider, lambda: found.extend(_placed(where, provider.inspect())), INSPECT_S)
@@ -232,7 +251,7 @@ def _in_time(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
     """Run a provider's code on a thread of its own, which is left behind when the time is up.
 
     Raises:
-        KeyturnError: raised by `work`; or it raised something else, or did not come back.
+        KeyturnError: what `work` raised; or it raised something else, or did not come back.
     """
     answer: Future[T] = Future()
 

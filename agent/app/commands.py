@@ -1,6 +1,6 @@
-"""What an operator can have done, whether a daemon does it or the command itself under the same lock: one door.
+"""What an operator can have done: one door, whether the daemon does it or the command itself under the same lock.
 
-Each command runs on a thread that is not the loop's, waits there, and comes to the engine by messages alone.
+Each command runs and waits on another thread than the loop's, and reaches the engine by messages alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,13 @@ class Commands:
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
         seen = self._call(partial(self._engine.snapshot, look_at_sinks=True))
-        return as_json(seen.credentials, self._application.config_path, os.getpid(), self._started_at)
+        return as_json(
+            seen.credentials,
+            self._application.config_path,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            in_force=self._application.in_force,
+        )
 
     def refresh(
         self, names: Sequence[str], cause: Cause, show: Show = lambda _wait: None, *, retry_for_s: float = 0.0
@@ -65,7 +71,7 @@ class Commands:
             return work.run(names)
 
     def rotate(self, request: Request, show: Show) -> Result:
-        """Do the emergency end to end; an error of it stands in the result.
+        """Run the emergency from end to end; its error stands in the result.
 
         Raises:
             UsageError: the credential is not in the config.
@@ -83,7 +89,11 @@ class Commands:
         return _outlook(self._call(partial(self._engine.holders, name)))
 
     def _means(self, name: str) -> tuple[Provider | None, Cloud]:
-        """On the loop's thread, as a reload replaces the factory there: who may rotate, and by which calls."""
+        """Return who may rotate, and the management calls. On the loop's thread, where a reload replaces the factory.
+
+        Raises:
+            UsageError: the credential is not in the config.
+        """
         chosen(self._engine, [name])
         return self._application.factory.authority(name), self._application.factory.cloud()
 
@@ -100,7 +110,7 @@ def status_from_disk(settings: Settings, config_path: str, environ: Mapping[str,
     """
     clock = Clock()
     remembered = _remembered(settings, environ)
-    return as_json((snapshot_of(managed, clock) for managed in remembered.values()), config_path, None, None)
+    return as_json((snapshot_of(managed, clock) for managed in remembered.values()), config_path)
 
 
 def foresee_from_disk(settings: Settings, environ: Mapping[str, str], name: str) -> dict[str, Any]:

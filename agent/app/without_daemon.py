@@ -1,4 +1,4 @@
-"""What a command does itself where no daemon runs: the same engine, under the same lock."""
+"""What a command does itself where no daemon runs: the same engine, under the same lock (docs/adr/0013)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_here(
     work: Callable[[Commands], T],
     say: Callable[[str], None],
 ) -> T:
-    """Run the engine on this thread for as long as `work` takes, which runs on a thread of its own.
+    """Run the engine on this thread while `work` runs on a thread of its own; return what it returned.
 
     Args:
         settings: the config.

@@ -1,7 +1,7 @@
 """How a command reaches the daemon, also while the config on disk is broken.
 
 The socket's place stands in the config. A daemon goes on with the config that it has when the one on disk
-is bad, and at three in the morning `rotate` and `status` must still reach it: so where the config cannot be
+is bad, and in an emergency `rotate` and `status` must still reach it: so where the config cannot be
 used, its `agent.runtime_directory` alone is looked for, and the problem is raised only if no daemon answers (docs/adr/0013).
 """
 
@@ -30,7 +30,7 @@ DAEMON_FIRST_S, DAEMON_AGAIN_S = 4.8, 9.5
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where the daemon would be, and the config if it is a good one."""
+    """The place where a daemon would be, and the config if it can be used."""
 
     runtime: Path
     config: str
@@ -40,7 +40,7 @@ class Reach:
     def ask(
         self, request: dict[str, Any], show: Step | None = None, patience_s: float = client.ANSWER_S
     ) -> tuple[dict[str, Any], int]:
-        """Have the daemon do it; with `show`, say too that the daemon itself is silent.
+        """Have the daemon do what is requested; return its result and the exit code. With `show`, its silence is said too.
 
         Raises:
             DaemonUnreachableError: no daemon answers.
@@ -87,7 +87,7 @@ class Reach:
 
 
 def find(options: argparse.Namespace) -> Reach:
-    """Read the config, or what can be had of it."""
+    """Return where the daemon would be, by the config or by what can be read of it."""
     try:
         settings = wiring.load_settings(options.config, os.environ)
     except (ConfigError, NotPermittedError) as problem:

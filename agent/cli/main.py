@@ -25,7 +25,7 @@ _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
-    """Run the console script."""
+    """Run the command line of this process, and exit with its code."""
     sys.exit(main(sys.argv[1:]))
 
 
@@ -55,7 +55,7 @@ def _open_streams() -> None:
 
 
 def _perform(options: argparse.Namespace) -> int:
-    """Run a command; whatever it raises becomes one sentence and an exit code."""
+    """Run a command; turn whatever it raises into one sentence and an exit code."""
     try:
         module, _colon, function = options.run.partition(":")
         options.out = sys.stdout
@@ -87,7 +87,7 @@ def _perform(options: argparse.Namespace) -> int:
 
 
 def _complain(text: str) -> None:
-    """Say on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
+    """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
     from agent.cli.output import one_line
     from agent.logs.setup import journal_prefix
 
@@ -106,7 +106,7 @@ def _fault(error: Exception) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     top = _parser(
         argparse.ArgumentParser,
         prog="keyturn",
@@ -157,7 +157,7 @@ def _work_commands(command: _Maker) -> None:
     rotate.add_argument("--reason", metavar="TEXT", required=True, help="goes into the audit")
     rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
-    rotate.add_argument("--force", action="store_true", help="disable it even if a dependent could not be told")
+    rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
@@ -178,6 +178,9 @@ def _look_commands(command: _Maker) -> None:
         "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument(
+        "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
+    )
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
         "audit", "agent.cli.audit:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
@@ -236,8 +239,15 @@ def _emulator_commands(command: _Maker) -> None:
     emulator.add_argument("--directory", metavar="DIR", required=True)
     emulator.add_argument("--port", type=int, default=0, help="default: a free one")
     emulator.add_argument("--rotate-every", metavar="10s", help="have KMS rotate the secret by itself")
-    emulator.add_argument("--propagation-delay", metavar="1s", default="1s", help="until a new key works")
-    emulator.add_argument("--old-key-life", metavar="10s", default="48h", help="how long the key before lives on")
+    emulator.add_argument(
+        "--propagation-delay", metavar="TIME", default="1s", help="until a new key works (default: 1s)"
+    )
+    emulator.add_argument(
+        "--old-key-life",
+        metavar="TIME",
+        default="48h",
+        help="how long the key before lives on, and KMS refuses another rotation (default: 48h, as KMS does)",
+    )
 
 
 def _parser(make: Callable[..., argparse.ArgumentParser], *args: str, **keywords: str) -> argparse.ArgumentParser:

@@ -17,7 +17,10 @@ from agent.system.journald import is_stream
 
 
 def once(options: argparse.Namespace) -> int:
-    """`keyturn once`: for cron, images and containers; in a unit, what happens is logged as the daemon logs it."""
+    """Refresh once and print what came of it; return the exit code.
+
+    For cron, images and containers. In a unit, what happens is logged as the daemon logs it instead.
+    """
     retry_for_s = seconds(options.retry_for, "--retry-for")
     settings = wiring.load_settings(options.config, os.environ)
     in_journal = is_stream(os.environ, sys.stderr)

@@ -1,4 +1,4 @@
-"""Values of options that argparse does not know."""
+"""The types of options that argparse does not have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.core.errors import UsageError
 
 
 def seconds(text: str, option: str) -> float:
-    """Read a duration like `20s`.
+    """Return the seconds of a duration like `20s`.
 
     Raises:
         UsageError: it is not one.
@@ -22,7 +22,7 @@ def seconds(text: str, option: str) -> float:
 
 
 def moment(text: str, option: str, now: datetime) -> datetime:
-    """Read an instant: RFC 3339 (UTC where it names no zone), a date, or how long ago, like `2d`.
+    """Return an instant: RFC 3339 (UTC where it names no zone), a date, or how long ago, like `2d`.
 
     Raises:
         UsageError: it is none of these.

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from agent.core.text import escaped
+from agent.core.timestamps import rfc3339
 from agent.system.terminal import paint
 from agent.system.waiting import WAITING
 
@@ -21,8 +23,8 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 def one_line(text: str) -> str:
-    """Escape what could forge a line or drive a terminal: what a daemon, a source or a hook says passes through here."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return the text with everything escaped that could forge a line or control a terminal."""
+    return escaped(text)
 
 
 def json_line(value: dict[str, Any], out: TextIO) -> str:
@@ -31,7 +33,7 @@ def json_line(value: dict[str, Any], out: TextIO) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> Iterator[str]:
-    """Lay out columns; the second column of each row after the first is painted in its mood."""
+    """Yield rows with aligned columns; the second column of each row after the first is painted in its mood."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -41,12 +43,12 @@ def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> It
 
 
 def is_terminal() -> bool:
-    """Whether somebody looks at what is printed."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def fitting(lines: Sequence[str]) -> list[str]:
-    """As many lines as the terminal shows, from the top: the worst stands there."""
+    """Return as many lines as the terminal shows, from the top; the last says how many are left out."""
     height = shutil.get_terminal_size().lines - 1
     if len(lines) <= height:
         return list(lines)
@@ -54,13 +56,12 @@ def fitting(lines: Sequence[str]) -> list[str]:
 
 
 def dated(now: datetime, remark: str) -> str:
-    """The head of one look among many."""
-    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"-- {stamp}{f'  {remark}' if remark else ''}"
+    """Return the first line of one look among many: when it was, and a remark."""
+    return f"-- {rfc3339(now)}{f'  {remark}' if remark else ''}"
 
 
 def change_of_daemon(before: int | None, now: int | None) -> str:
-    """What became of the daemon between two looks, by its pids; "" for nothing."""
+    """Return what became of the daemon between two looks, by its pids; "" for nothing."""
     if before == now:
         return ""
     if now is None:
@@ -69,7 +70,7 @@ def change_of_daemon(before: int | None, now: int | None) -> str:
 
 
 def refreshed(answer: dict[str, Any]) -> None:
-    """What `once` and `refresh` did."""
+    """Print what `once` and `refresh` did."""
     for row in answer["credentials"]:
         good = "error" not in row
         line = f"{one_line(row['credential'])}: {paint(one_line(row['outcome']), 'good' if good else 'bad')}"
@@ -87,7 +88,7 @@ def refreshed(answer: dict[str, Any]) -> None:
 
 
 def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
-    """Ask before an emergency, with who else holds the key and who would be left behind."""
+    """Ask before an emergency, with who else holds the key and who would be left behind; return whether the answer was yes."""
     then = " and disable the key before it" if disable_old else ""
     lines = [f"Rotate {name} at its source now{then}?"]
     others = [other for other in foreseen.get("holders", ()) if other != name]
@@ -114,7 +115,7 @@ def wait(one: dict[str, Any]) -> None:
 
 
 def step(one: dict[str, Any]) -> None:
-    """One step of an emergency, as it ends; or what it waits for."""
+    """Print one step of an emergency, as it ends; or what it waits for."""
     if one["outcome"] == WAITING:
         wait(one)
         return
@@ -125,7 +126,7 @@ def step(one: dict[str, Any]) -> None:
 
 
 def rotated(result: dict[str, Any]) -> None:
-    """The end of an emergency."""
+    """Print the end of an emergency."""
     for note in result["notes"]:
         print(one_line(f"note: {note}"))
     if result["new_access_key_id"]:
@@ -163,12 +164,14 @@ def _moved(result: dict[str, Any]) -> str:
 
 
 def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
-    """The table of `status`, and what troubles each credential."""
+    """Yield the table of `status`, and what is wrong with each credential."""
     agent = whole["agent"]
     running = (
         f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
     )
     yield one_line(f"keyturn {agent['version']}, {running}, {agent['config']}")
+    for problem in agent.get("config_problems", ()):  # an older daemon does not say
+        yield one_line(f"config refused at {agent['config_refused_at']}, the old one stays: {problem}")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
     rows = [head, *(tuple(map(one_line, row)) for row in made)]
@@ -224,7 +227,7 @@ def _ahead(text: str | None, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time span in its largest sensible unit."""
+    """Return a time span in its largest sensible unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"

@@ -14,7 +14,7 @@ from agent.core.events import Cause, Trigger
 
 
 def refresh(options: argparse.Namespace) -> int:
-    """`keyturn refresh`."""
+    """Refresh and print what came of it; return the exit code."""
     reach = find(options)
     try:
         answer, _code = reach.ask({"command": "refresh", "names": options.names}, output.wait)

@@ -20,7 +20,7 @@ FORESEE_S = 20.0
 
 
 def rotate(options: argparse.Namespace) -> int:
-    """`keyturn rotate`."""
+    """Run the emergency and print what comes of it; return the exit code."""
     try:
         result, code = _rotated(options)
     except KeyturnError as error:

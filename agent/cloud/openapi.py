@@ -17,9 +17,10 @@ from typing import Any
 from agent.cloud import acs3, failures
 from agent.cloud.failures import Judge, ServiceError
 from agent.cloud.transport import Transport
-from agent.core.credential import Credential, rfc3339
+from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
 from agent.core.secret import Secret
+from agent.core.timestamps import rfc3339
 
 CALL_TIMEOUT_S = 10.0
 """Seconds for one call, everything included; the services answer in well under a second."""

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from agent.core.text import MAX_NAME
+from agent.core.text import MAX_NAME, escaped
 
 Place = tuple[str | int, ...]
 """A place in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
@@ -42,7 +42,7 @@ class Report:
     def add_at(self, where: str, sentence: str) -> None:
         """Note one problem at a place that is already written out."""
         # A settings class may quote what stands in the file, control characters and all.
-        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = where
+        self._lines[escaped(f"{where}: {sentence}" if where else sentence)] = where
 
     def knows(self, place: Place) -> bool:
         """Tell whether something was said about this place already."""
@@ -70,11 +70,6 @@ def shown_key(key: str) -> str:
 def shown_name(name: str) -> str:
     """Quote a name that is no secret, cut to a length that fits into a line."""
     return quoted(name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…")
-
-
-def printable(text: str) -> str:
-    """Escape whatever a terminal would obey instead of show."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def quoted(text: str) -> str:

@@ -15,11 +15,11 @@ ANSWER_S = 1800.0
 
 
 class ConnectionLostError(DaemonUnreachableError):
-    """The daemon took the request and went away before it had answered: nobody else may do it meanwhile."""
+    """The error that the daemon took the request and went away without an answer: the command must not do it itself then."""
 
 
 class RemoteError(KeyturnError):
-    """The daemon said no; carries its sentence and its exit code."""
+    """The refusal of the daemon, with its sentence and its exit code."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)

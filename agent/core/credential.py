@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from agent.core.secret import Secret
+from agent.core.timestamps import rfc3339
 
 
 class Kind(StrEnum):
@@ -46,11 +47,6 @@ class Credential:
 
 PARTS = ("access_key_id", "access_key_secret", "security_token", "bearer_token", "expiration")
 """The names by which sinks, templates and config refer to the parts of a value."""
-
-
-def rfc3339(moment: datetime) -> str:
-    """Write an aware datetime as Alibaba's APIs do: UTC, whole seconds, `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def part(credential: Credential, name: str) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.core.credential import Credential, Kind, part, rfc3339
+from agent.core.credential import Credential, Kind, part
 from agent.core.errors import KeyturnError
 from agent.core.secret import Secret
+from agent.core.text import blanked
+from agent.core.timestamps import rfc3339
 
 MAX_PART_BYTES = 64 * 1024
 """The longest id, secret or token: far above any seen. Alibaba documents no maximum for a SecurityToken."""
@@ -29,7 +31,7 @@ def one_line(text: object) -> str:
     if not isinstance(text, str):
         return ""
     cut = text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 3] + "..."
-    return "".join(char if char.isprintable() else " " for char in cut).strip()
+    return blanked(cut).strip()
 
 
 def bounded(error: KeyturnError, source: str) -> KeyturnError:

@@ -1,4 +1,4 @@
-"""On a worker: tell one dependent, and look what came of it."""
+"""One delivery, on a worker: tell a dependent, and look for evidence that it picked the value up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PICKUP_PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a worker brings back."""
+    """The outcome that a worker brings back."""
 
     told: Told
     pickup: Pickup
@@ -38,10 +38,18 @@ def tell(
     overtaken: threading.Event,
     types: Mapping[str, frozenset[str]],
 ) -> Heard:
-    """On a worker: tell one dependent, then look whether it picked the new value up, or can have.
+    """Tell one dependent, then see whether it picked the new value up, or can have. On a worker.
 
     Args:
-        types: of the files of each credential that it is told of.
+        notifier: of the dependent.
+        event: what it is told.
+        since: the instant of the switch; a process that started before may have read the old value.
+        cancel: set when the agent stops.
+        overtaken: set when there is newer news for the dependent.
+        types: the formats of the files of each credential that it is told of.
+
+    Raises:
+        KeyturnError: it could not be told.
     """
     return look(notifier, notifier.tell(event, cancel), since, cancel, overtaken, types)
 

@@ -1,4 +1,7 @@
-"""Who may rotate and disable in an emergency: signs in anew for each call, and is patient with a KMS or RAM that is down."""
+"""The identity that may rotate and disable in an emergency.
+
+It signs in anew for each call, and is patient with a KMS or RAM that is down.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class Authority:
         Args:
             name: of the credential.
             provider: None where the config names no authority.
-            clock: what is signed, and how long is waited.
+            clock: for the signatures, and for how long is waited.
             patience_s: for how long a temporary failure is tried again.
             pause: sleeps that many seconds; raises when the agent is stopping.
             activity: told what is waited for.
@@ -43,7 +46,7 @@ class Authority:
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
     def sign_in(self) -> Credential:
-        """The identity's present value.
+        """Return the identity's present value.
 
         Raises:
             KeyturnError: there is none, it cannot be had, or it may not rotate.
@@ -70,7 +73,7 @@ class Authority:
             call: makes it.
 
         Raises:
-            KeyturnError: the call's error, with who made it.
+            KeyturnError: the call's error, with the key that made it.
         """
         self._activity.begin(what)
         pause = self._activity.pausing(self._pause)

@@ -1,7 +1,6 @@
-"""The end of the key that was replaced: disable it, and see with one's own eyes that it is refused.
+"""The end of the key that was replaced: disable it, and see that a call signed with it is refused.
 
-Decision: only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`). A permission, a
-clock, a network or a throttle says nothing of the key, and is asked again.
+Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ GONE = "EntityNotExist.User.AccessKey"
 
 
 class NoSecretError(KeyturnError):
-    """Nobody has the old key's secret any more, so nothing can be signed with it."""
+    """The error that the old key's secret is not to be had any more, so nothing can be signed with it."""
 
 
 def refuse_key_in_use(held: HeldCredential, old_id: str) -> None:
-    """Refuse to disable the key in use; `--force` does not help here.
+    """Raise for a key that is in use; `--force` does not help here.
 
     Raises:
         KeyturnError: it is.
@@ -44,7 +43,11 @@ def disable(
     """Set a user's key inactive; return False where RAM knows no such key of that user.
 
     Args:
+        ram: the client.
+        user: whose key it is.
+        access_key_id: of the key.
         ask: makes the call as the authority, again and again while RAM cannot answer.
+        clock: for the signature.
 
     Raises:
         KeyturnError: RAM does not let the authority do it, or could not be asked.
@@ -67,6 +70,10 @@ def see_refused(
     """Sign calls with the old key until STS refuses it; return the code of the refusal.
 
     Args:
+        sts: the client.
+        old: the key, with its secret.
+        clock: for the signatures.
+        patience_s: for how long it is asked again.
         pause: sleeps that many seconds; raises when the agent is stopping.
         activity: told what is waited for.
 
@@ -90,7 +97,7 @@ def see_refused(
 
 
 def _ask(sts: Sts, old: Credential, clock: Clock) -> tuple[str, str]:
-    """The code of the error, and what is to be said of the answer."""
+    """Return the code of the error, "" for none, and what is to be said of the answer."""
     try:
         sts.get_caller_identity(old, now=clock.now())
     except KeyturnError as error:

@@ -1,17 +1,9 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
-It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile.
-Asking KMS (rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown
-(emergency_report.py) have pages of their own.
-
-Decisions (docs/adr/0012):
-* `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
-  this process still knows, or KMS's ACSPrevious version of the secret.
-* A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.
-* Before the old key is disabled everybody on this host who holds it was refreshed, published and told
-  (key_followers.py), and nobody is known to be left behind on it (left_behind.py), or `--force` says so.
-* One emergency per credential at a time, and the schedule leaves the credential alone meanwhile, so that
-  the publish is the operator's in the audit.
+It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Asking KMS
+(kms_rotation.py), who asks (authority.py), who else holds the key (key_followers.py), who is left behind on it
+(left_behind.py), the end of the old key (old_key.py) and what is shown (report.py) have modules of their own. What "safe"
+means, what is taken up again and what is waited for: docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -23,7 +15,7 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.cloud.openapi import Cloud
-from agent.core.credential import Credential, Kind, rfc3339
+from agent.core.credential import Credential, Kind
 from agent.core.errors import (
     CancelledError,
     KeyturnError,
@@ -37,6 +29,7 @@ from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.core.rotatable import Rotatable
+from agent.core.timestamps import rfc3339
 from agent.emergency import left_behind
 from agent.emergency.authority import Authority
 from agent.emergency.key_followers import KeyFollowers
@@ -54,7 +47,7 @@ __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 
 
 class Emergency:
-    """One run of `rotate`. Call `run` from a thread that is not the loop's."""
+    """One run of `rotate`. Its `run` is called on another thread than the loop's, and only once."""
 
     def __init__(
         self,
@@ -71,7 +64,7 @@ class Emergency:
             engine: runs on another thread.
             audit: the log.
             authority: who may rotate and disable; None where the config names nobody.
-            cloud: the management calls.
+            cloud: the calls to KMS, RAM and STS.
             request: what the operator asked for.
             patience: how long each wait may take.
         """
@@ -84,7 +77,7 @@ class Emergency:
         self._old: Credential | None = None
 
     def run(self, show: Show) -> Result:
-        """Do it all; an error stands in the result. `show` is called with each step as it ends."""
+        """Run the whole emergency; an error stands in the result. `show` is called with each step as it ends."""
         self._steps = Steps(self._clock, self._result, show)
         with self._steps:
             return self._run()
@@ -134,7 +127,7 @@ class Emergency:
 
     def _play(self) -> None:
         self._result.old_access_key_id = self._published.access_key_id
-        if self._secret_name is None:
+        if self._secret_name is None:  # nothing at KMS: at most a session that the source can be asked for anew
             self._renew_session()
             return
         self._steps.do("preflight", self._preflight)
@@ -153,8 +146,9 @@ class Emergency:
         else:
             self._result.notes.append(
                 f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
-                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason ..."
+                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason 'key leaked'"
             )
+        # Only now: after an error on the way here the next `rotate` takes the rotation up.
         self._rotation.forget()
 
     def _renew_session(self) -> None:
@@ -178,6 +172,7 @@ class Emergency:
 
     def _preflight(self) -> str:
         known_as = self._sign_in()
+        # The key that KMS has now is the one to replace, and its secret the one that signs the proof at the end.
         self._refresh_first()
         unfinished = self._rotation.unfinished(self._request.leaked)
         self._old = self._held.look().value
@@ -192,7 +187,7 @@ class Emergency:
         return f"{known_as}; {spent}"
 
     def _sign_in(self) -> str:
-        """Have STS name the authority; an STS that cannot answer keeps nobody from rotating."""
+        """Have STS name the authority; an STS that cannot answer does not stop the rotation."""
         self._steps.activity.begin("the authority to sign in, and STS to name it")
         who = self._authority.sign_in()
         try:
@@ -230,7 +225,7 @@ class Emergency:
         begun = self._rotation.begin(self._old_id, self._request.reason)
         journal = begun.journal
         self._result.version_id = journal.version_id
-        if not journal.asked:
+        if not journal.asked:  # else KMS said yes to an earlier `rotate`, and only the rest is missing
             self._rotation.ask(begun, self._refresh)
             self._record(
                 Event.ROTATION_STARTED,
@@ -243,7 +238,11 @@ class Emergency:
     # -- following the new value --------------------------------------------------------------------
 
     def _refresh_until(self, arrived: Callable[[], bool]) -> None:
-        """Refresh again and again until the new value is published; show its steps."""
+        """Refresh again and again until the new value is published; show its steps.
+
+        Raises:
+            KeyturnError: it was not in `follow_s` seconds, or cannot be.
+        """
         activity = self._steps.activity
         pause, monotonic = activity.pausing(self._held.pause), self._clock.boottime
         retry = Retry(1.0, 2.0, self._patience.follow_s, chance=random.random, pause=pause, monotonic=monotonic)
@@ -326,7 +325,7 @@ class Emergency:
         return old
 
     def _previous_key(self) -> tuple[Credential | None, str]:
-        """The key before the current one, and why it is not to be had."""
+        """Return the key before the current one; or None and, where it is known, why it is not to be had."""
         self._steps.activity.begin("KMS to hand out the key before")
         try:
             provider = self._held.provider
@@ -384,7 +383,7 @@ class Emergency:
         return self._result
 
     def _note_failure(self, text: str) -> None:
-        """The audit tells what became of a request, also of one that was turned away at the door."""
+        """Record what became of a request, also of one that was refused before it began."""
         try:
             self._record(Event.ROTATION_REQUESTED, outcome="failed", error=text)
         except KeyturnError as error:

@@ -1,4 +1,4 @@
-"""What an emergency is asked, and what it reports while it happens and at its end."""
+"""What the operator asks of an emergency, and what it reports at each step and at its end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from agent.core.errors import (
     UsageError,
 )
 from agent.core.events import Actor
+from agent.core.suspects import looks_secret, without_suspects
 from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
+from agent.logs.redaction import redacted
 from agent.system.clock import Clock
 from agent.system.waiting import Activity, Silence
 
@@ -23,7 +25,7 @@ Show = Callable[[dict[str, Any]], None]
 
 
 class StepOutcome(StrEnum):
-    """How a step of an emergency ended."""
+    """The ways in which a step of an emergency ends."""
 
     DONE = "done"
     FAILED = "failed"
@@ -31,7 +33,7 @@ class StepOutcome(StrEnum):
 
 
 class OldKey(StrEnum):
-    """What became of the key that was replaced."""
+    """The state of the key that was replaced, as far as it was changed here."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -39,7 +41,7 @@ class OldKey(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long each wait may take, in seconds.
+    """The seconds that each wait may take.
 
     Attributes:
         follow_s: until the new version is ACSCurrent and published.
@@ -58,7 +60,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the operator asked for."""
+    """The operator's request."""
 
     credential: str
     reason: str
@@ -95,7 +97,7 @@ class Result:
     exit_code: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """As printed: `error` only where there is one."""
+        """Return the object as it is printed: with `error` only where there is one."""
         shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
             "old_key": str(self.old_key),
             "left_behind": [one.as_json() for one in self.left_behind],
@@ -106,7 +108,10 @@ class Result:
 
 
 class Steps:
-    """Times each step, keeps it in the result, and shows it as it ends. Between its entry and its exit it also says waits."""
+    """The steps of one emergency: each is timed, kept in the result, and shown as it ends.
+
+    Between its entry and its exit, what is waited for is shown as well.
+    """
 
     def __init__(self, clock: Clock, result: Result, show: Show) -> None:
         self._clock, self._result, self._show = clock, result, show
@@ -125,10 +130,10 @@ class Steps:
         self._silence.__exit__(*error)
 
     def do(self, name: str, work: Callable[[], T]) -> T:
-        """Do one step; a list that is not empty names who was left out in it, a text is its detail.
+        """Do one step: a text that `work` returns is its detail, and a list names whom it could not tell.
 
         Raises:
-            KeyturnError: as `work`; the step is shown as failed before.
+            KeyturnError: what `work` raised; the step has been shown as failed.
         """
         began = self._clock.boottime()
         try:
@@ -177,21 +182,33 @@ class Steps:
             log.debug("a step could not be shown", step=step["name"])  # a closed terminal never stops an emergency
 
     def passed_ms(self) -> int:
-        """Since the command."""
+        """Return the milliseconds since the command."""
         return round((self._clock.boottime() - self._started) * 1000)
 
 
 def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
-    """Make a request of what came over the control socket or the command line.
+    """Return the request that came over the control socket or the command line.
 
     Raises:
-        UsageError: it is not whole.
+        UsageError: something is missing, or is no text.
     """
     name, reason, leaked = raw.get("credential"), raw.get("reason"), raw.get("leaked")
     if not isinstance(name, str) or not isinstance(reason, str) or not reason.strip():
         raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
     if leaked is not None and not isinstance(leaked, str):
         raise UsageError("--leaked takes an AccessKey id")
+    if leaked is not None and (looks_secret(leaked) or redacted(leaked) != leaked):
+        raise UsageError(
+            "--leaked takes an AccessKey id, and what was given looks like a secret; it was written down nowhere",
+            "give the id that belongs to it (LTAI...), and take the secret out of your shell's history",
+        )
     # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
     reason = reason.encode("utf-8", "backslashreplace").decode()
-    return Request(name, reason.strip(), actor, leaked, bool(raw.get("disable_old")), bool(raw.get("force")))
+    return Request(
+        name,
+        redacted(without_suspects(reason.strip())),
+        actor,
+        leaked,
+        bool(raw.get("disable_old")),
+        bool(raw.get("force")),
+    )

@@ -1,4 +1,4 @@
-"""One credential in the hands of an emergency: what a thread that is not the loop's may see and have done of it.
+"""One credential that an emergency holds: what another thread than the loop's may see of it and have done with it.
 
 Every look and every change happens on the loop's thread; what comes back is a frozen copy.
 """
@@ -34,10 +34,11 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is known of the credential now.
+    """A frozen copy of what is known of the credential.
 
     Attributes:
-        value: the last value seen, with its secrets; None until the first fetch.
+        seen: what `status` shows.
+        value: the value that was last published or found unchanged, with its secrets; None until the first fetch.
         known: the value in use, with its secrets if this process saw it; None before the first publish.
         unfinished: the rotation that an earlier `rotate` began.
     """
@@ -49,7 +50,10 @@ class Held:
 
 
 class HeldCredential:
-    """Given out by `Engine.hold`; to be released on every way out."""
+    """A credential that `Engine.hold` has given out; to be released on every way out.
+
+    What is asked of the loop raises a `CancelledError` where the loop does not come to it within `CALL_S` seconds.
+    """
 
     def __init__(
         self,
@@ -76,7 +80,7 @@ class HeldCredential:
 
     @property
     def provider(self) -> Provider:
-        """Its provider, whose calls are made on workers anyway."""
+        """Its provider, whose calls are made on workers."""
         return self._slot.managed.provider
 
     @property
@@ -163,7 +167,7 @@ class HeldCredential:
         return self._saved(lambda: record(version_id, old_access_key_id, reason, self.clock.now()))
 
     def rotation_asked(self) -> None:
-        """Remember that the source said yes."""
+        """Write down that the source said yes."""
         self._saved(self._rotation.asked)
 
     def forget_rotation(self) -> None:
@@ -177,7 +181,7 @@ class HeldCredential:
     # -- the rest -----------------------------------------------------------------------------------
 
     def pause(self, seconds: float) -> None:
-        """Sleep.
+        """Sleep for so many seconds.
 
         Raises:
             CancelledError: the agent is stopping.

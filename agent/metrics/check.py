@@ -18,7 +18,7 @@ ASK_S = 2.0
 
 
 def findings(agent: AgentSettings) -> Iterator[Finding]:
-    """Whether the address can be had, and the file be written where node_exporter looks for it."""
+    """Yield whether the address can be had, and the file be written where node_exporter looks for it."""
     if agent.metrics_listen:
         yield _address(agent.metrics_listen)
     if agent.metrics_textfile:
@@ -37,7 +37,7 @@ def _address(address: str) -> Finding:
 
 
 def _is_keyturn(address: str) -> bool:
-    """Whether the one that listens there says that it is a keyturn."""
+    """Return whether the one that listens there says that it is a keyturn."""
     host, port = server.split(address)
     try:
         with socket.create_connection((host, port), ASK_S) as channel:

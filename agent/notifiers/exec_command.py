@@ -25,9 +25,8 @@ from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
-from agent.system.accounts import Account, find_account, own_account
+from agent.system.accounts import Account, find_account, own_account, user_name
 from agent.system.capabilities import may_become
-from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.process_group import Ending
 from agent.system.trusted_program import program_problem

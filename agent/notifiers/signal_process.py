@@ -34,8 +34,7 @@ from agent.core.problem import Problem
 from agent.core.settings import FilePath, NotifierSettings
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import of_a_kept_process
-from agent.system.accounts import find_account
-from agent.system.oserrors import user_name
+from agent.system.accounts import find_account, user_name
 from agent.system.pidfd import Process
 from agent.system.pidfile import NoProcessError, PidFile, read_pid_file
 from agent.system.procfs import pids

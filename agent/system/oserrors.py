@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
-import pwd
 import shlex
 from pathlib import PurePosixPath
 
 from agent.core.problem import Problem
+from agent.system.accounts import user_name
 
 _PERMISSION = frozenset({errno.EACCES, errno.EPERM})
 
@@ -41,23 +40,6 @@ _REASONS: dict[int, Problem] = {
     errno.ESTALE: Problem("somebody put another file in its place", "it is tried again"),
     errno.EFBIG: Problem("it would be larger than the file size limit", "raise LimitFSIZE= of the unit"),
 }
-
-
-def user_name(uid: int | None = None) -> str:
-    """Return a user's name as an operator knows it; by default that of the user whom this process runs as."""
-    number = os.geteuid() if uid is None else uid
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"uid {number}"
-
-
-def group_name(gid: int) -> str:
-    """Return a group's name as an operator knows it."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return f"gid {gid}"
 
 
 def is_permission(error: OSError) -> bool:

@@ -18,7 +18,8 @@ import stat
 from dataclasses import dataclass
 
 from agent.core.errors import NotifyError
-from agent.system.oserrors import explain, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain
 from agent.system.trusted_directory import PathMissingError, PathRefusedError, open_directory, split
 
 _LIMIT = 64  # PostgreSQL writes more lines, but the number is always the first one

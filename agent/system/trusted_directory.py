@@ -24,8 +24,9 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from agent.core.errors import NotPermittedError, SinkError
+from agent.system.accounts import user_name
 from agent.system.mounts import mount_id
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.oserrors import explain, is_permission
 
 MAX_LINKS = 40
 """The number of links that the kernel itself follows (path_resolution(7))."""

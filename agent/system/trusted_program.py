@@ -21,9 +21,8 @@ from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 
 from agent.core.problem import Problem
-from agent.system.accounts import Account, find_account, find_group
+from agent.system.accounts import Account, find_account, find_group, group_name, user_name
 from agent.system.files import writers_problem
-from agent.system.oserrors import group_name, user_name
 from agent.system.trusted_directory import MAX_LINKS
 
 _ACL = "system.posix_acl_access"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agent.core.errors import KeyturnError, NotPermittedError, StateError
 from agent.system import files
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain, is_permission
 from agent.system.process import CommandError, find_program, run_command
 from agent.systemd_setup import render
 from agent.systemd_setup.needs import Needs

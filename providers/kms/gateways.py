@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from agent.cloud.tls import context_for
 from agent.cloud.transport import Transport
-from agent.core.credential import rfc3339
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
 from agent.core.provider import ProviderContext
+from agent.core.timestamps import rfc3339
 from agent.system.clock import Clock
 from providers.kms.access import Access, ByClientKey
 from providers.kms.dedicated_config import Instance

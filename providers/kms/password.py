@@ -7,16 +7,14 @@ only a name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
+from agent.core.suspects import variable_name
 from agent.system.files import read_private
 from providers.static_parts import text_of
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 LIMIT_BYTES = 4 * 1024
 PASSWORD_VARIABLE = "client_key_password"
@@ -66,7 +64,7 @@ class PasswordSource:
 
     def _missing(self) -> CredentialFileError:
         variable = self.variable or self.later
-        if variable and not _NAME.fullmatch(variable):  # perhaps the password itself: not shown
+        if variable and variable_name(variable) is None:  # perhaps the password itself: not shown
             return CredentialFileError(
                 "what should name the environment variable with the ClientKey's password is no name",
                 "write the variable's name there, never the password",

@@ -23,7 +23,7 @@ from agent.notifiers.interface import Pickup
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
 from agent.system.accounts import own_account
 from agent.system.pidfile import NoProcessError, read_pid_file
-from tests.support.forked import in_child
+from tests.support.processes import in_child
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can act for another user")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 
-from tests.support.dpkg_machine import SINK, configure, install, shown, status
+from tests.support.systemd.dpkg import SINK, configure, install, shown, status
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, agent, providers

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.systemd.bed_machine import CLIENT_KEY, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import CLIENT_KEY, UNIT, Machine
 
 OPERATOR = """\
 [credentials.uploader.emergency]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.systemd.bed_machine import Machine
+from tests.support.systemd.machine import Machine
 
 LOG = "/var/log/keyturn/audit.jsonl"
 

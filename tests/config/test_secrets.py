@@ -65,10 +65,3 @@ def test_a_place_without_such_keys_says_what_to_do() -> None:
         "credentials.a.sinks[0].password: a secret is never written in the config;"
         " put it into a file that only keyturn can read, and name that file"
     ]
-
-
-def test_a_long_path_is_a_path() -> None:
-    """Names and slashes of any length: only one word that stands alone can be a secret by its look."""
-    path = "/srv/applications/of-the-uploader-2026/credentials/gw1/vm7/uploader.env-of-production"
-    assert len(path) > 64
-    assert problems(PROVIDER + f'properties_file = "{path}"\n' + SINK) == []

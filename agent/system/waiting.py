@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from agent.core.errors import KeyturnError
 
 T = TypeVar("T")
 FIRST_S, AGAIN_S = 3.5, 8.0
 """A wait is to be announced at most 5 s after it began, then at least every 10 s; to look what it is takes a moment."""
+BUSY = "the agent itself, which is busy or stuck (a slow disk, for example) and says no more"
 WAITING = "waiting"
 """The outcome of what is shown like a step, and is no end of one."""
 
@@ -73,7 +76,10 @@ class Activity:
         if next_at is not None:
             return tried(what, attempt, cause, next_s=next_at - now)
         text = tried(what, attempt, cause, for_s=now - since)
-        inside = describe() if describe is not None else ""
+        try:
+            inside = describe() if describe is not None else ""
+        except KeyturnError:
+            inside = BUSY
         return f"{text}; {inside}" if inside else text
 
     def _begun(self, what: str) -> None:
@@ -137,10 +143,14 @@ class Silence:
                     return
                 self._due = time.monotonic() + self._again_s
                 began = self._began
-            try:
-                self._say(self._wait(self._describe(), began))
-            except Exception:
-                continue  # nobody may hear it; what is waited for goes on
+            with suppress(Exception):  # nobody may hear it; what is waited for goes on
+                self._say(self._wait(self._described(), began))
+
+    def _described(self) -> str:
+        try:
+            return self._describe()
+        except Exception:  # whoever knows it is busy, or stuck: that is worth saying, too
+            return BUSY
 
     def _wait(self, what: str, began: float) -> dict[str, Any]:
         now = time.monotonic()

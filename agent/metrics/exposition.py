@@ -79,6 +79,16 @@ class _Shown(Collector):
         yield _publishes(rows)
         yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
         yield GaugeMetricFamily(
+            "keyturn_config_last_reload_successful",
+            "0 from a refused reload until a config is loaded: what stands on disk is not what is in force. 1 otherwise.",
+            value=float(not self._snapshot.config_refused),
+        )
+        yield GaugeMetricFamily(
+            "keyturn_config_last_reload_success_timestamp_seconds",
+            "When the config in force was read, at the start or by a reload.",
+            value=self._snapshot.config_loaded_at,
+        )
+        yield GaugeMetricFamily(
             "keyturn_snapshot_timestamp_seconds",
             "When these figures were taken; one that stands still tells of an agent that is stuck or gone.",
             value=self._snapshot.taken_at,

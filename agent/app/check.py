@@ -59,7 +59,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
     set_up = list(systemd_setup.findings(settings, path, environ))
     yield from set_up
-    yield from daemon_findings(wiring.paths(settings)[1], path)
+    yield from daemon_findings(wiring.paths(settings)[1], path, environ)
     if as_service.applies(path):
         try:
             yield from as_service.findings(settings, path, environ, offline=offline)

@@ -21,6 +21,7 @@ from agent.core.errors import (
     AuditError,
 )
 from agent.system.clock import Clock
+from agent.system.systemd_unit import service_user
 
 
 def audit_show(options: argparse.Namespace) -> int:
@@ -54,7 +55,10 @@ def _log(options: argparse.Namespace) -> Path:
     path = wiring.paths(settings)[2]
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
-            f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
+            f"{path}: there is no audit log yet",
+            "it begins with the first start: `systemctl start keyturn`"
+            if service_user()
+            else "it begins with the first `keyturn run` or `keyturn once`",
         )
     return path
 

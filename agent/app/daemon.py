@@ -177,7 +177,7 @@ class Daemon:
             return
         wait_s = self._status_again_at - self._engine.clock.boottime()
         if wait_s > 0:
-            self._engine.after(wait_s, self._say_status)
+            self._engine.after(wait_s, _turn_once_more)
             return
         before = self._status
         self._note_status()
@@ -234,3 +234,7 @@ class Daemon:
             self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+
+def _turn_once_more() -> None:
+    """Do nothing: at the end of the turn that this begins, what was put off is said."""

@@ -226,8 +226,15 @@ def _emulator_commands(command: _Maker) -> None:
     emulator.add_argument("--directory", metavar="DIR", required=True)
     emulator.add_argument("--port", type=int, default=0, help="default: a free one")
     emulator.add_argument("--rotate-every", metavar="10s", help="have KMS rotate the secret by itself")
-    emulator.add_argument("--propagation-delay", metavar="1s", default="1s", help="until a new key works")
-    emulator.add_argument("--old-key-life", metavar="10s", default="48h", help="how long the key before lives on")
+    emulator.add_argument(
+        "--propagation-delay", metavar="TIME", default="1s", help="until a new key works (default: 1s)"
+    )
+    emulator.add_argument(
+        "--old-key-life",
+        metavar="TIME",
+        default="48h",
+        help="how long the key before lives on, and KMS refuses another rotation (default: 48h, as KMS does)",
+    )
 
 
 def _parser(make: Callable[..., argparse.ArgumentParser], *args: str, **keywords: str) -> argparse.ArgumentParser:

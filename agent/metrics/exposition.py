@@ -17,7 +17,8 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from agent import __version__
@@ -37,8 +38,27 @@ def text(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
     """
     registry = CollectorRegistry()
     registry.register(_Shown(snapshot))
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if _wants_openmetrics(accept):
+        body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return body, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Return whether a header asks for the one version of OpenMetrics that is served.
+
+    `choose_encoder` of prometheus_client raises for a version that is none, and answers with one that it was told.
+    """
+    return any(_is_openmetrics(*media_range.lower().split(";")) for media_range in accept.split(","))
+
+
+def _is_openmetrics(media_type: str, *parameters: str) -> bool:
+    named = {name.strip(): value.strip(' "') for name, _equals, value in (each.partition("=") for each in parameters)}
+    return (
+        media_type.strip() == "application/openmetrics-text"
+        and named.get("version", "1.0.0") == "1.0.0"
+        and named.get("q", "1").strip("0.") != ""
+    )
 
 
 class _Shown(Collector):

@@ -12,6 +12,7 @@ from agent.core.config_in_force import ConfigInForce
 from agent.engine.engine import Engine
 from agent.engine.snapshot import CredentialSnapshot
 from agent.logs.log import log
+from agent.logs.seldom import Seldom
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
 
 
@@ -95,6 +96,7 @@ class SnapshotReader:
     def __init__(self, engine: Engine, counters: Counters, in_force: ConfigInForce) -> None:
         self._engine, self._counters, self._in_force = engine, counters, in_force
         self._lock = threading.Lock()
+        self._faults = Seldom()
         self._asked: Future[Snapshot] | None = None
         self._last: Snapshot | None = None
 
@@ -114,7 +116,8 @@ class SnapshotReader:
         except FuturesTimeoutError:
             return None
         except Exception:
-            log.error("a fault of keyturn itself; please report it", exc_info=True)
+            if (left_out := self._faults.due()) is not None:
+                log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
             return None
 
     def _take(self) -> Snapshot:

@@ -15,6 +15,7 @@ from agent.system.systemd_credentials import OF_THE_SERVICE, by_source
 from agent.systemd_setup.as_service import DAEMON
 
 ASK_S = 10.0
+MENDED = "mend that, then `systemctl reload keyturn`, or `systemctl restart keyturn` where it says so"
 _ILL = frozenset({Condition.FAILING, Condition.STALE, Condition.EXPIRED})
 
 
@@ -40,7 +41,7 @@ def _told(found: dict[str, Any], config: str) -> Iterator[Finding]:
         return
     for problem in agent.get("config_problems", ()):
         text = f"the daemon that runs refused the config of its last reload: {problem}"
-        yield Finding("error", DAEMON, text, "mend it, then `systemctl reload keyturn`")
+        yield Finding("error", DAEMON, text, MENDED)
     ill = {name: one for name, one in found["credentials"].items() if one["state"] in _ILL}
     for name, one in ill.items():
         yield Finding(

@@ -22,6 +22,7 @@ from agent.core.errors import (
     AuditError,
 )
 from agent.system.clock import Clock
+from agent.system.systemd_unit import service_user
 
 
 def audit_show(options: argparse.Namespace) -> int:
@@ -57,7 +58,10 @@ def _log(options: argparse.Namespace) -> Path:
         raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
-            f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
+            f"{path}: there is no audit log yet",
+            "it begins with the first start: `systemctl start keyturn`"
+            if service_user()
+            else "it begins with the first `keyturn run` or `keyturn once`",
         )
     return path
 

@@ -33,7 +33,7 @@ def audit_show(options: argparse.Namespace) -> int:
             continue
         if since and not _is_later(record, since):
             continue
-        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record), file=options.out)
+        print(output.json_line(record, options.out) if options.json else _line(record), file=options.out)
     return EXIT_DONE
 
 

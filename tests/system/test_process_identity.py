@@ -168,13 +168,13 @@ def test_a_pid_file_that_a_strange_group_can_write_is_refused(tmp_path: Path) ->
     path = tmp_path / "pid"
     path.write_text("4242\n")
     path.chmod(0o664)
-    assert read_pid_file(str(path)).pid == 4242
+    assert read_pid_file(str(path)).pids == (4242,)
     os.chown(path, -1, 54321)
     with pytest.raises(NotifyError, match="group 54321 can write") as caught:
         read_pid_file(str(path))
     assert "0644" in caught.value.remedy
     path.chmod(0o644)
-    assert read_pid_file(str(path)).pid == 4242
+    assert read_pid_file(str(path)).pids == (4242,)
 
 
 def test_only_a_regular_file_is_a_pid_file(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ DEB_PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-# Four at a time: most tests wait for real processes and deadlines, not for the processor.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
+# Five at a time: most tests wait for real processes and deadlines, not for the processor.
+PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
 LONG := crash or systemd or packaging
 
 .PHONY: venv dev demo test test-long test-all lint bench lock deb clean

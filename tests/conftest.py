@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import tempfile
@@ -26,6 +27,8 @@ settings.load_profile("keyturn")
 
 LONG = ("crash", "systemd", "packaging")
 """Folders whose tests are marked with their names, and left out by `make test`."""
+WAITING = ("demo", "e2e", "faults")
+"""Folders whose tests wait for real processes most of their time."""
 
 
 def pytest_configure() -> None:
@@ -40,13 +43,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the folders that take long, and those that hold sentences against the golden file."""
+    """Mark the tests of the folders that take long, and those that hold sentences against the golden file; order all."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in LONG:
             item.add_marker(folder)
         if "golden" in getattr(item, "fixturenames", ()):
             item.add_marker("golden")
+    spread(items)
+
+
+def spread(items: list[pytest.Item]) -> None:
+    """Put the files whose tests wait for processes evenly between those that compute: so the processor is never idle for long."""
+    files = [list(tests) for _file, tests in itertools.groupby(items, key=lambda item: item.path)]
+    placed: list[tuple[float, list[pytest.Item]]] = []
+    for waits in (True, False):
+        chosen = [tests for tests in files if (tests[0].path.parent.name in WAITING) is waits]
+        total, before = sum(map(len, chosen)), 0
+        for tests in chosen:
+            placed.append(((before + len(tests) / 2) / total, tests))
+            before += len(tests)
+    items[:] = [item for _place, tests in sorted(placed, key=lambda one: one[0]) for item in tests]
 
 
 @pytest.fixture(autouse=True)

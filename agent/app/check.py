@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from agent import systemd_setup
 from agent.app import wiring
+from agent.app.check_daemon import daemon_findings
 from agent.audit import log_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
@@ -37,6 +38,7 @@ from agent.system.clock import Clock
 from agent.system.free_space import write_problem
 from agent.system.process import probe_problem
 from agent.system.systemd_unit import agent_user, make_directory
+from agent.systemd_setup import as_service
 
 T = TypeVar("T")
 VERIFY_S = 10.0
@@ -55,7 +57,24 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         offline: leave out whatever needs the network.
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
-    yield from systemd_setup.findings(settings, path, environ)
+    set_up = list(systemd_setup.findings(settings, path, environ))
+    yield from set_up
+    yield from daemon_findings(wiring.paths(settings)[1], path)
+    if as_service.applies(path):
+        try:
+            yield from as_service.findings(settings, path, environ, offline=offline)
+            return
+        except KeyturnError as error:
+            unseen = Finding.of("error", systemd_setup.PLACE, error.as_problem())
+            yield from [unseen] if unseen not in set_up else []
+    yield from systemd_setup.seen_by_somebody_else(path)
+    yield from _seen_by_this_process(settings, path, environ, offline)
+
+
+def _seen_by_this_process(
+    settings: Settings, path: str, environ: Mapping[str, str], offline: bool
+) -> Iterator[Finding]:
+    """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
     parts = wiring.Factory(settings, environ)

@@ -39,7 +39,13 @@ class Commands:
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
         seen = self._call(partial(self._engine.snapshot, look_at_sinks=True))
-        return as_json(seen.credentials, self._application.config_path, os.getpid(), self._started_at)
+        return as_json(
+            seen.credentials,
+            self._application.config_path,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            in_force=self._application.in_force,
+        )
 
     def refresh(self, names: Sequence[str], cause: Cause, *, retry_for_s: float = 0.0) -> dict[str, Any]:
         """Refresh, publish and notify; return what came of each, and the exit code.
@@ -87,4 +93,4 @@ def status_from_disk(settings: Settings, config_path: str, environ: Mapping[str,
     credentials = Factory(settings, environ).credentials()
     for managed in credentials:
         managed.remember(states.peek(managed.name))
-    return as_json((snapshot_of(managed, clock) for managed in credentials), config_path, None, None)
+    return as_json((snapshot_of(managed, clock) for managed in credentials), config_path)

@@ -6,7 +6,8 @@ the credentials that it waits for, and the manager is asked for more time again 
 longer than any limit of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would
 say. Both this request and the watchdog's are made by the scheduler, so they stop when it does.
 SIGHUP builds all parts of the new config before it touches the old ones, and a bad config leaves
-everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
+everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. A refusal stays in STATUS=, `status` and
+the metrics until a good config is loaded. SIGUSR1 refreshes everything. Either is
 heard from the first moment on (agent/cli/main.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
 process ends within seconds; a publish is never cut short, because it runs on the same thread that would
@@ -59,7 +60,7 @@ class Daemon:
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
         self._commands = Commands(application, self._engine.clock.now())
-        self._metrics = MetricsExporter(self._engine)
+        self._metrics = MetricsExporter(self._engine, application.in_force)
         self._ready = False
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
@@ -144,6 +145,8 @@ class Daemon:
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
             log.error("the new config is refused, the old one stays", error=problem)
+        self._application.in_force.refused(self._engine.clock.now(), problems)
+        self._metrics.changed()
         self._record(Event.CONFIG_REJECTED, trigger=str(Trigger.SIGNAL), error="; ".join(problems)[:8000])
 
     def _refuse_moves(self, settings: Settings) -> None:
@@ -183,7 +186,7 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(self._engine.snapshot())
+        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 

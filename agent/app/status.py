@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agent import __version__
+from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
 from agent.core.timestamps import rfc3339
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
@@ -18,11 +19,32 @@ NAMED = 5
 
 
 def as_json(
-    credentials: Iterable[CredentialSnapshot], config: str, pid: int | None, started_at: datetime | None
+    credentials: Iterable[CredentialSnapshot],
+    config: str,
+    *,
+    pid: int | None = None,
+    started_at: datetime | None = None,
+    in_force: ConfigInForce | None = None,
 ) -> dict[str, Any]:
-    """Return the object of `status --json`; `pid` and `started_at` are None when no daemon runs."""
+    """Return the object of `status --json`.
+
+    Args:
+        credentials: the rows, in the order of the config.
+        config: the path of the config.
+        pid: of the daemon; None, as all that follows, where none runs.
+        started_at: when it was started.
+        in_force: what became of its last reload.
+    """
     return {
-        "agent": {"version": __version__, "pid": pid, "started_at": stamp(started_at), "config": config},
+        "agent": {
+            "version": __version__,
+            "pid": pid,
+            "started_at": stamp(started_at),
+            "config": config,
+            "config_loaded_at": stamp(in_force.loaded_at) if in_force else None,
+            "config_refused_at": stamp(in_force.refused_at) if in_force else None,
+            "config_problems": list(in_force.problems) if in_force else [],
+        },
         "credentials": {one.name: _row(one) for one in credentials},
     }
 
@@ -61,11 +83,19 @@ def notify_rows(one: CredentialSnapshot) -> list[dict[str, Any]]:
     ]
 
 
-def summary(seen: EngineSnapshot) -> str:
-    """Return one line for `systemctl status`: how many are well, then the others, the worst first.
+def summary(seen: EngineSnapshot, refused: str = "") -> str:
+    """Return one line for `systemctl status`: a config that was refused, how many are well, the others, the worst first.
 
     Before the first pass has ended: which credentials have not answered yet, be it with a failure.
+
+    Args:
+        seen: the credentials.
+        refused: what was wrong with a config that was refused; "" for nothing.
     """
+    return "; ".join(filter(None, [refused, _credentials(seen)]))
+
+
+def _credentials(seen: EngineSnapshot) -> str:
     if not seen.passed:
         return _starting(seen.awaited, len(seen.credentials))
     ill = [one for one in seen.credentials if one.condition is not Condition.FRESH]

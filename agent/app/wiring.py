@@ -19,6 +19,7 @@ from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
 from agent.config import Registry
 from agent.config.registry import Family
+from agent.core.config_in_force import ConfigInForce
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
@@ -171,6 +172,7 @@ class Application:
     engine: Engine
     audit: AuditLog
     lock: StateLock
+    in_force: ConfigInForce
 
     def with_config(self, settings: Settings) -> Factory:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
@@ -179,6 +181,7 @@ class Application:
     def adopt(self, settings: Settings, factory: Factory) -> None:
         """Take over another config from now on. On the loop's thread."""
         self.settings, self.factory = settings, factory
+        self.in_force.loaded(self.engine.clock.now())
 
     def close(self) -> None:
         """Close the audit log and release the lock, so that the next keyturn can start."""
@@ -213,4 +216,5 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     except BaseException:
         lock.release()
         raise
-    return Application(settings, config_path, environ, factory, bases, engine, audit, lock)
+    in_force = ConfigInForce(clock.now())
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force)

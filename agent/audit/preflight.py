@@ -12,6 +12,9 @@ from agent.system.accounts import find_account, user_name
 from agent.system.oserrors import explain, is_permission
 from agent.system.systemd_unit import agent_user, make_directory
 
+NOT_REGULAR = "move it away, or name another file in agent.audit.path"
+"""The remedy where the name of the log is taken by something else."""
+
 
 def remedy(path: Path, error: OSError) -> str:
     """Return the remedy for a log that could not be opened."""
@@ -37,7 +40,7 @@ def log_problem(path: Path, *, of_the_service: bool = False) -> Problem | None:
     except OSError:
         return None  # none yet, or the directory says it
     if not stat.S_ISREG(found.st_mode):
-        return Problem(f"{path} is not a regular file", "move it away, or name another file in agent.audit.path")
+        return Problem(f"{path} is not a regular file", NOT_REGULAR)
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         return Problem(f"user {user_name()} may not read and write {path}", _chown(path))
     writer = find_account(agent_user()) if of_the_service else None

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import stat
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -39,19 +40,21 @@ def audit_verify(options: argparse.Namespace) -> int:
     """Print whether the audit log is whole; return 1 where it is not."""
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    verdict = audit.verify(path, audit.read_head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
+    verdict = audit.verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq)
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
         print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
-    for problem in verdict.problems:
-        print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
+    for sentence in (*verdict.problems, *verdict.notes):
+        print(output.one_line(f"keyturn: {sentence}"), file=sys.stderr)
     return EXIT_DONE if verdict.whole else EXIT_FAILED
 
 
 def _log(options: argparse.Namespace) -> Path:
     settings = wiring.load_settings(options.config, os.environ)
     path = wiring.paths(settings)[2]
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
             f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"

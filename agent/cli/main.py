@@ -167,6 +167,9 @@ def _look_commands(command: _Maker) -> None:
         "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument(
+        "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
+    )
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
         "audit", "agent.cli.audit:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
@@ -225,8 +228,15 @@ def _emulator_commands(command: _Maker) -> None:
     emulator.add_argument("--directory", metavar="DIR", required=True)
     emulator.add_argument("--port", type=int, default=0, help="default: a free one")
     emulator.add_argument("--rotate-every", metavar="10s", help="have KMS rotate the secret by itself")
-    emulator.add_argument("--propagation-delay", metavar="1s", default="1s", help="until a new key works")
-    emulator.add_argument("--old-key-life", metavar="10s", default="48h", help="how long the key before lives on")
+    emulator.add_argument(
+        "--propagation-delay", metavar="TIME", default="1s", help="until a new key works (default: 1s)"
+    )
+    emulator.add_argument(
+        "--old-key-life",
+        metavar="TIME",
+        default="48h",
+        help="how long the key before lives on, and KMS refuses another rotation (default: 48h, as KMS does)",
+    )
 
 
 def _parser(make: Callable[..., argparse.ArgumentParser], *args: str, **keywords: str) -> argparse.ArgumentParser:

@@ -125,6 +125,8 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
         f"pid {agent['pid']}, since {agent['started_at']}" if agent["pid"] else "not running; from the state on disk"
     )
     yield one_line(f"keyturn {agent['version']}, {running}, {agent['config']}")
+    for problem in agent.get("config_problems", ()):  # an older daemon does not say
+        yield one_line(f"config refused at {agent['config_refused_at']}, the old one stays: {problem}")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
     rows = [head, *(tuple(map(one_line, row)) for row in made)]

@@ -117,7 +117,8 @@ def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
         raise Unfit(_why_not_absolute(text))
     # Only what never changes the meaning is removed: "//", "/./" and a last "/". ".." stays, since the directory
     # before it may be a symlink.
-    if looks_secret(path.strip("/")):
+    name = path.strip("/")
+    if "/" not in name and looks_secret(name):
         raise Unfit("want the path of a file; what is written looks like a secret, and is not repeated here")
     return FilePath("/" + str(PurePosixPath(path)).lstrip("/"))
 

@@ -21,6 +21,7 @@ from agent.control import protocol
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
 from agent.logs.log import log
+from agent.logs.seldom import Seldom
 from agent.system.accounts import actor_name, find_group
 from agent.system.bounded_server import BoundedServer, Refusal
 from agent.system.capabilities import may_give
@@ -48,6 +49,7 @@ class ControlServer:
             StateError: the runtime directory cannot be used.
         """
         self._handle = handle
+        self._refused = Seldom()
         self._gid = find_group(group)
         self.path = directory / protocol.SOCKET_NAME
         try:
@@ -112,7 +114,10 @@ class ControlServer:
         channel.settimeout(REQUEST_S)
         # Judged only now: to close on a request that nobody read would take the refusal away from its reader.
         if not self._may(actor, groups):
-            log.warning("a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid)
+            if (left_out := self._refused.due()) is not None:
+                log.warning(
+                    "a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid, **left_out
+                )
             sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
             return

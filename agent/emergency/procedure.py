@@ -134,7 +134,7 @@ class Emergency:
         else:
             self._result.notes.append(
                 f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
-                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason ..."
+                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason 'key leaked'"
             )
         # Only now: after an error on the way here the next `rotate` takes the rotation up.
         self._rotation.forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from agent.core.config_in_force import ConfigInForce
 from agent.core.settings import AgentSettings
 from agent.engine.engine import Engine
 from agent.metrics.counters import Counters
@@ -16,8 +17,8 @@ from agent.metrics.textfile import Textfile
 class MetricsExporter:
     """The metrics of a daemon, as its config asks for them. Belongs to the loop's thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, in_force: ConfigInForce) -> None:
+        self._engine, self._in_force = engine, in_force
         self._counts: Counters | None = None
         self._listener: Listener | None = None
         self._textfile: Textfile | None = None
@@ -28,18 +29,23 @@ class MetricsExporter:
             if not (agent.metrics_listen or agent.metrics_textfile):
                 return
             self._counts = Counters()
-            self._glass = SnapshotReader(self._engine, self._counts)
+            self._glass = SnapshotReader(self._engine, self._counts, self._in_force)
             self._engine.observe(self._counts)
         self._listen(agent.metrics_listen)
         self._write(agent.metrics_textfile)
         self._counts.changed()
+
+    def changed(self) -> None:
+        """Note that there is something new to show, such as a refused config."""
+        if self._counts is not None:
+            self._counts.changed()
 
     def close(self) -> None:
         """Stop listening, and write the file a last time; it stays."""
         if self._listener is not None:
             self._listener.close()
         if self._textfile is not None and self._counts is not None:
-            self._textfile.close(take(self._engine, self._counts))
+            self._textfile.close(take(self._engine, self._counts, self._in_force))
 
     def _listen(self, address: str | None) -> None:
         if self._listener is not None and self._listener.address != address:

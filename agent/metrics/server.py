@@ -11,12 +11,14 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 
 from agent.core.problem import Problem
 from agent.logs.log import log
+from agent.logs.seldom import Seldom
 from agent.metrics import http as http
 from agent.metrics.http import RefusedError, Reply, Request
 from agent.system.bounded_server import BoundedServer, Refusal
@@ -92,6 +94,8 @@ class Listener:
         self._closed = threading.Event()
         self._server: BoundedServer | None = None
         self._is_loopback = True
+        self._clients = _Clients()
+        self._faults = Seldom()
         threading.Thread(target=self._run, name="metrics", daemon=True).start()
 
     def close(self) -> None:
@@ -108,7 +112,7 @@ class Listener:
         except Exception:
             log.error("metrics cannot be served", exc_info=True)
             return
-        server = self._listening(partial(_answer_one, answer=partial(self._judged, answer)))
+        server = self._listening(partial(self._answer_one, answer=partial(self._judged, answer)))
         if server is not None:
             log.info("metrics are served", address=self.address)
             server.accept_all()
@@ -134,7 +138,9 @@ class Listener:
             with self._lock:
                 if not self._closed.is_set():
                     bound.listen(MAX_CONNECTIONS)
-                    self._server = BoundedServer(bound, MAX_CONNECTIONS, serve, _turn_away, thread_name="scrape")
+                    self._server = BoundedServer(
+                        bound, MAX_CONNECTIONS, serve, _turn_away, "scrape", self._clients.oldest_gives_way
+                    )
                     return self._server
         except BaseException:
             bound.close()
@@ -147,29 +153,77 @@ class Listener:
             http.refuse_rebound(request, self._host)
         return answer(request)
 
+    def _answer_one(self, channel: socket.socket, answer: Answer) -> None:
+        with self._clients.served(channel):
+            request, reply = self._reply_to(channel, answer)
+            if reply is None:
+                return
+            channel.settimeout(SEND_S)
+            channel.sendall(reply.as_bytes(head_only=request is not None and request.method == "HEAD"))
+            if reply.status is not HTTPStatus.OK:
+                _hear_out(channel)
+
+    def _reply_to(self, channel: socket.socket, answer: Answer) -> tuple[Request | None, Reply | None]:
+        """Return the request and the reply; no reply where the client went away without a word."""
+        request = None
+        try:
+            request = http.read(channel)
+            if request is None:
+                return None, None
+            with self._clients.busy(channel):
+                return request, answer(request)
+        except RefusedError as refused:
+            return request, refused.reply
+        except OSError:
+            raise
+        except Exception:
+            if (left_out := self._faults.due()) is not None:
+                log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
+            return request, http.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
+
+
+class _Clients:
+    """The connections that are being served. Where there is no place left, the oldest that waits for its client ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[socket.socket, bool] = {}
+        """Whether a connection waits for its client, oldest first."""
+
+    @contextmanager
+    def served(self, channel: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._waiting[channel] = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._waiting[channel]
+
+    @contextmanager
+    def busy(self, channel: socket.socket) -> Iterator[None]:
+        """For as long as the client waits for keyturn, and not the other way round."""
+        with self._lock:
+            self._waiting[channel] = False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[channel] = True
+
+    def oldest_gives_way(self) -> bool:
+        with self._lock:
+            oldest = next((channel for channel, waits in self._waiting.items() if waits), None)
+            if oldest is None:
+                return False
+            self._waiting[oldest] = False
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and finds that the client is gone
+            return True
+
 
 def _turn_away(channel: socket.socket, why: Refusal) -> None:
     """Close without a word: a scraper comes again by itself."""
-
-
-def _answer_one(channel: socket.socket, answer: Answer) -> None:
-    request = None
-    try:
-        request = http.read(channel)
-        if request is None:
-            return
-        reply = answer(request)
-    except RefusedError as refused:
-        reply = refused.reply
-    except OSError:
-        raise
-    except Exception:
-        log.error("a fault of keyturn itself; please report it", exc_info=True)
-        reply = http.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
-    channel.settimeout(SEND_S)
-    channel.sendall(reply.as_bytes(head_only=request is not None and request.method == "HEAD"))
-    if reply.status is not HTTPStatus.OK:
-        _hear_out(channel)
 
 
 def _hear_out(channel: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 
 from agent.core.credential import Credential
@@ -59,7 +60,7 @@ def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Fi
             "error",
             sink.target,
             f"user {user_name()} may not create files in {directory.path}",
-            "let that user write there, run keyturn as a user who may, or name the directory in ReadWritePaths=",
+            _opened(directory),
         )
     if not may_give(wanted.uid, wanted.gid):
         yield Finding(
@@ -76,6 +77,14 @@ def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Fi
             f"a group may write {directory.path}, so its members can replace this file",
             f"chmod g-w {directory.path}, unless they are meant to",
         )
+
+
+def _opened(directory: Directory) -> str:
+    """Return what to type so that this user may write there: in a sandbox the file system is read-only (statvfs(3))."""
+    if os.statvfs(f"/proc/self/fd/{directory.fd}").f_flag & os.ST_RDONLY:
+        return "run `keyturn systemd-setup --install` as root, then `systemctl restart keyturn` (ReadWritePaths=)"
+    path = shlex.quote(directory.path)
+    return f"run `chown {user_name()} {path}`, or write as its owner: `owner` in the config, then `keyturn systemd-setup --install`"
 
 
 def _heir(wanted: Attributes) -> str:

@@ -11,6 +11,10 @@ BREATHE_S = 0.1
 """Seconds until the next try after a failed accept(2): it fails at once while no descriptor is left."""
 
 
+ROOM_S = 0.5
+"""Seconds within which a connection that gave way has ended; its thread has nothing to do but to notice."""
+
+
 class Refusal(Enum):
     """Why a connection is not served."""
 
@@ -30,6 +34,7 @@ class BoundedServer:
         serve: Callable[[socket.socket], None],
         turn_away: Callable[[socket.socket, Refusal], None],
         thread_name: str,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """Keep what every connection needs; `accept_all` begins.
 
@@ -40,10 +45,13 @@ class BoundedServer:
                 client's loss.
             turn_away: called on the accepting thread, so it must not wait. The connection is closed after it.
             thread_name: of the threads that serve.
+            make_room: called on the accepting thread where the limit is reached; it has one connection end and returns
+                True, or False where none may.
         """
         self._listener = listener
         self._slots = threading.BoundedSemaphore(limit)
         self._serve_one, self._turn_away, self._thread_name = serve, turn_away, thread_name
+        self._make_room = make_room
         self._closing = threading.Event()
 
     def accept_all(self) -> None:
@@ -69,7 +77,7 @@ class BoundedServer:
         self._listener.close()
 
     def _begin(self, channel: socket.socket) -> None:
-        if not self._slots.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False) and not (self._make_room() and self._slots.acquire(timeout=ROOM_S)):
             self._refuse(channel, Refusal.FULL)
             return
         try:

@@ -319,10 +319,11 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
 
 
 def _not_loaded(path: str) -> CredentialFileError:
-    source = f"{systemd_credentials.USUAL}/{Path(path).name}"
+    name = Path(path).name
     return CredentialFileError(
-        f"{path}: the file that systemd hands over as this credential was missing when keyturn started",
-        f"put the secret at {source} (LoadCredential= in `systemctl cat keyturn`), then `systemctl reload keyturn`",
+        f"{path}: this file is missing: systemd had none to hand over as {name} when keyturn started",
+        f"put the secret where `systemctl cat keyturn` has LoadCredential={name}: (usually {systemd_credentials.USUAL}/{name}), "
+        "then `systemctl reload keyturn`",
     )
 
 

@@ -20,6 +20,8 @@ SOURCES = "KEYTURN_CREDENTIAL_SOURCES"
 """The variable of a check from outside: JSON, name -> path; "" for a credential that is encrypted."""
 USUAL = "/etc/keyturn"
 """The directory of the config and of the credentials' sources, for keyturn.service and `keyturn systemd-setup`."""
+OF_THE_SERVICE = "/run/credentials/keyturn.service"
+"""$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""
 AS_THE_SERVICE = 'run this as root, or check as the service: eval "$(keyturn systemd-setup --check-command)"'
 
 
@@ -57,6 +59,8 @@ def seen_at(path: str, environ: Mapping[str, str]) -> str:
         NotPermittedError: this user may not read it.
     """
     directory, name = PurePosixPath(environ.get("CREDENTIALS_DIRECTORY") or "/"), PurePosixPath(path).name
+    if PurePosixPath(path).parent == PurePosixPath(OF_THE_SERVICE) != directory != PurePosixPath("/"):
+        return str(directory / name)  # a file that knows no variables named it; a check as the service has its own copy
     found = source(name, environ) if PurePosixPath(path).parent == directory else None
     if found is None:
         return path

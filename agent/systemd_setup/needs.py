@@ -31,12 +31,12 @@ from agent.notifiers.signal_process import SignalSettings
 from agent.notifiers.systemd import SystemdSettings, full_name
 from agent.system import files
 from agent.system.accounts import find_account, find_group
+from agent.system.systemd_credentials import OF_THE_SERVICE
 from agent.system.systemd_unit import USER
 from agent.systemd_setup import forbidden_paths
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
-CREDENTIALS = "/run/credentials/keyturn.service"
-"""$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""
+CREDENTIALS = OF_THE_SERVICE
 SOURCE = "/etc/keyturn"
 """The directory of the files that systemd hands over."""
 SHIPPED = frozenset({"client_key.json", "client_key_password"})

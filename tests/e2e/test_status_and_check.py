@@ -18,7 +18,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, whic
 STRANGER = 64321
 """A number that no account has: the kernel needs none."""
 
-AGENT = {"version", "pid", "started_at", "config"}
+AGENT = {"version", "pid", "started_at", "config", "config_loaded_at", "config_refused_at", "config_problems"}
 CREDENTIAL = {
     "provider",
     "state",

@@ -1,4 +1,4 @@
-"""`once` ends: at its time, by a signal, twice by a signal. Whatever it started has ended too, also what ignores SIGTERM."""
+"""`once` ends, at its time or by a signal: whatever it started has ended too, also what ignores SIGTERM."""
 
 from __future__ import annotations
 

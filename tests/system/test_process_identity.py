@@ -140,7 +140,7 @@ def test_a_pid_file_says_a_number_and_who_wrote_it_when(tmp_path: Path) -> None:
     for content in ("4242\n", " 4242 \n/var/lib/postgresql\n5432\n", "4242"):
         path.write_text(content)
         file = read_pid_file(str(path))
-        assert (file.pid, file.owner, file.written_s) == (4242, os.geteuid(), path.stat().st_mtime)
+        assert (file.pids, file.owner, file.written_s) == ((4242,), os.geteuid(), path.stat().st_mtime)
 
 
 def test_a_pid_file_that_names_no_process_is_refused(tmp_path: Path) -> None:

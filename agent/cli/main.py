@@ -17,6 +17,7 @@ from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system.file_names import names_in_utf8
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
@@ -26,6 +27,7 @@ _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 def entry() -> None:
     """Run the command line of this process, and exit with its code."""
+    names_in_utf8()
     sys.exit(main(sys.argv[1:]))
 
 

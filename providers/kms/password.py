@@ -21,16 +21,19 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LIMIT_BYTES = 4 * 1024
 PASSWORD_VARIABLE = "client_key_password"
 NAME_VARIABLE = "client_key_password_from_env_variable"
+FILE_VARIABLE = "client_key_password_from_file_path"
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordSource:
-    """The places of the password, in the official client's order: variable, file, the variable `client_key_password`.
+    """The places of the password, in the order in which they are tried.
 
     Attributes:
         variable: the name of an environment variable.
         file: a path.
-        later: another variable, read after the file (`passwordFromEnvVariable` of a dedicated instance).
+        later: another variable, read after the file (`passwordFromEnvVariable` of a dedicated instance). What it holds is
+            the password, or the name of the variable that holds it.
+        inline: the password itself (`client_key_password` of a properties file).
         otherwise: the source to try last. A source that has one belongs to one instance, so the environment's
             `client_key_password_from_env_variable` is left to the last one.
     """
@@ -38,6 +41,7 @@ class PasswordSource:
     variable: str | None = None
     file: str | None = None
     later: str | None = None
+    inline: Secret | None = None
     otherwise: PasswordSource | None = None
 
     def read(self, environ: Mapping[str, str]) -> Secret:
@@ -49,7 +53,7 @@ class PasswordSource:
         """
         found = self._find(environ) or (self.otherwise and self.otherwise._find(environ))
         if not found:
-            raise self._missing()
+            raise self._missing(environ)
         return found
 
     @property
@@ -62,10 +66,23 @@ class PasswordSource:
         found = _first(environ, self.variable, general)
         if not found and self.file:
             return Secret(text_of(self.file, read_private(self.file, LIMIT_BYTES, environ)))
-        return found or _first(environ, self.later, PASSWORD_VARIABLE)
+        return found or self._named_later(environ) or self.inline or _first(environ, PASSWORD_VARIABLE)
 
-    def _missing(self) -> CredentialFileError:
+    def _named_later(self, environ: Mapping[str, str]) -> Secret | None:
+        """Return what `later` leads to.
+
+        The plug-ins for Go and Java document `client_key_password_from_env_variable`, which holds a name, and those for
+        Python a variable that holds the password. A name is never tried as the password.
+        """
+        held = environ.get(self.later or "", "")
+        if self.later == NAME_VARIABLE or held in environ:
+            return _first(environ, held)
+        return Secret(held) if held else None
+
+    def _missing(self, environ: Mapping[str, str]) -> CredentialFileError:
         variable = self.variable or self.later
+        if self.later == NAME_VARIABLE and not self.variable:
+            variable = environ.get(NAME_VARIABLE) or variable
         if variable and not _NAME.fullmatch(variable):  # perhaps the password itself: not shown
             return CredentialFileError(
                 "what should name the environment variable with the ClientKey's password is no name",

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from agent.cloud.failures import json_object
-from agent.core.credential import Credential
+from agent.core.credential import Credential, moment_of
 from agent.core.errors import (
     BadAnswerError,
     KeyturnError,
@@ -102,15 +102,6 @@ def require_session(found: Credential, fields: Fields, source: str) -> None:
     """
     if found.security_token is not None and found.expiration is None:
         raise bad_answer(source, f"has a {fields.security_token} and no {fields.expiration}")
-
-
-def moment_of(text: str) -> datetime | None:
-    """Read an RFC 3339 time with its zone, as UTC; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def status_error(status: int, source: str, remedy: str) -> KeyturnError:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from agent.core.credential import Credential
+from agent.core.credential import Credential, moment_of
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, ProviderSettings
-from providers.session_json import moment_of
 from providers.static_parts import StaticProvider, StaticSettings
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.cloud.failures import json_object
-from agent.core.credential import Credential
+from agent.core.credential import Credential, moment_of
 from agent.core.errors import BadAnswerError, KeyturnError
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
@@ -163,10 +163,7 @@ class SessionReader:
         return value
 
     def _moment(self, value: object) -> datetime:
-        try:
-            moment = datetime.fromisoformat(self._text("Expiration", value))
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+        moment = moment_of(self._text("Expiration", value))
+        if moment is None:
             raise self.bad("has an Expiration that is no time like 2026-01-01T00:00:00Z")
         return moment

@@ -11,9 +11,11 @@ own, which `verify` names as no whole record; the chain goes on behind it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -189,7 +191,9 @@ class AuditLog:
             try:
                 written = os.write(self._fd, line)
                 if written != len(line):
-                    raise OSError(28, "No space left on device")
+                    raise OSError(
+                        errno.ENOSPC, "the disk is full, or the limit on a file's size (LimitFSIZE=) is reached"
+                    )
                 if flush:
                     os.fdatasync(self._fd)
             except OSError:
@@ -225,9 +229,10 @@ class AuditLog:
 
     def _open(self) -> int:
         """Open and lock the file that has the log's name now."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         try:
             fd = os.open(self.path, flags, 0o640)
+            _refuse_other_than_file(fd, self.path)
             if not os.fstat(fd).st_size:  # a new one: a power cut must not take its name away
                 files.sync_names(self.path.parent)
         except OSError as err:
@@ -304,6 +309,18 @@ class AuditLog:
             self._half = torn  # it is tried again, and becomes a line of its own
         what = "last line" if torn.find(b"\n") in (-1, len(torn) - 1) else "end"
         self.remarks.append(f"a half-written {what} of {len(torn)} bytes was set aside as {aside.name}")
+
+
+def _refuse_other_than_file(fd: int, path: Path) -> None:
+    """Close what is no regular file, and say so: nothing could be read again in a FIFO or a terminal.
+
+    Raises:
+        AuditError: it is none.
+    """
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return
+    os.close(fd)
+    raise AuditError(f"{path} is not a regular file", "move it away, or name another file in agent.audit.path")
 
 
 def _plain(value: Any) -> Any:

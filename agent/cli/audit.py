@@ -15,23 +15,36 @@ from agent import audit
 from agent.app import wiring
 from agent.cli import output
 from agent.cli.option_types import moment
+from agent.core.credential import moment_of
 from agent.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     AuditError,
+    UsageError,
 )
+from agent.core.settings import Settings
+from agent.core.text import nearest
 from agent.system.clock import Clock
 
 
 def audit_show(options: argparse.Namespace) -> int:
     """`keyturn audit show`."""
     since = moment(options.since, "--since", Clock().now()) if options.since else None
-    for record in audit.read(_log(options)):
-        if options.credential and record.get("credential") != options.credential:
+    settings = wiring.load_settings(options.config, os.environ)
+    wanted, named = options.credential, set(settings.credentials)
+    for record in audit.read(_log(settings)):
+        named.add(str(record.get("credential")))
+        if wanted and record.get("credential") != wanted:
             continue
         if since and not _is_later(record, since):
             continue
         print(json.dumps(record, ensure_ascii=False) if options.json else _line(record), file=options.out)
+    if wanted and wanted not in named:  # one that left the config is in the log
+        near = nearest(wanted, named - {"None"})
+        raise UsageError(
+            f"there is no credential {wanted!r}, neither in the config nor in the audit log",
+            f"did you mean {near}?" if near else "see `keyturn status`",
+        )
     return EXIT_DONE
 
 
@@ -49,8 +62,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     return EXIT_DONE if verdict.whole else EXIT_FAILED
 
 
-def _log(options: argparse.Namespace) -> Path:
-    settings = wiring.load_settings(options.config, os.environ)
+def _log(settings: Settings) -> Path:
     path = wiring.paths(settings)[2]
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
@@ -70,10 +82,8 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _is_later(record: dict[str, Any], since: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(str(record.get("time"))) >= since
-    except (ValueError, TypeError):
-        return True  # a foreign time is for the reader to see
+    at = moment_of(str(record.get("time")))
+    return at is None or at >= since  # a foreign time is for the reader to see
 
 
 def _value(value: Any) -> str:

@@ -18,6 +18,7 @@ import urllib3
 
 from agent.cloud.proxy import Proxy
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError, SourceUnavailableError
+from agent.system import oserrors
 
 
 class UntrustedServerError(SourceRefusedError):
@@ -41,6 +42,7 @@ class Attempt:
 
 
 _CHECK_PATH = "check the endpoint, the route and the firewall between this machine and it"
+_OF_THIS_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # neither host nor route has to do with it
 _OTHER_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL x509_vfy.h)
 _OUT_OF_DATE = {9: "is not valid yet", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -92,6 +94,9 @@ def _words(cause: BaseException, attempt: Attempt) -> KeyturnError | None:
     if attempt.proxy and type(cause) is OSError and str(cause).startswith("Tunnel connection failed"):  # http.client
         said = f"{attempt.host}: the proxy {attempt.proxy.address} refused to connect to it"
         return SourceUnavailableError(said, f"check {attempt.proxy.variable} and NO_PROXY, and what the proxy allows")
+    if isinstance(cause, OSError) and cause.errno in _OF_THIS_MACHINE:
+        reason, remedy = oserrors.explain(cause, "")
+        return SourceUnavailableError(f"{met.name} cannot be asked: {reason}", remedy)
     if isinstance(cause, OSError) and cause.errno in errno.errorcode:
         return SourceUnavailableError(f"{met.name}: {os.strerror(cause.errno or 0).lower()}", met.check_path)
     return None

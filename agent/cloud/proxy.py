@@ -51,8 +51,7 @@ def proxy_for(url: str) -> Proxy | None:
     if fault:
         raise SourceRefusedError(
             f"the environment variable {variable} names no proxy that can be used: {fault}",
-            f"write it like http://HOST:PORT, unset it, or name the host that is asked in NO_PROXY; keyturn reads "
-            f"{variable} when it starts",
+            "write it like http://HOST:PORT, unset it, or name the host that is asked in NO_PROXY",
         )
     return Proxy(found, address, variable)
 

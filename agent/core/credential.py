@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from agent.core.secret import Secret
@@ -51,6 +52,28 @@ PARTS = ("access_key_id", "access_key_secret", "security_token", "bearer_token",
 def rfc3339(moment: datetime) -> str:
     """Write an aware datetime as Alibaba's APIs do: UTC, whole seconds, `Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_LEAP = re.compile(r"(.*[T ][0-9]{2}:[0-9]{2}:)60((?:[.,][0-9]+)?(?:Z|[+-][0-9:]+)?)", re.DOTALL)
+
+
+def moment_of(text: str) -> datetime | None:
+    """Read an RFC 3339 time with its zone, as UTC; None for anything else.
+
+    RFC 3339, 5.6 and 5.7: `t` and `z` may be lower case, and a leap second is `:60`. Python knows neither; a leap second is
+    taken for the second after it, as a POSIX clock counts.
+    """
+    upper = text.strip().upper()
+    leap = _LEAP.fullmatch(upper)
+    try:
+        found = datetime.fromisoformat(f"{leap[1]}59{leap[2]}" if leap else upper)
+        moment = found.astimezone(UTC) if found.tzinfo else None
+        if moment is None or leap is None:
+            return moment
+        is_last = (moment.hour, moment.minute) == (23, 59)  # nowhere else is one put in
+        return moment.replace(microsecond=0) + timedelta(seconds=1) if is_last else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def part(credential: Credential, name: str) -> str | None:

@@ -24,7 +24,7 @@ from agent.core.errors import NotPermittedError, StateError
 from agent.state.credential_state import CredentialState
 from agent.state.records import CredentialRecord
 from agent.system import files
-from agent.system.oserrors import user_name
+from agent.system.oserrors import explain, user_name
 from agent.system.systemd_unit import make_directory, service_user
 from agent.system.two_slot_file import SlotFile, read_slots
 
@@ -87,7 +87,8 @@ class StateStore:
         except PermissionError as err:
             raise _unreadable(path) from err
         except OSError as err:
-            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+            reason, remedy = explain(err, str(path))
+            raise StateError(f"{path}: the state cannot be read: {reason}", remedy) from err
 
     def peek(self, name: str) -> CredentialState:
         """Read what is remembered without setting anything right: for a look while nobody holds the lock."""
@@ -120,10 +121,8 @@ class StateStore:
             with closing(self._slots(name)) as slots:
                 slots.write(record, flush=flush)
         except OSError as err:
-            raise StateError(
-                f"{self._path(name)}: the state cannot be written: {err.strerror}",
-                "free space or mend the permissions of the state directory",
-            ) from err
+            reason, remedy = explain(err, str(self._path(name)))
+            raise StateError(f"{self._path(name)}: the state cannot be written: {reason}", remedy) from err
 
     def _slots(self, name: str) -> SlotFile:
         if name not in self._written:

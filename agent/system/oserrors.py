@@ -37,6 +37,7 @@ _REASONS: dict[int, tuple[str, str]] = {
     ),
     errno.ETXTBSY: ("it is being executed", "name another file"),
     errno.ESTALE: ("somebody put another file in its place", "it is tried again"),
+    errno.ENOMEM: ("this machine has no memory left for it", "free some, or raise MemoryMax= of keyturn's unit"),
     errno.EFBIG: ("it would be larger than the file size limit", "raise LimitFSIZE= of the unit"),
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from agent.cloud.failures import json_object
-from agent.core.credential import Credential
+from agent.core.credential import Credential, moment_of
 from agent.core.errors import BadAnswerError
 from agent.core.secret import Secret
 
@@ -87,11 +87,8 @@ class _Reader:
         return value
 
     def moment(self, text: str) -> datetime:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+        moment = moment_of(text)
+        if moment is None:
             raise self.bad("its expiration is not a time like 2026-01-01T00:00:00Z", "correct the secret's value")
         return moment
 

@@ -176,26 +176,26 @@ ONE_PROBLEM = {
         in_agent('settle = ""'),
         'agent.settle: want a duration in quotes with a unit, like "30s", got ""',
     ),
-    "a duration past any sense": (in_agent('settle = "9999d"'), 'agent.settle: want at most "3650d"'),
+    "a duration past any sense": (in_agent('settle = "9999d"'), 'agent.settle: want at most "3650d", got "9999d"'),
     "a poll that is no pause": (
         in_provider('poll_interval = "900ms"'),
-        'credentials.a.provider.poll_interval: want at least "1s"',
+        'credentials.a.provider.poll_interval: want at least "1s", got "900ms"',
     ),
     "no time to verify": (
         '[credentials.a]\nverify_timeout = "0s"\n' + GOOD,
-        'credentials.a.verify_timeout: want at least "1s"',
+        'credentials.a.verify_timeout: want at least "1s", got "0s"',
     ),
     "stale at once": (
         '[credentials.a]\nmax_staleness = "0s"\n' + GOOD,
-        'credentials.a.max_staleness: want at least "1s"',
+        'credentials.a.max_staleness: want at least "1s", got "0s"',
     ),
     "no time to tell": (
         in_notify('type = "http"\nurl = "x"\ntimeout = "0s"'),
-        'credentials.a.notify[0].timeout: want more than "0s"',
+        'credentials.a.notify[0].timeout: want more than "0s", got "0s"',
     ),
     "negative retries": (
         in_notify('type = "http"\nurl = "x"\nretries = -1'),
-        "credentials.a.notify[0].retries: want 0 or more",
+        "credentials.a.notify[0].retries: want 0 or more, got -1",
     ),
     "a probe without a command": (
         in_notify('type = "http"\nurl = "x"\npickup = { command = [] }'),
@@ -221,7 +221,7 @@ ONE_PROBLEM = {
     ),
     "a mode with a setuid bit": (
         in_sink('mode = "4600"'),
-        'credentials.a.sinks[0].mode: must not set the setuid, setgid or sticky bit; want an octal string like "0640"',
+        'credentials.a.sinks[0].mode: want an octal string like "0640", without the setuid, setgid or sticky bit, got "4600"',
     ),
     "a mode that keeps the owner out": (
         in_sink('mode = "0040"'),
@@ -267,7 +267,7 @@ ONE_PROBLEM = {
     ),
     "an endpoint with a path": (
         in_cloud('kms_endpoint = "kms.aliyuncs.com/x"'),
-        'cloud.kms_endpoint: want "host" or "host:port", such as "sts-vpc.cn-hangzhou.aliyuncs.com"',
+        'cloud.kms_endpoint: want "host" or "host:port", such as "sts-vpc.cn-hangzhou.aliyuncs.com", got "kms.aliyuncs.com/x"',
     ),
     "an endpoint with an impossible port": (
         in_cloud('ram_endpoint = "ram.aliyuncs.com:65536"'),
@@ -275,11 +275,11 @@ ONE_PROBLEM = {
     ),
     "a region that would make another host": (
         in_cloud('region_id = "x.evil.example/"'),
-        'cloud.region_id: want the id of a region, such as "cn-hangzhou"',
+        'cloud.region_id: want the id of a region, such as "cn-hangzhou", got "x.evil.example/"',
     ),
     "metrics without a port": (
         in_agent('metrics_listen = "127.0.0.1"'),
-        'agent.metrics_listen: want "host:port", such as "127.0.0.1:9464"',
+        'agent.metrics_listen: want "host:port", such as "127.0.0.1:9464", got "127.0.0.1"',
     ),
     "an unknown owner": (
         in_sink('owner = "nobody-here"'),
@@ -310,11 +310,11 @@ ONE_PROBLEM = {
     ),
     "a base that is not defined": (
         GOOD + role("b", '"aa"'),
-        'credentials.b.provider.base: no credential has this name; did you mean "a"?',
+        'credentials.b.provider.base: no credential is named "aa"; did you mean "a"?',
     ),
     "a base like none": (
         GOOD + role("b", '"xyz"'),
-        "credentials.b.provider.base: no credential has this name; name a table [credentials.NAME] of this file",
+        'credentials.b.provider.base: no credential is named "xyz"; name a table [credentials.NAME] of this file',
     ),
     "a base that is the credential itself": (
         role("b", '"b"'),
@@ -326,11 +326,11 @@ ONE_PROBLEM = {
     ),
     "a base inside an inline base": (
         role("b", '{ type = "ram_role_arn", role_arn = "x", base = "nowhere" }'),
-        "credentials.b.provider.base.base: no credential has this name; name a table [credentials.NAME] of this file",
+        'credentials.b.provider.base.base: no credential is named "nowhere"; name a table [credentials.NAME] of this file',
     ),
     "an authority that is not defined": (
         GOOD + '[credentials.a.emergency]\nauthority = "nowhere"\n',
-        "credentials.a.emergency.authority: no credential has this name; name a table [credentials.NAME] of this file",
+        'credentials.a.emergency.authority: no credential is named "nowhere"; name a table [credentials.NAME] of this file',
     ),
     "an authority that is the credential itself": (
         GOOD + '[credentials.a.emergency]\nauthority = "a"\n',
@@ -342,11 +342,11 @@ ONE_PROBLEM = {
     ),
     "the same file twice": (
         two_sinks('type = "json"\npath = "/etc/x"', 'type = "json"\npath = "/etc/./y/..//x"'),
-        "credentials.a.sinks[1].path: this file is already written by credentials.a.sinks[0]; give it another path",
+        "credentials.a.sinks[1].path: /etc/x is already written by credentials.a.sinks[0]; give it another path",
     ),
     "the same profile twice": (
         two_sinks('type = "credentials_ini"\npath = "/etc/x"', 'type = "credentials_ini"\npath = "/etc/x"'),
-        "credentials.a.sinks[1].path: [default] of this file is already written by credentials.a.sinks[0];"
+        "credentials.a.sinks[1].path: [default] of /etc/x is already written by credentials.a.sinks[0];"
         " give it another path",
     ),
     "the same variable twice": (
@@ -354,27 +354,27 @@ ONE_PROBLEM = {
             'type = "env_file"\npath = "/etc/x"\nvariables = ["oss"]',
             'type = "env_file"\npath = "/etc/x"\nvariables = { OSS_ACCESS_KEY_ID = "access_key_id" }',
         ),
-        "credentials.a.sinks[1].path: OSS_ACCESS_KEY_ID of this file is already written by credentials.a.sinks[0];"
+        "credentials.a.sinks[1].path: OSS_ACCESS_KEY_ID of /etc/x is already written by credentials.a.sinks[0];"
         " give it another path",
     ),
     "a file that another sink owns whole": (
         two_sinks('type = "credentials_ini"\npath = "/etc/x"', 'type = "json"\npath = "/etc/x"'),
-        "credentials.a.sinks[1].path: this file is already written by credentials.a.sinks[0]; give it another path",
+        "credentials.a.sinks[1].path: /etc/x is already written by credentials.a.sinks[0]; give it another path",
     ),
     "a sink over the audit log": (
         GOOD + '[agent.audit]\npath = "/etc/a.json"\n',
-        "credentials.a.sinks[0].path: this file is already written by agent.audit.path; give it another path",
+        "credentials.a.sinks[0].path: /etc/a.json is already written by agent.audit.path; give it another path",
     ),
     "metrics over the audit log": (
         in_agent('metrics_textfile = "/var/log/keyturn/audit.jsonl"'),
-        "agent.metrics_textfile: this file is already written by agent.audit.path; give it another path",
+        "agent.metrics_textfile: /var/log/keyturn/audit.jsonl is already written by agent.audit.path; give it another path",
     ),
     "one file with two modes": (
         two_sinks(
             'type = "credentials_ini"\npath = "/etc/x"',
             'type = "credentials_ini"\npath = "/etc/x"\nprofile = "b"\nmode = "0640"',
         ),
-        "credentials.a.sinks[1].mode: differs from credentials.a.sinks[0], which writes the same file;"
+        'credentials.a.sinks[1].mode: "0640" differs from "0600" of credentials.a.sinks[0], which writes the same file;'
         " give both the same",
     ),
 }

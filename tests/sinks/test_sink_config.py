@@ -96,19 +96,19 @@ def test_every_type_can_be_configured(tmp_path: Path) -> None:
         ('type = "aliyun_cli"\npath = "/x"\nmode = "0644"', "sinks[0].mode: lets everyone in"),
         (
             'type = "aliyun_cli"\npath = "/x"\n#\ntype = "aliyun_cli"\npath = "/x"',
-            "sinks[1].path: [default] of this file is already written by credentials.uploader.sinks[0]",
+            "sinks[1].path: [default] of /x is already written by credentials.uploader.sinks[0]",
         ),
         (
             'type = "ini"\npath = "/x"\nkeys = "ossutil"\n#\ntype = "ini"\npath = "/x"\nsection = "Credentials"\n'
             'keys = { STSTOKEN = "security_token" }',
-            "sinks[1].path: [Credentials] ststoken of this file is already written",
+            "sinks[1].path: [Credentials] ststoken of /x is already written",
         ),
         (
             'type = "credentials_ini"\npath = "/x"\n#\ntype = "ini"\npath = "/x"\nsection = "default"\n'
             'keys = { TYPE = "access_key_id" }',
-            "sinks[1].path: [default] type of this file is already written",
+            "sinks[1].path: [default] type of /x is already written",
         ),
-        ('type = "template"\npath = "/x"\nsource = "/y"\n#\ntype = "env_file"\npath = "/x"', "this file is already written"),
+        ('type = "template"\npath = "/x"\nsource = "/y"\n#\ntype = "env_file"\npath = "/x"', "/x is already written"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_said_with_its_place(tmp_path: Path, sinks: str, want: str) -> None:

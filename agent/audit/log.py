@@ -191,9 +191,7 @@ class AuditLog:
             try:
                 written = os.write(self._fd, line)
                 if written != len(line):
-                    raise OSError(
-                        errno.ENOSPC, "the disk is full, or the limit on a file's size (LimitFSIZE=) is reached"
-                    )
+                    raise OSError(errno.ENOSPC, "No space left on device, or the limit on a file's size is reached")
                 if flush:
                     os.fdatasync(self._fd)
             except OSError:

@@ -54,21 +54,27 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_LEAP = re.compile(r"(.*[T ][0-9]{2}:[0-9]{2}:)60((?:[.,][0-9]+)?(?:Z|[+-][0-9:]+)?)", re.DOTALL)
+_TIME = re.compile(
+    r"(?P<minute>[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2})"
+    r"(?::(?P<second>[0-9]{2})(?P<fraction>[.,][0-9]+)?)?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})"
+)
 
 
 def moment_of(text: str) -> datetime | None:
     """Read an RFC 3339 time with its zone, as UTC; None for anything else.
 
-    RFC 3339, 5.6 and 5.7: `t` and `z` may be lower case, and a leap second is `:60`. Python knows neither; a leap second is
-    taken for the second after it, as a POSIX clock counts.
+    RFC 3339, 5.6 and 5.7: `t` and `z` may be lower case, and a leap second is `:60`. Python knows neither, and reads much
+    that is no time; a leap second is taken for the second after it, as a POSIX clock counts.
     """
-    upper = text.strip().upper()
-    leap = _LEAP.fullmatch(upper)
+    match = _TIME.fullmatch(text.strip().upper())
+    if match is None:
+        return None
+    is_leap = match["second"] == "60"
+    second = "59" if is_leap else match["second"] or "00"
     try:
-        found = datetime.fromisoformat(f"{leap[1]}59{leap[2]}" if leap else upper)
-        moment = found.astimezone(UTC) if found.tzinfo else None
-        if moment is None or leap is None:
+        found = datetime.fromisoformat(f"{match['minute']}:{second}{match['fraction'] or ''}{match['zone']}")
+        moment = found.astimezone(UTC)
+        if not is_leap:
             return moment
         is_last = (moment.hour, moment.minute) == (23, 59)  # nowhere else is one put in
         return moment.replace(microsecond=0) + timedelta(seconds=1) if is_last else None

@@ -192,10 +192,19 @@ def read(path: str, environ: Mapping[str, str]) -> Properties:
             in it; the text names file and line.
         NotPermittedError: the agent's user may not read it.
     """
-    found = parse(read_open(path, LIMIT_BYTES, environ), path)
+    found = look(path, environ)
     if any(found.get(key) for key in SECRET_KEYS):
         return parse(read_private(path, LIMIT_BYTES, environ), path)
     return found
+
+
+def look(path: str, environ: Mapping[str, str]) -> Properties:
+    """Read a properties file without asking who else can read it: for `check`, which says all that is to be said of it.
+
+    Raises:
+        CredentialFileError, NotPermittedError: as `read`, but for the secret.
+    """
+    return parse(read_open(path, LIMIT_BYTES, environ), path)
 
 
 def json_list(text: str) -> list[object]:

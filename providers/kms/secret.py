@@ -99,7 +99,7 @@ class KmsSecret(Provider):
         properties_place = f"{place}.properties_file" if self.settings.properties_file else place
         try:
             if self.settings.properties_file:
-                read = properties.read(self.settings.properties_file, self.context.environ)
+                read = properties.look(self.settings.properties_file, self.context.environ)
                 yield from self._inspect_properties(read, properties_place)
             found = self._gateways()
         except KeyturnError as error:

@@ -96,7 +96,7 @@ def test_a_request_of_another_shape_is_a_wrong_usage(ready: Vm) -> None:
     for shape in SHAPES:
         answer = asked(ready.run_directory / "control.sock", shape)
         assert answer["exit_code"] == 2 and "see its log" not in answer["error"], shape
-    assert "fault of keyturn" not in daemon.log()
+    assert "fault of keyturn" not in daemon.log
 
 
 def asked(path: Path, request: object) -> dict[str, object]:

@@ -80,17 +80,19 @@ class PasswordSource:
         return Secret(held) if held else None
 
     def _missing(self, environ: Mapping[str, str]) -> CredentialFileError:
-        variable = self.variable or self.later
-        if self.later == NAME_VARIABLE and not self.variable:
-            variable = environ.get(NAME_VARIABLE) or variable
-        if variable and not _NAME.fullmatch(variable):  # perhaps the password itself: not shown
+        """Return the error for a password that is nowhere. It names keys only: a name that is none may be the password."""
+        key = NAME_VARIABLE if self.variable else "passwordFromEnvVariable" if self.later else ""
+        name = self.variable or self.later
+        if self.later == NAME_VARIABLE and environ.get(NAME_VARIABLE) and not self.variable:
+            key, name = f"the environment's {NAME_VARIABLE}", environ[NAME_VARIABLE]
+        if name and not _NAME.fullmatch(name):
             return CredentialFileError(
-                "what should name the environment variable with the ClientKey's password is no name",
+                f"what {key} holds is no name of an environment variable",
                 "write the variable's name there, never the password",
             )
-        if variable:
+        if name:
             return CredentialFileError(
-                f"the environment variable {variable} with the ClientKey's password is not set",
+                f"the environment variable that {key} names, for the ClientKey's password, is not set",
                 "set it for keyturn, or name the file with the password",
             )
         return CredentialFileError(

@@ -134,11 +134,12 @@ class Properties:
         """Return the value of a key that is a path, None where it is not given.
 
         Raises:
-            CredentialFileError: the path is relative. The official client would resolve it from its working directory.
+            CredentialFileError: the path is relative, and is not repeated: it may be the password that the file should hold.
+                The official client would resolve it from its working directory.
         """
         value = self.get(key)
         if value is not None and not value.startswith("/"):
-            raise CredentialFileError(f"{self.path}: {key}: the path {value} is relative", "write it from / on")
+            raise CredentialFileError(f"{self.path}: {key}: the path is relative", "write it from / on")
         return value
 
     def regions(self) -> tuple[RegionEntry, ...]:

@@ -199,7 +199,7 @@ def test_a_name_is_never_tried_as_the_password(kms: Any) -> None:
         with pytest.raises(CredentialFileError) as caught:
             fetch(kms, **dedicated(kms, **entry))
         assert "does not open" not in caught.value.problem
-    with pytest.raises(CredentialFileError, match="variable MYPW"):
+    with pytest.raises(CredentialFileError, match="the environment's client_key_password_from_env_variable names"):
         fetch(kms, **dedicated(kms, passwordFromEnvVariable="client_key_password_from_env_variable"))
 
 
@@ -264,6 +264,19 @@ def test_a_secret_pasted_as_a_line_is_not_repeated(line: str, kms: Any) -> None:
     told = list(kms.provider(properties_file=path).inspect())
     assert {f.level for f in told} & {"warning", "error"}
     assert "Canary" not in "".join(f.text + f.remedy for f in told)
+
+
+@pytest.mark.parametrize("key", ["client_key_password_from_file_path", "client_key_password_from_env_variable"])
+@pytest.mark.parametrize("password", ["Canary0-word", "Canary0word"])
+def test_a_password_written_where_its_path_or_variable_belongs_is_not_repeated(
+    key: str, password: str, kms: Any
+) -> None:
+    """The key is named, by a fetch and by `check`; in the file and for an instance alike."""
+    lines = {"client_key_password_from_file_path": None, key: password}
+    told = [str(f.text) + f.remedy for f in inspect(kms, **lines)]
+    with pytest.raises(CredentialFileError, match=key) as caught:
+        fetch(kms, **lines)
+    assert "Canary" not in "".join(told) + str(caught.value)
 
 
 # the format: java.util.Properties

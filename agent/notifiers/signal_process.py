@@ -35,7 +35,7 @@ from agent.core.problem import Problem
 from agent.core.settings import FilePath, NotifierSettings
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import of_a_kept_process
-from agent.system.accounts import find_account, user_name
+from agent.system.accounts import find_account, instead, user_name
 from agent.system.pidfd import Process
 from agent.system.pidfile import NoProcessError, PidFile, read_pid_file
 from agent.system.procfs import pids
@@ -68,7 +68,8 @@ class SignalSettings(NotifierSettings):
         if signal_number(self.signal) is None:
             yield "signal", 'want the name of a signal such as "SIGHUP", "SIGUSR1" or "SIGRTMIN+1"'
         if self.user is not None and find_account(self.user) is None:
-            yield "user", f"there is no user {self.user}; create the user, or correct the name"
+            remedy = instead("user", self.user, "create the user, or correct the name")
+            yield "user", f"there is no user {self.user}; {remedy}"
 
 
 class SignalNotifier(Notifier):

@@ -67,6 +67,7 @@ class Daemon:
             "status": self._on_status,
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
+            "foresee": self._on_foresee,
         }
 
     def run(self) -> None:
@@ -177,7 +178,7 @@ class Daemon:
             return
         wait_s = self._status_again_at - self._engine.clock.boottime()
         if wait_s > 0:
-            self._engine.after(wait_s, self._say_status)
+            self._engine.after(wait_s, _turn_once_more)
             return
         before = self._status
         self._note_status()
@@ -217,14 +218,17 @@ class Daemon:
     def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.status(), 0
 
-    def _on_refresh(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+    def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         names = [str(name) for name in request.get("names", [])]
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor))
+        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
         return answer, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)
         return result.as_json(), result.exit_code
+
+    def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.foresee(str(request.get("credential"))), 0
 
     # -- ends ---------------------------------------------------------------------------------------
 
@@ -234,3 +238,7 @@ class Daemon:
             self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+
+def _turn_once_more() -> None:
+    """Do nothing: at the end of the turn that this begins, what was put off is said."""

@@ -22,6 +22,7 @@ from agent.core.errors import (
     AuditError,
 )
 from agent.system.clock import Clock
+from agent.system.systemd_unit import service_user
 
 
 def audit_show(options: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def audit_show(options: argparse.Namespace) -> int:
             continue
         if since and not _is_later(record, since):
             continue
-        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record), file=options.out)
+        print(output.json_line(record, options.out) if options.json else _line(record), file=options.out)
     return EXIT_DONE
 
 
@@ -57,7 +58,10 @@ def _log(options: argparse.Namespace) -> Path:
         raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
-            f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
+            f"{path}: there is no audit log yet",
+            "it begins with the first start: `systemctl start keyturn`"
+            if service_user()
+            else "it begins with the first `keyturn run` or `keyturn once`",
         )
     return path
 

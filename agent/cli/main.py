@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import signal
 import sys
@@ -32,15 +33,27 @@ def entry() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    _open_streams()
     options = parser().parse_args(arguments)
     if options.run == _DAEMON:  # a reload or refresh must not end it while it starts, and its imports take long
         keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
     return _perform(options)
+
+
+def _open_streams() -> None:
+    """Make the standard streams such that printing never raises for want of a letter, nor reading for a stray byte.
+
+    Under a locale like zh_CN.GBK a name in the config may have letters that the terminal's encoding has not: an escape in
+    the output is a blemish, the lost outcome of an emergency is not.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _perform(options: argparse.Namespace) -> int:
@@ -146,7 +159,7 @@ def _work_commands(command: _Maker) -> None:
     rotate.add_argument("--reason", metavar="TEXT", required=True, help="goes into the audit")
     rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
-    rotate.add_argument("--force", action="store_true", help="disable it even if a dependent could not be told")
+    rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 

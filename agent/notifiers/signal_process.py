@@ -134,6 +134,12 @@ class SignalNotifier(Notifier):
             what = f"keyturn may not see what {self._unseen} other processes run; those of {self.target} are not told"
             yield Finding("warning", place, what, _TO_SEE)
 
+    def by_hand(self) -> str:
+        """Return what starts the process anew, which only its keeper knows."""
+        if self.settings.pid_file is not None:
+            return f"restart the process that {self.settings.pid_file} names"
+        return f"restart every process that runs {self.settings.exe}"
+
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
         """Return a reason where the signal asks for a reload, which keeps the environment and a client of the SDK."""
         if self._number not in _RELOADS:

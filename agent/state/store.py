@@ -31,6 +31,12 @@ _BY_THE_SERVICE = (
     "it is the service's, which alone has its credentials: `systemctl start keyturn`, then run this again "
     "(for one pass without a daemon: `systemctl start keyturn-once`)"
 )
+
+
+class ServicesStateError(StateError):
+    """The state is the service's, and another user would work on it without the service's credentials."""
+
+
 _DAMAGED = (msgspec.DecodeError, RecursionError, files.TooLargeError, files.NotRegularError)
 """What reading raises for something that this program cannot have written."""
 
@@ -157,20 +163,10 @@ def _refuse_foreign(directory: Path) -> None:
     remedy = problem.remedy
     if found.st_uid not in (0, os.geteuid()):
         owner = user_name(found.st_uid)
-        remedy = (
-            _of_the_service(directory)
-            or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
-        )
+        if owner == service_user():
+            raise ServicesStateError(problem.text, _BY_THE_SERVICE)
+        remedy = f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
     raise StateError(problem.text, remedy)
-
-
-def _of_the_service(directory: Path) -> str:
-    """Return what to type where the state is the service's, which alone has its credentials; "" where it is not."""
-    try:
-        is_its = user_name(directory.stat().st_uid) == service_user()
-    except OSError:
-        return ""
-    return _BY_THE_SERVICE if is_its else ""
 
 
 def _set_aside(path: Path) -> str:

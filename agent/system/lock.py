@@ -66,7 +66,8 @@ class StateLock:
             holder = _pid_in(file)
             raise BusyError(
                 f"{self._directory}: another keyturn{holder} works on this state directory",
-                "ask it through `keyturn status`, or stop it first" + ("" if holder else " (`lslocks` shows its pid)"),
+                "a daemon does the same for `keyturn refresh`; a command ends by itself: then run this again"
+                + ("" if holder else " (`lslocks` shows its pid)"),
             ) from err
 
     def release(self) -> None:

@@ -32,6 +32,10 @@ class KmsSecretSettings(ProviderSettings):
     ca_file: FilePath | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
+    def own_secrets(self) -> Iterator[str]:
+        """Yield the secret's name: another credential may ask for the same."""
+        yield self.secret_name
+
     def access(self, environ: Mapping[str, str]) -> Access:
         """Return the access, from the properties file as it is now or from these settings.
 

@@ -163,7 +163,7 @@ PROPERTIES: dict[str, tuple[dict[str, str | None], str]] = {
     "no type": ({"credentials_type": None}, "credentials_type is missing"),
     "an unknown type": ({"credentials_type": "ecs"}, "credentials_type=ecs is none of those"),
     "no key": ({"client_key_private_key_path": None}, "client_key_private_key_path is missing"),
-    "a relative key": ({"client_key_private_key_path": "clientKey.json"}, "clientKey.json is relative"),
+    "a relative key": ({"client_key_private_key_path": "clientKey.json"}, "client_key_private_key_path"),
     "no region": ({"cache_client_region_id": ""}, "cache_client_region_id is missing"),
     "an impossible endpoint": (
         {"cache_client_region_id": '[{"regionId":"cn-x","endpoint":"https://kms"}]'},

@@ -1,7 +1,8 @@
-"""`once` ends, at its time or by a signal: whatever it started has ended too, also what ignores SIGTERM."""
+"""`once`, `check` and the daemon end, at their time or by a signal: whatever they started ends too, also what ignores SIGTERM."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -51,3 +52,18 @@ def test_a_signal_ends_it_with_all_that_it_started(vm: Vm, number: signal.Signal
     assert once.wait(PATIENCE_S) == 130
     assert left(pids) == []
     assert "notified" not in vm.events(), "it is still owed"
+
+
+@pytest.mark.parametrize("command", ["once", "check", "run"])
+def test_the_command_of_a_provider_ends_too(vm: Vm, command: str) -> None:
+    """It runs while the signal comes, and nobody would hold it to its limit any more."""
+    pids = vm.directory / "pids"
+    source = json.dumps(["/bin/sh", "-c", HANGS.format(pids=pids)])
+    provider = f'[credentials.slow]\nverify = "off"\nprovider = {{ type = "process", command = {source} }}\n'
+    sink = f'[[credentials.slow.sinks]]\ntype = "json"\npath = "{vm.directory}/slow.json"\n'
+    vm.configure(provider + sink)
+    process = subprocess.Popen([*KEYTURN, "--config", str(vm.config), command], env=vm.environ)
+    eventually(pids.exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == (0 if command == "run" else 130)
+    eventually(lambda: left(pids) == [])

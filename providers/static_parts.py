@@ -34,8 +34,8 @@ from agent.core.settings import ProviderSettings
 from agent.core.suspects import variable_name
 from agent.system.clock import Clock
 from agent.system.file_identity import FileIdentity
-from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted
-from agent.system.systemd_credentials import seen_at
+from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted, refuse_missing
+from agent.system.systemd_credentials import remedy_for_missing, seen_at
 
 PART_LIMIT_BYTES = 64 * 1024
 
@@ -247,9 +247,11 @@ def read_open(path: str, limit: int, environ: Mapping[str, str] = os.environ) ->
     """
     path = seen_at(path, environ)
     try:
-        return read_trusted(path, limit)
+        content = read_trusted(path, limit)
+        refuse_missing(path, content, environ)
+        return content
     except FileNotFoundError:
-        raise CredentialFileError(f"{path}: this file is missing", "put it there, or correct the path") from None
+        raise CredentialFileError(f"{path}: this file is missing", remedy_for_missing(path)) from None
     except PermissionError:
         raise NotPermittedError(f"{path}: may not be read", f"let keyturn's user read it: chmod a+r {path}") from None
     except NotRegularError:

@@ -58,10 +58,12 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         offline: leave out whatever needs the network.
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
+    path = os.path.abspath(path)  # the service's config is the service's, also as `cd /etc/keyturn` names it
     set_up = list(systemd_setup.findings(settings, path, environ))
     yield from set_up
-    yield from daemon_findings(wiring.paths(settings)[1], path)
+    yield from daemon_findings(wiring.paths(settings)[1], path, environ)
     if as_service.applies(path):
+        yield Finding("ok", systemd_setup.PLACE, "what follows is seen as the service, by its user and in its sandbox")
         try:
             yield from as_service.findings(settings, path, environ, offline=offline)
             return

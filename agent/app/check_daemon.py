@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,26 @@ from agent.control import client
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
 from agent.core.policy import Condition
+from agent.system.systemd_credentials import OF_THE_SERVICE, by_source
 from agent.systemd_setup.as_service import DAEMON
 
 ASK_S = 10.0
+MENDED = "mend that, then `systemctl reload keyturn`, or `systemctl restart keyturn` where it says so"
 _ILL = frozenset({Condition.FAILING, Condition.STALE, Condition.EXPIRED})
 
 
-def daemon_findings(runtime: Path, config: str) -> Iterator[Finding]:
+def daemon_findings(runtime: Path, config: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Ask the daemon of this config; yield nothing where none answers, for a check comes before a start too.
 
     Args:
         runtime: the directory of its socket.
         config: the config that is checked.
+        environ: the environment of the check, which knows where systemd takes the service's files from.
     """
     try:
         found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S)
-        yield from _told(found, config)
+        for one in _told(found, config):
+            yield replace(one, text=by_source(one.text, OF_THE_SERVICE, environ))
     except (KeyturnError, KeyError, TypeError):
         return
 
@@ -36,7 +41,7 @@ def _told(found: dict[str, Any], config: str) -> Iterator[Finding]:
         return
     for problem in agent.get("config_problems", ()):
         text = f"the daemon that runs refused the config of its last reload: {problem}"
-        yield Finding("error", DAEMON, text, "mend it, then `systemctl reload keyturn`")
+        yield Finding("error", DAEMON, text, MENDED)
     ill = {name: one for name, one in found["credentials"].items() if one["state"] in _ILL}
     for name, one in ill.items():
         yield Finding(

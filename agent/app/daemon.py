@@ -219,7 +219,9 @@ class Daemon:
         return self._commands.status(), 0
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
-        names = [str(name) for name in request.get("names", [])]
+        names = request.get("names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
         answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
         return answer, int(answer["exit_code"])
 

@@ -17,21 +17,27 @@ from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system.file_names import names_in_utf8
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 _DAEMON = "agent.cli.run:run"
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EDQUOT, errno.ENOMEM, errno.EROFS})
+"""What runs out without anybody's fault."""
 _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
     """Run the command line of this process, and exit with its code."""
+    names_in_utf8()
     sys.exit(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     _open_streams()
+    # It may shut out others, never us: a directory that nobody can enter helps nobody.
+    os.umask(os.umask(0o077) & 0o077)
     options = parser().parse_args(arguments)
     if options.run == _DAEMON:  # a reload or refresh must not end it while it starts, and its imports take long
         keep(signal.SIGHUP, signal.SIGUSR1)
@@ -77,13 +83,24 @@ def _perform(options: argparse.Namespace) -> int:
         _give_up_stdout()
         return EXIT_FAILED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO):
-            return _fault(error)
-        _give_up_stdout()
-        _complain(f"keyturn: the output cannot be written: {error.strerror}")
-        return EXIT_FAILED
+        return _failed_by_system(error)
     except Exception as error:
         return _fault(error)
+
+
+def _failed_by_system(error: OSError) -> int:
+    """Say what the machine did not give; what nobody foresaw is a fault of ours."""
+    from agent.system.oserrors import explain
+
+    if error.errno in _OF_THE_MACHINE:
+        why = explain(error, str(error.filename or "."))
+        _complain(f"keyturn: {error.filename or 'this command'}: {why.text}; {why.remedy}")
+    elif error.errno in (errno.ENOSPC, errno.EIO):
+        _give_up_stdout()
+        _complain(f"keyturn: the output cannot be written: {error.strerror}")
+    else:
+        return _fault(error)
+    return EXIT_FAILED
 
 
 def _complain(text: str) -> None:

@@ -31,6 +31,7 @@ The tree; the number is the exit code where it is not 1, and `r` marks what is w
         NoProcessError                 r   (system.pidfile) nobody to signal
       CommandError                     r   (system.process) a command that cannot be started
       StateError                           the state directory
+        ServicesStateError                 (state.store) it is the service's, and this is another user
         TooMuchError                       (systemd_setup) the unit would need root's rights
       AuditError                           the audit log
       BusyError                            another keyturn, or the same work, is under way

@@ -21,6 +21,7 @@ from agent.state.credential_state import CredentialState
 from agent.state.records import CredentialRecord
 from agent.system import files
 from agent.system.accounts import user_name
+from agent.system.oserrors import explain
 from agent.system.systemd_unit import make_directory, service_user
 from agent.system.two_slot_file import SlotFile, read_slots
 
@@ -31,6 +32,12 @@ _BY_THE_SERVICE = (
     "it is the service's, which alone has its credentials: `systemctl start keyturn`, then run this again "
     "(for one pass without a daemon: `systemctl start keyturn-once`)"
 )
+
+
+class ServicesStateError(StateError):
+    """The state is the service's, and another user would work on it without the service's credentials."""
+
+
 _DAMAGED = (msgspec.DecodeError, RecursionError, files.TooLargeError, files.NotRegularError)
 """What reading raises for something that this program cannot have written."""
 
@@ -83,7 +90,8 @@ class StateStore:
         except PermissionError as err:
             raise _unreadable(path) from err
         except OSError as err:
-            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+            why = explain(err, str(path))
+            raise StateError(f"{path}: the state cannot be read: {why.text}", why.remedy) from err
 
     def peek(self, name: str) -> CredentialState:
         """Return what is remembered, and set nothing right: for a look without the lock.
@@ -120,10 +128,8 @@ class StateStore:
             with closing(self._slots(name)) as slots:
                 slots.write(record, flush=flush)
         except OSError as err:
-            raise StateError(
-                f"{self._path(name)}: the state cannot be written: {err.strerror}",
-                "free space or mend the permissions of the state directory",
-            ) from err
+            why = explain(err, str(self._path(name)))
+            raise StateError(f"{self._path(name)}: the state cannot be written: {why.text}", why.remedy) from err
 
     def _slots(self, name: str) -> SlotFile:
         if name not in self._written:
@@ -157,20 +163,10 @@ def _refuse_foreign(directory: Path) -> None:
     remedy = problem.remedy
     if found.st_uid not in (0, os.geteuid()):
         owner = user_name(found.st_uid)
-        remedy = (
-            _of_the_service(directory)
-            or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
-        )
+        if owner == service_user():
+            raise ServicesStateError(problem.text, _BY_THE_SERVICE)
+        remedy = f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
     raise StateError(problem.text, remedy)
-
-
-def _of_the_service(directory: Path) -> str:
-    """Return what to type where the state is the service's, which alone has its credentials; "" where it is not."""
-    try:
-        is_its = user_name(directory.stat().st_uid) == service_user()
-    except OSError:
-        return ""
-    return _BY_THE_SERVICE if is_its else ""
 
 
 def _set_aside(path: Path) -> str:

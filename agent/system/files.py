@@ -48,9 +48,9 @@ class TooLargeError(OSError):
 
 
 def temp_name(name: str) -> str:
-    """Return a fresh temporary name for `name`, cut so that it fits where `name` fits."""
-    kept = os.fsencode(name)[: MAX_NAME_BYTES - _SUFFIX_BYTES]
-    return f".{os.fsdecode(kept)}.keyturn-{secrets.token_hex(8)}"
+    """Return a fresh temporary name for `name`, cut so that it fits where `name` fits, and between two letters."""
+    kept = name.encode(errors="surrogateescape")[: MAX_NAME_BYTES - _SUFFIX_BYTES]
+    return f".{kept.decode(errors='ignore')}.keyturn-{secrets.token_hex(8)}"
 
 
 def create(name: str, mode: int, dir_fd: int, owner: tuple[int, int] | None = None) -> int:
@@ -305,8 +305,8 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         systemd_credential = _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", ""))
         _refuse_public(found, str(path), systemd_credential)
         content = read_fd(fd, limit, path)
-        if systemd_credential and content.strip() == MISSING_CREDENTIAL:
-            raise _not_loaded(str(path))
+        if systemd_credential:
+            refuse_missing(path, content)
         return content
     except TooLargeError as error:
         raise CredentialFileError(
@@ -318,9 +318,22 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         os.close(fd)
 
 
-def _not_loaded(path: str) -> CredentialFileError:
+def refuse_missing(path: str, content: bytes, environ: Mapping[str, str] | None = None) -> None:
+    """Refuse the mark that systemd hands over in the place of a file that was missing.
+
+    Args:
+        path: the file in `$CREDENTIALS_DIRECTORY`.
+        content: what was read there.
+        environ: where that directory is looked up; None where the path is known to lie in it.
+
+    Raises:
+        CredentialFileError: it is the mark.
+    """
+    handed_over = environ is None or _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", ""))
+    if not handed_over or content.strip() != MISSING_CREDENTIAL:
+        return
     name = Path(path).name
-    return CredentialFileError(
+    raise CredentialFileError(
         f"{path}: this file is missing: systemd had none to hand over as {name} when keyturn started",
         f"put the secret where `systemctl cat keyturn` has LoadCredential={name}: (usually {systemd_credentials.USUAL}/{name}), "
         "then `systemctl reload keyturn`",
@@ -355,7 +368,7 @@ def _unreadable(error: OSError, path: str) -> CredentialFileError | NotPermitted
             f"{_chown(user_name(), path)}, or hand it over with LoadCredential= in keyturn's unit",
         )
     if isinstance(error, FileNotFoundError):
-        return CredentialFileError(f"{path}: this file is missing", "put the secret there, or correct the path")
+        return CredentialFileError(f"{path}: this file is missing", systemd_credentials.remedy_for_missing(path))
     return CredentialFileError.of(explain(error, path).at(f"{path}: cannot read this file"))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
@@ -36,6 +37,18 @@ def source(name: str, environ: Mapping[str, str]) -> str | None:
     if told is None:
         return None
     return str(json.loads(told).get(name, f"{USUAL}/{name}"))
+
+
+def by_source(text: str, directory: str, environ: Mapping[str, str]) -> str:
+    """Return a text in which the files below a credentials directory are named by their sources, for a look from outside.
+
+    Nobody can put a file into such a directory; the text is one of a service's or of a check that ran as it.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        return source(found[1], environ) or found[0]
+
+    return re.sub(rf"{re.escape(directory)}/([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)", named, text)
 
 
 def outdated(sources: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
@@ -73,6 +86,16 @@ def seen_at(path: str, environ: Mapping[str, str]) -> str:
         )
     _look(found, name)
     return found
+
+
+def remedy_for_missing(path: str) -> str:
+    """Return what to do about a file that is missing: nobody but systemd can put one below /run/credentials."""
+    if not path.startswith("/run/credentials/"):
+        return "put it there, or correct the path"
+    return (
+        "systemd hands it to the service alone: `keyturn systemd-setup --install`, then `systemctl restart keyturn`, "
+        "or `systemctl start keyturn-once` for one pass"
+    )
 
 
 def _look(found: str, name: str) -> None:

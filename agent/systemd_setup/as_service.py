@@ -11,19 +11,20 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from agent.core.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError
 from agent.core.finding import Finding
 from agent.core.settings import Settings
 from agent.system.process import Completed, run_command
-from agent.system.systemd_credentials import source as handed_over_from
+from agent.system.systemd_credentials import by_source
 from agent.system.systemd_unit import USER, service_user
 from agent.systemd_setup import unit
 from agent.systemd_setup.check import PLACE, is_the_services
 from agent.systemd_setup.check_command import check_argv
 from agent.systemd_setup.install import canonical_names, planned, systemd_runs
-from agent.systemd_setup.needs import CREDENTIALS, handed_over, needs_of
+from agent.systemd_setup.needs import needs_of
 
 DAEMON = "daemon"
 """The place of what the daemon says; like PLACE, root's own look says it."""
@@ -58,12 +59,9 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], *, off
     argv = [*_unit(settings, config, environ, name), *options]
     limit_s = _BASE_S + _EACH_S * len(settings.credentials)
     done = run_command(argv, timeout_s=limit_s, cancel=threading.Event(), output_limit=_OUTPUT)
-    sources = {
-        f"/run/credentials/{name}.service/{each}": handed_over_from(each, environ)
-        for each in dict(handed_over(settings, CREDENTIALS))
-    }
+    given = f"/run/credentials/{name}.service"
     for found in _told(done, config):
-        yield Finding(found.level, found.place, _renamed(found.text, sources), _renamed(found.remedy, sources))
+        yield replace(found, text=by_source(found.text, given, environ), remedy=by_source(found.remedy, given, environ))
 
 
 def _unit(settings: Settings, config: str, environ: Mapping[str, str], name: str) -> list[str]:
@@ -95,10 +93,3 @@ def _told(done: Completed, config: str) -> Iterator[Finding]:
     for row in rows:
         if row["place"] not in (PLACE, DAEMON, config):
             yield Finding(row["level"], row["place"], row["text"], row.get("remedy", ""))
-
-
-def _renamed(text: str, sources: Mapping[str, str | None]) -> str:
-    """Return the text with the places where systemd put files for the check as the places from which it took them."""
-    for given, source in sources.items():
-        text = text.replace(given, source or given)
-    return text

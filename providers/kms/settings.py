@@ -48,7 +48,7 @@ class KmsSecretSettings(ProviderSettings):
             NotPermittedError: the agent's user may not read it.
         """
         if self.properties_file:
-            return access_of(properties.read(self.properties_file, environ))
+            return access_of(properties.read(self.properties_file, environ), environ)
         password = PasswordSource(self.client_key_password_from_env_variable, self.client_key_password_from_file_path)
         return Access(ByClientKey(str(self.client_key_private_key_path), password), self.regions)
 

@@ -104,6 +104,13 @@ def test_what_the_daemon_knows_is_said(spoiled: Machine) -> None:
     assert {one["place"] for one in errors(spoiled)} <= {"daemon"}
 
 
+def test_the_config_is_the_services_however_it_is_named(spoiled: Machine) -> None:
+    """In its directory without one: not a trial config that root looks at as root."""
+    place = roots_sink(spoiled)
+    done = spoiled.bed.run("sh", "-c", "cd /etc/keyturn && keyturn --config keyturn.toml check")
+    assert done.returncode == 1 and f"error   {place}: " in done.stdout, done.both
+
+
 def test_two_checks_at_once_do_not_meet(machine: Machine) -> None:
     """Each has its own unit, and leaves none."""
     both = "keyturn check --offline >/tmp/a & keyturn check --offline >/tmp/b; one=$?; wait $! && exit $one"

@@ -21,11 +21,11 @@ from agent.config.load import RUNTIME_DIRECTORY
 from agent.control import client
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.settings import Settings
-from agent.system.waiting import Silence
+from agent.system.waiting import WAITING, Silence
 
 Step = Callable[[dict[str, Any]], None]
 DAEMON_FIRST_S, DAEMON_AGAIN_S = 4.8, 9.5
-"""The daemon says by itself what it waits for; this is for one that is stopped, or hangs."""
+"""The daemon says by itself what it waits for, more often than this; this is for one that is stopped, or hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Reach:
 
     def _ask_aloud(self, request: dict[str, Any], show: Step, patience_s: float) -> tuple[dict[str, Any], int]:
         def shown(step: dict[str, Any]) -> None:
-            silence.heard()
+            silence.heard(of_a_wait=step.get("outcome") == WAITING)
             show(step)
 
         def describe() -> str:

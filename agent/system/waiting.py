@@ -113,16 +113,19 @@ class Silence:
         self._entered = time.monotonic()
         self._over = False
 
-    def heard(self) -> None:
-        """Note that something else was said."""
+    def heard(self, *, of_a_wait: bool = False) -> None:
+        """Note that something else was said; where it was said of a wait, the next word of it comes after `again_s`."""
+        self._quiet_for(self._again_s if of_a_wait else self._first_s)
+
+    def _quiet_for(self, seconds: float) -> None:
         with self._changed:
             self._began = time.monotonic()
-            self._due = self._began + self._first_s
+            self._due = self._began + seconds
             self._changed.notify()
 
     def __enter__(self) -> Self:
         """Start the clock."""
-        self.heard()
+        self._quiet_for(self._first_s)
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import output
 from tests.support.processes import KEYTURN
 from tests.support.station import Station
 from tests.support.vm import Vm
@@ -50,10 +52,12 @@ def test_it_names_who_holds_the_key_and_who_would_be_left_behind(station: Statio
     assert station.asked("RotateSecret") == 0
 
 
-def test_it_is_asked_even_where_that_is_not_known(station: Station) -> None:
-    """A state that cannot be read keeps nobody from an emergency: the question says why nothing is known."""
-    vm, _pid_file = configured(station)
-    vm.state.mkdir(mode=0o700)
-    (vm.state / "uploader.json").mkdir()  # no file
-    told = asked(vm, "--disable-old")
-    assert "[y/N]" in told
+@pytest.mark.parametrize(("answer", "yes"), [("y\n", True), ("n\n", False), ("", False), ("\ufffd\n", False)])
+def test_it_is_asked_even_where_that_is_not_known(
+    answer: str, yes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That the daemon cannot say it keeps nobody from an emergency: the question says why; only a yes is one."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert output.agreed("uploader", {"unknown": "it is older"}, disable_old=True) is yes
+    told = capsys.readouterr().err
+    assert "not known: it is older" in told and told.rstrip().endswith("[y/N]")

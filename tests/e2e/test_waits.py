@@ -81,6 +81,7 @@ def test_a_refresh_with_a_hook_that_hangs_names_it(vm: Vm, started: list[Heard],
     assert first <= FIRST_S + SLACK_S and second - first <= AGAIN_S + SLACK_S, heard.lines
     assert all("try 1" in line for line in heard.on("stderr") if "exec" in line)
     assert not heard.on("stdout")
+    assert not heard.said("an answer of the daemon"), "it is not silent: it has just said what it waits for"
 
 
 def test_once_says_what_it_tries_again(vm: Vm, started: list[Heard]) -> None:

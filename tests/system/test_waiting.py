@@ -55,6 +55,15 @@ def test_a_wait_that_cannot_be_described_is_said_all_the_same(error: Exception) 
     assert said[0]["detail"] == BUSY
 
 
+def test_whoever_says_what_he_waits_for_is_given_longer() -> None:
+    """One who says every 8 s what he waits for is not called silent after 5 s."""
+    said: list[dict[str, Any]] = []
+    with Silence(lambda: "x", said.append, first_s=FIRST_S, again_s=60.0) as quiet:
+        quiet.heard(of_a_wait=True)
+        time.sleep(4 * FIRST_S)
+    assert not said
+
+
 def test_a_listener_that_fails_ends_nothing() -> None:
     """A closed terminal: it is tried again the next time, and whoever waits does not hear of it."""
     heard: list[int] = []

@@ -52,7 +52,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     """`keyturn audit verify`: exit 1 where the log is not whole."""
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    verdict = audit.verify(path, audit.read_head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
+    verdict = audit.verify(path, _head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
@@ -60,6 +60,22 @@ def audit_verify(options: argparse.Namespace) -> int:
     for problem in verdict.problems:
         print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
     return EXIT_DONE if verdict.whole else EXIT_FAILED
+
+
+def _head(path: Path) -> audit.Head | None:
+    """Return what the state remembers of the log's end.
+
+    Raises:
+        AuditError: there is something else than a file of ours.
+    """
+    try:
+        return audit.read_head(path)
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise AuditError(
+            f"{path}: what the state remembers of the audit log cannot be read: {reason.lower()}",
+            "find out who put that there; without it a removed end of the log is not noticed",
+        ) from error
 
 
 def _log(settings: Settings) -> Path:

@@ -1,16 +1,21 @@
 # make venv   .venv with .venv/bin/keyturn, from the hash lock, without a compiler
 # make dev    the same, with everything that tests and linters need
 # make demo   the main job and an emergency on this machine, against the bundled cloud emulator
-# make test   the whole test suite        make lint   what CI checks besides
-# make bench  the benchmarks              make lock   renew requirements/*.lock (needs uv on the PATH)
+# make test   every test but the long ones   make test-all   crashes, power cuts, a real systemd and the package too
+# make lint   what CI checks besides         make bench      the benchmarks
 # make deb    dist/keyturn_VERSION_ARCH.deb, for the distribution's own Python (packaging/README.md)
+# make lock   renew requirements/*.lock (needs uv on the PATH)
 
 PYTHON ?= python3
 DEB_PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: venv dev demo test lint bench lock deb clean
+# Five at a time: most tests wait for real processes and deadlines, not for the processor.
+PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
+LONG := crash or systemd or packaging
+
+.PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 
 venv: .venv/.runtime
 
@@ -31,9 +36,15 @@ dev: .venv/.dev
 demo: venv
 	$(BIN)/keyturn demo
 
-# Four at a time: most tests wait for real processes and deadlines, not for the processor.
 test: .venv/.dev
-	$(BIN)/python -m pytest -q -n 4
+	@echo "keyturn: everything but crashes, power cuts, systemd and packaging (make test-all); five minutes on two cores"
+	$(PYTEST) -m "not ($(LONG))"
+
+test-long: .venv/.dev
+	@echo "keyturn: crashes, power cuts, a real systemd and the package; ten minutes on two cores"
+	$(PYTEST) -m "$(LONG)"
+
+test-all: test test-long
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

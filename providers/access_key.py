@@ -18,7 +18,7 @@ from providers.static_parts import StaticProvider, StaticSettings
 
 @dataclass(frozen=True, kw_only=True)
 class AccessKeySettings(StaticSettings):
-    """`type = "access_key"`."""
+    """The settings of `type = "access_key"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("access_key_id", "access_key_secret")
 

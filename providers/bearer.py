@@ -17,7 +17,7 @@ from providers.static_parts import StaticProvider, StaticSettings
 
 @dataclass(frozen=True, kw_only=True)
 class BearerSettings(StaticSettings):
-    """`type = "bearer"`."""
+    """The settings of `type = "bearer"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("bearer_token",)
 

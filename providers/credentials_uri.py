@@ -38,7 +38,7 @@ READ_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialsUriSettings(ProviderSettings):
-    """`type = "credentials_uri"`."""
+    """The settings of `type = "credentials_uri"`."""
 
     credentials_uri: str = field(repr=False)
 

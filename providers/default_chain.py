@@ -48,7 +48,7 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from agent.system.accounts import own_account
-from agent.system.files import foreign_writers, refuse_foreign_writers
+from agent.system.files import refuse_foreign_writers, writers_problem
 from agent.system.process import Completed, run_command
 from agent.system.process_group import Ending
 from providers.session_json import ANSWER_LIMIT_BYTES, EXTERNAL, bad_answer, credential_of
@@ -77,7 +77,7 @@ _NOTHING = (
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultSettings(ProviderSettings):
-    """`type = "default"`."""
+    """The settings of `type = "default"`."""
 
 
 class DefaultChain(Provider):
@@ -163,9 +163,7 @@ class DefaultChain(Provider):
         if not failed:
             cli, ini = self._files()
             return SourceRefusedError(said + (unused if present else ""), _NOTHING.format(cli=cli, ini=ini))
-        leading = next((error for error in failed if error.retryable), failed[0])
-        reasons = "; ".join(dict.fromkeys(error.problem for error in failed))
-        return type(leading)(f"{said}: {reasons}", leading.remedy, code=leading.code)
+        return errors.of_all(said, failed)
 
     def inspect(self) -> Iterator[Finding]:
         """Yield whether the library and the two files are there, and who may change the files. Uses no network."""
@@ -173,7 +171,7 @@ class DefaultChain(Provider):
         try:
             _require_library()
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         for path, found in self._present():
             yield _judge(place, path, found)
         if self.context.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID"):
@@ -205,9 +203,9 @@ def _error_of(trouble: Mapping[str, Any]) -> KeyturnError:
 
 
 def _judge(place: str, path: Path, found: os.stat_result) -> Finding:
-    refusal = foreign_writers(found, str(path))
-    if refusal:
-        return Finding("error", place, *refusal)
+    problem = writers_problem(found, str(path))
+    if problem:
+        return Finding.of("error", place, problem)
     if found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return Finding("warning", place, f"{path}: others can read the keys in it", f"chmod 600 {path}")
     return Finding("ok", place, f"{path} is there and private")

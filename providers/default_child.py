@@ -30,8 +30,8 @@ from urllib.parse import urlencode
 
 from agent.cloud import failures
 from agent.cloud.transport import Reply, Transport
-from agent.core.credential import rfc3339
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
+from agent.core.timestamps import rfc3339
 from agent.system.clock import Clock
 
 METADATA = "100.100.100.200"

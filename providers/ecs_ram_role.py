@@ -69,7 +69,7 @@ _ATTACH = "attach a RAM role to this instance (ECS console, or aliyun ecs Attach
 
 @dataclass(frozen=True, kw_only=True)
 class EcsRamRoleSettings(ProviderSettings):
-    """`type = "ecs_ram_role"`."""
+    """The settings of `type = "ecs_ram_role"`."""
 
     role_name: str | None = None  # None: the metadata server says which
     imds_v1: bool = False

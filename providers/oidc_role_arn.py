@@ -26,11 +26,10 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of
+from providers.static_parts import PART_LIMIT_BYTES, read_open, text_of, told_as
 from providers.sts_sessions import (
     RoleSettings,
     SessionReader,
-    about,
     default_session_name,
     provider_arn_fault,
     role_arn_fault,
@@ -40,11 +39,11 @@ from providers.sts_sessions import (
 MAX_TOKEN_CHARS = 20_000
 """STS API, AssumeRoleWithOIDC: 4 to 20,000 characters."""
 
-Fault = Callable[[str], str]
+Fault = Callable[[str], str | None]
 
 
-def _path_fault(text: str) -> str:
-    return "" if text.startswith("/") and text.isprintable() else "want an absolute path"
+def _path_fault(text: str) -> str | None:
+    return None if text.startswith("/") and text.isprintable() else "want an absolute path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ _SESSION_NAME = _Field("role_session_name", "ALIBABA_CLOUD_ROLE_SESSION_NAME", s
 
 @dataclass(frozen=True, kw_only=True)
 class OidcRoleArnSettings(RoleSettings):
-    """`type = "oidc_role_arn"`. What is None comes from the variable of the same meaning."""
+    """The settings of `type = "oidc_role_arn"`. What is None comes from the variable of the same meaning."""
 
     role_arn: str | None = None
     oidc_provider_arn: str | None = None
@@ -121,10 +120,8 @@ class OidcRoleArn(Provider):
         self._sts = Sts(Transport(context.cloud.ca_file), settings.sts_endpoint or context.cloud.sts)
 
     def _fetch(self, timeout_s: float) -> Credential:
-        try:
+        with told_as(f"credentials.{self.context.credential}"):
             return self._assume(timeout_s)
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
 
     def _assume(self, timeout_s: float) -> Credential:
         answer = self._sts.assume_role_with_oidc(
@@ -157,7 +154,7 @@ class OidcRoleArn(Provider):
                 if field is _TOKEN_FILE:
                     _token(text)
             except KeyturnError as error:
-                yield Finding("error", f"{place}.{field.key}", error.problem, error.remedy)
+                yield Finding.of("error", f"{place}.{field.key}", error.as_problem())
             else:
                 yield _seen(field, f"{place}.{field.key}", text)
         yield from self._inspect_session_name(f"{place}.{_SESSION_NAME.key}")
@@ -166,7 +163,7 @@ class OidcRoleArn(Provider):
         try:
             _SESSION_NAME.value(self.settings, self.context.environ)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
 
 
 def _token(path: str) -> Secret:

@@ -35,11 +35,10 @@ from agent.core.errors import (
 from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider, ProviderContext
 from agent.core.settings import Duration, ProviderSettings
-from agent.system.accounts import own_account
-from agent.system.oserrors import user_name
+from agent.system.accounts import own_account, user_name
 from agent.system.process import Completed, find_program, run_command
 from agent.system.process_group import Ending
-from agent.system.trusted_program import untrusted_writer
+from agent.system.trusted_program import program_problem
 from providers.session_json import EXTERNAL, bad_answer, credential_of, object_of
 from providers.static_parts import told_as
 
@@ -49,7 +48,7 @@ OUTPUT_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings(ProviderSettings):
-    """`type = "process"`."""
+    """The settings of `type = "process"`."""
 
     command: tuple[str, ...]
     timeout: Duration = Duration(30)
@@ -116,13 +115,13 @@ class Process(Provider):
         try:
             refuse_if_foreign(self._name)
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         else:
             yield Finding("ok", place, f"runs {find_program(self._name)}")
         for word in self.settings.command[1:]:
-            refusal = untrusted_writer(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
-            if refusal:
-                yield Finding("warning", place, *refusal)
+            problem = program_problem(word, own_account()) if word.startswith("/") and os.path.isfile(word) else None
+            if problem:
+                yield Finding.of("warning", place, problem)
 
 
 PASSED_ON = ("CREDENTIALS_DIRECTORY",)
@@ -138,9 +137,9 @@ def refuse_if_foreign(program: str) -> str:
     path = find_program(program)
     if path is None or not os.path.exists(path):
         raise CredentialFileError(f"there is no program {program}", "install it, or correct the command in the config")
-    refusal = untrusted_writer(path, own_account())
-    if refusal:
-        raise CredentialFileError(*refusal)
+    problem = program_problem(path, own_account())
+    if problem:
+        raise CredentialFileError.of(problem)
     return path
 
 

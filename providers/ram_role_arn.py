@@ -20,7 +20,8 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Problems, ProviderSettings
 from agent.system.clock import Clock
-from providers.sts_sessions import RoleSettings, SessionReader, about, default_session_name, role_arn_fault
+from providers.static_parts import told_as
+from providers.sts_sessions import RoleSettings, SessionReader, default_session_name, role_arn_fault
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 _CLIENT_KEY = "KAAP."
@@ -29,7 +30,7 @@ _CLIENT_KEY = "KAAP."
 
 @dataclass(frozen=True, kw_only=True)
 class RamRoleArnSettings(RoleSettings):
-    """`type = "ram_role_arn"`."""
+    """The settings of `type = "ram_role_arn"`."""
 
     role_arn: str
     base: ProviderSettings | str  # whose key signs: another credential of this config, or a provider of its own
@@ -58,11 +59,13 @@ class RamRoleArn(Provider):
 
     def _fetch(self, timeout_s: float) -> Credential:
         ends = time.monotonic() + timeout_s
+        place = f"credentials.{self.context.credential}"
         try:
-            identity = _able_to_sign(self._base.newest(timeout_s))
-            return self._assume(identity, ends - time.monotonic())
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
+            found = self._base.newest(timeout_s)
+        except KeyturnError as error:  # of ours names its place already, of a third party's may not
+            raise error if error.place else error.at(place) from None
+        with told_as(place):
+            return self._assume(_able_to_sign(found), ends - time.monotonic())
 
     def _assume(self, identity: Credential, timeout_s: float) -> Credential:
         if timeout_s <= 0:

@@ -40,8 +40,8 @@ from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import Duration, FilePath, Problems, ProviderSettings
 from agent.system.clock import Clock
 from agent.system.files import read_private
-from providers.static_parts import PART_LIMIT_BYTES, text_of
-from providers.sts_sessions import SessionReader, about, endpoint_problems, life_problems
+from providers.static_parts import PART_LIMIT_BYTES, text_of, told_as
+from providers.sts_sessions import SessionReader, endpoint_problems, life_problems
 
 ACTION = "GenerateSessionAccessKey"
 LONGEST_S = 3600
@@ -53,7 +53,7 @@ _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DO
 
 @dataclass(frozen=True, kw_only=True)
 class RsaKeyPairSettings(ProviderSettings):
-    """`type = "rsa_key_pair"`."""
+    """The settings of `type = "rsa_key_pair"`."""
 
     public_key_id: str
     private_key_file: FilePath
@@ -81,10 +81,8 @@ class RsaKeyPair(Provider):
         self._sts = Sts(Transport(context.cloud.ca_file), settings.sts_endpoint or context.cloud.sts)
 
     def _fetch(self, timeout_s: float) -> Credential:
-        try:
+        with told_as(f"credentials.{self.context.credential}"):
             return self._ask(self._load(), timeout_s)
-        except KeyturnError as error:
-            raise about(self.context.credential, error) from None
 
     def _load(self) -> RSAPrivateKey:
         """Read the key from its file. This happens at each fetch, about once an hour, so a replaced file is found."""
@@ -120,7 +118,7 @@ class RsaKeyPair(Provider):
         try:
             key = self._load()
         except KeyturnError as error:
-            yield Finding("error", place, error.problem, error.remedy)
+            yield Finding.of("error", place, error.as_problem())
         else:
             yield Finding("ok", place, f"{self.settings.private_key_file}: holds an RSA key of {key.key_size} bits")
 

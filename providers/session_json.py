@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from agent.cloud.failures import json_object
-from agent.core.credential import Credential, moment_of
+from agent.core.credential import Credential
 from agent.core.errors import (
     BadAnswerError,
     KeyturnError,
@@ -24,6 +24,7 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.secret import Secret
+from agent.core.timestamps import moment_of
 
 ANSWER_LIMIT_BYTES = 256 * 1024
 """Room for an id, a secret and a token of the 64 KiB each that a credential may have."""

@@ -18,7 +18,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from agent.core.credential import Credential
@@ -32,17 +31,19 @@ from agent.core.errors import (
 from agent.core.finding import Finding
 from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings
+from agent.core.suspects import variable_name
 from agent.system.clock import Clock
-from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted
-from agent.system.systemd_credentials import seen_at
+from agent.system.file_identity import FileIdentity
+from agent.system.files import NotRegularError, TooLargeError, read_private, read_trusted, refuse_missing
+from agent.system.systemd_credentials import remedy_for_missing, seen_at
 
 PART_LIMIT_BYTES = 64 * 1024
 
 QUIET_S = 0.5
 """Seconds for which the files of a credential must be unchanged before they are read."""
 
-Stamps = list[tuple[int, int, int, int]]
-"""The device, inode, time of change (ns) and size of each file: one of them changes when it is replaced or written."""
+Stamps = list[FileIdentity | None]
+"""The identity of each file; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +149,8 @@ class StaticProvider(Provider):
         return tuple(part for part in self.settings.parts if part.named)
 
     def _stamps(self) -> Stamps:
-        """Return the stamp of each file; zeros for one that is missing or closed, which `_read` reports better."""
-        found = []
-        for part in self._named:
-            try:
-                stat = Path(part.file).stat() if part.file else None
-            except OSError:
-                stat = None
-            found.append((stat.st_dev, stat.st_ino, stat.st_ctime_ns, stat.st_size) if stat else (0, 0, 0, 0))
-        return found
+        """Return the identity of each file; None for one that is missing or closed, which `_read` reports better."""
+        return [FileIdentity.at(part.file) if part.file else None for part in self._named]
 
     def _read(self, part: Part) -> str:
         with told_as(part.name):
@@ -176,14 +170,14 @@ class StaticProvider(Provider):
             try:
                 part.read(self.context.environ)
             except KeyturnError as error:
-                yield Finding("error", place, error.problem, error.remedy)
+                yield Finding.of("error", place, error.as_problem())
             else:
                 yield Finding("ok", place, f"read from {part.file or 'the variable ' + str(part.variable)}")
 
 
 def _quiet(stamps: Stamps) -> bool:
     """Return whether the last change was long enough ago. A time in the future counts as long ago: the clock was set."""
-    newest_s = max((stamp[2] for stamp in stamps), default=0) / 1e9
+    newest_s = max((stamp.ctime_ns for stamp in stamps if stamp), default=0) / 1e9
     return not 0.0 <= Clock().now().timestamp() - newest_s < QUIET_S
 
 
@@ -197,8 +191,7 @@ def told_as(place: str) -> Iterator[None]:
     try:
         yield
     except KeyturnError as error:
-        told = type(error)(f"{place}: {error.problem}", error.remedy, code=error.code)
-        raise told from None
+        raise error.at(place) from None
 
 
 def from_variable(name: str, environ: Mapping[str, str]) -> str:
@@ -209,8 +202,14 @@ def from_variable(name: str, environ: Mapping[str, str]) -> str:
     """
     value = environ.get(name, "").strip()
     if not value:
+        shown = variable_name(name)
+        if shown is None:
+            raise UnsetVariableError(
+                "what should name an environment variable looks like no variable's name, and is not repeated here",
+                "write the variable's name there, never its value",
+            )
         raise UnsetVariableError(
-            f"the environment variable {name} is not set", "set it for keyturn, or correct its name"
+            f"the environment variable {shown} is not set", "set it for keyturn, or correct its name"
         )
     return value
 
@@ -248,9 +247,11 @@ def read_open(path: str, limit: int, environ: Mapping[str, str] = os.environ) ->
     """
     path = seen_at(path, environ)
     try:
-        return read_trusted(path, limit)
+        content = read_trusted(path, limit)
+        refuse_missing(path, content, environ)
+        return content
     except FileNotFoundError:
-        raise CredentialFileError(f"{path}: this file is missing", "put it there, or correct the path") from None
+        raise CredentialFileError(f"{path}: this file is missing", remedy_for_missing(path)) from None
     except PermissionError:
         raise NotPermittedError(f"{path}: may not be read", f"let keyturn's user read it: chmod a+r {path}") from None
     except NotRegularError:

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from agent.core.credential import Credential, moment_of
+from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, ProviderSettings
+from agent.core.timestamps import moment_of
 from providers.static_parts import StaticProvider, StaticSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class StsSettings(StaticSettings):
-    """`type = "sts"`."""
+    """The settings of `type = "sts"`."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("access_key_id", "access_key_secret", "security_token", "expiration")
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.cloud.failures import json_object
-from agent.core.credential import Credential, moment_of
-from agent.core.errors import BadAnswerError, KeyturnError
+from agent.core.credential import Credential
+from agent.core.errors import BadAnswerError
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, Problems, ProviderSettings, endpoint_fault
+from agent.core.timestamps import moment_of
 
 MAX_POLICY_CHARS = 2048
 SESSION_NAME_CHARS = 64
@@ -50,23 +51,23 @@ class RoleSettings(ProviderSettings):
         yield from endpoint_problems(self.sts_endpoint)
 
 
-def role_arn_fault(text: str) -> str:
-    """Return why `text` is no role's ARN; "" where it is one."""
-    return "" if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
+def role_arn_fault(text: str) -> str | None:
+    """Return why `text` names no role; None where it does."""
+    return None if _ROLE_ARN.fullmatch(text) else "want the ARN of a role: acs:ram::ACCOUNT-ID:role/NAME"
 
 
-def provider_arn_fault(text: str) -> str:
-    """Return why `text` is no OIDC provider's ARN; "" where it is one."""
+def provider_arn_fault(text: str) -> str | None:
+    """Return why `text` names no OIDC provider; None where it does."""
     return (
-        ""
+        None
         if _PROVIDER_ARN.fullmatch(text)
         else "want the ARN of an OIDC provider: acs:ram::ACCOUNT-ID:oidc-provider/NAME"
     )
 
 
-def session_name_fault(text: str) -> str:
-    """Return why `text` cannot be a session's name; "" where it can."""
-    return "" if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
+def session_name_fault(text: str) -> str | None:
+    """Return why `text` can be no session's name; None where it can."""
+    return None if _SESSION_NAME.fullmatch(text) else 'want 2 to 64 letters, digits and ".", "@", "-", "_"'
 
 
 def life_problems(key: str, life_s: float, longest_s: int) -> Iterator[tuple[str, str]]:
@@ -81,10 +82,12 @@ def endpoint_problems(endpoint: str | None) -> Iterator[tuple[str, str]]:
         yield "sts_endpoint", fault
 
 
-def _policy_fault(text: str) -> str:
+def _policy_fault(text: str) -> str | None:
     if len(text) > MAX_POLICY_CHARS:
         return f"is {len(text)} characters long; STS takes {MAX_POLICY_CHARS}"
-    return "" if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+    return (
+        None if json_object(text) else 'want a RAM policy as a JSON object, such as {"Version": "1", "Statement": […]}'
+    )
 
 
 def default_session_name(context: ProviderContext) -> str:
@@ -100,30 +103,20 @@ def default_session_name(context: ProviderContext) -> str:
     return f"{_FOREIGN.sub('-', whole)[: SESSION_NAME_CHARS - 9]}-{digest}"
 
 
-def about(name: str, error: KeyturnError) -> KeyturnError:
-    """The same error, beginning with the credential that it is about; `raise … from None`.
-
-    One that begins so already (a base's, an inline provider's) is left as it is.
-    """
-    if re.match(rf"credentials\.{re.escape(name)}[.:\[]", error.problem):
-        return error
-    return type(error)(f"credentials.{name}: {error.problem}", error.remedy, code=error.code)
-
-
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """Takes the session out of a reply; names what is missing, and never quotes the reply.
+    """A reader of the session in a reply. Its errors name what is wrong and never quote the reply.
 
     Attributes:
-        action: whose reply it is.
-        endpoint: who answered.
+        action: the action that was called.
+        endpoint: the server that answered.
     """
 
     action: str
     endpoint: str
 
     def read_role_session(self, answer: Mapping[str, object]) -> Credential:
-        """Make the credential of a reply to AssumeRole or AssumeRoleWithOIDC.
+        """Return the credential in a reply to AssumeRole or AssumeRoleWithOIDC.
 
         Raises:
             BadAnswerError: as `read`.

@@ -1,8 +1,10 @@
-"""Shared by several folders: a VM with keyturn on it, and the cloud behind it (tests/support/vm.py); a place for others."""
+"""The worlds that tests ask for by name, and what holds for all tests; tests/support/README.md says which world is what."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +14,56 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.support import canaries
+from tests.support import golden as golden_file
 from tests.support.bench import Bench
+from tests.support.canaries import Listener, listening
 from tests.support.station import Station
 from tests.support.vm import Vm, Zygote, make_template
 
 # The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keyturn")
+
+LONG = ("crash", "systemd", "packaging")
+"""Folders whose tests are marked with their names, and left out by `make test`."""
+WAITING = ("demo", "e2e", "faults")
+"""Folders whose tests wait for real processes most of their time."""
+
+
+def pytest_configure() -> None:
+    """Take SIGINT again where a shell that runs this in the background ignores it: commands that we end by it would go on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--renew`: see tests/support/golden.py."""
+    parser.addoption("--renew", action="store_true", help="write tests/golden/messages.txt anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the folders that take long, and those that hold sentences against the golden file; order all."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in LONG:
+            item.add_marker(folder)
+        if "golden" in getattr(item, "fixturenames", ()):
+            item.add_marker("golden")
+    spread(items)
+
+
+def spread(items: list[pytest.Item]) -> None:
+    """Put the files whose tests wait for processes evenly between those that compute: so the processor is never idle for long."""
+    files = [list(tests) for _file, tests in itertools.groupby(items, key=lambda item: item.path)]
+    placed: list[tuple[float, list[pytest.Item]]] = []
+    for waits in (True, False):
+        chosen = [tests for tests in files if (tests[0].path.parent.name in WAITING) is waits]
+        total, before = sum(map(len, chosen)), 0
+        for tests in chosen:
+            placed.append(((before + len(tests) / 2) / total, tests))
+            before += len(tests)
+    items[:] = [item for _place, tests in sorted(placed, key=lambda one: one[0]) for item in tests]
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +157,22 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 def bench(make_bench: Callable[..., Bench]) -> Bench:
     """One engine."""
     return make_bench()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """Hears every logger at DEBUG while the test runs."""
+    with listening() as made:
+        yield made
+
+
+@pytest.fixture
+def shown() -> Callable[[BaseException], str]:
+    """Everything that printing an error could show."""
+    return canaries.shown
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> golden_file.Golden:
+    """Holds what is said of mistakes against tests/golden/messages.txt."""
+    return lambda part, said: golden_file.compare(part, said, pytestconfig.getoption("renew"))

@@ -31,7 +31,8 @@ KNOWS = {
     # one refresh, then who is told, then when
     "agent.refresh": EVERYBODY | LEAVES - {"agent.config"} | {"agent.sinks.transaction"},
     "agent.dispatch": EVERYBODY | {"agent.audit", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
-    "agent.engine": EVERYBODY | {"agent.audit", "agent.dispatch", "agent.refresh", "agent.runtime", "agent.state"},
+    "agent.engine": EVERYBODY
+    | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
@@ -301,6 +302,14 @@ MAX_LINES = 420
 def test_files_stay_readable():
     """A longer module holds more than one idea."""
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MAX_LINES} == {}
+
+
+def test_tests_share_through_their_support_alone():
+    """No test changes sys.path, and none imports another test: what two share lies in tests/support (its README)."""
+    paths = [path for path in ROOT.glob("tests/**/*.py") if path != Path(__file__)]
+    assert [str(path) for path in paths if "sys.path.insert" in path.read_text()] == []
+    borrowed = [(path.name, name) for path in paths for name, _line in imports(path) if ".test_" in f".{name}"]
+    assert borrowed == []
 
 
 def test_nothing_is_left_unfinished():

@@ -1,6 +1,6 @@
-"""`keyturn check`: everything that can be known before it hurts. Writes nothing and tells nobody.
+"""`keyturn check`: every problem that can be found before it does harm. Writes nothing and tells no dependent.
 
-Each finding is a line with its place, and a failure names its remedy. One part that fails keeps no other
+Each finding is a line with its place, and a failure names its remedy. A part that fails does not keep the others
 from being looked at. A provider is asked on a thread of its own, which is left behind when its time is up, so that
 one that hangs (docs/third_party.md) does not hang the command.
 """
@@ -11,7 +11,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime
@@ -21,27 +21,30 @@ from typing import TypeVar
 
 from agent import systemd_setup
 from agent.app import wiring
-from agent.audit import unfit
+from agent.app.check_daemon import daemon_findings
+from agent.audit import log_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
+from agent.engine.key_holders import shared_secrets
 from agent.metrics.check import findings as seen_from_outside
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
 from agent.system.clock import Clock
-from agent.system.free_space import hindrance
-from agent.system.process import probe_refusal
+from agent.system.free_space import write_problem
+from agent.system.process import probe_problem
 from agent.system.systemd_unit import agent_user, make_directory
+from agent.systemd_setup import as_service
 
 T = TypeVar("T")
 VERIFY_S = 10.0
 INSPECT_S = 10.0
-"""For `inspect` of a provider, which is to look at local files only."""
+"""Seconds for `inspect` of a provider, which is to look at local files only."""
 FETCH_S = FETCH_TIMEOUT_S + 5.0
 
 
@@ -55,13 +58,44 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         offline: leave out whatever needs the network.
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
-    yield from systemd_setup.findings(settings, path, environ)
+    path = os.path.abspath(path)  # the service's config is the service's, also as `cd /etc/keyturn` names it
+    set_up = list(systemd_setup.findings(settings, path, environ))
+    yield from set_up
+    yield from daemon_findings(wiring.paths(settings)[1], path, environ)
+    if as_service.applies(path):
+        yield Finding("ok", systemd_setup.PLACE, "what follows is seen as the service, by its user and in its sandbox")
+        try:
+            yield from as_service.findings(settings, path, environ, offline=offline)
+            return
+        except KeyturnError as error:
+            unseen = Finding.of("error", systemd_setup.PLACE, error.as_problem())
+            yield from [unseen] if unseen not in set_up else []
+    yield from systemd_setup.seen_by_somebody_else(path)
+    yield from _seen_by_this_process(settings, path, environ, offline)
+
+
+def _seen_by_this_process(
+    settings: Settings, path: str, environ: Mapping[str, str], offline: bool
+) -> Iterator[Finding]:
+    """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
     parts = wiring.Factory(settings, environ)
-    for managed in parts.credentials():
+    credentials = parts.credentials()
+    yield from _shared(credentials)
+    for managed in credentials:
         yield from _credential(managed, offline)
         yield from _emergency(parts, managed, offline)
+
+
+def _shared(credentials: Sequence[ManagedCredential]) -> Iterator[Finding]:
+    """Name the secrets that several credentials share: the emergency of one is the emergency of all."""
+    for secret, names in shared_secrets(credentials).items():
+        first, *others = (f"credentials.{name}" for name in names)
+        what = (
+            f"secret {secret} is shared with {', '.join(others)}: `keyturn rotate` of one refreshes and tells them all"
+        )
+        yield Finding("ok", f"{first}.provider", what)
 
 
 def _directories(settings: Settings, path: str) -> Iterator[Finding]:
@@ -72,9 +106,9 @@ def _directories(settings: Settings, path: str) -> Iterator[Finding]:
         ("agent.audit.path", audit.parent),
     ):
         yield _writable(key, directory)
-    refused = unfit(audit, of_the_service=_is_the_services(path))
-    if refused:
-        yield Finding("error", "agent.audit.path", *refused)
+    problem = log_problem(audit, of_the_service=_is_the_services(path))
+    if problem:
+        yield Finding.of("error", "agent.audit.path", problem)
 
 
 def _is_the_services(path: str) -> bool:
@@ -85,9 +119,9 @@ def _is_the_services(path: str) -> bool:
 
 
 def _writable(key: str, directory: Path) -> Finding:
-    hindered = hindrance(directory if directory.is_dir() else directory.parent)
-    if hindered:
-        return Finding("error", key, *hindered)
+    problem = write_problem(directory if directory.is_dir() else directory.parent)
+    if problem:
+        return Finding.of("error", key, problem)
     if directory.is_dir():
         if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
             return Finding("ok", key, f"{directory} can be written")
@@ -115,28 +149,28 @@ def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
 
 
 def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
-    """What can be seen on this machine."""
+    """Yield what can be seen on this machine."""
     yield from _inspected(f"{place}.provider", managed.provider)
     for number, sink in enumerate(managed.sinks):
         yield from (
             replace(found, place=f"{place}.sinks[{number}]", text=_named(sink, found)) for found in inspect(sink)
         )
-        hindered = hindrance(Path(sink.path).parent)
-        if hindered:
-            yield Finding("error", f"{place}.sinks[{number}]", *hindered)
+        problem = write_problem(Path(sink.path).parent)
+        if problem:
+            yield Finding.of("error", f"{place}.sinks[{number}]", problem)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())
-        refusal = probe_refusal(notifier.settings.pickup) if notifier.settings.pickup else None
-        if refusal:
-            yield Finding("error", f"{where}.pickup.command", *refusal)
+        problem = probe_problem(notifier.settings.pickup) if notifier.settings.pickup else None
+        if problem:
+            yield Finding.of("error", f"{where}.pickup.command", problem)
         cannot = notifier.hindered(managed.formats)
         if cannot:
-            yield Finding("warning", where, *cannot.text.split("; ", 1))
+            yield Finding.of("warning", where, cannot.problem)
 
 
 def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> Iterator[Finding]:
-    """What the source, STS and the value itself say; what is wrong already is not said twice."""
+    """Yield what the source, STS and the value itself say; what is wrong already is not said twice."""
     if "provider" in wrong:
         return
     now = Clock().now()
@@ -201,7 +235,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
 
 
 def _inspected(where: str, provider: Provider) -> Iterator[Finding]:
-    """What a provider finds on this machine; what it found before it failed counts."""
+    """Yield what a provider finds on this machine; what it found before it failed counts."""
     found: list[Finding] = []
     _done, failure = _tried(
         where, lambda: _in_time(provider, lambda: found.extend(_placed(where, provider.inspect())), INSPECT_S)
@@ -219,7 +253,7 @@ def _in_time(provider: Provider, work: Callable[[], T], limit_s: float) -> T:
     """Run a provider's code on a thread of its own, which is left behind when the time is up.
 
     Raises:
-        KeyturnError: raised by `work`; or it raised something else, or did not come back.
+        KeyturnError: what `work` raised; or it raised something else, or did not come back.
     """
     answer: Future[T] = Future()
 
@@ -250,14 +284,14 @@ def _placed(where: str, found: Iterator[Finding]) -> Iterator[Finding]:
             placed = one.place if one.place.startswith("credentials.") else where
             yield replace(one, place=placed)
     except KeyturnError as error:
-        yield Finding("error", where, error.problem, error.remedy)
+        yield Finding.of("error", where, error.as_problem())
 
 
 def _tried(where: str, work: Callable[[], T]) -> tuple[T | None, Finding]:
     try:
         return work(), Finding("ok", where, "")
     except KeyturnError as error:
-        return None, Finding("error", where, error.problem, error.remedy)
+        return None, Finding.of("error", where, error.as_problem())
 
 
 def _sleep(seconds: float) -> bool:

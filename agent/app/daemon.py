@@ -2,11 +2,12 @@
 
 READY is said once the first pass over all credentials has ended, whatever its outcome (one whose files stand as
 they were published has passed: it serves already, and is looked at when it is time). Until then STATUS= names
-whom it waits for, and the manager is asked for more time again and again, since a pass may last longer than any limit
-of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would say. Both this request
-and the watchdog hang on the scheduler, so they are made only while the scheduler moves.
-SIGHUP builds the whole new world from the config before it touches the old one, and a bad config leaves
-everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. SIGUSR1 refreshes everything. Either is
+the credentials that it waits for, and the manager is asked for more time again and again, since a pass may last
+longer than any limit of a unit (`verify_timeout` is the operator's); afterwards STATUS= follows what `status` would
+say. Both this request and the watchdog's are made by the scheduler, so they stop when it does.
+SIGHUP builds all parts of the new config before it touches the old ones, and a bad config leaves
+everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. A refusal stays in STATUS=, `status` and
+the metrics until a good config is loaded. SIGUSR1 refreshes everything. Either is
 heard from the first moment on (agent/cli/main.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
 process ends within seconds; a publish is never cut short, because it runs on the same thread that would
@@ -25,7 +26,7 @@ from agent.app import status, wiring
 from agent.app.commands import Commands
 from agent.app.wiring import Application
 from agent.audit import AuditLog
-from agent.control.server import ControlServer, Handler, Send, user_name
+from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
@@ -36,35 +37,37 @@ from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
 from agent.runtime.event_loop import safely
 from agent.system import systemd_credentials
+from agent.system.accounts import actor_name
 from agent.system.signals import deliver_kept
 from agent.system.systemd_notify import ServiceManager
 from agent.systemd_setup.unit import credential_sources
 
 LINGER_S = 3.0
 """Seconds that the end waits for hooks and calls to come back."""
-STATUS_PAUSE_S = 1.0
-"""How often STATUS= changes at most."""
+STATUS_SHARE = 0.05
+"""The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
 START_PULSE_S = 5.0
-"""How often more time is asked for while the first pass is under way."""
+"""Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
-"""For how long: a daemon that is stuck before READY is ended that much later."""
+"""Seconds asked for each time: a daemon that is stuck before READY is ended that much later."""
 
 
 class Daemon:
-    """One run, from the first record to the last."""
+    """One run of the daemon, from the first audit record to the last."""
 
     def __init__(self, application: Application, manager: ServiceManager) -> None:
         self._application, self._manager = application, manager
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
         self._commands = Commands(application, self._engine.clock.now())
-        self._metrics = MetricsExporter(self._engine)
+        self._metrics = MetricsExporter(self._engine, application.in_force)
         self._ready = False
-        self._status, self._status_at = "", float("-inf")
+        self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
+            "foresee": self._on_foresee,
         }
 
     def run(self) -> None:
@@ -121,7 +124,7 @@ class Daemon:
         finally:
             safely(self._look_at_credentials)
             if was_ready:  # else the end of the first pass says it, or has just said it
-                self._note_status(self._summary())
+                self._note_status()
                 self._manager.ready(self._status)
 
     def _look_at_credentials(self) -> None:
@@ -143,6 +146,8 @@ class Daemon:
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
             log.error("the new config is refused, the old one stays", error=problem)
+        self._application.in_force.refused(self._engine.clock.now(), problems)
+        self._metrics.changed()
         self._record(Event.CONFIG_REJECTED, trigger=str(Trigger.SIGNAL), error="; ".join(problems)[:8000])
 
     def _refuse_moves(self, settings: Settings) -> None:
@@ -163,31 +168,31 @@ class Daemon:
     def _say_ready(self) -> None:
         if not self._ready:
             self._ready = True
-            self._note_status(self._summary())
+            self._note_status()
             self._manager.ready(self._status)
             log.info("ready", status=self._status)
 
     def _say_status(self) -> None:
-        """Say what has changed, at most once a second: a thousand credentials are not looked through at each turn."""
+        """Say what has changed; where that was said just now and costs much, say it later."""
         if not self._manager.present:
             return
-        wait_s = self._status_at + STATUS_PAUSE_S - self._engine.clock.boottime()
+        wait_s = self._status_again_at - self._engine.clock.boottime()
         if wait_s > 0:
-            self._engine.after(wait_s, self._say_status)
+            self._engine.after(wait_s, _turn_once_more)
             return
         before = self._status
-        self._note_status(self._summary())
+        self._note_status()
         if self._status != before:
             self._manager.status(self._status)
 
-    def _note_status(self, text: str) -> None:
-        self._status, self._status_at = text, self._engine.clock.boottime()
-
-    def _summary(self) -> str:
-        return status.summary(self._engine.snapshot())
+    def _note_status(self) -> None:
+        began = self._engine.clock.boottime()
+        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
+        ended = self._engine.clock.boottime()
+        self._status_again_at = ended + (ended - began) / STATUS_SHARE
 
     def _begin_to_beat(self) -> None:
-        """Say that the scheduler moves: for the watchdog, where there is one, and for the limit of a start."""
+        """Begin to say that the scheduler moves: to the watchdog, where there is one, and for the time limit of a start."""
         self._beat()
         self._engine.every(self._beat_pause_s, self._beat)
 
@@ -213,22 +218,29 @@ class Daemon:
     def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.status(), 0
 
-    def _on_refresh(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+    def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         names = request.get("names", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor))
+        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
         return answer, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)
         return result.as_json(), result.exit_code
 
+    def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.foresee(str(request.get("credential"))), 0
+
     # -- ends ---------------------------------------------------------------------------------------
 
     def _record(self, event: Event, **fields: Any) -> None:
         uid = os.geteuid()
         try:
-            self._audit.record(event, actor=Actor(uid, user_name(uid), os.getpid()).as_json(), **fields)
+            self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+
+def _turn_once_more() -> None:
+    """Do nothing: at the end of the turn that this begins, what was put off is said."""

@@ -1,6 +1,6 @@
-"""`once` and `refresh`, seen from whoever waits for them: refresh, publish, and see who was told.
+"""`once` and `refresh`, for whoever waits for them: refresh, publish, and see who was told.
 
-Runs on a thread that is not the loop's; whatever it sees of the engine is asked for there.
+Runs on another thread than the loop's; whatever it sees of the engine is asked for by a message to the loop.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ T = TypeVar("T")
 WAIT_S = 900.0
 CALL_S = 60.0
 LOOK_AGAIN_S = 0.2
+LOOK_S = 1.0
 
 
 def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
@@ -51,7 +52,7 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
 
 
 class RefreshNow:
-    """One such command."""
+    """One `once` or `refresh`."""
 
     def __init__(self, engine: Engine, cause: Cause, retry_for_s: float = 0.0) -> None:
         """Keep what is asked for.
@@ -62,14 +63,30 @@ class RefreshNow:
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
         """
         self._engine, self._cause = engine, cause
+        self._names: Sequence[str] = ()
         self._until = engine.clock.boottime() + retry_for_s
+
+    def under_way(self) -> str:
+        """Return what it waits for, within a second. From any thread.
+
+        Raises:
+            CancelledError: the agent is too busy to say so.
+        """
+        look = partial(self._engine.under_way, self._names)
+        text = answer_of(self._engine.submit(look), LOOK_S, CancelledError("the agent is busy"))
+        return text or "the outcome"
 
     def run(self, names: Sequence[str]) -> dict[str, Any]:
         """Refresh, publish and notify; return what came of each, and the exit code.
 
         Args:
             names: of credentials; none means all.
+
+        Raises:
+            UsageError: a name is not in the config.
+            CancelledError: the engine did not answer in time.
         """
+        self._names = tuple(names)
         wanted, before, futures = self._call(partial(self._begin, names))
         reports = [answer_of(future, WAIT_S, _late()) for future in futures]
         touched = self._come_to_rest(wanted)
@@ -86,14 +103,14 @@ class RefreshNow:
         return wanted, before, futures
 
     def _come_to_rest(self, wanted: Sequence[str]) -> list[str]:
-        """Return everybody who was touched: what builds on a credential that changed renews behind its report."""
+        """Return every credential that was touched: followers of one that changed renew behind its report."""
         while (touched := self._call(partial(self._engine.at_rest, wanted))) is None:
             if self._engine.stops_within(LOOK_AGAIN_S / 4):
                 return list(wanted)
         return touched
 
     def _see_told(self, names: Sequence[str]) -> None:
-        """Wait until every debt was tried, and until the patience ends for those that failed."""
+        """Wait until every debt was tried; and for those that failed, until they are paid or the patience ends."""
         try:
             self._call(partial(self._engine.tell_now, names)).result(WAIT_S)
         except FuturesTimeoutError:
@@ -119,7 +136,7 @@ def _besides(
     before: dict[str, CredentialSnapshot],
     now: dict[str, CredentialSnapshot],
 ) -> list[Report]:
-    """What came of those that were refreshed besides: a base first, or because they build on what changed."""
+    """Return reports on those that were refreshed besides: as a base, or because they build on one that changed."""
     reports = []
     for name in touched:
         one, earlier = now.get(name), before.get(name)

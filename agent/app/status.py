@@ -1,27 +1,50 @@
-"""What `status` shows: one object, contract, without a secret; made by the daemon, or from the state on disk."""
+"""What `status` shows: one object, whose form is a contract, without a secret; from the daemon, or from the state on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from agent import __version__
+from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
+from agent.core.timestamps import rfc3339
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
 NAMED = 5
-"""How many credentials one line names."""
+"""How many credentials one line names at most."""
 
 
 def as_json(
-    credentials: Iterable[CredentialSnapshot], config: str, pid: int | None, started_at: datetime | None
+    credentials: Iterable[CredentialSnapshot],
+    config: str,
+    *,
+    pid: int | None = None,
+    started_at: datetime | None = None,
+    in_force: ConfigInForce | None = None,
 ) -> dict[str, Any]:
-    """Return the object of `status --json`; `pid` and `started_at` are None when no daemon runs."""
+    """Return the object of `status --json`.
+
+    Args:
+        credentials: the rows, in the order of the config.
+        config: the path of the config.
+        pid: of the daemon; None, as all that follows, where none runs.
+        started_at: when it was started.
+        in_force: what became of its last reload.
+    """
     return {
-        "agent": {"version": __version__, "pid": pid, "started_at": stamp(started_at), "config": config},
+        "agent": {
+            "version": __version__,
+            "pid": pid,
+            "started_at": stamp(started_at),
+            "config": config,
+            "config_loaded_at": stamp(in_force.loaded_at) if in_force else None,
+            "config_refused_at": stamp(in_force.refused_at) if in_force else None,
+            "config_problems": list(in_force.problems) if in_force else [],
+        },
         "credentials": {one.name: _row(one) for one in credentials},
     }
 
@@ -60,11 +83,19 @@ def notify_rows(one: CredentialSnapshot) -> list[dict[str, Any]]:
     ]
 
 
-def summary(seen: EngineSnapshot) -> str:
-    """Return one line for `systemctl status`: how many are well, then the others, the worst first.
+def summary(seen: EngineSnapshot, refused: str = "") -> str:
+    """Return one line for `systemctl status`: a config that was refused, how many are well, the others, the worst first.
 
-    Before the first pass has ended: for whose first answer, be it a failure, the start waits.
+    Before the first pass has ended: which credentials have not answered yet, be it with a failure.
+
+    Args:
+        seen: the credentials.
+        refused: what was wrong with a config that was refused; "" for nothing.
     """
+    return "; ".join(filter(None, [refused, _credentials(seen)]))
+
+
+def _credentials(seen: EngineSnapshot) -> str:
     if not seen.passed:
         return _starting(seen.awaited, len(seen.credentials))
     ill = [one for one in seen.credentials if one.condition is not Condition.FRESH]
@@ -83,7 +114,7 @@ def _first_few(texts: Sequence[str]) -> list[str]:
 
 
 def _about(one: CredentialSnapshot) -> str:
-    """Only what stands still: a line that counts seconds would be a new one at each look."""
+    """Return what is wrong with one; nothing that counts seconds, or the line would be a new one at each look."""
     if one.condition not in ALARMS:
         return f"{one.name} {one.condition}{_whose(one)}"
     last = stamp(one.last_success_at)
@@ -91,7 +122,7 @@ def _about(one: CredentialSnapshot) -> str:
 
 
 def _whose(one: CredentialSnapshot) -> str:
-    """Which dependent it is about, where its refreshes go well and it is one."""
+    """Return which dependent it is about, where refreshes go well and it is a single one; "" otherwise."""
     if one.failures:
         return ""
     gave_up = _identities(who for who in one.dependents if who.outcome is not None and who.outcome.gave_up)
@@ -106,4 +137,4 @@ def _identities(dependents: Iterable[DependentSnapshot]) -> list[tuple[str, ...]
 
 def stamp(moment: datetime | None) -> str | None:
     """Return a moment as RFC 3339, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return rfc3339(moment) if moment else None

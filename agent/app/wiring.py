@@ -1,4 +1,4 @@
-"""Settings made alive: the only file that names concrete classes."""
+"""What makes providers, sinks and notifiers of settings: the only module that names their concrete classes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
 from agent.config import Registry
 from agent.config.registry import Family
+from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
@@ -53,13 +54,13 @@ AUDIT_HEAD = "audit-head"
 
 
 def named(place: str) -> Any:
-    """Import `module:Class`."""
+    """Return the class that `module:Class` names, imported."""
     module, _colon, name = place.partition(":")
     return getattr(import_module(module), name)
 
 
 def registry() -> Registry:
-    """The types that a config may use; nothing is imported before a config uses it."""
+    """Return the types that a config may use; nothing is imported before a config uses it."""
     files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
     return Registry(
         providers={name: partial(_provider_settings, name) for name in providers.names()},
@@ -83,7 +84,7 @@ def _settings_of(place: str) -> type:
 
 
 def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
-    """Read a config, in an operator's shell too, which knows nothing of the unit's `$CREDENTIALS_DIRECTORY`.
+    """Return the settings of a config; also in an operator's shell, which lacks the unit's `$CREDENTIALS_DIRECTORY`.
 
     Raises:
         ConfigError, NotPermittedError: with every problem of the file.
@@ -92,7 +93,7 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
 
 
 class Factory:
-    """Makes the parts of one config; shares what credentials can share."""
+    """The maker of the parts of one config, which shares what credentials can share."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], bases: BaseCredentials | None = None) -> None:
         self._settings, self._environ, self._bases = settings, environ, bases or BaseCredentials()
@@ -101,30 +102,30 @@ class Factory:
         self.hostname = socket.gethostname().partition(".")[0]
 
     def credentials(self) -> list[ManagedCredential]:
-        """Every credential of the config, without I/O."""
+        """Return every credential of the config, without I/O."""
         return [self._managed(name, entry) for name, entry in self._settings.credentials.items()]
 
     def provider(self, name: str, settings: ProviderSettings) -> Provider:
-        """The provider of one credential (or of its emergency's authority)."""
+        """Return the provider of one credential, or of its emergency's authority."""
         base_of = partial(self._base, name)
         context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ), base_of)
         return providers.load(settings.type).made(settings, context)
 
     def _base(self, owner: str, base: ProviderSettings | str) -> Base:
-        """What the provider of `owner` builds on."""
+        """Return what the provider of `owner` builds on."""
         if isinstance(base, str):
             make = partial(self.provider, base, self._settings.credentials[base].provider)
             return NamedBase(owner, base, self._bases, make, Clock().now)
         return InlineBase(self.provider(f"{owner}.provider.base", base), Clock().now)
 
     def _source(self, settings: ProviderSettings) -> str:
-        """A fingerprint of how a source is asked; a secret is not in it, for none is in a config."""
+        """Return a fingerprint of how a source is asked; no secret is in it, since none is in a config."""
         known = self._settings.credentials
         bases = [self._source(known[name].provider) for name in settings.builds_on()]
         return sha256(repr((_said(settings), self._settings.cloud, bases)).encode()).hexdigest()[:16]
 
     def authority(self, name: str) -> Provider | None:
-        """Who may rotate and disable for a credential: an inline provider, or that of another credential."""
+        """Return the provider of who may rotate and disable for a credential: an inline one, or that of another credential."""
         emergency = self._settings.credentials[name].emergency
         if emergency is None:
             return None
@@ -133,7 +134,7 @@ class Factory:
         return self.provider(f"{name}.emergency.authority", emergency.authority)
 
     def cloud(self) -> Cloud:
-        """The management calls."""
+        """Return the clients of KMS, RAM and STS, for the management calls."""
         cloud = self._settings.cloud
         return Cloud(
             kms=Kms(self.transport, cloud.kms),
@@ -156,14 +157,14 @@ class Factory:
 
 
 def _said(settings: ProviderSettings) -> list[tuple[str, Any]]:
-    """Every key with its value, those too that are not shown."""
+    """Return every key with its value, also those that `repr` leaves out."""
     values = [(each.name, getattr(settings, each.name)) for each in fields(settings)]
     return [(name, _said(value) if isinstance(value, ProviderSettings) else value) for name, value in values]
 
 
 @dataclass
 class Application:
-    """An engine with everything that it stands on; `close` gives it all back."""
+    """An engine with everything that it needs; `close` releases the log and the lock."""
 
     settings: Settings
     config_path: str
@@ -173,23 +174,25 @@ class Application:
     engine: Engine
     audit: AuditLog
     lock: StateLock
+    in_force: ConfigInForce
 
     def with_config(self, settings: Settings) -> Factory:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
         return Factory(settings, self.environ, self.bases)
 
     def adopt(self, settings: Settings, factory: Factory) -> None:
-        """Go by another config from now on. On the loop's thread."""
+        """Take over another config from now on. On the loop's thread."""
         self.settings, self.factory = settings, factory
+        self.in_force.loaded(self.engine.clock.now())
 
     def close(self) -> None:
-        """Let the next keyturn in."""
+        """Close the audit log and release the lock, so that the next keyturn can start."""
         self.audit.close()
         self.lock.release()
 
 
 def paths(settings: Settings) -> tuple[Path, Path, Path]:
-    """The state directory, the runtime directory and the audit log."""
+    """Return the state directory, the runtime directory and the audit log."""
     agent = settings.agent
     return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
 
@@ -214,10 +217,11 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
         engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
     except OSError as error:  # a limit of this process, most likely: what has a file of its own says so itself
         lock.release()
-        reason, remedy = explain(error, str(error.filename or state_directory))
+        why = explain(error, str(error.filename or state_directory))
         place = f"{error.filename}: " if error.filename else ""
-        raise StateError(f"{place}the agent cannot start: {reason}", remedy) from error
+        raise StateError(f"{place}the agent cannot start: {why.text}", why.remedy) from error
     except BaseException:
         lock.release()
         raise
-    return Application(settings, config_path, environ, factory, bases, engine, audit, lock)
+    in_force = ConfigInForce(clock.now())
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force)

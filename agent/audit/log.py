@@ -11,33 +11,30 @@ own, which `verify` names as no whole record; the chain goes on behind it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
-import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.audit.preflight import remedy
-from agent.audit.reader import (
-    MAX_LINE_BYTES,
-    Head,
-    highest_generations,
-    read,
-    read_head,
-    records_at_end,
-    records_behind,
-    sound_bytes,
-)
+from agent.audit.chain import plain
+from agent.audit.continuation import look_behind, read_tail, sound_bytes
+from agent.audit.head import MAX_BREAKS, Break, Head, Remembered, read_head, this_boot
+from agent.audit.lines import MAX_LINE_BYTES, parsed
+from agent.audit.preflight import NOT_REGULAR, remedy
+from agent.audit.reader import highest_generations, read, records_at_end, records_behind
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
+from agent.core.timestamps import rfc3339_micros
 from agent.logs.log import log
 from agent.system import files
 from agent.system.two_slot_file import SlotFile
@@ -64,6 +61,9 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 """`reader.canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
 
 
+FOREIGN = "the audit log holds what keyturn did not write"
+
+
 class AuditBusyError(AuditError, BusyError):
     """Another keyturn writes this audit log."""
 
@@ -84,17 +84,22 @@ class AuditLog:
         self._lock = threading.Lock()
         self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
-        """Findings of the opening, for the first record: a torn line or a missing end."""
+        """Findings of the opening, for the first record: a torn line, a missing end, a history that keyturn did not write."""
         self._half = b""
         """The bytes after `_end` that could not be cut off."""
+        self._announced: list[str] = []
+        """The hashes of the records since the last flush."""
+        self._breaks: tuple[Break, ...] = ()
+        self._boot = this_boot()
+        self._slots = SlotFile(head_path)
         self._fd = self._open()
         try:
-            self._head = self._find_end()
+            self._head = self._acknowledged = self._find_end()
             self._end = os.fstat(self._fd).st_size - len(self._half)
+            self._begin_to_announce()
         except BaseException:
             os.close(self._fd)
             raise
-        self._slots = SlotFile(head_path)
 
     @property
     def head(self) -> Head:
@@ -121,16 +126,23 @@ class AuditLog:
         with self._lock:
             record: dict[str, Any] = {
                 "seq": self._head.seq + 1,
-                "time": self._now().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+                "time": rfc3339_micros(self._now()),
                 "event": str(event),
                 "prev": self._head.hash,
             }
-            record.update({key: _plain(value) for key, value in fields.items() if value is not None})
+            record.update({key: plain(value) for key, value in fields.items() if value is not None})
             record["hash"] = sha256(_canonical(record)).hexdigest()
-            self._append(_canonical(record) + b"\n", flush)
+            line = _canonical(record) + b"\n"
+            self._refuse_long(line)
+            self._announce(record["hash"])
+            try:
+                self._append(line, flush)
+            except BaseException:
+                self._announced.pop()
+                raise
             self._head = Head(record["seq"], record["hash"])
             if flush:
-                self._remember_head()
+                self._acknowledge()
             return record
 
     def knows_publish(self, credential: str, generation: int, *, after: int) -> bool:
@@ -172,9 +184,17 @@ class AuditLog:
         """Close the file."""
         with self._lock:
             if self._fd >= 0:
+                self._say_stopped()
                 os.close(self._fd)
                 self._fd = -1
                 self._slots.close()
+
+    def _refuse_long(self, line: bytes) -> None:
+        if len(line) > MAX_LINE_BYTES:
+            raise AuditError(
+                f"{self.path}: a record would be longer than {MAX_LINE_BYTES} bytes, which no reader takes",
+                "give a shorter reason, or divide the sinks among several credentials",
+            )
 
     def _append(self, line: bytes, flush: bool) -> None:
         try:
@@ -217,20 +237,65 @@ class AuditLog:
             return size
         return self._end
 
-    def _remember_head(self) -> None:
-        text = json.dumps({"seq": self._head.seq, "hash": self._head.hash}).encode()
+    # -- what the state remembers -------------------------------------------------------------------
+
+    def _begin_to_announce(self) -> None:
+        """Say on the disk that records will follow: what 0.1.0 or a clean stop left says that none does."""
         try:
-            self._slots.write(text, flush=False)
+            os.fdatasync(self._fd)  # or a power cut could leave a head whose record is lost
+        except OSError:
+            return  # the next record says it
+        self._remember(flush=True)
+
+    def _announce(self, digest: str) -> None:
+        self._announced.append(digest)
+        with contextlib.suppress(OSError, KeyturnError):  # said when the record is acknowledged
+            self._slots.write(self._remembered().as_bytes(), flush=False)
+
+    def _acknowledge(self) -> None:
+        self._acknowledged = self._head
+        self._announced.clear()
+        self._remember(flush=False)
+
+    def _say_stopped(self) -> None:
+        """Say that nothing follows; what waits for a flush gets it now."""
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            return
+        self._acknowledged = self._head
+        self._announced.clear()
+        self._remember(flush=True, stopped=True)
+
+    def _remembered(self, *, stopped: bool = False) -> Remembered:
+        known = self._acknowledged
+        return Remembered(known.seq, known.hash, tuple(self._announced), self._boot, stopped, self._breaks)
+
+    def _remember(self, *, flush: bool, stopped: bool = False) -> None:
+        try:
+            self._slots.write(self._remembered(stopped=stopped).as_bytes(), flush=flush)
         except (OSError, KeyturnError) as err:
             why = err.strerror if isinstance(err, OSError) else str(err)
             log.error("the audit head cannot be written; mend the state directory", path=self._head_path, error=why)
+
+    def _keep(self, found: Break) -> None:
+        """Keep a break, so that it stays visible whatever becomes of the log."""
+        kept = Break(found.seq, found.expected, found.found, self._time())
+        self._breaks = (*self._breaks, kept)[:MAX_BREAKS]
+
+    def _time(self) -> str:
+        return rfc3339_micros(self._now())
+
+    # -- the file -----------------------------------------------------------------------------------
 
     def _open(self) -> int:
         """Open and lock the file that has the log's name now."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         try:
             fd = os.open(self.path, flags, 0o640)
-            _refuse_other_than_file(fd, self.path)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise AuditError(f"{self.path} is not a regular file", NOT_REGULAR)
             if not os.fstat(fd).st_size:  # a new one: a power cut must not take its name away
                 files.sync_names(self.path.parent)
         except OSError as err:
@@ -250,18 +315,21 @@ class AuditLog:
         return fd
 
     def _look_for_newest(self) -> None:
-        """Look for the newest record, and report once if the log lost its end; `verify` sees that gap for ever."""
-        head = self._head
-        try:
-            found = {(record["seq"], record.get("hash")) for record in records_behind(self.path, head.seq - 1)}
-        except (OSError, KeyturnError):
-            found = set()
-        if head.seq and (head.seq, head.hash) not in found:
+        """Report once what somebody else made of the log; `verify` sees it for ever."""
+        seen = look_behind(self.path, self._head)
+        found = seen.first_break(self._head, ())
+        if found is not None:
+            self._keep(found)
+        if not seen.met:
             log.error(
                 "the audit log was removed or cut: its newest record is not in it, nor in a rotated file beside it; "
                 "find out who did that, run `keyturn audit verify`, and restore what is missing from a backup",
                 path=self.path,
-                seq=head.seq,
+                seq=self._head.seq,
+            )
+        elif found is not None:
+            log.error(
+                f"{FOREIGN}; find out who did that, and run `keyturn audit verify`", path=self.path, found=str(found)
             )
 
     def _follow_rotation(self) -> bool:
@@ -279,24 +347,58 @@ class AuditLog:
         return moved
 
     def _find_end(self) -> Head:
+        """Return the record behind which the next one goes. What keyturn did not write is never continued."""
         remembered = read_head(self._head_path)
-        last, torn = _last_line(self._fd, remembered)
-        if torn:
-            self._set_aside(torn)
-        found = Head()
-        if last:
-            try:
-                record = json.loads(last)
-                found = Head(int(record["seq"]), str(record["hash"]))
-            except (ValueError, KeyError, TypeError):
-                self.remarks.append("the last line of the audit log is not a record; run `keyturn audit verify`")
-        if remembered is None or (last and found.seq >= remembered.seq):
-            return found
-        if last:
+        if remembered is None:
+            return self._end_without_memory()
+        self._breaks = remembered.breaks
+        announced = remembered.announced if remembered.knows_what_follows() else None
+        seen = look_behind(self.path, remembered.head)
+        found = seen.first_break(remembered.head, announced)
+        last = self._last_record(None if found or announced is not None else remembered.head)
+        ours = list(takewhile(lambda each: each.hash in remembered.announced, seen.records)) if seen.met else []
+        if found is not None:
+            self._keep(found)
+            self.remarks.append(f"{FOREIGN}: {found}; run `keyturn audit verify`")
+        elif seen.met and announced is None and last.seq > remembered.seq:
+            if remembered.boot:  # 0.1.0 announced nothing
+                self.remarks.append(
+                    f"nothing proves that keyturn wrote seq {remembered.seq + 1} to {last.seq} of the audit log: "
+                    "the state remembers less, as after a power cut"
+                )
+            return last
+        elif not seen.met and last.seq:
             self.remarks.append(
-                f"the audit log ends at seq {found.seq} but seq {remembered.seq} was written; run `keyturn audit verify`"
+                f"the audit log ends at seq {last.seq} but seq {remembered.seq} was written; run `keyturn audit verify`"
             )
-        return remembered
+        return ours[-1] if ours else remembered.head
+
+    def _end_without_memory(self) -> Head:
+        last = self._last_record(None)
+        if last.seq:
+            self.remarks.append(
+                "the state does not remember the newest record of the audit log, so nothing proves its end"
+            )
+        return last
+
+    def _last_record(self, known: Head | None) -> Head:
+        """Return the last record of the newest file, after half of one was set aside.
+
+        Args:
+            known: the record behind which the chain has to hold; a power cut may have lost pages there.
+        """
+        tail = read_tail(self._fd)
+        stands = sound_bytes(tail, known)
+        if tail[stands:]:
+            self._set_aside(tail[stands:])
+        last = tail[: max(stands - 1, 0)].rpartition(b"\n")[2]
+        if not last:
+            return Head()
+        record = parsed(last)
+        if record is None:
+            self.remarks.append("the last line of the audit log is not a record; run `keyturn audit verify`")
+            return Head()
+        return Head(record["seq"], record["hash"])
 
     def _set_aside(self, torn: bytes) -> None:
         aside = self.path.with_name(f"torn-{self._now():%Y%m%dT%H%M%SZ}-{self.path.name}")
@@ -307,36 +409,3 @@ class AuditLog:
             self._half = torn  # it is tried again, and becomes a line of its own
         what = "last line" if torn.find(b"\n") in (-1, len(torn) - 1) else "end"
         self.remarks.append(f"a half-written {what} of {len(torn)} bytes was set aside as {aside.name}")
-
-
-def _refuse_other_than_file(fd: int, path: Path) -> None:
-    """Close what is no regular file, and say so: nothing could be read again in a FIFO or a terminal.
-
-    Raises:
-        AuditError: it is none.
-    """
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return
-    os.close(fd)
-    raise AuditError(f"{path} is not a regular file", "move it away, or name another file in agent.audit.path")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _last_line(fd: int, known: Head | None) -> tuple[bytes, bytes]:
-    """Return the last whole line and what follows it, reading no more than is needed."""
-    size = os.fstat(fd).st_size
-    span = min(size, 2 * MAX_LINE_BYTES)
-    tail = os.pread(fd, span, size - span)
-    stands = sound_bytes(tail, known)
-    return tail[: max(stands - 1, 0)].rpartition(b"\n")[2], tail[stands:]

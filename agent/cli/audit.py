@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import stat
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,6 @@ from agent import audit
 from agent.app import wiring
 from agent.cli import output
 from agent.cli.option_types import moment
-from agent.core.credential import moment_of
 from agent.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -24,11 +24,13 @@ from agent.core.errors import (
 )
 from agent.core.settings import Settings
 from agent.core.text import nearest
+from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
+from agent.system.systemd_unit import service_user
 
 
 def audit_show(options: argparse.Namespace) -> int:
-    """`keyturn audit show`."""
+    """Print the records that were asked for; return the exit code."""
     since = moment(options.since, "--since", Clock().now()) if options.since else None
     settings = wiring.load_settings(options.config, os.environ)
     wanted, named = options.credential, set(settings.credentials)
@@ -38,7 +40,7 @@ def audit_show(options: argparse.Namespace) -> int:
             continue
         if since and not _is_later(record, since):
             continue
-        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record), file=options.out)
+        print(output.json_line(record, options.out) if options.json else _line(record), file=options.out)
     if wanted and wanted not in named:  # one that left the config is in the log
         near = nearest(wanted, named - {"None"})
         raise UsageError(
@@ -49,40 +51,45 @@ def audit_show(options: argparse.Namespace) -> int:
 
 
 def audit_verify(options: argparse.Namespace) -> int:
-    """`keyturn audit verify`: exit 1 where the log is not whole."""
+    """Print whether the audit log is whole; return 1 where it is not."""
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    verdict = audit.verify(path, _head(state_directory / wiring.AUDIT_HEAD), first_seq=options.from_seq)
+    verdict = _verdict(path, state_directory / wiring.AUDIT_HEAD, options.from_seq)
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
         print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
-    for problem in verdict.problems:
-        print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
+    for sentence in (*verdict.problems, *verdict.notes):
+        print(output.one_line(f"keyturn: {sentence}"), file=sys.stderr)
     return EXIT_DONE if verdict.whole else EXIT_FAILED
 
 
-def _head(path: Path) -> audit.Head | None:
-    """Return what the state remembers of the log's end.
+def _verdict(path: Path, head: Path, first_seq: int) -> audit.Verdict:
+    """Judge the log.
 
     Raises:
-        AuditError: there is something else than a file of ours.
+        AuditError: the state's file about it is something else than a file of ours.
     """
     try:
-        return audit.read_head(path)
+        return audit.verify_against(path, head, first_seq=first_seq)
     except OSError as error:
-        reason = error.strerror or "it cannot be read"
+        reason = (error.strerror or "it cannot be read").lower()
         raise AuditError(
-            f"{path}: what the state remembers of the audit log cannot be read: {reason.lower()}",
+            f"{head}: what the state remembers of the audit log cannot be read: {reason}",
             "find out who put that there; without it a removed end of the log is not noticed",
         ) from error
 
 
 def _log(settings: Settings) -> Path:
     path = wiring.paths(settings)[2]
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         raise AuditError(
-            f"{path}: there is no audit log yet", "it begins with the first `keyturn run` or `keyturn once`"
+            f"{path}: there is no audit log yet",
+            "it begins with the first start: `systemctl start keyturn`"
+            if service_user()
+            else "it begins with the first `keyturn run` or `keyturn once`",
         )
     return path
 

@@ -21,7 +21,7 @@ from agent.systemd_setup.unit import with_credentials
 
 
 def check(options: argparse.Namespace) -> int:
-    """`keyturn check`: exit 1 where a line says error."""
+    """Print the findings; return 1 where one is an error."""
     set_up("critical", "plain", os.environ)
     environ = with_credentials(os.environ)
     settings = wiring.load_settings(options.config, environ)

@@ -10,14 +10,14 @@ from agent.cli.option_types import seconds
 
 
 def demo(options: argparse.Namespace) -> int:
-    """`keyturn demo`: the main job and an emergency, seen from the outside."""
+    """Show the main job and an emergency, seen from outside; return the exit code."""
     from agent.demo.story import perform
 
     return perform(Path(options.directory) if options.directory else None)
 
 
 def emulator(options: argparse.Namespace) -> int:
-    """`keyturn emulator`: until interrupted."""
+    """Run the cloud emulator until interrupted; return the exit code."""
     from providers.emulator.command import run
 
     return run(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system.file_names import names_in_utf8
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
@@ -26,18 +28,16 @@ _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
-    """Run the console script."""
+    """Run the command line of this process, and exit with its code."""
+    names_in_utf8()
     sys.exit(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    os.umask(
-        os.umask(0o077) & 0o077
-    )  # it may shut out others, never us: a directory that nobody can enter helps nobody
+    _open_streams()
+    # It may shut out others, never us: a directory that nobody can enter helps nobody.
+    os.umask(os.umask(0o077) & 0o077)
     options = parser().parse_args(arguments)
     if options.run == _DAEMON:  # a reload or refresh must not end it while it starts, and its imports take long
         keep(signal.SIGHUP, signal.SIGUSR1)
@@ -46,8 +46,22 @@ def main(arguments: Sequence[str]) -> int:
     return _perform(options)
 
 
+def _open_streams() -> None:
+    """Make the standard streams such that printing never raises for want of a letter, nor reading for a stray byte.
+
+    Under a locale like zh_CN.GBK a name in the config may have letters that the terminal's encoding has not: an escape in
+    the output is a blemish, the lost outcome of an emergency is not.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
 def _perform(options: argparse.Namespace) -> int:
-    """Run a command; whatever it raises becomes one sentence and an exit code."""
+    """Run a command; turn whatever it raises into one sentence and an exit code."""
     try:
         module, _colon, function = options.run.partition(":")
         options.out = sys.stdout
@@ -79,8 +93,8 @@ def _failed_by_system(error: OSError) -> int:
     from agent.system.oserrors import explain
 
     if error.errno in _OF_THE_MACHINE:
-        reason, remedy = explain(error, str(error.filename or "."))
-        _complain(f"keyturn: {error.filename or 'this command'}: {reason}; {remedy}")
+        why = explain(error, str(error.filename or "."))
+        _complain(f"keyturn: {error.filename or 'this command'}: {why.text}; {why.remedy}")
     elif error.errno in (errno.ENOSPC, errno.EIO):
         _give_up_stdout()
         _complain(f"keyturn: the output cannot be written: {error.strerror}")
@@ -90,7 +104,7 @@ def _failed_by_system(error: OSError) -> int:
 
 
 def _complain(text: str) -> None:
-    """Say on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
+    """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
     from agent.cli.output import one_line
     from agent.logs.setup import journal_prefix
 
@@ -109,7 +123,7 @@ def _fault(error: Exception) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     top = _parser(
         argparse.ArgumentParser,
         prog="keyturn",
@@ -160,7 +174,7 @@ def _work_commands(command: _Maker) -> None:
     rotate.add_argument("--reason", metavar="TEXT", required=True, help="goes into the audit")
     rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
-    rotate.add_argument("--force", action="store_true", help="disable it even if a dependent could not be told")
+    rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
@@ -181,6 +195,9 @@ def _look_commands(command: _Maker) -> None:
         "keyturn status",
     )
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument(
+        "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
+    )
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
     audit = command(
         "audit", "agent.cli.audit:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
@@ -239,8 +256,15 @@ def _emulator_commands(command: _Maker) -> None:
     emulator.add_argument("--directory", metavar="DIR", required=True)
     emulator.add_argument("--port", type=int, default=0, help="default: a free one")
     emulator.add_argument("--rotate-every", metavar="10s", help="have KMS rotate the secret by itself")
-    emulator.add_argument("--propagation-delay", metavar="1s", default="1s", help="until a new key works")
-    emulator.add_argument("--old-key-life", metavar="10s", default="48h", help="how long the key before lives on")
+    emulator.add_argument(
+        "--propagation-delay", metavar="TIME", default="1s", help="until a new key works (default: 1s)"
+    )
+    emulator.add_argument(
+        "--old-key-life",
+        metavar="TIME",
+        default="48h",
+        help="how long the key before lives on, and KMS refuses another rotation (default: 48h, as KMS does)",
+    )
 
 
 def _parser(make: Callable[..., argparse.ArgumentParser], *args: str, **keywords: str) -> argparse.ArgumentParser:

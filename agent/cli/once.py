@@ -4,27 +4,72 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
+from typing import Any
 
 from agent.app import wiring
 from agent.cli import output
 from agent.cli.option_types import seconds
 from agent.cli.without_daemon import run_here
+from agent.control import client
+from agent.core.errors import BusyError, KeyturnError, NotPermittedError
 from agent.core.events import Cause, Trigger
+from agent.core.settings import Settings
+from agent.logs.log import log
+from agent.state.store import ServicesStateError
 from agent.system.journald import is_stream
+from agent.systemd_setup.needs import DEFAULT_CONFIG
+
+ASK_S = 10.0
+ONE_PASS = (
+    "it is the service's, which alone has its credentials: `systemctl start keyturn-once` does one pass as the service"
+)
 
 
 def once(options: argparse.Namespace) -> int:
-    """`keyturn once`: for cron, images and containers; in a unit, what happens is logged as the daemon logs it."""
+    """Refresh once and print what came of it; return the exit code.
+
+    For cron, images and containers. In a unit, what happens is logged as the daemon logs it instead.
+    """
     retry_for_s = seconds(options.retry_for, "--retry-for")
     settings = wiring.load_settings(options.config, os.environ)
     in_journal = is_stream(os.environ, sys.stderr)
-    answer = run_here(
-        settings,
-        options.config,
-        lambda commands: commands.refresh(options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
-        logged=in_journal,
-    )
+    show = _log_wait if in_journal else output.wait
+    try:
+        answer = run_here(
+            settings,
+            options.config,
+            lambda commands: commands.refresh(options.names, Cause(Trigger.START), show, retry_for_s=retry_for_s),
+            logged=in_journal,
+        )
+    except (BusyError, ServicesStateError) as error:
+        raise _with_another_way(error, settings, _refresh(options)) from error
     if not in_journal:
         output.refreshed(answer)
     return int(answer["exit_code"])
+
+
+def _with_another_way(error: KeyturnError, settings: Settings, refresh: str) -> KeyturnError:
+    """Return why `once` cannot work on this state, with the command that does the same: it depends on whether a daemon runs."""
+    state, runtime, _audit = wiring.paths(settings)
+    try:
+        found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S)
+        pid = found["agent"]["pid"]
+    except NotPermittedError:
+        return BusyError(f"{state}: a daemon works on this state directory", f"as root, {refresh} does the same")
+    except (KeyturnError, KeyError, TypeError):
+        return ServicesStateError(error.problem, ONE_PASS) if isinstance(error, ServicesStateError) else error
+    problem = f"{state}: the daemon (pid {pid}) works on this state directory"
+    return BusyError(problem, f"{refresh} has it do the same, now")
+
+
+def _refresh(options: argparse.Namespace) -> str:
+    """Return the command that has the daemon of the same config do the same, as it is typed."""
+    is_found = options.config == (os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG)
+    config = [] if is_found else ["--config", options.config]
+    return f"`{shlex.join(['keyturn', *config, 'refresh', *options.names])}`"
+
+
+def _log_wait(one: dict[str, Any]) -> None:
+    log.info("waiting", detail=one["detail"])

@@ -1,4 +1,4 @@
-"""Values of options that argparse does not know."""
+"""The types of options that argparse does not have."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from agent.config.messages import Unfit
 from agent.config.scalars import duration
-from agent.core.credential import moment_of
 from agent.core.errors import UsageError
+from agent.core.timestamps import moment_of
 
 
 def seconds(text: str, option: str) -> float:
-    """Read a duration like `20s`.
+    """Return the seconds of a duration like `20s`.
 
     Raises:
         UsageError: it is not one.
@@ -23,7 +23,7 @@ def seconds(text: str, option: str) -> float:
 
 
 def moment(text: str, option: str, now: datetime) -> datetime:
-    """Read an instant: RFC 3339 (UTC where it names no zone), a date, or how long ago, like `2d`.
+    """Return an instant: RFC 3339 (UTC where it names no zone), a date, or how long ago, like `2d`.
 
     Raises:
         UsageError: it is none of these.

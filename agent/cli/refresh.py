@@ -14,15 +14,17 @@ from agent.core.events import Cause, Trigger
 
 
 def refresh(options: argparse.Namespace) -> int:
-    """`keyturn refresh`."""
+    """Refresh and print what came of it; return the exit code."""
     reach = find(options)
     try:
-        answer, _code = reach.ask({"command": "refresh", "names": options.names})
+        answer, _code = reach.ask({"command": "refresh", "names": options.names}, output.wait)
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
         cause = Cause(Trigger.OPERATOR, this_user())
-        answer = run_here(reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause))
+        answer = run_here(
+            reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause, output.wait)
+        )
     if options.json:
         print(json.dumps(answer), file=options.out)
     else:

@@ -1,4 +1,4 @@
-"""`keyturn run`."""
+"""`keyturn run`: the daemon, in the foreground."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.logs.setup import set_up
 
 
 def run(options: argparse.Namespace) -> int:
-    """`keyturn run`."""
+    """Run the daemon until it is told to stop; return the exit code."""
     from agent.app.daemon import Daemon
     from agent.system.systemd_notify import ServiceManager
 

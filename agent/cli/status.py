@@ -14,6 +14,7 @@ from agent.cli import output
 from agent.cli.daemon_client import Reach, find
 from agent.control import client
 from agent.core.errors import (
+    EXIT_CONFIG,
     EXIT_DAEMON_UNREACHABLE,
     EXIT_DONE,
     ConfigError,
@@ -27,10 +28,12 @@ STATUS_S = 10.0
 
 
 def status(options: argparse.Namespace) -> int:
-    """`keyturn status`: from the daemon, or from the state on disk, which it says and exits 69.
+    """Print what the daemon shows, or else what stands on disk; return 69 where no daemon answers.
 
-    `--watch` goes on until Ctrl-C, which is its proper end (0, as of watch(1)): over restarts of the daemon, and while
-    the config on disk is broken. What is wrong at its beginning ends it as it would end a single look.
+    `--fail-if-refused` is for ExecReload= of keyturn.service: a reload that changed nothing has failed.
+
+    `--watch` goes on until Ctrl-C, which is its proper end (exit code 0): over restarts of the daemon, and while the
+    config on disk is broken. What is wrong at its beginning ends it as it would end a single look.
     """
     if options.watch:
         try:
@@ -41,11 +44,11 @@ def status(options: argparse.Namespace) -> int:
             return EXIT_DONE
     found, code = _status(find(options))
     _print_status(found, options)
-    return code
+    return EXIT_CONFIG if options.fail_if_refused and found["agent"].get("config_refused_at") else code
 
 
 def _watch(options: argparse.Namespace) -> NoReturn:
-    """Show it again and again; what cannot be had just now is a sentence, and the next look may have it."""
+    """Print it again and again; where it cannot be had, print why, and look again."""
     first = _status(find(options))[0]
     found: dict[str, Any] | None = first
     pid, remark = first["agent"]["pid"], ""

@@ -16,7 +16,7 @@ from agent.systemd_setup import install, unit
 
 
 def systemd_setup(options: argparse.Namespace) -> int:
-    """`keyturn systemd-setup`: print by default, write with --install."""
+    """Print what this host has to give the service, or write it with --install; return the exit code."""
     set_up("critical", "plain", os.environ)
     if options.install and os.geteuid() != 0 and options.root == "/":
         raise NotPermittedError("systemd-setup --install writes below /etc, which only root may", "run it as root")
@@ -27,8 +27,8 @@ def systemd_setup(options: argparse.Namespace) -> int:
     root = Path(options.root)
     names = install.canonical_names(needs.units) if options.root == "/" else {}
     plan = setup.planned(needs, config, root, names)
-    for text, remedy in needs.warnings:
-        print(f"keyturn: warning: {text}; {remedy}", file=sys.stderr)
+    for risk in needs.warnings:
+        print(f"keyturn: warning: {risk}", file=sys.stderr)
     if options.check_command:
         print(_check_command(plan, config))
     elif options.install:

@@ -1,4 +1,4 @@
-"""How a command does its work itself where no daemon runs, and who it is that asks."""
+"""How a command does its work itself where no daemon runs (docs/adr/0013), and who asks for it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TypeVar
 
 from agent.app import without_daemon
 from agent.app.commands import Commands
-from agent.control.server import user_name
 from agent.core.events import Actor
 from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.logs.setup import set_up
+from agent.system.accounts import actor_name
 
 T = TypeVar("T")
 
 
 def run_here(settings: Settings, path: str, work: Callable[[Commands], T], *, logged: bool = False) -> T:
-    """Run the engine in this process for as long as `work` takes.
+    """Run the engine in this process for as long as `work` takes; return what it returned.
 
-    Unless `logged`, what went wrong is printed as the command's own outcome; the log would say it a second time.
+    Unless `logged`, only the critical is logged: the command prints what went wrong, and the log would repeat it.
 
     Raises:
         KeyturnError: the application cannot be opened, or what `work` raised.
@@ -42,4 +42,4 @@ def run_here(settings: Settings, path: str, work: Callable[[Commands], T], *, lo
 
 def this_user() -> Actor:
     """Return who runs this command."""
-    return Actor(os.getuid(), user_name(os.getuid()), os.getpid())
+    return Actor(os.getuid(), actor_name(os.getuid()), os.getpid())

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import quote
 
-from agent.core.credential import Credential, rfc3339
+from agent.core.credential import Credential
+from agent.core.timestamps import rfc3339
 
 ALGORITHM = "ACS3-HMAC-SHA256"
 

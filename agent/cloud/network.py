@@ -95,8 +95,8 @@ def _words(cause: BaseException, attempt: Attempt) -> KeyturnError | None:
         said = f"{attempt.host}: the proxy {attempt.proxy.address} refused to connect to it"
         return SourceUnavailableError(said, f"check {attempt.proxy.variable} and NO_PROXY, and what the proxy allows")
     if isinstance(cause, OSError) and cause.errno in _OF_THIS_MACHINE:
-        reason, remedy = oserrors.explain(cause, "")
-        return SourceUnavailableError(f"{met.name} cannot be asked: {reason}", remedy)
+        why = oserrors.explain(cause, "")
+        return SourceUnavailableError(f"{met.name} cannot be asked: {why.text}", why.remedy)
     if isinstance(cause, OSError) and cause.errno in errno.errorcode:
         return SourceUnavailableError(f"{met.name}: {os.strerror(cause.errno or 0).lower()}", met.check_path)
     return None

@@ -17,9 +17,10 @@ from typing import Any
 from agent.cloud import acs3, failures
 from agent.cloud.failures import Judge, ServiceError
 from agent.cloud.transport import Transport
-from agent.core.credential import Credential, rfc3339
+from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
 from agent.core.secret import Secret
+from agent.core.timestamps import rfc3339
 
 CALL_TIMEOUT_S = 10.0
 """Seconds for one call, everything included; the services answer in well under a second."""
@@ -119,7 +120,7 @@ class OpenApi:
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
             error = (judge(failed) if judge else None) or failures.explain(failed, now)
-            raise type(error)(f"{action}: {error.problem}", error.remedy, code=error.code)
+            raise error.at(action)
         answer = failures.json_object(reply.body)
         if answer is None:
             raise self.bad(action, "is not a JSON object")

@@ -13,13 +13,11 @@ import threading
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.system.file_identity import FileIdentity
 from agent.system.files import refuse_foreign_writers
 
-Stamp = tuple[int, int, int, int]
-"""The device, inode, time of change (ns) and size of a file: one of them changes when it is replaced."""
-
 _lock = threading.Lock()
-_contexts: dict[tuple[str, ...], tuple[tuple[Stamp | None, ...], ssl.SSLContext]] = {}
+_contexts: dict[tuple[str, ...], tuple[tuple[FileIdentity | None, ...], ssl.SSLContext]] = {}
 
 
 def context_for(ca_files: tuple[str, ...]) -> ssl.SSLContext:
@@ -32,20 +30,12 @@ def context_for(ca_files: tuple[str, ...]) -> ssl.SSLContext:
             and the agent's user, who could have any server trusted; the text names it.
         NotPermittedError: a CA file may not be read.
     """
-    stamps = tuple(_stamp(path) for path in (*ca_files, ssl.get_default_verify_paths().cafile or ""))
+    stamps = tuple(FileIdentity.at(path) for path in (*ca_files, ssl.get_default_verify_paths().cafile or ""))
     with _lock:
         known = _contexts.get(ca_files)
         if known is None or known[0] != stamps:
             known = _contexts[ca_files] = (stamps, _build(ca_files))
         return known[1]
-
-
-def _stamp(path: str) -> Stamp | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
 
 
 def _build(ca_files: tuple[str, ...]) -> ssl.SSLContext:

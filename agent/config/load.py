@@ -19,8 +19,7 @@ from agent.config.registry import Registry
 from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
-from agent.system.accounts import Accounts
-from agent.system.oserrors import user_name
+from agent.system.accounts import Accounts, user_name
 
 MAX_BYTES = 1024 * 1024
 RUNTIME_DIRECTORY = "/run/keyturn"

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from agent.core.text import MAX_NAME
+from agent.core.text import MAX_NAME, escaped
 
 Place = tuple[str | int, ...]
 """A place in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
@@ -33,7 +33,7 @@ class Report:
     """The problems found so far, each once, in the order in which they were found."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, None] = {}
+        self._lines: dict[str, str] = {}  # each with its place
 
     def add(self, place: Place, sentence: str) -> None:
         """Note one problem."""
@@ -42,11 +42,11 @@ class Report:
     def add_at(self, where: str, sentence: str) -> None:
         """Note one problem at a place that is already written out."""
         # A settings class may quote what stands in the file, control characters and all.
-        self._lines[printable(f"{where}: {sentence}" if where else sentence)] = None
+        self._lines[escaped(f"{where}: {sentence}" if where else sentence)] = where
 
     def knows(self, place: Place) -> bool:
-        """Return whether something was reported about this place already."""
-        return any(line.startswith(f"{shown_place(place)}: ") for line in self._lines)
+        """Tell whether something was said about this place already."""
+        return shown_place(place) in self._lines.values()
 
     def lines(self, file: str) -> list[str]:
         """Return every problem with the file's name before it."""
@@ -70,11 +70,6 @@ def shown_key(key: str) -> str:
 def shown_name(name: str) -> str:
     """Quote a name that is no secret, cut to a length that fits into a line."""
     return quoted(name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…")
-
-
-def printable(text: str) -> str:
-    """Escape whatever a terminal would obey instead of show."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def quoted(text: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 
 from agent.config.messages import Place, Unfit, either, got, quoted
 from agent.core.settings import Duration, FileMode, FilePath
+from agent.core.suspects import looks_secret
 from agent.core.text import nearest
 
 _WORDS: tuple[tuple[Any, str], ...] = (
@@ -116,6 +117,9 @@ def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
         raise Unfit(_why_not_absolute(text))
     # Only what never changes the meaning is removed: "//", "/./" and a last "/". ".." stays, since the directory
     # before it may be a symlink.
+    name = path.strip("/")
+    if "/" not in name and looks_secret(name):
+        raise Unfit("want the path of a file; what is written looks like a secret, and is not repeated here")
     return FilePath("/" + str(PurePosixPath(path)).lstrip("/"))
 
 

@@ -15,11 +15,11 @@ ANSWER_S = 1800.0
 
 
 class ConnectionLostError(DaemonUnreachableError):
-    """The daemon took the request and went away before it had answered: nobody else may do it meanwhile."""
+    """The error that the daemon took the request and went away without an answer: the command must not do it itself then."""
 
 
 class RemoteError(KeyturnError):
-    """The daemon said no; carries its sentence and its exit code."""
+    """The refusal of the daemon, with its sentence and its exit code."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -70,8 +70,8 @@ def _outcome(channel: socket.socket, show: Callable[[dict[str, Any]], None]) -> 
         if "step" in message:
             try:
                 show(message["step"])
-            except OSError:
-                pass  # our own output is closed; what the daemon does goes on, and so does the waiting for its end
+            except Exception:
+                pass  # our own output failed; what the daemon does goes on, and so does the waiting for its outcome
         elif "error" in message:
             raise RemoteError(str(message["error"]), int(message["exit_code"]))
         elif "result" in message:

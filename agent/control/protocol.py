@@ -1,4 +1,4 @@
-"""The words on the control socket: one JSON object a line.
+"""The messages on the control socket: one JSON object a line.
 
 A client sends one request, `{"command": "status"}`, and reads lines until one has a `result` or an
 `error`: `{"step": {...}}` while something is under way, then `{"result": {...}, "exit_code": 0}` or
@@ -26,7 +26,7 @@ MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
 
 @contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """Name a socket so that connect and bind take it, however deep its directory lies.
+    """Yield a name of the socket that connect and bind take, however long its path is.
 
     Raises:
         OSError: the directory cannot be opened.
@@ -42,7 +42,7 @@ def reachable(path: Path) -> Iterator[str]:
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:
-    """Write one line.
+    """Send one object as a line.
 
     Raises:
         OSError: the other side is gone.
@@ -51,12 +51,12 @@ def send(channel: socket.socket, message: dict[str, Any]) -> None:
 
 
 def lines(channel: socket.socket, limit: int = MAX_LINE, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
-    """Read objects until the other side closes.
+    """Yield objects until the other side closes.
 
     Args:
         channel: its own timeout is changed where `timeout_s` is given.
         limit: of bytes, for a line.
-        timeout_s: for all of it, however slowly it drips; None: the channel's own timeout, for each piece.
+        timeout_s: for all of it, however slowly it comes in; None: the channel's own timeout, for each piece.
 
     Raises:
         OSError: the other side is gone, or took too long.

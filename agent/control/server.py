@@ -8,9 +8,7 @@ how many there are, so that a client that connects and says nothing holds up nob
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import socket
 import stat
 import struct
@@ -23,6 +21,9 @@ from agent.control import protocol
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
 from agent.core.events import Actor
 from agent.logs.log import log
+from agent.logs.seldom import Seldom
+from agent.system.accounts import actor_name, find_group
+from agent.system.bounded_server import BoundedServer, Refusal
 from agent.system.capabilities import may_give
 from agent.system.systemd_unit import make_directory
 
@@ -30,8 +31,7 @@ SO_PEERGROUPS = 59
 MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
 MAX_CONNECTIONS = 128
 REQUEST_S = 5.0
-"""For a whole request, however slowly it drips in."""
-BREATHE_S = 0.1
+"""Seconds for a whole request, however slowly it comes in."""
 MAX_REQUEST = 64 * 1024
 
 Send = Callable[[dict[str, Any]], None]
@@ -40,7 +40,7 @@ Handler = Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]
 
 
 class ControlServer:
-    """Listens on RUNTIME/control.sock."""
+    """The listener on `control.sock` in the runtime directory."""
 
     def __init__(self, directory: Path, group: str, handle: Handler) -> None:
         """Bind the socket, with its owner and mode right before anybody can connect.
@@ -49,27 +49,22 @@ class ControlServer:
             StateError: the runtime directory cannot be used.
         """
         self._handle = handle
-        self._gid = _gid_of(group)
+        self._refused = Seldom()
+        self._gid = find_group(group)
         self.path = directory / protocol.SOCKET_NAME
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         try:
-            self._socket = self._bind(directory)
+            listener = self._bind(directory)
         except OSError as err:
             raise StateError(
                 f"{self.path}: the control socket cannot be made: {err.strerror}",
                 f"make the runtime directory: {make_directory(directory, '0755')}",
             ) from err
-        self._closing = threading.Event()
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
+        self._server = BoundedServer(listener, MAX_CONNECTIONS, self._serve, _turn_away, "command")
+        threading.Thread(target=self._server.accept_all, name="control", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and take the socket away."""
-        self._closing.set()
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(2), which a mere close does not
-        except OSError:
-            pass
-        self._socket.close()
+        self._server.close()
         self.path.unlink(missing_ok=True)
 
     def _bind(self, directory: Path) -> socket.socket:
@@ -90,53 +85,19 @@ class ControlServer:
         return listener
 
     def _let_in(self, gid: int) -> bool:
-        """Give the socket to a group where this process may; a service whose own group it is needs no chown(2)."""
+        """Give the socket to a group where this process may; return whether it may.
+
+        A service whose own group it is needs no chown(2).
+        """
         if not may_give(os.geteuid(), gid):
             return False
         if self.path.stat().st_gid != gid:
             os.chown(self.path, -1, gid)
         return True
 
-    def _accept(self) -> None:
-        # Whatever happens to one connection, the next one is served: nobody starts this thread again.
-        while True:
-            try:
-                channel, _address = self._socket.accept()
-            except Exception:
-                # Out of descriptors, for example: try again, but not in a tight circle.
-                if self._closing.wait(BREATHE_S):
-                    return
-                continue
-            try:
-                self._begin(channel)
-            except Exception:
-                channel.close()
-
-    def _begin(self, channel: socket.socket) -> None:
-        if not self._slots.acquire(blocking=False):
-            self._turn_away(channel, f"{MAX_CONNECTIONS} commands are under way already; try again in a moment")
-            return
-        try:
-            threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
-        except Exception:
-            self._slots.release()
-            self._turn_away(channel, "the daemon has no thread left for this command; raise TasksMax= of its unit")
-            log.error("a command cannot be served", exc_info=True)
-
-    def _turn_away(self, channel: socket.socket, sentence: str) -> None:
-        with channel:
-            channel.setblocking(False)
-            _try_send(channel, {"error": sentence, "exit_code": EXIT_FAILED})
-
     def _serve(self, channel: socket.socket) -> None:
-        try:
-            with channel:
-                channel.settimeout(REQUEST_S)
-                self._answer(channel)
-        except OSError:
-            pass  # the client went away or was too slow: its loss
-        finally:
-            self._slots.release()
+        channel.settimeout(REQUEST_S)
+        self._answer(channel)
 
     def _answer(self, channel: socket.socket) -> None:
         actor, groups = peer(channel)
@@ -153,7 +114,10 @@ class ControlServer:
         channel.settimeout(REQUEST_S)
         # Judged only now: to close on a request that nobody read would take the refusal away from its reader.
         if not self._may(actor, groups):
-            log.warning("a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid)
+            if (left_out := self._refused.due()) is not None:
+                log.warning(
+                    "a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid, **left_out
+                )
             sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
             return
@@ -172,7 +136,7 @@ class ControlServer:
 
 
 def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
-    """Who is on the other end, by the kernel's word, and the groups that it is in."""
+    """Return who is on the other end, and the groups that it is in, as the kernel says."""
     raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
     groups = {gid}
@@ -181,22 +145,16 @@ def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
         groups.update(struct.unpack(f"{len(listed) // 4}I", listed))
     except OSError:
         pass  # an older kernel, or a user in more groups than that: the primary group alone counts
-    return Actor(uid, user_name(uid), pid), groups
+    return Actor(uid, actor_name(uid), pid), groups
 
 
-def user_name(uid: int) -> str:
-    """The name of a user, or its number as text."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _gid_of(group: str) -> int | None:
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
+def _turn_away(channel: socket.socket, why: Refusal) -> None:
+    sentence = f"{MAX_CONNECTIONS} commands are under way already; try again in a moment"
+    if why is Refusal.NO_THREAD:
+        sentence = "the daemon has no thread left for this command; raise TasksMax= of its unit"
+        log.error("a command cannot be served", exc_info=True)
+    channel.setblocking(False)
+    _try_send(channel, {"error": sentence, "exit_code": EXIT_FAILED})
 
 
 def _try_send(channel: socket.socket, message: dict[str, Any]) -> None:

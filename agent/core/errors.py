@@ -2,13 +2,55 @@
 
 An error's text is for the operator: one plain sentence that names the file and key or the credential
 concerned, then a remedy. `agent.cli.main` holds the one `except` that prints it. Raise with `from err`
-for the log's sake, and with `from None` where the cause may hold a secret or a signed URL.
+for the log's sake, and with `from None` where the cause may hold a secret or a signed URL. Whoever passes an
+error on adds to it with `at` and `because`, which keep its class, code and remedy.
+
+The tree; the number is the exit code where it is not 1, and `r` marks what is worth another try:
+
+    KeyturnError
+      UsageError                    2      the command line
+      ConfigError                  78      the config, with every problem of the file
+      NotPermittedError            77
+      SourceUnavailableError       75  r   a source: down, throttling, too slow
+      SourceRefusedError                   a source: no, until somebody changes something
+        UntrustedServerError               (cloud.network) its certificate proves nothing
+        RotationRunningError               (cloud.openapi) KMS rotates already
+      BadAnswerError                   r   a source: no credential in the answer
+      CredentialFileError                  a file or variable that a provider reads
+        UnsetVariableError         78
+      VerifyRefusedError                   STS does not take the new value
+      SinkError                            a target or its directory
+        CommitInterruptedError         r   (sinks.transaction) the journal says how to finish
+        PathRefusedError                   (system.trusted_directory) missing, or not to be trusted
+          PathMissingError
+          PathNotPermittedError    77      also a NotPermittedError
+        SinkNotPermittedError      77      (sinks.transaction) also a NotPermittedError
+        TargetChangedError, UnknownOwnerError  (sinks.transaction)
+      NotifyError                      r   a dependent
+        HookFailedError                r   (notifiers) it was reached, and failed
+        NoProcessError                 r   (system.pidfile) nobody to signal
+      CommandError                     r   (system.process) a command that cannot be started
+      StateError                           the state directory
+        ServicesStateError                 (state.store) it is the service's, and this is another user
+        TooMuchError                       (systemd_setup) the unit would need root's rights
+      AuditError                           the audit log
+      BusyError                            another keyturn, or the same work, is under way
+      DaemonUnreachableError       69
+        ConnectionLostError        69      (control.client) it went away before it had answered
+      RemoteError                          (control.client) the daemon's own error, with its exit code
+      NoSecretError                        (emergency) nothing to sign with as the old key
+      CancelledError                   r   the agent is stopping
+      DemoError                            (demo)
+        ChildEndedError
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from agent.core.problem import Problem
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -33,6 +75,8 @@ class KeyturnError(Exception):
 
     exit_code = EXIT_FAILED
     retryable = False
+    place = ""
+    """What `at` put before the problem last."""
 
     def __init__(self, problem: str, remedy: str = "", *, code: str = "") -> None:
         """Keep the parts of the text.
@@ -46,6 +90,44 @@ class KeyturnError(Exception):
         self.problem = problem
         self.remedy = remedy
         self.code = code
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Make the error for a problem that a look found."""
+        return cls(problem.text, problem.remedy)
+
+    def as_problem(self) -> Problem:
+        """Return what it says, for a line of `check` or an error of another class."""
+        return Problem(self.problem, self.remedy)
+
+    def at(self, place: str) -> Self:
+        """Return the same error with `place` before its problem: the config key, file or call that it happened at."""
+        told = self._reworded(lambda problem: f"{place}: {problem}")
+        told.place = place
+        return told
+
+    def without_place(self) -> Self:
+        """Return the same error without the place that `at` put last; as it is where there is none."""
+        if not self.place:
+            return self
+        told = self._reworded(lambda problem: problem.removeprefix(f"{self.place}: "))
+        told.place = ""
+        return told
+
+    def because(self, clause: str, remedy: str | None = None) -> Self:
+        """Return the same error with a further clause after its problem, and another remedy where one is given."""
+        told = self._reworded(lambda problem: f"{problem}; {clause}")
+        if remedy is not None:
+            told.remedy = remedy
+            told.args = (told.problem, remedy)
+        return told
+
+    def _reworded(self, reword: Callable[[str], str]) -> Self:
+        told = type(self).__new__(type(self))  # without __init__: subclasses take other arguments
+        vars(told).update(vars(self))
+        told.problem = reword(self.problem)
+        told.args = (told.problem, told.remedy)
+        return told
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
@@ -65,6 +147,17 @@ class ConfigError(KeyturnError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Make the error for the only problem of a config."""
+        return cls([str(problem)])
+
+    def _reworded(self, reword: Callable[[str], str]) -> Self:
+        problems = tuple(map(reword, self.problems))
+        told = super()._reworded(lambda _: "\n".join(problems))
+        told.problems = problems
+        return told
 
 
 class NotPermittedError(KeyturnError):
@@ -136,3 +229,13 @@ class CancelledError(KeyturnError):
     """The work was not carried to its end: the agent is stopping, an answer took too long, or the operator said no."""
 
     retryable = True
+
+
+def of_all(heading: str, errors: Sequence[KeyturnError]) -> KeyturnError:
+    """Return one error for several tries that all failed, such as `no region answered: …; …`.
+
+    It is the first one that is worth another try, or else the first, with the problems of all after `heading`.
+    """
+    leading = next((error for error in errors if error.retryable), errors[0])
+    problems = "; ".join(dict.fromkeys(error.problem for error in errors))
+    return leading._reworded(lambda _: f"{heading}: {problems}")

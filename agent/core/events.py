@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from agent.core.credential import rfc3339
+from agent.core.timestamps import rfc3339
 
 
 class Trigger(StrEnum):

@@ -1,4 +1,4 @@
-"""What came of telling a dependent, as the state keeps it and `status` shows it."""
+"""The result of telling a dependent, as the state keeps it and `status` shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class NotifyResult(StrEnum):
-    """How it ended."""
+    """The way in which telling a dependent ended."""
 
     TOLD = "told"
     TOLD_IN_VAIN = "told, but"

@@ -1,6 +1,6 @@
 """The interface through which the engine reports what can be seen from outside; agent/metrics/ implements it.
 
-An observer is called on the engine's thread, between two steps of its work, so it only takes note and returns at once.
+An observer is called on the loop's thread, between two steps of its work, so it only takes note and returns at once.
 """
 
 from __future__ import annotations

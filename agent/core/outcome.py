@@ -9,7 +9,7 @@ from agent.core.errors import KeyturnError
 
 
 class Result(StrEnum):
-    """How a refresh that went well ended."""
+    """The way in which a refresh that went well ended."""
 
     UNCHANGED = "unchanged"
     PUBLISHED = "published"

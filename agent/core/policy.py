@@ -1,8 +1,8 @@
 """The rules for when to refresh, and for what to do with an answer: pure functions of their arguments.
 
-The rules are the product contract's "When". Time has two windows and two manners. While the value in use lives
-and there is time (CALM) a failure is a warning, and the source is spared; inside the last tenth of a session's
-life (URGENT) a failure is an error, and the source is asked every few seconds. `chance` is a float in [0, 1).
+The rules are the product contract's "When". While the value in use lives and there is time (CALM), a failure is a
+warning, and the source is spared; in the last tenth of a session's life (URGENT), a failure is an error, and the
+source is asked every few seconds. `chance` is a float in [0, 1).
 
 The daemon runs these functions, and so does bench/fleet.py, which shows that 10,000 hosts keep below the quotas of
 KMS (450 calls a second) and STS (100 AssumeRole a second; both: Alibaba Cloud, "Performance data" and "Quotas").
@@ -38,7 +38,7 @@ LONGEST_RENEWAL_S = 24 * 3600.0
 
 
 class Condition(StrEnum):
-    """What `status` says of a credential, from good to bad."""
+    """The condition of a credential in `status`, from good to bad."""
 
     FRESH = "fresh"
     PENDING = "pending"

@@ -141,16 +141,16 @@ class Provider(ABC):
             refusal = bounded(error, f"{place}: provider {self.type_name}")
         except BaseException as error:  # SystemExit too, and the cancellations that are no Exception
             refusal = BadAnswerError(
-                f"{place}: provider {self.type_name} failed with {type(error).__name__}",
+                f"provider {self.type_name} failed with {type(error).__name__}",
                 "run `keyturn check`, and report the provider's fault to its author if that finds nothing",
-            )
+            ).at(place)
         else:
-            if not fault:
+            if fault is None:
                 return answer
             refusal = BadAnswerError(
-                f"{place}: the answer of provider {self.type_name} {fault}",
+                f"the answer of provider {self.type_name} {fault}",
                 "look at the value at the source; the value in use stays",
-            )
+            ).at(place)
         # Raised out here, `from None` and without a context: a library's exception may hold a signed URL or a token,
         # and a decoder's holds the very text that it could not read.
         refusal.__context__ = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.core.credential import Credential, Kind, part, rfc3339
+from agent.core.credential import Credential, Kind, part
 from agent.core.errors import KeyturnError
 from agent.core.secret import Secret
+from agent.core.text import blanked
+from agent.core.timestamps import rfc3339
 
 MAX_PART_BYTES = 64 * 1024
 """The longest id, secret or token: far above any seen. Alibaba documents no maximum for a SecurityToken."""
@@ -29,7 +31,7 @@ def one_line(text: object) -> str:
     if not isinstance(text, str):
         return ""
     cut = text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 3] + "..."
-    return "".join(char if char.isprintable() else " " for char in cut).strip()
+    return blanked(cut).strip()
 
 
 def bounded(error: KeyturnError, source: str) -> KeyturnError:
@@ -44,8 +46,8 @@ def bounded(error: KeyturnError, source: str) -> KeyturnError:
     return error
 
 
-def fault_of(answer: object, now: datetime) -> str:
-    """Return why an answer cannot be a credential, "" where it can.
+def fault_of(answer: object, now: datetime) -> str | None:
+    """Return why an answer cannot be a credential, None where it can.
 
     A str and a datetime have to be exactly that: msgspec, which writes the state, refuses the subclasses that
     libraries such as lxml and pendulum return (0.19).
@@ -65,24 +67,24 @@ def fault_of(answer: object, now: datetime) -> str:
     return lines or _fault_of_expiration(answer.expiration, now)
 
 
-def _fault_of_text(name: str, text: str | None, needed: bool) -> str:
+def _fault_of_text(name: str, text: str | None, needed: bool) -> str | None:
     if not text:
-        return f"has no {name}" if needed or text == "" else ""
+        return f"has no {name}" if needed or text == "" else None
     if len(text) > MAX_PART_BYTES:
         return f"has {_article(name)} {name} of more than {MAX_PART_BYTES} bytes"
     if not text.isascii() or not text.isprintable() or " " in text:
         return f"has {_article(name)} {name} with a blank, a control character or a character outside ASCII"
-    return ""
+    return None
 
 
-def _fault_of_line(name: str, text: object) -> str:
+def _fault_of_line(name: str, text: object) -> str | None:
     fits = type(text) is str and len(text) <= MAX_LINE_CHARS and text.isprintable()
-    return "" if fits else f"has {_article(name)} {name} that is not one short line of text"
+    return None if fits else f"has {_article(name)} {name} that is not one short line of text"
 
 
-def _fault_of_expiration(expiration: object, now: datetime) -> str:
+def _fault_of_expiration(expiration: object, now: datetime) -> str | None:
     if expiration is None:
-        return ""
+        return None
     if type(expiration) is not type(now):  # not `datetime`, which freezegun replaces in tests
         return "has an expiration of the wrong type"
     if expiration.utcoffset() is None:
@@ -91,7 +93,7 @@ def _fault_of_expiration(expiration: object, now: datetime) -> str:
         return f"has an expiration after the year {MAX_YEAR}: leave it out for a value that does not expire"
     if expiration <= now:
         return f"is already expired: it died at {rfc3339(expiration)}, and this machine's clock says {rfc3339(now)}"
-    return ""
+    return None
 
 
 def _article(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the emergency needs of a source whose values it can have rotated."""
+"""The Protocol of a source whose values can be rotated, for the emergency."""
 
 from __future__ import annotations
 

@@ -14,3 +14,13 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     found = difflib.get_close_matches(name[:MAX_NAME], list(known), n=1, cutoff=cutoff)
     return found[0] if found else None
+
+
+def escaped(text: str) -> str:
+    """Write out as escapes what could forge a line or drive a terminal; nothing of the text is lost."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def blanked(text: str) -> str:
+    """Put blanks in the place of what could forge a line or drive a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)

@@ -1,4 +1,4 @@
-"""On a worker: tell one dependent, and look what came of it."""
+"""One delivery, on a worker: tell a dependent, and look for evidence that it picked the value up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.core.retry import Retry
 from agent.core.settings import PickupSettings
 from agent.logs.log import log
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
-from agent.system.process import probe, probe_refusal
+from agent.system.process import probe, probe_problem
 
 PICKUP_PATIENCE_S = 10.0
 """Seconds for which a probe that says no is asked again."""
@@ -22,7 +22,7 @@ PICKUP_PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a worker brings back."""
+    """The outcome that a worker brings back."""
 
     told: Told
     pickup: Pickup
@@ -38,12 +38,31 @@ def tell(
     overtaken: threading.Event,
     types: Mapping[str, frozenset[str]],
 ) -> Heard:
-    """On a worker: tell one dependent, then look whether it picked the new value up, or can have.
+    """Tell one dependent, then see whether it picked the new value up, or can have. On a worker.
 
     Args:
-        types: of the files of each credential that it is told of.
+        notifier: of the dependent.
+        event: what it is told.
+        since: the instant of the switch; a process that started before may have read the old value.
+        cancel: set when the agent stops.
+        overtaken: set when there is newer news for the dependent.
+        types: the formats of the files of each credential that it is told of.
+
+    Raises:
+        KeyturnError: it could not be told.
     """
-    told = notifier.tell(event, cancel)
+    return look(notifier, notifier.tell(event, cancel), since, cancel, overtaken, types)
+
+
+def look(
+    notifier: Notifier,
+    told: Told,
+    since: datetime,
+    cancel: threading.Event,
+    overtaken: threading.Event,
+    types: Mapping[str, frozenset[str]],
+) -> Heard:
+    """On a worker: look whether a dependent that was told picked the new value up, or can have."""
     pickup = look_for_pickup(notifier, since, cancel, overtaken)
     if pickup is not Pickup.ASSUMED:
         return Heard(told, pickup)
@@ -59,9 +78,9 @@ def look_for_pickup(notifier: Notifier, since: datetime, cancel: threading.Event
     settings: PickupSettings | None = notifier.settings.pickup
     if settings is None:
         return notifier.pickup(since)
-    refusal = probe_refusal(settings)
-    if refusal is not None:
-        log.warning("a pickup probe is not run", dependent=notifier.target, why="; ".join(refusal))
+    problem = probe_problem(settings)
+    if problem is not None:
+        log.warning("a pickup probe is not run", dependent=notifier.target, why=str(problem))
         return Pickup.NOT_PICKED_UP
     retry = Retry(0.4, 2.0, PICKUP_PATIENCE_S, chance=random.random, pause=overtaken.wait, monotonic=time.monotonic)
     while not probe(settings, cancel):

@@ -1,4 +1,4 @@
-"""One dependent: who names it, what it is owed, and how the telling of it goes."""
+"""One dependent: which credentials name it, what it is owed, and how telling it goes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Owed = tuple[ManagedCredential, Notifier, Debt]
 
 
 class Dependent:
-    """All notifiers of the config with one identity. Changed by its own methods alone, on the loop's thread."""
+    """One dependent: all notifiers of the config with one identity. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(self, identity: tuple[str, ...]) -> None:
         self.identity = identity
@@ -35,7 +35,7 @@ class Dependent:
     # -- who names it -------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Forget the credentials that name it, before a new config says them anew."""
+        """Forget the credentials that name it, before those of a new config are added."""
         self._members = ()
 
     def join(self, managed: ManagedCredential, notifier: Notifier) -> None:
@@ -57,25 +57,25 @@ class Dependent:
 
     @property
     def in_flight(self) -> bool:
-        """Whether it is being told just now."""
+        """Whether it is being told now."""
         return self._telling is not None
 
     @property
     def rang_meanwhile(self) -> bool:
-        """Whether its time came while it was in flight."""
+        """Whether it was due while it was being told."""
         return self._rang_meanwhile
 
     @property
     def waits(self) -> bool:
-        """Whether its time came before its turn, or it waits for credentials whose turn has not come."""
+        """Whether it was due before its turn had come, or waits so that it is told of several credentials at once."""
         return self._waits_for_its_turn or self._patient_until is not None
 
     def rang(self, *, waits_for_its_turn: bool) -> None:
-        """Note that its time came."""
+        """Note that it was due to be told."""
         self._rang_meanwhile, self._waits_for_its_turn = self.in_flight, waits_for_its_turn
 
     def patient_until(self, otherwise: float) -> float:
-        """Return the boottime until which it waits for those whose turn has not come; `otherwise` where that is new."""
+        """Return the boottime until which it waits for other credentials' turns; set it to `otherwise` when the wait begins."""
         if self._patient_until is None:
             self._patient_until = otherwise
         return self._patient_until
@@ -83,18 +83,18 @@ class Dependent:
     # -- telling ------------------------------------------------------------------------------------
 
     def begin(self, debts: Mapping[str, Debt], now: float) -> threading.Event:
-        """Begin to tell it of these; return what is set when newer news comes meanwhile."""
+        """Note that it is being told of these debts; return an event that is set when newer news comes meanwhile."""
         self._telling, self._began, self._patient_until = debts, now, None
         self._overtaken = threading.Event()
         return self._overtaken
 
     def news(self, credential: str, debt: Debt) -> None:
-        """Whether what came before it is picked up no longer matters."""
+        """End the wait for the pickup of what it is being told of, unless that is this very debt."""
         if self._telling is None or self._telling.get(credential) is not debt:
             self._overtaken.set()
 
     def ended(self) -> None:
-        """Note that it came back."""
+        """Note that the delivery has ended."""
         self._telling = None
 
     def failing(self, error: str) -> None:
@@ -104,6 +104,16 @@ class Dependent:
     def is_new_error(self, error: str) -> bool:
         """Return whether the try before did not fail with the same words."""
         return error != self._last_error
+
+    @property
+    def began(self) -> float:
+        """The boottime at which the present try began, or the last."""
+        return self._began
+
+    @property
+    def last_error(self) -> str:
+        """Why it could not be told last; "" where it was."""
+        return self._last_error
 
     def tried_first(self, credential: str, debt: Debt) -> float:
         """Return the boottime of the first try of this very debt."""

@@ -15,9 +15,9 @@ pays it. A dependent is all notifiers of the config with the same identity, whic
 * While the files of a credential do not agree yet (a switch failed half way), nobody is told: recovery comes
   first, and owes the news anew. Nor while they are not there (a start after their tmpfs was emptied).
 * After a restart whatever is still owed is tried at least once, however old.
-* A dependent that was mended in the config is another one by its identity: what was owed to the one before it, or given
-  up, is owed to those that the config names anew, in this or a later reload, until the next publish. What was given up is
-  tried again when an operator refreshes or reloads.
+* A dependent whose spelling was mended in the config has another identity: what was owed to the old one, or given up, is
+  owed to those that the config names anew, in this or a later reload, until the next publish. What was given up is tried
+  again when an operator refreshes or reloads.
 * A coalesced `exec` or `http` gets the event of the credential that was published last; the audit names
   every credential.
 * The audit holds the first failure of a debt and each failure with another reason, not every attempt.
@@ -26,7 +26,8 @@ pays it. A dependent is all notifiers of the config with the same identity, whic
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -37,20 +38,21 @@ from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.core.observer import NOBODY, Observer
-from agent.dispatch.delivery import Heard, tell
+from agent.dispatch.delivery import Heard, look, tell
 from agent.dispatch.dependent import Dependent, Owed
 from agent.logs.log import describe, log
-from agent.notifiers.interface import HookFailedError, Notifier, Pickup
+from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import EventLoop
 from agent.runtime.scheduler import Scheduler
 from agent.state.records import Debt, called
 from agent.state.store import StateStore
 from agent.system.clock import Clock
+from agent.system.waiting import tried
 
 
 class Dispatcher:
-    """Pays the debts. Belongs to the loop's thread."""
+    """The one that pays what is owed to dependents. Belongs to the loop's thread."""
 
     def __init__(
         self, loop: EventLoop, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore, settle_s: float
@@ -65,11 +67,11 @@ class Dispatcher:
         self._urgent: set[str] = set()
 
     def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each notification."""
+        """Have an observer called for each notification."""
         self._observer = observer
 
     def settle(self, seconds: float) -> None:
-        """Tell what changes within so many seconds together."""
+        """Have what changes within so many seconds told together, from now on."""
         self._settle_s = seconds
 
     def wire(self, credentials: Iterable[ManagedCredential]) -> None:
@@ -77,9 +79,8 @@ class Dispatcher:
         old, self._dependents = self._dependents, {}
         for dependent in old.values():
             dependent.leave()
-            if (
-                dependent.in_flight
-            ):  # also one that the config leaves out: it may come back, and is not told twice at once
+            # Also one that the config leaves out: it may come back, and must not be told twice at once.
+            if dependent.in_flight:
                 self._dependents[dependent.identity] = dependent
         self._credentials = {managed.name: managed for managed in credentials}
         for managed in self._credentials.values():
@@ -92,7 +93,7 @@ class Dispatcher:
         self._look_around()
 
     def owe(self, managed: ManagedCredential, *, urgent: bool = False) -> None:
-        """Plan the payment of what a credential owes; `urgent` waits for no settling and no splay."""
+        """Plan to tell the dependents that a credential owes news; `urgent` waits for no settling and no splay."""
         ledger = managed.state.ledger
         if urgent and ledger.debts:
             self._urgent.add(managed.name)
@@ -118,28 +119,92 @@ class Dispatcher:
             self._save(managed)
             self.owe(managed)
 
+    def look_again(self, names: set[str]) -> Future[None]:
+        """Look once more at the dependents of these credentials that had not picked the newest value up.
+
+        Somebody may have restarted one by hand since. Returns what is done when every look has ended.
+        """
+        looked: Future[None] = Future()
+        behind = [
+            (managed, notifier)
+            for name, managed in self._credentials.items()
+            for notifier in managed.notifiers
+            if name in names and managed.state.ledger.pickup_of(notifier.identity) == Pickup.NOT_PICKED_UP
+        ]
+        left = len(behind)
+
+        def ended(managed: ManagedCredential, notifier: Notifier, heard: Heard | None, _error: object) -> None:
+            nonlocal left
+            left -= 1
+            if heard is not None:
+                self._looked(managed, notifier, heard)
+            if not left and looked.set_running_or_notify_cancel():
+                looked.set_result(None)
+
+        for managed, notifier in behind:
+            since = managed.state.published.published_at or self._clock.now()
+            types = {managed.name: managed.formats}
+            news = threading.Event()
+            work = partial(look, notifier, Told("looked at again"), since, self._loop.cancel, news, types)
+            self._loop.start(work, partial(ended, managed, notifier), urgent=True)
+        if not behind:
+            looked.set_result(None)
+        return looked
+
+    def _looked(self, managed: ManagedCredential, notifier: Notifier, heard: Heard) -> None:
+        outcome, pickup = _found(managed, heard)
+        if self._credentials.get(managed.name) is not managed:
+            return  # a reload let go of it meanwhile
+        if managed.state.ledger.looked_at(notifier.identity, outcome, str(pickup)):
+            self._save(managed)
+            if pickup is Pickup.CONFIRMED:
+                fields = {"generation": managed.state.published.generation, "notified": _whom(notifier)}
+                self._note(Event.PICKUP_CONFIRMED, credential=managed.name, **fields)
+
     def when_tried(self, names: set[str]) -> Future[None]:
-        """Return what is done once every debt of these credentials was tried at least once (perhaps at once)."""
+        """Return a future that is done once every debt of these credentials was tried at least once, perhaps already."""
         tried: Future[None] = Future()
 
-        def look() -> None:
+        def listen() -> None:
             if not self._untried(names):
-                self._listeners.remove(look)
+                self._listeners.remove(listen)
                 if tried.set_running_or_notify_cancel():
                     tried.set_result(None)
 
-        self._listeners.append(look)
-        look()
+        self._listeners.append(listen)
+        listen()
         return tried
 
     def _untried(self, names: set[str]) -> bool:
-        """Whether one of these credentials owes news that nobody has tried to tell, or is being told."""
+        """Return whether one of these credentials owes news that was not tried yet, or is being told just now."""
         return any(
             debt.attempts == 0 or dependent.in_flight
             for dependent in self._dependents.values()
             for managed, _notifier, debt in dependent.owed()
             if managed.name in names
         )
+
+    def under_way(self, names: Collection[str]) -> list[str]:
+        """Return which dependents of these credentials are being told, or wait for the next try, in words."""
+        return [
+            text
+            for dependent in self._dependents.values()
+            if (text := self._waits(dependent, [each for each in dependent.owed() if each[0].name in names]))
+        ]
+
+    def _waits(self, dependent: Dependent, owed: Sequence[Owed]) -> str:
+        if not owed:
+            return ""
+        _managed, notifier, debt = owed[0]
+        now, at = self._clock.boottime(), self._scheduler.at(dependent.job)
+        if dependent.in_flight:
+            since_s = now - dependent.began
+            return tried(_whom(notifier), debt.attempts + 1, dependent.last_error, for_s=since_s)
+        if at is None:
+            return ""
+        if debt.attempts:
+            return tried(_whom(notifier), debt.attempts, dependent.last_error, next_s=at - now)
+        return f"{_whom(notifier)}: to be told in {max(0.0, at - now):.1f} s"
 
     def _debts_of_now(self, managed: ManagedCredential, trigger: Trigger) -> list[Debt]:
         return managed.debts_for(managed.state.published.generation, trigger, self._clock.now())
@@ -156,10 +221,12 @@ class Dispatcher:
         if dependent is None:
             return  # the config left it out since
         owed = list(dependent.owed())
+        # A lower `order` of the same credential is tried first.
         ready = [each for each in owed if not _waits_for_its_turn(*each[:2])]
         dependent.rang(waits_for_its_turn=bool(owed) and not ready)
         if dependent.in_flight or not ready or (len(ready) < len(owed) and self._waits_for_others(dependent, ready)):
             return
+        # One delivery serves all that are ready; it carries the event of the newest publish.
         managed, notifier, debt = max(ready, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
         overtaken = dependent.begin({m.name: d for m, _n, d in ready}, self._clock.boottime())
         event = managed.event(debt.trigger)
@@ -171,7 +238,7 @@ class Dispatcher:
         )
 
     def _waits_for_others(self, dependent: Dependent, ready: list[Owed]) -> bool:
-        """Whether it is given a little time, so that it may be told of all its credentials at once."""
+        """Return whether it is given a little time, so that it can be told of all its credentials at once."""
         if any(managed.name in self._urgent for managed, _n, _debt in ready):
             return False
         now = self._clock.boottime()
@@ -188,7 +255,7 @@ class Dispatcher:
         # One that left the config meanwhile, or left and came back, is remembered elsewhere now: its state is not ours.
         covered = [(m, n, debt) for m, n, debt in told if self._credentials.get(m.name) is m]
         for managed, notifier, debt in covered:
-            # Only what was owed when the telling began: what a repair owes since then may be of the same generation.
+            # A repair may have owed the same generation anew since the telling began: that is another debt, and stays.
             still_owed = managed.state.ledger.owes(debt)
             if heard is not None:
                 self._paid(managed, notifier, dependent, debt, heard, still_owed=still_owed)
@@ -203,8 +270,8 @@ class Dispatcher:
         self._look_around()
 
     def _look_around(self) -> None:
-        for look in list(self._listeners):
-            look()
+        for listener in list(self._listeners):
+            listener()
 
     def _paid(
         self,
@@ -217,10 +284,8 @@ class Dispatcher:
         still_owed: bool,
     ) -> None:
         dependent.settled(managed.name)
-        cannot = heard.hindered.get(managed.name)
-        pickup = heard.pickup if cannot is None else cannot.pickup
-        doubt = cannot.text if cannot is not None else ""
-        outcome = NotifyOutcome(NotifyResult.TOLD_IN_VAIN, doubt) if doubt else NotifyOutcome(NotifyResult.TOLD)
+        # Told, but a dependent without evidence of a pickup may still use the old value: that is said with it.
+        outcome, pickup = _found(managed, heard)
         managed.state.ledger.told(debt, outcome, str(pickup))
         self._save(managed)
         self._observer.told(managed.name, notifier.type_name, "told")
@@ -235,7 +300,7 @@ class Dispatcher:
             to=_whom(notifier),
             detail=heard.told.detail if managed.value else None,
             pickup=pickup,
-            but=dependent.new_doubt(managed.name, doubt) or None,
+            but=dependent.new_doubt(managed.name, outcome.text) or None,
         )
 
     def _failed(
@@ -245,6 +310,7 @@ class Dispatcher:
         ledger.tried(debt)
         text, said = describe(error), _said(managed, error)
         settings = notifier.settings
+        # `retry_for` counts from the first try in this process, so that old debts are tried at least once after a start.
         waited_s = self._clock.boottime() - dependent.tried_first(managed.name, debt)
         spent = settings.retries is not None and debt.attempts > settings.retries
         given_up = spent or waited_s >= float(settings.retry_for)
@@ -258,6 +324,7 @@ class Dispatcher:
             )
         else:
             ledger.failed(debt, text)
+            # The audit has one record for a run of failures with the same reason.
             if dependent.is_new_error(text):
                 self._note(Event.NOTIFY_FAILED, error=text, **fields)
             log.warning(
@@ -303,9 +370,9 @@ class Dispatcher:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
 
     def _forget_unnamed(self, managed: ManagedCredential) -> None:
-        """Strike what is owed to those that the config does not name any more, and owe it to those that it names anew.
+        """Strike what is owed to dependents that the config no longer names, and owe it to those that it names for the first time.
 
-        One of these may be the dependent that was not told, spelt rightly now.
+        One of the latter may be the dependent that was not told, now spelt correctly.
         """
         ledger, generation = managed.state.ledger, managed.state.published.generation
         dropped, untold = ledger.drop_unnamed({notifier.identity for notifier in managed.notifiers}, generation)
@@ -323,6 +390,14 @@ class Dispatcher:
             self._save(managed)
 
 
+def _found(managed: ManagedCredential, heard: Heard) -> tuple[NotifyOutcome, Pickup]:
+    """What a telling, or a later look, says of the dependent of one credential."""
+    cannot = heard.hindered.get(managed.name)
+    if cannot is None:
+        return NotifyOutcome(NotifyResult.TOLD), heard.pickup
+    return NotifyOutcome(NotifyResult.TOLD_IN_VAIN, cannot.text), cannot.pickup
+
+
 def _waits_for_its_turn(managed: ManagedCredential, notifier: Notifier) -> bool:
     order = notifier.settings.order
     before = {n.identity for n in managed.notifiers if n.settings.order < order}
@@ -334,7 +409,7 @@ def _whom(notifier: Notifier) -> str:
 
 
 def _said(managed: ManagedCredential, error: BaseException) -> str | None:
-    """What a hook printed, for the log alone; nothing while the secrets to be masked in it are not known yet."""
+    """Return what a hook printed, for the log alone; withhold it while the secrets to be masked in it are not known yet."""
     if not isinstance(error, HookFailedError) or not error.output:
         return None
     return error.output if managed.value is not None else "(withheld: the value in use is not known yet)"

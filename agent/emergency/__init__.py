@@ -1,1 +1,1 @@
-"""The operator's rotation: at the source, to every dependent, and the end of the old key."""
+"""`keyturn rotate`: a new key at the source, to every dependent, and the end of the old key."""

@@ -1,11 +1,7 @@
-"""One rotation at KMS that no crash and no lost reply turns into two.
+"""One rotation at KMS that no crash and no lost reply turns into two (docs/adr/0012).
 
 The version id is on disk (`RotationJournal`) before KMS hears of it, and KMS treats a repeated id as the same
-rotation (KMS API, RotateSecret). Decisions:
-
-* The journal is dropped after a refusal only where KMS cannot have rotated: not after a lost reply, not after
-  a crash. KMS's refusal of a second rotation may then speak of our own, and is not taken for a no.
-* A journal is overtaken, and forgotten, once another version than its own has taken the old key's place.
+rotation (KMS API, RotateSecret).
 """
 
 from __future__ import annotations
@@ -26,14 +22,17 @@ ROTATIONS_PER_HOUR = 50
 
 
 class KmsRotation:
-    """The rotation of one credential's secret. For a thread that is not the loop's."""
+    """The rotation of one credential's secret. To be used on another thread than the loop's."""
 
     def __init__(self, held: HeldCredential, kms: Kms, authority: Authority, secret_name: str) -> None:
         self._held, self._kms, self._authority, self._secret_name = held, kms, authority, secret_name
         self._place = f"credentials.{held.name}"
 
     def unfinished(self, leaked: str | None) -> RotationJournal | None:
-        """Return the rotation to take up: none where it is overtaken, or its new key is what `leaked`."""
+        """Return the rotation to take up; None where there is none, it is overtaken, or its new key is the one that leaked.
+
+        Overtaken: another version than its own has taken the old key's place.
+        """
         now = self._held.look()
         journal, done = now.unfinished, now.seen.published
         if journal is None:
@@ -63,6 +62,7 @@ class KmsRotation:
         Raises:
             KeyturnError: KMS refused, or could not be asked; the text says what is known and what to do.
         """
+        # Unsure: KMS may have rotated already, because a crash or a lost reply hid its answer.
         journal, unsure = begun.journal, begun.taken_up
 
         def call(who: Credential) -> None:
@@ -70,14 +70,15 @@ class KmsRotation:
             before, unsure = unsure, True
             try:
                 self._kms.rotate_secret(self._secret_name, journal.version_id, who, now=self._held.clock.now())
-            except (NotPermittedError, SourceRefusedError):
+            except (NotPermittedError, SourceRefusedError):  # a clear no says nothing of the calls before it
                 unsure = before
                 raise
 
         try:
-            self._authority.ask(call)
+            self._authority.ask("KMS RotateSecret", call)
         except RotationRunningError as error:
             refresh()
+            # The rotation that is running may be our own, from a call whose reply was lost: then this is no refusal.
             if not (unsure and self._may_be_ours(journal)):
                 self.forget()
                 raise self._running(error) from None
@@ -85,10 +86,10 @@ class KmsRotation:
             if unsure:
                 raise self._unknown(error, journal) from None
             self.forget()
-            raise type(error)(f"{error.problem}; nothing was rotated", error.remedy, code=error.code) from None
+            raise error.because("nothing was rotated") from None
 
     def asked(self) -> None:
-        """Remember that KMS said yes."""
+        """Write down that KMS said yes."""
         self._held.rotation_asked()
 
     def forget(self) -> None:
@@ -100,7 +101,7 @@ class KmsRotation:
         return self._held.rotations_spent()
 
     def _may_be_ours(self, journal: RotationJournal) -> bool:
-        """Whether the rotation that KMS says is running can be the journalled one."""
+        """Return whether the rotation that KMS says is running can be the journalled one."""
         done = self._held.look().seen.published
         return journal.version_id == done.version_id or journal.old_access_key_id == done.access_key_id
 
@@ -116,10 +117,9 @@ class KmsRotation:
         )
 
     def _unknown(self, error: KeyturnError, journal: RotationJournal) -> KeyturnError:
-        return type(error)(
-            f"{error.problem}; whether KMS has rotated is not known",
+        return error.because(
+            "whether KMS has rotated is not known",
             f"run the same command again: it never rotates twice; KMS allows {ROTATIONS_PER_HOUR} rotations an hour "
             f"and account, {self.spent()} were begun here; if it cannot wait, disable {journal.old_access_key_id} in "
             "the RAM console",
-            code=error.code,
         )

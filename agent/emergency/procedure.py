@@ -1,17 +1,9 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
-It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile.
-Asking KMS (rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown
-(emergency_report.py) have pages of their own.
-
-Decisions (docs/adr/0012):
-* `safe` is said only when a call signed with the old key was seen refused. The old key's secret is the one
-  this process still knows, or KMS's ACSPrevious version of the secret.
-* A rotation that was begun and not finished is taken up again by the next `rotate`, whatever its reason.
-* Confirmed, assumed or missing pickup is shown, but "told" is what `--disable-old` waits for: evidence is
-  not to be had of every dependent, and a leaked key that stays alive is worse.
-* One emergency per credential at a time, and the schedule leaves the credential alone meanwhile, so that
-  the publish is the operator's in the audit.
+It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Asking KMS
+(kms_rotation.py), who asks (authority.py), who else holds the key (key_followers.py), who is left behind on it
+(left_behind.py), the end of the old key (old_key.py) and what is shown (report.py) have modules of their own. What "safe"
+means, what is taken up again and what is waited for: docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -23,7 +15,7 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.cloud.openapi import Cloud
-from agent.core.credential import Credential, Kind, rfc3339
+from agent.core.credential import Credential, Kind
 from agent.core.errors import (
     CancelledError,
     KeyturnError,
@@ -37,14 +29,17 @@ from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.core.rotatable import Rotatable
+from agent.core.timestamps import rfc3339
+from agent.emergency import left_behind
 from agent.emergency.authority import Authority
+from agent.emergency.key_followers import KeyFollowers
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
-from agent.emergency.old_key import NoSecretError, disable, refuse_to_cut_off, see_refused
+from agent.emergency.left_behind import named
+from agent.emergency.old_key import NoSecretError, disable, refuse_key_in_use, see_refused
 from agent.emergency.report import OldKey, Patience, Request, Result, Show, StepOutcome, Steps
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
-from agent.notifiers.interface import Pickup
 from agent.runtime.event_loop import answer_of
 from agent.state.records import Published
 
@@ -52,7 +47,7 @@ __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
 
 
 class Emergency:
-    """One run of `rotate`. Call `run` from a thread that is not the loop's."""
+    """One run of `rotate`. Its `run` is called on another thread than the loop's, and only once."""
 
     def __init__(
         self,
@@ -69,7 +64,7 @@ class Emergency:
             engine: runs on another thread.
             audit: the log.
             authority: who may rotate and disable; None where the config names nobody.
-            cloud: the management calls.
+            cloud: the calls to KMS, RAM and STS.
             request: what the operator asked for.
             patience: how long each wait may take.
         """
@@ -82,15 +77,26 @@ class Emergency:
         self._old: Credential | None = None
 
     def run(self, show: Show) -> Result:
-        """Do it all; an error stands in the result. `show` is called with each step as it ends."""
+        """Run the whole emergency; an error stands in the result. `show` is called with each step as it ends."""
         self._steps = Steps(self._clock, self._result, show)
+        with self._steps:
+            return self._run()
+
+    def _run(self) -> Result:
+        self._steps.activity.begin("the agent")
         try:
             self._held = self._hold()
         except KeyturnError as error:
             return self._failed(error)
         self._authority = Authority(
-            self._held.name, self._provider_of_authority, self._clock, self._patience.ask_s, self._held.pause
+            self._held.name,
+            self._provider_of_authority,
+            self._clock,
+            self._patience.ask_s,
+            self._held.pause,
+            self._steps.activity,
         )
+        self._followers = KeyFollowers(self._held, self._steps, self._patience)
         self._rotation = KmsRotation(self._held, self._cloud.kms, self._authority, self._secret_name or "")
         try:
             self._record(Event.ROTATION_REQUESTED)
@@ -121,7 +127,7 @@ class Emergency:
 
     def _play(self) -> None:
         self._result.old_access_key_id = self._published.access_key_id
-        if self._secret_name is None:
+        if self._secret_name is None:  # nothing at KMS: at most a session that the source can be asked for anew
             self._renew_session()
             return
         self._steps.do("preflight", self._preflight)
@@ -131,18 +137,18 @@ class Emergency:
             self._steps.do("rotate", self._rotate_at_source)
             wanted = self._result.version_id
             self._refresh_until(lambda: self._published.version_id == wanted)
-        untold = self._steps.do("notify", self._see_dependents_told)
-        self._show_pickup()
-        self._judge_untold(untold)
+        self._move_everybody()
+        self._refuse_to_leave_behind()
         if self._request.disable_old:
-            refuse_to_cut_off(self._held, self._old_id, force=self._request.force)
+            refuse_key_in_use(self._held, self._old_id)
             self._steps.do("disable_old", self._disable_old)
             self._steps.do("prove_refused", self._prove_refused)
         else:
             self._result.notes.append(
-                f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
-                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason ..."
+                f"the old key {self._old_id} was not disabled and may work for up to two days (KMS); to cut it off now: "
+                f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason 'key leaked'"
             )
+        # Only now: after an error on the way here the next `rotate` takes the rotation up.
         self._rotation.forget()
 
     def _renew_session(self) -> None:
@@ -156,17 +162,17 @@ class Emergency:
             )
         self._result.old_access_key_id = known.access_key_id
         self._refresh_until(lambda: self._published.access_key_id != known.access_key_id)
-        untold = self._steps.do("notify", self._see_dependents_told)
-        self._show_pickup()
+        self._move_everybody()
         until = f"until they expire ({rfc3339(known.expiration)} for the one replaced)" if known.expiration else ""
         self._result.notes.append(
             f"sessions already issued live on {until or 'until they expire'}; to cut them off, detach all policies "
             "from the role"
         )
-        self._judge_untold(untold)
+        self._refuse_to_leave_behind()
 
     def _preflight(self) -> str:
         known_as = self._sign_in()
+        # The key that KMS has now is the one to replace, and its secret the one that signs the proof at the end.
         self._refresh_first()
         unfinished = self._rotation.unfinished(self._request.leaked)
         self._old = self._held.look().value
@@ -181,20 +187,19 @@ class Emergency:
         return f"{known_as}; {spent}"
 
     def _sign_in(self) -> str:
-        """Have STS name the authority; an STS that cannot answer keeps nobody from rotating."""
+        """Have STS name the authority; an STS that cannot answer does not stop the rotation."""
+        self._steps.activity.begin("the authority to sign in, and STS to name it")
         who = self._authority.sign_in()
         try:
             return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
         except KeyturnError as error:
             if not error.retryable:
-                raise type(error)(
-                    f"{self._place}.emergency.authority {who.access_key_id}: {error.problem}; nothing was rotated",
-                    error.remedy,
-                    code=error.code,
-                ) from None
+                place = f"{self._place}.emergency.authority {who.access_key_id}"
+                raise error.because("nothing was rotated").at(place) from None
             return f"the authority is not proved: {error.problem}"
 
     def _refresh_first(self) -> None:
+        self._steps.activity.begin(f"a refresh of {self._place}")
         report = self._refresh()
         if report.error is not None and not self._published.generation:
             raise report.error
@@ -220,7 +225,7 @@ class Emergency:
         begun = self._rotation.begin(self._old_id, self._request.reason)
         journal = begun.journal
         self._result.version_id = journal.version_id
-        if not journal.asked:
+        if not journal.asked:  # else KMS said yes to an earlier `rotate`, and only the rest is missing
             self._rotation.ask(begun, self._refresh)
             self._record(
                 Event.ROTATION_STARTED,
@@ -233,18 +238,19 @@ class Emergency:
     # -- following the new value --------------------------------------------------------------------
 
     def _refresh_until(self, arrived: Callable[[], bool]) -> None:
-        """Refresh again and again until the new value is published; show its steps."""
-        retry = Retry(
-            1.0,
-            2.0,
-            self._patience.follow_s,
-            chance=random.random,
-            pause=self._held.pause,
-            monotonic=self._clock.boottime,
-        )
+        """Refresh again and again until the new value is published; show its steps.
+
+        Raises:
+            KeyturnError: it was not in `follow_s` seconds, or cannot be.
+        """
+        activity = self._steps.activity
+        pause, monotonic = activity.pausing(self._held.pause), self._clock.boottime
+        retry = Retry(1.0, 2.0, self._patience.follow_s, chance=random.random, pause=pause, monotonic=monotonic)
+        activity.begin(f"the new value of {self._place}")
         while True:
             began = self._clock.boottime()
             report = self._refresh()
+            activity.failed(report.error.problem if report.error else "the source still hands out the old one")
             if report.outcome is not None and arrived():
                 self._show_timings(report, began)
                 return
@@ -271,27 +277,17 @@ class Emergency:
             "run the same command again: it takes this rotation up and does not rotate twice",
         )
 
-    def _see_dependents_told(self) -> list[str]:
-        self._held.tell_now(self._patience.told_s)
-        return [f"{one.type_name} {one.target}" for one in self._held.look().seen.dependents if one.untold]
+    def _move_everybody(self) -> None:
+        self._result.left_behind = self._followers.move_everybody(self._old_id)
 
-    def _judge_untold(self, untold: list[str]) -> None:
-        if not untold:
-            return
-        named, remedy = ", ".join(untold), "mend what `keyturn status` says of them, then run the same command again"
-        if self._request.disable_old and self._request.force:
-            self._result.notes.append(
-                f"disabled by --force although these were not told: {named}; restart them by hand"
-            )
-        elif self._request.disable_old:
-            raise KeyturnError(
-                f"{self._place}: not told of the new key: {named}; so the old key {self._old_id} was left active",
-                f"{remedy} (it does not rotate again); --force disables the old key all the same",
-            )
-        else:
-            raise KeyturnError(
-                f"{self._place}: not told of the new key: {named}", f"{remedy} (it does not rotate again)"
-            )
+    def _refuse_to_leave_behind(self) -> None:
+        """Stop where somebody is left behind, or note what `--force` overrides."""
+        left, request = self._result.left_behind, self._request
+        error = left_behind.refusal(left, self._place, self._old_id if request.disable_old else None)
+        if error is not None and request.disable_old and request.force:
+            self._result.notes.append(f"--force overrides that these are left behind on the old key: {named(left)}")
+        elif error is not None:
+            raise error
 
     # -- the old key --------------------------------------------------------------------------------
 
@@ -306,7 +302,8 @@ class Emergency:
     def _prove_refused(self) -> str:
         try:
             old = self._secret_of_old()
-            code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._held.pause)
+            sts, activity = self._cloud.sts, self._steps.activity
+            code = see_refused(sts, old, self._clock, self._patience.refusal_s, self._held.pause, activity)
         except NoSecretError:
             self._rotation.forget()  # another run could prove no more
             raise
@@ -328,7 +325,8 @@ class Emergency:
         return old
 
     def _previous_key(self) -> tuple[Credential | None, str]:
-        """The key before the current one, and why it is not to be had."""
+        """Return the key before the current one; or None and, where it is known, why it is not to be had."""
+        self._steps.activity.begin("KMS to hand out the key before")
         try:
             provider = self._held.provider
             return (provider.fetch_previous() if isinstance(provider, Rotatable) else None), ""
@@ -364,7 +362,8 @@ class Emergency:
         return self._held.look().seen.published
 
     def _refresh(self) -> Report:
-        return self._held.refresh(self._patience.follow_s)
+        with self._steps.activity.asking(partial(self._held.under_way, self._old_id)):
+            return self._held.refresh(self._patience.follow_s)
 
     def _record(self, event: Event, **fields: Any) -> None:
         self._audit.record(event, credential=self._request.credential, **fields, **self._cause.as_fields())
@@ -378,21 +377,13 @@ class Emergency:
         if not timings:
             self._steps.note("fetch", StepOutcome.DONE, began, "the new version was published already")
 
-    def _show_pickup(self) -> None:
-        began = self._clock.boottime()
-        seen = {one.target: one.pickup or str(Pickup.ASSUMED) for one in self._held.look().seen.dependents}
-        if seen:
-            missing = str(Pickup.NOT_PICKED_UP) in seen.values()
-            outcome = StepOutcome.WARNING if missing else StepOutcome.DONE
-            self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))
-
     def _failed(self, error: KeyturnError) -> Result:
         self._result.error, self._result.exit_code = str(error), error.exit_code
         self._note_failure(str(error))
         return self._result
 
     def _note_failure(self, text: str) -> None:
-        """The audit tells what became of a request, also of one that was turned away at the door."""
+        """Record what became of a request, also of one that was refused before it began."""
         try:
             self._record(Event.ROTATION_REQUESTED, outcome="failed", error=text)
         except KeyturnError as error:
@@ -407,6 +398,9 @@ class Emergency:
         done = now.seen.published
         self._result.new_access_key_id = done.access_key_id if done.access_key_id != self._old_id else ""
         self._result.generation = done.generation
+        if not self._result.left_behind and (self._result.version_id or self._result.new_access_key_id):
+            self._result.left_behind = self._followers.left_behind(self._old_id)
+        self._result.all_moved = bool(self._result.new_access_key_id) and not self._result.left_behind
         if self._result.error and now.unfinished is None:
             self._result.version_id = ""  # KMS refused it: there is no such version
         self._result.version_id = self._result.version_id or done.version_id

@@ -9,20 +9,29 @@ from concurrent.futures import Future
 from agent.core.events import Actor, Cause, Trigger
 from agent.core.outcome import Report
 from agent.refresh.managed_credential import ManagedCredential
+from agent.system.waiting import Activity
 
 NEVER = float("-inf")
 
 
 class Attempt:
-    """One refresh, from its start to its report. Changed by its own methods alone, on the loop's thread."""
+    """One refresh, from its start to its report. Changed by its own methods alone, on the loop's thread.
 
-    def __init__(self, cause: Cause, retry_until: float | None = None) -> None:
-        """Keep why it is made.
+    Attributes:
+        activity: what its worker waits for.
+        number: the how many-th try it is for those who wait.
+    """
+
+    def __init__(self, cause: Cause, retry_until: float | None = None, number: int = 1) -> None:
+        """Keep why it is made; nobody waits for it yet.
 
         Args:
             cause: for the audit.
             retry_until: boottime until which temporary failures are tried again before they are reported.
+            number: the how many-th try for those who wait.
         """
+        self.activity = Activity()
+        self.number = number
         self._cause, self._retry_until = cause, retry_until
         self._futures: list[Future[Report]] = []
         self._thread: threading.Thread | None = None
@@ -31,7 +40,7 @@ class Attempt:
 
     @property
     def cause(self) -> Cause:
-        """Why it is made."""
+        """The reason for which it is made."""
         return self._cause
 
     @property
@@ -55,13 +64,13 @@ class Attempt:
         return self._thread
 
     def awaited(self) -> Future[Report]:
-        """Return a future of what comes of it."""
+        """Return a future of its report."""
         future: Future[Report] = Future()
         self._futures.append(future)
         return future
 
     def follow(self, other: Attempt) -> None:
-        """Take over who waits for another attempt, and their patience."""
+        """Take over the futures of another attempt, and its patience where it has one."""
         self._futures += other._futures
         other._futures = []
         if other._retry_until is not None:
@@ -72,9 +81,9 @@ class Attempt:
         if cause.trigger in (Trigger.OPERATOR, Trigger.EMERGENCY):
             self._cause = cause
 
-    def again(self) -> Attempt:
-        """Return an attempt in the place of this one."""
-        attempt = Attempt(self._cause, self._retry_until)
+    def again(self, number: int = 1) -> Attempt:
+        """Return an attempt that takes the place of this one."""
+        attempt = Attempt(self._cause, self._retry_until, number)
         attempt.follow(self)
         return attempt
 
@@ -92,23 +101,23 @@ class Attempt:
         self._thread = thread
 
     def finish(self) -> None:
-        """Note that it is over; nobody has been told yet."""
+        """Note that it is over; its futures are still open."""
         self._is_over = True
 
     def report(self, report: Report) -> None:
-        """Tell everybody who waits."""
+        """Answer all its futures."""
         futures, self._futures = self._futures, []
         for future in futures:
             if future.set_running_or_notify_cancel():
                 future.set_result(report)
 
     def patience_left_s(self, now: float) -> float:
-        """Return for how many seconds temporary failures are tried again; 0.0 for none."""
+        """Return for how many more seconds temporary failures are tried again; 0.0 for not at all."""
         return max(0.0, (self._retry_until or 0.0) - now)
 
 
 class RefreshSlot:
-    """What the engine keeps about one credential. Changed by its own methods alone, on the loop's thread."""
+    """The refreshes of one credential, as the engine keeps them. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(self, managed: ManagedCredential) -> None:
         self.managed = managed
@@ -143,7 +152,7 @@ class RefreshSlot:
         self._attempt = None
 
     def queue(self, attempt: Attempt) -> Attempt:
-        """Have an attempt begin once the one in flight has ended; return the one that will."""
+        """Have an attempt begin once the one in flight has ended; return the one that will stand for it."""
         if self._queued is None:
             self._queued = attempt
         else:
@@ -152,24 +161,29 @@ class RefreshSlot:
         return self._queued
 
     def next_queued(self) -> Attempt | None:
-        """Take what is queued."""
+        """Take out and return the queued attempt."""
         queued, self._queued = self._queued, None
         return queued
 
+    @property
+    def retried(self) -> Attempt | None:
+        """The attempt that comes after the one that failed."""
+        return self._retried
+
     def retry_later(self, attempt: Attempt) -> None:
-        """Keep who waits for a refresh that failed until it is tried again."""
-        again = attempt.again()
+        """Keep those who wait for a refresh that failed, until it is tried again."""
+        again = attempt.again(attempt.number + 1)
         if self._retried is not None:
             again.follow(self._retried)
         self._retried = again
 
     def next_retry(self) -> Attempt | None:
-        """Take what is to be tried again."""
+        """Take out and return the attempt that is to be made again."""
         retried, self._retried = self._retried, None
         return retried
 
     def throw_away(self) -> None:
-        """Forget the attempt in flight; whoever waits for it waits for the next."""
+        """Forget the attempt in flight; whoever waits for it waits for the next one instead."""
         if self._attempt is not None:
             self._attempt.finish()
             again, self._attempt = self._attempt.again(), None
@@ -179,7 +193,7 @@ class RefreshSlot:
                 self._queued.follow(again)
 
     def dissolve(self, report: Report) -> None:
-        """Tell everybody who waits for anything that there will be no more."""
+        """Answer everybody who waits with this report: there will be no more attempts."""
         for attempt in (self._attempt, self._queued, self._retried):
             if attempt is not None:
                 attempt.finish()
@@ -202,12 +216,12 @@ class RefreshSlot:
 
     @property
     def is_tried(self) -> bool:
-        """Whether it counts for the first pass: it was asked, or what was published before still stands."""
+        """Whether the first pass need not wait for it: it was asked, or what was published before still stands."""
         return self._is_tried
 
     @property
     def key_refused(self) -> bool:
-        """Whether what failed last was the key that signed, which is the base's."""
+        """Whether the last refresh failed because a service refused the key that signed: its base's."""
         return self._key_refused
 
     @property
@@ -216,7 +230,7 @@ class RefreshSlot:
         return self._answered_at
 
     def tried(self) -> None:
-        """Count it for the first pass."""
+        """Note that the first pass need not wait for it."""
         self._is_tried = True
 
     def answered(self, now: float) -> None:
@@ -228,7 +242,7 @@ class RefreshSlot:
         self._key_refused = key_refused
 
     def forget_answer(self) -> None:
-        """Have what builds on it wait for the new source's answer."""
+        """Forget when it answered, so that what builds on it waits for the new source's answer."""
         self._answered_at = NEVER
 
     # -- an emergency -------------------------------------------------------------------------------
@@ -240,7 +254,7 @@ class RefreshSlot:
 
     @property
     def operator(self) -> Actor | None:
-        """Who runs it."""
+        """The operator who runs it; None where nobody does, or it is not known who."""
         return self._emergency.actor if self._emergency is not None else None
 
     def hold(self, cause: Cause) -> None:

@@ -1,8 +1,8 @@
-"""What a chained provider builds on: another credential of the config, or an inline provider.
+"""What a provider with a `base` builds on: another credential of the config, or an inline provider.
 
 The engine keeps the newest proved value of each credential here, and refreshes a base before the credentials
-that build on it (refresher.py). A base that fails while its kept value still lives holds up nobody; one that
-has none is named as the cause. Without an engine (`keyturn check`) a named base is asked directly.
+that build on it (agent/engine/refresher.py). A base that fails while its kept value still lives holds up nobody; one
+that has none is named as the cause (docs/adr/0014). Without an engine (`keyturn check`) a named base is asked directly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent.core.provider import Provider
 
 
 class BaseCredentials:
-    """The newest value of each credential. Written by the engine's thread, read by workers; in memory only."""
+    """The newest value of each credential. Written on the loop's thread, read by workers; in memory only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class BaseCredentials:
             self._errors.pop(name, None)
 
     def failed(self, name: str, error: KeyturnError) -> None:
-        """Remember why there is no newer value."""
+        """Keep the error for which there is no newer value."""
         with self._lock:
             self._errors[name] = error
 
@@ -43,7 +43,7 @@ class BaseCredentials:
             self._errors.pop(name, None)
 
     def look(self, name: str, now: datetime) -> Credential | KeyturnError | None:
-        """The value while it lives, else why there is none, else None: nobody has asked yet."""
+        """Return the value while it lives, else the error for which there is none, else None: nobody has asked yet."""
         with self._lock:
             value = self._values.get(name)
             if value is not None and (value.expiration is None or value.expiration > now):
@@ -52,7 +52,7 @@ class BaseCredentials:
 
 
 class NamedBase:
-    """Another credential of the config."""
+    """A base that is another credential of the config."""
 
     def __init__(
         self, owner: str, name: str, bases: BaseCredentials, make: Callable[[], Provider], now: Callable[[], datetime]
@@ -87,11 +87,11 @@ class NamedBase:
         raise blamed(self._owner, self._name, cause)
 
     def inspect(self) -> Iterator[Finding]:
-        """Nothing: the credential has its own lines."""
+        """Return no findings: the base has lines of its own in `check`."""
         return iter(())
 
     def close(self) -> None:
-        """Let go of the provider, if it was needed."""
+        """Close the provider, if it was needed."""
         if self._provider is not None:
             self._provider.close()
 
@@ -102,13 +102,13 @@ class NamedBase:
 
 
 class InlineBase:
-    """A provider that stands inside of another one's table."""
+    """A base that is a provider inside of another one's table."""
 
     def __init__(self, provider: Provider, now: Callable[[], datetime]) -> None:
         self._provider, self._now = provider, now
 
     def newest(self, timeout_s: float) -> Credential:
-        """Ask it.
+        """Ask the provider.
 
         Raises:
             KeyturnError: its own, which names its place in the config.
@@ -116,19 +116,19 @@ class InlineBase:
         return self._provider.fetch(self._now(), timeout_s)
 
     def inspect(self) -> Iterator[Finding]:
-        """Its own findings."""
+        """Return the provider's own findings."""
         return self._provider.inspect()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the provider."""
         self._provider.close()
 
 
 def blamed(owner: str, name: str, cause: KeyturnError) -> KeyturnError:
-    """The error of a credential whose base failed: the cause's text and remedy, retried if the cause is."""
+    """Return the error of a credential whose base failed: with the cause's text and remedy, and retryable if the cause is."""
     base = f"credentials.{name}"
     said = cause.problem.removeprefix(f"{base}: ")
     kind = SourceUnavailableError if cause.retryable else SourceRefusedError
     if isinstance(cause, NotPermittedError):
         kind = NotPermittedError  # type: ignore[assignment]
-    return kind(f"credentials.{owner}: its base {base} failed: {said}", cause.remedy, code=cause.code)
+    return kind(f"its base {base} failed: {said}", cause.remedy, code=cause.code).at(f"credentials.{owner}")

@@ -1,11 +1,11 @@
-"""Credentials that build on others: who is asked first, and who follows.
+"""Credentials that build on others: which are asked first, and which follow (docs/adr/0014).
 
-* A base is refreshed before whatever builds on it, unless it answered within the last seconds (for a dependant that
-  fails: within its own poll), is being rotated by an operator, or is in flight already; then that answer is waited for.
+* A base is refreshed before whatever builds on it, unless it answered within the last seconds (for a follower that
+  fails: within the base's own poll) or is being rotated by an operator. One that is in flight already is waited for.
 * A base that is a session is another one each time it is asked, with its own dependents to tell. So one that lives and is
-  not due serves as it is, unless its key was refused: a dependant with a typo must not restart its base's units.
-* A base that was published anew, or that came back after failures, makes its dependants renew at once, nearest
-  first, so a chain of any length renews in one go and in order. (The config refuses circles.)
+  not due serves as it is, unless its key was refused: a follower with a typo must not restart its base's units.
+* A base that was published anew, or that came back after failures, makes its followers renew at once, nearest
+  first, so that a chain of any length renews in one go and in order. (The config refuses circles.)
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from agent.core import policy
 from agent.engine.attempts import RefreshSlot
 
 FRESH_S = 5.0
-"""An answer of a base that is younger than this is the newest value: one base, many dependants, one call."""
+"""An answer of a base that is younger than this is the newest value: one base, many followers, one call."""
 
 
 def family(slots: Mapping[str, RefreshSlot], names: Collection[str]) -> list[str]:
-    """Everybody whom a refresh of `names` can touch: they, what they build on, and what builds on those."""
+    """Return every credential that a refresh of `names` can touch: these, what they build on, and what builds on those."""
     found = {name for name in names if name in slots}
     for grow in (_bases_of, _followers_of):
         before: set[str] = set()
@@ -39,7 +39,7 @@ def _followers_of(slots: Mapping[str, RefreshSlot], name: str) -> list[str]:
 
 
 def in_order(slots: Mapping[str, RefreshSlot]) -> list[str]:
-    """All names, each behind those that it builds on, else in the order of the config."""
+    """Return all names, each behind those that it builds on, else in the order of the config."""
     ordered: dict[str, None] = {}
 
     def place(name: str) -> None:
@@ -54,13 +54,13 @@ def in_order(slots: Mapping[str, RefreshSlot]) -> list[str]:
 
 
 def bases_to_ask(slots: Mapping[str, RefreshSlot], slot: RefreshSlot, now: datetime, boottime: float) -> set[str]:
-    """The bases that are to be refreshed before a credential is."""
+    """Return the bases that are to be refreshed before a credential is."""
     bases = (slots[name] for name in slot.managed.builds_on if name in slots)
     return {base.managed.name for base in bases if not _serves(base, slot, now, boottime)}
 
 
 def _serves(base: RefreshSlot, slot: RefreshSlot, now: datetime, boottime: float) -> bool:
-    """Whether the base's newest value may be used without asking for a newer one."""
+    """Return whether the base's newest value may be used without asking for a newer one."""
     if base.emergency is not None:
         return True
     failing = slot.managed.state.health.failures > 0 and not slot.key_refused
@@ -72,7 +72,7 @@ def _serves(base: RefreshSlot, slot: RefreshSlot, now: datetime, boottime: float
 
 
 def followers(slots: Mapping[str, RefreshSlot], name: str) -> list[str]:
-    """The credentials that build on `name` and do not already wait for the answer that it has just given."""
+    """Return the credentials that build on `name` and do not already wait for the answer that it has just given."""
     return [
         other.managed.name
         for other in slots.values()

@@ -2,8 +2,8 @@
 
 It serves the daemon (agent/app/daemon.py adds signals, the service manager and the control socket) and the commands
 that run without one (`once`, `refresh`, `rotate`): the same code does the work either way. All its methods belong to
-the loop's thread, but for those below "from other threads". What may be seen from outside
-are frozen copies (snapshot.py).
+the loop's thread, but for those below "from other threads". What is handed out are frozen
+copies (agent/engine/snapshot.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.health import Health
 from agent.engine.held_credential import HeldCredential
+from agent.engine.key_holders import Holder, holders
 from agent.engine.planner import RefreshPlanner
 from agent.engine.refresher import Crew, Refresher, gone
 from agent.engine.reload import take_over
@@ -56,7 +57,7 @@ class Engine:
         bases: BaseCredentials | None = None,
         loop: EventLoop | None = None,
     ) -> None:
-        """Put everything together; nothing is read and nobody is asked before `recover` and `start_all`."""
+        """Put the parts together; nothing is read and no source is asked before `recover` and `start_all`."""
         self._clock = clock or Clock()
         self._loop, self._scheduler = loop or EventLoop(), Scheduler(self._clock.boottime)
         recorder = Recorder(audit, states)
@@ -87,7 +88,7 @@ class Engine:
     # -- life ---------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Put right what a crash left, and plan what is still owed. Comes before everything else.
+        """Put right what a crash left, and plan to tell those who are still owed news. Comes before everything else.
 
         Raises:
             KeyturnError: what is remembered of a credential cannot be read.
@@ -104,7 +105,10 @@ class Engine:
                 self._crew.dispatcher.owe(managed)
 
     def start_all(self) -> None:
-        """Begin: ask at once for what does not stand on disk, and look at the rest when it is time (core/policy.py)."""
+        """Ask at once for what does not stand on disk, and plan the rest.
+
+        How long a credential whose files stand may wait: `first_refresh` in agent/core/policy.py.
+        """
         for name in in_order(self._slots):
             slot = self._slots[name]
             if self._crew.planner.begin(slot):
@@ -114,7 +118,7 @@ class Engine:
         self._look_whether_passed()
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Turn until `stop` is called or `until` holds."""
+        """Run the loop until `stop` is called or `until` holds."""
         while not self._stopping and not until():
             self._loop.turn(self._scheduler.next_at())
             step = self._scheduler.clock_step()
@@ -125,19 +129,19 @@ class Engine:
                 safely(act)
 
     def stop(self) -> None:
-        """End `run` after the present message; tell workers to come back."""
+        """End `run` after the present turn; tell workers to come back."""
         self._stopping = True
         self._loop.cancel.set()
 
     def linger(self, patience_s: float) -> None:
-        """After the end of `run`: let hooks be killed and calls come back, within reason."""
+        """Give workers `patience_s` seconds to come back after the end of `run`, so that hooks are killed."""
         deadline = self._clock.boottime() + patience_s
         while self._loop.busy() and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
 
     def reload(self, credentials: Iterable[ManagedCredential], settle_s: float) -> None:
-        """Put the credentials of a new config to work; what is remembered of those that stay is kept.
+        """Go by the credentials of a new config; what is remembered of those that stay is kept.
 
         Raises:
             KeyturnError: nothing was changed; the text says why.
@@ -156,29 +160,29 @@ class Engine:
         self._loop.post(message)
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Have the loop call `function`; return what it returns, or raises, as a future."""
+        """Have the loop call `function`; return a future of what it returns or raises."""
         return self._loop.submit(function)
 
     def ask(self, function: Callable[[], T]) -> Future[T]:
-        """Do as `submit` does, by way of the scheduler: an answer proves that this moves, too."""
+        """Do as `submit` does, by way of the scheduler: an answer is evidence that the scheduler moves."""
         future: Future[T] = Future()
         act = partial(settle, future, function)
         self._loop.post(lambda: self._scheduler.set(Job(JobKind.CALL, id(future)), 0.0, act))
         return future
 
     def stops_within(self, seconds: float) -> bool:
-        """Sleep so long; return whether the agent is on its way out, as soon as it is."""
+        """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
 
     # -- what happens by itself ---------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each refresh and each notification."""
+        """Have an observer called for each refresh and each notification."""
         self._crew.health.observe(observer)
         self._crew.dispatcher.observe(observer)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call `act` once in so many seconds, whatever was planned for it before."""
+        """Call `act` once in so many seconds, instead of what was planned for it before."""
         self._scheduler.set(Job(JobKind.CALL, act), seconds, act)
 
     def every(self, pause_s: Callable[[], float | None], act: Callable[[], None]) -> None:
@@ -207,7 +211,7 @@ class Engine:
     # -- refreshing ---------------------------------------------------------------------------------
 
     def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
-        """Refresh one credential now; return what will come of it.
+        """Refresh one credential now; return a future of what comes of it.
 
         Args:
             name: of the credential.
@@ -217,13 +221,13 @@ class Engine:
         return self._refresher.refresh(name, cause, retry_until=retry_until)
 
     def refresh_all(self, trigger: Trigger) -> None:
-        """Refresh every credential now."""
+        """Refresh every credential now, but for those that an emergency holds."""
         for name in in_order(self._slots):
             if self._slots[name].emergency is None:
                 self.refresh(name, Cause(trigger))
 
     def tell_now(self, names: Collection[str], *, again: bool = False) -> Future[None]:
-        """Pay what credentials owe without settling or splay; return what is done when every debt was tried.
+        """Tell those who are owed news without settling or splay; return a future that is done when every debt was tried.
 
         Args:
             names: of credentials; those that left the config are passed over.
@@ -236,7 +240,7 @@ class Engine:
         return self._crew.dispatcher.when_tried(set(names))
 
     def hold(self, name: str, cause: Cause) -> HeldCredential:
-        """Give a credential to an emergency, one at a time, and keep the schedule's hands off it.
+        """Give a credential to an emergency, one at a time; the schedule leaves it alone until it is released.
 
         Raises:
             BusyError: an emergency is under way.
@@ -255,8 +259,10 @@ class Engine:
         return HeldCredential(
             slot,
             self._crew,
-            refresh=partial(self.refresh, name, cause),
-            tell_now=partial(self.tell_now, {name}, again=True),
+            slots=self._slots,
+            under_way=self.under_way,
+            refresh=lambda other: self.refresh(other, cause),
+            tell_now=partial(self.tell_now, again=True),
             rotations_spent=self._rotations_spent,
             release=partial(self._release, name),
         )
@@ -285,7 +291,7 @@ class Engine:
         self.refresh(name, Cause(Trigger.POLL if polled else Trigger.SCHEDULE))
 
     def _look_whether_passed(self) -> None:
-        """Say that the first pass has ended, once: after an attempt, or a reload that took away what was waited for."""
+        """Say once that the first pass has ended: after an attempt, or a reload that took away what was waited for."""
         if not self._has_passed and all(slot.is_tried for slot in self._slots.values()):
             self._has_passed = True
             for act in self._at_first_pass:
@@ -317,8 +323,19 @@ class Engine:
         slot = self._slots.get(name)
         return snapshot_of(slot.managed, self._clock, is_tried=slot.is_tried) if slot is not None else None
 
+    def holders(self, name: str) -> tuple[Holder, ...]:
+        """Return everybody who holds the key that a credential published last, itself included; none where it is unknown."""
+        slot = self._slots.get(name)
+        return holders(self._slots, name, slot.managed.state.published.access_key_id, self._clock) if slot else ()
+
+    def under_way(self, names: Collection[str]) -> str:
+        """Return what whoever asked for a refresh of these credentials, or all, waits for; "" where that is nothing."""
+        touched = family(self._slots, names or self._slots)
+        refreshes = [text for name in touched if (text := self._refresher.under_way(name))]
+        return "; ".join([*refreshes, *self._crew.dispatcher.under_way(touched)])
+
     def at_rest(self, names: Collection[str]) -> list[str] | None:
-        """Return everybody whom a refresh of `names` can touch; None while one of them is being refreshed."""
+        """Return every credential that a refresh of `names` can touch; None while one of them is being refreshed."""
         touched = family(self._slots, names)
         return touched if all(self._slots[name].attempt is None for name in touched) else None
 
@@ -327,5 +344,5 @@ class Engine:
         return any(slot.managed.state.debts for slot in self._known(names))
 
     def _known(self, names: Collection[str]) -> list[RefreshSlot]:
-        """A reload may have taken away what was asked for."""
+        """Return the slots of those names that are in the config: a reload may have taken others away."""
         return [self._slots[name] for name in names if name in self._slots]

@@ -8,11 +8,11 @@ from typing import Any
 
 from agent.audit import AuditLog
 from agent.core import policy
-from agent.core.credential import rfc3339
 from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.core.outcome import Outcome
+from agent.core.timestamps import rfc3339
 from agent.logs.log import describe, log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.scheduler import Job, JobKind, Scheduler
@@ -24,7 +24,7 @@ NOTED_TO_S = 60.0
 
 
 class Health:
-    """Takes note of outcomes. Belongs to the loop's thread."""
+    """The one that takes note of outcomes and raises the alarm. Belongs to the loop's thread."""
 
     def __init__(self, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore) -> None:
         self._scheduler, self._clock = scheduler, clock
@@ -33,7 +33,7 @@ class Health:
         self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
 
     def observe(self, observer: Observer) -> None:
-        """Have somebody hear of each outcome."""
+        """Have an observer called for each outcome."""
         self._observer = observer
 
     def succeeded(self, managed: ManagedCredential, cause: Cause, outcome: Outcome) -> bool:
@@ -63,7 +63,7 @@ class Health:
         self._observer.failed(managed.name, str(event))
 
     def _say(self, managed: ManagedCredential, event: Event, text: str) -> None:
-        """While there is time a fetch that fails is a warning; when there is none, or the new value is bad, an error."""
+        """Log a failure: a warning for a fetch while there is time, an error when there is none or the new value is bad."""
         window, done = managed.state.health.window, managed.state.published
         calm = window is policy.Window.CALM and event is Event.FETCH_FAILED
         say = log.warning if calm else log.error
@@ -76,10 +76,10 @@ class Health:
         )
 
     def watch(self, managed: ManagedCredential) -> None:
-        """Have the alarm ring unless a refresh succeeds before.
+        """Plan the alarm for when no refresh will have succeeded for too long.
 
-        One that was raised stays raised, over restarts too, until a refresh succeeds; or until its time lies ahead
-        again, because the limit was raised or a wrong clock was set right.
+        An alarm that was raised stays raised, over restarts too, until a refresh succeeds; or until its time lies
+        ahead again, because the limit was raised or a wrong clock was set right.
         """
         stale_at, health, job = managed.stale_at(), managed.state.health, Job(JobKind.STALE, managed.name)
         left_s = (stale_at - self._clock.now()).total_seconds() if stale_at is not None else 0.0
@@ -102,7 +102,7 @@ class Health:
         """Raise the alarm, if it is time by the wall clock too.
 
         Not while a refresh is under way or due, as it is after a start, a suspend or a step: what comes of it decides,
-        for its end sets the alarm anew (planner.py).
+        since the planner sets the alarm anew at its end (agent/engine/planner.py).
         """
         if not self.is_overdue(managed):
             self.watch(managed)
@@ -136,10 +136,10 @@ class Health:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
 
     def _worth_a_write(self, managed: ManagedCredential, previous: datetime | None, now: datetime) -> bool:
-        """The time of the last success is remembered to the minute, or to a tenth of the limit: not a write for each poll.
+        """Return whether the last success on disk is off by a minute or a tenth of the limit: not each poll is worth a write.
 
-        Held against what was written, for the success before is always one poll old; and either way, for the wall
-        clock may have been set back.
+        Compared with what was written, since the success before is always one poll old; and in both directions, since
+        the wall clock may have been set back.
         """
         noted = self._noted.setdefault(managed.name, previous) if previous is not None else None
         limit_s = float(managed.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S)

@@ -5,7 +5,7 @@ wall clock's instant, though, so after a step each session is planned anew, and 
 which of the two readings of the clock was the wrong one cannot be known, and to renew too early costs nothing. A
 session that the step shows to be overdue is renewed within seconds; and whatever fails is tried again within seconds
 of a step, for the services refuse every signature of a clock that is wrong by more than 15 minutes, and somebody
-has just set it.
+has just set it. The rules, and why there is jitter: docs/adr/0008.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ AFTER_STEP_S = 2.0
 
 
 class RefreshPlanner:
-    """Plans the next refresh of each credential."""
+    """The plan of when each credential is refreshed next."""
 
     def __init__(self, scheduler: Scheduler, clock: Clock, health: Health, due: Callable[[str], None]) -> None:
-        """Plan with these.
+        """Keep what it plans with; nothing is planned yet.
 
         Args:
             due: called with the name of a credential whose refresh is due.
@@ -36,7 +36,7 @@ class RefreshPlanner:
         self._scheduler, self._clock, self._health, self._due = scheduler, clock, health, due
 
     def begin(self, slot: RefreshSlot) -> bool:
-        """Plan the first refresh after a start; False where it is due at once.
+        """Plan the first refresh after a start; return False where it is due at once.
 
         At once too where the staleness limit has passed, for the machine may just have been off: nobody has asked yet.
         """
@@ -57,13 +57,13 @@ class RefreshPlanner:
         managed.planned(None)
 
     def no_later_than(self, managed: ManagedCredential, delay_s: float) -> None:
-        """Bring a plan forward."""
+        """Move a planned refresh forward, so that it comes within so many seconds."""
         planned = managed.next_refresh_at
         if planned is not None:
             self._plan(managed, min(planned, self._clock.boottime() + delay_s))
 
     def stepped(self, slots: Iterable[RefreshSlot]) -> None:
-        """The wall clock was set."""
+        """Plan anew after the wall clock was set."""
         for slot in slots:
             managed = slot.managed
             self._health.watch(managed)

@@ -1,4 +1,4 @@
-"""Runs the refreshes: one in flight per credential, what it builds on first, what builds on it behind.
+"""What runs the refreshes: one in flight per credential, behind its bases and before its followers.
 
 * Whoever asks for a refresh while one is in flight gets the next, since the one in flight may have asked the source
   before the request was made.
@@ -38,6 +38,7 @@ from agent.refresh.recovery import CrashRecovery
 from agent.runtime.event_loop import EventLoop, safely
 from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.system.clock import Clock
+from agent.system.waiting import tried
 
 MAX_ABANDONED = 3
 KEY_REFUSED = ("InvalidAccessKeyId", "InvalidSecurityToken")
@@ -50,7 +51,7 @@ BY_HAND = (Trigger.START, Trigger.OPERATOR, Trigger.SIGNAL)
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Whom the refresher works with, all on one loop."""
+    """The parts that a refresh is handed through, all on one loop."""
 
     loop: EventLoop
     scheduler: Scheduler
@@ -64,12 +65,12 @@ class Crew:
 
 
 class Refresher:
-    """Attempts, from their start to their report. Belongs to the loop's thread."""
+    """The one that makes attempts, from their start to their report. Belongs to the loop's thread."""
 
     def __init__(
         self, slots: Mapping[str, RefreshSlot], crew: Crew, fetch_timeout_s: float, ended: Callable[[], None]
     ) -> None:
-        """Work on these slots.
+        """Keep what it works with; nothing is started yet.
 
         Args:
             slots: of every credential, by name.
@@ -81,7 +82,7 @@ class Refresher:
         self._fetch_timeout_s, self._tell_ended = fetch_timeout_s, ended
 
     def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
-        """Refresh one credential now; return what will come of it.
+        """Refresh one credential now; return a future of what comes of it.
 
         Args:
             name: of the credential.
@@ -107,9 +108,24 @@ class Refresher:
         return queued is not None
 
     def throw_away(self, slot: RefreshSlot) -> None:
-        """Forget the attempt in flight; whoever waits for it waits for the next."""
+        """Forget the attempt in flight; whoever waits for it waits for the next one instead."""
         self._crew.scheduler.clear(Job(JobKind.OVERRUN, slot.managed.name))
         slot.throw_away()
+
+    def under_way(self, name: str) -> str:
+        """Return what the refresh of a credential waits for; "" where none is under way."""
+        slot = self._slots[name]
+        attempt, retried = slot.attempt, slot.retried
+        error, place = slot.managed.state.health.last_error, f"credentials.{name}"
+        if attempt is not None and attempt.waits_for:
+            return ""  # what it is built on is under way, and says so
+        if attempt is not None:
+            before = f"; try {attempt.number - 1} failed ({error})" if attempt.number > 1 else ""
+            return f"{place}: {attempt.activity}{before}"
+        at = self._crew.scheduler.at(Job(JobKind.RETRY, name))
+        if retried is None or at is None:
+            return ""
+        return tried(place, retried.number - 1, error, next_s=at - self._crew.clock.boottime())
 
     def dissolve(self, slot: RefreshSlot) -> None:
         """Let go of a credential that left the config; whoever waits for it is told so."""
@@ -121,10 +137,11 @@ class Refresher:
     # -- one attempt --------------------------------------------------------------------------------
 
     def _begin(self, slot: RefreshSlot, attempt: Attempt) -> None:
-        """Start an attempt on a slot that has none: what it builds on first, then its own source."""
+        """Start an attempt on a slot that has none: its bases first, then its own source."""
         crew = self._crew
         slot.begin(attempt)
         crew.planner.clear(slot.managed)
+        # An interrupted publish is finished or undone before there can be another one.
         unmended = crew.recovery.mend(slot.managed, then=crew.dispatcher.owe)
         if unmended is not None:
             crew.loop.post(partial(self._obtained, slot, attempt, None, unmended))
@@ -135,19 +152,24 @@ class Refresher:
             return
         attempt.wait_for(bases)
         for name in bases:
+            # A base in flight serves as it is: no second call. Whatever it answers, this attempt goes on.
             flying = self._slots[name].attempt
             answer = self.refresh(name, attempt.cause) if flying is None else flying.awaited()
             heard = partial(self._base_answered, slot, attempt, name)
             answer.add_done_callback(lambda _done, heard=heard: safely(heard))  # type: ignore[misc]
 
     def _base_answered(self, slot: RefreshSlot, attempt: Attempt, name: str) -> None:
-        """Go on. A base that failed is the provider's to name (base_credentials.py): its value may live on."""
+        """Ask the source once all bases have answered.
+
+        Also where a base failed: its kept value may still live, and else the provider names it (base_credentials.py).
+        """
         if attempt.heard_from(name):
             self._obtain(slot, attempt)
 
     def _obtain(self, slot: RefreshSlot, attempt: Attempt) -> None:
         managed, crew = slot.managed, self._crew
         hanging = slot.hanging()
+        # A source that never comes back must not cost a thread at each try.
         if hanging >= MAX_ABANDONED:
             error = SourceUnavailableError(
                 f"credentials.{managed.name}: {hanging} earlier calls to the source still hang",
@@ -159,7 +181,7 @@ class Refresher:
         crew.scheduler.set(Job(JobKind.OVERRUN, managed.name), deadline_s, partial(self._overrun, slot, attempt))
         attempt.runs_on(
             crew.loop.start(
-                partial(obtain, managed, crew.clock.now(), crew.clock.boottime, crew.loop.cancel),
+                partial(obtain, managed, crew.clock.now(), crew.clock.boottime, crew.loop.cancel, attempt.activity),
                 partial(self._obtained, slot, attempt),
                 urgent=attempt.is_urgent,
             )
@@ -189,12 +211,11 @@ class Refresher:
             except Exception as failure:
                 error = failure
                 crew.health.failed(managed, Event.PUBLISH_FAILED, failure, attempt.cause)
-                if (
-                    managed.state.journal.is_switched
-                ):  # only its record is missing: the dependents are told all the same
+                # Only the record is missing: the old key may be dying, so the dependents are told all the same.
+                if managed.state.journal.is_switched:
                     managed.put_right()
                     crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
-        elif error is not None and not isinstance(error, CancelledError):
+        elif error is not None and not isinstance(error, CancelledError):  # no failure: the agent stops
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
             crew.health.failed(managed, event, error, attempt.cause)
         self._finish(slot, attempt, outcome, _ours(error))
@@ -204,7 +225,7 @@ class Refresher:
         following = self._take_note(slot, attempt, outcome, error)
         slot.end()
         if crew.loop.cancel.is_set():
-            return
+            return  # the agent is stopping: nothing is planned any more
         crew.planner.plan(managed)
         left_s = attempt.patience_left_s(crew.clock.boottime())
         if error is not None and error.retryable and left_s > 0:
@@ -213,6 +234,7 @@ class Refresher:
             crew.scheduler.set(Job(JobKind.RETRY, managed.name), delay_s, partial(self._retry, slot))
         else:
             attempt.report(Report(managed.name, outcome, error))
+        # The followers renew behind the report, with the same cause, so that an operator's act shows in their audit too.
         for name in following:
             reason = attempt.cause.reason or f"credentials.{managed.name} changed"
             self.refresh(name, replace(attempt.cause, reason=reason))
@@ -224,7 +246,7 @@ class Refresher:
     def _take_note(
         self, slot: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
     ) -> list[str]:
-        """Remember what came of an attempt; return those that build on it and are to renew now."""
+        """Note what came of an attempt; return the followers that are to renew now."""
         managed, crew = slot.managed, self._crew
         if outcome is None:
             if error is not None:
@@ -236,10 +258,12 @@ class Refresher:
         slot.answered(crew.clock.boottime())
         if managed.value is not None:
             crew.bases.put(managed.name, managed.value)
+        # Files that were put right are news as well: somebody may have read what stood there before.
         if was_astray or outcome.result is not Result.UNCHANGED:
             crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
         elif attempt.cause.trigger in BY_HAND:
             crew.dispatcher.resume(managed, attempt.cause.trigger)
+        # A base that came back may be what its followers failed for.
         changed = outcome.result is Result.PUBLISHED or came_back
         return followers(self._slots, managed.name) if changed else []
 

@@ -1,9 +1,9 @@
-"""A reloaded config takes over: the new world is built already, and what is remembered stays.
+"""How a reloaded config takes over: its parts are built already, and what is remembered stays.
 
 * What the new config says in the same words goes on as it was, the attempt in flight too. Its files may have changed
   all the same (a new ClientKey), so it is looked at within one poll; one that fails is tried at once.
 * What changed is thrown away in flight, for it asked a source that the config may no longer name, and refreshed now.
-* A fleet that is reloaded at once by its configuration management asks its sources no more than on any minute.
+* A fleet that is reloaded at once by its configuration management must not ask its sources in one burst.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def take_over(
     credentials: Iterable[ManagedCredential],
     settle_s: float,
 ) -> None:
-    """Put the credentials of a new config to work. On the loop's thread.
+    """Go by the credentials of a new config from now on. On the loop's thread.
 
     Raises:
         KeyturnError: the state of a new credential cannot be read, or a `rotate` of one that would go is
@@ -93,5 +93,5 @@ def _go_on(crew: Crew, refresher: Refresher, slot: RefreshSlot, *, changed: bool
 
 
 def _close(crew: Crew, managed: ManagedCredential) -> None:
-    """On a worker, for a third party's provider may hang here too."""
+    """Close a provider on a worker, since a third party's may hang here too."""
     crew.loop.start(managed.provider.close, lambda _none, _error: None, urgent=True)

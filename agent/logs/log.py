@@ -10,6 +10,7 @@ import structlog
 from structlog.typing import EventDict
 
 from agent.core.errors import KeyturnError
+from agent.logs.redaction import redacted
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keyturn")
 
@@ -29,7 +30,7 @@ def safe_exception(_logger: object, _method: str, event: EventDict) -> EventDict
 
 def describe(error: BaseException) -> str:
     """Return the text of an error of ours, and only the type of any other, whose text may hold a secret."""
-    return str(error) if isinstance(error, KeyturnError) else type(error).__name__
+    return redacted(str(error)) if isinstance(error, KeyturnError) else type(error).__name__
 
 
 def frames(error: BaseException) -> str:

@@ -31,6 +31,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import Processor
 
+from agent.core.text import blanked
 from agent.logs.log import describe, frames, log, safe_exception
 from agent.logs.renderers import (
     JOURNAL_PRIORITY,
@@ -102,15 +103,11 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.partition(".")[0] in OURS  # made by `getLogger(__name__)`
-        text = _one_line(record.getMessage()) if ours else f"a library reported a {record.levelname.lower()}"
+        text = blanked(record.getMessage()) if ours else f"a library reported a {record.levelname.lower()}"
         whose = {"credential": record.__dict__["credential"]} if ours and "credential" in record.__dict__ else {}
         getattr(log, "error" if record.levelno >= logging.ERROR else "warning")(
             text, **whose, logger=record.name, place=f"{record.module}:{record.lineno}"
         )
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _report_uncaught(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:

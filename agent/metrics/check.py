@@ -11,14 +11,14 @@ from pathlib import Path
 from agent.core.finding import Finding
 from agent.core.settings import AgentSettings
 from agent.metrics import server
-from agent.system.free_space import hindrance
+from agent.system.free_space import write_problem
 from agent.system.systemd_unit import make_directory
 
 ASK_S = 2.0
 
 
 def findings(agent: AgentSettings) -> Iterator[Finding]:
-    """Whether the address can be had, and the file be written where node_exporter looks for it."""
+    """Yield whether the address can be had, and the file be written where node_exporter looks for it."""
     if agent.metrics_listen:
         yield _address(agent.metrics_listen)
     if agent.metrics_textfile:
@@ -32,12 +32,12 @@ def _address(address: str) -> Finding:
     except OSError as error:
         if error.errno == errno.EADDRINUSE and _is_keyturn(address):
             return Finding("ok", place, f"{address} is served by the keyturn that runs")
-        return Finding("error", place, *server.explain(error, address))
+        return Finding.of("error", place, server.bind_problem(error, address))
     return Finding("ok", place, f"{address} is free")
 
 
 def _is_keyturn(address: str) -> bool:
-    """Whether the one that listens there says that it is a keyturn."""
+    """Return whether the one that listens there says that it is a keyturn."""
     host, port = server.split(address)
     try:
         with socket.create_connection((host, port), ASK_S) as channel:
@@ -53,9 +53,9 @@ def _file(place: str, path: Path) -> Iterator[Finding]:
     if not directory.is_dir():
         yield Finding("error", place, f"{directory} does not exist", make_directory(directory, "0755"))
         return
-    hindered = hindrance(directory)
-    if hindered:
-        yield Finding("error", place, *hindered)
+    problem = write_problem(directory)
+    if problem:
+        yield Finding.of("error", place, problem)
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         remedy = f"let that user write there, and name it in ReadWritePaths= of keyturn's unit: {directory}"
         yield Finding("error", place, f"{directory} cannot be written by uid {os.geteuid()}", remedy)

@@ -1,4 +1,4 @@
-"""What is counted: refreshes, notifications, and how long a publish takes. Belongs to the engine's thread."""
+"""What is counted: refreshes, notifications, and how long a publish takes. Belongs to the loop's thread."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ REFRESHES = (
     "repaired",
     *map(str, (Event.FETCH_FAILED, Event.VERIFY_FAILED, Event.PUBLISH_FAILED)),
 )
-"""What may come of a refresh."""
+"""The outcomes of a refresh."""
 NOTIFICATIONS = ("told", "failed", "gave_up")
-"""What may come of a try to tell a dependent."""
+"""The outcomes of a try to tell a dependent."""
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """From the bare transaction (milliseconds) to a key that takes its minute to work everywhere."""
 
 
 @dataclass
 class Durations:
-    """A histogram: how many fell between each bound and the one before, those above all bounds last."""
+    """A histogram: how many lie between each bound and the one before, those above all bounds last."""
 
     per_bucket: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     sum_s: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.per_bucket[bisect_left(BOUNDS_S, seconds)] += 1
         self.sum_s += seconds
 
     def cumulative(self) -> tuple[int, ...]:
-        """How many were at most as long as each bound, and at last all of them: as Prometheus wants it."""
+        """Return how many were at most as long as each bound, and at last all of them, as Prometheus wants it."""
         return tuple(accumulate(self.per_bucket))
 
 
 class Counters(Observer):
-    """Counts from the start of the process, by credential."""
+    """The counts since the start of the process, by credential."""
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self.refreshes: Counter[tuple[str, str]] = Counter()
@@ -52,22 +52,22 @@ class Counters(Observer):
         self.on_change = on_change
 
     def refreshed(self, credential: str, outcome: Outcome) -> None:
-        """A refresh went well. A repair switches files too, but is no publish: it makes no generation."""
+        """Count a refresh that went well. A repair switches files too, but is no publish: it makes no generation."""
         self.refreshes[credential, str(outcome.result)] += 1
         if outcome.result is Result.PUBLISHED:
             self.durations.setdefault(credential, Durations()).add(outcome.publish_s)
         self.on_change()
 
     def failed(self, credential: str, event: str) -> None:
-        """A refresh failed."""
+        """Count a refresh that failed."""
         self.refreshes[credential, event] += 1
         self.on_change()
 
     def told(self, credential: str, notifier: str, outcome: str) -> None:
-        """A dependent was told, or not."""
+        """Count a try to tell a dependent."""
         self.notifications[credential, notifier, outcome] += 1
         self.on_change()
 
     def changed(self) -> None:
-        """Something else changed."""
+        """Pass on that something else changed."""
         self.on_change()

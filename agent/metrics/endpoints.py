@@ -1,4 +1,4 @@
-"""What is served: /metrics, /livez, /readyz."""
+"""The endpoints that are served: /metrics, /livez, /readyz."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from agent.metrics.http import RefusedError, Reply, Request, sentence_reply
 from agent.metrics.snapshot import SnapshotReader
 
 SCRAPE_S = 2.0
-"""For a fresh snapshot, before the one before is shown; Prometheus waits for 10 s by default."""
+"""Seconds for a fresh snapshot, before an older one is shown; Prometheus waits for 10 s by default."""
 ALIVE_S = 5.0
-"""Within which the scheduler has to move; a disk that flushes slowly may hold it up for a second or two."""
+"""Seconds within which the scheduler has to move; a disk that flushes slowly may hold it up for a second or two."""
 SHOWN_NAMES = 5
 
 
 class Endpoints:
-    """Answers requests, on whatever thread they come."""
+    """The one that answers requests, on whatever thread they come."""
 
     def __init__(self, glass: SnapshotReader) -> None:
         from agent.metrics import exposition  # not before the config asks for it
@@ -25,7 +25,7 @@ class Endpoints:
         self._text = exposition.text
         self._glass = glass
         self._pen = threading.Lock()
-        """One text at a time: whoever asks again and again costs the engine one thread's share, not many."""
+        """One text at a time: whoever asks again and again takes one thread's share of the processor, not many."""
         self._pages: dict[str, Callable[[Request], Reply]] = {
             "/metrics": self._metrics,
             "/livez": self._livez,

@@ -1,9 +1,10 @@
-"""What the config asks to be seen from outside, alive: one listener, one file, neither, or both."""
+"""The listener and the file that the config asks for: one of them, neither, or both."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from agent.core.config_in_force import ConfigInForce
 from agent.core.settings import AgentSettings
 from agent.engine.engine import Engine
 from agent.metrics.counters import Counters
@@ -14,32 +15,37 @@ from agent.metrics.textfile import Textfile
 
 
 class MetricsExporter:
-    """Follows the config of a daemon. On the engine's thread."""
+    """The metrics of a daemon, as its config asks for them. Belongs to the loop's thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, in_force: ConfigInForce) -> None:
+        self._engine, self._in_force = engine, in_force
         self._counts: Counters | None = None
         self._listener: Listener | None = None
         self._textfile: Textfile | None = None
 
     def follow(self, agent: AgentSettings) -> None:
-        """Begin, move or end what this config says; what it says in the same words goes on undisturbed."""
+        """Begin, move or end listener and file as this config says; what it says as before goes on undisturbed."""
         if self._counts is None:
             if not (agent.metrics_listen or agent.metrics_textfile):
                 return
             self._counts = Counters()
-            self._glass = SnapshotReader(self._engine, self._counts)
+            self._glass = SnapshotReader(self._engine, self._counts, self._in_force)
             self._engine.observe(self._counts)
         self._listen(agent.metrics_listen)
         self._write(agent.metrics_textfile)
         self._counts.changed()
 
+    def changed(self) -> None:
+        """Note that there is something new to show, such as a refused config."""
+        if self._counts is not None:
+            self._counts.changed()
+
     def close(self) -> None:
-        """The agent stops: the file has the last word, and stays."""
+        """Stop listening, and write the file a last time; it stays."""
         if self._listener is not None:
             self._listener.close()
         if self._textfile is not None and self._counts is not None:
-            self._textfile.close(take(self._engine, self._counts))
+            self._textfile.close(take(self._engine, self._counts, self._in_force))
 
     def _listen(self, address: str | None) -> None:
         if self._listener is not None and self._listener.address != address:

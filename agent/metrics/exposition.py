@@ -17,7 +17,8 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from agent import __version__
@@ -37,8 +38,27 @@ def text(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
     """
     registry = CollectorRegistry()
     registry.register(_Shown(snapshot))
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if _wants_openmetrics(accept):
+        body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return body, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Return whether a header asks for the one version of OpenMetrics that is served.
+
+    `choose_encoder` of prometheus_client raises for a version that is none, and answers with one that it was told.
+    """
+    return any(_is_openmetrics(*media_range.lower().split(";")) for media_range in accept.split(","))
+
+
+def _is_openmetrics(media_type: str, *parameters: str) -> bool:
+    named = {name.strip(): value.strip(' "') for name, _equals, value in (each.partition("=") for each in parameters)}
+    return (
+        media_type.strip() == "application/openmetrics-text"
+        and named.get("version", "1.0.0") == "1.0.0"
+        and named.get("q", "1").strip("0.") != ""
+    )
 
 
 class _Shown(Collector):
@@ -48,7 +68,7 @@ class _Shown(Collector):
         self._snapshot = snapshot
 
     def describe(self) -> list[Metric]:
-        """Nothing to compare with others: the registry is ours alone."""
+        """Return nothing: the registry is ours alone, so there is no other name to collide with."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -58,6 +78,16 @@ class _Shown(Collector):
         yield from _counters(rows)
         yield _publishes(rows)
         yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
+        yield GaugeMetricFamily(
+            "keyturn_config_last_reload_successful",
+            "0 from a refused reload until a config is loaded: what stands on disk is not what is in force. 1 otherwise.",
+            value=float(not self._snapshot.config_refused),
+        )
+        yield GaugeMetricFamily(
+            "keyturn_config_last_reload_success_timestamp_seconds",
+            "When the config in force was read, at the start or by a reload.",
+            value=self._snapshot.config_loaded_at,
+        )
         yield GaugeMetricFamily(
             "keyturn_snapshot_timestamp_seconds",
             "When these figures were taken; one that stands still tells of an agent that is stuck or gone.",

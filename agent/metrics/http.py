@@ -20,7 +20,7 @@ from agent import __version__
 MAX_HEAD = 8 * 1024
 """Bytes of a request line with its header fields."""
 REQUEST_S = 5.0
-"""For the whole head, however slowly it drips in."""
+"""Seconds for the whole head, however slowly it comes in."""
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered."""
+    """The answer to a request."""
 
     status: HTTPStatus
     body: bytes
@@ -43,7 +43,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def as_bytes(self, *, head_only: bool = False) -> bytes:
-        """As it goes over the wire."""
+        """Return the reply as it goes over the wire."""
         fields = {
             "Server": f"keyturn/{__version__}",
             "Content-Type": self.content_type,
@@ -58,7 +58,7 @@ class Reply:
 
 
 class RefusedError(Exception):
-    """The request is not answered with what it asked for."""
+    """The error that a request is refused, with the reply that says why."""
 
     def __init__(self, status: HTTPStatus, sentence: str, **headers: str) -> None:
         super().__init__(sentence)
@@ -66,12 +66,12 @@ class RefusedError(Exception):
 
 
 def sentence_reply(status: HTTPStatus, sentence: str, **headers: str) -> Reply:
-    """A reply for people and probes: one line."""
+    """Return a reply for people and probes: one line."""
     return Reply(status, f"{sentence}\n".encode(), headers=headers)
 
 
 def read(channel: socket.socket, limit_s: float = REQUEST_S) -> Request | None:
-    """Read one request; None where the client went away without a word.
+    """Read and return one request; None where the client went away without a word.
 
     Raises:
         RefusedError: it is too long, too slow, or no request that is served here.
@@ -100,7 +100,7 @@ def _receive(channel: socket.socket, ends: float) -> bytes:
 
 
 def parse(head: bytes) -> Request:
-    """Judge a head.
+    """Return the request that a head makes.
 
     Raises:
         RefusedError: it is no request that is served here.
@@ -129,7 +129,7 @@ def refuse_rebound(request: Request, own_host: str) -> None:
         own_host: the host of `agent.metrics_listen`.
 
     Raises:
-        RefusedError: it does.
+        RefusedError: the request names a foreign host.
     """
     named = request.headers.get("host")
     if named is None or _is_local(_host_of(named), own_host):

@@ -1,7 +1,7 @@
-"""Listens on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
+"""The listener on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
 
 An address that cannot be had (in use, no such interface, a port below 1024) is one error in the log and is tried again
-every few seconds, so a port that comes free is taken, and a config that names a wrong one ends no agent.
+every few seconds, so a port that comes free is taken, and a config that names a wrong one stops no agent.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 
+from agent.core.problem import Problem
 from agent.logs.log import log
+from agent.logs.seldom import Seldom
 from agent.metrics import http as http
 from agent.metrics.http import RefusedError, Reply, Request
+from agent.system.bounded_server import BoundedServer, Refusal
 
 MAX_CONNECTIONS = 16
 SEND_S = 10.0
 RETRY_S = 5.0
-BREATHE_S = 0.1
 LINGER_S = 0.5
-"""For what a refused client still sends: closing on unread bytes would take the refusal away from it (a reset)."""
+"""Seconds for what a refused client still sends: to close on unread bytes is a reset, which would take the refusal away."""
 
 Answer = Callable[[Request], Reply]
 
 
 def split(address: str) -> tuple[str, int]:
-    """The host, without brackets, and the port of "host:port"."""
+    """Return the host, without brackets, and the port of "host:port"."""
     host, _colon, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
@@ -54,28 +57,31 @@ def bind(address: str) -> socket.socket:
     return bound
 
 
-def explain(error: OSError, address: str) -> tuple[str, str]:
-    """Return (problem, remedy) for an address that cannot be had."""
+def bind_problem(error: OSError, address: str) -> Problem:
+    """Return why an address cannot be had."""
+    return _why(error, address).at(f"nothing can listen on {address}")
+
+
+def _why(error: OSError, address: str) -> Problem:
     _host, port = split(address)
-    problem = f"nothing can listen on {address}: "
     if isinstance(error, socket.gaierror):
-        return problem + "this host name has no address", "name an address of this machine, such as 127.0.0.1"
+        return Problem("this host name has no address", "name an address of this machine, such as 127.0.0.1")
     if error.errno == errno.EADDRINUSE:
-        return problem + "the address is in use", f"see who holds it (ss -ltnp 'sport = :{port}'), or name another port"
+        return Problem("the address is in use", f"see who holds it (ss -ltnp 'sport = :{port}'), or name another port")
     if error.errno == errno.EADDRNOTAVAIL:
-        return problem + "no interface of this machine has that address", "name one that `ip address` shows"
+        return Problem("no interface of this machine has that address", "name one that `ip address` shows")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return problem + "this user may not", "name a port from 1024 on, or see SocketBindDeny= of keyturn's unit"
+        return Problem("this user may not", "name a port from 1024 on, or see SocketBindDeny= of keyturn's unit")
     if error.errno == errno.EAFNOSUPPORT:
-        return problem + "this family of addresses is not allowed", "see RestrictAddressFamilies= of keyturn's unit"
-    return problem + os.strerror(error.errno or 0).lower(), "name another address"
+        return Problem("this family of addresses is not allowed", "see RestrictAddressFamilies= of keyturn's unit")
+    return Problem(os.strerror(error.errno or 0).lower(), "name another address")
 
 
 class Listener:
-    """Serves one address until it is closed."""
+    """The server of one address, until it is closed."""
 
     def __init__(self, address: str, prepare: Callable[[], Answer]) -> None:
-        """Begin.
+        """Begin to serve on a thread of its own.
 
         Args:
             address: "host:port".
@@ -86,22 +92,19 @@ class Listener:
         self._prepare = prepare
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._socket: socket.socket | None = None
+        self._server: BoundedServer | None = None
         self._is_loopback = True
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._clients = _Clients()
+        self._faults = Seldom()
         threading.Thread(target=self._run, name="metrics", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening; the address is free when this returns."""
         with self._lock:
             self._closed.set()
-            bound, self._socket = self._socket, None
-        if bound is not None:
-            try:
-                bound.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(2), which a mere close does not
-            except OSError:
-                pass
-            bound.close()
+            server, self._server = self._server, None
+        if server is not None:
+            server.close()
 
     def _run(self) -> None:
         try:
@@ -109,95 +112,118 @@ class Listener:
         except Exception:
             log.error("metrics cannot be served", exc_info=True)
             return
-        bound = self._bound()
-        if bound is not None:
+        server = self._listening(partial(self._answer_one, answer=partial(self._judged, answer)))
+        if server is not None:
             log.info("metrics are served", address=self.address)
-            self._accept(bound, answer)
+            server.accept_all()
 
-    def _bound(self) -> socket.socket | None:
-        """Try until the address is had; None where the listener was closed meanwhile."""
-        told = ""
+    def _listening(self, serve: Callable[[socket.socket], None]) -> BoundedServer | None:
+        """Try until the address is had; return the server that listens, or None where it was closed meanwhile."""
+        told: Problem | None = None
         while not self._closed.is_set():
             try:
-                bound = bind(self.address)
-                try:
-                    bound.listen(MAX_CONNECTIONS)
-                except BaseException:
-                    bound.close()
-                    raise
+                return self._listen(bind(self.address), serve)
             except OSError as error:
-                problem, remedy = explain(error, self.address)
+                problem = bind_problem(error, self.address)
                 if problem != told:
-                    log.error("metrics are not served, and it is tried again", error=f"{problem}; {remedy}")
+                    log.error("metrics are not served, and it is tried again", error=str(problem))
                 told = problem
                 self._closed.wait(RETRY_S)
-                continue
-            self._is_loopback = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
-            if self._keep(bound):
-                return bound
         return None
 
-    def _keep(self, bound: socket.socket) -> bool:
-        with self._lock:
-            if self._closed.is_set():
-                bound.close()
-                return False
-            self._socket = bound
-            return True
-
-    def _accept(self, bound: socket.socket, answer: Answer) -> None:
-        # Whatever happens to one connection, the next one is served: nobody starts this thread again.
-        while not self._closed.is_set():
-            try:
-                channel, _address = bound.accept()
-            except OSError:
-                self._closed.wait(BREATHE_S)  # out of descriptors, for example: not in a tight circle
-                continue
-            self._begin(channel, partial(self._judged, answer))
+    def _listen(self, bound: socket.socket, serve: Callable[[socket.socket], None]) -> BoundedServer | None:
+        """Listen and keep the server for `close` in one step: whoever can connect can also be cut off."""
+        try:
+            self._is_loopback = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
+            with self._lock:
+                if not self._closed.is_set():
+                    bound.listen(MAX_CONNECTIONS)
+                    self._server = BoundedServer(
+                        bound, MAX_CONNECTIONS, serve, _turn_away, "scrape", self._clients.oldest_gives_way
+                    )
+                    return self._server
+        except BaseException:
+            bound.close()
+            raise
+        bound.close()
+        return None
 
     def _judged(self, answer: Answer, request: Request) -> Reply:
         if self._is_loopback:
             http.refuse_rebound(request, self._host)
         return answer(request)
 
-    def _begin(self, channel: socket.socket, answer: Answer) -> None:
-        if not self._slots.acquire(blocking=False):
-            channel.close()
-            return
-        try:
-            threading.Thread(target=self._serve, args=(channel, answer), name="scrape", daemon=True).start()
-        except (RuntimeError, MemoryError):  # the limit of processes, or of memory
-            self._slots.release()
-            channel.close()
+    def _answer_one(self, channel: socket.socket, answer: Answer) -> None:
+        with self._clients.served(channel):
+            request, reply = self._reply_to(channel, answer)
+            if reply is None:
+                return
+            channel.settimeout(SEND_S)
+            channel.sendall(reply.as_bytes(head_only=request is not None and request.method == "HEAD"))
+            if reply.status is not HTTPStatus.OK:
+                _hear_out(channel)
 
-    def _serve(self, channel: socket.socket, answer: Answer) -> None:
+    def _reply_to(self, channel: socket.socket, answer: Answer) -> tuple[Request | None, Reply | None]:
+        """Return the request and the reply; no reply where the client went away without a word."""
+        request = None
         try:
-            with channel:
-                _answer_one(channel, answer)
+            request = http.read(channel)
+            if request is None:
+                return None, None
+            with self._clients.busy(channel):
+                return request, answer(request)
+        except RefusedError as refused:
+            return request, refused.reply
         except OSError:
-            pass  # the client went away: its loss
+            raise
+        except Exception:
+            if (left_out := self._faults.due()) is not None:
+                log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
+            return request, http.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
+
+
+class _Clients:
+    """The connections that are being served. Where there is no place left, the oldest that waits for its client ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[socket.socket, bool] = {}
+        """Whether a connection waits for its client, oldest first."""
+
+    @contextmanager
+    def served(self, channel: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._waiting[channel] = True
+        try:
+            yield
         finally:
-            self._slots.release()
+            with self._lock:
+                del self._waiting[channel]
+
+    @contextmanager
+    def busy(self, channel: socket.socket) -> Iterator[None]:
+        """For as long as the client waits for keyturn, and not the other way round."""
+        with self._lock:
+            self._waiting[channel] = False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[channel] = True
+
+    def oldest_gives_way(self) -> bool:
+        with self._lock:
+            oldest = next((channel for channel, waits in self._waiting.items() if waits), None)
+            if oldest is None:
+                return False
+            self._waiting[oldest] = False
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and finds that the client is gone
+            return True
 
 
-def _answer_one(channel: socket.socket, answer: Answer) -> None:
-    request = None
-    try:
-        request = http.read(channel)
-        if request is None:
-            return
-        reply = answer(request)
-    except RefusedError as refused:
-        reply = refused.reply
-    except OSError:
-        raise
-    except Exception:
-        log.error("a fault of keyturn itself; please report it", exc_info=True)
-        reply = http.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
-    channel.settimeout(SEND_S)
-    channel.sendall(reply.as_bytes(head_only=request is not None and request.method == "HEAD"))
-    if reply.status is not HTTPStatus.OK:
-        _hear_out(channel)
+def _turn_away(channel: socket.socket, why: Refusal) -> None:
+    """Close without a word: a scraper comes again by itself."""
 
 
 def _hear_out(channel: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Everything that is shown, copied on the loop's thread, and how other threads come by it."""
+"""Everything that is shown, copied on the loop's thread, and how other threads get at it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.core.config_in_force import ConfigInForce
 from agent.engine.engine import Engine
 from agent.engine.snapshot import CredentialSnapshot
 from agent.logs.log import log
+from agent.logs.seldom import Seldom
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
 
 
@@ -32,28 +34,34 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the engine said at one moment.
+    """The figures of all credentials at one moment.
 
     Attributes:
         taken_at: seconds since 1970, UTC.
         passed: whether the first pass over all credentials has ended.
         awaited: the credentials that it still waits for.
+        config_loaded_at: when the config in force was read, in seconds since 1970.
+        config_refused: whether one was refused since.
     """
 
     taken_at: float
     passed: bool
     awaited: tuple[str, ...]
     rows: tuple[Row, ...]
+    config_loaded_at: float = 0.0
+    config_refused: bool = False
 
 
-def take(engine: Engine, counters: Counters) -> Snapshot:
-    """Copy what there is to see. On the loop's thread, or when it has ended."""
+def take(engine: Engine, counters: Counters, in_force: ConfigInForce) -> Snapshot:
+    """Return a copy of what there is to see. On the loop's thread, or when the loop has ended."""
     seen = engine.snapshot()
     return Snapshot(
         taken_at=seen.taken_at.timestamp(),
         passed=seen.passed,
         awaited=seen.awaited,
         rows=tuple(_row(one, counters) for one in seen.credentials),
+        config_loaded_at=in_force.loaded_at.timestamp(),
+        config_refused=in_force.refused_at is not None,
     )
 
 
@@ -83,11 +91,12 @@ def _seconds(moment: datetime | None) -> float | None:
 
 
 class SnapshotReader:
-    """How other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
+    """The way in which other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
 
-    def __init__(self, engine: Engine, counters: Counters) -> None:
-        self._engine, self._counters = engine, counters
+    def __init__(self, engine: Engine, counters: Counters, in_force: ConfigInForce) -> None:
+        self._engine, self._counters, self._in_force = engine, counters, in_force
         self._lock = threading.Lock()
+        self._faults = Seldom()
         self._asked: Future[Snapshot] | None = None
         self._last: Snapshot | None = None
 
@@ -107,9 +116,10 @@ class SnapshotReader:
         except FuturesTimeoutError:
             return None
         except Exception:
-            log.error("a fault of keyturn itself; please report it", exc_info=True)
+            if (left_out := self._faults.due()) is not None:
+                log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
             return None
 
     def _take(self) -> Snapshot:
-        self._last = take(self._engine, self._counters)
+        self._last = take(self._engine, self._counters, self._in_force)
         return self._last

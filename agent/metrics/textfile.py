@@ -1,6 +1,6 @@
 """`agent.metrics_textfile`: the metrics as a file for node_exporter's textfile collector.
 
-Written by a thread of its own, so that a directory on a file system that hangs holds up no rotation: whole or not at
+Written by a thread of its own, so that a directory on a file system that hangs holds up no refresh: whole or not at
 all, readable for everyone (there is no secret in it, and node_exporter runs as somebody else), not flushed, since a power
 cut makes it old anyway. At each change, once a second at most; and each minute without one, so that the time in it says
 whether the agent lives. It stays when the agent stops; it is removed when the config no longer asks for it.
@@ -24,7 +24,7 @@ LAST_WORD_S = 1.0
 
 
 class Textfile:
-    """Keeps one file up to date until it is closed."""
+    """The writer of one file, which keeps it up to date until it is closed."""
 
     def __init__(self, path: str, glass: SnapshotReader) -> None:
         self.path = path
@@ -39,15 +39,15 @@ class Textfile:
         self._thread.start()
 
     def changed(self) -> None:
-        """There is something new to write. From any thread; never waits."""
+        """Note that there is something new to write. From any thread; never waits."""
         self._news.set()
 
     def close(self, last: Snapshot | None = None, *, remove: bool = False) -> None:
-        """End it.
+        """Write no more.
 
         Args:
-            last: what to write before.
-            remove: take the file away: the config no longer asks for it.
+            last: the snapshot to write at the end; None for none.
+            remove: remove the file, since the config no longer asks for it.
         """
         self._last, self._remove = last, remove
         self._closed.set()
@@ -90,7 +90,7 @@ class Textfile:
             self._complain(error)
 
     def _complain(self, error: OSError) -> None:
-        reason, remedy = explain(error, self.path)
-        if reason != self._told:
-            log.error("the metrics file cannot be written", path=self.path, error=f"{reason}; {remedy}")
-        self._told = reason
+        problem = explain(error, self.path)
+        if problem.text != self._told:
+            log.error("the metrics file cannot be written", path=self.path, error=str(problem))
+        self._told = problem.text

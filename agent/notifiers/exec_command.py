@@ -21,15 +21,15 @@ from pathlib import Path
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
-from agent.system.accounts import Account, find_account, instead, own_account
+from agent.system.accounts import Account, find_account, instead, own_account, user_name
 from agent.system.capabilities import may_become
-from agent.system.oserrors import user_name
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.process_group import Ending
-from agent.system.trusted_program import untrusted_writer
+from agent.system.trusted_program import program_problem
 
 _AS_THEM = 'set `user = "{owner}"`, or '
 """The other remedy where another user decides what is run."""
@@ -37,7 +37,7 @@ _AS_THEM = 'set `user = "{owner}"`, or '
 
 @dataclass(frozen=True, kw_only=True)
 class ExecSettings(NotifierSettings):
-    """`type = "exec"`."""
+    """The settings of `type = "exec"`."""
 
     command: tuple[str, ...]
     user: str | None = None
@@ -81,9 +81,9 @@ class ExecNotifier(Notifier):
             CancelledError: the agent is stopping.
         """
         program, account = self._runs()
-        refusal = None if program is None or account is None else untrusted_writer(program, account, _AS_THEM)
-        if refusal is not None:
-            raise NotifyError(*refusal)
+        problem = None if program is None or account is None else program_problem(program, account, _AS_THEM)
+        if problem is not None:
+            raise NotifyError.of(problem)
         try:
             completed = run_command(
                 (program or self.target, *self.settings.command[1:]),
@@ -94,7 +94,7 @@ class ExecNotifier(Notifier):
                 cancel=cancel,
             )
         except CommandError as err:
-            raise NotifyError(err.problem, err.remedy) from err
+            raise NotifyError.of(err.as_problem()) from err
         if not completed.ok:
             raise self._failed(completed)
         return Told(_detail(completed))
@@ -107,8 +107,8 @@ class ExecNotifier(Notifier):
             what = f"there is no program {self.target} in {SAFE_PATH}" if account else f"no user {self.settings.user}"
             yield Finding("error", place, what, "correct the config, or install what is missing")
             return
-        faults = [Finding(level, place, text, remedy) for level, text, remedy in _faults(program, account)]
-        yield from faults or [Finding("ok", place, f"{account.name} can execute {program}")]
+        problems = [Finding.of("error", place, problem) for problem in _problems(program, account)]
+        yield from problems or [Finding("ok", place, f"{account.name} can execute {program}")]
 
     def _runs(self) -> tuple[str | None, Account | None]:
         """Return the path of the program, and the account that runs it."""
@@ -130,26 +130,25 @@ def _detail(completed: Completed) -> str:
     return f"status 0{left}" + (f": {output}" if output else "")
 
 
-def _faults(program: str, account: Account) -> Iterator[tuple[str, str, str]]:
-    """Yield the problems of a program that an account is to run, as (level, text, remedy)."""
+def _problems(program: str, account: Account) -> Iterator[Problem]:
+    """Yield what is wrong with a program that an account is to run."""
     try:
         found = Path(program).stat()
     except OSError as err:
-        yield "error", f"{program}: {err.strerror}", "install it, or correct the command"
+        yield Problem(f"{program}: {err.strerror}", "install it, or correct the command")
         return
     if not stat.S_ISREG(found.st_mode):
-        yield "error", f"{program} is not a regular file", "correct the command"
+        yield Problem(f"{program} is not a regular file", "correct the command")
     elif not _may_execute(found, account):
-        yield "error", f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`"
+        yield Problem(f"{account.name} may not execute {program}", f"`chmod +x {program}`, or set `user`")
     if not may_become(account.uid):
-        yield (
-            "error",
+        yield Problem(
             f"{user_name()} may not run a command as {account.name}",
             "let the service do it (`keyturn systemd-setup --install`: CAP_SETUID CAP_SETGID), or leave `user` out",
         )
-    refusal = untrusted_writer(program, account, _AS_THEM)
-    if refusal is not None:
-        yield "error", *refusal
+    problem = program_problem(program, account, _AS_THEM)
+    if problem is not None:
+        yield problem
 
 
 def _may_execute(found: os.stat_result, account: Account) -> bool:

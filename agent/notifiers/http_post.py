@@ -38,7 +38,7 @@ _WANT = 'want a URL of this machine, such as "http://127.0.0.1:8080/reload"'
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings(NotifierSettings):
-    """`type = "http"`."""
+    """The settings of `type = "http"`."""
 
     url: str
     expect_status: int | tuple[int, ...] | None = None  # None: any 2xx
@@ -139,7 +139,7 @@ class HttpNotifier(Notifier):
         if isinstance(err, ConnectionRefusedError):
             return NotifyError(f"{self.target}: nobody listens there", "start the dependent, or correct `url`")
         if isinstance(err, KeyturnError):  # the deadline got no thread
-            return NotifyError(f"{self.target}: {err.problem}", err.remedy)
+            return NotifyError.of(err.as_problem().at(self.target))
         if isinstance(err, OSError) and err.strerror:
             return NotifyError(f"{self.target}: {err.strerror}", "look at the log of the dependent")
         return NotifyError(f"{self.target}: what answers there does not speak HTTP", "correct `url`")

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from agent.core.errors import NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 
 
@@ -87,6 +88,13 @@ class Notifier(ABC):
         """Yield the findings of `check`: whether the dependent exists and can be told. Tells nobody."""
         return iter(())
 
+    def by_hand(self) -> str:
+        """Return the command, or the act, by which an operator moves the dependent to the new value without this notifier.
+
+        May ask the system; never raises.
+        """
+        return f"restart by hand what {self.target} tells"
+
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
         """Return why this notification may not make the dependent use the new value; None where nothing speaks against it.
 
@@ -103,9 +111,14 @@ class NoEffect:
     """The reason why a dependent that is told may go on with the old value.
 
     Attributes:
-        text: the reason and a remedy; for `check`, `status` and the log.
-        pickup: the verdict on a dependent of whose pickup there is no other evidence.
+        problem: why, and what would help.
+        pickup: what that makes of a dependent of whose pickup there is no evidence.
     """
 
-    text: str
+    problem: Problem
     pickup: Pickup
+
+    @property
+    def text(self) -> str:
+        """The problem as `status` and the log tell it."""
+        return str(self.problem)

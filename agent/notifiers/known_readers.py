@@ -14,14 +14,15 @@ dependent reads.
 
 from __future__ import annotations
 
+from agent.core.problem import Problem
 from agent.notifiers.interface import NoEffect, Pickup
 
 ENVIRONMENT = frozenset({"env_file"})
 READ_ONCE = ENVIRONMENT | {"credentials_ini", "aliyun_cli"}
 
 
-def of_a_kept_process(sink_types: frozenset[str], environment: str, remedy: str) -> NoEffect | None:
-    """Return why a process that is told without a restart may keep the old value; None where nothing is known.
+def of_a_kept_process(sink_types: frozenset[str], environment: Problem, remedy: str) -> NoEffect | None:
+    """What stands in the way of news that does not start the process anew; None: nothing that is known.
 
     Args:
         sink_types: the types of the credential's sinks.
@@ -32,8 +33,10 @@ def of_a_kept_process(sink_types: frozenset[str], environment: str, remedy: str)
         return NoEffect(environment, Pickup.NOT_PICKED_UP)
     if sink_types and sink_types <= READ_ONCE:
         return NoEffect(
-            f"Alibaba's Python SDK reads the file once for each client, so a process that runs keeps the old key; {remedy}, "
-            "unless the program makes a new client when it is told",
+            Problem(
+                "Alibaba's Python SDK reads the file once for each client, so a process that runs keeps the old key",
+                f"{remedy}, unless the program makes a new client when it is told",
+            ),
             Pickup.ASSUMED,
         )
     return None

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from agent.core.errors import CancelledError, KeyturnError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.settings import Duration, NotifierSettings
 from agent.notifiers.interface import HookFailedError, NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import READ_ONCE, of_a_kept_process
@@ -77,7 +78,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class SystemdSettings(NotifierSettings):
-    """`type = "systemd"`."""
+    """The settings of `type = "systemd"`."""
 
     unit: str
     action: Literal["reload", "restart", "try-restart", "reload-or-restart", "kill"] = "reload-or-restart"
@@ -155,10 +156,13 @@ class SystemdNotifier(Notifier):
         try:
             state = self._show()
         except NotifyError as err:
-            yield Finding("error", place, err.problem, err.remedy)
+            yield Finding.of("error", place, err.as_problem())
             return
-        level, text, remedy = self._judge(state)
-        yield Finding(level, place, text, remedy)
+        yield self._judge(place, state)
+
+    def by_hand(self) -> str:
+        """Return the command that starts the unit anew."""
+        return f"systemctl restart {self.target}"
 
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
         """Return a reason where the unit's process stays, and with it its environment and a client of the SDK."""
@@ -166,8 +170,10 @@ class SystemdNotifier(Notifier):
             return None
         return of_a_kept_process(
             sink_types,
-            f"systemd reads an EnvironmentFile= only when {self.target} starts, and {self._action} does not start it; "
-            'set action = "try-restart", unless the program itself reads the env file again',
+            Problem(
+                f"systemd reads an EnvironmentFile= only when {self.target} starts, and {self._action} does not start it",
+                'set action = "try-restart", unless the program itself reads the env file again',
+            ),
             'set action = "try-restart"',
         )
 
@@ -194,23 +200,21 @@ class SystemdNotifier(Notifier):
         cannot_reload = state.get("CanReload") == "no"
         return action in ("restart", "try-restart") or (action == "reload-or-restart" and cannot_reload)
 
-    def _judge(self, state: Mapping[str, str]) -> tuple[str, str, str]:
+    def _judge(self, place: str, state: Mapping[str, str]) -> Finding:
         loaded = state.get("LoadState", "")
         if loaded == "masked":
-            return (
-                "error",
-                f"{self.target} is masked",
-                f"`systemctl unmask {self.target}`, or take it out of the config",
-            )
+            remedy = f"`systemctl unmask {self.target}`, or take it out of the config"
+            return Finding("error", place, f"{self.target} is masked", remedy)
         if loaded != "loaded":
-            return "error", f"there is no unit {self.target} ({loaded})", _INSTALL
+            return Finding("error", place, f"there is no unit {self.target} ({loaded})", _INSTALL)
         if self.settings.action == "reload" and state.get("CanReload") == "no":
-            return "error", f"{self.target} cannot reload", _CAN_RELOAD
+            return Finding("error", place, f"{self.target} cannot reload", _CAN_RELOAD)
         if state.get("ActiveState") in ("inactive", "failed"):
-            return "warning", f"{self.target} is {state['ActiveState']}", f"`systemctl start {self.target}`"
+            remedy = f"`systemctl start {self.target}`"
+            return Finding("warning", place, f"{self.target} is {state['ActiveState']}", remedy)
         reloads = self.settings.action == "reload-or-restart" and state.get("CanReload") == "yes"
         effect = ", and will be reloaded" if reloads else ""
-        return "ok", f"{self.target} is {state.get('ActiveState')}{effect}", ""
+        return Finding("ok", place, f"{self.target} is {state.get('ActiveState')}{effect}")
 
     def _show(self) -> dict[str, str]:
         """Return the unit's properties.
@@ -236,7 +240,7 @@ class SystemdNotifier(Notifier):
         try:
             return run_command(argv, timeout_s=timeout_s, cancel=cancel)
         except CommandError as err:
-            raise NotifyError(f"{self.target}: {err.problem}", err.remedy) from err
+            raise NotifyError.of(err.as_problem().at(self.target)) from err
 
     def _failed(self, completed: Completed) -> KeyturnError:
         if completed.ending is Ending.TIMED_OUT:

@@ -1,4 +1,4 @@
-"""One credential at work: its settings made alive, and what is remembered of it."""
+"""One credential at work: its provider, sinks and notifiers, and what is remembered of it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ManagedCredential:
         verifier: None where `verify = "off"`.
         source: a fingerprint of how the source is asked, without a secret.
         builds_on: the credentials whose values this one is made of, directly. Kept, because each publish of a thousand
-            credentials asks it of all the others.
-        state: what is remembered over a restart, in records with an owner each.
+            credentials looks at those of all the others.
+        state: what is remembered over a restart, in records that alone change themselves.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class ManagedCredential:
 
     @property
     def value(self) -> Credential | None:
-        """The last value seen, with its secrets; None until the first fetch."""
+        """The value that was last published or found unchanged, with its secrets; None until then."""
         return self._value
 
     @property
     def poll_s(self) -> float:
-        """Seconds between two looks at a value without expiry, as its provider said last."""
+        """The seconds between two fetches of a value without expiry, as its provider said last."""
         return self._poll_s
 
     @property
@@ -73,7 +73,7 @@ class ManagedCredential:
     def astray(self) -> bool:
         """Whether the files are not there, or not as the newest publish left them, after a start, a recovery or a reload.
 
-        Nobody is told before a refresh has put them right.
+        Nobody is told before a refresh has put them right (docs/adr/0003).
         """
         return self._astray
 
@@ -82,7 +82,7 @@ class ManagedCredential:
         return self._in_sync.get(target)
 
     def remember(self, state: CredentialState) -> None:
-        """Take over what an earlier run left."""
+        """Take over the state that an earlier run left."""
         self.state = state
 
     def seen(self, value: Credential) -> None:
@@ -104,7 +104,7 @@ class ManagedCredential:
         return was_astray
 
     def look_for_sinks(self) -> None:
-        """After a start, a recovery or a reload: see whether the files stand as the newest publish left them."""
+        """See whether the files stand as the newest publish left them: after a start, a recovery or a reload."""
         done = self.state.published
         self._astray = bool(done.generation) and not transaction.stand(self.sinks, done.access_key_id)
 
@@ -135,7 +135,7 @@ class ManagedCredential:
             return None
         return transaction.survey(self.sinks, value, state.published.generation).out_of_sync
 
-    # -- what follows from it -----------------------------------------------------------------------
+    # -- what follows from that -----------------------------------------------------------------------
 
     @property
     def layout(self) -> str:
@@ -167,7 +167,7 @@ class ManagedCredential:
         return self.verifier is not None and self.state.published.verified == "unreachable"
 
     def event(self, trigger: Trigger) -> PublishEvent:
-        """What dependents are told of the newest generation."""
+        """Return what dependents are told of the newest generation."""
         done = self.state.published
         return PublishEvent(
             event="published",
@@ -181,13 +181,13 @@ class ManagedCredential:
         )
 
     def debts_for(self, generation: int, trigger: Trigger, now: datetime) -> list[Debt]:
-        """Everybody who is to be told of a generation, each once."""
+        """Return a debt to each dependent that is to be told of a generation; one that is named twice is owed once."""
         # Plain strings: the state's encoder refuses subclasses of str, such as the paths of the config.
         identities = dict.fromkeys(tuple(map(str, notifier.identity)) for notifier in self.notifiers)
         return [Debt(identity, generation, now, trigger) for identity in identities]
 
     def equals(self, other: ManagedCredential) -> bool:
-        """Whether a reloaded config says the same of this credential."""
+        """Return whether a reloaded config says the same of this credential."""
         return self.settings == other.settings and self.source == other.source
 
     def adopt(self, other: ManagedCredential) -> None:
@@ -198,7 +198,7 @@ class ManagedCredential:
         self.sinks, self.notifiers = other.sinks, other.notifiers
 
     def stale_at(self) -> datetime | None:
-        """When the alarm is due unless a refresh succeeds before; None before the first attempt has ended."""
+        """Return when the alarm is due unless a refresh succeeds before; None before the first attempt has ended."""
         done, health = self.state.published, self.state.health
         last = health.last_success_at or health.tried_since
         if self.settings.max_staleness is None and done.expiration is not None:
@@ -209,7 +209,7 @@ class ManagedCredential:
         return last + timedelta(seconds=float(limit_s))
 
     def standing(self) -> policy.Standing:
-        """What the time of the next refresh depends on."""
+        """Return what the time of the next refresh depends on."""
         done = self.state.published
         return policy.Standing(
             published=bool(done.generation),
@@ -221,7 +221,7 @@ class ManagedCredential:
         )
 
     def first_refresh_s(self, now: datetime, chance: float) -> float:
-        """Seconds until the first refresh after a start: 0.0 unless what was published still stands."""
+        """Return the seconds until the first refresh after a start: 0.0 unless what was published still stands."""
         done = self.state.published
         if not self.same_source or done.layout != self.layout or not done.access_key_id:
             return 0.0  # a bearer token has no id by which its file could be told from a foreign one

@@ -1,4 +1,4 @@
-"""What passes from one stage of a rotation to the next; the types carry the order."""
+"""What `obtain` hands to `publish` (agent/refresh/pipeline.py)."""
 
 from __future__ import annotations
 

@@ -1,23 +1,16 @@
-"""One rotation, first line to last: START HERE.
+"""One refresh of one credential, from first line to last: START HERE.
 
-    obtain    fetch the value, judge it, prove it            on a worker, changes nothing
-    publish   stage, journal, switch, record                 on the engine's thread, as one transaction
-    tell      whoever depends on it, until they have heard   dispatch.py
+    obtain    fetch the value, judge it, prove it            on a worker; no file, state or record is changed
+    publish   stage, journal, switch, record                 on the loop's thread, as one transaction
+    tell      whoever depends on it, until they have heard   agent/dispatch/dispatcher.py
 
-The engine (engine.py) decides when; the operator's emergency (emergency.py) rotates at the source first
-and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
+The engine (agent/engine/refresher.py) decides when; the operator's emergency (agent/emergency/procedure.py) rotates at
+the source first and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
 and an `Obtained` exists only for a value that was fetched, judged and, where asked for, proved.
 
-Decisions that bind this page (docs/adr/0003, docs/adr/0004, docs/adr/0014):
-* A fetched value counts as unchanged when its AccessKey id, version and expiration are what the state
-  remembers, and its secret what this process saw last. Sinks that differ nevertheless were changed by
-  somebody else: they are put right under the same generation, audited as drift, and the dependents are
-  told, since they may have read the foreign content.
-* `credential_fetched` is recorded before the first byte is staged. If the audit log cannot be written,
-  nothing is published: no act without a record.
-* The journal and the debts go to disk in one write (recorder.py), the point of no return: behind it we roll
-  forward, for the new value is proved and the source may already have retired the old one. Only a switch that
-  reached no file at all is taken back.
+Sinks that differ although the value has not changed are put right under the same generation (docs/adr/0003). Nothing is
+done without a record, and behind the point of no return it is rolled forward (docs/adr/0004). A first value is told,
+even if the files held it already (docs/adr/0014).
 """
 
 from __future__ import annotations
@@ -41,33 +34,52 @@ from agent.refresh.obtained import Obtained
 from agent.refresh.recorder import Recorder
 from agent.sinks.transaction import transaction
 from agent.state.records import Published
+from agent.system.waiting import Activity
 
 
 def obtain(
-    managed: ManagedCredential, now: datetime, boottime: Callable[[], float], cancel: threading.Event
+    managed: ManagedCredential,
+    now: datetime,
+    boottime: Callable[[], float],
+    cancel: threading.Event,
+    activity: Activity | None = None,
 ) -> Obtained:
-    """Fetch, judge and prove. Changes nothing anywhere.
+    """Fetch the value, judge it and have it proved. Changes no file, no state and no record; `activity` says how far it is.
 
     Raises:
         KeyturnError: the source failed, or the new value was refused for as long as `verify_timeout` allows.
     """
-    started = boottime()
+    started, activity = boottime(), activity or Activity()
+    activity.begin(f"its source ({managed.provider.type_name})")
     value = managed.provider.fetch(now)
+    # From here on the log masks the new value, whatever becomes of it.
     _hide(managed, value)
     fetched_at = boottime()
     change = policy.judge(value, managed.known, same_source=managed.same_source)
-    proof = prove(managed, value, cancel) if _is_to_be_proved(managed, value, change) else None
+    proof = prove(managed, value, cancel, activity) if _is_to_be_proved(managed, value, change) else None
     proved_at = boottime()
     verify_ms = _ms(proved_at - fetched_at) if proof else None
     return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms, managed.provider.pace_s())
 
 
-def prove(managed: ManagedCredential, value: Credential, cancel: threading.Event) -> Verification | None:
-    """Sign a real GetCallerIdentity with the value; None where proof is switched off or impossible."""
+def prove(
+    managed: ManagedCredential, value: Credential, cancel: threading.Event, activity: Activity
+) -> Verification | None:
+    """Sign a real GetCallerIdentity with the value; return None where proof is switched off or impossible.
+
+    Raises:
+        VerifyRefusedError: STS refused the value for as long as `verify_timeout` allows.
+    """
     if managed.verifier is None or is_bearer(value):
         return None
+    activity.begin(f"STS to take the new value {value.access_key_id}")
     try:
-        return managed.verifier.verify(value, timeout_s=float(managed.settings.verify_timeout), wait=cancel.wait)
+        return managed.verifier.verify(
+            value,
+            timeout_s=float(managed.settings.verify_timeout),
+            wait=activity.pausing(cancel.wait),
+            doubted=activity.failed,
+        )
     except VerifyRefusedError as error:
         raise VerifyRefusedError(
             f"credentials.{managed.name}: the new value {value.access_key_id} is not published: {error.problem}",
@@ -87,7 +99,8 @@ def publish(
     """Switch all sinks to the obtained value as one transaction, and owe the news to every dependent.
 
     Raises:
-        KeyturnError: nothing was switched (the sinks are as they were), or the audit cannot be written.
+        KeyturnError: nothing was switched and the sinks are as they were; or the publish is open, and the journal
+            says how to go on: some sinks could not be switched, or the record of it could not be written.
     """
     value, done, began = obtained.value, managed.state.published, boottime()
     if obtained.change is policy.Change.WORSE:
@@ -98,8 +111,10 @@ def publish(
     changed = obtained.change is not policy.Change.SAME
     generation = managed.state.journal.next_generation if changed else done.generation
     survey = transaction.survey(managed.sinks, value, generation)
+    # Without a generation nobody was ever told: a first value is published even where the files hold it already.
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
         return _unchanged(managed, obtained, cause, recorder, now)
+    # Recorded before the first byte is staged: a log that cannot be written stops the publish.
     if changed:
         recorder.arrived(managed, obtained, cause)
     else:
@@ -107,15 +122,18 @@ def publish(
     with survey.stage() as staged:
         following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
         debts = managed.debts_for(generation, cause.trigger, now)
+        # The point of no return: the journal and the debts are flushed in one write.
         undo = recorder.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
         managed.state.journal.switched()
     switched_at = boottime()
+    # What started before the switch may have read the old value: pickup counts from here.
     managed.state.ledger.date(now + timedelta(seconds=switched_at - began))
     publish_ms = _ms(switched_at - obtained.proved_at)
     managed.seen(value)
     event = Event.PUBLISHED if changed else Event.DRIFT_REPAIRED
     targets = [sink.target for sink in managed.sinks] if changed else survey.out_of_sync
+    # Flushed before anybody is told; where it fails the journal stays open, and only this record is made up for.
     recorder.published(managed, cause, event, targets, publish_ms)
     recorder.close(managed)
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
@@ -124,7 +142,7 @@ def publish(
 
 
 def _hide(managed: ManagedCredential, value: Credential) -> None:
-    """A hook may print what it reads: the log masks the new value and the one still in use."""
+    """Have the log mask the new value and the one still in use: a hook may print what it reads."""
     names = ("access_key_secret", "security_token", "bearer_token")
     values = (value, managed.value or value)
     mask([text for one in values for name in names if (text := part(one, name))], of=managed.name)
@@ -133,11 +151,12 @@ def _hide(managed: ManagedCredential, value: Credential) -> None:
 def _is_to_be_proved(managed: ManagedCredential, value: Credential, change: policy.Change) -> bool:
     if change in (policy.Change.FIRST, policy.Change.NEW) or managed.needs_proof:
         return True
+    # The secret in use is not known after a restart: the same id need not mean the same value.
     return change is policy.Change.SAME and managed.value is None and _may_be_another(managed, value)
 
 
 def _may_be_another(managed: ManagedCredential, value: Credential) -> bool:
-    """Whether the same id may hide another secret: after a restart it is not known, and the sinks hold something else."""
+    """Return whether the same id may come with another secret: the sinks hold something else."""
     try:
         return not transaction.survey(managed.sinks, value, managed.state.published.generation).in_sync
     except SinkError:
@@ -147,7 +166,7 @@ def _may_be_another(managed: ManagedCredential, value: Credential) -> bool:
 def _unchanged(
     managed: ManagedCredential, obtained: Obtained, cause: Cause, recorder: Recorder, now: datetime
 ) -> Outcome:
-    """Nothing to write; a proof that could not be had at the publish may have been had now, or a later expiry."""
+    """Remember what is new about the value in use, such as a proof or a later expiry; no sink is written."""
     done = managed.state.published
     fresh = obtained.proof is not None and done.verified != "verified"
     verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
@@ -187,12 +206,16 @@ def _following(managed: ManagedCredential, obtained: Obtained, generation: int, 
 
 
 def _as_configured(managed: ManagedCredential) -> Published:
-    """The same generation, put right: it is written now as the config asks for."""
+    """Return the same generation with the fingerprints of the config by which it is written now."""
     return msgspec.structs.replace(managed.state.published, layout=managed.layout, source=managed.source)
 
 
 def _switch(staged: transaction.Staged, undo: Callable[[], None]) -> None:
-    """Switch the sinks; where that fails half way, finish or undo it at once, as after a crash."""
+    """Switch the sinks; where that fails half way, finish or undo it at once, as after a crash.
+
+    Raises:
+        SinkError: nothing is switched, or not everything and the journal stays open.
+    """
     try:
         staged.commit()
     except transaction.CommitInterruptedError:
@@ -205,7 +228,7 @@ def _switch(staged: transaction.Staged, undo: Callable[[], None]) -> None:
 
 
 def _finished(journal: list[dict[str, Any]]) -> bool:
-    """Whether a switch that failed could be finished; False where every file is as it was.
+    """Return whether a switch that failed could be finished; False where every file is as it was.
 
     Raises:
         SinkError: some files are switched and the others cannot be; the journal says how to go on.
@@ -213,6 +236,7 @@ def _finished(journal: list[dict[str, Any]]) -> bool:
     try:
         return transaction.recover(journal).rolled_forward
     except SinkError:
+        # Not one file was switched, so the generation before still stands everywhere.
         if transaction.withdraw(journal):
             return False
         raise

@@ -2,7 +2,7 @@
 
 `begin` writes, in one flushed write, the new generation, what is owed to whom and where the staged files lie: the
 point of no return. `close` ends the journal, after the record of the publish is in the audit log: while that record
-is missing, the next refresh or the next start makes up for it (`recover`).
+is missing, the next refresh or the next start makes up for it (`recover`). Why in this order: docs/adr/0004.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Recorder:
     def proved(
         self, managed: ManagedCredential, value: Credential, proof: Verification, cause: Cause, *, flush: bool = True
     ) -> None:
-        """What STS said of a value.
+        """Record what STS said of a value.
 
         Raises:
             AuditError: it cannot be written.
@@ -66,7 +66,7 @@ class Recorder:
     def published(
         self, managed: ManagedCredential, cause: Cause, event: Event, targets: Sequence[str], took_ms: int
     ) -> None:
-        """All sinks are switched; from here on it may be reported.
+        """Record that all sinks are switched; from here on it may be reported.
 
         Raises:
             AuditError: it cannot be written; the journal stays, and `recover` makes up for it.
@@ -98,7 +98,7 @@ class Recorder:
     def begin(
         self, managed: ManagedCredential, published: Published, debts: list[Debt], staged: list[dict[str, Any]]
     ) -> Callable[[], None]:
-        """Pass the point of no return; return what takes it back, for when no file was switched.
+        """Pass the point of no return; return a function that takes it back, to be called only while no file was switched.
 
         Raises:
             StateError: it could not be written, and nothing is remembered of it.
@@ -119,6 +119,7 @@ class Recorder:
         try:
             self.save(managed)
         except BaseException:
+            # The write failed, so memory must not claim what the disk does not hold.
             forget()
             raise
         return undo
@@ -143,9 +144,9 @@ class Recorder:
     # -- a start ------------------------------------------------------------------------------------
 
     def recall(self, managed: ManagedCredential) -> None:
-        """Read what is remembered of a credential; give out no generation that the audit log knows already.
+        """Read what is remembered of a credential, and count on from the newest generation that the audit log knows.
 
-        The two differ where the state was lost, or is one of a backup.
+        The log knows a newer one where the state was lost, or comes from a backup.
 
         Raises:
             KeyturnError: it cannot be read.
@@ -168,7 +169,8 @@ class Recorder:
     def recover(self, managed: ManagedCredential, now: datetime) -> bool:
         """Finish or undo a publish that was interrupted, before anything else is done; return whether there was one.
 
-        Whoever depends on it is told of what counts now: who has heard of what is not known any more.
+        Where files had to be touched, or the publish was undone, the dependents are owed the news of what counts now:
+        which of them have heard is not known any more.
 
         Raises:
             KeyturnError: a sink, the audit or the state cannot be written just now; call again.
@@ -176,16 +178,19 @@ class Recorder:
         journal, ledger = managed.state.journal, managed.state.ledger
         if not journal.is_open:
             return False
+        # The files need nothing where all sinks are known to be switched.
         ended = journal.is_switched or self._stands_in_audit(managed, journal.published.generation)
         recovery = transaction.Recovery(True) if ended else transaction.recover(list(journal.staged))
         counts = journal.published if recovery.rolled_forward else journal.before
         assert counts is not None
+        # Where no file had to be touched, the debts that the publish wrote stand; else the news is owed anew.
         owes = counts.generation and (recovery.touched or not recovery.rolled_forward)
         debts = managed.debts_for(counts.generation, Trigger.RECOVERY, now) if owes else None
         if recovery.rolled_forward:
             journal.switched()
             if debts is not None:
                 ledger.replace(debts)  # they may be told, even if the record cannot be written just now
+        # A journal that a power cut brought back is recovered to no effect, and recorded only once.
         if recovery.touched or not self._stands_in_audit(managed, counts.generation):
             self._audit.record(
                 Event.PUBLISH_RECOVERED,
@@ -200,17 +205,17 @@ class Recorder:
             log.warning("an interrupted publish was put right", credential=managed.name, sinks=list(recovery.touched))
         if recovery.rolled_forward:
             journal.close()
-        else:
+        else:  # its number is not given out again: somebody may have heard of it
             journal.roll_back()
             ledger.replace(debts or ())
         self.save(managed)
         return True
 
     def _stands_in_audit(self, managed: ManagedCredential, generation: int) -> bool:
-        """Whether the log says that the publish of the journal has reached all sinks.
+        """Return whether the audit log says that the publish of the journal has reached all sinks.
 
-        Then it has, whatever became of them since: that record is written last. A power cut can bring back a journal
-        that was struck, and with it sinks on a tmpfs are gone.
+        The record is written last, so then it has, whatever became of them since: a power cut can bring back a journal
+        that was closed, while the sinks on a tmpfs are gone.
         """
         return self._audit.knows_publish(managed.name, generation, after=managed.state.journal.audit_seq)
 

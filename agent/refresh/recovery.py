@@ -17,7 +17,7 @@ def _nothing(_managed: ManagedCredential) -> None:
 
 
 class CrashRecovery:
-    """Belongs to the loop's thread."""
+    """The recovery from a crash, at a start and before each refresh. Belongs to the loop's thread."""
 
     def __init__(self, recorder: Recorder, clock: Clock) -> None:
         self._recorder, self._clock = recorder, clock

@@ -1,14 +1,13 @@
 """One loop, one inbox, and workers that only ever answer through it.
 
-Signals, timers, control commands and the ends of slow work are functions put into the inbox; the loop's
-thread calls them one after the other, so only that thread changes state. It sleeps in poll(2) on an
-eventfd, on an alarm that neither suspend nor a clock step delays, and on a watch that a clock step wakes: no
-wake-up before something is due.
+Signals, timers, control commands and the ends of slow work are functions put into the inbox. The loop's thread calls
+them one after the other, so what the engine keeps is changed on that thread alone and needs no lock. The loop sleeps in
+poll(2) on an eventfd, on an alarm that neither a suspend nor a clock step delays, and on a watch that a clock step
+wakes: it does not wake up before something is due.
 
-Slow work runs on a thread of its own, not on a pool, which n dead sources would hold up (docs/adr/0001). `MAX_WORKERS` at
-work at a time keep a config of thousands from a thousand connections at once; urgent work (to tell the dependents, an
-emergency) never queues behind them, for they may all hang. They are daemon threads: a call that hangs for ever (a name
-server, a third party's provider) must not hold up the end of the process.
+Slow work runs on a daemon thread of its own, not on a pool: docs/adr/0001. At most `MAX_WORKERS` are at work, so that a
+config of thousands does not open a thousand connections at once; urgent work (to tell the dependents, an emergency)
+never queues behind them.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class EventLoop:
         self.cancel = threading.Event()
 
     def wake_on_signals(self) -> None:
-        """Have every signal end the sleep. From the main thread.
+        """Have every signal end the loop's sleep. From the main thread.
 
         Python runs a handler only between two bytecodes of the main thread: a signal that another thread received,
         or that came just before poll(2) began, would otherwise wait for the next alarm, which may be an hour away.
@@ -65,7 +64,7 @@ class EventLoop:
         os.eventfd_write(self._bell, 1)
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Have the loop call `function`; return what it returns, or raises, as a future. From any thread."""
+        """Have the loop call `function`; return a future of what it returns or raises. From any thread."""
         future: Future[T] = Future()
         self.post(partial(settle, future, function))
         return future
@@ -79,8 +78,8 @@ class EventLoop:
     ) -> threading.Thread:
         """Run `work` on a thread of its own; the loop then calls `done(value, error)`.
 
-        Where no thread can be started, that is the error, and it comes the same way. `urgent` work does not wait
-        for one of the `MAX_WORKERS` to come back.
+        Where no thread can be started, `done` gets that as its error. `urgent` work does not wait for one of the
+        `MAX_WORKERS` to come back.
         """
 
         def run() -> None:
@@ -125,7 +124,7 @@ class EventLoop:
 
 
 def settle(future: Future[T], function: Callable[[], T]) -> None:
-    """Call `function`, and put what comes of it into `future`."""
+    """Call `function`, and put what it returns or raises into `future`."""
     if not future.set_running_or_notify_cancel():
         return
     try:
@@ -135,7 +134,7 @@ def settle(future: Future[T], function: Callable[[], T]) -> None:
 
 
 def answer_of(future: Future[T], timeout_s: float, late: KeyturnError) -> T:
-    """Wait on a thread that is not the loop's; return what the future holds, or raise the same.
+    """Return what the future holds, or raise it. To be called on another thread than the loop's, which would wait for itself.
 
     Raises:
         KeyturnError: `late`, where nothing came in time.
@@ -149,7 +148,7 @@ def answer_of(future: Future[T], timeout_s: float, late: KeyturnError) -> T:
 
 
 def safely(act: Callable[[], None]) -> None:
-    """No fault of one credential, and no exhausted resource, ends the loop: it is logged, and the next act comes."""
+    """Call `act`; log what it raises. No fault of one credential, and no exhausted resource, may end the loop."""
     try:
         act()
     except KeyturnError as error:

@@ -1,12 +1,12 @@
-"""`schedule` as the metronome: it only collects what is due, and cannot be fooled by the clock.
+"""`schedule` as the timer: it only collects what is due, and no step of the wall clock misleads it.
 
 The library reads naive local time, so a wall clock set back an hour, or the end of summer time, stops it
 for an hour (measured with schedule 1.2.2: 59 minutes without a run). Here every job's instant is kept on
 CLOCK_BOOTTIME, which never steps and counts suspended time; whenever `schedule` is asked, each job is
-first put to where its instant lies on the local clock of that moment. Another trap of the library, that a
-raising job starves those behind it, cannot be met: the only thing a job does is to append itself to a list.
+first put to where its instant lies on the local clock of that moment. Another trap of the library, that a job
+which raises starves those behind it, is avoided: all that a job does is to append what it stands for to a list.
 
-Decision: one-shot jobs, set anew after each run (docs/adr/0002).
+All jobs are one-shot and set anew after each run: docs/adr/0002.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEP_S = 1.0
 
 
 class JobKind(StrEnum):
-    """What is planned."""
+    """The kinds of what is planned."""
 
     REFRESH = "refresh"
     """Of a credential: its next refresh."""
@@ -53,7 +53,7 @@ Act = Callable[[], None]
 
 
 class Scheduler:
-    """When to wake up, and for what. Not thread-safe: it belongs to the loop's thread."""
+    """The jobs that are planned, and when each comes due. Not thread-safe: it belongs to the loop's thread."""
 
     def __init__(self, boottime: Callable[[], float]) -> None:
         self._boottime = boottime
@@ -65,7 +65,7 @@ class Scheduler:
         self._wall_minus_boot = _wall() - boottime()
 
     def set(self, job: Job, delay_s: float, act: Act) -> None:
-        """Have `act` come due in `delay_s` seconds, whatever was set for this job before."""
+        """Have `act` come due in `delay_s` seconds, instead of whatever was set for this job before."""
         if job not in self._at:
             self._planned[job] = self._schedule.every(1).seconds.do(self._ring, job).tag(job)
         self._at[job], self._acts[job] = self._boottime() + max(0.0, delay_s), act
@@ -82,7 +82,7 @@ class Scheduler:
         return self._at.get(job)
 
     def next_at(self) -> float | None:
-        """Return the boottime instant of the earliest job; None where nothing is due ever."""
+        """Return the boottime instant of the earliest job; None where nothing is planned."""
         return min(self._at.values(), default=None)
 
     def collect(self) -> list[Act]:

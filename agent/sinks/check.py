@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 
 from agent.core.credential import Credential
@@ -11,8 +12,8 @@ from agent.core.finding import Finding
 from agent.sinks.interface import Sink
 from agent.sinks.transaction.plan import examine
 from agent.sinks.transaction.target import Attributes, pin, wanted_attributes
+from agent.system.accounts import user_name
 from agent.system.capabilities import may_give
-from agent.system.oserrors import user_name
 from agent.system.trusted_directory import Directory
 
 
@@ -37,7 +38,7 @@ def _advice(sink: Sink, credential: Credential | None) -> Iterator[Finding]:
     try:
         warnings = [*sink.inspect(), *(sink.warnings_for(credential) if credential else ())]
     except SinkError as error:
-        yield Finding("error", sink.target, error.problem, error.remedy)
+        yield Finding.of("error", sink.target, error.as_problem())
         return
     yield from (Finding("warning", sink.target, text) for text in warnings)
 
@@ -49,7 +50,7 @@ def _place(sink: Sink) -> Iterator[Finding]:
             examine(sink, directory)
             yield from _rights(sink, directory, wanted)
     except SinkError as error:
-        yield Finding("error", sink.target, error.problem, error.remedy)
+        yield Finding.of("error", sink.target, error.as_problem())
 
 
 def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Finding]:
@@ -59,7 +60,7 @@ def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Fi
             "error",
             sink.target,
             f"user {user_name()} may not create files in {directory.path}",
-            "let that user write there, run keyturn as a user who may, or name the directory in ReadWritePaths=",
+            _opened(directory),
         )
     if not may_give(wanted.uid, wanted.gid):
         yield Finding(
@@ -76,6 +77,14 @@ def _rights(sink: Sink, directory: Directory, wanted: Attributes) -> Iterator[Fi
             f"a group may write {directory.path}, so its members can replace this file",
             f"chmod g-w {directory.path}, unless they are meant to",
         )
+
+
+def _opened(directory: Directory) -> str:
+    """Return what to type so that this user may write there: in a sandbox the file system is read-only (statvfs(3))."""
+    if os.statvfs(f"/proc/self/fd/{directory.fd}").f_flag & os.ST_RDONLY:
+        return "run `keyturn systemd-setup --install` as root, then `systemctl restart keyturn` (ReadWritePaths=)"
+    path = shlex.quote(directory.path)
+    return f"run `chown {user_name()} {path}`, or write as its owner: `owner` in the config, then `keyturn systemd-setup --install`"
 
 
 def _heir(wanted: Attributes) -> str:

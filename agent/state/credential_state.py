@@ -1,4 +1,4 @@
-"""Everything remembered of one credential over a restart: four records with an owner each, saved as one."""
+"""All that is remembered of one credential over a restart: four parts, each changed by itself alone, saved as one record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.state.rotation_record import RotationRecord
 
 
 class CredentialState:
-    """What is published, who is owed the news of it, how its refreshes fare, and what an emergency began."""
+    """The state of one credential: what is published, who is owed the news, how refreshes fare, what an emergency began."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class CredentialState:
 
     @property
     def debts(self) -> tuple[Debt, ...]:
-        """Who is to be told of it."""
+        """The dependents that are to be told of it."""
         return self.ledger.debts
 
     @classmethod
@@ -66,7 +66,7 @@ class CredentialState:
         )
 
     def record(self) -> CredentialRecord:
-        """Return what is to be kept."""
+        """Return the record that is written to disk."""
         journal, ledger, health, rotation = self.journal, self.ledger, self.health, self.rotation
         return CredentialRecord(
             published=journal.published,

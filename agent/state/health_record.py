@@ -11,7 +11,7 @@ from agent.core.policy import Window
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a success ended."""
+    """The state that a success ended."""
 
     failures: int
     was_stale: bool
@@ -24,7 +24,7 @@ class Recovered:
 
 
 class HealthRecord:
-    """The record of one credential. Changed by its own methods alone, on the loop's thread."""
+    """The health of one credential. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class HealthRecord:
 
     @property
     def window(self) -> Window:
-        """How urgent it was when a refresh failed last; in memory only."""
+        """The window in which a refresh failed last, FRESH after a success; in memory only."""
         return self._window
 
     def succeeded(self, now: datetime) -> Recovered:
@@ -86,7 +86,7 @@ class HealthRecord:
         return first
 
     def judged(self, window: Window) -> bool:
-        """Note how urgent it is; return whether that changed."""
+        """Note the window of a failure; return whether it is another one than before."""
         before, self._window = self._window, window
         return window is not before
 
@@ -95,5 +95,5 @@ class HealthRecord:
         self._is_stale = True
 
     def take_back_alarm(self) -> None:
-        """Note that the limit lies ahead again."""
+        """Note that the staleness limit lies ahead again."""
         self._is_stale = False

@@ -27,7 +27,7 @@ class NotificationLedger:
 
     @property
     def debts(self) -> tuple[Debt, ...]:
-        """Who is to be told, each once."""
+        """The dependents that are to be told, each once."""
         return self._debts
 
     @property
@@ -42,12 +42,12 @@ class NotificationLedger:
 
     @property
     def untold(self) -> int:
-        """The newest generation that somebody was not told of whom the config names no more; 0 for none."""
+        """The newest generation of which a dependent was not told that the config no longer names; 0 for none."""
         return self._untold
 
     @property
     def given_up(self) -> tuple[Identity, ...]:
-        """The dependents that are not tried again by themselves."""
+        """The dependents that were given up on: they are not tried again of our own accord."""
         return tuple(tuple(name.split("\0")) for name, outcome in self._outcomes.items() if outcome.gave_up)
 
     def debt_to(self, identity: Identity) -> Debt | None:
@@ -55,7 +55,7 @@ class NotificationLedger:
         return next((debt for debt in self._debts if debt.identity == identity), None)
 
     def owes(self, debt: Debt) -> bool:
-        """Whether this very debt is still open: what a repair owes since then may be of the same generation."""
+        """Return whether this very debt is still open: a repair may have owed the same generation anew since."""
         return any(one is debt for one in self._debts)
 
     def outcome_of(self, identity: Identity) -> NotifyOutcome | None:
@@ -69,11 +69,11 @@ class NotificationLedger:
     # -- a publish ----------------------------------------------------------------------------------
 
     def replace(self, debts: Iterable[Debt]) -> None:
-        """Owe these, and nothing else: a newer generation supersedes an older one."""
+        """Owe these debts and no others: a newer generation supersedes an older one."""
         self._debts = tuple(debts)
 
     def date(self, since: datetime) -> None:
-        """Have what is owed count from `since`: who started before may have read the old value."""
+        """Date the debts to the instant of the switch: a process that started before may have read the old value."""
         for debt in self._debts:
             debt.since = since
 
@@ -84,13 +84,21 @@ class NotificationLedger:
         self._pickups.pop(key(identity), None)
 
     def told(self, debt: Debt, outcome: NotifyOutcome, pickup: str) -> None:
-        """Strike a debt: its dependent was told."""
+        """Strike a debt whose dependent was told."""
         self._strike(debt)
         self._outcomes[key(debt.identity)] = outcome
         self._pickups[key(debt.identity)] = pickup
 
+    def looked_at(self, identity: Identity, outcome: NotifyOutcome, pickup: str) -> bool:
+        """Note what a later look at a dependent that was told found; return whether it counts: not with news on the way."""
+        known = self.outcome_of(identity)
+        if self.debt_to(identity) is not None or known is None or not known.told:
+            return False
+        self._outcomes[key(identity)], self._pickups[key(identity)] = outcome, pickup
+        return True
+
     def failed(self, debt: Debt, text: str) -> None:
-        """Note that a try failed which is repeated."""
+        """Note that a try failed, and that there will be another."""
         self._outcomes[key(debt.identity)] = NotifyOutcome(NotifyResult.FAILED, text)
 
     def gave_up(self, debt: Debt, text: str) -> None:
@@ -120,7 +128,7 @@ class NotificationLedger:
         return self._owe(debt for debt in debts if debt.identity in given_up)
 
     def owe_new(self, debts: Iterable[Debt]) -> None:
-        """Owe to those of these dependents of whom nothing is known yet."""
+        """Owe to those of these dependents that were never told of anything, nor tried."""
         self._owe(debt for debt in debts if key(debt.identity) not in self._outcomes)
 
     def _owe(self, debts: Iterable[Debt]) -> bool:
@@ -132,10 +140,10 @@ class NotificationLedger:
     # -- the config ---------------------------------------------------------------------------------
 
     def drop_unnamed(self, named: Collection[Identity], generation: int) -> tuple[list[Debt], bool]:
-        """Forget those whom the config names no more.
+        """Forget the dependents that the config no longer names.
 
         Returns:
-            the debts to them, and whether one of them was not told: then `untold` says so.
+            the debts to them, and whether one of them was not told; `untold` is `generation` then.
         """
         dropped = [debt for debt in self._debts if debt.identity not in named]
         keys = {key(identity) for identity in named}

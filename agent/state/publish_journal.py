@@ -6,7 +6,8 @@ The order of a publish, which no caller can get wrong without being told at once
     switched every sink holds the new generation
     close    the record of it is in the audit log
 
-`take_back` returns to the generation before while no file was switched; `roll_back` does so after a crash.
+`take_back` goes back to the generation before, while no file was switched; `roll_back` does so after a crash. Why the
+order is this one: docs/adr/0004.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from agent.state.records import Published
 
 
 class OutOfOrderError(Exception):
-    """A step was taken that cannot follow the one before: a fault of keyturn itself."""
+    """The error that a step cannot follow the one before: a fault of keyturn itself."""
 
 
 class PublishJournal:
-    """The journal of one credential. Changed by its own methods alone, on the loop's thread."""
+    """The publish journal of one credential. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(
         self,
@@ -45,12 +46,12 @@ class PublishJournal:
 
     @property
     def before(self) -> Published | None:
-        """What an open publish would return to; None where none is open."""
+        """The generation to which an open publish would go back; None where none is open."""
         return self._before
 
     @property
     def staged(self) -> tuple[dict[str, Any], ...]:
-        """Where the staged files of an open publish lie (agent/sinks/transaction)."""
+        """The staged files of an open publish, as agent/sinks/transaction describes them."""
         return self._staged
 
     @property
@@ -80,7 +81,7 @@ class PublishJournal:
 
     @property
     def next_generation(self) -> int:
-        """The number of the next publish. One that a crash took back is not given to another value."""
+        """The number of the next publish; one that a crash took back is not given to another value."""
         return max(self._published.generation, self._spent) + 1
 
     def begin(self, published: Published, staged: Iterable[dict[str, Any]], audit_seq: int) -> None:
@@ -100,14 +101,14 @@ class PublishJournal:
         self._end()
 
     def take_back(self) -> None:
-        """Return to the generation before: no file was switched, and nobody can have heard of it."""
+        """Go back to the generation before: no file was switched, and nobody can have heard of this one."""
         self._require(self.is_half_switched, "a publish is taken back that is not open, or was switched")
         assert self._before is not None
         self._published = self._before
         self._end()
 
     def roll_back(self) -> None:
-        """Return to the generation before, after a crash; the number is not given out again."""
+        """Go back to the generation before, after a crash; the number is not given out again."""
         self.count_on(self._published.generation)
         self.take_back()
 
@@ -118,7 +119,7 @@ class PublishJournal:
         self._published = published
 
     def count_on(self, generation: int) -> None:
-        """Give out no number up to `generation`."""
+        """Give out no number up to and including `generation`."""
         self._spent = max(self._spent, generation)
 
     def _end(self) -> None:

@@ -12,12 +12,12 @@ from agent.core.events import Trigger
 
 
 def key(identity: tuple[str, ...]) -> str:
-    """How a dependent is named in the state's maps."""
+    """Return the key of a dependent in the maps of `CredentialRecord`."""
     return "\0".join(identity)
 
 
 def called(identity: tuple[str, ...]) -> str:
-    """A dependent that the config does not name any more: no arguments and no query, which may hold a token."""
+    """Return a dependent's name for people: without arguments and query, which may hold a token."""
     kind, *rest = identity
     if kind == "exec":
         return f"exec {rest[1]}"  # behind its user
@@ -25,12 +25,13 @@ def called(identity: tuple[str, ...]) -> str:
 
 
 class Debt(msgspec.Struct, omit_defaults=True):
-    """Somebody who is to be told of a generation.
+    """The debt to a dependent that is to be told of a generation.
 
     Attributes:
         identity: whom, as `Notifier.identity` says; stable over changes of the config's order.
         generation: the newest generation owed; a newer one supersedes an older one.
-        since: when it was first owed; `retry_for` counts from here.
+        since: when it was owed, or its files were switched; a process that started before may have read the old value.
+        trigger: why there was a publish, for the audit and the event.
         attempts: how often it was tried.
     """
 
@@ -42,7 +43,7 @@ class Debt(msgspec.Struct, omit_defaults=True):
 
 
 class Published(msgspec.Struct, omit_defaults=True, frozen=True):
-    """What the sinks hold."""
+    """The newest generation: what the sinks hold, or shall hold while a publish is open."""
 
     generation: int = 0
     access_key_id: str = ""
@@ -91,10 +92,10 @@ class CredentialRecord(msgspec.Struct, omit_defaults=True):
     last_error: str = ""
     stale: bool = False
     rotation: RotationJournal | None = None
-    rotations: list[datetime] = []  # when RotateSecret was asked for, the last hour's
+    rotations: list[datetime] = []  # when rotations were begun: the newest, and those within the hour before it
     journal: list[dict[str, Any]] = []  # the staged files of a publish that is not known to have ended
     switched: bool = False  # every sink of the journal is switched: only the record of it is missing
     journal_seq: int = 0  # the newest audit record when the journal was written
     before: Published | None = None  # what to return to when the journal cannot be finished
-    untold: int = 0  # the newest generation that somebody was not told of whom the config names no more
+    untold: int = 0  # the newest generation of which a dependent was not told that the config no longer names
     spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same

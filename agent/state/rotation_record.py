@@ -23,7 +23,7 @@ class Begun:
 
 
 class RotationRecord:
-    """The record of one credential. Changed by its own methods alone, on the loop's thread."""
+    """The emergency rotations of one credential. Changed by its own methods alone, on the loop's thread."""
 
     def __init__(self, unfinished: RotationJournal | None = None, begun_at: Iterable[datetime] = ()) -> None:
         self._unfinished, self._begun_at = unfinished, tuple(begun_at)
@@ -35,7 +35,7 @@ class RotationRecord:
 
     @property
     def begun_at(self) -> tuple[datetime, ...]:
-        """When rotations were begun, the last hour's."""
+        """When rotations were begun: the newest, and those within the hour before it."""
         return self._begun_at
 
     def begin(self, version_id: str, old_access_key_id: str, reason: str, now: datetime) -> Begun:

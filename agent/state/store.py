@@ -5,11 +5,7 @@ every sink; write this record with the new generation, what is owed to whom and 
 lie, and flush it (the point of no return); switch the sinks; drop the journal with the next write. After
 a crash the journal says what to finish, and `before` what to go back to should the staged files be gone.
 
-Decision: a file per credential instead of one database, so that a thousand credentials cost a publish no
-more than one does, written in two slots (agent/system/two_slot_file.py): a flush costs half of what a temporary
-file and a rename do, and a torn write leaves the record before. The record is JSON by msgspec; an
-unreadable one is set aside, not fatal, because everything in it can be had again from the source and the
-sinks, except what was owed: so after that everybody is told once more (docs/adr/0005).
+A file per credential, in two slots; one that cannot be read is set aside, not fatal: docs/adr/0005.
 """
 
 from __future__ import annotations
@@ -24,7 +20,8 @@ from agent.core.errors import NotPermittedError, StateError
 from agent.state.credential_state import CredentialState
 from agent.state.records import CredentialRecord
 from agent.system import files
-from agent.system.oserrors import explain, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain
 from agent.system.systemd_unit import make_directory, service_user
 from agent.system.two_slot_file import SlotFile, read_slots
 
@@ -35,8 +32,14 @@ _BY_THE_SERVICE = (
     "it is the service's, which alone has its credentials: `systemctl start keyturn`, then run this again "
     "(for one pass without a daemon: `systemctl start keyturn-once`)"
 )
+
+
+class ServicesStateError(StateError):
+    """The state is the service's, and another user would work on it without the service's credentials."""
+
+
 _DAMAGED = (msgspec.DecodeError, RecursionError, files.TooLargeError, files.NotRegularError)
-"""What reading says of something that this program cannot have written."""
+"""What reading raises for something that this program cannot have written."""
 
 
 class StateStore:
@@ -87,11 +90,15 @@ class StateStore:
         except PermissionError as err:
             raise _unreadable(path) from err
         except OSError as err:
-            reason, remedy = explain(err, str(path))
-            raise StateError(f"{path}: the state cannot be read: {reason}", remedy) from err
+            why = explain(err, str(path))
+            raise StateError(f"{path}: the state cannot be read: {why.text}", why.remedy) from err
 
     def peek(self, name: str) -> CredentialState:
-        """Read what is remembered without setting anything right: for a look while nobody holds the lock."""
+        """Return what is remembered, and set nothing right: for a look without the lock.
+
+        Raises:
+            NotPermittedError: this user may not read the record.
+        """
         try:
             content = read_slots(self._path(name), MAX_RECORD_BYTES)
             return (
@@ -121,8 +128,8 @@ class StateStore:
             with closing(self._slots(name)) as slots:
                 slots.write(record, flush=flush)
         except OSError as err:
-            reason, remedy = explain(err, str(self._path(name)))
-            raise StateError(f"{self._path(name)}: the state cannot be written: {reason}", remedy) from err
+            why = explain(err, str(self._path(name)))
+            raise StateError(f"{self._path(name)}: the state cannot be written: {why.text}", why.remedy) from err
 
     def _slots(self, name: str) -> SlotFile:
         if name not in self._written:
@@ -150,30 +157,20 @@ def _unreadable(path: Path) -> NotPermittedError:
 
 def _refuse_foreign(directory: Path) -> None:
     found = directory.stat()
-    refusal = files.foreign_writers(found, str(directory), heir=user_name())
-    if refusal is None:
+    problem = files.writers_problem(found, str(directory), heir=user_name())
+    if problem is None:
         return
-    problem, remedy = refusal
+    remedy = problem.remedy
     if found.st_uid not in (0, os.geteuid()):
         owner = user_name(found.st_uid)
-        remedy = (
-            _of_the_service(directory)
-            or f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
-        )
-    raise StateError(problem, remedy)
-
-
-def _of_the_service(directory: Path) -> str:
-    """What to type where the state is the service's: nobody else has its credentials; "" where it is not."""
-    try:
-        is_its = user_name(directory.stat().st_uid) == service_user()
-    except OSError:
-        return ""
-    return _BY_THE_SERVICE if is_its else ""
+        if owner == service_user():
+            raise ServicesStateError(problem.text, _BY_THE_SERVICE)
+        remedy = f"run keyturn as {owner}, whose state this is (sudo -u {owner} keyturn ...), or: {remedy}"
+    raise StateError(problem.text, remedy)
 
 
 def _set_aside(path: Path) -> str:
-    """Keep a damaged record for a look, out of the way of the next one."""
+    """Move a damaged record out of the way of the next one, and say so; it is kept to be looked at."""
     aside = path.with_suffix(".unreadable")
     try:
         path.replace(aside)

@@ -49,6 +49,32 @@ def find_group(name: str) -> int | None:
         return None
 
 
+def user_name(uid: int | None = None) -> str:
+    """Name a user as an operator knows them; by default the one that this process runs as."""
+    number = os.geteuid() if uid is None else uid
+    return _user_name(number) or f"uid {number}"
+
+
+def actor_name(uid: int) -> str:
+    """Name a user as the audit does: by the bare number where the machine knows no such user."""
+    return _user_name(uid) or str(uid)
+
+
+def _user_name(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def group_name(gid: int) -> str:
+    """Name a group as an operator knows it."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"gid {gid}"
+
+
 MAX_ID = 2**32 - 2
 """The kernel keeps 2^32 - 1 for "leave as it is" (chown(2)), so it is nobody's id."""
 

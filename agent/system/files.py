@@ -19,8 +19,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.core.problem import Problem
 from agent.system import systemd_credentials
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain, is_permission
 from agent.system.trusted_directory import Directory, names
 
 TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")
@@ -46,9 +48,9 @@ class TooLargeError(OSError):
 
 
 def temp_name(name: str) -> str:
-    """Return a fresh temporary name for `name`, cut so that it fits where `name` fits."""
-    kept = os.fsencode(name)[: MAX_NAME_BYTES - _SUFFIX_BYTES]
-    return f".{os.fsdecode(kept)}.keyturn-{secrets.token_hex(8)}"
+    """Return a fresh temporary name for `name`, cut so that it fits where `name` fits, and between two letters."""
+    kept = name.encode(errors="surrogateescape")[: MAX_NAME_BYTES - _SUFFIX_BYTES]
+    return f".{kept.decode(errors='ignore')}.keyturn-{secrets.token_hex(8)}"
 
 
 def create(name: str, mode: int, dir_fd: int, owner: tuple[int, int] | None = None) -> int:
@@ -249,15 +251,13 @@ def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
     Raises:
         CredentialFileError: somebody can; the text says who.
     """
-    refusal = foreign_writers(found, path)
-    if refusal is not None:
-        raise CredentialFileError(*refusal)
+    problem = writers_problem(found, path)
+    if problem is not None:
+        raise CredentialFileError.of(problem)
 
 
-def foreign_writers(
-    found: os.stat_result, path: str, heir: str = "root", also: int | None = None
-) -> tuple[str, str] | None:
-    """Return who besides root and the agent's user can write a file or directory: (problem, remedy), None for nobody.
+def writers_problem(found: os.stat_result, path: str, heir: str = "root", also: int | None = None) -> Problem | None:
+    """Return who besides root and the agent's user can write a file or directory; None for nobody.
 
     Args:
         found: its stat.
@@ -266,10 +266,12 @@ def foreign_writers(
         also: the uid of one more user to whom it may belong.
     """
     if found.st_uid not in (0, os.geteuid(), also):
-        return f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path)
+        return Problem(f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path))
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
-        return f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+        return Problem(
+            f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
+        )
     return None
 
 
@@ -303,8 +305,8 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         systemd_credential = _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", ""))
         _refuse_public(found, str(path), systemd_credential)
         content = read_fd(fd, limit, path)
-        if systemd_credential and content.strip() == MISSING_CREDENTIAL:
-            raise _not_loaded(str(path))
+        if systemd_credential:
+            refuse_missing(path, content)
         return content
     except TooLargeError as error:
         raise CredentialFileError(
@@ -316,11 +318,25 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         os.close(fd)
 
 
-def _not_loaded(path: str) -> CredentialFileError:
-    source = f"{systemd_credentials.USUAL}/{Path(path).name}"
-    return CredentialFileError(
-        f"{path}: the file that systemd hands over as this credential was missing when keyturn started",
-        f"put the secret at {source} (LoadCredential= in `systemctl cat keyturn`), then `systemctl reload keyturn`",
+def refuse_missing(path: str, content: bytes, environ: Mapping[str, str] | None = None) -> None:
+    """Refuse the mark that systemd hands over in the place of a file that was missing.
+
+    Args:
+        path: the file in `$CREDENTIALS_DIRECTORY`.
+        content: what was read there.
+        environ: where that directory is looked up; None where the path is known to lie in it.
+
+    Raises:
+        CredentialFileError: it is the mark.
+    """
+    handed_over = environ is None or _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", ""))
+    if not handed_over or content.strip() != MISSING_CREDENTIAL:
+        return
+    name = Path(path).name
+    raise CredentialFileError(
+        f"{path}: this file is missing: systemd had none to hand over as {name} when keyturn started",
+        f"put the secret where `systemctl cat keyturn` has LoadCredential={name}: (usually {systemd_credentials.USUAL}/{name}), "
+        "then `systemctl reload keyturn`",
     )
 
 
@@ -352,9 +368,8 @@ def _unreadable(error: OSError, path: str) -> CredentialFileError | NotPermitted
             f"{_chown(user_name(), path)}, or hand it over with LoadCredential= in keyturn's unit",
         )
     if isinstance(error, FileNotFoundError):
-        return CredentialFileError(f"{path}: this file is missing", "put the secret there, or correct the path")
-    reason, remedy = explain(error, path)
-    return CredentialFileError(f"{path}: cannot read this file: {reason}", remedy)
+        return CredentialFileError(f"{path}: this file is missing", systemd_credentials.remedy_for_missing(path))
+    return CredentialFileError.of(explain(error, path).at(f"{path}: cannot read this file"))
 
 
 def sweep(directory: Directory, owners: Collection[int] = (), keep: Collection[str] = ()) -> list[str]:

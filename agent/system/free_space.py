@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+from agent.core.problem import Problem
 from agent.system.capabilities import Capability, holds
 from agent.system.oserrors import explain
 
@@ -13,8 +14,8 @@ ENOUGH_BYTES = 16 * 1024
 """The least free space that counts: a sink and its staged file, or a record of the state, take about as much."""
 
 
-def hindrance(directory: Path | str) -> tuple[str, str] | None:
-    """Return (problem, remedy), or None where statvfs(3) says that files can be written.
+def write_problem(directory: Path | str) -> Problem | None:
+    """Return what keeps files from being written there; None where statvfs(3) knows of nothing.
 
     Quotas and limits of the process are not seen. A file system that does not count blocks or inodes (btrfs and
     most network file systems count no inodes) is taken to have some left.
@@ -26,8 +27,8 @@ def hindrance(directory: Path | str) -> tuple[str, str] | None:
     number = _number(found)
     if number is None:
         return None
-    what, remedy = explain(OSError(number, os.strerror(number)), f"{directory}/x")
-    return f"nothing can be written to {directory}: {what}", remedy
+    why = explain(OSError(number, os.strerror(number)), f"{directory}/x")
+    return why.at(f"nothing can be written to {directory}")
 
 
 def _number(found: os.statvfs_result) -> int | None:

@@ -51,8 +51,8 @@ class StateLock:
                 "run keyturn as root or as the user of the service",
             ) from err
         except OSError as err:
-            reason, remedy = explain(err, str(path))
-            raise StateError(f"{path}: {reason}", remedy) from err
+            why = explain(err, str(path))
+            raise StateError(f"{path}: {why.text}", why.remedy) from err
         self._held.append(fd)
         return fd
 
@@ -61,8 +61,10 @@ class StateLock:
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         except OSError as err:
-            reason, remedy = explain(err, f"{self._directory}/lock")
-            raise StateError(f"{self._directory}: the state directory cannot be written: {reason}", remedy) from err
+            why = explain(err, f"{self._directory}/lock")
+            raise StateError(
+                f"{self._directory}: the state directory cannot be written: {why.text}", why.remedy
+            ) from err
 
     def _take(self, fd: int, file: int) -> None:
         try:
@@ -75,7 +77,8 @@ class StateLock:
             holder = _pid_in(file)
             raise BusyError(
                 f"{self._directory}: another keyturn{holder} works on this state directory",
-                "ask it through `keyturn status`, or stop it first" + ("" if holder else " (`lslocks` shows its pid)"),
+                "a daemon does the same for `keyturn refresh`; a command ends by itself: then run this again"
+                + ("" if holder else " (`lslocks` shows its pid)"),
             ) from err
 
     def release(self) -> None:

@@ -30,12 +30,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.core.errors import KeyturnError
+from agent.core.problem import Problem
 from agent.core.settings import PickupSettings
 from agent.system.accounts import Account, find_account, instead, own_account
 from agent.system.oserrors import explain
 from agent.system.process_group import Ending, ProcessGroup
 from agent.system.signals import signal_name
-from agent.system.trusted_program import untrusted_writer
+from agent.system.trusted_program import program_problem
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The directories in which programs without a path are looked up; the agent's own $PATH is never used."""
@@ -148,9 +149,9 @@ def run_command(
 def probe(settings: PickupSettings, cancel: threading.Event, env: Mapping[str, str] | None = None) -> bool:
     """Run a pickup probe, and return whether its exit status 0 says that the new value is in use. Never raises.
 
-    A probe that `probe_refusal` refuses is not run.
+    One that `probe_problem` refuses is not run.
     """
-    if probe_refusal(settings) is not None:
+    if probe_problem(settings) is not None:
         return False
     try:
         return run_command(settings.command, timeout_s=settings.timeout, cancel=cancel, env=env).ok
@@ -158,13 +159,14 @@ def probe(settings: PickupSettings, cancel: threading.Event, env: Mapping[str, s
         return False
 
 
-def probe_refusal(settings: PickupSettings) -> tuple[str, str] | None:
-    """Return why a pickup probe cannot or must not be run, as (problem, remedy); None where it can."""
+def probe_problem(settings: PickupSettings) -> Problem | None:
+    """Return why a pickup probe cannot be run, or must not be; None where nothing is against it."""
     program = find_program(settings.command[0])
     if program is None:
-        what = f"there is no program {settings.command[0]} in {SAFE_PATH}"
-        return what, "install it, or give its absolute path"
-    return untrusted_writer(program, own_account())
+        return Problem(
+            f"there is no program {settings.command[0]} in {SAFE_PATH}", "install it, or give its absolute path"
+        )
+    return program_problem(program, own_account())
 
 
 def _account(user: str | None) -> Account:
@@ -198,8 +200,7 @@ def _start(
     try:
         return ProcessGroup(leader, stdin, output_limit)
     except OSError as err:
-        reason, remedy = explain(err, argv[0])
-        raise CommandError(f"{argv[0]}: it was started and killed at once: {reason}", remedy) from err
+        raise CommandError.of(explain(err, argv[0]).at(f"{argv[0]}: it was started and killed at once")) from err
 
 
 def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subprocess.Popen[bytes]:

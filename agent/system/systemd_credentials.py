@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.system.oserrors import user_name
+from agent.system.accounts import user_name
 
 SOURCES = "KEYTURN_CREDENTIAL_SOURCES"
 """The variable of a check from outside: JSON, name -> path; "" for a credential that is encrypted."""
 USUAL = "/etc/keyturn"
 """The directory of the config and of the credentials' sources, for keyturn.service and `keyturn systemd-setup`."""
+OF_THE_SERVICE = "/run/credentials/keyturn.service"
+"""$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""
 AS_THE_SERVICE = 'run this as root, or check as the service: eval "$(keyturn systemd-setup --check-command)"'
 
 
@@ -34,6 +37,18 @@ def source(name: str, environ: Mapping[str, str]) -> str | None:
     if told is None:
         return None
     return str(json.loads(told).get(name, f"{USUAL}/{name}"))
+
+
+def by_source(text: str, directory: str, environ: Mapping[str, str]) -> str:
+    """Return a text in which the files below a credentials directory are named by their sources, for a look from outside.
+
+    Nobody can put a file into such a directory; the text is one of a service's or of a check that ran as it.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        return source(found[1], environ) or found[0]
+
+    return re.sub(rf"{re.escape(directory)}/([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)", named, text)
 
 
 def outdated(sources: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
@@ -57,6 +72,8 @@ def seen_at(path: str, environ: Mapping[str, str]) -> str:
         NotPermittedError: this user may not read it.
     """
     directory, name = PurePosixPath(environ.get("CREDENTIALS_DIRECTORY") or "/"), PurePosixPath(path).name
+    if PurePosixPath(path).parent == PurePosixPath(OF_THE_SERVICE) != directory != PurePosixPath("/"):
+        return str(directory / name)  # a file that knows no variables named it; a check as the service has its own copy
     found = source(name, environ) if PurePosixPath(path).parent == directory else None
     if found is None:
         return path
@@ -69,6 +86,16 @@ def seen_at(path: str, environ: Mapping[str, str]) -> str:
         )
     _look(found, name)
     return found
+
+
+def remedy_for_missing(path: str) -> str:
+    """Return what to do about a file that is missing: nobody but systemd can put one below /run/credentials."""
+    if not path.startswith("/run/credentials/"):
+        return "put it there, or correct the path"
+    return (
+        "systemd hands it to the service alone: `keyturn systemd-setup --install`, then `systemctl restart keyturn`, "
+        "or `systemctl start keyturn-once` for one pass"
+    )
 
 
 def _look(found: str, name: str) -> None:

@@ -24,8 +24,9 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from agent.core.errors import NotPermittedError, SinkError
+from agent.system.accounts import user_name
 from agent.system.mounts import mount_id
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.oserrors import explain, is_permission
 
 MAX_LINKS = 40
 """The number of links that the kernel itself follows (path_resolution(7))."""
@@ -242,14 +243,12 @@ def _refuse_open(found: os.stat_result, path: str) -> None:
 
 def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
     if is_permission(error):
-        reason, remedy = explain(error, path)
-        return PathNotPermittedError(f"{path}: cannot open this directory: {reason}", remedy)
+        return PathNotPermittedError.of(explain(error, path).at(f"{path}: cannot open this directory"))
     if isinstance(error, FileNotFoundError):
         return PathMissingError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
     if isinstance(error, NotADirectoryError):
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
-    reason, remedy = explain(error, path)
-    return PathRefusedError(f"{path}: cannot open this directory: {reason}", remedy)
+    return PathRefusedError.of(explain(error, path).at(f"{path}: cannot open this directory"))
 
 
 def names(directory: Directory) -> Iterator[str]:

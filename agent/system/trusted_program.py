@@ -20,17 +20,17 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 
-from agent.system.accounts import Account, find_account, find_group
-from agent.system.files import foreign_writers
-from agent.system.oserrors import group_name, user_name
+from agent.core.problem import Problem
+from agent.system.accounts import Account, find_account, find_group, group_name, user_name
+from agent.system.files import writers_problem
 from agent.system.trusted_directory import MAX_LINKS
 
 _ACL = "system.posix_acl_access"
 _ELSEWHERE = "or move the program to a directory of root's, such as /usr/local/sbin"
 
 
-def untrusted_writer(program: str, runner: Account, instead: str = "") -> tuple[str, str] | None:
-    """Return who besides root, the agent and `runner` decides what is run under an absolute path: (problem, remedy).
+def program_problem(program: str, runner: Account, instead: str = "") -> Problem | None:
+    """Return who besides root, the agent and `runner` decides what is run under an absolute path; None for nobody.
 
     A program that is not there is a problem too, because somebody may put it there before it is run. One in a
     directory that the agent may not enter is none: then only `runner` can run it, with their own rights.
@@ -43,15 +43,15 @@ def untrusted_writer(program: str, runner: Account, instead: str = "") -> tuple[
     trusted = {0, os.geteuid(), runner.uid}
     try:
         for path, found in _way(program):
-            refusal = _refusal(path, found, program, runner, trusted, instead)
-            if refusal is not None:
-                return refusal
+            problem = _component_problem(path, found, program, runner, trusted, instead)
+            if problem is not None:
+                return problem
     except PermissionError:
         return None
     except RecursionError:
-        return f"{program}: there are too many symbolic links on the way", "name the program itself"
+        return Problem(f"{program}: there are too many symbolic links on the way", "name the program itself")
     except OSError as err:
-        return f"{program}: {err.strerror}", "install it, or correct the command"
+        return Problem(f"{program}: {err.strerror}", "install it, or correct the command")
     return None
 
 
@@ -87,9 +87,9 @@ def _parts(path: str) -> list[str]:
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
-def _refusal(
+def _component_problem(
     path: str, found: os.stat_result, program: str, runner: Account, trusted: Collection[int], instead: str
-) -> tuple[str, str] | None:
+) -> Problem | None:
     """Judge one component, whose parent nobody else can write."""
     quoted = shlex.quote(path)
     if found.st_uid not in trusted:
@@ -98,19 +98,19 @@ def _refusal(
         give = "chown -h" if stat.S_ISLNK(found.st_mode) else "chown"
         more = f", {_ELSEWHERE}" if stat.S_ISDIR(found.st_mode) else ""
         as_them = instead.format(owner=owner) if find_account(str(found.st_uid)) else ""
-        return what, f"{as_them}`{give} root {quoted}`{more}"
+        return Problem(what, f"{as_them}`{give} root {quoted}`{more}")
     if stat.S_ISLNK(found.st_mode):
         return None  # nobody can edit a link, and who could replace it was judged with its directory
     if not stat.S_ISDIR(found.st_mode):
-        return foreign_writers(found, path, also=runner.uid)
+        return writers_problem(found, path, also=runner.uid)
     if found.st_mode & stat.S_ISVTX:
         return None  # nobody can rename another's file in a sticky directory
     if found.st_mode & stat.S_IWOTH:
         what = f"{program}: everybody can replace it, because everybody can write {path}"
-        return what, f"`chmod o-w {quoted}`, {_ELSEWHERE}"
+        return Problem(what, f"`chmod o-w {quoted}`, {_ELSEWHERE}")
     if found.st_mode & stat.S_IWGRP and not _is_roots_group(path, found):
         what = f"{program}: group {group_name(found.st_gid)} can replace it, because it can write {path}"
-        return what, f"`chmod g-w {quoted}`, {_ELSEWHERE}"
+        return Problem(what, f"`chmod g-w {quoted}`, {_ELSEWHERE}")
     return None
 
 

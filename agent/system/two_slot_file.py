@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.system import files
+from agent.system.file_identity import FileIdentity
 
 SLOT_BYTES = 8 * 1024
 """A multiple of the 4 KiB that disks and page caches write at once, so that the two slots never share a block."""
@@ -53,8 +54,8 @@ class SlotFile:
         self._fd = -1
         self._slot_bytes = SLOT_BYTES
         self._whole: dict[int, _Record] = {}
-        self._left: tuple[int, ...] = ()
-        """The file's stamp when it was closed."""
+        self._left: FileIdentity | None = None
+        """The file's identity when it was closed."""
 
     def write(self, payload: bytes, *, flush: bool = True) -> None:
         """Make `payload` the newest record; with `flush` it survives a power cut before this returns.
@@ -88,7 +89,7 @@ class SlotFile:
     def close(self) -> None:
         """Close the file; the next write opens it again."""
         if self._fd >= 0:
-            self._left = _looks(self._fd)
+            self._left = FileIdentity.of(os.fstat(self._fd))
             os.close(self._fd)
             self._fd = -1
 
@@ -106,20 +107,14 @@ class SlotFile:
         try:
             self._fd = files.open_regular(self.path, flags=os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            self._whole, self._left = {}, ()
+            self._whole, self._left = {}, None
             return
-        looks = _looks(self._fd)
+        looks = FileIdentity.of(os.fstat(self._fd))
         if looks == self._left:
             return
         content = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         self._slot_bytes = len(content) // 2
         self._whole = {record.slot: record for record, _payload in _records(content)}
-
-
-def _looks(fd: int) -> tuple[int, ...]:
-    """Return a stamp that changes when somebody else writes or replaces the file."""
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_slots(path: Path | str, limit: int) -> bytes | None:

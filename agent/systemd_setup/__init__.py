@@ -2,7 +2,8 @@
 
 `needs` derives from the config what the service needs; `render` makes systemd drop-ins and a polkit rule of that;
 `install` compares them with the disk and writes them; `check` reports in `keyturn check` where the two differ, and
-`daemon_or_timer` where both are enabled; `check_command` returns the command that runs `check` as the service.
+`daemon_or_timer` where both are enabled; `check_command` returns the command that runs `check` as the service, and
+`as_service` has it run where root checks.
 
 Decisions. The service runs as the static user `keyturn` without a capability, and everything beyond that is derived,
 never guessed: an option is in the drop-in because a key of the config needs it, and the comment above it names the
@@ -11,12 +12,13 @@ drop-ins stay beside it. keyturn-once.service, which does the same work, gets th
 at run time, since a daemon that can widen its own sandbox has none.
 """
 
-from agent.systemd_setup.check import findings, is_the_services
+from agent.systemd_setup.check import PLACE, findings, is_the_services, seen_by_somebody_else
 from agent.systemd_setup.check_command import check_command
 from agent.systemd_setup.install import Outcome, Plan, planned
 from agent.systemd_setup.needs import Needs, environment, needs_of
 
 __all__ = [
+    "PLACE",
     "Needs",
     "Outcome",
     "Plan",
@@ -26,4 +28,5 @@ __all__ = [
     "is_the_services",
     "needs_of",
     "planned",
+    "seen_by_somebody_else",
 ]

@@ -37,11 +37,10 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], root: 
         needs = needs_of(settings, config, environ)
         plan = planned(needs, config, root, canonical_names(needs.units))
         yield from _compared(plan)
-        yield from (Finding("warning", PLACE, text, remedy) for text, remedy in needs.warnings)
+        yield from (Finding.of("warning", PLACE, risk) for risk in needs.warnings)
     except KeyturnError as error:
-        yield Finding("error", PLACE, error.problem, error.remedy)
+        yield Finding.of("error", PLACE, error.as_problem())
     yield from _given(settings, environ)
-    yield from _seen_by_somebody_else()
     yield from daemon_or_timer.findings(settings.agent, root)
 
 
@@ -85,9 +84,14 @@ def _compared(plan: Plan) -> Iterator[Finding]:
         yield Finding("warning", PLACE, text, "`keyturn check` as root looks at it")
 
 
-def _seen_by_somebody_else() -> Iterator[Finding]:
+def seen_by_somebody_else(config: str, root: Path = Path("/")) -> Iterator[Finding]:
+    """Warn where the one who looks is not the service's user, and so may see it differently."""
+    try:
+        is_its = is_the_services(config, root)
+    except KeyturnError:
+        return
     service, mine = find_account(USER), own_account()
-    if service is not None and service.uid != mine.uid:
+    if is_its and service is not None and service.uid != mine.uid:
         text = f"this check runs as {mine.name}; the service, as {USER} in its sandbox, may see it differently"
         yield Finding("warning", PLACE, text, 'check as the service: eval "$(keyturn systemd-setup --check-command)"')
 

@@ -37,12 +37,17 @@ def check_command(unit: str, drop_ins: Mapping[str, str], wanted: str | None, co
         wanted: the drop-in of this config, in the place of the one that is installed.
         config: the path of the config.
     """
+    return shlex.join(check_argv(unit, drop_ins, wanted, config, "keyturn-check"))
+
+
+def check_argv(unit: str, drop_ins: Mapping[str, str], wanted: str | None, config: str, name: str) -> list[str]:
+    """Return the same command as arguments, for a transient unit of that name; options of `check` may follow."""
     texts = {**drop_ins, DROP_IN: wanted or ""}
     settings = [*service_lines(unit), *(line for name in sorted(texts) for line in service_lines(texts[name]))]
-    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--unit=keyturn-check"]
+    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={name}"]
     argv += [f"--property={key}={value}" for key, value in _kept(settings)]
     argv += [f"--property={each}" for each in _FIXED]
-    return shlex.join([*argv, "/usr/bin/keyturn", "--config", config, "check"])
+    return [*argv, "/usr/bin/keyturn", "--config", config, "check"]
 
 
 def _kept(settings: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,8 @@ import fnmatch
 import os
 from pathlib import PurePosixPath
 
+from agent.core.problem import Problem
+
 _ITSELF = "/ /dev /etc /etc/keyturn /home /opt /root /run /run/user /var /var/cache /var/lib /var/local /var/spool"
 ITSELF = frozenset(_ITSELF.split())
 """Directories that are refused, while one below them may be fine."""
@@ -34,8 +36,8 @@ WHOLE = tuple(_WHOLE.split())
 """Directories that are refused with everything below; patterns of fnmatch, one component each."""
 
 
-def refusal(directory: str, own: str) -> tuple[str, str] | None:
-    """Return why the service may not write in a directory, as (problem, remedy); None where it may.
+def write_problem(directory: str, own: str) -> Problem | None:
+    """Return why the service may not write in a directory; None where it may.
 
     Args:
         directory: as the config names it; the target of its links is judged too.
@@ -44,25 +46,24 @@ def refusal(directory: str, own: str) -> tuple[str, str] | None:
     for each in _names_of(directory):
         if _is_refused(each):
             leads = "" if each == str(PurePosixPath(directory)) else f", which is {each},"
-            problem = (
-                f"{directory}{leads} is not for a service to write: what lies in it and below it decides what root runs"
-            )
-            return (
-                problem,
+            return Problem(
+                f"{directory}{leads} is not for a service to write: what lies in it and below it decides what root runs",
                 f"put it into a directory of its own, such as /etc/{own}, and correct the path in the config",
             )
     return None
 
 
-def warning(directory: str) -> tuple[str, str] | None:
-    """Return what is unwise about a directory that the service may write, as (text, remedy); None for nothing."""
+def write_risk(directory: str) -> Problem | None:
+    """Return what is unwise about a directory that the service may write; None for nothing."""
     for each in _names_of(directory):
         path = PurePosixPath(each)
         if path.is_relative_to("/root"):
-            return f"the service may write all of {each}, in root's home", "keep nothing there that root runs"
+            return Problem(f"the service may write all of {each}, in root's home", "keep nothing there that root runs")
         if path.parent in (PurePosixPath("/home"), PurePosixPath("/run/user")):
-            text = f"the service may write all of the home {each}, what its user runs at a login included"
-            return text, f"put the file into a directory of its own, such as {each}/.aliyun"
+            return Problem(
+                f"the service may write all of the home {each}, what its user runs at a login included",
+                f"put the file into a directory of its own, such as {each}/.aliyun",
+            )
     return None
 
 

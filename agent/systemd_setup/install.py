@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agent.core.errors import KeyturnError, NotPermittedError, StateError
 from agent.system import files
-from agent.system.oserrors import explain, is_permission, user_name
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain, is_permission
 from agent.system.process import CommandError, find_program, run_command
 from agent.systemd_setup import render
 from agent.systemd_setup.needs import Needs
@@ -180,5 +181,4 @@ def _difference(found: str | None, wanted: str | None) -> str:
 def _refused(error: OSError, path: Path, what: str) -> KeyturnError:
     if is_permission(error):
         return NotPermittedError(f"{path}: user {user_name()} may not {what} it", "run this as root")
-    reason, remedy = explain(error, str(path))
-    return StateError(f"{path}: cannot {what} it: {reason}", remedy)
+    return StateError.of(explain(error, str(path)).at(f"{path}: cannot {what} it"))

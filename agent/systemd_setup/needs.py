@@ -24,18 +24,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agent.core.errors import StateError
+from agent.core.problem import Problem
 from agent.core.settings import AgentSettings, FilePath, FileSinkSettings, NotifierSettings, Settings
 from agent.notifiers.exec_command import ExecSettings
 from agent.notifiers.signal_process import SignalSettings
 from agent.notifiers.systemd import SystemdSettings, full_name
 from agent.system import files
 from agent.system.accounts import find_account, find_group
+from agent.system.systemd_credentials import OF_THE_SERVICE
 from agent.system.systemd_unit import USER
 from agent.systemd_setup import forbidden_paths
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
-CREDENTIALS = "/run/credentials/keyturn.service"
-"""$CREDENTIALS_DIRECTORY of the unit (systemd.exec(5))."""
+CREDENTIALS = OF_THE_SERVICE
 SOURCE = "/etc/keyturn"
 """The directory of the files that systemd hands over."""
 SHIPPED = frozenset({"client_key.json", "client_key_password"})
@@ -90,13 +91,13 @@ class Needs:
 
     Attributes:
         options: each with the places of the config that need it, in their order.
-        units: the units that are restarted and so on, each with polkit's verbs.
-        warnings: what is unwise about the config, each with a remedy.
+        units: the units to be called, each with polkit's verbs.
+        warnings: what is unwise about it.
     """
 
     options: Mapping[Option, tuple[str, ...]]
     units: Mapping[str, tuple[str, ...]]
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ class _Collector:
     def __init__(self) -> None:
         self._options: dict[Option, list[str]] = {}
         self._units: dict[str, set[str]] = {}
-        self._warnings: list[tuple[str, str]] = []
+        self._warnings: list[Problem] = []
 
     def want(self, key: str, value: str, why: str) -> None:
         reasons = self._options.setdefault(Option(key, value), [])
@@ -176,14 +177,12 @@ class _Collector:
         self.want("ReadWritePaths", directory, why)
 
     def _judge(self, directory: str, why: str) -> None:
-        refused = forbidden_paths.refusal(directory, _name_in(why))
-        if refused is not None:
-            problem, remedy = refused
-            raise TooMuchError(f"{why}: {problem}", remedy)
-        unwise = forbidden_paths.warning(directory)
-        if unwise is not None:
-            text, remedy = unwise
-            self._warnings.append((f"{why}: {text}", remedy))
+        problem = forbidden_paths.write_problem(directory, _name_in(why))
+        if problem is not None:
+            raise TooMuchError.of(problem.at(why))
+        risk = forbidden_paths.write_risk(directory)
+        if risk is not None:
+            self._warnings.append(risk.at(why))
 
     def see(self, path: str, why: str) -> None:
         """Allow the service to read a file that the sandbox would hide."""

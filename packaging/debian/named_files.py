@@ -1,4 +1,4 @@
-"""Prints what the config of the service names, one path a line, for dpkg's scripts: `sinks`, or the `metrics` file.
+"""Prints what the config of the service names, one path a line, for dpkg's scripts: `sinks`, the `metrics` file, or the `config`.
 
 It reads root's config and nothing else: neither the daemon nor its directories, which are the user keyturn's, are asked
 what root should believe. Plain TOML, so that a config that keyturn refuses still names its sinks. Links are resolved;
@@ -52,6 +52,9 @@ def one_line(path: str) -> str:
 
 def main(what: str) -> None:
     """Print them, each once."""
+    if what == "config":
+        print(config_of_service())
+        return
     with open(config_of_service(), "rb") as file:
         found = set(named(tomllib.load(file), what))
     if what == "sinks":

@@ -14,7 +14,6 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -26,15 +25,13 @@ from cryptography.x509 import Certificate
 from agent.cloud.failures import json_object
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
+from agent.system.file_identity import FileIdentity
 from agent.system.files import read_private
 from providers.kms.password import PasswordSource
 
 __all__ = ["ClientKey", "ClientKeyFile", "PasswordSource", "open_client_key"]
 
 FILE_LIMIT_BYTES = 64 * 1024
-
-Stamp = tuple[int, int, int, int, int]
-"""Device, inode, changed (ns), modified (ns), size: one of them changes when a file is replaced, edited or given new rights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class ClientKeyFile:
         self.path = path
         self._password = password
         self._environ = environ
-        self._opened: tuple[tuple[Stamp | None, ...], ClientKey] | None = None
+        self._opened: tuple[tuple[FileIdentity | None, ...], ClientKey] | None = None
 
     def load(self) -> ClientKey:
         """Return the ClientKey as it is now on disk.
@@ -76,7 +73,7 @@ class ClientKeyFile:
             CredentialFileError: a file or the password is missing, malformed, wrong or readable by others.
             NotPermittedError: the agent's user may not read a file.
         """
-        stamps = tuple(_stamp(path) for path in (self.path, *self._password.files))
+        stamps = tuple(FileIdentity.at(path) for path in (self.path, *self._password.files))
         if self._opened is None or self._opened[0] != stamps or None in stamps:
             self._opened = None
             self._opened = (stamps, self._open())
@@ -86,14 +83,6 @@ class ClientKeyFile:
         content = read_private(self.path, FILE_LIMIT_BYTES, self._environ)
         password = self._password.read(self._environ)
         return open_client_key(content, password, self.path)
-
-
-def _stamp(path: str) -> Stamp | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size
 
 
 def open_client_key(content: bytes, password: Secret, path: str) -> ClientKey:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from agent.core.errors import CredentialFileError
+from agent.core.problem import Problem
 from agent.core.settings import endpoint_fault
 from agent.core.text import nearest
 from providers.kms.password import PasswordSource
@@ -62,14 +63,14 @@ class Instance:
     ca_file: str | None
     ignored: tuple[str, ...] = ()
 
-    def warnings(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys without effect, as (sentence, remedy)."""
+    def warnings(self) -> Iterator[Problem]:
+        """Yield what is without effect."""
         for key in self.ignored:
             if key == "ignoreSslCerts":
-                yield f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath"
+                yield Problem(f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath")
                 continue
             meant = nearest(key, KNOWN)
-            yield (
+            yield Problem(
                 f"{KEY}: {shown(key)} is not a key that keyturn uses and is ignored",
                 f"write {meant} if that is meant" if meant else "correct it, or leave it to the client that knows it",
             )

@@ -1,7 +1,8 @@
 """The failover between several gateways for one secret: which are asked, for how long, and the error if all fail.
 
-They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, talks rubbish, or
-does not prove who it is, is passed over; a *refusal* (no permission, no such secret, a bad key) ends the fetch: docs/adr/0009.
+They are asked in the order of the config, each within a fair share of the time. One that cannot be reached, sends no valid
+reply, or does not prove its identity is passed over, with a warning when that begins or its reason changes. A *refusal* (no
+permission, no such secret, a bad key) ends the fetch: docs/adr/0009.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.cloud.transport import UntrustedServerError
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, reason
+from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, of_all, reason
 
 TRY_S = 10.0
 """The most seconds of a fetch that one gateway gets."""
@@ -76,7 +77,7 @@ class Order:
                 if len(gateways) > 1:
                     self._say(place, error.problem)
             except NoIdentityError as nobody:
-                passed_over.append(nobody.cause)
+                passed_over.append(nobody.cause.without_place())  # the fetch puts its own
                 break
             else:
                 self._said.pop(place, None)
@@ -92,6 +93,4 @@ class Order:
 def _none_answered(passed_over: list[KeyturnError]) -> KeyturnError:
     if len(passed_over) == 1:
         return passed_over[0]
-    leading = next((error for error in passed_over if error.retryable), passed_over[0])
-    said = "; ".join(error.problem for error in passed_over)
-    return type(leading)(f"no region answered: {said}", leading.remedy, code=leading.code)
+    return of_all("no region answered", passed_over)

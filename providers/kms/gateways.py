@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from agent.cloud.tls import context_for
 from agent.cloud.transport import Transport
-from agent.core.credential import rfc3339
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
 from agent.core.provider import ProviderContext
+from agent.core.timestamps import rfc3339
 from agent.system.clock import Clock
 from providers.kms.access import Access, ByClientKey, Region, RegionOfFile
 from providers.kms.dedicated_config import Instance
@@ -134,7 +134,7 @@ def _opened(key_file: ClientKeyFile, place: str) -> Finding:
     try:
         key = key_file.load()
     except KeyturnError as error:
-        return Finding("error", place, error.problem, error.remedy)
+        return Finding.of("error", place, error.as_problem())
     return _judge_expiry(key, key_file.path, f"{place}.client_key_private_key_path")
 
 
@@ -142,7 +142,7 @@ def _untrustworthy(ca_file: str, place: str) -> Iterator[Finding]:
     try:
         context_for((ca_file,))
     except KeyturnError as error:
-        yield Finding("error", place, error.problem, error.remedy)
+        yield Finding.of("error", place, error.as_problem())
 
 
 def _judge_expiry(key: ClientKey, path: str, place: str) -> Finding:

@@ -4,7 +4,7 @@ No other module imports aliyun-secret-manager-client and aliyun-python-sdk-kms. 
 requests 2.18 and urllib3 1.24, from 2018, which also load pyOpenSSL. Building a request needs only one class of all that,
 the dictionary that ignores case, and gets it from the installed, patched requests: that saves 4 MB resident and 90 ms
 (measured with aliyun-python-sdk-core 2.16.1), and code that got no patches for years is not even loaded. The copies stay
-importable for other users of the SDK in this process.
+importable for other users of the SDK in this process. How the client's sending is replaced: shared_gateway.py.
 """
 
 from __future__ import annotations

@@ -7,16 +7,14 @@ only a name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
+from agent.core.suspects import variable_name
 from agent.system.files import read_private
 from providers.static_parts import text_of
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 LIMIT_BYTES = 4 * 1024
 PASSWORD_VARIABLE = "client_key_password"
@@ -85,7 +83,7 @@ class PasswordSource:
         name = self.variable or self.later
         if self.later == NAME_VARIABLE and environ.get(NAME_VARIABLE) and not self.variable:
             key, name = f"the environment's {NAME_VARIABLE}", environ[NAME_VARIABLE]
-        if name and not _NAME.fullmatch(name):
+        if name and variable_name(name) is None:
             return CredentialFileError(
                 f"what {key} holds is no name of an environment variable",
                 "write the variable's name there, never the password",

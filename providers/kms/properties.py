@@ -139,6 +139,7 @@ class Properties:
         """
         value = self.get(key)
         if value is not None and not value.startswith("/"):
+            # Not repeated: it may be the password itself, written where its file's path belongs.
             raise CredentialFileError(f"{self.path}: {key}: the path is relative", "write it from / on")
         return value
 

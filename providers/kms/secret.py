@@ -10,7 +10,6 @@ identity), dedicated_gateway.py (dedicated instance).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -28,7 +27,6 @@ from providers.kms.properties import Properties
 from providers.kms.secret_data import credential_of
 from providers.kms.settings import KmsSecretSettings
 
-_PLACE = re.compile(r"credentials\.[^:\s]+: ")
 _LEAVE_IT = "nothing, if another client reads it; correct it, if it was meant for keyturn"
 
 
@@ -77,9 +75,7 @@ class KmsSecret(Provider):
             reply = self._order.first_answer(gateways, Question(self.secret_name, stage), timeout_s)
             return credential_of(reply, self.secret_name, self.settings.fields)
         except KeyturnError as error:
-            # A role's provider names its place already: not twice.
-            problem = f"credentials.{self.context.credential}: {_PLACE.sub('', error.problem)}"
-            raise type(error)(problem, error.remedy, code=error.code) from None
+            raise error.at(f"credentials.{self.context.credential}") from None
 
     def _gateways(self) -> Gateways:
         """Return the gateways of the present access. They are kept between fetches, with opened ClientKeys and sessions."""
@@ -103,7 +99,7 @@ class KmsSecret(Provider):
                 yield from self._inspect_properties(read, properties_place)
             found = self._gateways()
         except KeyturnError as error:
-            yield Finding("error", properties_place, error.problem, error.remedy)
+            yield Finding.of("error", properties_place, error.as_problem())
             return
         yield from found.inspect(place)
 
@@ -122,8 +118,8 @@ class KmsSecret(Provider):
             said = f"{read.path}: cache_client_region_id: {key} is not a key of a region and is ignored"
             yield Finding("warning", place, said, _hint(meant))
         for instance in instances(read, self.context.environ):
-            for sentence, remedy in instance.warnings():
-                yield Finding("warning", place, f"{read.path}: {sentence}", remedy)
+            for problem in instance.warnings():
+                yield Finding.of("warning", place, problem.at(read.path))
 
     def close(self) -> None:
         """Close the gateways."""

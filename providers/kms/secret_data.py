@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from agent.cloud.failures import json_object
-from agent.core.credential import Credential, moment_of
+from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError
 from agent.core.secret import Secret
+from agent.core.timestamps import moment_of
 
 MANAGED_RAM = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySecret"}
 """Part of a credential -> its key in the JSON of a managed RAM secret."""

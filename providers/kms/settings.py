@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(r"[A-Za-z0-9_/+=.@:-]{1,512}")  # a name (KMS: 1 to 19
 
 @dataclass(frozen=True, kw_only=True)
 class KmsSecretSettings(ProviderSettings):
-    """`type = "kms_secret"`."""
+    """The settings of `type = "kms_secret"`."""
 
     secret_name: str
     poll_interval: Duration = field(default=Duration(60))
@@ -31,6 +31,10 @@ class KmsSecretSettings(ProviderSettings):
     regions: tuple[Region, ...] = ()
     ca_file: FilePath | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    def own_secrets(self) -> Iterator[str]:
+        """Yield the secret's name: another credential may ask for the same."""
+        yield self.secret_name
 
     def access(self, environ: Mapping[str, str]) -> Access:
         """Return the access, from the properties file as it is now or from these settings.

@@ -22,6 +22,7 @@ CREDENTIAL = {
     "notify": [NOTIFY],
 }
 AGENT = {"version": HOSTILE, "pid": 1, "started_at": HOSTILE, "config": HOSTILE}
+REFUSED = {**AGENT, "config_refused_at": HOSTILE, "config_problems": [HOSTILE, HOSTILE]}
 ROW = {
     **dict.fromkeys(("credential", "outcome", "access_key_id", "error"), HOSTILE),
     "generation": 1,
@@ -32,6 +33,8 @@ RESULT = {
     "notes": [HOSTILE],
     "generation": 1,
     "safe": False,
+    "all_moved": False,
+    "left_behind": [{"credential": HOSTILE, "dependent": HOSTILE}],
     "old_key": "active",
 }
 
@@ -42,6 +45,13 @@ def test_status_is_shown_line_by_line() -> None:
     lines = list(output.status_lines(whole, NOW))
     assert len(lines) == 6
     assert all(line.isprintable() for line in lines), lines
+
+
+def test_a_refused_config_is_shown_with_each_problem() -> None:
+    """Behind the line of the agent, a line for each; an older daemon that does not say leaves them out."""
+    lines = list(output.status_lines({"agent": REFUSED, "credentials": {HOSTILE: CREDENTIAL}}, NOW))
+    assert len(lines) == 8
+    assert all("refused" in line and line.isprintable() for line in lines[1:3]), lines
 
 
 def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import ssl
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,8 +77,8 @@ def serve(tls: tuple[ssl.SSLContext, Path]) -> Iterator[Callable[..., Loopback]]
     """Start servers; all are stopped when the test is over."""
     started: list[Loopback] = []
 
-    def start(act: Act, *, encrypted: bool = True) -> Loopback:
-        started.append(Loopback(act, tls[0] if encrypted else None))
+    def start(act: Act, *, encrypted: bool = True, context: ssl.SSLContext = tls[0]) -> Loopback:
+        started.append(Loopback(act, context if encrypted else None))
         return started[-1]
 
     yield start
@@ -92,42 +90,3 @@ def serve(tls: tuple[ssl.SSLContext, Path]) -> Iterator[Callable[..., Loopback]]
 def transport(tls: tuple[ssl.SSLContext, Path]) -> Transport:
     """A transport that trusts the loopback servers."""
     return Transport(str(tls[1]), proxies=False)
-
-
-@pytest.fixture
-def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """Let every logger of every library speak at DEBUG; call the fixture for all that was said."""
-    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    before = [(logger, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-    caplog.set_level(logging.DEBUG)
-
-    def said() -> str:
-        logging.getLogger("some.library").debug("records are caught")
-        assert "records are caught" in caplog.text
-        return caplog.text + "".join(repr(record.__dict__) for record in caplog.records)
-
-    yield said
-    for logger, level in before:
-        logger.setLevel(level)
-
-
-def all_that_it_says(error: BaseException) -> str:
-    """Everything that printing an error could show: str, repr, traceback, arguments, suppressed contexts too."""
-    said, seen = "", set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        each = queue.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        said += f"{each} {each!r} {each.args!r} {vars(each)!r} {''.join(traceback.format_exception_only(each))}"
-        queue += [each.__cause__, each.__context__]
-    return said + "".join(traceback.format_exception(error))
-
-
-@pytest.fixture
-def shown() -> Callable[[BaseException], str]:
-    """The function `all_that_it_says`."""
-    return all_that_it_says

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import socket
 import ssl
@@ -25,6 +24,8 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.settings import endpoint_fault
+from providers.emulator.pki import server_context
+from tests.support.canaries import Listener
 
 CANARY = "CanarySignature%2Fz9"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Twice: Yes\r\n\r\n{}"
@@ -128,7 +129,7 @@ def test_what_goes_wrong_is_told_in_plain_words(
     serve: Serve,
     transport: Transport,
     shown: Callable[[BaseException], str],
-    everything_logged: Callable[[], str],
+    listener: Listener,
 ) -> None:
     """Each failure ends in time as the error that fits, names host and cause, and shows nothing of the request."""
     act, kind, words = FAILURES[story]
@@ -136,11 +137,12 @@ def test_what_goes_wrong_is_told_in_plain_words(
     with pytest.raises(kind) as caught:
         post(transport, server.endpoint, timeout_s=limit_s(words), read_s=GIVE_UP_S)
     assert not server.gave_up.is_set(), "the caller waited until the server lost patience"
+    assert len(server.requests) <= 1, "it was asked again"
     assert server.endpoint in caught.value.problem
     assert words in caught.value.problem
     assert caught.value.retryable
     assert caught.value.remedy
-    assert CANARY not in shown(caught.value) + everything_logged()
+    assert CANARY not in shown(caught.value) + listener.said
 
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()], ids=["threads", "memory"])
@@ -248,6 +250,14 @@ def test_another_host_name_is_refused(host: str, tls: tuple[ssl.SSLContext, Path
         with pytest.raises(UntrustedServerError, match="another host name"):
             post(Transport(str(tls[1]), proxies=False), f"{host}:{listener.getsockname()[1]}")
         server.join(GIVE_UP_S)
+
+
+def test_a_certificate_that_is_over_is_refused(serve: Serve, tmp_path: Path) -> None:
+    """Dates are looked at, and nothing is sent."""
+    server = serve(say(OK), context=server_context(tmp_path / "pki", "expired"))
+    with pytest.raises(UntrustedServerError):
+        post(Transport(str(tmp_path / "pki" / "ca.pem"), proxies=False), server.endpoint)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -377,16 +387,14 @@ def test_a_proxy_is_left_out_where_told(serve: Serve, transport: Transport, monk
 
 
 def test_success_is_as_silent_as_failure(
-    serve: Serve, transport: Transport, everything_logged: Callable[[], str], capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    serve: Serve, transport: Transport, listener: Listener, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Neither the libraries' DEBUG records, nor http.client's own printing, show the signed request."""
-    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nbroken header line\r\n\r\n{}"  # urllib3 warns of it, with the URL
     post(transport, serve(say(OK)).endpoint)
     post(transport, serve(say(head)).endpoint)
     printed = capfd.readouterr()
-    assert CANARY not in everything_logged() + printed.out + printed.err
+    assert CANARY not in listener.said + printed.out + printed.err
 
 
 def test_no_descriptor_is_left_behind(serve: Serve, transport: Transport) -> None:
@@ -515,7 +523,7 @@ def test_plain_http_is_bounded_and_silent_alike(
     serve: Serve,
     transport: Transport,
     shown: Callable[[BaseException], str],
-    everything_logged: Callable[[], str],
+    listener: Listener,
 ) -> None:
     """Each failure of the https call is the same failure over http: in time, named, and without the request."""
     act, kind, words = FAILURES[story]
@@ -524,9 +532,10 @@ def test_plain_http_is_bounded_and_silent_alike(
         url, limit = f"http://{server.endpoint}/{CANARY}?t={CANARY}", limit_s(words)
         ask(transport, url, plain=True, timeout_s=limit, read_s=GIVE_UP_S)
     assert not server.gave_up.is_set(), "the caller waited until the server lost patience"
+    assert len(server.requests) <= 1, "it was asked again"
     assert server.endpoint in caught.value.problem
     assert words in caught.value.problem
-    assert CANARY not in shown(caught.value) + everything_logged()
+    assert CANARY not in shown(caught.value) + listener.said
 
 
 def test_a_redirect_of_plain_http_is_not_followed(serve: Serve, transport: Transport) -> None:

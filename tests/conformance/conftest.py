@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +15,6 @@ from agent.core.provider import Provider
 from agent.core.settings import ProviderSettings, Settings
 from providers.emulator import Cloud
 from providers.emulator.pki import server_context
-from tests.support.rigs.hearing import Listener
 from tests.support.rigs.rig import Rig, World
 from tests.support.rigs.third_party import install
 
@@ -102,21 +98,3 @@ def bench(
         each.provider.close()
     for world in worlds:
         world.close()
-
-
-@pytest.fixture
-def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
-    """Every logger that there is speaks at DEBUG, and http.client prints what it sends wherever it is not stopped."""
-    made = Listener()
-    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    root = logging.getLogger()
-    every: Mapping[str, Any] = root.manager.loggerDict
-    loggers = [root, *(logger for logger in every.values() if isinstance(logger, logging.Logger))]
-    for logger in loggers:
-        monkeypatch.setattr(logger, "level", logging.DEBUG)
-        logger._cache.clear()  # type: ignore[attr-defined]
-        if logger is root or not logger.propagate:
-            logger.addHandler(made)
-    yield made
-    for logger in loggers:
-        logger.removeHandler(made)

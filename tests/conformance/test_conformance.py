@@ -19,8 +19,8 @@ from agent.core import policy
 from agent.core.credential import Credential, Kind
 from agent.core.errors import KeyturnError
 from agent.core.policy import Change
+from tests.support.canaries import Listener, shown
 from tests.support.rigs.every import RIGS
-from tests.support.rigs.hearing import shown
 from tests.support.rigs.rig import FAILING, Case, Rig
 
 NAME = "rigged"
@@ -120,7 +120,7 @@ def test_nothing_is_asked_before_the_first_fetch(kind: type[Rig], bench: Bring) 
 
 @pytest.mark.parametrize(("kind", "case"), pairs(FAILING))
 def test_a_failure_is_told_in_time_and_in_silence_and_passes(
-    kind: type[Rig], case: Case, bench: Bring, listener: Any, capfd: pytest.CaptureFixture[str]
+    kind: type[Rig], case: Case, bench: Bring, listener: Listener, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One sentence with the credential and a remedy, of the right family, in time, without a secret; then all is well."""
     held = bench(kind)
@@ -137,7 +137,7 @@ def test_a_failure_is_told_in_time_and_in_silence_and_passes(
     held.rig.heal()
     value = fetch(held)
     printed = capfd.readouterr()
-    said = everything(caught.value, value) + "".join(listener.records) + printed.out + printed.err
+    said = everything(caught.value, value) + listener.said + printed.out + printed.err
     finds_no_secret(said, [*canaries, *held.rig.canaries(), *parts(value)])
 
 

@@ -206,7 +206,7 @@ def test_no_fault_of_accepting_ends_the_socket(serve: MakeServer, monkeypatch: p
     def fail(_channel: socket.socket) -> None:
         raise ValueError("unforeseen")
 
-    monkeypatch.setattr(control, "_begin", fail)
+    monkeypatch.setattr(control._server, "_begin", fail)
     with connected(control) as channel:
         assert answer(channel) is None
     monkeypatch.undo()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from agent.cli.option_types import moment
 from agent.core import policy
-from agent.core.credential import moment_of, rfc3339
 from agent.core.errors import UsageError
 from agent.core.policy import Standing
+from agent.core.timestamps import moment_of, rfc3339
 from providers.kms.secret_data import credential_of
 from providers.session_json import EXTERNAL
 from providers.session_json import credential_of as external

@@ -17,10 +17,9 @@ from agent.core.settings import FilePath
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.scheduler import Job, JobKind
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
-from tests.dispatch.test_owed import reloaded
-from tests.refresh.test_publish import change_to, failing_rename, held, left_over, two
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
+from tests.support.publishes import change_to, failing_rename, held, left_over, reloaded, two
 
 MakeBench = Callable[..., Bench]
 HOURS = 1e6

@@ -14,6 +14,7 @@ from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import called
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, key
+from tests.support.publishes import reloaded
 
 MakeBench = Callable[..., Bench]
 
@@ -25,11 +26,6 @@ def paid(bench: Bench, *credentials: ManagedCredential) -> None:
         if not any(managed.state.debts for managed in credentials):
             return
     bench.until(lambda: not any(managed.state.debts for managed in credentials))
-
-
-def reloaded(bench: Bench, *credentials: ManagedCredential) -> list[ManagedCredential]:
-    bench.engine.reload(credentials, 2.0)
-    return [bench.slots[managed.name].managed for managed in credentials]
 
 
 # -- orders across credentials ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from providers.emulator.faults import Fault
+from tests.support.plugins import wedge
 from tests.support.vm import Daemon, Vm, at_rest, eventually
 
 PROMPT_S = 8.0
@@ -167,7 +168,7 @@ while not (here / "go").exists():
 
 def test_a_reload_or_refresh_while_it_starts_does_not_end_it(vm: Vm) -> None:
     """SIGHUP and SIGUSR1 before the daemon is there to handle them: it starts, which refreshes everything, and reloads once."""
-    packages = with_package(vm, SLOW_START + PLUGIN)
+    packages = wedge(vm.directory / "site", SLOW_START)
     vm.configure(vm.credential(provider='type = "wedge"\nfifo = "/nonexistent"\n', settings='verify = "off"'))
     daemon = vm.daemon({"PYTHONPATH": f"{vm.environ['PYTHONPATH']}:{packages}"})
     eventually((packages / "begun").exists)
@@ -263,51 +264,9 @@ def test_a_signal_that_another_thread_receives_is_heard_at_once(vm: Vm) -> None:
     assert daemon.ended() == 0
 
 
-PLUGIN = """
-import gc
-import os
-from dataclasses import dataclass
-from agent.core.credential import Credential
-from agent.core.provider import Provider
-from agent.core.secret import Secret
-from agent.core.settings import ProviderSettings
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(ProviderSettings):
-    fifo: str
-
-class Wedge(Provider):
-    type_name, Settings = "wedge", Settings
-
-    def _fetch(self, timeout_s):
-        if os.path.exists(self.settings.fifo):  # keyturn asks nothing of a provider on the scheduler's own thread
-            loop = next(each for each in gc.get_objects() if type(each).__name__ == "EventLoop")
-            loop.post(self.block)
-        return Credential(access_key_id="LTAI5tWedge", access_key_secret=Secret("s" * 30))
-
-    def block(self):
-        with open(self.settings.fifo) as fifo:
-            fifo.read()
-
-    @property
-    def poll_interval_s(self):
-        return 0.1
-"""
-
-
-def with_package(vm: Vm, code: str) -> Path:
-    """Where a third party's provider lies, to be found by its entry point."""
-    packages = vm.directory / "site"
-    (packages / "wedge-1.0.dist-info").mkdir(parents=True)
-    (packages / "wedge.py").write_text(code)
-    (packages / "wedge-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wedge\nVersion: 1.0\n")
-    (packages / "wedge-1.0.dist-info" / "entry_points.txt").write_text("[keyturn.providers]\nwedge = wedge:Wedge\n")
-    return packages
-
-
 def with_plugin(vm: Vm, fifo: Path) -> Daemon:
     """A daemon that uses a third party's provider."""
-    packages = with_package(vm, PLUGIN)
+    packages = wedge(vm.directory / "site")
     vm.configure(vm.credential(provider=f'type = "wedge"\nfifo = "{fifo}"\n', settings='verify = "off"'))
     return vm.daemon({"WATCHDOG_USEC": "500000", "PYTHONPATH": f"{vm.environ['PYTHONPATH']}:{packages}"}).ready()
 

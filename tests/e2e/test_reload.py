@@ -6,6 +6,7 @@ import json
 import os
 import signal
 
+from tests.support.plugins import packaged
 from tests.support.vm import Daemon, Vm
 
 
@@ -71,10 +72,7 @@ class Faulty(Provider):
 def test_a_fault_in_a_reload_is_refused_and_the_daemon_is_ready_again(vm: Vm) -> None:
     """A third party's provider that raises what nobody foresaw: logged, audited, READY=1, and the old config goes on."""
     packages, flag = vm.directory / "site", vm.directory / "flag"
-    (packages / "faulty-1.0.dist-info").mkdir(parents=True)
-    (packages / "faulty.py").write_text(PLUGIN)
-    (packages / "faulty-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (packages / "faulty-1.0.dist-info" / "entry_points.txt").write_text("[keyturn.providers]\nfaulty = faulty:Faulty\n")
+    packaged(packages, "faulty", PLUGIN, "Faulty")
     vm.configure(vm.credential(provider=f'type = "faulty"\nflag = "{flag}"\n', settings='verify = "off"'))
     daemon = vm.daemon({"PYTHONPATH": os.pathsep.join([vm.environ["PYTHONPATH"], str(packages)])}).ready()
     flag.touch()

@@ -9,7 +9,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.support.faults import Drill, Place, open_descriptors, with_mounts
+from tests.support.faults import Drill, open_descriptors
+from tests.support.mounts import Place, with_mounts
 from tests.support.processes import KEYTURN
 from tests.support.vm import PATIENCE_S, Vm, eventually
 

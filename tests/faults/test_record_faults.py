@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.support.faults import Drill, Place, with_mounts
+from tests.support.faults import Drill
+from tests.support.mounts import Place, with_mounts
 from tests.support.vm import Vm, eventually
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.faults import Drill, Place, with_mounts
+from tests.support.faults import Drill
+from tests.support.mounts import Place, with_mounts
 from tests.support.vm import Vm, eventually
 
 Act = Callable[[Drill], None]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.problem import Problem
 from agent.core.settings import AgentSettings, FilePath
 from agent.metrics import check as module
 from agent.metrics.check import findings
@@ -56,5 +57,5 @@ def test_the_file_must_be_where_it_can_be_written_and_found(tmp_path: Path, monk
     monkeypatch.setattr(module.os, "access", lambda *_args, **_more: False)
     level, _place, text, remedy = only(metrics_textfile=str(tmp_path / "k.prom"))
     assert level == "error" and str(os.geteuid()) in text and "ReadWritePaths=" in remedy
-    monkeypatch.setattr(module, "hindrance", lambda _directory: ("it is full", "make room"))
+    monkeypatch.setattr(module, "write_problem", lambda _directory: Problem("it is full", "make room"))
     assert only(metrics_textfile=str(tmp_path / "k.prom"))[2:] == ("it is full", "make room")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.cloud.verify import Verification
+from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import SourceUnavailableError, VerifyRefusedError
 from agent.metrics.counters import Counters
 from agent.metrics.snapshot import Row, take
@@ -21,7 +22,7 @@ def observed(bench: Bench) -> Counters:
 
 
 def row(bench: Bench, counts: Counters) -> Row:
-    (found,) = take(bench.engine, counts).rows
+    (found,) = take(bench.engine, counts, ConfigInForce(bench.engine.clock.now())).rows
     return found
 
 

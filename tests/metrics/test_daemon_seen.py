@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from providers.emulator.faults import Fault
-from tests.e2e.test_daemon_life import PLUGIN
+from tests.support.plugins import wedge
 from tests.support.scraper import Answer, Figures, free_port, get
 from tests.support.vm import Vm, eventually, quoted
 
@@ -110,12 +110,9 @@ def test_readiness_is_that_of_the_service_manager(vm: Vm, port: int) -> None:
 def test_a_wedged_scheduler_is_not_alive_and_hangs_no_scrape(vm: Vm, port: int) -> None:
     """The evidence that feeds the watchdog: /livez 503 with a sentence, /metrics from before; and alive again."""
     packages, fifo = vm.directory / "site", vm.directory / "wedge.fifo"
-    (packages / "wedge-1.0.dist-info").mkdir(parents=True)
-    (packages / "wedge.py").write_text(PLUGIN)
-    (packages / "wedge-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wedge\nVersion: 1.0\n")
-    (packages / "wedge-1.0.dist-info" / "entry_points.txt").write_text("[keyturn.providers]\nwedge = wedge:Wedge\n")
-    wedge = vm.credential(provider=f'type = "wedge"\nfifo = "{fifo}"\n', settings='verify = "off"')
-    vm.configure(listening(vm, port) + wedge)
+    wedge(packages)
+    wedged = vm.credential(provider=f'type = "wedge"\nfifo = "{fifo}"\n', settings='verify = "off"')
+    vm.configure(listening(vm, port) + wedged)
     vm.daemon({"PYTHONPATH": f"{vm.environ['PYTHONPATH']}:{packages}"}).ready()
     assert figures(port).state("uploader") == "fresh"
     os.mkfifo(fifo)

@@ -14,7 +14,7 @@ import pytest
 
 from agent.core.policy import Condition
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
-from tests.metrics.test_exposition import row, shown
+from tests.support.scraper import Figures, row, shown
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"
@@ -28,8 +28,6 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 
 def samples() -> dict[str, set[str]]:
     """Every sample that the agent shows, with its labels."""
-    from tests.support.scraper import Figures
-
     found: dict[str, set[str]] = {}
     for family in Figures(shown(row(took_s=[0.1]))).families:
         for sample in family.samples:

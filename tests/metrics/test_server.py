@@ -14,7 +14,7 @@ import pytest
 from agent.metrics import http as http
 from agent.metrics import server
 from agent.metrics.http import MAX_HEAD, Reply, Request, sentence_reply
-from agent.metrics.server import MAX_CONNECTIONS, Listener
+from agent.metrics.server import Listener
 from tests.support.scraper import PATIENCE_S, Answer, free_port, get, heard, say
 
 Serve = Callable[..., int]
@@ -108,28 +108,6 @@ def test_a_request_that_drips_is_ended(serve: Serve, monkeypatch: pytest.MonkeyP
             listening.join(0.05)
         listening.join(PATIENCE_S)
     assert [answer.status for answer in answers] == [408]
-
-
-def test_clients_that_say_nothing_leave_room_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as there are places are heard, one more is turned away at once, and their time is bounded."""
-    monkeypatch.setattr(http, "read", lambda channel, read=http.read: read(channel, 3.0))
-    port = serve()
-    silent = [socket.create_connection(("127.0.0.1", port), PATIENCE_S) for _ in range(MAX_CONNECTIONS)]
-    ends = time.monotonic() + PATIENCE_S
-    while _status(port) != 0:  # the last of them may not have been taken yet
-        assert time.monotonic() < ends, "nobody is ever turned away"
-    while _status(port) != 200:
-        assert time.monotonic() < ends, "they hold their places for ever"
-        time.sleep(0.05)
-    for channel in silent:
-        channel.close()
-
-
-def _status(port: int) -> int:
-    try:
-        return get(port, "/x").status
-    except OSError:
-        return 0
 
 
 def test_clients_that_leave_or_do_not_read_harm_nobody(serve: Serve) -> None:
@@ -252,5 +230,5 @@ def test_why_an_address_cannot_be_had_is_one_sentence(address: str, number: int 
         with pytest.raises(OSError) as caught:
             server.bind(address)
         error = caught.value
-    sentence = "; ".join(server.explain(error, address))
+    sentence = str(server.bind_problem(error, address))
     assert sentence.startswith(f"nothing can listen on {address}: ") and words in sentence

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from agent.core.config_in_force import ConfigInForce
 from agent.metrics import snapshot
 from agent.metrics.counters import Counters
 from agent.metrics.snapshot import Snapshot, SnapshotReader
@@ -14,6 +16,7 @@ from tests.support.bench import Bench
 from tests.support.fakes import PATIENCE_S
 
 SOON_S = 0.2
+IN_FORCE = ConfigInForce(datetime(2026, 11, 30, tzinfo=UTC))
 
 
 class Running:
@@ -23,14 +26,14 @@ class Running:
         self.engine, self.crew = bench.engine, bench.crew
         self.managed = bench.managed()
         bench.begin(self.managed)
-        self.reader = SnapshotReader(self.engine, Counters())
+        self.reader = SnapshotReader(self.engine, Counters(), IN_FORCE)
         self._thread = threading.Thread(target=self.engine.run)
 
     def start(self) -> None:
         self._thread.start()
 
     def wedge(self) -> threading.Event:
-        """Have the engine's thread stand still until the returned event is set."""
+        """Have the loop's thread stand still until the returned event is set."""
         way, there = threading.Event(), threading.Event()
 
         def stand_still() -> None:
@@ -124,10 +127,10 @@ def test_what_the_first_pass_waits_for_is_named(bench: Bench) -> None:
     """Not passed: the names of those that were not tried; passed: none, also when a reload brings a new one."""
     a, b = bench.managed("a"), bench.managed("b")
     bench.begin(a, b)
-    assert [row.state for row in snapshot.take(bench.engine, Counters()).rows] == ["pending", "pending"]
+    assert [row.state for row in snapshot.take(bench.engine, Counters(), IN_FORCE).rows] == ["pending", "pending"]
     bench.refresh("a")
-    seen = snapshot.take(bench.engine, Counters())
+    seen = snapshot.take(bench.engine, Counters(), IN_FORCE)
     assert (seen.passed, seen.awaited) == (False, ("b",))
     bench.refresh("b")
-    seen = snapshot.take(bench.engine, Counters())
+    seen = snapshot.take(bench.engine, Counters(), IN_FORCE)
     assert (seen.passed, seen.awaited) == (True, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from agent.metrics import textfile
 from agent.metrics.snapshot import Snapshot
 from agent.metrics.textfile import Textfile
 from tests.support.fakes import PATIENCE_S
+from tests.support.processes import eventually
 from tests.support.scraper import Figures
 
 
@@ -32,13 +33,6 @@ class StillGlass:
 
 def shot(at: float) -> Snapshot:
     return Snapshot(taken_at=at, passed=True, awaited=(), rows=())
-
-
-def eventually(look: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not look():
-        assert time.monotonic() < ends, "it did not happen"
-        time.sleep(0.01)
 
 
 class Place:

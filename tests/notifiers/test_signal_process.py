@@ -23,7 +23,7 @@ from agent.notifiers.interface import Pickup
 from agent.notifiers.signal_process import SignalNotifier, SignalSettings
 from agent.system.accounts import own_account
 from agent.system.pidfile import NoProcessError, read_pid_file
-from tests.support.forked import in_child
+from tests.support.processes import in_child
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can act for another user")
@@ -218,7 +218,7 @@ def test_a_directory_that_need_not_be_listed(public_path: Path) -> None:
     public_path.chmod(0o711)
 
     def read() -> None:
-        assert read_pid_file(str(public_path / "x.pid")).pid == 12345
+        assert read_pid_file(str(public_path / "x.pid")).pids == (12345,)
 
     assert in_child(read, user=65534) == 0
 

@@ -15,7 +15,7 @@ from keyturn_deb.commandline import Command
 from keyturn_deb.errors import BuildError
 from keyturn_deb.source import Source
 
-from tests.support.dpkg_machine import Bed, missing, newer
+from tests.support.systemd.dpkg import Bed, missing, newer
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 
-from tests.support.dpkg_machine import SINK, configure, install, shown, status
+import pytest
+
+from tests.support.systemd.dpkg import SINK, configure, install, shown, status
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, agent, providers
@@ -93,16 +95,25 @@ def test_an_upgrade_keeps_everything_and_restarts(machine):
         assert (shown(machine, "ActiveState"), shown(machine, "UnitFileState")) == ("inactive", state)
 
 
-def test_a_config_that_the_new_version_refuses_fails_no_upgrade(machine):
-    """dpkg ends well, and says where to look."""
+@pytest.mark.parametrize(
+    "spoil", ["echo 'nonsense = 1' >/etc/keyturn/keyturn.toml", "chmod 0600 /etc/keyturn/keyturn.toml"]
+)
+def test_a_config_that_the_new_version_cannot_use_ends_no_daemon_and_fails_no_upgrade(machine, spoil):
+    """dpkg ends well and says what is wrong; the daemon of the version before goes on, until the config is mended."""
     install(machine)
     configure(machine)
     machine.do("systemctl", "start", "keyturn", timeout_s=120)
-    machine.write("/etc/keyturn/keyturn.toml", "nonsense = 1\n", 0o640)
+    pid, good = shown(machine, "MainPID"), machine.read("/etc/keyturn/keyturn.toml")
+    machine.do("sh", "-c", spoil)
     done = machine.run("dpkg", "--install", "/packages/newer.deb", timeout_s=240)
     assert done.returncode == 0
-    assert "keyturn.service is not ready after `try-restart`; see: systemctl status keyturn" in done.both
+    assert "/etc/keyturn/keyturn.toml" in done.both and "systemctl restart keyturn" in done.both
     assert machine.do("dpkg-query", "-W", "-f", "${Status}", "keyturn") == "install ok installed"
+    assert (shown(machine, "ActiveState"), shown(machine, "MainPID")) == ("active", pid)
+    machine.write("/etc/keyturn/keyturn.toml", good, 0o640)
+    machine.do("chgrp", "keyturn", "/etc/keyturn/keyturn.toml")
+    machine.do("systemctl", "restart", "keyturn", timeout_s=120)
+    assert status(machine)["agent"]["version"] == "99"
 
 
 def test_without_a_running_systemd_it_installs_all_the_same(machine):

@@ -102,7 +102,7 @@ def test_bytecode_is_whole_and_names_where_it_will_stand(unpacked):
     sources = {path for path in site.rglob("*.py") if path.stat().st_size}
     without = [path for path in sources if not list((path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc"))]
     assert [path for path in without if "vendored" not in path.parts and "lib2to3" not in path.parts] == []
-    (bytecode,) = (site / "agent/__pycache__").glob("rotate.cpython-*.pyc")
+    (bytecode,) = (site / "agent/refresh/__pycache__").glob("pipeline.cpython-*.pyc")
     assert b"/usr/lib/keyturn/venv/lib/" in bytecode.read_bytes()
 
 

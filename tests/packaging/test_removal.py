@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.dpkg_machine import CONFIG, INI, SINK, configure, install, shown, status
+from tests.support.systemd.dpkg import CONFIG, INI, SINK, configure, install, shown, status
 
 LEFT = "keyturn: these hold credentials of applications and are left alone; nobody keeps them fresh from now on:\n"
 TIMER, WANTED = "keyturn-once.timer", "/etc/systemd/system/timers.target.wants/keyturn-once.timer"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -111,16 +110,3 @@ def kms(tmp_path: Path, rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPa
     made = Kms(tmp_path, rsa_key)
     with made.server, made.metadata:
         yield made
-
-
-@pytest.fixture
-def shown() -> Callable[[BaseException], str]:
-    """Everything that printing an error could show, suppressed contexts included."""
-
-    def of(error: BaseException | None) -> str:
-        if error is None:
-            return ""
-        said = f"{error} {error!r} {vars(error)!r} " + "".join(traceback.format_exception(error))
-        return said + of(error.__cause__) + of(error.__context__)
-
-    return of

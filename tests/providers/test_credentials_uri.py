@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,45 +86,6 @@ def test_path_and_query_are_sent_as_they_are(addresses: Addresses) -> None:
     """A capability in the query reaches the server."""
     addresses.fetch(addresses.http.credentials_uri + "?cap=a%2Fb&x=1")
     assert addresses.cloud.uri_queries[-1] == "cap=a%2Fb&x=1"
-
-
-FAULTS = {
-    "hang": (Fault.HANG, SourceUnavailableError),
-    "reset": (Fault.RESET, SourceUnavailableError),
-    "lost": (Fault.LOSE_REPLY, SourceUnavailableError),
-    "dripping": (Fault.DRIP, SourceUnavailableError),
-    "oversized": (Fault.OVERSIZED, BadAnswerError),
-    "redirect": (Fault.REDIRECT, BadAnswerError),
-    "rubbish": (Fault.RUBBISH, BadAnswerError),
-    "empty": (Fault.EMPTY, BadAnswerError),
-    "wrong shape": (Fault.WRONG_SHAPE, BadAnswerError),
-}
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("story", FAULTS)
-def test_whatever_goes_wrong_ends_in_time_and_shows_no_capability(
-    addresses: Addresses,
-    story: str,
-    scheme: str,
-    shown: Callable[[BaseException], str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Each fault ends within the fetch's time and is tried again; neither error nor log show path or query."""
-    caplog.set_level(0)
-    fault, kind = FAULTS[story]
-    addresses.cloud.inject(fault, action="CredentialsUri")
-    server = addresses.http if scheme == "http" else addresses.https
-    began = time.monotonic()
-    with pytest.raises(kind) as caught:
-        limit_s = 1.0 if fault in (Fault.HANG, Fault.DRIP) else 20.0
-        addresses.fetch(
-            f"{server.credentials_uri}?cap={CAPABILITY}", limit_s, ca_file=FilePath(addresses.https.ca_file)
-        )
-    assert time.monotonic() - began < 15.0
-    assert caught.value.retryable
-    assert CAPABILITY not in shown(caught.value) + caplog.text
-    assert str(caught.value).startswith("credentials.uploader: ")
 
 
 @pytest.mark.parametrize(

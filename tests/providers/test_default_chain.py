@@ -28,7 +28,7 @@ from agent.core.secret import Secret
 from agent.core.settings import CloudSettings, FilePath
 from agent.system.procfs import group_is_empty
 from providers.default_chain import DefaultChain, DefaultSettings
-from providers.emulator import Cloud, EmulatorServer, Fault, MetadataServer
+from providers.emulator import Cloud, EmulatorServer, MetadataServer
 
 REROUTED = """\
 import json, sys
@@ -272,36 +272,6 @@ def test_sts_refuses(machine: Machine) -> None:
     with pytest.raises(NotPermittedError, match=r"no link .*NoPermission \(HTTP 403") as caught:
         machine.fetch()
     assert caught.value.code == "NoPermission"
-
-
-TROUBLE = {
-    "busy": (None, SourceUnavailableError),
-    "hang": (Fault.HANG, SourceUnavailableError),
-    "reset": (Fault.RESET, SourceUnavailableError),
-    "dripping": (Fault.DRIP, SourceUnavailableError),
-    "oversized": (Fault.OVERSIZED, BadAnswerError),
-    "redirect": (Fault.REDIRECT, BadAnswerError),
-}
-
-
-@pytest.mark.parametrize("story", TROUBLE)
-def test_trouble_on_the_way_is_tried_again(
-    machine: Machine, story: str, shown: Callable[[BaseException], str], caplog: pytest.LogCaptureFixture
-) -> None:
-    """It ends in time, names the host, and shows nothing of the signed request; never taken for "nothing there"."""
-    caplog.set_level(0)
-    fault, kind = TROUBLE[story]
-    machine.profile(mode="RamRoleArn", **machine.role())
-    if fault is None:
-        machine.cloud.fail_next(503, action="AssumeRole")
-    else:
-        machine.cloud.inject(fault, action="AssumeRole")
-    began = time.monotonic()
-    with pytest.raises(kind, match=rf"credentials\.uploader: no link .*{machine.server.endpoint}") as caught:
-        machine.fetch(4.0 if fault in (Fault.HANG, Fault.DRIP) else 20.0)
-    assert time.monotonic() - began < 20.0
-    assert caught.value.retryable
-    assert "Signature" not in shown(caught.value) + caplog.text
 
 
 def test_trouble_with_one_link_does_not_stop_the_next(machine: Machine) -> None:

@@ -14,20 +14,14 @@ from agent.cloud.transport import UntrustedServerError
 from agent.core.credential import Credential, Kind
 from agent.core.errors import BadAnswerError, CredentialFileError, KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.settings import Duration, FilePath
-from providers.emulator import Fault
 from providers.oidc_role_arn import OidcRoleArn, OidcRoleArnSettings
 from tests.support.sts import (
-    BROKEN,
-    REFUSALS,
     StsWorld,
     complaints,
     gives_no_session,
-    is_refused,
-    keeps_quiet,
     lives_for,
     no_trust,
     record_posts,
-    suffers,
 )
 
 
@@ -232,20 +226,6 @@ def test_a_provider_that_is_not_registered_is_told(world: World) -> None:
     assert "register the OIDC provider" in caught.value.remedy
 
 
-@pytest.mark.parametrize("fault", BROKEN, ids=lambda fault: fault.value)
-def test_a_broken_answer_is_an_error_that_is_tried_again(world: World, fault: Fault) -> None:
-    """Each way to answer badly ends in time, names the credential, and can be tried again."""
-    suffers(world, world.get, fault)
-
-
-@pytest.mark.parametrize("code", REFUSALS)
-def test_a_refusal_keeps_its_code(world: World, code: str) -> None:
-    """Every documented code has its leaf and exit code, with credential and host."""
-    error = is_refused(world, world.get, code)
-    if code == "NoPermission":
-        assert "trust policy" in error.remedy
-
-
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -273,34 +253,11 @@ def test_a_wrong_clock_is_told_with_its_skew(world: World) -> None:
         world.get()
 
 
-@pytest.mark.parametrize("certificate", ["wrong_host", "unknown_ca", "expired"])
-def test_a_wrong_certificate_is_refused(tmp_path: Path, certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The token is sent to nobody who cannot prove to be STS."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    world = World(tmp_path, certificate)
-    with world.server, pytest.raises(UntrustedServerError, match=r"^credentials\.app: "):
-        world.get()
-    assert world.cloud.calls == []
-
-
 def test_a_server_that_is_not_trusted_gets_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the CA nothing is sent; with `cloud.ca_file` a third party's CA is trusted (all other tests)."""
     with no_trust(monkeypatch), pytest.raises(UntrustedServerError, match="not from an authority"):
         world.get()
     assert world.cloud.calls == []
-
-
-def test_the_token_is_never_said(
-    world: World,
-    shown: Callable[[BaseException], str],
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Token and session are in no error, no record at DEBUG, no output of success, refusal, reset, hang or bad TLS."""
-    token = world.renew()
-    assert token not in repr(world.provider()) + repr(world.provider().settings)
-    keeps_quiet(world, world.get, [token, token.split(".")[2]], shown, caplog, capfd, monkeypatch)
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -30,18 +30,13 @@ from providers.emulator import Fault
 from providers.ram_role_arn import RamRoleArn, RamRoleArnSettings
 from providers.sts_sessions import default_session_name
 from tests.support.sts import (
-    BROKEN,
-    REFUSALS,
     FixedBase,
     StsWorld,
     complaints,
     gives_no_session,
-    is_refused,
-    keeps_quiet,
     lives_for,
     no_trust,
     record_posts,
-    suffers,
 )
 
 
@@ -149,18 +144,6 @@ def test_the_session_name_fits_whatever_the_machine_is_called() -> None:
     settings = {"type": "ram_role_arn", "role_arn": "acs:ram::1:role/a", "base": "x"}
     for name in made:
         assert complaints(RamRoleArnSettings(**settings, role_session_name=name)) == []
-
-
-@pytest.mark.parametrize("fault", BROKEN, ids=lambda fault: fault.value)
-def test_a_broken_answer_is_an_error_that_is_tried_again(world: World, fault: Fault) -> None:
-    """Each way to answer badly ends in time, names the credential, and can be tried again."""
-    suffers(world, world.get, fault)
-
-
-@pytest.mark.parametrize("code", REFUSALS)
-def test_a_refusal_keeps_its_code(world: World, code: str) -> None:
-    """Every documented code has its leaf and exit code, with credential and host."""
-    is_refused(world, world.get, code)
 
 
 ANSWERS: dict[str, tuple[str, str]] = {
@@ -293,35 +276,10 @@ def test_a_server_that_is_not_trusted_gets_nothing(world: World, monkeypatch: py
     assert world.cloud.calls == []
 
 
-@pytest.mark.parametrize("certificate", ["wrong_host", "unknown_ca", "expired"])
-def test_a_wrong_certificate_is_refused(tmp_path: Path, certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Host name, authority and dates are all looked at."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    world = World(tmp_path, certificate)
-    with world.server, pytest.raises(UntrustedServerError, match=r"^credentials\.app: "):
-        world.get()
-    assert world.cloud.calls == []
-
-
 def test_the_providers_own_endpoint_goes_before_the_clouds(world: World) -> None:
     """`sts_endpoint` of the provider is asked where there is one."""
     with pytest.raises(SourceUnavailableError, match=r"127\.0\.0\.1:1: "):
         world.get(sts_endpoint="127.0.0.1:1")
-
-
-def test_nothing_secret_is_ever_said(
-    world: World,
-    shown: Callable[[BaseException], str],
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Base key, session and signature are in no error, no record at DEBUG, no output; a base's token neither."""
-    world.cloud.add_role("gate", "sts:AssumeRole")
-    world.base.value = world.get(role_arn=world.cloud.role_arn("gate"))
-    assert world.base.value.security_token
-    canaries = [world.base.value.security_token.reveal(), world.base.value.access_key_secret.reveal()]
-    keeps_quiet(world, world.get, canaries, shown, caplog, capfd, monkeypatch)
 
 
 def test_building_one_touches_nothing(world: World) -> None:

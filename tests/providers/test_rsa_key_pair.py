@@ -17,20 +17,14 @@ from agent.cloud.transport import UntrustedServerError
 from agent.core.credential import Credential, Kind
 from agent.core.errors import BadAnswerError, CredentialFileError, NotPermittedError, SourceRefusedError
 from agent.core.settings import Duration, FilePath
-from providers.emulator import Fault
 from providers.rsa_key_pair import RsaKeyPair, RsaKeyPairSettings, signature
 from tests.support.sts import (
-    BROKEN,
-    REFUSALS,
     StsWorld,
     complaints,
     gives_no_session,
-    is_refused,
-    keeps_quiet,
     lives_for,
     no_trust,
     record_posts,
-    suffers,
 )
 
 PKCS1, PKCS8 = PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8
@@ -195,18 +189,6 @@ def test_a_private_key_that_cannot_be_used_is_named(
     assert world.cloud.calls == []
 
 
-@pytest.mark.parametrize("fault", BROKEN, ids=lambda fault: fault.value)
-def test_a_broken_answer_is_an_error_that_is_tried_again(world: World, fault: Fault) -> None:
-    """Each way to answer badly ends in time, names the credential, and can be tried again."""
-    suffers(world, world.get, fault)
-
-
-@pytest.mark.parametrize("code", REFUSALS)
-def test_a_refusal_keeps_its_code(world: World, code: str) -> None:
-    """Every documented code has its leaf and exit code, with credential and host."""
-    is_refused(world, world.get, code)
-
-
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId.NotFound", "InvalidAction.NotFound"])
 def test_an_unknown_key_has_the_region_in_its_remedy(world: World, code: str) -> None:
     """RSA key pairs are known in one region only, so STS of another knows neither the key nor the call."""
@@ -265,34 +247,11 @@ def test_a_wrong_clock_is_told_with_its_skew(
         world.get()
 
 
-@pytest.mark.parametrize("certificate", ["wrong_host", "unknown_ca", "expired"])
-def test_a_wrong_certificate_is_refused(
-    tmp_path: Path, rsa_key: rsa.RSAPrivateKey, certificate: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Host name, authority and dates are all looked at."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    world = World(tmp_path, rsa_key, certificate)
-    with world.server, pytest.raises(UntrustedServerError, match=r"^credentials\.app: "):
-        world.get()
-    assert world.cloud.calls == []
-
-
 def test_a_server_that_is_not_trusted_gets_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the CA nothing is sent; with `cloud.ca_file` a third party's CA is trusted (all other tests)."""
     with no_trust(monkeypatch), pytest.raises(UntrustedServerError, match="not from an authority"):
         world.get()
     assert world.cloud.calls == []
-
-
-def test_nothing_secret_is_ever_said(
-    world: World,
-    shown: Callable[[BaseException], str],
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Private key, session and signature are in no error, no record at DEBUG, no output."""
-    keeps_quiet(world, world.get, [bare(world.rsa_key)[100:160]], shown, caplog, capfd, monkeypatch)
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -15,9 +15,9 @@ from agent.core.settings import FilePath
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.state.publish_journal import PublishJournal
 from agent.state.records import Published
-from tests.refresh.test_publish import died_at, left_over, two
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
+from tests.support.publishes import died_at, left_over, two
 
 MakeBench = Callable[..., Bench]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.sinks.check import inspect
-from tests.support.sinks import bind_mount, env, ini, session, with_mounts
+from tests.support.mounts import bind_mount, with_mounts
+from tests.support.sinks import env, ini, session
 
 
 def test_a_good_place_is_ok_and_nothing_is_written(tmp_path: Path) -> None:

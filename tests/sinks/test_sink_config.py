@@ -10,6 +10,7 @@ import pytest
 from agent.app.wiring import SINKS, Factory, load_settings
 from agent.core.errors import ConfigError
 from agent.core.settings import Settings
+from tests.support.golden import Golden
 
 SINKS_MD = Path(__file__).parents[2] / "docs" / "sinks.md"
 HEAD = """
@@ -58,12 +59,6 @@ def load(directory: Path, sinks: str) -> Settings:
     return load_settings(str(path), ENVIRONMENT)
 
 
-def problems(directory: Path, sinks: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load(directory, sinks)
-    return "\n".join(caught.value.problems)
-
-
 def test_every_type_can_be_configured(tmp_path: Path) -> None:
     """The types of the contract are those that the config knows, each with its own keys."""
     settings = load(tmp_path, ALL)
@@ -82,38 +77,57 @@ def test_every_type_can_be_configured(tmp_path: Path) -> None:
     assert {sink.context.region_id for sink in managed.sinks} == {"ap-southeast-5"}
 
 
-@pytest.mark.parametrize(
-    ("sinks", "want"),
-    [
-        ('type = "ini"\npath = "/x"\nkeys = "ossutl"', "sinks[0].keys"),
-        ('type = "ini"\npath = "/x"\nkeys = { a = "secret" }\nsection = "a"', "sinks[0].keys.a"),
-        ('type = "ini"\npath = "/x"\nkeys = "oss_config"', "sinks[0].section: required here"),
-        ('type = "ini"\npath = "/x"', "sinks[0].keys: required, but missing"),
-        ('type = "template"\npath = "/x"', "sinks[0].source: required, but missing"),
-        ('type = "template"\npath = "/x"\nsource = "x.j2"', "sinks[0].source: want an absolute path"),
-        ('type = "template"\npath = "/x"\nsource = "/x"', "sinks[0].source: is the file that is written"),
-        ('type = "aliyun_cli"\npath = "/x"\nregion = "a"', 'unknown key; did you mean "region_id"?'),
-        ('type = "aliyun_cli"\npath = "/x"\nmode = "0644"', "sinks[0].mode: lets everyone in"),
-        (
-            'type = "aliyun_cli"\npath = "/x"\n#\ntype = "aliyun_cli"\npath = "/x"',
-            "sinks[1].path: [default] of /x is already written by credentials.uploader.sinks[0]",
-        ),
-        (
-            'type = "ini"\npath = "/x"\nkeys = "ossutil"\n#\ntype = "ini"\npath = "/x"\nsection = "Credentials"\n'
-            'keys = { STSTOKEN = "security_token" }',
-            "sinks[1].path: [Credentials] ststoken of /x is already written",
-        ),
-        (
-            'type = "credentials_ini"\npath = "/x"\n#\ntype = "ini"\npath = "/x"\nsection = "default"\n'
-            'keys = { TYPE = "access_key_id" }',
-            "sinks[1].path: [default] type of /x is already written",
-        ),
-        ('type = "template"\npath = "/x"\nsource = "/y"\n#\ntype = "env_file"\npath = "/x"', "/x is already written"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_is_said_with_its_place(tmp_path: Path, sinks: str, want: str) -> None:
-    """Before anything runs, by the key and with what would do."""
-    assert want in problems(tmp_path, sinks)
+BROKEN_SINKS = {
+    "a preset of ini that does not exist": ('type = "ini"\npath = "/x"\nkeys = "ossutl"', "sinks[0].keys"),
+    "a field that does not exist": (
+        'type = "ini"\npath = "/x"\nkeys = { a = "secret" }\nsection = "a"',
+        "sinks[0].keys.a",
+    ),
+    "a preset without its section": ('type = "ini"\npath = "/x"\nkeys = "oss_config"', "sinks[0].section"),
+    "ini without keys": ('type = "ini"\npath = "/x"', "sinks[0].keys"),
+    "a template without a source": ('type = "template"\npath = "/x"', "sinks[0].source"),
+    "a relative source": ('type = "template"\npath = "/x"\nsource = "x.j2"', "sinks[0].source"),
+    "a template over its own source": ('type = "template"\npath = "/x"\nsource = "/x"', "sinks[0].source"),
+    "a key of another name": ('type = "aliyun_cli"\npath = "/x"\nregion = "a"', "sinks[0].region"),
+    "a file for everyone": ('type = "aliyun_cli"\npath = "/x"\nmode = "0644"', "sinks[0].mode"),
+    "one profile twice": (
+        'type = "aliyun_cli"\npath = "/x"\n#\ntype = "aliyun_cli"\npath = "/x"',
+        "sinks[1].path",
+    ),
+    "one key of one section twice": (
+        'type = "ini"\npath = "/x"\nkeys = "ossutil"\n#\ntype = "ini"\npath = "/x"\nsection = "Credentials"\n'
+        'keys = { STSTOKEN = "security_token" }',
+        "sinks[1].path",
+    ),
+    "a key of a section that another sink owns": (
+        'type = "credentials_ini"\npath = "/x"\n#\ntype = "ini"\npath = "/x"\nsection = "default"\n'
+        'keys = { TYPE = "access_key_id" }',
+        "sinks[1].path",
+    ),
+    "lines of a file that a template owns": (
+        'type = "template"\npath = "/x"\nsource = "/y"\n#\ntype = "env_file"\npath = "/x"',
+        "sinks[1].path",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sinks", "place"), BROKEN_SINKS.values(), ids=BROKEN_SINKS)
+def test_what_cannot_be_is_said_with_its_place(tmp_path: Path, sinks: str, place: str) -> None:
+    """Before anything runs, one problem by its key; tests/golden/messages.txt has the sentence."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, sinks)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{tmp_path}/keyturn.toml: credentials.uploader.{place}: ")
+
+
+def test_the_sentences_are_those_that_were_approved(tmp_path: Path, golden: Golden) -> None:
+    """The rules that the built-in sinks have of their own."""
+    said = {}
+    for name, (sinks, _place) in BROKEN_SINKS.items():
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, sinks)
+        said[name] = str(caught.value).replace(str(tmp_path), "/etc/keyturn")
+    golden("sinks", said)
 
 
 def test_the_samples_of_the_documentation_load(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from agent.state.credential_state import CredentialState
 from agent.state.health_record import HealthRecord
 from agent.state.records import CredentialRecord, Debt, Published, RotationJournal
 from agent.state.store import MAX_RECORD_BYTES, StateStore
-from tests.support.forked import in_child
+from tests.support.processes import in_child
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 

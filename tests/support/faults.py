@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -16,63 +15,10 @@ from typing import Any
 
 from agent import audit
 from tests.support.processes import KEYTURN, finished
-from tests.support.sinks import with_mounts
 from tests.support.vm import Daemon, Vm, eventually
 
-__all__ = ["HERE", "Drill", "Onlooker", "Place", "with_mounts"]
-
 HERE = Path(__file__).parent
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_MS_RDONLY, _MS_REMOUNT = 1, 32  # linux/mount.h
 STAGED = ".keyturn-"
-
-
-class Place:
-    """A tiny file system of its own at a directory; for a test `with_mounts`, which takes it away again."""
-
-    def __init__(self, path: Path, options: str = "size=64k") -> None:
-        self.path = path
-        path.mkdir(exist_ok=True)
-        self._mount(f"mode=0755,{options}", 0)
-
-    def _mount(self, options: str, flags: int) -> None:
-        done = _LIBC.mount(b"tmpfs", os.fsencode(self.path), b"tmpfs", ctypes.c_ulong(flags), options.encode())
-        assert done == 0, os.strerror(ctypes.get_errno())
-
-    def fill(self) -> None:
-        """Until not one block is left."""
-        fd = os.open(self.path / "ballast", os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            while os.write(fd, b"x" * 4096):
-                pass
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
-
-    def use_up_names(self) -> None:
-        """Until not one inode is left."""
-        try:
-            for number in range(10_000):
-                (self.path / f"ballast-{number}").touch()
-        except OSError:
-            return
-
-    def empty(self) -> None:
-        """The ballast goes over board."""
-        for path in self.path.glob("ballast*"):
-            path.unlink()
-
-    def freeze(self) -> None:
-        """Remount it read-only, as after an error of the disk."""
-        eventually(lambda: self._remounted(_MS_RDONLY), "a publish holds a file open")
-
-    def thaw(self) -> None:
-        """Remount it writable."""
-        assert self._remounted(0)
-
-    def _remounted(self, flag: int) -> bool:
-        return _LIBC.mount(b"", os.fsencode(self.path), b"", ctypes.c_ulong(_MS_REMOUNT | flag), None) == 0
 
 
 class Onlooker:

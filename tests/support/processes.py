@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,3 +208,24 @@ class Zygote:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def in_child(act: Callable[[], object], *, user: int | None = None) -> int:
+    """Run a part of a test in a forked child, as that user; the child's exit status: 0 when it ran to its end.
+
+    What it raised goes to the standard error, and the status is 1; a signal that ended it is its negative number.
+    Whatever happens in it, the child never goes on with the test run that it was forked from.
+    """
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            if user is not None:
+                os.setresuid(user, user, user)
+            act()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -5,8 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Durations
+from agent.metrics.exposition import text
+from agent.metrics.snapshot import Row, Snapshot
 
 PATIENCE_S = 20.0
 
@@ -79,3 +84,28 @@ def heard(channel: socket.socket) -> Answer:
     first, *lines = head.decode().split("\r\n")
     fields = {name.lower(): value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
     return Answer(int(first.split(" ")[1]) if first else 0, fields, body.decode())
+
+
+def row(name: str = "a", **more: Any) -> Row:
+    """What the engine shows of one credential."""
+    durations = Durations()
+    for seconds in more.pop("took_s", ()):
+        durations.add(seconds)
+    given: dict[str, Any] = {
+        "state": "fresh",
+        "generation": 3,
+        "expires_at": 2000.0,
+        "last_success_at": 1000.0,
+        "owed": 2,
+        "refreshes": tuple((outcome, 4) for outcome in REFRESHES),
+        "notifications": tuple(("exec", outcome, 5) for outcome in NOTIFICATIONS),
+        "published": durations.cumulative(),
+        "published_sum_s": durations.sum_s,
+        **more,
+    }
+    return Row(name=name, **given)
+
+
+def shown(*rows: Row, accept: str = "") -> str:
+    """The text of these rows, as it is served."""
+    return text(Snapshot(taken_at=1500.0, passed=True, awaited=(), rows=rows or (row(),)), accept)[0].decode()

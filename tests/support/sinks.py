@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import functools
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +18,7 @@ from agent.core.credential import Credential
 from agent.core.secret import Secret
 from agent.core.settings import FilePath
 from agent.sinks.formats.credentials_ini import CredentialsIni, CredentialsIniSettings
+from agent.sinks.formats.directory import DirectorySettings, DirectorySink, MemberSettings, member_of
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
 from agent.sinks.formats.json_file import JsonFile, JsonSettings
 from agent.sinks.interface import FileSink
@@ -76,40 +75,6 @@ def leftovers(directory: Path) -> list[str]:
     return [str(path) for path in directory.rglob(".*.keyturn-*")]
 
 
-_CLONE_NEWNS, _MS_PRIVATE, _MS_REC, _MS_BIND = 0x20000, 0x40000, 0x4000, 0x1000  # linux/sched.h, linux/mount.h
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _mount(source: Path | str, path: Path | str, flags: int) -> bool:
-    return _LIBC.mount(os.fsencode(source), os.fsencode(path), None, ctypes.c_ulong(flags), None) == 0
-
-
-def with_mounts(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test in a thread with a mount namespace of its own, which takes its mounts with it whatever happens."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        def alone() -> None:
-            if _LIBC.unshare(_CLONE_NEWNS) or not _mount("none", "/", _MS_REC | _MS_PRIVATE):
-                pytest.skip("this process may not mount: it needs root, and more than most containers give it")
-            test(*args, **kwargs)
-
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(alone).result()
-
-    return run
-
-
-def bind_mount(path: Path, source: Path) -> None:
-    """Mount a file or directory over another; for a test `with_mounts`."""
-    assert _mount(source, path, _MS_BIND), os.strerror(ctypes.get_errno())
-
-
-def unmount(path: Path) -> None:
-    """Take a mount away again."""
-    assert _LIBC.umount(os.fsencode(path)) == 0, os.strerror(ctypes.get_errno())
-
-
 CALLS = ("open", "fchmod", "fchown", "pwrite", "fsync", "rename", "unlink", "ftruncate", "utime")
 """The calls by which a publish changes anything."""
 
@@ -132,11 +97,11 @@ class Plug:
 
 
 @contextmanager
-def plugged(at: int, act: Callable[[str], None]) -> Iterator[Plug]:
+def plugged(at: int, act: Callable[[str], None], calls: Sequence[str] = CALLS) -> Iterator[Plug]:
     """Replace the real calls for the length of a block: the one place where a kernel is imitated."""
     plug = Plug(at, act)
     with pytest.MonkeyPatch.context() as patch:
-        for name in CALLS:
+        for name in calls:
             patch.setattr(os, name, plug.wrap(name, getattr(os, name)))
         yield plug
 
@@ -155,3 +120,77 @@ def load_journal(path: Path) -> list[dict[str, Any]]:
     """The journal on disk; empty when the point of no return was not reached."""
     loaded: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     return loaded
+
+
+# -- directory sinks ------------------------------------------------------------------------------
+
+NAMES = ["aliyun.env", "credential.json"]
+
+
+def env_member(name: str = "aliyun.env", **more: Any) -> MemberSettings:
+    """`{ type = "env_file", name = … }`."""
+    return member_of(EnvFile)(type="env_file", name=name, **more)
+
+
+def json_member(name: str = "credential.json") -> MemberSettings:
+    """`{ type = "json", name = … }`."""
+    return member_of(JsonFile)(type="json", name=name)
+
+
+def directory(path: Path, *members: MemberSettings, **more: Any) -> DirectorySink:
+    """A directory sink, by default of an env file and a JSON file."""
+    files = members or (env_member(), json_member())
+    return DirectorySink(DirectorySettings(type="directory", path=FilePath(path), files=files, **more))
+
+
+def store_of(sink: DirectorySink) -> Path:
+    """Where its generations are."""
+    path = Path(sink.path)
+    return path.with_name(f".{path.name}.keyturn")
+
+
+def generations(sink: DirectorySink) -> list[str]:
+    """The names in its store."""
+    return sorted(os.listdir(store_of(sink))) if store_of(sink).exists() else []
+
+
+def read(sink: DirectorySink) -> dict[str, bytes]:
+    """What a careful reader sees: the directory is opened once."""
+    fd = os.open(sink.path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return {name: _read(fd, name) for name in sorted(os.listdir(fd))}
+    finally:
+        os.close(fd)
+
+
+def _read(dir_fd: int, name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY, dir_fd=dir_fd)
+    try:
+        return os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+
+
+def expected(sink: DirectorySink, number: int) -> dict[str, bytes]:
+    """What that reader shall see."""
+    return dict(sorted(sink.render(key(number), number).items()))
+
+
+def beside(sink: DirectorySink) -> list[str]:
+    """Everything of ours beside the link but the store."""
+    path = Path(sink.path)
+    return [name for name in os.listdir(path.parent) if name not in (path.name, store_of(sink).name)]
+
+
+@contextmanager
+def pulled(at: int, act: Callable[[str], None]) -> Iterator[Plug]:
+    """As `plugged`, with the calls that make and remove directories and links."""
+    with plugged(at, act, (*CALLS, "symlink", "mkdir", "rmdir")) as plug:
+        yield plug
+
+
+def modes(sink: DirectorySink) -> set[tuple[str, str]]:
+    """Kind and mode of everything below the store."""
+    found = [path.lstat() for path in store_of(sink).rglob("*")]
+    kinds = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
+    return {(kinds.get(stat.S_IFMT(each.st_mode), "other"), f"{stat.S_IMODE(each.st_mode):04o}") for each in found}

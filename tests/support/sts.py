@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.cloud.transport import Transport, UntrustedServerError
+from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import (
     BadAnswerError,
@@ -87,18 +85,6 @@ def lives_for(value: Credential, seconds: float) -> bool:
     return abs(value.expiration - datetime.now(UTC) - timedelta(seconds=seconds)) < timedelta(seconds=60)
 
 
-BROKEN: dict[Fault, type[KeyturnError]] = {
-    Fault.RUBBISH: BadAnswerError,
-    Fault.EMPTY: BadAnswerError,
-    Fault.WRONG_SHAPE: BadAnswerError,
-    Fault.OVERSIZED: BadAnswerError,
-    Fault.REDIRECT: BadAnswerError,
-    Fault.HANG: SourceUnavailableError,
-    Fault.DRIP: SourceUnavailableError,
-    Fault.RESET: SourceUnavailableError,
-    Fault.LOSE_REPLY: SourceUnavailableError,
-}
-
 REFUSALS: dict[str, tuple[int, type[KeyturnError], int]] = {
     "Throttling.User": (429, SourceUnavailableError, 75),
     "InternalError": (500, SourceUnavailableError, 75),
@@ -126,33 +112,6 @@ REFUSALS: dict[str, tuple[int, type[KeyturnError], int]] = {
 """Code -> status, leaf, exit code (FACTS: STS error codes)."""
 
 
-def suffers(world: StsWorld, fetch: Fetch, fault: Fault) -> None:
-    """One broken answer: in time, of the right leaf, with credential and remedy, after one call."""
-    world.cloud.inject(fault)
-    started = time.monotonic()
-    with pytest.raises(BROKEN[fault], match=r"credentials\.app: ") as caught:
-        fetch(timeout_s=1.0 if fault in (Fault.HANG, Fault.DRIP) else 20.0)
-    assert time.monotonic() - started < 20
-    assert caught.value.retryable
-    assert caught.value.remedy
-    assert len(world.cloud.calls) == 1
-
-
-def is_refused(world: StsWorld, fetch: Fetch, code: str) -> KeyturnError:
-    """One refusal: leaf, exit code, code and host are kept, and nothing is asked twice."""
-    status, kind, exit_code = REFUSALS[code]
-    world.cloud.fail_next(status, code, message="CanaryMessage")
-    with pytest.raises(KeyturnError, match=rf"credentials\.app: .*{world.server.endpoint}.*{code}") as caught:
-        fetch()
-    error = caught.value
-    assert type(error) is kind
-    assert (error.code, error.exit_code, error.retryable) == (code, exit_code, kind is SourceUnavailableError)
-    assert error.remedy
-    assert "Canary" not in str(error)
-    assert len(world.cloud.calls) == 1
-    return error
-
-
 def gives_no_session(world: StsWorld, fetch: Fetch, body: str, words: str) -> None:
     """A reply of the wrong shape: named, retried, never quoted."""
     world.cloud.inject(Fault.WRONG_SHAPE, body=body)
@@ -160,46 +119,6 @@ def gives_no_session(world: StsWorld, fetch: Fetch, body: str, words: str) -> No
         fetch()
     assert words in caught.value.problem
     assert "Canary" not in f"{caught.value!r}{caught.value}"
-
-
-def keeps_quiet(
-    world: StsWorld,
-    fetch: Fetch,
-    canaries: list[str],
-    shown: Callable[[BaseException], str],
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Success, refusal, reset, timeout, rubbish, excess and a wrong certificate: nowhere is a canary to be seen.
-
-    Every logger speaks at DEBUG, and http.client prints what it sends wherever it is not stopped.
-    """
-    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    for name in list(logging.root.manager.loggerDict):
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
-        logging.getLogger(name)._cache.clear()
-    caplog.set_level(logging.DEBUG)
-    value = fetch()
-    canaries = [*canaries, value.access_key_secret.reveal()]
-    canaries += [value.security_token.reveal()] if value.security_token else []
-    said = repr(value)
-    echo = " ".join(canaries)
-    world.cloud.fail_next(400, "SignatureDoesNotMatch", message=f"server string to sign is: {echo}")
-    faults = [None, Fault.RESET, Fault.HANG, Fault.RUBBISH, Fault.OVERSIZED, Fault.WRONG_SHAPE, Fault.REDIRECT]
-    for fault in faults:
-        if fault is not None:
-            world.cloud.inject(fault, body=echo if fault is Fault.RUBBISH else None)
-        with pytest.raises(KeyturnError) as caught:
-            fetch(timeout_s=1.0 if fault in (Fault.HANG, Fault.DRIP) else 20.0)
-        said += shown(caught.value)
-    with no_trust(monkeypatch), pytest.raises(UntrustedServerError) as untrusted:
-        fetch()
-    printed = capfd.readouterr()
-    said += shown(untrusted.value) + caplog.text + printed.out + printed.err
-    assert "credentials.app" in said
-    for canary in (*canaries, "Signature=", "Authorization", "SignatureNonce="):
-        assert canary not in said
 
 
 @contextmanager

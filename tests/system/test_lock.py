@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.errors import BusyError, NotPermittedError, StateError
 from agent.system.lock import StateLock
-from tests.support.forked import in_child
+from tests.support.processes import in_child
 
 
 def test_the_second_is_refused_and_told_who_holds_it(tmp_path):

@@ -18,8 +18,8 @@ from agent.core.settings import PickupSettings
 from agent.notifiers.exec_command import ExecNotifier, ExecSettings
 from agent.system import trusted_program
 from agent.system.accounts import own_account
-from agent.system.process import probe, probe_refusal
-from agent.system.trusted_program import untrusted_writer
+from agent.system.process import probe, probe_problem
+from agent.system.trusted_program import program_problem
 from providers.process import refuse_if_foreign
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
@@ -38,9 +38,9 @@ def program(directory: Path) -> Path:
 
 def refusal(path: Path | str) -> str:
     """What is said of a program, with its remedy; empty where nothing is against it."""
-    found = untrusted_writer(str(path), own_account())
-    assert found is None or found[1]
-    return "; ".join(found or ())
+    found = program_problem(str(path), own_account())
+    assert found is None or found.remedy
+    return str(found or "")
 
 
 @needs_root
@@ -54,7 +54,7 @@ def test_the_owner_of_a_directory_on_the_way_decides_what_is_run(public_path: Pa
     assert refusal(path).startswith(
         f"{theirs}: it belongs to uid {STRANGER}, who so decides what root runs; `chown root"
     )
-    assert untrusted_writer(str(path), replace(own_account(), uid=STRANGER)) is None, (
+    assert program_problem(str(path), replace(own_account(), uid=STRANGER)) is None, (
         "and may decide what runs as themselves"
     )
 
@@ -92,7 +92,7 @@ def test_debians_group_staff_may_write_below_usr_local(monkeypatch: pytest.Monke
     monkeypatch.setattr(trusted_program, "find_group", {"staff": 50}.get)
     found = os.stat_result((0o042775, 1, 1, 2, 0, 50, 4096, 0, 0, 0))
     judged = {
-        path: trusted_program._refusal(path, found, f"{path}/reload", own_account(), {0}, "")
+        path: trusted_program._component_problem(path, found, f"{path}/reload", own_account(), {0}, "")
         for path in ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/locale")
     }
     assert [path for path, what in judged.items() if what is None] == ["/usr/local/bin", "/usr/local/sbin"]
@@ -176,12 +176,12 @@ def test_probes_and_commands_of_providers_are_held_to_the_same(public_path: Path
     """A pickup probe and the provider `process` run with the agent's rights too."""
     path = program(public_path / "hooks")
     settings = PickupSettings(command=(str(path),))
-    assert probe_refusal(settings) is None
+    assert probe_problem(settings) is None
     assert probe(settings, threading.Event())
     (path.parent / "ran").unlink()
     os.chown(path.parent, STRANGER, STRANGER)
     assert not probe(settings, threading.Event())
-    assert "decides what root runs" in "; ".join(probe_refusal(settings) or ())
+    assert "decides what root runs" in str(probe_problem(settings))
     with pytest.raises(CredentialFileError, match="decides what root runs"):
         refuse_if_foreign(str(path))
     assert not (path.parent / "ran").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.audit import AuditLog, unfit
+from agent.audit import AuditLog, log_problem
 from agent.core.errors import AuditError, SinkError, StateError
 from agent.core.settings import AgentSettings, FileSinkSettings
 from agent.metrics.check import findings
@@ -72,24 +72,24 @@ def test_an_audit_log_of_somebody_elses_is_given_to_the_agent(public_path: Path)
     try:
         with pytest.raises(AuditError) as caught:
             AuditLog(path, public_path / "head", Clock().now)
-        said = unfit(path)
+        said = log_problem(path)
     finally:
         os.seteuid(0)
     assert caught.value.remedy == f"chown nobody {path}"
-    assert said is not None and said[1] == caught.value.remedy
+    assert said is not None and said.remedy == caught.value.remedy
 
 
 @only_root
 def test_root_sees_that_the_service_cannot_go_on_in_roots_log(tmp_path: Path, as_daemon: None) -> None:
     """Root may write it, and that says nothing; a log of another config is none of the service's."""
     path = tmp_path / "audit.jsonl"
-    assert unfit(path, of_the_service=True) is None
+    assert log_problem(path, of_the_service=True) is None
     path.touch(0o600)
-    said = unfit(path, of_the_service=True)
-    assert said is not None and "belongs to user root" in said[0] and said[1] == f"chown daemon {path}"
-    assert unfit(path) is None
-    subprocess.run(["sh", "-c", said[1]], check=True)
-    assert unfit(path, of_the_service=True) is None
+    said = log_problem(path, of_the_service=True)
+    assert said is not None and "belongs to user root" in said.text and said.remedy == f"chown daemon {path}"
+    assert log_problem(path) is None
+    subprocess.run(["sh", "-c", said.remedy], check=True)
+    assert log_problem(path, of_the_service=True) is None
 
 
 @only_root

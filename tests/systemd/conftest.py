@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.systemd import bed, bed_install
-from tests.support.systemd.bed_machine import Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd import bed, install
+from tests.support.systemd.machine import Machine
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def possible() -> None:
 @pytest.fixture(scope="session")
 def installable(possible: None) -> None:
     """Skip where keyturn cannot be installed into one."""
-    reason = bed_install.obstacle()
+    reason = install.obstacle()
     if reason:
         pytest.skip(reason)
 

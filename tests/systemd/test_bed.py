@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, eventually
 from tests.support.systemd import bed
 from tests.support.systemd.bed import Bed, BedError
-from tests.support.systemd.bed_machine import eventually
 
 pytestmark = pytest.mark.usefixtures("possible")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.systemd.bed_machine import CLIENT_KEY, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import CLIENT_KEY, UNIT, Machine
 
 OPERATOR = """\
 [credentials.uploader.emergency]
@@ -60,9 +61,12 @@ def test_a_file_put_there_while_the_service_runs_needs_a_reload_and_no_restart(m
     code, errors = lines(machine, "error")
     assert code == 1 and all(f"{CLIENT_KEY}: this file is missing" in line for line in errors)
     machine.bed.do("mv", "/root/away", CLIENT_KEY)
-    code, warnings = lines(machine, "warning")
+    _code, warnings = lines(machine, "warning")
     (line,) = [each for each in warnings if CLIENT_KEY in each]
-    assert code == 0 and line.endswith("`systemctl reload keyturn`")
+    assert line.endswith("`systemctl reload keyturn`")
+    code, errors = lines(machine, "error")
+    assert code == 1 and all("daemon: credentials.uploader is failing" in each for each in errors), errors
     machine.systemctl("reload", UNIT)
     eventually(lambda: machine.show("StatusText") == "1 of 1 credentials fresh")
+    assert lines(machine, "error") == (0, [])
     assert not any(CLIENT_KEY in each for each in lines(machine, "warning")[1])

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.systemd.bed_machine import INI, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import INI, UNIT, Machine
 
 ROTATIONS = 10
 

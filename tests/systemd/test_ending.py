@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.support.systemd.bed_machine import INI, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import INI, UNIT, Machine
 
 WEDGE = """\
 [credentials.wedge]

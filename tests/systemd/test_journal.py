@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.systemd.bed_machine import UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import UNIT, Machine
 
 
 def text(entry: dict[str, Any]) -> str:

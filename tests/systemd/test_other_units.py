@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.systemd_setup import daemon_or_timer
-from tests.support.systemd.bed_install import ROOT
-from tests.support.systemd.bed_machine import INI, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.install import ROOT
+from tests.support.systemd.machine import INI, UNIT, Machine
 
 TIMER, ONCE = "keyturn-once.timer", "keyturn-once.service"
 

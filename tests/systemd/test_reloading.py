@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.systemd.bed_machine import CLIENT_KEY, CONFIG, INI, PASSWORD_FILE, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import CLIENT_KEY, CONFIG, INI, PASSWORD_FILE, UNIT, Machine
 
 ADDED = """\
 [[credentials.uploader.sinks]]
@@ -12,9 +13,16 @@ path = "/etc/uploader/added.json"
 
 
 def reload(machine: Machine) -> None:
-    """It succeeds as a job whatever comes of it: the unit goes on."""
+    """It succeeds: the config is in force."""
     done = machine.systemctl("reload", UNIT)
     assert done.returncode == 0, done.both
+
+
+def refused(machine: Machine) -> None:
+    """It fails as a job, and the unit goes on."""
+    done = machine.systemctl("reload", UNIT)
+    assert done.returncode != 0, done.both
+    assert (machine.show("ActiveState"), machine.show("SubState")) == ("active", "running")
 
 
 def test_a_good_config_is_in_force_when_the_reload_returns(running: Machine) -> None:
@@ -34,20 +42,26 @@ def test_a_good_config_is_in_force_when_the_reload_returns(running: Machine) -> 
 
 
 def test_a_bad_config_is_refused_and_the_old_one_goes_on(running: Machine) -> None:
-    """`systemctl reload` leaves the unit active; an error line and the audit name the key; a rotation is followed as before."""
+    """The reload fails, the unit goes on; log, STATUS= and audit name the key; a rotation is followed as before."""
     pid, since = running.pid, running.cursor()
     good = running.bed.read(CONFIG)
     running.bed.write(CONFIG, good.replace("poll_interval", "pol_interval"), 0o640)
-    reload(running)
-    assert (running.pid, running.show("ActiveState"), running.show("SubState")) == (pid, "active", "running")
+    refused(running)
+    assert running.pid == pid
     (line,) = [line for line in running.journal(since, "-o", "cat").splitlines() if "pol_interval" in line]
-    assert running.journal(since, "-o", "cat", "-p", "err").splitlines() == [line], "said once, as an error"
+    own = [entry["MESSAGE"] for entry in running.entries(since, "-p", "err")]
+    assert own == [line], "said once, as an error"
     assert "refused" in line and "pol_interval" in line and "poll_interval" in line
     (record,) = running.audit("config_rejected")
     assert "pol_interval" in record["error"]
     newest = running.cloud.rotate()
     running.picked_up(newest)
-    eventually(lambda: running.show("StatusText") == "1 of 1 credentials fresh")
+    status = "config refused, the old one stays: "
+    eventually(lambda: running.show("StatusText").endswith("; 1 of 1 credentials fresh"))
+    assert running.show("StatusText").startswith(status) and "pol_interval" in running.show("StatusText")
+    running.bed.write(CONFIG, good, 0o640)
+    reload(running)
+    assert running.show("StatusText") == "1 of 1 credentials fresh"
 
 
 def test_a_config_that_cannot_be_read_is_refused_too(running: Machine) -> None:
@@ -61,8 +75,8 @@ def test_a_config_that_cannot_be_read_is_refused_too(running: Machine) -> None:
     for count, (name, spoil) in enumerate(spoils.items(), 1):
         since = running.cursor()
         running.bed.do("sh", "-c", spoil)
-        reload(running)
-        assert len(running.journal(since, "-o", "cat", "-p", "err").splitlines()) == 1, name
+        refused(running)
+        assert len(running.entries(since, "-p", "err")) == 1, name
         assert len(running.audit("config_rejected")) == count, name
         running.configure()
     assert running.pid == pid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.systemd.bed_machine import Machine
+from tests.support.systemd.machine import Machine
 
 LOG = "/var/log/keyturn/audit.jsonl"
 
@@ -52,3 +52,49 @@ def test_a_missing_directory_is_made_as_said_and_the_service_writes_there(machin
         machine.bed.do("rm", "-rf", "/srv/made")
         machine.configure()
         machine.setup()
+
+
+def test_once_by_root_is_sent_to_what_does_it(machine: Machine) -> None:
+    """Without a daemon, to one pass as the service; beside one, to `refresh`: never back to itself."""
+    refused = machine.keyturn("once")
+    machine.bed.do("sh", "-c", in_remedy(refused.stderr))
+    assert machine.audit("published")
+    machine.start()
+    for names in ([], ["uploader"]):
+        refused = machine.keyturn("once", *names)
+        assert refused.returncode == 1 and "systemctl start keyturn" not in refused.stderr, refused.both
+        assert in_remedy(refused.stderr) == " ".join(["keyturn refresh", *names])
+        assert "uploader: unchanged" in machine.bed.do("sh", "-c", in_remedy(refused.stderr))
+
+
+def test_audit_before_the_first_start_is_sent_to_the_service(machine: Machine) -> None:
+    """And not to `keyturn once`, which root may not run here."""
+    refused = machine.keyturn("audit", "show")
+    machine.bed.do("sh", "-c", in_remedy(refused.stderr))
+    assert "agent_started" in machine.keyturn("audit", "show").stdout
+
+
+def test_a_part_that_is_no_secret_is_missing_too(machine: Machine) -> None:
+    """The mark that systemd hands over is no AccessKey id: `check` and the daemon name the file."""
+    machine.configure(
+        '[credentials.other]\nverify = "off"\n[credentials.other.provider]\ntype = "access_key"\n'
+        'access_key_id_from_file_path = "${CREDENTIALS_DIRECTORY}/other-id"\n'
+        'access_key_secret_from_file_path = "${CREDENTIALS_DIRECTORY}/other-secret"\n'
+        '[[credentials.other.sinks]]\ntype = "json"\npath = "/etc/uploader/other.json"\n'
+    )
+    try:
+        machine.setup()
+        machine.bed.write("/etc/keyturn/other-secret", "s" * 30, 0o600)
+        machine.start()
+        assert not machine.bed.read("/etc/uploader/other.json")
+        done = machine.keyturn("check", "--offline")
+        assert done.returncode == 1 and "/etc/keyturn/other-id: this file is missing" in done.stdout, done.both
+    finally:
+        machine.bed.do("rm", "-f", "/etc/keyturn/other-secret")
+        machine.configure()
+        machine.setup()
+
+
+def in_remedy(said: str) -> str:
+    """The first command between backquotes."""
+    return said.split("`")[1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.systemd.bed_machine import CONFIG, INI, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import CONFIG, INI, UNIT, Machine
 
 
 def test_it_runs_as_its_own_user_without_a_capability(running: Machine) -> None:

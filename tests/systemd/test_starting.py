@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.support.systemd.bed_machine import CONFIG, INI, UNIT, Machine, eventually
+from tests.support.processes import eventually
+from tests.support.systemd.machine import CONFIG, INI, UNIT, Machine
 
 GATE = """\
 [credentials.gate]

@@ -227,7 +227,7 @@ def test_a_directory_of_ones_own_stays_fine(path: str) -> None:
 
 def test_a_directory_in_roots_home_and_a_home_itself_are_warned_of() -> None:
     """Root alone reads /root/.aliyun; what stands in a home decides what its user runs at a login."""
-    ((text, _remedy),) = needs(sink("/root/.aliyun/config.json", owner="root")).warnings
-    assert "/root/.aliyun, in root's home" in text and text.startswith("credentials.uploader.sinks[0]: ")
-    ((text, remedy),) = needs(sink("/home/alice/.ossutilconfig", owner="alice")).warnings
-    assert "the home /home/alice" in text and "/home/alice/.aliyun" in remedy
+    (risk,) = needs(sink("/root/.aliyun/config.json", owner="root")).warnings
+    assert "/root/.aliyun, in root's home" in risk.text and risk.text.startswith("credentials.uploader.sinks[0]: ")
+    (risk,) = needs(sink("/home/alice/.ossutilconfig", owner="alice")).warnings
+    assert "the home /home/alice" in risk.text and "/home/alice/.aliyun" in risk.remedy

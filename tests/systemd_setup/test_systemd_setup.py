@@ -14,7 +14,7 @@ from agent.app.check import findings as check_findings
 from agent.cli.main import main
 from agent.core.finding import Finding
 from agent.system.accounts import Account
-from agent.systemd_setup import check_command, findings, install, render
+from agent.systemd_setup import check_command, findings, install, render, seen_by_somebody_else
 from agent.systemd_setup.needs import DEFAULT_CONFIG, Option
 from agent.systemd_setup.unit import credential_sources, fragments, is_ours, service_lines, with_credentials
 from tests.support.hosts import host, needs, notify, sink
@@ -278,8 +278,9 @@ def test_check_says_when_it_is_not_the_service_that_looks(machine: Host, monkeyp
     machine.setup("--install")
     somebody = Account("keyturn", 4242, 4242, (), "/")
     monkeypatch.setattr("agent.systemd_setup.check.find_account", lambda _name: somebody)
-    (warning,) = [each for each in said(machine) if each.level == "warning"]
-    assert "--check-command" in warning.remedy
+    (warning,) = seen_by_somebody_else(str(machine.config), machine.root)
+    assert warning.level == "warning" and "--check-command" in warning.remedy
+    assert list(seen_by_somebody_else("/tmp/trial.toml", machine.root)) == []
 
 
 def test_check_asks_the_setup(machine: Host, monkeypatch: pytest.MonkeyPatch) -> None:

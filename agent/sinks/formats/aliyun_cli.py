@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from agent.core.credential import Credential, Kind, part
+from agent.core.credential import Credential, Kind
 from agent.core.settings import FileSinkSettings
-from agent.sinks.formats.text import required_part
+from agent.sinks.formats.text import optional_part, required_part
 from agent.sinks.interface import FileSink
 
 Table = dict[str, Any]
@@ -42,7 +42,7 @@ class _MalformedError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class AliyunCliSettings(FileSinkSettings):
-    """`type = "aliyun_cli"`."""
+    """The settings of `type = "aliyun_cli"`."""
 
     profile: str = "default"
     region_id: str | None = None  # for a profile that has none; None: cloud.region_id
@@ -101,7 +101,7 @@ class AliyunCli(FileSink):
             "access_key_id": required_part(self, credential, "access_key_id"),
             "access_key_secret": required_part(self, credential, "access_key_secret"),
         }
-        token = part(credential, "security_token")
+        token = optional_part(self, credential, "security_token")
         return keys if token is None else {**keys, "sts_token": token}
 
     def _with_profile(self, config: Table, keys: Mapping[str, str]) -> Table:

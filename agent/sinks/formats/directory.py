@@ -95,7 +95,7 @@ def _again(each: Field[Any]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectorySettings(FileSinkSettings):
-    """`type = "directory"`; `path` is that of the link, and `mode` that of the files."""
+    """The settings of `type = "directory"`; `path` is that of the link, and `mode` that of the files."""
 
     files: tuple[MemberSettings, ...]
     keep: int = 2

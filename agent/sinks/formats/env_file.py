@@ -1,8 +1,9 @@
 """`env_file`: `KEY=value` lines for systemd's EnvironmentFile=, docker --env-file, a shell, or dotenv.
 
-Values are written unquoted, because docker keeps quotes. Since a shell expands what is not quoted, a value that is not
-plain in all four dialects is refused. `:` is plain (an expiration has it): a shell expands only `~` after it. Lines end
-in a line feed even in a file with CRLF: a shell would take the CR for part of the value.
+Values are written unquoted, because docker keeps quotes: all that Alibaba issues means itself in all four dialects. A value
+with another character, which a shell would expand, stands in single quotes for all but docker; no value has such a quote
+(`is_plain`). `:` means itself (an expiration has it): a shell expands only `~` after it. Lines end in a line feed even in a
+file with CRLF: a shell would take the CR for part of the value.
 
 `export KEY=…` of a chosen variable stays exported for the readers that know the word, and loses it for systemd and
 docker, which do not.
@@ -11,14 +12,14 @@ docker, which do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.credential import Credential
 from agent.core.settings import FileSinkSettings
-from agent.sinks.formats.env_lines import Dialect, Entry, UnclosedError, entries
-from agent.sinks.formats.text import Part, chosen_part, terminate, unsafe, without_token
+from agent.sinks.formats.env_lines import Dialect, Entry, UnclosedError, entries, unreadable
+from agent.sinks.formats.text import Part, chosen_part, split_mark, terminate, without_token
 from agent.sinks.interface import FileSink
 
 Preset = Literal["alibaba_cloud", "oss"]
@@ -38,12 +39,12 @@ PRESETS: Mapping[Preset, Mapping[str, Part]] = {
 """The variables that alibabacloud_credentials 1.0 and oss2's EnvironmentVariableCredentialsProvider read."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN = re.compile(r"[A-Za-z0-9+/=._:-]+")
+_MEANS_ITSELF = re.compile(r"[A-Za-z0-9+/=._:-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFileSettings(FileSinkSettings):
-    """`type = "env_file"`."""
+    """The settings of `type = "env_file"`."""
 
     variables: tuple[Preset, ...] | Mapping[str, Part] = ("alibaba_cloud",)
     dialect: Dialect = "systemd"
@@ -76,23 +77,33 @@ class EnvFile(FileSink):
 
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
         """Set the chosen variables; see `FileSink.render`."""
-        missing = {name: self._value(credential, held) for name, held in self.settings.names.items()}
-        names = frozenset(missing)
+        values = {name: self._value(credential, held) for name, held in self.settings.names.items()}
+        mark, content = split_mark(present or b"")
+        found = list(self._entries(content))
+        self._refuse_what_does_more(found, values.keys())
+        exported = _exported(found, values.keys())
         lines: list[bytes] = []
+        missing, place = dict(values), None  # where a new variable goes: beside the others, else to the end
         before = Entry(b"")
-        for entry in self._entries(present or b""):
-            if entry.key not in names:
+        for entry in found:
+            if entry.key not in values:
                 lines.append(entry.raw)
                 before = entry
             elif (value := missing.pop(entry.key, None)) is not None:  # a second assignment would win, so it is dropped
                 self._refuse_swallowed(before)
-                lines.append(self._line(entry.key, value, entry.exported))
-                before = entry
-        added = [self._line(name, value, False) for name, value in missing.items() if value is not None]
-        if added:
+                lines.append(self._line(entry.key, value, entry.key in exported))
+                before, place = entry, len(lines)
+        added = [self._line(name, value, bool(exported)) for name, value in missing.items() if value is not None]
+        if added and place is None:
             self._refuse_swallowed(before)
             terminate(lines)
-        return b"".join(lines + added)
+            place = len(lines)
+        lines[place:place] = added
+        # Behind a byte order mark most readers would not know our variable.
+        after = b"".join(lines)
+        after = after if not found or found[0].key in values else mark + after
+        self._refuse_unreadable(after)
+        return after
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
         """Warn when a session would lack its token; see `FileSink.warnings_for`."""
@@ -103,19 +114,37 @@ class EnvFile(FileSink):
             yield from entries(content, self.settings.dialect)
         except UnclosedError as error:
             raise self.refuse(
-                f"line {error.args[0]} opens a quote, or ends in a backslash, and the file ends before it is closed",
+                f"line {error.args[0]} opens a quote or a command, or ends in a backslash, and the file ends before it is closed",
                 "mend that line, or correct `dialect`",
             ) from None
 
     def _value(self, credential: Credential, held: str) -> str | None:
-        value = chosen_part(self, credential, held)
-        if value is not None and not _PLAIN.fullmatch(value):
-            raise unsafe(self, held)
-        return value
+        return chosen_part(self, credential, held)
 
     def _line(self, name: str, value: str, exported: bool) -> bytes:
         word = "export " if exported and self.settings.dialect in ("shell", "dotenv") else ""
-        return f"{word}{name}={value}\n".encode()
+        quote = "" if self.settings.dialect == "docker" or _MEANS_ITSELF.fullmatch(value) else "'"
+        return f"{word}{name}={quote}{value}{quote}\n".encode()
+
+    def _refuse_what_does_more(self, found: Sequence[Entry], ours: Collection[str]) -> None:
+        """Refuse lines that could not be kept if our variables are set, and one behind which nothing of ours is read."""
+        last = max((number for number, entry in enumerate(found) if entry.key in ours), default=len(found))
+        line = 1
+        for number, entry in enumerate(found):
+            if touched := sorted(entry.touches.intersection(ours)):
+                raise self.refuse(
+                    f"line {line} does more than give {touched[0]} a value, and the rest of it would be lost",
+                    f"give {touched[0]} a line of its own: `export {touched[0]}=...`",
+                )
+            if entry.leaves and number < last:
+                raise self.refuse(f"line {line} ends the file for the shell, above our lines", "remove that line")
+            line += entry.raw.count(b"\n")
+
+    def _refuse_unreadable(self, content: bytes) -> None:
+        """Refuse a file of which its reader takes nothing at all, whatever our lines are."""
+        if fault := unreadable(content, self.settings.dialect):
+            line, why = fault
+            raise self.refuse(f"line {line} {why}, so {self.settings.dialect} refuses the whole file", "mend that line")
 
     def _refuse_swallowed(self, before: Entry) -> None:
         if before.swallows:
@@ -123,3 +152,9 @@ class EnvFile(FileSink):
                 "a comment above our line ends in a backslash, and systemd before 254 takes our line for a part of it",
                 "remove that backslash",
             )
+
+
+def _exported(found: Iterable[Entry], ours: Collection[str]) -> set[str]:
+    """Return the variables of ours that the file exports, wherever it says so."""
+    assigned = {entry.key for entry in found if entry.exported and entry.key in ours}
+    return assigned.union(*(entry.exports.intersection(ours) for entry in found))

@@ -5,7 +5,8 @@ Presets are the names that two of Alibaba's tools use:
 * `ossutil`: `[Credentials]` with `accessKeyID`, `accessKeySecret`, `stsToken` (ossutil 1.7 `lib/config.go`). ossutil 1
   knows several spellings of each (`lib/config_helper.go`) and takes one at random where two are there, so the other
   spellings go. ossutil 2 reads the same file, with its keys in `[default]` or `[profile NAME]` in any of those spellings
-  (Alibaba: "Configure ossutil 2.0"): name that section.
+  (Alibaba: "Configure ossutil 2.0"): name that section. Its names are compared without regard to case, and `[NAME]` is short
+  for `[profile NAME]`, so whichever spelling the file has is rewritten.
 * `oss_config`: `alibaba_cloud_access_key_id`, `alibaba_cloud_access_key_secret` and, for a session,
   `alibaba_cloud_security_token`, read with configparser from a file of the application's own, under a section of its own.
 
@@ -22,9 +23,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.credential import Credential
+from agent.core.errors import SinkError
 from agent.core.settings import FileSinkSettings
 from agent.sinks.formats import ini_editor
-from agent.sinks.formats.text import Part, chosen_part, unsafe, without_token
+from agent.sinks.formats.text import Part, chosen_part, without_token
 from agent.sinks.interface import FileSink
 
 PresetName = Literal["oss_config", "ossutil"]
@@ -45,6 +47,9 @@ class Preset:
     spellings: frozenset[str] = frozenset()
 
 
+CREDENTIALS = "Credentials"
+"""The section of ossutil 1, which compares letters as they are and skips blanks (alyu/configparser)."""
+
 PRESETS: Mapping[PresetName, Preset] = {
     "oss_config": Preset(
         {
@@ -55,7 +60,7 @@ PRESETS: Mapping[PresetName, Preset] = {
     ),
     "ossutil": Preset(
         {"accessKeyID": "access_key_id", "accessKeySecret": "access_key_secret", "stsToken": "security_token"},
-        "Credentials",
+        CREDENTIALS,
         frozenset(
             {"access_key_id", "access-key-id", "access_id", "access-id", "accessid"}
             | {"access_key_secret", "access-key-secret", "access_key", "access-key", "accesskey"}
@@ -71,7 +76,7 @@ _MODES = {"ak": False, "ststoken": True}
 
 @dataclass(frozen=True, kw_only=True)
 class IniSettings(FileSinkSettings):
-    """`type = "ini"`."""
+    """The settings of `type = "ini"`."""
 
     keys: PresetName | Mapping[str, Part]
     section: str | None = None  # None: the preset's
@@ -88,7 +93,8 @@ class IniSettings(FileSinkSettings):
 
     def target_keys(self) -> Iterator[str]:
         """Yield the keys of the section, which no other sink may write."""
-        return (f"{self.path} [{self.section_name}] {key.lower()}" for key in self.preset.keys)
+        section = _ossutil_name(self.section_name) if self.keys == "ossutil" else self.section_name
+        return (f"{self.path} [{section}] {key.lower()}" for key in self.preset.keys)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (key, sentence) for what the types cannot rule out."""
@@ -107,11 +113,18 @@ class IniSettings(FileSinkSettings):
             seen.add(key.lower())
 
 
+def _ossutil_name(section: str) -> str:
+    """Return what the spellings of one section of ossutil's have in common; `Credentials` is one of ossutil 1, as it stands."""
+    name = section.strip()
+    return name if name == CREDENTIALS else name.lower().removeprefix("profile ").strip()
+
+
 class Ini(FileSink):
     """A sink for the chosen keys. Every other line of the file stays byte for byte."""
 
     type_name = "ini"
     Settings = IniSettings
+    settings: IniSettings
 
     @property
     def target(self) -> str:
@@ -121,32 +134,45 @@ class Ini(FileSink):
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
         """Set the chosen keys; see `FileSink.render`."""
         keys = self.settings.preset.keys
-        wanted = {key: self._value(credential, held) for key, held in keys.items()}
+        wanted = {key: chosen_part(self, credential, held) for key, held in keys.items()}
         values = {key: value for key, value in wanted.items() if value is not None}
         drop = self.settings.preset.spellings | (keys.keys() - values.keys())
+        section = self._section(present or b"")
         try:
-            content = ini_editor.edit(present or b"", self.settings.section_name, values, drop)
+            content = ini_editor.edit(present or b"", section, values, drop)
         except ini_editor.DuplicateSectionError:
-            raise self.refuse(
-                f"the section [{self.settings.section_name}] occurs more than once, and readers take different ones",
-                "join the sections into one",
-            ) from None
-        self._refuse_what_is_read_otherwise(content, wanted)
+            raise self._twice() from None
+        except ini_editor.ByteOrderMarkError as error:
+            raise self.refuse(*error.args) from None
+        self._refuse_what_is_read_otherwise(content, section, wanted)
+        if self.settings.keys == "oss_config" and (fault := ini_editor.unreadable(content)):
+            fault = ini_editor.unreadable(present or b"") or fault
+            raise self.refuse(f"{fault}, so configparser cannot read this file", "mend that line")
         return content
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
         """Warn when a session would lack its token; see `FileSink.warnings_for`."""
         return without_token(self, credential, self.settings.preset.keys.values(), "keys")
 
-    def _value(self, credential: Credential, held: str) -> str | None:
-        value = chosen_part(self, credential, held)
-        if value is not None and not ini_editor.is_plain(value):
-            raise unsafe(self, held)
-        return value
+    def _section(self, present: bytes) -> str:
+        """Return the section's name as the file spells it; for ossutil several spellings are one section."""
+        if self.settings.keys != "ossutil":
+            return self.settings.section_name
+        wanted = _ossutil_name(self.settings.section_name)
+        found = [name for name in ini_editor.sections(present) if _ossutil_name(name) == wanted]
+        if len(found) > 1:
+            raise self._twice()
+        return found[0] if found else self.settings.section_name
 
-    def _refuse_what_is_read_otherwise(self, content: bytes, wanted: Mapping[str, str | None]) -> None:
+    def _twice(self) -> SinkError:
+        return self.refuse(
+            f"the section [{self.settings.section_name}] occurs more than once, and readers take different ones",
+            "join the sections into one",
+        )
+
+    def _refuse_what_is_read_otherwise(self, content: bytes, section: str, wanted: Mapping[str, str | None]) -> None:
         """Read the section back line by line, and refuse it where a reader would find other values for our keys."""
-        read = ini_editor.read_lines(content, self.settings.section_name)
+        read = ini_editor.read_lines(content, section)
         for key, value in wanted.items():
             if read.get(key.lower()) != value:
                 raise self.refuse(

@@ -8,8 +8,10 @@ section that occurs twice makes the whole file unreadable. All Alibaba SDKs for 
 
 from __future__ import annotations
 
+import configparser
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.sinks.formats.text import BOM, line_end, split_end, terminate
@@ -17,16 +19,21 @@ from agent.sinks.formats.text import BOM, line_end, split_end, terminate
 _HEADER = re.compile(rb"\s*\[(?P<name>.+)\]")
 _OPTION = re.compile(rb"(?P<head>\s*(?P<key>.*?)\s*[=:][ \t]*)")
 _COMMENT = (b"#", b";")
-_UNSAFE = frozenset("#;%$\"'`\\")
+_FEED = b"\n"
 
 
 class DuplicateSectionError(ValueError):
     """The section occurs twice, and readers refuse such a file."""
 
 
-def is_plain(value: str) -> bool:
-    """Return whether every reader of INI files takes a value as it is: without quotes, comments and interpolation."""
-    return value.isascii() and value.isprintable() and " " not in value and not set(value) & _UNSAFE
+class ByteOrderMarkError(ValueError):
+    """The file begins with a byte order mark. `args`: the problem and the remedy."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this file begins with a byte order mark, behind which readers do not know the first section",
+            "save it as UTF-8 without one (`sed -i '1s/^\\xef\\xbb\\xbf//' FILE`)",
+        )
 
 
 def section_fault(name: str) -> str | None:
@@ -50,8 +57,9 @@ class _Option:
 
 @dataclass(slots=True)
 class _Section:
-    """Our section: the header's line, and its keys in order."""
+    """A section: its name, the header's line, and its keys in order."""
 
+    name: bytes
     header: int
     options: list[_Option] = field(default_factory=list)
 
@@ -65,12 +73,15 @@ def edit(content: bytes, section: str, values: Mapping[str, str], drop: frozense
     Args:
         content: the file.
         section: its name, as in the header.
-        values: key, in the spelling for a new one -> value that `is_plain`.
+        values: key, in the spelling for a new one -> value that `is_plain` (text.py).
         drop: keys; like the others they are compared in lower case.
 
     Raises:
         DuplicateSectionError: the section occurs more than once.
+        ByteOrderMarkError: the file begins with one.
     """
+    if content.startswith(BOM):
+        raise ByteOrderMarkError
     lines = content.splitlines(keepends=True)
     found = _find(lines, section.encode())
     if found is None:
@@ -112,13 +123,32 @@ def _head(option: _Option, value: bytes) -> bytes:
     return name + b"=" + blank if colon and b"=" in value and b"=" not in option.head else option.head
 
 
+def sections(content: bytes) -> list[str]:
+    """Return the name of every section, as the file spells it."""
+    return [section.name.decode("utf-8", "replace") for section in _walk(content.splitlines(keepends=True))]
+
+
+def values(content: bytes, section: str) -> dict[str, str]:
+    """Return the keys of a section in lower case -> the first line of their value, as Alibaba's SDK for Python cuts it."""
+    lines = content.splitlines(keepends=True)
+    found = _find(lines, section.encode())
+    held = {} if found is None else {option.key: lines[option.start][len(option.head) :] for option in found.options}
+    return {key: value.partition(b"#")[0].strip().decode("utf-8", "replace") for key, value in held.items()}
+
+
 def _find(lines: list[bytes], section: bytes) -> _Section | None:
-    """Find our section by walking the file the way configparser does."""
-    found: _Section | None = None
-    inside, depth = False, 0
+    found = [one for one in _walk(lines) if one.name == section]
+    if len(found) > 1:
+        raise DuplicateSectionError(section.decode())
+    return found[0] if found else None
+
+
+def _walk(lines: list[bytes]) -> Iterator[_Section]:
+    """Yield each section, walking the file the way configparser does."""
+    section: _Section | None = None
+    depth = 0
     current: _Option | None = None
-    for index, raw in enumerate(lines):
-        line = raw.removeprefix(BOM) if index == 0 else raw
+    for index, line in enumerate(lines):
         text = line.strip()
         if not text or text.startswith(_COMMENT):
             continue
@@ -128,17 +158,16 @@ def _find(lines: list[bytes], section: bytes) -> _Section | None:
             current.end = index + 1
             continue
         depth, current = indent, None
-        header = _HEADER.match(line)
-        if header:
-            inside = header["name"] == section
-            if inside and found is not None:
-                raise DuplicateSectionError(section.decode())
-            found = _Section(index) if inside else found
+        if header := _HEADER.match(line):
+            if section is not None:
+                yield section
+            section = _Section(header["name"], index)
             continue
         current = _option(line, index)
-        if inside and found is not None:
-            found.options.append(current)
-    return found
+        if section is not None:
+            section.options.append(current)
+    if section is not None:
+        yield section
 
 
 def _option(line: bytes, index: int) -> _Option:
@@ -183,10 +212,40 @@ def read_lines(content: bytes, section: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     inside = False
-    for line in content.removeprefix(BOM).splitlines():
+    for line in content.splitlines():
         if header := _HEADER.match(line):
-            inside = header["name"].strip() == section.encode()
+            inside = header["name"].strip() == section.strip().encode()
         elif inside and not line.strip().startswith(_COMMENT) and (match := _OPTION.match(line)):
             value = line[match.end() :].strip()
             found[match["key"].decode("utf-8", "replace").lower()] = value.decode("utf-8", "replace")
     return found
+
+
+def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
+    """Return why configparser cannot read a file, "" where it can; names a line or a section and quotes no value.
+
+    Args:
+        content: the file.
+        with_interpolation: the reader takes the value of every key of every section, as Alibaba's SDK for Python does
+            (alibabacloud_credentials 1.0.12, `provider/profile.py`), so that a lone `%` anywhere is too much.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        return f"line {content.count(_FEED, 0, error.start) + 1} is not UTF-8"
+    parser = configparser.ConfigParser()
+    try:
+        parser.read_file(io.StringIO(text, newline=None))
+        for section in parser.sections() if with_interpolation else ():
+            parser.items(section)
+    except configparser.InterpolationError as error:
+        return f"a value of [{error.section}] holds a `%` that configparser cannot resolve"
+    except configparser.MissingSectionHeaderError as error:
+        return f"line {error.lineno} stands above the first section"
+    except configparser.ParsingError as error:
+        return f"line {error.errors[0][0]} is neither a section nor a key with a value"
+    except configparser.DuplicateSectionError as error:
+        return f"line {error.lineno} begins a section for the second time"
+    except configparser.DuplicateOptionError as error:
+        return f"line {error.lineno} sets a key of its section for the second time"
+    return ""

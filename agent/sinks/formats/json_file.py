@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from agent.core.credential import Credential, part
 from agent.core.settings import FileSinkSettings
-from agent.sinks.formats.text import required_part
+from agent.sinks.formats.text import optional_part, required_part
 from agent.sinks.interface import FileSink
 
 NEVER = "2099-12-31T23:59:59Z"
@@ -22,7 +22,7 @@ NEVER = "2099-12-31T23:59:59Z"
 
 @dataclass(frozen=True, kw_only=True)
 class JsonSettings(FileSinkSettings):
-    """`type = "json"`."""
+    """The settings of `type = "json"`."""
 
 
 class JsonFile(FileSink):
@@ -37,7 +37,7 @@ class JsonFile(FileSink):
             "Code": "Success",
             "AccessKeyId": required_part(self, credential, "access_key_id"),
             "AccessKeySecret": required_part(self, credential, "access_key_secret"),
-            "SecurityToken": part(credential, "security_token") or "",
+            "SecurityToken": optional_part(self, credential, "security_token") or "",
             "Expiration": part(credential, "expiration") or NEVER,
         }
         return json.dumps(answer, indent=2).encode() + b"\n"

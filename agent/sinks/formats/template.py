@@ -59,7 +59,7 @@ VARIABLES = (*PARTS, "credential", "generation")
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateSettings(FileSinkSettings):
-    """`type = "template"`."""
+    """The settings of `type = "template"`."""
 
     source: FilePath
 
@@ -105,7 +105,7 @@ class Template(FileSink):
         try:
             return files.read_trusted(path, MAX_TEMPLATE_BYTES).decode()
         except CredentialFileError as error:
-            raise SinkError(error.problem, error.remedy) from error
+            raise SinkError.of(error.as_problem()) from error
         except UnicodeDecodeError:
             raise self._refuse(None, "is not UTF-8", "save it as UTF-8") from None
         except files.TooLargeError:
@@ -115,7 +115,8 @@ class Template(FileSink):
         except FileNotFoundError:
             raise self._refuse(None, "is missing", "put it there, or correct `source`") from None
         except OSError as error:
-            raise self._refuse(None, *explain(error, path)) from error
+            why = explain(error, path)
+            raise self._refuse(None, why.text, why.remedy) from error
 
     def _compiled(self, source: str) -> Compiled:
         """Parse, check and compile the template.

@@ -18,6 +18,18 @@ OPTIONAL = frozenset({"security_token", "expiration"})
 """The parts that a value may lack; their lines are then removed."""
 
 
+_UNSAFE = frozenset("#;%$\"'`\\")
+
+
+def is_plain(value: str) -> bool:
+    """Return whether every format can hold a value: one word of ASCII without quotes, comments and interpolation.
+
+    One rule for all formats, also for those that could hold more: whether a value is published must not depend on which
+    file somebody wants beside it. Only a template, which quotes by its own filters, takes others.
+    """
+    return value.isascii() and value.isprintable() and " " not in value and not set(value) & _UNSAFE
+
+
 def line_end(lines: Sequence[bytes]) -> bytes:
     """Return the line ending that a file uses: that of its first line, a line feed for an empty file."""
     return b"\r\n" if lines and lines[0].endswith(b"\r\n") else b"\n"
@@ -35,11 +47,16 @@ def terminate(lines: list[bytes], end: bytes = b"\n") -> None:
         lines[-1] += end
 
 
+def split_mark(content: bytes) -> tuple[bytes, bytes]:
+    """Return the byte order mark at a file's beginning, where there is one, and the rest."""
+    return (BOM, content[len(BOM) :]) if content.startswith(BOM) else (b"", content)
+
+
 def required_part(sink: FileSink, credential: Credential, name: str) -> str:
     """Return a part that the format needs.
 
     Raises:
-        SinkError: the value has no such part; names the file and the part.
+        SinkError: the value has no such part, or it is not plain; names the file and the part.
     """
     value = part(credential, name)
     if value is None:
@@ -47,6 +64,22 @@ def required_part(sink: FileSink, credential: Credential, name: str) -> str:
             f"the value is of kind {credential.kind} and has no {name}, which this file needs",
             f"choose a sink type that can hold {credential.kind}, or another provider",
         )
+    return _plain(sink, name, value)
+
+
+def optional_part(sink: FileSink, credential: Credential, name: str) -> str | None:
+    """Return a part that a value may lack, None where it does.
+
+    Raises:
+        SinkError: it is not plain; names the file and the part.
+    """
+    value = part(credential, name)
+    return None if value is None else _plain(sink, name, value)
+
+
+def _plain(sink: FileSink, name: str, value: str) -> str:
+    if not is_plain(value):
+        raise unsafe(sink, name)
     return value
 
 
@@ -54,9 +87,9 @@ def chosen_part(sink: FileSink, credential: Credential, name: str) -> str | None
     """Return a part that the config asks for by name; None for one of `OPTIONAL` that the value lacks.
 
     Raises:
-        SinkError: the value has no such part, and it is none that may be missing.
+        SinkError: the value has no such part, and it is none that may be missing; or it is not plain.
     """
-    return part(credential, name) if name in OPTIONAL else required_part(sink, credential, name)
+    return optional_part(sink, credential, name) if name in OPTIONAL else required_part(sink, credential, name)
 
 
 def without_token(sink: FileSink, credential: Credential, held: Iterable[str], where: str) -> tuple[str, ...]:
@@ -78,8 +111,8 @@ def without_token(sink: FileSink, credential: Credential, held: Iterable[str], w
 
 
 def unsafe(sink: FileSink, name: str) -> SinkError:
-    """Make the error for a value that the format's readers would not read back: names the part, never the value."""
+    """Make the error for a value that some reader would not read back: names the part, never the value."""
     return sink.refuse(
-        f"the {name} holds a character that the readers of this format do not read back",
-        "use a `json` sink for this value, or have it issued anew",
+        f"the {name} holds a character that readers of files do not read back",
+        "have it issued anew, or use a `template` sink, which can quote it",
     )

@@ -20,8 +20,9 @@ from agent.core.errors import SinkError
 from agent.sinks.formats.directory import DirectorySettings
 from agent.sinks.transaction.change import Change, Plan, Remains, Stage, changed
 from agent.sinks.transaction.directory_store import Store, new_name
-from agent.sinks.transaction.target import Attributes, Identity, kind_of
+from agent.sinks.transaction.target import Attributes, kind_of
 from agent.system import files
+from agent.system.file_identity import FileIdentity
 from agent.system.mounts import disordered
 from agent.system.trusted_directory import Directory, names
 
@@ -31,7 +32,7 @@ class Link:
     """The link at the path of a directory sink; both fields are None where there is nothing."""
 
     generation: str | None = None
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
 
     @classmethod
     def look(cls, store: Store) -> Self:
@@ -52,7 +53,7 @@ class Link:
                 f"{path}: {kind_of(directory, name)}{elsewhere}, and keyturn's own link, into {store.name}, goes there",
                 f"move it away (`mv {shlex.quote(path)} {shlex.quote(path)}.old`), or correct `path`",
             )
-        return cls(generation, Identity.of(found))
+        return cls(generation, FileIdentity.of(found))
 
 
 def directory_attributes(wanted: Attributes) -> Attributes:
@@ -100,7 +101,7 @@ class StagedLink(Change):
     plan: LinkPlan
     _held: Directory  # the store, opened
     _whole: Directory  # the generation
-    _identity: Identity  # of the generation
+    _identity: FileIdentity  # of the generation
 
     def __init__(self, plan: LinkPlan, directory: Directory) -> None:
         """Write the generation.
@@ -111,7 +112,7 @@ class StagedLink(Change):
         self.plan, self.directory = plan, directory
         self.temp, self._name = files.temp_name(plan.name), new_name(plan.generation)
         self._store, self._opened = Store(directory, plan.name), ExitStack()
-        self._files: dict[str, tuple[int, Identity]] = {}  # name -> descriptor, and what was written
+        self._files: dict[str, tuple[int, FileIdentity]] = {}  # name -> descriptor, and what was written
         try:
             self._write()
         except BaseException as error:
@@ -139,14 +140,14 @@ class StagedLink(Change):
             self._write_file(name, content)
         wanted = directory_attributes(self.plan.wanted)
         files.give(self._whole.fd, wanted.mode, (wanted.uid, wanted.gid))
-        self._identity = Identity.of(os.fstat(self._whole.fd))
+        self._identity = FileIdentity.of(os.fstat(self._whole.fd))
 
     def _write_file(self, name: str, content: bytes) -> None:
         wanted = self.plan.wanted
         fd = files.create(name, wanted.mode, self._whole.fd, (wanted.uid, wanted.gid))
         self._opened.callback(os.close, fd)
         files.write_all(fd, content)
-        self._files[name] = fd, Identity.of(os.fstat(fd))
+        self._files[name] = fd, FileIdentity.of(os.fstat(fd))
 
     def entry(self) -> dict[str, Any]:
         """Return the journal's entry; see `Change.entry`."""
@@ -191,13 +192,13 @@ class StagedLink(Change):
         store, whole = self.directory.stat(self._store.name), self._held.stat(self._name)
         if store is None or (store.st_dev, store.st_ino) != self._held.identity:
             return False
-        if whole is None or Identity.of(whole) != self._identity:
+        if whole is None or FileIdentity.of(whole) != self._identity:
             return False
         return all(self._holds(name, written) for name, (_, written) in self._files.items())
 
-    def _holds(self, name: str, written: Identity) -> bool:
+    def _holds(self, name: str, written: FileIdentity) -> bool:
         found = self._whole.stat(name)
-        return found is not None and Identity.of(found) == written
+        return found is not None and FileIdentity.of(found) == written
 
     def switch(self) -> None:
         """Rename the link; see `Change.switch`."""

@@ -13,8 +13,9 @@ from agent.sinks.transaction.change import Difference, Plan, SinkReport, Target
 from agent.sinks.transaction.directory_link import Link, LinkPlan, directory_attributes, owners
 from agent.sinks.transaction.directory_store import STORE_MODE, Store
 from agent.sinks.transaction.recognise import is_of
-from agent.sinks.transaction.target import MAX_FILE_BYTES, Attributes, Identity, Present, refusal, wanted_attributes
+from agent.sinks.transaction.target import MAX_FILE_BYTES, Attributes, Present, refusal, wanted_attributes
 from agent.system import files
+from agent.system.file_identity import FileIdentity
 from agent.system.trusted_directory import Directory, names
 
 
@@ -111,7 +112,7 @@ def _present(generation: Directory, name: str) -> Present:
         content = None
     finally:
         os.close(fd)
-    return Present(content, Identity.of(found), Attributes.of(found))
+    return Present(content, FileIdentity.of(found), Attributes.of(found))
 
 
 def _difference(found: _Generation | None, contents: Mapping[str, bytes], wanted: Attributes) -> Difference:

@@ -31,7 +31,7 @@ from agent.core.errors import SinkError
 from agent.logs.log import log
 from agent.sinks.transaction.target import kind_of
 from agent.system import files
-from agent.system.oserrors import user_name
+from agent.system.accounts import user_name
 from agent.system.trusted_directory import Directory, names
 
 GENERATION = re.compile(r"[0-9]{6,20}-[0-9a-f]{16}")

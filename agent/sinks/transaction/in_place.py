@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from agent.sinks.transaction.change import Change, Stage
 from agent.sinks.transaction.replace import FilePlan, FileRemains, StagedFile, is_whole
-from agent.sinks.transaction.target import MAX_FILE_BYTES, Attributes, Identity
+from agent.sinks.transaction.target import MAX_FILE_BYTES, Attributes
 from agent.system import files
+from agent.system.file_identity import FileIdentity
 from agent.system.trusted_directory import Directory
 
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -46,7 +47,7 @@ class StagedInPlace(StagedFile):
 
     def _is_checked(self, found: os.stat_result) -> bool:
         """Compare more than the inode number: ext4 gives that of a removed file to the next new one."""
-        return Identity.of(found) == self.plan.present.identity
+        return FileIdentity.of(found) == self.plan.present.identity
 
 
 class InPlaceRemains(FileRemains):

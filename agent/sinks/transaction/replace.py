@@ -14,8 +14,9 @@ from typing import Any
 
 from agent.core.settings import FileSinkSettings
 from agent.sinks.transaction.change import Change, Plan, Remains, Stage, changed
-from agent.sinks.transaction.target import Attributes, Identity, Present
+from agent.sinks.transaction.target import Attributes, Present
 from agent.system import files
+from agent.system.file_identity import FileIdentity
 from agent.system.trusted_directory import Directory
 
 
@@ -59,7 +60,7 @@ class StagedFile(Change):
             raise self.failed(error, "cannot write") from error
         try:
             files.write_all(self.fd, plan.content)
-            self.identity = Identity.of(os.fstat(self.fd))
+            self.identity = FileIdentity.of(os.fstat(self.fd))
         except BaseException as error:
             self.discard()
             self.close()
@@ -92,9 +93,9 @@ class StagedFile(Change):
     def refuse_changed(self) -> None:
         """Look at the target and at the staged file; see `Change.refuse_changed`."""
         target, temp = self.directory.stat(self.plan.name), self.directory.stat(self.temp)
-        if (Identity.of(target) if target else None) != self.plan.present.identity:
+        if (FileIdentity.of(target) if target else None) != self.plan.present.identity:
             raise changed(self.plan.path, "changed this file during the publish")
-        if temp is None or Identity.of(temp) != Identity.of(os.fstat(self.fd)):
+        if temp is None or FileIdentity.of(temp) != FileIdentity.of(os.fstat(self.fd)):
             raise changed(self.plan.path, "replaced the staged file beside it")
 
     def switch(self) -> None:

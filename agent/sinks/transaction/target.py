@@ -15,6 +15,7 @@ from agent.core.errors import EXIT_CONFIG, NotPermittedError, SinkError
 from agent.core.settings import FileSinkSettings
 from agent.system import files
 from agent.system.accounts import find_account, instead
+from agent.system.file_identity import FileIdentity
 from agent.system.oserrors import explain, is_permission
 from agent.system.systemd_unit import agent_user
 from agent.system.trusted_directory import Directory, open_directory, split
@@ -48,22 +49,6 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """The identity of a file in one state: a file that was replaced, edited or given away has another one."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> Self:
-        """Return the identity in a stat."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-@dataclass(frozen=True, slots=True)
 class Present:
     """The file at the target now; all fields are None where there is nothing.
 
@@ -72,7 +57,7 @@ class Present:
     """
 
     content: bytes | None = field(default=None, repr=False)
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
     attributes: Attributes | None = None
     planted: bool = False
 
@@ -160,7 +145,7 @@ def read_present(directory: Directory, name: str, in_place: bool = False) -> Pre
         raise refusal(error, directory, name, "cannot read") from error
     finally:
         os.close(fd)
-    return Present(content, Identity.of(found), Attributes.of(found), planted)
+    return Present(content, FileIdentity.of(found), Attributes.of(found), planted)
 
 
 def _others_may_link(found: os.stat_result, directory: Directory) -> bool:
@@ -221,9 +206,8 @@ def refusal(error: OSError, directory: Directory, name: str, doing: str, what: s
         )
     if isinstance(error, files.TooLargeError):
         return SinkError(f"{path}: larger than {MAX_FILE_BYTES} bytes", "name the credentials file itself")
-    reason, remedy = explain(error, path)
     kind = SinkNotPermittedError if is_permission(error) else SinkError
-    return kind(f"{path}: {doing} {what}: {reason}", remedy)
+    return kind.of(explain(error, path).at(f"{path}: {doing} {what}"))
 
 
 def _unlink_remedy(path: str) -> str:

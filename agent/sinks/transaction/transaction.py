@@ -198,4 +198,4 @@ def _sync(directory: Directory) -> None:
 
 
 def _interrupted(cause: SinkError) -> CommitInterruptedError:
-    return CommitInterruptedError(cause.problem, cause.remedy)
+    return CommitInterruptedError.of(cause.as_problem())

@@ -13,8 +13,7 @@ from agent.sinks.formats.credentials_ini import CredentialsIni
 from agent.sinks.formats.directory import DirectorySettings, MemberSettings, member_of
 from agent.sinks.formats.env_file import EnvFile
 from agent.sinks.interface import SinkContext
-from tests.support.directory_sinks import directory, env_member, json_member
-from tests.support.sinks import session
+from tests.support.sinks import directory, env_member, json_member, session
 
 
 def problems(settings: Any) -> dict[str, str]:

@@ -98,7 +98,7 @@ def test_the_shell_takes_no_character_that_is_let_through_for_syntax(tmp_path: P
     assert by_shell(path, "V") == {"V": value}
 
 
-@pytest.mark.parametrize("bad", ["a b", "a$b", "a#b", 'a"b', "a'b", "a\\b", "a`b", "~a", "a\nb", "a*b", "a;b", "a&b"])
+@pytest.mark.parametrize("bad", ["a b", "a$b", "a#b", 'a"b', "a'b", "a\\b", "a`b", "a\nb", "a%b", "a;b"])
 def test_a_value_that_some_reader_would_change_is_refused_unnamed(bad: str) -> None:
     """The error names the file and the part, never the value."""
     with pytest.raises(SinkError) as caught:

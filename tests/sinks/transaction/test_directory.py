@@ -16,21 +16,26 @@ from agent.sinks.formats.directory import DirectorySink
 from agent.sinks.transaction import transaction
 from agent.sinks.transaction.plan import examine
 from agent.sinks.transaction.target import pin
-from tests.support.directory_sinks import (
+from tests.support.mounts import bind_mount, with_mounts
+from tests.support.processes import in_child
+from tests.support.sinks import (
     NAMES,
     beside,
     directory,
+    env,
     env_member,
     expected,
     generations,
+    ini,
     json_member,
+    key,
     modes,
+    publish,
     pulled,
     read,
+    session,
     store_of,
 )
-from tests.support.forked import in_child
-from tests.support.sinks import bind_mount, env, ini, key, publish, session, with_mounts
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 

@@ -13,9 +13,25 @@ from agent.core.errors import SinkError
 from agent.sinks.formats.directory import DirectorySink
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
-from tests.support.directory_sinks import beside, directory, expected, generations, modes, pulled, read, store_of
-from tests.support.forked import in_child
-from tests.support.sinks import disk_full, env, ini, key, leftovers, load_journal, publish, save_journal
+from tests.support.processes import in_child
+from tests.support.sinks import (
+    beside,
+    directory,
+    disk_full,
+    env,
+    expected,
+    generations,
+    ini,
+    key,
+    leftovers,
+    load_journal,
+    modes,
+    publish,
+    pulled,
+    read,
+    save_journal,
+    store_of,
+)
 
 MANY = 120
 """More than the calls of any publish here; each test says when it ran out of calls to fail."""

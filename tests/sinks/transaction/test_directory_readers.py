@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.directory_sinks import directory, env_member, generations, json_member
-from tests.support.sinks import key, publish
+from tests.support.sinks import directory, env_member, generations, json_member, key, publish
 
 PUBLISHES = 300
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.sinks import bind_mount, env, key, leftovers, publish, session, with_mounts
+from tests.support.mounts import bind_mount, with_mounts
+from tests.support.sinks import env, key, leftovers, publish, session
 
 
 @with_mounts

@@ -14,7 +14,8 @@ from agent.core.credential import Credential
 from agent.core.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, SinkError
 from agent.core.secret import Secret
 from agent.sinks.transaction import transaction
-from tests.support.sinks import bind_mount, env, ini, json_file, key, leftovers, publish, with_mounts
+from tests.support.mounts import bind_mount, with_mounts
+from tests.support.sinks import env, ini, json_file, key, leftovers, publish
 
 AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="gives files to another user")

@@ -11,9 +11,9 @@ import pytest
 from agent.core.errors import SinkError
 from agent.sinks.interface import FileSink
 from agent.sinks.transaction import transaction
-from tests.support.forked import in_child
+from tests.support.mounts import bind_mount, unmount, with_mounts
+from tests.support.processes import in_child
 from tests.support.sinks import (
-    bind_mount,
     disk_full,
     env,
     ini,
@@ -24,8 +24,6 @@ from tests.support.sinks import (
     plugged,
     publish,
     save_journal,
-    unmount,
-    with_mounts,
 )
 
 MANY = 60

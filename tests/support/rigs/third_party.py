@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from tests.support.plugins import packaged
 from tests.support.rigs.local import NO_CONNECTION, UNENDING
 from tests.support.rigs.rig import BAD, Case, Rig, Verdict, World, toml
 
@@ -16,12 +16,7 @@ EXAMPLE = Path(__file__).parents[3] / "docs" / "example_provider"
 
 def install(site: Path) -> Path:
     """What an installer leaves of the example in a directory of packages; that pip does is tested with the provider."""
-    info = site / "keyturn_json_file-1.0.dist-info"
-    info.mkdir(parents=True)
-    shutil.copy2(EXAMPLE / "keyturn_json_file.py", site)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: keyturn-json-file\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[keyturn.providers]\njson_file = keyturn_json_file:JsonFile\n")
-    return site
+    return packaged(site, "keyturn_json_file", (EXAMPLE / "keyturn_json_file.py").read_text(), "JsonFile", "json_file")
 
 
 class JsonFile(Rig):

@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.control import client
 from agent.core.errors import DaemonUnreachableError
+from tests.support.processes import eventually
 from tests.support.systemd.bed import Bed, Result
-from tests.support.systemd.bed_install import INSIDE, PYTHON, binds, install, site_packages
+from tests.support.systemd.install import INSIDE, PYTHON, binds, install, site_packages
 
 T = TypeVar("T")
 PATIENCE_S = 30.0
@@ -69,15 +69,6 @@ systemctl daemon-reload
 systemctl reset-failed
 systemctl start uploader other
 """
-
-
-def eventually(look: Callable[[], T], what: str = "", patience_s: float = PATIENCE_S) -> T:
-    """Look until there is something true to see, and return it."""
-    end = time.monotonic() + patience_s
-    while not (found := look()):
-        assert time.monotonic() < end, f"it did not happen in {patience_s:g} s: {what or look}"
-        time.sleep(0.05)
-    return found
 
 
 class Cloud:

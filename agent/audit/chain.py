@@ -1,0 +1,62 @@
+"""The form of a record, and the chain: each record holds the hash of the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from agent.audit.head import Head
+from agent.core.timestamps import rfc3339
+from agent.logs.redaction import redacted
+
+
+def canonical(record: dict[str, Any]) -> bytes:
+    """Return a record as canonical JSON: keys sorted, no spaces, UTF-8 unescaped.
+
+    No record of ours has a lone surrogate (`plain`). In a forged one it must not stop the proof, and must not be
+    encoded like some other text.
+    """
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def digest(record: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record without its `hash`."""
+    return hashlib.sha256(canonical({key: value for key, value in record.items() if key != "hash"})).hexdigest()
+
+
+def faults(record: dict[str, Any], expected: int, previous: Head | None) -> Iterator[str]:
+    """Yield what is wrong with a record in its place.
+
+    Args:
+        record: the record.
+        expected: the number that was due.
+        previous: the record before it; None where it is not known.
+    """
+    seq = record.get("seq")
+    if digest(record) != record.get("hash"):
+        yield f"seq {seq}: the record was edited (its hash does not fit its content)"
+    if seq != expected:
+        if isinstance(seq, int) and seq > expected:
+            gone = f"seq {expected}" if seq == expected + 1 else f"seq {expected} to {seq - 1}"
+            yield f"{gone} removed (the next record is seq {seq})"
+        else:
+            yield f"seq {seq}: out of order (seq {expected} was due here)"
+    elif previous is not None and record.get("prev") != previous.hash:
+        yield f"seq {seq}: does not follow the record before it (`prev` differs)"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as a record holds it."""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
+        return redacted(value.encode("utf-8", "backslashreplace").decode())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

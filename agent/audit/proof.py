@@ -1,0 +1,178 @@
+"""The proof that the log is whole: `keyturn audit verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.audit.chain import canonical, digest, faults
+from agent.audit.head import Break, Head, Remembered, read_head
+from agent.audit.lines import Line, lines
+from agent.audit.reader import rotated_files
+from agent.core.errors import AuditError
+
+MAX_PROBLEMS = 1000
+MAX_BEHIND = 100
+TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of `audit verify`.
+
+    Attributes:
+        records: how many were read.
+        files: where.
+        problems: what is wrong.
+        notes: what a crash leaves, and is no sign of tampering.
+    """
+
+    records: int
+    files: tuple[str, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify_against(path: Path, head_path: Path, *, first_seq: int = 1) -> Verdict:
+    """Check that the log is whole, while keyturn may be writing it.
+
+    A log that is read after its head may go further; so what is not whole is judged again while the head moves.
+
+    Args:
+        path: the newest file of the log.
+        head_path: the state's file about it.
+        first_seq: as for `verify`.
+
+    Raises:
+        NotPermittedError: a file may not be read by this user.
+    """
+    remembered = read_head(head_path)
+    for _ in range(TRIES):
+        verdict = verify(path, remembered, first_seq=first_seq)
+        after = read_head(head_path)
+        if verdict.whole or after == remembered:
+            break
+        remembered = after
+    return verdict
+
+
+def verify(path: Path, remembered: Remembered | None, *, first_seq: int = 1) -> Verdict:
+    """Check that the log is whole.
+
+    Args:
+        path: the newest file of the log.
+        remembered: what the state remembers; None where it has nothing, and so cannot prove the end.
+        first_seq: the number that the oldest kept record must have; more than 1 where older files were
+            archived elsewhere.
+
+    Raises:
+        NotPermittedError: a file may not be read by this user.
+    """
+    kept = rotated_files(path)
+    proof = _Proof(first_seq, remembered)
+    for file in kept:
+        try:
+            for line in lines(file):
+                proof.see(file, line)
+                if len(proof.problems) >= MAX_PROBLEMS:
+                    break
+        except AuditError as error:
+            proof.problems.append(str(error))
+        if len(proof.problems) >= MAX_PROBLEMS:
+            proof.problems.append(f"{file}: so much is wrong that nothing behind this is read")
+            break
+    proof.end(path)
+    return Verdict(proof.count, tuple(str(file) for file in kept), tuple(proof.problems), tuple(proof.notes))
+
+
+@dataclass(slots=True)
+class _Proof:
+    """What was seen so far."""
+
+    expected: int
+    remembered: Remembered | None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    count: int = 0
+    highest: int = 0
+    _first: int = 1
+    _previous: Head | None = None
+    _met: bool = False
+    """Whether the record that the state remembers was among them."""
+    _behind: list[tuple[str, Head]] = field(default_factory=list)
+    """The records after that one, each with its place."""
+
+    def __post_init__(self) -> None:
+        self._first = self.expected
+        self._previous = None if self.expected > 1 else Head()
+        self._met = self.remembered is not None and self.remembered.seq == 0
+
+    def see(self, file: Path, line: Line) -> None:
+        """Judge one line."""
+        place = f"{file}:{line.number}"
+        if line.record is None:
+            if line.ended:
+                self.problems.append(f"{place}: not a whole record")
+            else:
+                self.notes.append(
+                    f"{place}: half a record of {len(line.text)} bytes, which was never acknowledged: a crash"
+                )
+            return
+        try:
+            record, written, claimed = line.record, canonical(line.record), digest(line.record)
+        except RecursionError:
+            self.problems.append(f"{place}: not a whole record")
+            return
+        self.count += 1
+        if line.text != written:
+            self.problems.append(f"{place}: seq {record['seq']}: the line was edited (it is not what was written)")
+        self.problems.extend(f"{place}: {what}" for what in faults(record, self.expected, self._previous))
+        self._previous = Head(record["seq"], str(record.get("hash")))
+        self.expected = record["seq"] + 1
+        self._compare(place, Head(record["seq"], claimed))
+
+    def _compare(self, place: str, found: Head) -> None:
+        self.highest = max(self.highest, found.seq)
+        if self.remembered is None:
+            return
+        if found == self.remembered.head:
+            self._met = True
+            self._behind.clear()
+        elif self._met and len(self._behind) < MAX_BEHIND:
+            self._behind.append((place, found))
+
+    def end(self, path: Path) -> None:
+        """Judge what only the state can prove: that the history is the one that was written, and that its end is there."""
+        known = self.remembered
+        if known is None:
+            if self.count:
+                self.problems.append(f"{path}: the end cannot be proved: the state does not remember the newest record")
+            return
+        if self._met:
+            self._judge_what_is_behind(known)
+        elif self.highest < known.seq:
+            self.problems.append(
+                f"{path}: the end is missing: seq {self.highest + 1} to {known.seq} were written and are gone"
+            )
+        else:
+            self.problems.append(f"{path}: seq {known.seq} is not the record that the state remembers ({known.hash})")
+        self.problems.extend(f"{path}: {found}; noticed at {found.time}" for found in self._breaks(known))
+
+    def _judge_what_is_behind(self, known: Remembered) -> None:
+        foreign = [(place, found) for place, found in self._behind if found.hash not in known.announced]
+        if foreign and known.knows_what_follows():
+            self.problems.extend(f"{place}: {Break(found.seq, '', found.hash)}" for place, found in foreign)
+        elif foreign:
+            self.notes.append(
+                f"{foreign[0][0]}: from seq {foreign[0][1].seq} on nothing proves that keyturn wrote it: "
+                "the state remembers less, as after a power cut"
+            )
+
+    def _breaks(self, known: Remembered) -> Iterator[Break]:
+        return (found for found in known.breaks if found.seq >= self._first)

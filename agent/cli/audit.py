@@ -54,7 +54,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     """Print whether the audit log is whole; return 1 where it is not."""
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    verdict = _verdict(path, state_directory / wiring.AUDIT_HEAD, options.from_seq)
+    verdict = audit.verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq)
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
@@ -62,22 +62,6 @@ def audit_verify(options: argparse.Namespace) -> int:
     for sentence in (*verdict.problems, *verdict.notes):
         print(output.one_line(f"keyturn: {sentence}"), file=sys.stderr)
     return EXIT_DONE if verdict.whole else EXIT_FAILED
-
-
-def _verdict(path: Path, head: Path, first_seq: int) -> audit.Verdict:
-    """Judge the log.
-
-    Raises:
-        AuditError: the state's file about it is something else than a file of ours.
-    """
-    try:
-        return audit.verify_against(path, head, first_seq=first_seq)
-    except OSError as error:
-        reason = (error.strerror or "it cannot be read").lower()
-        raise AuditError(
-            f"{head}: what the state remembers of the audit log cannot be read: {reason}",
-            "find out who put that there; without it a removed end of the log is not noticed",
-        ) from error
 
 
 def _log(settings: Settings) -> Path:

@@ -74,7 +74,7 @@ def test_a_remembered_head_that_is_no_file_is_told(what: str, ready: Vm) -> None
     make = {"directory": head.mkdir, "fifo": lambda: os.mkfifo(head), "link to itself": lambda: head.symlink_to(head)}
     make[what]()
     code, said = under(ready, "true", "audit", "verify")
-    assert (code, f"{head}: " in said, "fault" in said, len(said.splitlines())) == (1, True, False, 1)
+    assert (code, "fault" in said, len(said.splitlines())) == (1, False, 1), said
 
 
 def test_an_umask_that_shuts_us_out_shuts_nobody_out(ready: Vm) -> None:

@@ -80,7 +80,7 @@ class _Field:
         if not text:
             raise UnsetVariableError(
                 f"{self.key} is not set, and neither is the environment variable {self.variable}",
-                f"set {self.key} in the provider's table, or {self.variable} for keyturn",
+                f"set {self.key} (in a properties file: credentials_{self.key}), or {self.variable} for keyturn",
             )
         return text
 

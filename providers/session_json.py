@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from agent.cloud.failures import json_object
@@ -24,6 +24,7 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.secret import Secret
+from agent.core.timestamps import moment_of
 
 ANSWER_LIMIT_BYTES = 256 * 1024
 """Room for an id, a secret and a token of the 64 KiB each that a credential may have."""
@@ -102,15 +103,6 @@ def require_session(found: Credential, fields: Fields, source: str) -> None:
     """
     if found.security_token is not None and found.expiration is None:
         raise bad_answer(source, f"has a {fields.security_token} and no {fields.expiration}")
-
-
-def moment_of(text: str) -> datetime | None:
-    """Read an RFC 3339 time with its zone, as UTC; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def status_error(status: int, source: str, remedy: str) -> KeyturnError:

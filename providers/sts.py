@@ -16,7 +16,7 @@ from agent.core.credential import Credential
 from agent.core.errors import CredentialFileError
 from agent.core.secret import Secret
 from agent.core.settings import FilePath, ProviderSettings
-from providers.session_json import moment_of
+from agent.core.timestamps import moment_of
 from providers.static_parts import StaticProvider, StaticSettings
 
 

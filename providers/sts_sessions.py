@@ -18,6 +18,7 @@ from agent.core.errors import BadAnswerError
 from agent.core.provider import ProviderContext
 from agent.core.secret import Secret
 from agent.core.settings import Duration, Problems, ProviderSettings, endpoint_fault
+from agent.core.timestamps import moment_of
 
 MAX_POLICY_CHARS = 2048
 SESSION_NAME_CHARS = 64
@@ -155,10 +156,7 @@ class SessionReader:
         return value
 
     def _moment(self, value: object) -> datetime:
-        try:
-            moment = datetime.fromisoformat(self._text("Expiration", value))
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+        moment = moment_of(self._text("Expiration", value))
+        if moment is None:
             raise self.bad("has an Expiration that is no time like 2026-01-01T00:00:00Z")
         return moment

@@ -31,7 +31,8 @@ KNOWS = {
     # one refresh, then who is told, then when
     "agent.refresh": EVERYBODY | LEAVES - {"agent.config"} | {"agent.sinks.transaction"},
     "agent.dispatch": EVERYBODY | {"agent.audit", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
-    "agent.engine": EVERYBODY | {"agent.audit", "agent.dispatch", "agent.refresh", "agent.runtime", "agent.state"},
+    "agent.engine": EVERYBODY
+    | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},

@@ -11,7 +11,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime
@@ -29,6 +29,7 @@ from agent.core.finding import Finding
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
+from agent.engine.key_holders import shared_secrets
 from agent.metrics.check import findings as seen_from_outside
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
@@ -83,9 +84,21 @@ def _seen_by_this_process(
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
     parts = wiring.Factory(settings, environ)
-    for managed in parts.credentials():
+    credentials = parts.credentials()
+    yield from _shared(credentials)
+    for managed in credentials:
         yield from _credential(managed, offline)
         yield from _emergency(parts, managed, offline)
+
+
+def _shared(credentials: Sequence[ManagedCredential]) -> Iterator[Finding]:
+    """Name the secrets that several credentials share: the emergency of one is the emergency of all."""
+    for secret, names in shared_secrets(credentials).items():
+        first, *others = (f"credentials.{name}" for name in names)
+        what = (
+            f"secret {secret} is shared with {', '.join(others)}: `keyturn rotate` of one refreshes and tells them all"
+        )
+        yield Finding("ok", f"{first}.provider", what)
 
 
 def _directories(settings: Settings, path: str) -> Iterator[Finding]:

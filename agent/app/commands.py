@@ -19,12 +19,17 @@ from agent.core.errors import CancelledError
 from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
+from agent.emergency.left_behind import foreseen
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Request, Result, Show
+from agent.engine.attempts import RefreshSlot
+from agent.engine.key_holders import Holder, holders
 from agent.engine.snapshot import snapshot_of
+from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
 from agent.state.store import StateStore
 from agent.system.clock import Clock
+from agent.system.waiting import Silence
 
 T = TypeVar("T")
 
@@ -47,18 +52,23 @@ class Commands:
             in_force=self._application.in_force,
         )
 
-    def refresh(self, names: Sequence[str], cause: Cause, *, retry_for_s: float = 0.0) -> dict[str, Any]:
+    def refresh(
+        self, names: Sequence[str], cause: Cause, show: Show = lambda _wait: None, *, retry_for_s: float = 0.0
+    ) -> dict[str, Any]:
         """Refresh, publish and notify; return what came of each, and the exit code.
 
         Args:
             names: of credentials; none means all.
             cause: for the audit.
+            show: called with what is waited for, whenever that takes a while.
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
 
         Raises:
             UsageError: a name is not in the config.
         """
-        return RefreshNow(self._engine, cause, retry_for_s).run(names)
+        work = RefreshNow(self._engine, cause, retry_for_s)
+        with Silence(work.under_way, show):
+            return work.run(names)
 
     def rotate(self, request: Request, show: Show) -> Result:
         """Run the emergency from end to end; its error stands in the result.
@@ -68,6 +78,15 @@ class Commands:
         """
         authority, cloud = self._call(partial(self._means, request.credential))
         return Emergency(self._engine, self._application.audit, authority, cloud, request).run(show)
+
+    def foresee(self, name: str) -> dict[str, Any]:
+        """Return who holds a credential's key, and who would be left behind by a `rotate` of it.
+
+        Raises:
+            UsageError: the credential is not in the config.
+        """
+        self._call(partial(chosen, self._engine, [name]))
+        return _outlook(self._call(partial(self._engine.holders, name)))
 
     def _means(self, name: str) -> tuple[Provider | None, Cloud]:
         """Return who may rotate, and the management calls. On the loop's thread, where a reload replaces the factory.
@@ -89,8 +108,33 @@ def status_from_disk(settings: Settings, config_path: str, environ: Mapping[str,
     Raises:
         NotPermittedError: this user may not read it.
     """
-    states, clock = StateStore(paths(settings)[0]), Clock()
+    clock = Clock()
+    remembered = _remembered(settings, environ)
+    return as_json((snapshot_of(managed, clock) for managed in remembered.values()), config_path)
+
+
+def foresee_from_disk(settings: Settings, environ: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Return what `Commands.foresee` does, where no daemon runs.
+
+    Raises:
+        NotPermittedError: this user may not read the state directory.
+    """
+    remembered = _remembered(settings, environ)
+    old_id = remembered[name].state.published.access_key_id if name in remembered else ""
+    slots = {other: RefreshSlot(managed) for other, managed in remembered.items()}
+    return _outlook(holders(slots, name, old_id, Clock()))
+
+
+def _remembered(settings: Settings, environ: Mapping[str, str]) -> dict[str, ManagedCredential]:
+    states = StateStore(paths(settings)[0])
     credentials = Factory(settings, environ).credentials()
     for managed in credentials:
         managed.remember(states.peek(managed.name))
-    return as_json((snapshot_of(managed, clock) for managed in credentials), config_path)
+    return {managed.name: managed for managed in credentials}
+
+
+def _outlook(found: Sequence[Holder]) -> dict[str, Any]:
+    return {
+        "holders": [one.name for one in found],
+        "left_behind": [one.as_json() for one in foreseen(found)],
+    }

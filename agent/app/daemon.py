@@ -67,6 +67,7 @@ class Daemon:
             "status": self._on_status,
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
+            "foresee": self._on_foresee,
         }
 
     def run(self) -> None:
@@ -217,14 +218,19 @@ class Daemon:
     def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.status(), 0
 
-    def _on_refresh(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
-        names = [str(name) for name in request.get("names", [])]
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor))
+    def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
+        names = request.get("names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
+        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
         return answer, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)
         return result.as_json(), result.exit_code
+
+    def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.foresee(str(request.get("credential"))), 0
 
     # -- ends ---------------------------------------------------------------------------------------
 

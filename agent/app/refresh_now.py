@@ -31,6 +31,7 @@ T = TypeVar("T")
 WAIT_S = 900.0
 CALL_S = 60.0
 LOOK_AGAIN_S = 0.2
+LOOK_S = 1.0
 
 
 def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
@@ -62,7 +63,18 @@ class RefreshNow:
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
         """
         self._engine, self._cause = engine, cause
+        self._names: Sequence[str] = ()
         self._until = engine.clock.boottime() + retry_for_s
+
+    def under_way(self) -> str:
+        """Return what it waits for, within a second. From any thread.
+
+        Raises:
+            CancelledError: the agent is too busy to say so.
+        """
+        look = partial(self._engine.under_way, self._names)
+        text = answer_of(self._engine.submit(look), LOOK_S, CancelledError("the agent is busy"))
+        return text or "the outcome"
 
     def run(self, names: Sequence[str]) -> dict[str, Any]:
         """Refresh, publish and notify; return what came of each, and the exit code.
@@ -74,6 +86,7 @@ class RefreshNow:
             UsageError: a name is not in the config.
             CancelledError: the engine did not answer in time.
         """
+        self._names = tuple(names)
         wanted, before, futures = self._call(partial(self._begin, names))
         reports = [answer_of(future, WAIT_S, _late()) for future in futures]
         touched = self._come_to_rest(wanted)

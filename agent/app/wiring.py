@@ -20,6 +20,7 @@ from agent.cloud.verify import Verifier
 from agent.config import Registry
 from agent.config.registry import Family
 from agent.core.config_in_force import ConfigInForce
+from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
@@ -31,6 +32,7 @@ from agent.state.store import StateStore
 from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
 from agent.system.lock import StateLock
+from agent.system.oserrors import explain
 from agent.systemd_setup.unit import with_credentials
 
 SINKS = {
@@ -213,6 +215,11 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
         factory = Factory(settings, environ, bases)
         settle_s = float(settings.agent.settle)
         engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
+    except OSError as error:  # a limit of this process, most likely: what has a file of its own says so itself
+        lock.release()
+        why = explain(error, str(error.filename or state_directory))
+        place = f"{error.filename}: " if error.filename else ""
+        raise StateError(f"{place}the agent cannot start: {why.text}", why.remedy) from error
     except BaseException:
         lock.release()
         raise

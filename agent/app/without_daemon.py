@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 from agent.app import wiring
@@ -12,9 +15,13 @@ from agent.app.commands import Commands
 from agent.core.errors import CancelledError
 from agent.core.events import Event, Trigger
 from agent.core.settings import Settings
+from agent.engine.engine import Engine
 from agent.runtime.event_loop import settle
 
 T = TypeVar("T")
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LINGER_S = 5.0
+"""Seconds that the end waits for commands to be stopped: a hook that hangs would go on without anybody who knows of it."""
 
 
 def run_here(
@@ -35,6 +42,7 @@ def run_here(
 
     Raises:
         KeyturnError: the application cannot be opened, or what `work` raised.
+        KeyboardInterrupt: a signal asked for the end, and everything that was started has been stopped.
     """
     application = wiring.open_application(settings, config_path, environ)
     engine, done = application.engine, Future[T]()
@@ -49,10 +57,42 @@ def run_here(
             say(remark)
             application.audit.record(Event.RECOVERED, trigger=str(Trigger.RECOVERY), error=remark)
         engine.recover()
-        threading.Thread(target=play, daemon=True).start()
-        engine.run()
+        with _ending_by_signal(engine) as heard:
+            threading.Thread(target=play, daemon=True).start()
+            engine.run()
+            engine.linger(LINGER_S)
     finally:
         application.close()
+    if heard:
+        raise KeyboardInterrupt
     if not done.done():
         raise CancelledError("interrupted", "run the same command again")
     return done.result()
+
+
+@contextmanager
+def _ending_by_signal(engine: Engine) -> Iterator[list[int]]:
+    """Let a signal end the engine in good order, a second one at once; yield what was heard.
+
+    cron, a container's end and a closed terminal send these; by default the process would end where it stands, and leave a
+    hook behind.
+    """
+    heard: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+        engine.post(engine.stop)
+
+    if threading.current_thread() is not threading.main_thread():  # an embedding program has its own way with signals
+        yield heard
+        return
+    engine.wake_on_signals()
+    ours = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -12,6 +12,7 @@ own, which `verify` names as no whole record; the chain goes on behind it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -210,7 +211,7 @@ class AuditLog:
             try:
                 written = os.write(self._fd, line)
                 if written != len(line):
-                    raise OSError(28, "No space left on device")
+                    raise OSError(errno.ENOSPC, "No space left on device, or the limit on a file's size is reached")
                 if flush:
                     os.fdatasync(self._fd)
             except OSError:

@@ -20,7 +20,11 @@ from agent.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     AuditError,
+    UsageError,
 )
+from agent.core.settings import Settings
+from agent.core.text import nearest
+from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
 from agent.system.systemd_unit import service_user
 
@@ -28,12 +32,21 @@ from agent.system.systemd_unit import service_user
 def audit_show(options: argparse.Namespace) -> int:
     """Print the records that were asked for; return the exit code."""
     since = moment(options.since, "--since", Clock().now()) if options.since else None
-    for record in audit.read(_log(options)):
-        if options.credential and record.get("credential") != options.credential:
+    settings = wiring.load_settings(options.config, os.environ)
+    wanted, named = options.credential, set(settings.credentials)
+    for record in audit.read(_log(settings)):
+        named.add(str(record.get("credential")))
+        if wanted and record.get("credential") != wanted:
             continue
         if since and not _is_later(record, since):
             continue
-        print(json.dumps(record, ensure_ascii=False) if options.json else _line(record), file=options.out)
+        print(output.json_line(record, options.out) if options.json else _line(record), file=options.out)
+    if wanted and wanted not in named:  # one that left the config is in the log
+        near = nearest(wanted, named - {"None"})
+        raise UsageError(
+            f"there is no credential {wanted!r}, neither in the config nor in the audit log",
+            f"did you mean {near}?" if near else "see `keyturn status`",
+        )
     return EXIT_DONE
 
 
@@ -51,8 +64,7 @@ def audit_verify(options: argparse.Namespace) -> int:
     return EXIT_DONE if verdict.whole else EXIT_FAILED
 
 
-def _log(options: argparse.Namespace) -> Path:
-    settings = wiring.load_settings(options.config, os.environ)
+def _log(settings: Settings) -> Path:
     path = wiring.paths(settings)[2]
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
@@ -77,10 +89,8 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _is_later(record: dict[str, Any], since: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(str(record.get("time"))) >= since
-    except (ValueError, TypeError):
-        return True  # a foreign time is for the reader to see
+    at = moment_of(str(record.get("time")))
+    return at is None or at >= since  # a foreign time is for the reader to see
 
 
 def _value(value: Any) -> str:

@@ -16,12 +16,14 @@ from agent.core.errors import (
 )
 from agent.core.finding import Finding
 from agent.logs.setup import set_up
+from agent.system.signals import end_like_an_interrupt
 from agent.system.terminal import paint
 from agent.systemd_setup.unit import with_credentials
 
 
 def check(options: argparse.Namespace) -> int:
     """Print the findings; return 1 where one is an error."""
+    end_like_an_interrupt()
     set_up("critical", "plain", os.environ)
     environ = with_credentials(os.environ)
     settings = wiring.load_settings(options.config, environ)

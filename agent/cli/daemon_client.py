@@ -21,8 +21,11 @@ from agent.config.load import RUNTIME_DIRECTORY
 from agent.control import client
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.settings import Settings
+from agent.system.waiting import Silence
 
 Step = Callable[[dict[str, Any]], None]
+DAEMON_FIRST_S, DAEMON_AGAIN_S = 4.8, 9.5
+"""The daemon says by itself what it waits for; this is for one that is stopped, or hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,9 @@ class Reach:
     problem: KeyturnError | None
 
     def ask(
-        self, request: dict[str, Any], show: Step = lambda _step: None, patience_s: float = client.ANSWER_S
+        self, request: dict[str, Any], show: Step | None = None, patience_s: float = client.ANSWER_S
     ) -> tuple[dict[str, Any], int]:
-        """Have the daemon do what is requested; return its result and the exit code.
+        """Have the daemon do what is requested; return its result and the exit code. With `show`, its silence is said too.
 
         Raises:
             DaemonUnreachableError: no daemon answers.
@@ -45,7 +48,10 @@ class Reach:
             KeyturnError: the daemon could not do it.
         """
         try:
-            answer = client.ask(self.runtime, request, show, patience_s)
+            if show is None:
+                answer = client.ask(self.runtime, request, patience_s=patience_s)
+            else:
+                answer = self._ask_aloud(request, show, patience_s)
         except DaemonUnreachableError:
             if self.problem is not None:
                 raise self.problem from None
@@ -56,6 +62,17 @@ class Reach:
                 f"keyturn: the config on disk cannot be used, the daemon goes on without it: {first}", file=sys.stderr
             )
         return answer
+
+    def _ask_aloud(self, request: dict[str, Any], show: Step, patience_s: float) -> tuple[dict[str, Any], int]:
+        def shown(step: dict[str, Any]) -> None:
+            silence.heard()
+            show(step)
+
+        def describe() -> str:
+            return "an answer of the daemon, which is silent (see its log, and `systemctl status keyturn`)"
+
+        with Silence(describe, show, first_s=DAEMON_FIRST_S, again_s=DAEMON_AGAIN_S) as silence:
+            return client.ask(self.runtime, request, shown, patience_s)
 
     @property
     def own_settings(self) -> Settings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import signal
 import sys
@@ -16,29 +17,47 @@ from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system.file_names import names_in_utf8
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 _DAEMON = "agent.cli.run:run"
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EDQUOT, errno.ENOMEM, errno.EROFS})
+"""What runs out without anybody's fault."""
 _Maker = Callable[[str, str, str, str], argparse.ArgumentParser]
 
 
 def entry() -> None:
     """Run the command line of this process, and exit with its code."""
+    names_in_utf8()
     sys.exit(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    _open_streams()
+    # It may shut out others, never us: a directory that nobody can enter helps nobody.
+    os.umask(os.umask(0o077) & 0o077)
     options = parser().parse_args(arguments)
     if options.run == _DAEMON:  # a reload or refresh must not end it while it starts, and its imports take long
         keep(signal.SIGHUP, signal.SIGUSR1)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
     return _perform(options)
+
+
+def _open_streams() -> None:
+    """Make the standard streams such that printing never raises for want of a letter, nor reading for a stray byte.
+
+    Under a locale like zh_CN.GBK a name in the config may have letters that the terminal's encoding has not: an escape in
+    the output is a blemish, the lost outcome of an emergency is not.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _perform(options: argparse.Namespace) -> int:
@@ -64,13 +83,24 @@ def _perform(options: argparse.Namespace) -> int:
         _give_up_stdout()
         return EXIT_FAILED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO):
-            return _fault(error)
-        _give_up_stdout()
-        _complain(f"keyturn: the output cannot be written: {error.strerror}")
-        return EXIT_FAILED
+        return _failed_by_system(error)
     except Exception as error:
         return _fault(error)
+
+
+def _failed_by_system(error: OSError) -> int:
+    """Say what the machine did not give; what nobody foresaw is a fault of ours."""
+    from agent.system.oserrors import explain
+
+    if error.errno in _OF_THE_MACHINE:
+        why = explain(error, str(error.filename or "."))
+        _complain(f"keyturn: {error.filename or 'this command'}: {why.text}; {why.remedy}")
+    elif error.errno in (errno.ENOSPC, errno.EIO):
+        _give_up_stdout()
+        _complain(f"keyturn: the output cannot be written: {error.strerror}")
+    else:
+        return _fault(error)
+    return EXIT_FAILED
 
 
 def _complain(text: str) -> None:
@@ -144,7 +174,7 @@ def _work_commands(command: _Maker) -> None:
     rotate.add_argument("--reason", metavar="TEXT", required=True, help="goes into the audit")
     rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
-    rotate.add_argument("--force", action="store_true", help="disable it even if a dependent could not be told")
+    rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 

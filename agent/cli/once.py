@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from typing import Any
 
 from agent.app import wiring
 from agent.cli import output
@@ -15,6 +16,7 @@ from agent.control import client
 from agent.core.errors import BusyError, KeyturnError, NotPermittedError
 from agent.core.events import Cause, Trigger
 from agent.core.settings import Settings
+from agent.logs.log import log
 from agent.state.store import ServicesStateError
 from agent.system.journald import is_stream
 from agent.systemd_setup.needs import DEFAULT_CONFIG
@@ -33,11 +35,12 @@ def once(options: argparse.Namespace) -> int:
     retry_for_s = seconds(options.retry_for, "--retry-for")
     settings = wiring.load_settings(options.config, os.environ)
     in_journal = is_stream(os.environ, sys.stderr)
+    show = _log_wait if in_journal else output.wait
     try:
         answer = run_here(
             settings,
             options.config,
-            lambda commands: commands.refresh(options.names, Cause(Trigger.START), retry_for_s=retry_for_s),
+            lambda commands: commands.refresh(options.names, Cause(Trigger.START), show, retry_for_s=retry_for_s),
             logged=in_journal,
         )
     except (BusyError, ServicesStateError) as error:
@@ -66,3 +69,7 @@ def _refresh(options: argparse.Namespace) -> str:
     is_found = options.config == (os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG)
     config = [] if is_found else ["--config", options.config]
     return f"`{shlex.join(['keyturn', *config, 'refresh', *options.names])}`"
+
+
+def _log_wait(one: dict[str, Any]) -> None:
+    log.info("waiting", detail=one["detail"])

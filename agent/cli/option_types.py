@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from agent.config.messages import Unfit
 from agent.config.scalars import duration
 from agent.core.errors import UsageError
+from agent.core.timestamps import moment_of
 
 
 def seconds(text: str, option: str) -> float:
@@ -27,11 +28,9 @@ def moment(text: str, option: str, now: datetime) -> datetime:
     Raises:
         UsageError: it is none of these.
     """
-    try:
-        found = datetime.fromisoformat(text)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
-    except ValueError:
-        pass
+    found = moment_of(text) or moment_of(f"{text}+00:00") or moment_of(f"{text}T00:00:00+00:00")
+    if found is not None:
+        return found
     try:
         return now - timedelta(seconds=float(duration(text)))
     except (Unfit, OverflowError):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from agent.core.text import escaped
 from agent.core.timestamps import rfc3339
 from agent.system.terminal import paint
+from agent.system.waiting import WAITING
 
 MOODS = {
     "fresh": "good", "pending": "so-so", "failing": "so-so", "stale": "bad", "expired": "bad",
@@ -23,6 +25,11 @@ CLEAR = "\x1b[H\x1b[2J"
 def one_line(text: str) -> str:
     """Return the text with everything escaped that could forge a line or control a terminal."""
     return escaped(text)
+
+
+def json_line(value: dict[str, Any], out: TextIO) -> str:
+    """Return a value as JSON in one line: with its letters where `out` is UTF-8, as JSON is to be, else with escapes."""
+    return json.dumps(value, ensure_ascii=(out.encoding or "").lower().replace("-", "") != "utf8")
 
 
 def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> Iterator[str]:
@@ -80,15 +87,38 @@ def refreshed(answer: dict[str, Any]) -> None:
                 print(one_line(f"  {one['type']} {one['target']}: {one['last_outcome']}{owed}"))
 
 
-def agreed(name: str, disable_old: bool) -> bool:
-    """Ask before an emergency; return whether the answer was yes."""
+def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
+    """Ask before an emergency, with who else holds the key and who would be left behind; return whether the answer was yes."""
     then = " and disable the key before it" if disable_old else ""
-    print(f"Rotate {name} at its source now{then}? [y/N] ", end="", file=sys.stderr, flush=True)
+    lines = [f"Rotate {name} at its source now{then}?"]
+    others = [other for other in foreseen.get("holders", ()) if other != name]
+    if others:
+        lines.append(f"  the same key is held by {', '.join(others)}: refreshed and told as well")
+    for one in foreseen.get("left_behind", ()):
+        whom = f"{one['dependent']} of credentials.{one['credential']}"
+        lines.append(f"  it will leave behind {whom}: {one['why']}; to move it: {one['move']}")
+    if foreseen.get("left_behind") and disable_old:
+        lines.append("  the old key is not disabled over them without --force")
+    if "unknown" in foreseen:
+        lines.append(f"  who else holds the key is not known: {foreseen['unknown']}")
+    for line in lines[1:]:
+        print(one_line(line), file=sys.stderr)
+    print(f"{one_line(lines[0])} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def wait(one: dict[str, Any]) -> None:
+    """What is waited for, on standard error: standard output is for what came of it. Other steps are not shown."""
+    if one["outcome"] == WAITING:
+        at = f"{one['at_ms'] / 1000:7.1f} s"
+        print(f"{at}  waits for {one_line(one['detail'])}", file=sys.stderr, flush=True)
+
+
 def step(one: dict[str, Any]) -> None:
-    """Print one step of an emergency, as it ends."""
+    """Print one step of an emergency, as it ends; or what it waits for."""
+    if one["outcome"] == WAITING:
+        wait(one)
+        return
     detail = f"  {one_line(one['detail'])}" if one.get("detail") else ""
     at = f"{one['at_ms'] / 1000:7.1f} s"
     outcome = paint(one_line(one["outcome"]), MOODS.get(one["outcome"]))
@@ -106,16 +136,31 @@ def rotated(result: dict[str, Any]) -> None:
                 f"generation {result['generation']}"
             )
         )
-    if result["safe"]:
-        print(
-            paint(
-                f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command", "good"
-            )
-        )
-    elif result["old_key"] == "active" and result["new_access_key_id"]:
-        print(f"the old key {one_line(str(result['old_access_key_id']))} was not seen refused: take it for active")
     if "error" in result:
-        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr)
+        sys.stdout.flush()
+        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr, flush=True)
+    good = result["safe"] and result["all_moved"]
+    print(paint(one_line(f"{_safety(result)}; {_moved(result)}"), "good" if good else "bad"))
+
+
+def _safety(result: dict[str, Any]) -> str:
+    """Whether the old key is dead, and no more than was seen of it."""
+    old = result["old_access_key_id"]
+    if result["safe"]:
+        return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command"
+    if result["old_key"] == "disabled":
+        return f"not safe: the old key {old} is disabled, but was not seen refused"
+    if result["new_access_key_id"]:
+        return f"not safe: the old key {old} was not seen refused"
+    return f"not safe: {old} is still in use" if old else "not safe: nothing was rotated"
+
+
+def _moved(result: dict[str, Any]) -> str:
+    """Who is on the new key, as far as is known."""
+    if result["all_moved"]:
+        return "all moved: nobody here is known to be left behind"
+    whom = dict.fromkeys(one["dependent"] or f"credentials.{one['credential']}" for one in result["left_behind"])
+    return f"left behind: {', '.join(whom)}" if whom else "nobody moved"
 
 
 def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:

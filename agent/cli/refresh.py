@@ -17,12 +17,14 @@ def refresh(options: argparse.Namespace) -> int:
     """Refresh and print what came of it; return the exit code."""
     reach = find(options)
     try:
-        answer, _code = reach.ask({"command": "refresh", "names": options.names})
+        answer, _code = reach.ask({"command": "refresh", "names": options.names}, output.wait)
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
         cause = Cause(Trigger.OPERATOR, this_user())
-        answer = run_here(reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause))
+        answer = run_here(
+            reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause, output.wait)
+        )
     if options.json:
         print(json.dumps(answer), file=options.out)
     else:

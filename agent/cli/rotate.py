@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
+from agent.app.commands import foresee_from_disk
 from agent.cli import output
-from agent.cli.daemon_client import Step, find
+from agent.cli.daemon_client import Reach, Step, find
 from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
 from agent.emergency.report import Result, emergency_request
+
+FORESEE_S = 20.0
 
 
 def rotate(options: argparse.Namespace) -> int:
@@ -42,9 +46,9 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     }
     wanted = emergency_request(request, this_user())
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
-    if asks and not output.agreed(options.name, options.disable_old):
+    if asks and not output.agreed(options.name, _foreseen(reach, options.name), disable_old=options.disable_old):
         raise CancelledError("nothing was done")
-    progress: Step = (lambda _step: None) if options.json else output.step
+    progress: Step = output.wait if options.json else output.step
     try:
         return reach.ask(request, progress)
     except client.ConnectionLostError:
@@ -52,3 +56,16 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     except DaemonUnreachableError:
         result = run_here(reach.own_settings, options.config, lambda commands: commands.rotate(wanted, progress))
         return result.as_json(), result.exit_code
+
+
+def _foreseen(reach: Reach, name: str) -> dict[str, Any]:
+    """What the question shows. That it cannot be had keeps nobody from an emergency: then it says why."""
+    try:
+        try:
+            return reach.ask({"command": "foresee", "credential": name}, output.wait, FORESEE_S)[0]
+        except client.ConnectionLostError:
+            raise
+        except DaemonUnreachableError:
+            return foresee_from_disk(reach.own_settings, os.environ, name)
+    except KeyturnError as error:
+        return {"unknown": str(error)}

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import urllib3
 
+from agent.cloud.proxy import Proxy
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError, SourceUnavailableError
+from agent.system import oserrors
 
 
 class UntrustedServerError(SourceRefusedError):
@@ -32,7 +34,7 @@ class Attempt:
     """The facts about a failed call that its exception does not hold."""
 
     host: str
-    proxy: str  # "" for a direct connection
+    proxy: Proxy | None  # None: a direct connection
     seconds: float
     connect_s: float
     connected: bool
@@ -40,6 +42,7 @@ class Attempt:
 
 
 _CHECK_PATH = "check the endpoint, the route and the firewall between this machine and it"
+_OF_THIS_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # neither host nor route has to do with it
 _OTHER_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL x509_vfy.h)
 _OUT_OF_DATE = {9: "is not valid yet", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -69,40 +72,74 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _words(cause: BaseException, attempt: Attempt) -> KeyturnError | None:
-    host = f"the proxy {attempt.proxy}" if attempt.proxy and not attempt.connected else attempt.host
+    met = _Met.of(attempt)
     if isinstance(cause, socket.gaierror):
-        return _no_such_host(cause, host)
+        return met.no_such_host(cause)
     if isinstance(cause, UnicodeError | urllib3.exceptions.LocationParseError):
-        return SourceRefusedError(f"{host}: not a host name", "correct the endpoint in the config")
+        return SourceRefusedError(f"{met.name}: not a host name", f"correct {met.written_in}")
     if isinstance(cause, TimeoutError):
         return _timed_out(attempt)
     if isinstance(cause, ConnectionRefusedError):
-        return SourceUnavailableError(f"{host}: connection refused", _CHECK_PATH)
+        return SourceUnavailableError(f"{met.name}: connection refused", met.check_path)
     if isinstance(cause, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError | http.client.IncompleteRead):
-        return SourceUnavailableError(f"{host}: the connection was closed before a whole answer came", _CHECK_PATH)
+        return SourceUnavailableError(
+            f"{met.name}: the connection was closed before a whole answer came", met.check_path
+        )
     if isinstance(cause, ssl.SSLError):
-        return _no_tls(cause, host)
+        return _no_tls(cause, met.name)
     if isinstance(cause, http.client.HTTPException):
-        return BadAnswerError(f"{host}: answered something that is not HTTP", "check the endpoint's host and port")
-    if type(cause) is OSError and str(cause).startswith("Tunnel connection failed"):  # http.client, about CONNECT
-        said = f"{attempt.host}: the proxy {attempt.proxy} refused to connect to it"
-        return SourceUnavailableError(said, "check HTTPS_PROXY and NO_PROXY, and what the proxy allows")
+        return BadAnswerError(
+            f"{met.name}: answered something that is not HTTP", f"check the host and port in {met.written_in}"
+        )
+    if attempt.proxy and type(cause) is OSError and str(cause).startswith("Tunnel connection failed"):  # http.client
+        said = f"{attempt.host}: the proxy {attempt.proxy.address} refused to connect to it"
+        return SourceUnavailableError(said, f"check {attempt.proxy.variable} and NO_PROXY, and what the proxy allows")
+    if isinstance(cause, OSError) and cause.errno in _OF_THIS_MACHINE:
+        why = oserrors.explain(cause, "")
+        return SourceUnavailableError(f"{met.name} cannot be asked: {why.text}", why.remedy)
     if isinstance(cause, OSError) and cause.errno in errno.errorcode:
-        return SourceUnavailableError(f"{host}: {os.strerror(cause.errno or 0).lower()}", _CHECK_PATH)
+        return SourceUnavailableError(f"{met.name}: {os.strerror(cause.errno or 0).lower()}", met.check_path)
     return None
 
 
-def _no_such_host(error: socket.gaierror, host: str) -> KeyturnError:
-    remedy = f"check the endpoint's name and this machine's DNS: getent hosts {host.split(':')[0]}"
-    if error.errno == socket.EAI_AGAIN:
-        return SourceUnavailableError(f"{host}: the name server does not answer", remedy)
-    return SourceUnavailableError(f"{host}: no such host", remedy)
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """The host with which a call failed: the endpoint, or the proxy before it.
+
+    Attributes:
+        name: for a text.
+        address: "host" or "host:port".
+        written_in: where an operator wrote it.
+        check_path: the remedy for a host that cannot be reached.
+    """
+
+    name: str
+    address: str
+    written_in: str
+    check_path: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> _Met:
+        proxy = attempt.proxy
+        if proxy is None or attempt.connected:
+            return cls(attempt.host, attempt.host, "the endpoint in the config", _CHECK_PATH)
+        check = (
+            f"check {proxy.variable} and NO_PROXY, and the route and the firewall between this machine and the proxy"
+        )
+        return cls(f"the proxy {proxy.address}", proxy.address, f"the environment variable {proxy.variable}", check)
+
+    def no_such_host(self, error: socket.gaierror) -> KeyturnError:
+        host = self.address.rsplit(":", 1)[0] if self.address.count(":") == 1 else self.address
+        remedy = f"check {self.written_in} and this machine's DNS: getent hosts {host}"
+        if error.errno == socket.EAI_AGAIN:
+            return SourceUnavailableError(f"{self.name}: the name server does not answer", remedy)
+        return SourceUnavailableError(f"{self.name}: no such host", remedy)
 
 
 def _timed_out(attempt: Attempt) -> KeyturnError:
     if not attempt.connected:
-        waited = min(attempt.seconds, attempt.connect_s)
-        return SourceUnavailableError(f"{attempt.host}: no connection within {waited:g} s", _CHECK_PATH)
+        met, waited = _Met.of(attempt), min(attempt.seconds, attempt.connect_s)
+        return SourceUnavailableError(f"{met.name}: no connection within {waited:g} s", met.check_path)
     return SourceUnavailableError(
         f"{attempt.host}: timed out, no whole answer within {attempt.seconds:g} s",
         "it is overloaded or something between does not pass the answer on; it is tried again",

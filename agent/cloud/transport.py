@@ -16,17 +16,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent import __version__
 from agent.cloud.deadline import Deadline
 from agent.cloud.network import Attempt, UntrustedServerError, explain
+from agent.cloud.proxy import Proxy, proxy_for
 from agent.cloud.tls import context_for
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
 from agent.core.settings import endpoint_fault
@@ -142,18 +141,18 @@ class Transport:
         The others, and what is raised, are those of `post`; in addition:
 
         Raises:
-            SourceRefusedError: the URL is not https, and `plain` does not cover it.
+            SourceRefusedError: the URL is not https, and `plain` does not cover it; or a variable names an impossible proxy.
         """
         secure = _is_secure(url, plain)
         context = context_for(self._ca_files) if secure else None
-        proxies = get_environ_proxies(url) if self._proxies and secure else {}
+        proxy = proxy_for(url) if self._proxies and secure else None
         with Deadline(timeout_s, connect_s) as deadline:
             try:
-                return _exchange(_prepare(method, url, headers, body), context, deadline, proxies, read_s, limit_bytes)
+                return _exchange(_prepare(method, url, headers, body), context, deadline, proxy, read_s, limit_bytes)
             except KeyturnError as error:
                 failure = error
             except _FAILURES as error:
-                failure = explain(error, _attempt(url, deadline, proxies))
+                failure = explain(error, _attempt(url, deadline, proxy))
         raise failure  # here, outside of `except`, so that it drags no exception along that knows the URL
 
 
@@ -213,11 +212,10 @@ def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes) -> 
     return requests.Request(method, url, headers={**headers, **own}, data=body).prepare()
 
 
-def _attempt(url: str, deadline: Deadline, proxies: Mapping[str, str]) -> Attempt:
-    proxy = urlsplit((select_proxy(url, proxies) if proxies else "") or "")
+def _attempt(url: str, deadline: Deadline, proxy: Proxy | None) -> Attempt:
     return Attempt(
         host=_host(url),
-        proxy=proxy.netloc.rpartition("@")[2] or proxy.path.rpartition("@")[2],
+        proxy=proxy,
         seconds=deadline.seconds,
         connect_s=deadline.connect_s,
         connected=deadline.connected,
@@ -229,14 +227,18 @@ def _exchange(
     request: requests.PreparedRequest,
     context: ssl.SSLContext | None,
     deadline: Deadline,
-    proxies: Mapping[str, str],
+    proxy: Proxy | None,
     read_s: float,
     limit_bytes: int,
 ) -> Reply:
     adapter = _Adapter(context, deadline)
     try:
         response = adapter.send(
-            request, stream=True, timeout=(deadline.connect_s, read_s), verify=True, proxies=dict(proxies)
+            request,
+            stream=True,
+            timeout=(deadline.connect_s, read_s),
+            verify=True,
+            proxies={"https": proxy.url} if proxy else {},
         )
         body = _read(response.raw, limit_bytes)
         deadline.check()

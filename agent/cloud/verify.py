@@ -72,6 +72,7 @@ class Verifier:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _CLOCK.now,
         chance: Callable[[], float] = random.random,
+        doubted: Callable[[str], None] = lambda _cause: None,
     ) -> Verification:
         """Ask STS whose key this is, until it says so or the time is up.
 
@@ -82,6 +83,7 @@ class Verifier:
             monotonic: seconds, for the time that has passed.
             now: the wall clock, which is signed.
             chance: in [0, 1), for the jitter.
+            doubted: called with the cause after each call that proved nothing.
 
         Raises:
             VerifyRefusedError: STS refused the value, the last time too that it could be asked.
@@ -98,6 +100,7 @@ class Verifier:
             answer = self._ask(credential, now())
             if isinstance(answer, CallerIdentity):
                 return Verification("verified", retry.attempts, answer.arn, answer.account_id)
+            doubted(answer.problem)
             refusal = answer if _is_verdict(answer) else refusal
             if refusal is not None:
                 if not retry.again():

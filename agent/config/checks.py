@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.config.converter import Built, Reference
-from agent.config.messages import Place, Report, quoted, shown_name, shown_place
+from agent.config.messages import MAX_QUOTED, Place, Report, quoted, shown_name, shown_place
 from agent.core.settings import FileSinkSettings, NotifierSettings
 from agent.core.text import nearest
-from agent.system.accounts import Accounts
+from agent.system.accounts import AccountKind, Accounts, nearest_account
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -38,7 +38,8 @@ def references(tree: Mapping[str, Any], uses: Iterable[Reference], report: Repor
         elif name not in known:
             near = nearest(name, known)
             hint = f"did you mean {quoted(near)}?" if near else "name a table [credentials.NAME] of this file"
-            report.add(place, f"no credential has this name; {hint}")
+            shown = shown_name(name) if near or len(name) <= MAX_QUOTED else "so"  # a longer one may be a pasted secret
+            report.add(place, f"no credential is named {shown}; {hint}")
         else:
             used.add(name)
             # An authority may well live on the credential that it rotates: only values that are made of
@@ -93,5 +94,7 @@ def accounts(built: Iterable[Built], users: Accounts, report: Report) -> None:
                 name = getattr(settings, key, None)
                 find = users.gid_of if key == "group" else users.uid_of
                 if isinstance(name, str) and find(name) is None and not report.knows((*place, key)):
-                    word = "group" if key == "group" else "user"
-                    report.add((*place, key), f"there is no {word} {shown_name(name)}; create it, or name another")
+                    kind: AccountKind = "group" if key == "group" else "user"
+                    near = nearest_account(name, users.names(kind))
+                    hint = f"did you mean {quoted(near)}?" if near else "create it, or name another"
+                    report.add((*place, key), f"there is no {kind} {shown_name(name)}; {hint}")

@@ -14,7 +14,18 @@ from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from agent.config import scalars
-from agent.config.messages import Place, Report, Unfit, either, got, holds_secret, one_of, quoted, shown_place
+from agent.config.messages import (
+    Place,
+    Report,
+    Unfit,
+    either,
+    got,
+    holds_secret,
+    one_of,
+    quoted,
+    shown_place,
+    shown_value,
+)
 from agent.config.registry import Family, Registry, settings_class
 from agent.core.settings import Duration, FileMode, ProviderSettings
 from agent.core.text import nearest
@@ -134,11 +145,11 @@ class Walker:
                 values[key] = FAILED
         # A settings object is only made of a table without a failed part; of any other the sound keys are judged.
         if FAILED in values.values():
-            self._sketch(cls, {key: value for key, value in values.items() if value is not FAILED}, place)
+            self._sketch(cls, {key: value for key, value in values.items() if value is not FAILED}, raw, place)
             return FAILED
-        return self._build(cls, values, place)
+        return self._build(cls, values, raw, place)
 
-    def _sketch(self, cls: Any, sound: dict[str, Any], place: Place) -> None:
+    def _sketch(self, cls: Any, sound: dict[str, Any], raw: Mapping[str, Any], place: Place) -> None:
         """Judge the sound keys of a broken table too, so that one run finds all problems.
 
         The object has its defaults and its sound keys, and never leaves this package. A problem that is not
@@ -151,13 +162,14 @@ class Walker:
             self.built.append(Built(place, settings, whole=False))
             for key, sentence in _problems(settings):
                 if key in sound:
-                    self._report.add((*place, key), sentence)
+                    self._report.add((*place, key), _with_value(sentence, key, raw, place))
 
-    def _build(self, cls: Any, values: dict[str, Any], place: Place) -> Any:
+    def _build(self, cls: Any, values: dict[str, Any], raw: Mapping[str, Any], place: Place) -> Any:
         try:
             settings = cls(**values)
             for key, sentence in _problems(settings):
-                self._report.add_at(".".join(filter(None, (shown_place(place), key))), sentence)
+                where = ".".join(filter(None, (shown_place(place), key)))
+                self._report.add_at(where, _with_value(sentence, key, raw, place))
         except (Exception, SystemExit) as error:  # a third party's __post_init__ or problems()
             # Its text is not repeated: it may quote the value, and the value may be a secret.
             raise Unfit(f"refused by {cls.__module__}.{cls.__qualname__} ({type(error).__name__})") from None
@@ -200,6 +212,12 @@ def frozen(raw: Any) -> Any:
     if isinstance(raw, dict):
         return MappingProxyType({key: frozen(part) for key, part in raw.items()})
     return tuple(map(frozen, raw)) if isinstance(raw, list) else raw
+
+
+def _with_value(sentence: str, key: str, raw: Mapping[str, Any], place: Place) -> str:
+    """Return a sentence of `problems` about one key with the value that it is about, where that may be shown."""
+    text = shown_value(raw[key], (*place, key)) if sentence.startswith("want ") and key in raw else ""
+    return f"{sentence}, got {text}" if text else sentence
 
 
 def _problems(settings: Any) -> Iterator[tuple[str, str]]:

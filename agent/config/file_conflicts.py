@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.config.converter import Built
-from agent.config.messages import Place, Report, shown_place
+from agent.config.messages import Place, Report, quoted, shown_place
 from agent.core.settings import AgentSettings, FileSinkSettings
 
 _WHOLE = ""
@@ -50,13 +50,13 @@ def _nothing_below(files: Mapping[str, Sequence[_Claim]], report: Report) -> Non
         if above is not None:
             rival = shown_place(files[above][0].writer)
             for claim in claims:
-                report.add(claim.place, f"lies below {above}, which {rival} writes; give it another path")
+                report.add(claim.place, f"{path} lies below {above}, which {rival} writes; give it another path")
 
 
 def _judge(claim: _Claim, other: _Claim, report: Report) -> None:
     part = claim.clash(other)
     if part is not None:
-        what = f"{part} of this file" if part else "this file"
+        what = f"{part} of {claim.path}" if part else claim.path
         rival = shown_place(other.writer)
         report.add(claim.place, f"{what} is already written by {rival}; give it another path")
 
@@ -90,4 +90,12 @@ def _one_manner(built: Sequence[Built], report: Report) -> None:
         for key in ("owner", "group", "mode", "write"):
             if getattr(sink, key) != getattr(other, key):
                 where = shown_place(rival)
-                report.add((*place, key), f"differs from {where}, which writes the same file; give both the same")
+                mine, theirs = (_shown(key, getattr(each, key)) for each in (sink, other))
+                said = f"{mine} differs from {theirs} of {where}, which writes the same file; give both the same"
+                report.add((*place, key), said)
+
+
+def _shown(key: str, value: object) -> str:
+    if value is None:
+        return "the default"
+    return quoted(f"{value:04o}" if key == "mode" else str(value))

@@ -95,9 +95,13 @@ def kind(value: object) -> str:
 
 def got(value: object, place: Place) -> str:
     """Return what stands in the file, as far as it is safe to show: `got "0649"`, or else only its kind."""
-    if not is_for_secrets(place) and (text := _scalar(value)):
-        return f"got {text}"
-    return f"got {kind(value)}"
+    return f"got {shown_value(value, place) or kind(value)}"
+
+
+def shown_value(value: object, place: Place) -> str:
+    """Return a value as an error may repeat it, "" where it may be a secret: a URL may hold a password or a token."""
+    is_url = isinstance(value, str) and "://" in value
+    return "" if is_for_secrets(place) or is_url else _scalar(value)
 
 
 def _scalar(value: object) -> str:

@@ -88,7 +88,7 @@ def duration(text: str) -> Duration:
         raise Malformed(f"want {words(Duration)}")
     total_ms = sum(int(number) * _UNIT_MS[unit] for unit, number in match.groupdict(default="0").items())
     if total_ms > MAX_DURATION_S * 1000:
-        raise Unfit('want at most "3650d"')
+        raise Malformed('want at most "3650d"')
     return Duration(total_ms / 1000)
 
 
@@ -102,7 +102,7 @@ def file_mode(text: str) -> FileMode:
         raise Malformed(f"want {words(FileMode)}")
     mode = int(text, 8)
     if mode & 0o7000:
-        raise Unfit('must not set the setuid, setgid or sticky bit; want an octal string like "0640"')
+        raise Malformed('want an octal string like "0640", without the setuid, setgid or sticky bit')
     return FileMode(mode)
 
 

@@ -70,8 +70,8 @@ def _outcome(channel: socket.socket, show: Callable[[dict[str, Any]], None]) -> 
         if "step" in message:
             try:
                 show(message["step"])
-            except OSError:
-                pass  # our own output is closed; what the daemon does goes on, and so does the waiting for its end
+            except Exception:
+                pass  # our own output failed; what the daemon does goes on, and so does the waiting for its outcome
         elif "error" in message:
             raise RemoteError(str(message["error"]), int(message["exit_code"]))
         elif "result" in message:

@@ -33,6 +33,8 @@ START_SPREAD_S = 30.0
 """Seconds over which a fleet that starts at once spreads its first fetches, where a value is on disk."""
 OVERDUE_SPREAD_S = 300.0
 DEFAULT_MAX_STALENESS_S = 24 * 3600.0
+LONGEST_RENEWAL_S = 24 * 3600.0
+"""The longest wait for the renewal of a session, whatever expiry it names: a source may err by centuries."""
 
 
 class Condition(StrEnum):
@@ -182,7 +184,8 @@ def _next_renewal(standing: Standing, now: datetime, chance: float) -> float:
 
 def _due_s(standing: Standing, now: datetime, chance: float) -> float:
     age_s = (now - (standing.obtained_at or now)).total_seconds()
-    return standing.life_s() * (RENEW_AT + RENEW_JITTER * (2 * chance - 1)) - age_s
+    due_s = standing.life_s() * (RENEW_AT + RENEW_JITTER * (2 * chance - 1)) - age_s
+    return min(due_s, LONGEST_RENEWAL_S * (1 - RENEW_JITTER * chance))
 
 
 def _jittered(seconds: float, chance: float) -> float:

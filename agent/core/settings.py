@@ -135,6 +135,17 @@ class ProviderSettings:
             elif isinstance(value, str) and "ProviderSettings" in str(each.type):
                 yield value
 
+    def inline(self) -> Iterator[ProviderSettings]:
+        """Yield the providers that stand inside of this one's table."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, ProviderSettings):
+                yield value
+
+    def own_secrets(self) -> Iterator[str]:
+        """Yield the name of the secret whose value this one hands out, where it is one that can be shared."""
+        return iter(())
+
     def problems(self) -> Problems:
         """Yield a poll interval below a second: the same limit for every provider that polls."""
         interval = getattr(self, "poll_interval", None)

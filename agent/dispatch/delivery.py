@@ -51,7 +51,18 @@ def tell(
     Raises:
         KeyturnError: it could not be told.
     """
-    told = notifier.tell(event, cancel)
+    return look(notifier, notifier.tell(event, cancel), since, cancel, overtaken, types)
+
+
+def look(
+    notifier: Notifier,
+    told: Told,
+    since: datetime,
+    cancel: threading.Event,
+    overtaken: threading.Event,
+    types: Mapping[str, frozenset[str]],
+) -> Heard:
+    """On a worker: look whether a dependent that was told picked the new value up, or can have."""
     pickup = look_for_pickup(notifier, since, cancel, overtaken)
     if pickup is not Pickup.ASSUMED:
         return Heard(told, pickup)

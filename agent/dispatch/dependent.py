@@ -105,6 +105,16 @@ class Dependent:
         """Return whether the try before did not fail with the same words."""
         return error != self._last_error
 
+    @property
+    def began(self) -> float:
+        """The boottime at which the present try began, or the last."""
+        return self._began
+
+    @property
+    def last_error(self) -> str:
+        """Why it could not be told last; "" where it was."""
+        return self._last_error
+
     def tried_first(self, credential: str, debt: Debt) -> float:
         """Return the boottime of the first try of this very debt."""
         known, began = self._first_try.get(credential, (debt, self._began))

@@ -26,7 +26,8 @@ pays it. A dependent is all notifiers of the config with the same identity, whic
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -37,16 +38,17 @@ from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, Trigger
 from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.core.observer import NOBODY, Observer
-from agent.dispatch.delivery import Heard, tell
+from agent.dispatch.delivery import Heard, look, tell
 from agent.dispatch.dependent import Dependent, Owed
 from agent.logs.log import describe, log
-from agent.notifiers.interface import HookFailedError, Notifier, Pickup
+from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import EventLoop
 from agent.runtime.scheduler import Scheduler
 from agent.state.records import Debt, called
 from agent.state.store import StateStore
 from agent.system.clock import Clock
+from agent.system.waiting import tried
 
 
 class Dispatcher:
@@ -117,18 +119,60 @@ class Dispatcher:
             self._save(managed)
             self.owe(managed)
 
+    def look_again(self, names: set[str]) -> Future[None]:
+        """Look once more at the dependents of these credentials that had not picked the newest value up.
+
+        Somebody may have restarted one by hand since. Returns what is done when every look has ended.
+        """
+        looked: Future[None] = Future()
+        behind = [
+            (managed, notifier)
+            for name, managed in self._credentials.items()
+            for notifier in managed.notifiers
+            if name in names and managed.state.ledger.pickup_of(notifier.identity) == Pickup.NOT_PICKED_UP
+        ]
+        left = len(behind)
+
+        def ended(managed: ManagedCredential, notifier: Notifier, heard: Heard | None, _error: object) -> None:
+            nonlocal left
+            left -= 1
+            if heard is not None:
+                self._looked(managed, notifier, heard)
+            if not left and looked.set_running_or_notify_cancel():
+                looked.set_result(None)
+
+        for managed, notifier in behind:
+            since = managed.state.published.published_at or self._clock.now()
+            types = {managed.name: managed.formats}
+            news = threading.Event()
+            work = partial(look, notifier, Told("looked at again"), since, self._loop.cancel, news, types)
+            self._loop.start(work, partial(ended, managed, notifier), urgent=True)
+        if not behind:
+            looked.set_result(None)
+        return looked
+
+    def _looked(self, managed: ManagedCredential, notifier: Notifier, heard: Heard) -> None:
+        outcome, pickup = _found(managed, heard)
+        if self._credentials.get(managed.name) is not managed:
+            return  # a reload let go of it meanwhile
+        if managed.state.ledger.looked_at(notifier.identity, outcome, str(pickup)):
+            self._save(managed)
+            if pickup is Pickup.CONFIRMED:
+                fields = {"generation": managed.state.published.generation, "notified": _whom(notifier)}
+                self._note(Event.PICKUP_CONFIRMED, credential=managed.name, **fields)
+
     def when_tried(self, names: set[str]) -> Future[None]:
         """Return a future that is done once every debt of these credentials was tried at least once, perhaps already."""
         tried: Future[None] = Future()
 
-        def look() -> None:
+        def listen() -> None:
             if not self._untried(names):
-                self._listeners.remove(look)
+                self._listeners.remove(listen)
                 if tried.set_running_or_notify_cancel():
                     tried.set_result(None)
 
-        self._listeners.append(look)
-        look()
+        self._listeners.append(listen)
+        listen()
         return tried
 
     def _untried(self, names: set[str]) -> bool:
@@ -139,6 +183,28 @@ class Dispatcher:
             for managed, _notifier, debt in dependent.owed()
             if managed.name in names
         )
+
+    def under_way(self, names: Collection[str]) -> list[str]:
+        """Return which dependents of these credentials are being told, or wait for the next try, in words."""
+        return [
+            text
+            for dependent in self._dependents.values()
+            if (text := self._waits(dependent, [each for each in dependent.owed() if each[0].name in names]))
+        ]
+
+    def _waits(self, dependent: Dependent, owed: Sequence[Owed]) -> str:
+        if not owed:
+            return ""
+        _managed, notifier, debt = owed[0]
+        now, at = self._clock.boottime(), self._scheduler.at(dependent.job)
+        if dependent.in_flight:
+            since_s = now - dependent.began
+            return tried(_whom(notifier), debt.attempts + 1, dependent.last_error, for_s=since_s)
+        if at is None:
+            return ""
+        if debt.attempts:
+            return tried(_whom(notifier), debt.attempts, dependent.last_error, next_s=at - now)
+        return f"{_whom(notifier)}: to be told in {max(0.0, at - now):.1f} s"
 
     def _debts_of_now(self, managed: ManagedCredential, trigger: Trigger) -> list[Debt]:
         return managed.debts_for(managed.state.published.generation, trigger, self._clock.now())
@@ -204,8 +270,8 @@ class Dispatcher:
         self._look_around()
 
     def _look_around(self) -> None:
-        for look in list(self._listeners):
-            look()
+        for listener in list(self._listeners):
+            listener()
 
     def _paid(
         self,
@@ -219,10 +285,7 @@ class Dispatcher:
     ) -> None:
         dependent.settled(managed.name)
         # Told, but a dependent without evidence of a pickup may still use the old value: that is said with it.
-        cannot = heard.hindered.get(managed.name)
-        pickup = heard.pickup if cannot is None else cannot.pickup
-        doubt = cannot.text if cannot is not None else ""
-        outcome = NotifyOutcome(NotifyResult.TOLD_IN_VAIN, doubt) if doubt else NotifyOutcome(NotifyResult.TOLD)
+        outcome, pickup = _found(managed, heard)
         managed.state.ledger.told(debt, outcome, str(pickup))
         self._save(managed)
         self._observer.told(managed.name, notifier.type_name, "told")
@@ -237,7 +300,7 @@ class Dispatcher:
             to=_whom(notifier),
             detail=heard.told.detail if managed.value else None,
             pickup=pickup,
-            but=dependent.new_doubt(managed.name, doubt) or None,
+            but=dependent.new_doubt(managed.name, outcome.text) or None,
         )
 
     def _failed(
@@ -325,6 +388,14 @@ class Dispatcher:
             ledger.owe_new(self._debts_of_now(managed, dropped[0].trigger if dropped else Trigger.OPERATOR))
         if untold:
             self._save(managed)
+
+
+def _found(managed: ManagedCredential, heard: Heard) -> tuple[NotifyOutcome, Pickup]:
+    """What a telling, or a later look, says of the dependent of one credential."""
+    cannot = heard.hindered.get(managed.name)
+    if cannot is None:
+        return NotifyOutcome(NotifyResult.TOLD), heard.pickup
+    return NotifyOutcome(NotifyResult.TOLD_IN_VAIN, cannot.text), cannot.pickup
 
 
 def _waits_for_its_turn(managed: ManagedCredential, notifier: Notifier) -> bool:

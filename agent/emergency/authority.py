@@ -13,6 +13,7 @@ from agent.core.errors import KeyturnError, UsageError
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.system.clock import Clock
+from agent.system.waiting import Activity
 
 CLIENT_KEY = "KAAP."
 """How the key id of a ClientKey begins."""
@@ -22,7 +23,13 @@ class Authority:
     """The identity of `[credentials.NAME.emergency]`."""
 
     def __init__(
-        self, name: str, provider: Provider | None, clock: Clock, patience_s: float, pause: Callable[[float], None]
+        self,
+        name: str,
+        provider: Provider | None,
+        clock: Clock,
+        patience_s: float,
+        pause: Callable[[float], None],
+        activity: Activity,
     ) -> None:
         """Keep what every call needs.
 
@@ -32,7 +39,9 @@ class Authority:
             clock: for the signatures, and for how long is waited.
             patience_s: for how long a temporary failure is tried again.
             pause: sleeps that many seconds; raises when the agent is stopping.
+            activity: told what is waited for.
         """
+        self._activity = activity
         self._place, self._provider = f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
@@ -56,20 +65,25 @@ class Authority:
             )
         return who
 
-    def ask(self, call: Callable[[Credential], object]) -> None:
+    def ask(self, what: str, call: Callable[[Credential], object]) -> None:
         """Make a call as this identity; a temporary failure is tried again.
+
+        Args:
+            what: the call, for whoever waits.
+            call: makes it.
 
         Raises:
             KeyturnError: the call's error, with the key that made it.
         """
-        retry = Retry(
-            1.0, 4.0, self._patience_s, chance=random.random, pause=self._pause, monotonic=self._clock.boottime
-        )
+        self._activity.begin(what)
+        pause = self._activity.pausing(self._pause)
+        retry = Retry(1.0, 4.0, self._patience_s, chance=random.random, pause=pause, monotonic=self._clock.boottime)
         while True:
             who = self.sign_in()
             try:
                 call(who)
                 return
             except KeyturnError as error:
+                self._activity.failed(error.problem)
                 if not error.retryable or not retry.again():
                     raise error.at(f"{self._place}.authority {who.access_key_id}") from None

@@ -75,7 +75,7 @@ class KmsRotation:
                 raise
 
         try:
-            self._authority.ask(call)
+            self._authority.ask("KMS RotateSecret", call)
         except RotationRunningError as error:
             refresh()
             # The rotation that is running may be our own, from a call whose reply was lost: then this is no refusal.

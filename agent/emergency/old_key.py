@@ -14,6 +14,7 @@ from agent.core.errors import KeyturnError, SourceRefusedError
 from agent.core.retry import Retry
 from agent.engine.held_credential import HeldCredential
 from agent.system.clock import Clock
+from agent.system.waiting import Activity
 
 REFUSED = "InvalidAccessKeyId"
 GONE = "EntityNotExist.User.AccessKey"
@@ -23,32 +24,21 @@ class NoSecretError(KeyturnError):
     """The error that the old key's secret is not to be had any more, so nothing can be signed with it."""
 
 
-def refuse_to_cut_off(held: HeldCredential, old_id: str, *, force: bool) -> None:
-    """Raise for a key that is in use; and, without `force`, for one that a sink may still hold.
+def refuse_key_in_use(held: HeldCredential, old_id: str) -> None:
+    """Raise for a key that is in use; `--force` does not help here.
 
     Raises:
-        KeyturnError: it must not be disabled now; the text says what is in the way.
+        KeyturnError: it is.
     """
-    place = f"credentials.{held.name}"
     if not old_id or held.look().seen.published.access_key_id == old_id:
         raise KeyturnError(
-            f"{place}: {old_id or 'the old key'} is the key in use and is not disabled",
+            f"credentials.{held.name}: {old_id or 'the old key'} is the key in use and is not disabled",
             "look at `keyturn status`, and run the same command again",
-        )
-    if force:
-        return
-    behind = held.sinks_behind()
-    if behind is None or behind:
-        raise KeyturnError(
-            f"{place}: it is not certain that {', '.join(behind or ()) or 'every sink'} holds the new key, "
-            f"so the old key {old_id} stays active",
-            "see `keyturn status` for what is in the way, mend it, and run the same command again; "
-            "--force disables the old key all the same",
         )
 
 
 def disable(
-    ram: Ram, user: str, access_key_id: str, ask: Callable[[Callable[[Credential], object]], None], clock: Clock
+    ram: Ram, user: str, access_key_id: str, ask: Callable[[str, Callable[[Credential], object]], None], clock: Clock
 ) -> bool:
     """Set a user's key inactive; return False where RAM knows no such key of that user.
 
@@ -63,7 +53,10 @@ def disable(
         KeyturnError: RAM does not let the authority do it, or could not be asked.
     """
     try:
-        ask(lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()))
+        ask(
+            "RAM UpdateAccessKey",
+            lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()),
+        )
     except SourceRefusedError as error:
         if not error.code.startswith(GONE):
             raise
@@ -71,7 +64,9 @@ def disable(
     return True
 
 
-def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None]) -> str:
+def see_refused(
+    sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None], activity: Activity
+) -> str:
     """Sign calls with the old key until STS refuses it; return the code of the refusal.
 
     Args:
@@ -80,15 +75,19 @@ def see_refused(sts: Sts, old: Credential, clock: Clock, patience_s: float, paus
         clock: for the signatures.
         patience_s: for how long it is asked again.
         pause: sleeps that many seconds; raises when the agent is stopping.
+        activity: told what is waited for.
 
     Raises:
         KeyturnError: it was not refused in `patience_s` seconds.
     """
-    retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=pause, monotonic=clock.boottime)
+    activity.begin(f"STS to refuse the old key {old.access_key_id}")
+    paused = activity.pausing(pause)
+    retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=paused, monotonic=clock.boottime)
     while True:
         code, answer = _ask(sts, old, clock)
         if code.startswith(REFUSED):
             return code
+        activity.failed(answer)
         if not retry.again():
             raise KeyturnError(
                 f"no refusal of the old key {old.access_key_id} was seen in {patience_s:g} s: {answer}",

@@ -1,8 +1,9 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Asking KMS
-(kms_rotation.py), who asks (authority.py), the end of the old key (old_key.py) and what is shown (report.py) have
-modules of their own. What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
+(kms_rotation.py), who asks (authority.py), who else holds the key (key_followers.py), who is left behind on it
+(left_behind.py), the end of the old key (old_key.py) and what is shown (report.py) have modules of their own. What "safe"
+means, what is taken up again and what is waited for: docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.core.rotatable import Rotatable
 from agent.core.timestamps import rfc3339
+from agent.emergency import left_behind
 from agent.emergency.authority import Authority
+from agent.emergency.key_followers import KeyFollowers
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
-from agent.emergency.old_key import NoSecretError, disable, refuse_to_cut_off, see_refused
+from agent.emergency.left_behind import named
+from agent.emergency.old_key import NoSecretError, disable, refuse_key_in_use, see_refused
 from agent.emergency.report import OldKey, Patience, Request, Result, Show, StepOutcome, Steps
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
-from agent.notifiers.interface import Pickup
 from agent.runtime.event_loop import answer_of
 from agent.state.records import Published
 
@@ -76,13 +79,24 @@ class Emergency:
     def run(self, show: Show) -> Result:
         """Run the whole emergency; an error stands in the result. `show` is called with each step as it ends."""
         self._steps = Steps(self._clock, self._result, show)
+        with self._steps:
+            return self._run()
+
+    def _run(self) -> Result:
+        self._steps.activity.begin("the agent")
         try:
             self._held = self._hold()
         except KeyturnError as error:
             return self._failed(error)
         self._authority = Authority(
-            self._held.name, self._provider_of_authority, self._clock, self._patience.ask_s, self._held.pause
+            self._held.name,
+            self._provider_of_authority,
+            self._clock,
+            self._patience.ask_s,
+            self._held.pause,
+            self._steps.activity,
         )
+        self._followers = KeyFollowers(self._held, self._steps, self._patience)
         self._rotation = KmsRotation(self._held, self._cloud.kms, self._authority, self._secret_name or "")
         try:
             self._record(Event.ROTATION_REQUESTED)
@@ -123,17 +137,15 @@ class Emergency:
             self._steps.do("rotate", self._rotate_at_source)
             wanted = self._result.version_id
             self._refresh_until(lambda: self._published.version_id == wanted)
-        untold = self._steps.do("notify", self._see_dependents_told)
-        # Shown and not waited for: evidence is not to be had of every dependent, and the leaked key is alive.
-        self._show_pickup()
-        self._judge_untold(untold)
+        self._move_everybody()
+        self._refuse_to_leave_behind()
         if self._request.disable_old:
-            refuse_to_cut_off(self._held, self._old_id, force=self._request.force)
+            refuse_key_in_use(self._held, self._old_id)
             self._steps.do("disable_old", self._disable_old)
             self._steps.do("prove_refused", self._prove_refused)
         else:
             self._result.notes.append(
-                f"the old key {self._old_id} still works, for up to two days (KMS); to cut it off now: "
+                f"the old key {self._old_id} was not disabled and may work for up to two days (KMS); to cut it off now: "
                 f"keyturn rotate {self._held.name} --leaked {self._old_id} --disable-old --reason 'key leaked'"
             )
         # Only now: after an error on the way here the next `rotate` takes the rotation up.
@@ -150,14 +162,13 @@ class Emergency:
             )
         self._result.old_access_key_id = known.access_key_id
         self._refresh_until(lambda: self._published.access_key_id != known.access_key_id)
-        untold = self._steps.do("notify", self._see_dependents_told)
-        self._show_pickup()
+        self._move_everybody()
         until = f"until they expire ({rfc3339(known.expiration)} for the one replaced)" if known.expiration else ""
         self._result.notes.append(
             f"sessions already issued live on {until or 'until they expire'}; to cut them off, detach all policies "
             "from the role"
         )
-        self._judge_untold(untold)
+        self._refuse_to_leave_behind()
 
     def _preflight(self) -> str:
         known_as = self._sign_in()
@@ -177,6 +188,7 @@ class Emergency:
 
     def _sign_in(self) -> str:
         """Have STS name the authority; an STS that cannot answer does not stop the rotation."""
+        self._steps.activity.begin("the authority to sign in, and STS to name it")
         who = self._authority.sign_in()
         try:
             return f"signed in as {self._cloud.sts.get_caller_identity(who, now=self._clock.now(), timeout_s=5.0).arn}"
@@ -187,6 +199,7 @@ class Emergency:
             return f"the authority is not proved: {error.problem}"
 
     def _refresh_first(self) -> None:
+        self._steps.activity.begin(f"a refresh of {self._place}")
         report = self._refresh()
         if report.error is not None and not self._published.generation:
             raise report.error
@@ -230,17 +243,14 @@ class Emergency:
         Raises:
             KeyturnError: it was not in `follow_s` seconds, or cannot be.
         """
-        retry = Retry(
-            1.0,
-            2.0,
-            self._patience.follow_s,
-            chance=random.random,
-            pause=self._held.pause,
-            monotonic=self._clock.boottime,
-        )
+        activity = self._steps.activity
+        pause, monotonic = activity.pausing(self._held.pause), self._clock.boottime
+        retry = Retry(1.0, 2.0, self._patience.follow_s, chance=random.random, pause=pause, monotonic=monotonic)
+        activity.begin(f"the new value of {self._place}")
         while True:
             began = self._clock.boottime()
             report = self._refresh()
+            activity.failed(report.error.problem if report.error else "the source still hands out the old one")
             if report.outcome is not None and arrived():
                 self._show_timings(report, began)
                 return
@@ -267,27 +277,17 @@ class Emergency:
             "run the same command again: it takes this rotation up and does not rotate twice",
         )
 
-    def _see_dependents_told(self) -> list[str]:
-        self._held.tell_now(self._patience.told_s)
-        return [f"{one.type_name} {one.target}" for one in self._held.look().seen.dependents if one.untold]
+    def _move_everybody(self) -> None:
+        self._result.left_behind = self._followers.move_everybody(self._old_id)
 
-    def _judge_untold(self, untold: list[str]) -> None:
-        if not untold:
-            return
-        named, remedy = ", ".join(untold), "mend what `keyturn status` says of them, then run the same command again"
-        if self._request.disable_old and self._request.force:
-            self._result.notes.append(
-                f"disabled by --force although these were not told: {named}; restart them by hand"
-            )
-        elif self._request.disable_old:
-            raise KeyturnError(
-                f"{self._place}: not told of the new key: {named}; so the old key {self._old_id} was left active",
-                f"{remedy} (it does not rotate again); --force disables the old key all the same",
-            )
-        else:
-            raise KeyturnError(
-                f"{self._place}: not told of the new key: {named}", f"{remedy} (it does not rotate again)"
-            )
+    def _refuse_to_leave_behind(self) -> None:
+        """Stop where somebody is left behind, or note what `--force` overrides."""
+        left, request = self._result.left_behind, self._request
+        error = left_behind.refusal(left, self._place, self._old_id if request.disable_old else None)
+        if error is not None and request.disable_old and request.force:
+            self._result.notes.append(f"--force overrides that these are left behind on the old key: {named(left)}")
+        elif error is not None:
+            raise error
 
     # -- the old key --------------------------------------------------------------------------------
 
@@ -302,7 +302,8 @@ class Emergency:
     def _prove_refused(self) -> str:
         try:
             old = self._secret_of_old()
-            code = see_refused(self._cloud.sts, old, self._clock, self._patience.refusal_s, self._held.pause)
+            sts, activity = self._cloud.sts, self._steps.activity
+            code = see_refused(sts, old, self._clock, self._patience.refusal_s, self._held.pause, activity)
         except NoSecretError:
             self._rotation.forget()  # another run could prove no more
             raise
@@ -325,6 +326,7 @@ class Emergency:
 
     def _previous_key(self) -> tuple[Credential | None, str]:
         """Return the key before the current one; or None and, where it is known, why it is not to be had."""
+        self._steps.activity.begin("KMS to hand out the key before")
         try:
             provider = self._held.provider
             return (provider.fetch_previous() if isinstance(provider, Rotatable) else None), ""
@@ -360,7 +362,8 @@ class Emergency:
         return self._held.look().seen.published
 
     def _refresh(self) -> Report:
-        return self._held.refresh(self._patience.follow_s)
+        with self._steps.activity.asking(partial(self._held.under_way, self._old_id)):
+            return self._held.refresh(self._patience.follow_s)
 
     def _record(self, event: Event, **fields: Any) -> None:
         self._audit.record(event, credential=self._request.credential, **fields, **self._cause.as_fields())
@@ -373,14 +376,6 @@ class Emergency:
             self._steps.add(name, StepOutcome.DONE, ms)
         if not timings:
             self._steps.note("fetch", StepOutcome.DONE, began, "the new version was published already")
-
-    def _show_pickup(self) -> None:
-        began = self._clock.boottime()
-        seen = {one.target: one.pickup or str(Pickup.ASSUMED) for one in self._held.look().seen.dependents}
-        if seen:
-            missing = str(Pickup.NOT_PICKED_UP) in seen.values()
-            outcome = StepOutcome.WARNING if missing else StepOutcome.DONE
-            self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))
 
     def _failed(self, error: KeyturnError) -> Result:
         self._result.error, self._result.exit_code = str(error), error.exit_code
@@ -403,6 +398,9 @@ class Emergency:
         done = now.seen.published
         self._result.new_access_key_id = done.access_key_id if done.access_key_id != self._old_id else ""
         self._result.generation = done.generation
+        if not self._result.left_behind and (self._result.version_id or self._result.new_access_key_id):
+            self._result.left_behind = self._followers.left_behind(self._old_id)
+        self._result.all_moved = bool(self._result.new_access_key_id) and not self._result.left_behind
         if self._result.error and now.unfinished is None:
             self._result.version_id = ""  # KMS refused it: there is no such version
         self._result.version_id = self._result.version_id or done.version_id

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from agent.core.errors import (
     KeyturnError,
@@ -13,9 +14,11 @@ from agent.core.errors import (
 )
 from agent.core.events import Actor
 from agent.core.suspects import looks_secret, without_suspects
+from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
 from agent.logs.redaction import redacted
 from agent.system.clock import Clock
+from agent.system.waiting import Activity, Silence
 
 T = TypeVar("T")
 Show = Callable[[dict[str, Any]], None]
@@ -45,12 +48,14 @@ class Patience:
         ask_s: for which a temporary failure of KMS or RAM is retried.
         refusal_s: until a disabled key is refused.
         told_s: until every dependent was tried.
+        others_s: for which another credential that holds the key is refreshed again and again.
     """
 
     follow_s: float = 300.0
     ask_s: float = 60.0
     refusal_s: float = 60.0
     told_s: float = 900.0
+    others_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Result:
     Attributes:
         safe: a call signed with the old key was seen refused.
         time_to_safe_ms: from the command to that refusal.
+        left_behind: whoever is known to be still on the old key (left_behind.py).
+        all_moved: the key was replaced, and nobody is known to be left behind.
     """
 
     credential: str
@@ -83,6 +90,8 @@ class Result:
     old_key: OldKey = OldKey.ACTIVE
     safe: bool = False
     time_to_safe_ms: int | None = None
+    left_behind: tuple[LeftBehind, ...] = ()
+    all_moved: bool = False
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0
@@ -90,7 +99,8 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Return the object as it is printed: with `error` only where there is one."""
         shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
-            "old_key": str(self.old_key)
+            "old_key": str(self.old_key),
+            "left_behind": [one.as_json() for one in self.left_behind],
         }
         if self.error is None:
             del shown["error"]
@@ -98,11 +108,26 @@ class Result:
 
 
 class Steps:
-    """The steps of one emergency: each is timed, kept in the result, and shown as it ends."""
+    """The steps of one emergency: each is timed, kept in the result, and shown as it ends.
+
+    Between its entry and its exit, what is waited for is shown as well.
+    """
 
     def __init__(self, clock: Clock, result: Result, show: Show) -> None:
         self._clock, self._result, self._show = clock, result, show
         self._started = clock.boottime()
+        self._showing = threading.Lock()
+        self.activity = Activity()
+        self._silence = Silence(lambda: str(self.activity), self._shown)
+
+    def __enter__(self) -> Self:
+        """Say from now on what is waited for, whenever nothing is shown for a while."""
+        self._silence.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Say nothing any more."""
+        self._silence.__exit__(*error)
 
     def do(self, name: str, work: Callable[[], T]) -> T:
         """Do one step: a text that `work` returns is its detail, and a list names whom it could not tell.
@@ -121,6 +146,20 @@ class Steps:
         self.note(name, StepOutcome.FAILED if wrong else StepOutcome.DONE, began, detail)
         return outcome
 
+    def show(self, name: str, work: Callable[[], tuple[StepOutcome, str]]) -> None:
+        """Do one step that says itself how it ended, and its detail.
+
+        Raises:
+            KeyturnError: as `work`; the step is shown as failed before.
+        """
+        began = self._clock.boottime()
+        try:
+            outcome, detail = work()
+        except KeyturnError:
+            self.note(name, StepOutcome.FAILED, began)
+            raise
+        self.note(name, outcome, began, detail)
+
     def note(self, name: str, outcome: StepOutcome, began: float, detail: str = "") -> None:
         """Add a step that began at boottime `began` and ends now."""
         self.add(name, outcome, round((self._clock.boottime() - began) * 1000), detail)
@@ -132,10 +171,15 @@ class Steps:
             step["detail"] = detail
         step["at_ms"] = self.passed_ms()
         self._result.steps.append(step)
+        self._silence.heard()
+        self._shown(step)
+
+    def _shown(self, step: dict[str, Any]) -> None:
         try:
-            self._show(step)
+            with self._showing:
+                self._show(step)
         except Exception:
-            log.debug("a step could not be shown", step=name)  # a closed terminal never stops an emergency
+            log.debug("a step could not be shown", step=step["name"])  # a closed terminal never stops an emergency
 
     def passed_ms(self) -> int:
         """Return the milliseconds since the command."""

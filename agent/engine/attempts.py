@@ -9,20 +9,29 @@ from concurrent.futures import Future
 from agent.core.events import Actor, Cause, Trigger
 from agent.core.outcome import Report
 from agent.refresh.managed_credential import ManagedCredential
+from agent.system.waiting import Activity
 
 NEVER = float("-inf")
 
 
 class Attempt:
-    """One refresh, from its start to its report. Changed by its own methods alone, on the loop's thread."""
+    """One refresh, from its start to its report. Changed by its own methods alone, on the loop's thread.
 
-    def __init__(self, cause: Cause, retry_until: float | None = None) -> None:
+    Attributes:
+        activity: what its worker waits for.
+        number: the how many-th try it is for those who wait.
+    """
+
+    def __init__(self, cause: Cause, retry_until: float | None = None, number: int = 1) -> None:
         """Keep why it is made; nobody waits for it yet.
 
         Args:
             cause: for the audit.
             retry_until: boottime until which temporary failures are tried again before they are reported.
+            number: the how many-th try for those who wait.
         """
+        self.activity = Activity()
+        self.number = number
         self._cause, self._retry_until = cause, retry_until
         self._futures: list[Future[Report]] = []
         self._thread: threading.Thread | None = None
@@ -72,9 +81,9 @@ class Attempt:
         if cause.trigger in (Trigger.OPERATOR, Trigger.EMERGENCY):
             self._cause = cause
 
-    def again(self) -> Attempt:
+    def again(self, number: int = 1) -> Attempt:
         """Return an attempt that takes the place of this one."""
-        attempt = Attempt(self._cause, self._retry_until)
+        attempt = Attempt(self._cause, self._retry_until, number)
         attempt.follow(self)
         return attempt
 
@@ -156,9 +165,14 @@ class RefreshSlot:
         queued, self._queued = self._queued, None
         return queued
 
+    @property
+    def retried(self) -> Attempt | None:
+        """The attempt that comes after the one that failed."""
+        return self._retried
+
     def retry_later(self, attempt: Attempt) -> None:
         """Keep those who wait for a refresh that failed, until it is tried again."""
-        again = attempt.again()
+        again = attempt.again(attempt.number + 1)
         if self._retried is not None:
             again.follow(self._retried)
         self._retried = again

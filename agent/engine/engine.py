@@ -25,6 +25,7 @@ from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.health import Health
 from agent.engine.held_credential import HeldCredential
+from agent.engine.key_holders import Holder, holders
 from agent.engine.planner import RefreshPlanner
 from agent.engine.refresher import Crew, Refresher, gone
 from agent.engine.reload import take_over
@@ -258,8 +259,10 @@ class Engine:
         return HeldCredential(
             slot,
             self._crew,
-            refresh=partial(self.refresh, name, cause),
-            tell_now=partial(self.tell_now, {name}, again=True),
+            slots=self._slots,
+            under_way=self.under_way,
+            refresh=lambda other: self.refresh(other, cause),
+            tell_now=partial(self.tell_now, again=True),
             rotations_spent=self._rotations_spent,
             release=partial(self._release, name),
         )
@@ -319,6 +322,17 @@ class Engine:
         """Return what can be seen of one credential; None where it is not in the config."""
         slot = self._slots.get(name)
         return snapshot_of(slot.managed, self._clock, is_tried=slot.is_tried) if slot is not None else None
+
+    def holders(self, name: str) -> tuple[Holder, ...]:
+        """Return everybody who holds the key that a credential published last, itself included; none where it is unknown."""
+        slot = self._slots.get(name)
+        return holders(self._slots, name, slot.managed.state.published.access_key_id, self._clock) if slot else ()
+
+    def under_way(self, names: Collection[str]) -> str:
+        """Return what whoever asked for a refresh of these credentials, or all, waits for; "" where that is nothing."""
+        touched = family(self._slots, names or self._slots)
+        refreshes = [text for name in touched if (text := self._refresher.under_way(name))]
+        return "; ".join([*refreshes, *self._crew.dispatcher.under_way(touched)])
 
     def at_rest(self, names: Collection[str]) -> list[str] | None:
         """Return every credential that a refresh of `names` can touch; None while one of them is being refreshed."""

@@ -5,7 +5,7 @@ Every look and every change happens on the loop's thread; what comes back is a f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.settings import CredentialSettings
 from agent.engine.attempts import RefreshSlot
+from agent.engine.key_holders import Holder, holders
 from agent.engine.refresher import Crew
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
@@ -28,6 +29,7 @@ from agent.system.clock import Clock
 T = TypeVar("T")
 CALL_S = 60.0
 """Seconds within which the loop comes to a call."""
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,16 @@ class HeldCredential:
         slot: RefreshSlot,
         crew: Crew,
         *,
-        refresh: Callable[[], Future[Report]],
-        tell_now: Callable[[], Future[None]],
+        slots: Mapping[str, RefreshSlot],
+        under_way: Callable[[Collection[str]], str],
+        refresh: Callable[[str], Future[Report]],
+        tell_now: Callable[[Collection[str]], Future[None]],
         rotations_spent: Callable[[], int],
         release: Callable[[], None],
     ) -> None:
         """Keep what the engine does on behalf of the holder; each function runs on the loop's thread."""
-        self._slot, self._crew = slot, crew
+        self._slot, self._crew, self._slots = slot, crew, slots
+        self._under_way = under_way
         self._refresh, self._tell_now, self._rotations_spent = refresh, tell_now, rotations_spent
         self._release = release
 
@@ -99,10 +104,47 @@ class HeldCredential:
             CancelledError: nothing came of it in `patience_s` seconds.
         """
         late = CancelledError("the agent did not answer in time", "run the same command again")
-        return answer_of(self._call(self._refresh), patience_s, late)
+        return answer_of(self._call(partial(self._refresh, self.name)), patience_s, late)
 
-    def tell_now(self, patience_s: float) -> None:
-        """Have every dependent that is owed the news be told now, and wait until each was tried.
+    def holders(self, old_id: str) -> tuple[Holder, ...]:
+        """Return everybody on this host who holds the same key, itself included (key_holders.py)."""
+        return self._call(partial(holders, self._slots, self.name, old_id, self._crew.clock))
+
+    def under_way(self, old_id: str) -> str:
+        """Return what the refreshes and notifications of everybody who holds the key wait for, within a second.
+
+        Raises:
+            CancelledError: the agent is too busy to say so.
+        """
+
+        def look() -> str:
+            found = holders(self._slots, self.name, old_id, self._crew.clock)
+            return self._under_way([one.name for one in found])
+
+        return answer_of(self._crew.loop.submit(look), LOOK_S, CancelledError("the agent is busy"))
+
+    def refresh_others(self, names: Collection[str], patience_s: float) -> dict[str, KeyturnError | None]:
+        """Refresh other credentials now, all at once; return what went wrong with each.
+
+        Raises:
+            CancelledError: one did not answer in `patience_s` seconds.
+        """
+        late = CancelledError("the agent did not answer in time", "run the same command again")
+        asked = self._call(lambda: {name: self._refresh(name) for name in names})
+        return {name: answer_of(future, patience_s, late).error for name, future in asked.items()}
+
+    def look_again(self, names: Collection[str], patience_s: float) -> None:
+        """Look once more at the dependents of these credentials that had not picked the newest value up.
+
+        Raises:
+            CancelledError: a look did not end in `patience_s` seconds.
+        """
+        late = CancelledError("a look for a pickup did not end in time", "run the same command again")
+        look = partial(self._crew.dispatcher.look_again, set(names))
+        answer_of(self._call(look), patience_s, late)
+
+    def tell_now(self, names: Collection[str], patience_s: float) -> None:
+        """Have every dependent of these credentials that is owed the news be told now, and wait until each was tried.
 
         Raises:
             CancelledError: somebody was not tried in `patience_s` seconds.
@@ -111,15 +153,7 @@ class HeldCredential:
             f"credentials.{self.name}: its dependents could not all be told in {patience_s:g} s",
             "see `keyturn status` for who is missing, and run the same command again",
         )
-        answer_of(self._call(self._tell_now), patience_s, late)
-
-    def sinks_behind(self) -> tuple[str, ...] | None:
-        """Return which sinks do not hold the published value; None where that cannot be known now.
-
-        Raises:
-            SinkError: a sink cannot be read.
-        """
-        return self._call(self._managed.sinks_behind)
+        answer_of(self._call(partial(self._tell_now, names)), patience_s, late)
 
     # -- the rotation at the source -----------------------------------------------------------------
 

@@ -38,6 +38,7 @@ from agent.refresh.recovery import CrashRecovery
 from agent.runtime.event_loop import EventLoop, safely
 from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.system.clock import Clock
+from agent.system.waiting import tried
 
 MAX_ABANDONED = 3
 KEY_REFUSED = ("InvalidAccessKeyId", "InvalidSecurityToken")
@@ -111,6 +112,21 @@ class Refresher:
         self._crew.scheduler.clear(Job(JobKind.OVERRUN, slot.managed.name))
         slot.throw_away()
 
+    def under_way(self, name: str) -> str:
+        """Return what the refresh of a credential waits for; "" where none is under way."""
+        slot = self._slots[name]
+        attempt, retried = slot.attempt, slot.retried
+        error, place = slot.managed.state.health.last_error, f"credentials.{name}"
+        if attempt is not None and attempt.waits_for:
+            return ""  # what it is built on is under way, and says so
+        if attempt is not None:
+            before = f"; try {attempt.number - 1} failed ({error})" if attempt.number > 1 else ""
+            return f"{place}: {attempt.activity}{before}"
+        at = self._crew.scheduler.at(Job(JobKind.RETRY, name))
+        if retried is None or at is None:
+            return ""
+        return tried(place, retried.number - 1, error, next_s=at - self._crew.clock.boottime())
+
     def dissolve(self, slot: RefreshSlot) -> None:
         """Let go of a credential that left the config; whoever waits for it is told so."""
         name = slot.managed.name
@@ -165,7 +181,7 @@ class Refresher:
         crew.scheduler.set(Job(JobKind.OVERRUN, managed.name), deadline_s, partial(self._overrun, slot, attempt))
         attempt.runs_on(
             crew.loop.start(
-                partial(obtain, managed, crew.clock.now(), crew.clock.boottime, crew.loop.cancel),
+                partial(obtain, managed, crew.clock.now(), crew.clock.boottime, crew.loop.cancel, attempt.activity),
                 partial(self._obtained, slot, attempt),
                 urgent=attempt.is_urgent,
             )

@@ -25,7 +25,7 @@ from agent.core.problem import Problem
 from agent.core.settings import NotifierSettings
 from agent.notifiers.interface import HookFailedError, Notifier, Told
 from agent.notifiers.output import tail
-from agent.system.accounts import Account, find_account, own_account, user_name
+from agent.system.accounts import Account, find_account, instead, own_account, user_name
 from agent.system.capabilities import may_become
 from agent.system.process import SAFE_PATH, CommandError, Completed, find_program, run_command
 from agent.system.process_group import Ending
@@ -51,7 +51,8 @@ class ExecSettings(NotifierSettings):
         if any("\0" in part for part in self.command):
             yield "command", "a part of the command holds a zero byte; remove it"
         if self.user is not None and find_account(self.user) is None:
-            yield "user", f"there is no user {self.user}; create the user, or correct the name"
+            remedy = instead("user", self.user, "create the user, or correct the name")
+            yield "user", f"there is no user {self.user}; {remedy}"
 
 
 class ExecNotifier(Notifier):

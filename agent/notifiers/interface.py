@@ -88,6 +88,13 @@ class Notifier(ABC):
         """Yield the findings of `check`: whether the dependent exists and can be told. Tells nobody."""
         return iter(())
 
+    def by_hand(self) -> str:
+        """Return the command, or the act, by which an operator moves the dependent to the new value without this notifier.
+
+        May ask the system; never raises.
+        """
+        return f"restart by hand what {self.target} tells"
+
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
         """Return why this notification may not make the dependent use the new value; None where nothing speaks against it.
 

@@ -9,8 +9,9 @@ Which executable a process runs stands in /proc/PID/exe, and ptrace(2) rules who
 user's process, or one with more capabilities, even root needs CAP_SYS_PTRACE. "Nobody runs it" and "keyturn
 may not see who runs it" are therefore different answers.
 
-Of several processes, one that has ended needs no signal, and one that may not be signalled does not keep the others from
-theirs. It is tried again without signalling those that were told, as long as this daemon lives.
+Of several processes (of one `exe`, or in one pid file), one that has ended needs no signal, and one that may not be
+signalled does not keep the others from theirs. It is tried again without signalling those that were told, as long as this
+daemon lives. Those of one pid file are told if they are of one program and user: it may hold other numbers than pids.
 
 "Older than the file" compares the process's start with the file's mtime, both by the wall clock of today;
 two seconds are allowed for a clock that was stepped a little in between.
@@ -34,7 +35,7 @@ from agent.core.problem import Problem
 from agent.core.settings import FilePath, NotifierSettings
 from agent.notifiers.interface import NoEffect, Notifier, Pickup, Told
 from agent.notifiers.known_readers import of_a_kept_process
-from agent.system.accounts import find_account, user_name
+from agent.system.accounts import find_account, instead, user_name
 from agent.system.pidfd import Process
 from agent.system.pidfile import NoProcessError, PidFile, read_pid_file
 from agent.system.procfs import pids
@@ -67,7 +68,8 @@ class SignalSettings(NotifierSettings):
         if signal_number(self.signal) is None:
             yield "signal", 'want the name of a signal such as "SIGHUP", "SIGUSR1" or "SIGRTMIN+1"'
         if self.user is not None and find_account(self.user) is None:
-            yield "user", f"there is no user {self.user}; create the user, or correct the name"
+            remedy = instead("user", self.user, "create the user, or correct the name")
+            yield "user", f"there is no user {self.user}; {remedy}"
 
 
 class SignalNotifier(Notifier):
@@ -133,6 +135,12 @@ class SignalNotifier(Notifier):
             what = f"keyturn may not see what {self._unseen} other processes run; those of {self.target} are not told"
             yield Finding("warning", place, what, _TO_SEE)
 
+    def by_hand(self) -> str:
+        """Return what starts the process anew, which only its keeper knows."""
+        if self.settings.pid_file is not None:
+            return f"restart the process that {self.settings.pid_file} names"
+        return f"restart every process that runs {self.settings.exe}"
+
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
         """Return a reason where the signal asks for a reload, which keeps the environment and a client of the SDK."""
         if self._number not in _RELOADS:
@@ -191,7 +199,7 @@ class SignalNotifier(Notifier):
         """
         try:
             if self.settings.pid_file is not None:
-                return [self._named_by(read_pid_file(self.settings.pid_file), held)]
+                return self._named_by(read_pid_file(self.settings.pid_file), held)
             return self._all_running(str(self.settings.exe), held)
         except OSError as err:
             if err.errno != errno.ENOSYS:
@@ -204,13 +212,33 @@ class SignalNotifier(Notifier):
                 'use Linux 5.3 or newer, or tell the dependent by `type = "systemd"` or `type = "exec"`',
             ) from err
 
-    def _named_by(self, file: PidFile, held: ExitStack) -> Process:
-        try:
-            process = held.enter_context(Process(file.pid))
-            self._refuse_another_process(file, process)
-        except ProcessLookupError as err:
-            raise self._ended(file.pid) from err
-        return process
+    def _named_by(self, file: PidFile, held: ExitStack) -> list[Process]:
+        """Return the processes of a pid file; of several, those that have ended are left out as long as one runs."""
+        found: list[Process] = []
+        gone: NoProcessError | None = None
+        for pid in file.pids:
+            try:
+                process = held.enter_context(Process(pid))
+                self._refuse_another_process(file, process)
+                found.append(process)
+            except ProcessLookupError:
+                gone = gone or self._ended(pid)
+            except NoProcessError as err:
+                gone = gone or err
+        if not found and gone is not None:
+            raise gone
+        self._refuse_another_program(file, found)
+        return found
+
+    def _refuse_another_program(self, file: PidFile, found: Sequence[Process]) -> None:
+        """Refuse several numbers unless they are processes of one program: another number in the file may be a port."""
+        first, *others = found
+        for other in others:
+            if other.program() != first.program() or other.uid() != first.uid():
+                raise NotifyError(
+                    f"{file.path}: processes {first.pid} and {other.pid} of this pid file are not of one program and user",
+                    "let the file hold nothing but pids of the dependent, or name its executable by `exe` instead",
+                )
 
     def _ended(self, pid: int) -> NoProcessError:
         return NoProcessError(
@@ -226,18 +254,18 @@ class SignalNotifier(Notifier):
             )
         if process.started_s() > file.written_s + CLOCK_TOLERANCE_S:
             raise NoProcessError(
-                f"{file.path}: process {file.pid} started after this file was written, so it is another one",
+                f"{file.path}: process {process.pid} started after this file was written, so it is another one",
                 "restart the dependent, so that it writes its pid file anew",
             )
         if not self._is_user(uid):
             raise NotifyError(
-                f"{file.path}: process {file.pid} belongs to {user_name(uid)} and not to {self.settings.user}",
+                f"{file.path}: process {process.pid} belongs to {user_name(uid)} and not to {self.settings.user}",
                 "correct `user` or `pid_file` in the config",
             )
         if self.settings.exe is not None and not self._runs(process, self.settings.exe):
             raise NotifyError(
-                f"{file.path}: process {file.pid} does not run {self.settings.exe}",
-                f"compare it with `readlink /proc/{file.pid}/exe`; for a script that is the interpreter",
+                f"{file.path}: process {process.pid} does not run {self.settings.exe}",
+                f"compare it with `readlink /proc/{process.pid}/exe`; for a script that is the interpreter",
             )
 
     def _is_user(self, uid: int) -> bool:

@@ -160,6 +160,10 @@ class SystemdNotifier(Notifier):
             return
         yield self._judge(place, state)
 
+    def by_hand(self) -> str:
+        """Return the command that starts the unit anew."""
+        return f"systemctl restart {self.target}"
+
     def hindered(self, sink_types: frozenset[str]) -> NoEffect | None:
         """Return a reason where the unit's process stays, and with it its environment and a client of the SDK."""
         if not sink_types <= READ_ONCE or not self._keeps_process():

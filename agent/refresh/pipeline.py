@@ -34,29 +34,37 @@ from agent.refresh.obtained import Obtained
 from agent.refresh.recorder import Recorder
 from agent.sinks.transaction import transaction
 from agent.state.records import Published
+from agent.system.waiting import Activity
 
 
 def obtain(
-    managed: ManagedCredential, now: datetime, boottime: Callable[[], float], cancel: threading.Event
+    managed: ManagedCredential,
+    now: datetime,
+    boottime: Callable[[], float],
+    cancel: threading.Event,
+    activity: Activity | None = None,
 ) -> Obtained:
-    """Fetch the value, judge it and have it proved. Changes no file, no state and no record.
+    """Fetch the value, judge it and have it proved. Changes no file, no state and no record; `activity` says how far it is.
 
     Raises:
         KeyturnError: the source failed, or the new value was refused for as long as `verify_timeout` allows.
     """
-    started = boottime()
+    started, activity = boottime(), activity or Activity()
+    activity.begin(f"its source ({managed.provider.type_name})")
     value = managed.provider.fetch(now)
     # From here on the log masks the new value, whatever becomes of it.
     _hide(managed, value)
     fetched_at = boottime()
     change = policy.judge(value, managed.known, same_source=managed.same_source)
-    proof = prove(managed, value, cancel) if _is_to_be_proved(managed, value, change) else None
+    proof = prove(managed, value, cancel, activity) if _is_to_be_proved(managed, value, change) else None
     proved_at = boottime()
     verify_ms = _ms(proved_at - fetched_at) if proof else None
     return Obtained(value, change, proof, proved_at, _ms(fetched_at - started), verify_ms, managed.provider.pace_s())
 
 
-def prove(managed: ManagedCredential, value: Credential, cancel: threading.Event) -> Verification | None:
+def prove(
+    managed: ManagedCredential, value: Credential, cancel: threading.Event, activity: Activity
+) -> Verification | None:
     """Sign a real GetCallerIdentity with the value; return None where proof is switched off or impossible.
 
     Raises:
@@ -64,8 +72,14 @@ def prove(managed: ManagedCredential, value: Credential, cancel: threading.Event
     """
     if managed.verifier is None or is_bearer(value):
         return None
+    activity.begin(f"STS to take the new value {value.access_key_id}")
     try:
-        return managed.verifier.verify(value, timeout_s=float(managed.settings.verify_timeout), wait=cancel.wait)
+        return managed.verifier.verify(
+            value,
+            timeout_s=float(managed.settings.verify_timeout),
+            wait=activity.pausing(cancel.wait),
+            doubted=activity.failed,
+        )
     except VerifyRefusedError as error:
         raise VerifyRefusedError(
             f"credentials.{managed.name}: the new value {value.access_key_id} is not published: {error.problem}",

@@ -89,6 +89,14 @@ class NotificationLedger:
         self._outcomes[key(debt.identity)] = outcome
         self._pickups[key(debt.identity)] = pickup
 
+    def looked_at(self, identity: Identity, outcome: NotifyOutcome, pickup: str) -> bool:
+        """Note what a later look at a dependent that was told found; return whether it counts: not with news on the way."""
+        known = self.outcome_of(identity)
+        if self.debt_to(identity) is not None or known is None or not known.told:
+            return False
+        self._outcomes[key(identity)], self._pickups[key(identity)] = outcome, pickup
+        return True
+
     def failed(self, debt: Debt, text: str) -> None:
         """Note that a try failed, and that there will be another."""
         self._outcomes[key(debt.identity)] = NotifyOutcome(NotifyResult.FAILED, text)

@@ -21,6 +21,7 @@ from agent.state.credential_state import CredentialState
 from agent.state.records import CredentialRecord
 from agent.system import files
 from agent.system.accounts import user_name
+from agent.system.oserrors import explain
 from agent.system.systemd_unit import make_directory, service_user
 from agent.system.two_slot_file import SlotFile, read_slots
 
@@ -89,7 +90,8 @@ class StateStore:
         except PermissionError as err:
             raise _unreadable(path) from err
         except OSError as err:
-            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+            why = explain(err, str(path))
+            raise StateError(f"{path}: the state cannot be read: {why.text}", why.remedy) from err
 
     def peek(self, name: str) -> CredentialState:
         """Return what is remembered, and set nothing right: for a look without the lock.
@@ -126,10 +128,8 @@ class StateStore:
             with closing(self._slots(name)) as slots:
                 slots.write(record, flush=flush)
         except OSError as err:
-            raise StateError(
-                f"{self._path(name)}: the state cannot be written: {err.strerror}",
-                "free space or mend the permissions of the state directory",
-            ) from err
+            why = explain(err, str(self._path(name)))
+            raise StateError(f"{self._path(name)}: the state cannot be written: {why.text}", why.remedy) from err
 
     def _slots(self, name: str) -> SlotFile:
         if name not in self._written:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+from agent.core.text import nearest
+
+AccountKind = Literal["user", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,9 @@ class Accounts(Protocol):
     def gid_of(self, name: str) -> int | None:
         """Return the gid of a group's name or number, None when there is no such group."""
 
+    def names(self, kind: AccountKind) -> Collection[str]:
+        """Return the names of the users or of the groups, as far as the machine lists them."""
+
 
 class SystemAccounts:
     """The accounts that the C library knows: /etc/passwd, and whatever nsswitch.conf adds."""
@@ -104,6 +112,25 @@ class SystemAccounts:
             return grp.getgrnam(name).gr_gid
         except (KeyError, ValueError):
             return None
+
+    def names(self, kind: AccountKind) -> Collection[str]:
+        """Return the names of the users or of the groups, as far as the machine lists them."""
+        return (
+            [entry.pw_name for entry in pwd.getpwall()]
+            if kind == "user"
+            else [entry.gr_name for entry in grp.getgrall()]
+        )
+
+
+def nearest_account(name: str, names: Collection[str]) -> str | None:
+    """Return the name of the user or group that was probably meant, None where none is much like it."""
+    return nearest(name, names, cutoff=0.75)
+
+
+def instead(kind: AccountKind, name: str, otherwise: str) -> str:
+    """Return the remedy for an account that this machine does not know: the name that was meant, or `otherwise`."""
+    near = nearest_account(name, SystemAccounts().names(kind))
+    return f"did you mean {near}?" if near else otherwise
 
 
 def _is_number(name: str) -> bool:

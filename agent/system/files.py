@@ -48,9 +48,9 @@ class TooLargeError(OSError):
 
 
 def temp_name(name: str) -> str:
-    """Return a fresh temporary name for `name`, cut so that it fits where `name` fits."""
-    kept = os.fsencode(name)[: MAX_NAME_BYTES - _SUFFIX_BYTES]
-    return f".{os.fsdecode(kept)}.keyturn-{secrets.token_hex(8)}"
+    """Return a fresh temporary name for `name`, cut so that it fits where `name` fits, and between two letters."""
+    kept = name.encode(errors="surrogateescape")[: MAX_NAME_BYTES - _SUFFIX_BYTES]
+    return f".{kept.decode(errors='ignore')}.keyturn-{secrets.token_hex(8)}"
 
 
 def create(name: str, mode: int, dir_fd: int, owner: tuple[int, int] | None = None) -> int:

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from agent.core.errors import BusyError, NotPermittedError, StateError
+from agent.system.oserrors import explain
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # a link may lead to it: systemd's DynamicUser= makes one
 _FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -36,11 +37,10 @@ class StateLock:
             file = self._open(directory / "lock", _FILE)
             for fd in self._held:
                 self._take(fd, file)
+            self._note_pid(file)
         except BaseException:
             self.release()
             raise
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
     def _open(self, path: Path, flags: int) -> int:
         try:
@@ -51,9 +51,20 @@ class StateLock:
                 "run keyturn as root or as the user of the service",
             ) from err
         except OSError as err:
-            raise StateError(f"{path}: {err.strerror}", "mend the state directory") from err
+            why = explain(err, str(path))
+            raise StateError(f"{path}: {why.text}", why.remedy) from err
         self._held.append(fd)
         return fd
+
+    def _note_pid(self, file: int) -> None:
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as err:
+            why = explain(err, f"{self._directory}/lock")
+            raise StateError(
+                f"{self._directory}: the state directory cannot be written: {why.text}", why.remedy
+            ) from err
 
     def _take(self, fd: int, file: int) -> None:
         try:

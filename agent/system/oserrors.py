@@ -38,6 +38,7 @@ _REASONS: dict[int, Problem] = {
     ),
     errno.ETXTBSY: Problem("it is being executed", "name another file"),
     errno.ESTALE: Problem("somebody put another file in its place", "it is tried again"),
+    errno.ENOMEM: Problem("this machine has no memory left for it", "free some, or raise MemoryMax= of keyturn's unit"),
     errno.EFBIG: Problem("it would be larger than the file size limit", "raise LimitFSIZE= of the unit"),
 }
 

@@ -87,6 +87,15 @@ class Process:
         """
         return self._read(lambda: read_stat(self.pid)).started_boot_s
 
+    def program(self) -> bytes:
+        """Return the name that the program gives itself.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            PermissionError: this user may not see it.
+        """
+        return self._read(lambda: read_stat(self.pid)).program
+
     def runs(self, exe: str) -> bool:
         """Return whether the process runs `exe`: the same file, or a removed one of the same path.
 

@@ -3,6 +3,10 @@
 The file is opened once, without following a link at its end, and judged by its descriptor. Its content is only
 a claim, which `agent.notifiers.signal_process` checks against the process.
 
+Most files hold one number. Some hold several, one for each process (haproxy with nbproc, supervisors), on one line or on
+several; PostgreSQL's has one, and other things on the lines below. So if everything in the file is a number, all are
+pids; else those of the first line are. An empty file is that of a program which is starting (nginx), or which died then.
+
 Its directory is opened as that of a sink is (`agent.system.trusted_directory`): a link of an ordinary user on the way
 could lead to root's pid file of any other program, a sound file in itself, and root would signal that program.
 Links of root, such as /var/run, are followed. The owner of the directory itself can only put a file of their own
@@ -22,7 +26,7 @@ from agent.system.accounts import user_name
 from agent.system.oserrors import explain
 from agent.system.trusted_directory import PathMissingError, PathRefusedError, open_directory, split
 
-_LIMIT = 64  # PostgreSQL writes more lines, but the number is always the first one
+_LIMIT = 4096
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _SAFE = "let its program write it with mode 0644, and name that file in `pid_file`"
 
@@ -36,12 +40,13 @@ class PidFile:
     """The content of a pid file, and who wrote it when.
 
     Attributes:
+        pids: the processes that it names, each once.
         owner: the uid of the file's owner.
         written_s: its mtime, seconds since the epoch.
     """
 
     path: str
-    pid: int
+    pids: tuple[int, ...]
     owner: int
     written_s: float
 
@@ -50,15 +55,15 @@ def read_pid_file(path: str) -> PidFile:
     """Read a pid file.
 
     Raises:
-        NoProcessError: there is no file, or no directory for it.
+        NoProcessError: there is no file, no directory for it, or nothing in it.
         NotifyError: it cannot be read, an untrusted user decides where its path leads, it has a second name, everybody or a
-            strange group can write it, or it does not hold the pid of a process.
+            strange group can write it, or it does not hold the pids of processes.
     """
     fd = _open(path)
     try:
         found = os.fstat(fd)
         _refuse(path, found)
-        return PidFile(path, _pid(path, os.read(fd, _LIMIT)), found.st_uid, found.st_mtime)
+        return PidFile(path, _pids(path, os.read(fd, _LIMIT + 1)), found.st_uid, found.st_mtime)
     finally:
         os.close(fd)
 
@@ -93,12 +98,24 @@ def _refuse(path: str, found: os.stat_result) -> None:
         )
 
 
-def _pid(path: str, content: bytes) -> int:
-    line = content.split(b"\n", 1)[0].strip()
-    if not line.isdigit() or len(line) > 10:
+def _pids(path: str, content: bytes) -> tuple[int, ...]:
+    words = content.split()
+    if not words:
+        raise NoProcessError(
+            f"{path}: this pid file is empty: the dependent is not running, or is just starting", "start the dependent"
+        )
+    if len(content) > _LIMIT or not all(map(_is_number, words)):
+        line, end, _more = content.partition(b"\n")
+        words = line.split() if end or len(content) <= _LIMIT else []
+    if not words or not all(map(_is_number, words)):
         raise NotifyError(f"{path}: the first line of this pid file is not a process id", _SAFE)
-    pid = int(line)
-    if pid <= 1 or pid == os.getpid():
-        who = "keyturn itself" if pid == os.getpid() else f"process {pid}"
-        raise NotifyError(f"{path}: this pid file names {who}, which is never signalled", _SAFE)
-    return pid
+    pids = tuple(dict.fromkeys(map(int, words)))
+    for pid in pids:
+        if pid <= 1 or pid == os.getpid():
+            who = "keyturn itself" if pid == os.getpid() else f"process {pid}"
+            raise NotifyError(f"{path}: this pid file names {who}, which is never signalled", _SAFE)
+    return pids
+
+
+def _is_number(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= 10

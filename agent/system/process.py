@@ -32,7 +32,7 @@ from pathlib import Path
 from agent.core.errors import KeyturnError
 from agent.core.problem import Problem
 from agent.core.settings import PickupSettings
-from agent.system.accounts import Account, find_account, own_account
+from agent.system.accounts import Account, find_account, instead, own_account
 from agent.system.oserrors import explain
 from agent.system.process_group import Ending, ProcessGroup
 from agent.system.signals import signal_name
@@ -170,9 +170,14 @@ def probe_problem(settings: PickupSettings) -> Problem | None:
 
 
 def _account(user: str | None) -> Account:
-    found = own_account() if user is None else find_account(user)
+    if user is None:
+        return own_account()
+    found = find_account(user)
     if found is None:
-        raise CommandError(f"there is no user {user} to run a command as", "create the user, or correct the config")
+        raise CommandError(
+            f"there is no user {user} to run a command as",
+            instead("user", user, "create the user, or correct the config"),
+        )
     return found
 
 

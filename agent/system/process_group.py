@@ -1,11 +1,15 @@
 """A running command: its process group, its three pipes, and a way to end all of it.
 
+Whatever is still running when the interpreter ends is killed then (`_kill_all`): the threads that hold a command to its limit
+do not outlive it, and a hook or a provider's command would go on without anybody who knows of it.
+
 The leader of the group is not reaped before the group has been ended: a zombie keeps its number, so that
 killpg can never reach another group.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import selectors
@@ -55,6 +59,16 @@ class Tail:
         return bytes(self._kept)
 
 
+_running: set[ProcessGroup] = set()
+os.register_at_fork(after_in_child=_running.clear)  # they are the parent's
+
+
+@atexit.register
+def _kill_all() -> None:
+    for group in list(_running):
+        group.kill()
+
+
 class ProcessGroup:
     """A command that was started as the leader of its own session, with all three descriptors as pipes."""
 
@@ -67,6 +81,7 @@ class ProcessGroup:
         self._leader = leader
         self._unsent = stdin
         self.stdout, self.stderr = Tail(output_limit), Tail(output_limit)
+        _running.add(self)
         self._pause_s = 0.001  # the end of a command follows at once on the end of its output, as a rule
         try:
             self._pipes = selectors.DefaultSelector()
@@ -84,7 +99,8 @@ class ProcessGroup:
 
     def _abandon(self) -> None:
         """Kill and reap a command whose pipes cannot be served, for nobody would hold it to its limits."""
-        self._signal(signal.SIGKILL)
+        self.kill()
+        _running.discard(self)
         self._close_pipes()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._leader.wait(_LAST_WAIT_S)
@@ -112,6 +128,10 @@ class ProcessGroup:
         self._pump_until(GRACE_S, lambda: self._exited() and self._is_empty())
         self._kill()
 
+    def kill(self) -> None:
+        """Send SIGKILL to the whole group, and do not wait."""
+        self._signal(signal.SIGKILL)
+
     def close(self) -> int:
         """Kill the command if it still runs, reap it, close its pipes, and return its status."""
         if not self._exited():
@@ -120,6 +140,7 @@ class ProcessGroup:
             self._pump(0)  # its last words: it may have ended since the pipes were last served
         self._pipes.close()
         self._close_pipes()
+        _running.discard(self)  # once it is reaped, its number may be another's
         status = self._leader.poll()
         return -signal.SIGKILL if status is None else status
 

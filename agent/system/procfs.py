@@ -22,11 +22,13 @@ class Stat:
     """A line of /proc/PID/stat.
 
     Attributes:
+        program: its program's own name for itself, which everybody may see, of at most 15 bytes.
         group: the process group's number.
         started_boot_s: CLOCK_BOOTTIME seconds at which the process started, floored to a tick (10 ms).
         dead: a zombie, or on its way out.
     """
 
+    program: bytes
     group: int
     started_boot_s: float
     dead: bool
@@ -40,8 +42,11 @@ def read_stat(pid: int) -> Stat:
     """
     text = (PROC / str(pid) / "stat").read_bytes()
     # The second field is the program's own name for itself, blanks and brackets included: cut after the last one.
-    fields = text[text.rindex(b")") + 2 :].split()
-    return Stat(int(fields[2]), int(fields[19]) / _TICKS_PER_S, fields[0].decode() in _DEAD)
+    end = text.rindex(b")")
+    fields = text[end + 2 :].split()
+    return Stat(
+        text[text.index(b"(") + 1 : end], int(fields[2]), int(fields[19]) / _TICKS_PER_S, fields[0].decode() in _DEAD
+    )
 
 
 def read_uid(pid: int) -> int:

@@ -26,6 +26,13 @@ def deliver_kept() -> None:
         signal.raise_signal(number)
 
 
+def end_like_an_interrupt() -> None:
+    """Have SIGTERM and SIGHUP end this command as Ctrl-C does: in good order, with all that it started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
+
+
 def signal_number(name: str) -> int | None:
     """Return the number of SIGHUP, HUP, SIGRTMIN+3 and so on; None where there is no such signal."""
     full = name if name.startswith("SIG") else f"SIG{name}"

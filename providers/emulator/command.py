@@ -48,7 +48,13 @@ def run(
         cloud.add_ram_secret(secret, user=user)
         with EmulatorServer(cloud, directory, port=port) as server, MetadataServer(cloud) as metadata:
             files = write_directory(
-                directory, cloud, server.endpoint, metadata_url=metadata.url, secret=secret, user=user
+                directory,
+                cloud,
+                server.endpoint,
+                endpoints=server.endpoints,
+                metadata_url=metadata.url,
+                secret=secret,
+                user=user,
             )
             cloud.propagation_delay_s = propagation_delay_s  # the keys so far have been there for ages
             if rotate_every_s is not None:

@@ -8,6 +8,7 @@ directory `providers` has a config for all other kinds of credentials (`examples
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import choice
@@ -92,16 +93,21 @@ def write_directory(
     cloud: Cloud,
     endpoint: str,
     *,
+    endpoints: Mapping[str, str] | None = None,
     metadata_url: str | None = None,
     secret: str = "uploader-ak",
     user: str = "uploader",
 ) -> Files:
     """Write all files into `directory`, and make their keys in `cloud`. The examples need a `metadata_url`.
 
+    The configs name the `endpoints` of `kms`, `sts` and `ram`, each of which refuses calls of the others; without them, the
+    one `endpoint` that serves them all.
+
     A ClientKey that is in the directory already is taken over into the cloud, so that a daemon that has loaded it
     survives a restart of the emulator. `ca.pem` and `admin-token` are the server's to write.
     """
     files = Files(directory.absolute())
+    named = endpoints or dict.fromkeys(("kms", "sts", "ram"), endpoint)
     for place in (
         files.directory,
         files.app,
@@ -114,11 +120,11 @@ def write_directory(
     authority = _authority(cloud)
     write_private(files.authority_id, authority.access_key_id)
     write_private(files.authority_secret, authority.access_key_secret)
-    write_public(files.properties, _properties(files, cloud.region_id, endpoint))
-    write_public(files.config, _config(files, cloud.region_id, endpoint, secret, user))
+    write_public(files.properties, _properties(files, cloud.region_id, named["kms"]))
+    write_public(files.config, _config(files, cloud.region_id, endpoint, named, secret, user))
     if metadata_url is not None:
         write_examples(
-            files.examples, cloud, endpoint, metadata_url, properties=files.properties, secret=secret, user=user
+            files.examples, cloud, named, metadata_url, properties=files.properties, secret=secret, user=user
         )
     return files
 
@@ -157,7 +163,7 @@ cache_client_region_id={regions}
 """
 
 
-def _config(files: Files, region_id: str, endpoint: str, secret: str, user: str) -> str:
+def _config(files: Files, region_id: str, endpoint: str, named: Mapping[str, str], secret: str, user: str) -> str:
     def text(value: object) -> str:
         return json.dumps(str(value))  # a JSON string is a TOML basic string
 
@@ -170,10 +176,12 @@ runtime_directory = {text(files.directory / "run")}
 path = {text(files.directory / "log" / "audit.jsonl")}
 
 [cloud]
+# Each product has an endpoint of its own. All of them answer at {text(endpoint)}
+# too, for clients that can be given one endpoint only.
 region_id    = {text(region_id)}
-sts_endpoint = {text(endpoint)}
-kms_endpoint = {text(endpoint)}
-ram_endpoint = {text(endpoint)}
+sts_endpoint = {text(named["sts"])}
+kms_endpoint = {text(named["kms"])}
+ram_endpoint = {text(named["ram"])}
 ca_file      = {text(files.ca)}
 
 [credentials.uploader.provider]

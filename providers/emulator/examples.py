@@ -7,6 +7,7 @@ needs is made in the cloud: a role for everything, an OIDC provider, an RSA key 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +57,21 @@ class ExampleFiles:
 
 
 def write_examples(
-    files: ExampleFiles, cloud: Cloud, endpoint: str, metadata_url: str, *, properties: Path, secret: str, user: str
+    files: ExampleFiles,
+    cloud: Cloud,
+    endpoints: Mapping[str, str],
+    metadata_url: str,
+    *,
+    properties: Path,
+    secret: str,
+    user: str,
 ) -> None:
     """Write the examples; `user`, whose key `secret` holds, may then assume the role `app`.
 
     Args:
         files: the paths.
         cloud: gets the role, the OIDC provider and the RSA key pair.
-        endpoint: that of the emulated cloud, whose `ca.pem` lies in the directory above.
+        endpoints: those of the emulated cloud's products, whose `ca.pem` lies in the directory above.
         metadata_url: that of the metadata service, which serves the credentials URI too.
         properties: the official client's configuration for the secret.
         secret: the managed secret.
@@ -96,7 +104,7 @@ def write_examples(
         },
         "keypair": {"type": "rsa_key_pair", "public_key_id": pair.public_key_id, "private_key_file": files.rsa_key},
     }
-    tables = [_agent(files.directory), _cloud(cloud.region_id, endpoint, files.directory.parent / "ca.pem")]
+    tables = [_agent(files.directory), _cloud(cloud.region_id, endpoints, files.directory.parent / "ca.pem")]
     tables += [_credential(files.directory, name, fields) for name, fields in credentials.items()]
     write_public(files.config, "\n".join(tables))
 
@@ -112,8 +120,8 @@ def _agent(directory: Path) -> str:
     return _table("[agent]", dict(places)) + "\n" + audit
 
 
-def _cloud(region_id: str, endpoint: str, ca_file: Path) -> str:
-    endpoints = {f"{product}_endpoint": endpoint for product in ("sts", "kms", "ram")}
+def _cloud(region_id: str, named: Mapping[str, str], ca_file: Path) -> str:
+    endpoints = {f"{product}_endpoint": named[product] for product in ("sts", "kms", "ram")}
     return _table("[cloud]", {"region_id": region_id, **endpoints, "ca_file": ca_file})
 
 

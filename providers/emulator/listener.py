@@ -12,6 +12,7 @@ import ssl
 import struct
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from typing import Self
 
 from .cloud import Cloud
 from .faults import Fault
+from .hosts import PLAIN_ADDRESS
 from .reception import Reply
 from .signatures import Request
 
@@ -36,18 +38,42 @@ class Listener(ABC):
         drip_interval_s: the pause between two bytes of a dripping answer.
     """
 
-    def __init__(self, cloud: Cloud, context: ssl.SSLContext | None, port: int) -> None:
-        """Bind the port (0: any free one), so that it is known; serve from `start()` on. No `context`: plain HTTP."""
+    def __init__(
+        self, cloud: Cloud, context: ssl.SSLContext | None, port: int, more_addresses: Collection[str] = ()
+    ) -> None:
+        """Bind the port (0: any free one), so that it is known; serve from `start()` on. No `context`: plain HTTP.
+
+        Args:
+            cloud: the account that is served.
+            context: TLS.
+            port: on every address.
+            more_addresses: of loopback, besides 127.0.0.1.
+        """
         self.cloud = cloud
         self.drip_interval_s = 0.2
         self.stopping = threading.Event()
-        self._http = _Server(self, context, port)
-        self._thread: threading.Thread | None = None
+        self._servers = self._bind(context, port, (PLAIN_ADDRESS, *more_addresses))
+        self._threads: list[threading.Thread] = []
+
+    def _bind(self, context: ssl.SSLContext | None, port: int, addresses: Collection[str]) -> list[_Server]:
+        """Bind the same port on every address; any free one may be taken on another address, and is then tried anew."""
+        for tries_left in reversed(range(20)):
+            bound: list[_Server] = []
+            try:
+                for address in addresses:
+                    bound.append(_Server(self, context, (address, bound[0].server_port if bound else port)))
+                return bound
+            except OSError:
+                for server in bound:
+                    server.server_close()
+                if port or not bound or not tries_left:
+                    raise
+        raise AssertionError("not reached")
 
     @property
     def port(self) -> int:
         """The port that is bound."""
-        return int(self._http.server_address[1])
+        return int(self._servers[0].server_address[1])
 
     @property
     def endpoint(self) -> str:
@@ -60,19 +86,22 @@ class Listener(ABC):
 
     def start(self) -> None:
         """Start to serve, in threads. Connections are accepted from the return on."""
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="emulator", daemon=True)
-        self._thread.start()
+        for server in self._servers:
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="emulator", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
         """Stop serving and break what is open, hanging answers too. Stopping twice is fine."""
         if self.stopping.is_set():
             return
         self.stopping.set()
-        if self._thread is not None:
-            self._http.shutdown()
-            self._thread.join()
-        self._http.server_close()
-        self._http.break_connections()
+        for server, thread in zip(self._servers, self._threads, strict=False):
+            server.shutdown()
+            thread.join()
+        for server in self._servers:
+            server.server_close()
+            server.break_connections()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -90,19 +119,19 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, owner: Listener, context: ssl.SSLContext | None, port: int) -> None:
+    def __init__(self, owner: Listener, context: ssl.SSLContext | None, place: tuple[str, int]) -> None:
         self.owner = owner
         self._context = context
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(place, _Handler)
 
     def server_bind(self) -> None:
         """Bind without the reverse look-up of HTTPServer, which may ask a name server."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def finish_request(self, request: object, client_address: object) -> None:
         """Do the TLS handshake, if there is one, then serve requests until either side ends. Runs in the connection's thread."""
@@ -164,6 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > _MAX_BODY:
             self.close_connection = True
             self._send(Reply(413, b'{"Code":"RequestTooLarge","Message":"want a small body with its length"}'))
+            return
+        names = [name.lower() for name in self.headers]
+        if len(set(names)) != len(names):
+            self.close_connection = True
+            self._send(Reply(400, b'{"Code":"InvalidParameter","Message":"a header is there twice"}'))
             return
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}

@@ -10,6 +10,7 @@ import json
 
 from .cloud import Cloud
 from .errors import ApiError
+from .hosts import METADATA_HOST, PLAIN_ADDRESS
 from .listener import Listener
 from .model import iso
 from .reception import Reply, receive
@@ -49,7 +50,11 @@ class MetadataServer(Listener):
         return self.url + CREDENTIALS_PATH
 
     def answer(self, request: Request) -> Reply:
-        """Answer a request for metadata or for the credentials URI."""
+        """Answer a request for metadata or for the credentials URI, under the names that an instance knows."""
+        host, _, port = request.headers.get("host", "").lower().partition(":")
+        # alibabacloud-credentials 1.0.12 leaves the port of a credentials URI out.
+        if host not in (PLAIN_ADDRESS, "localhost", METADATA_HOST) or port not in ("", str(self.port)):
+            return receive(self.cloud, _action(request.path), "", _refuse_host, _page)
         if request.path == CREDENTIALS_PATH:
             return answer_uri(self.cloud, request)
         return receive(self.cloud, _action(request.path), "", lambda: self._metadata(request), _page)
@@ -90,6 +95,10 @@ def _action(path: str) -> str:
     if path + "/" == ROLE_PATH or path == ROLE_PATH:
         return "MetadataRoleName"
     return "MetadataCredentials" if path.startswith(ROLE_PATH) else "Metadata"
+
+
+def _refuse_host() -> Reply:
+    raise ApiError(400, "InvalidHost", "The Host of this request is not served here.")
 
 
 def _not_found() -> ApiError:

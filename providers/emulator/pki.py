@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .hosts import ADDRESSES, PLAIN_ADDRESS, certificate_names
 from .model import ClientKey
 from .private_files import make_private_directory, write_private, write_public
 
@@ -39,11 +40,11 @@ CertificateKind = Literal["good", "wrong_host", "unknown_ca", "expired"]
 """`wrong_host` names another host, `unknown_ca` is signed by a CA that is in no file, `expired` ended yesterday."""
 
 
-def server_context(directory: Path, kind: CertificateKind = "good") -> ssl.SSLContext:
+def server_context(directory: Path, kind: CertificateKind = "good", region_id: str = "cn-hangzhou") -> ssl.SSLContext:
     """Return the TLS settings of a server whose certificate is signed by `directory/ca.pem`.
 
     The CA is made on first use and kept, so that a client that trusts it goes on trusting a restarted emulator. The
-    server's own certificate (127.0.0.1, ::1, localhost) is made again each time. With another `kind` than `good`, it is
+    server's own certificate (`hosts.py` has its names) is made again each time. With another `kind` than `good`, it is
     wrong in that one respect.
     """
     make_private_directory(directory)
@@ -52,7 +53,7 @@ def server_context(directory: Path, kind: CertificateKind = "good") -> ssl.SSLCo
         ca_key = ec.generate_private_key(ec.SECP256R1())
         ca_certificate = _ca_certificate(ca_key)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _server_certificate(key, ca_key, ca_certificate, kind)
+    certificate = _server_certificate(key, ca_key, ca_certificate, kind, region_id)
     chain = directory / "server.pem"
     write_private(chain, _pem(key) + certificate.public_bytes(Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -125,11 +126,16 @@ def _server_certificate(
     ca_key: ec.EllipticCurvePrivateKey,
     ca_certificate: x509.Certificate,
     kind: CertificateKind,
+    region_id: str,
 ) -> x509.Certificate:
     """Make the server's certificate, with an authority key identifier, which Python 3.13 insists on."""
     names: list[x509.GeneralName] = [x509.DNSName("elsewhere.invalid")]
     if kind != "wrong_host":
-        names = [*(x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "::1")), x509.DNSName("localhost")]
+        addresses = (PLAIN_ADDRESS, "::1", *ADDRESSES.values())
+        names = [
+            *(x509.IPAddress(ip_address(text)) for text in addresses),
+            *map(x509.DNSName, certificate_names(region_id)),
+        ]
     return (
         _builder("keyturn emulator", ca_certificate.subject, -1 if kind == "expired" else 365)
         .public_key(key.public_key())

@@ -1,6 +1,6 @@
 """The emulated cloud as a server: HTTPS on loopback in front of all services.
 
-One server for all products: the path and the headers of a request decide which of them it is for.
+The `Host` of a request decides which products it may be for (`hosts.py`), its path and headers which of them it is for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from secrets import token_urlsafe
 from .admin import PREFIX, Admin
 from .cloud import Cloud
 from .dedicated import answer_dedicated, is_dedicated
+from .errors import ApiError
+from .hosts import ADDRESSES, EVERYTHING, INSTANCE, products_at
 from .listener import Listener
 from .pki import CertificateKind, server_context
 from .private_files import write_private
@@ -41,7 +43,7 @@ class EmulatorServer(Listener):
             port: the port to listen on.
             certificate: `good`, or one that a careful client must refuse: `wrong_host`, `unknown_ca` or `expired`.
         """
-        super().__init__(cloud, server_context(directory, certificate), port)
+        super().__init__(cloud, server_context(directory, certificate, cloud.region_id), port, ADDRESSES.values())
         self.directory = directory
         self.ca_file = directory / "ca.pem"
         self.admin_token = token_urlsafe(24)
@@ -54,10 +56,30 @@ class EmulatorServer(Listener):
         """An address that hands out `cloud.uri_credential`."""
         return f"https://{self.endpoint}{CREDENTIALS_PATH}"
 
+    def endpoint_of(self, product: str) -> str:
+        """Return the endpoint of `kms`, `sts` or `ram`, at which no other product answers."""
+        return f"{ADDRESSES[product]}:{self.port}"
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """The endpoint of each product."""
+        return {product: self.endpoint_of(product) for product in ADDRESSES}
+
     def answer(self, request: Request) -> Reply:
         """Answer by the service that the request means."""
+        try:
+            products = products_at(request.headers.get("host", ""), self.port)
+        except ApiError as error:
+            return self.services.refuse(error, request)
+        if products != EVERYTHING:
+            return self._answer_as(products, request)
         if request.path.startswith(PREFIX):
             return self.admin.handle(request)
         if request.path == CREDENTIALS_PATH:
             return answer_uri(self.cloud, request)
         return answer_dedicated(self.cloud, request) if is_dedicated(request) else self.services.handle(request)
+
+    def _answer_as(self, products: frozenset[str], request: Request) -> Reply:
+        if INSTANCE in products:
+            return answer_dedicated(self.cloud, request)
+        return self.services.handle(request, products)

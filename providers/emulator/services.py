@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Collection
 
 from . import kms, ram, sts
 from .cloud import Cloud
 from .errors import ApiError
+from .hosts import EVERYTHING
 from .model import Caller
 from .operation import Asked, Json, Operation
 from .reception import Reply, receive
@@ -52,26 +54,43 @@ class Services:
         self.cloud = cloud
         self._nonces = NonceBook()
 
-    def handle(self, request: Request) -> Reply:
-        """Answer one request; never raises for what a caller sends."""
+    def refuse(self, error: ApiError, request: Request) -> Reply:
+        """Refuse a request before anything of it is looked at, and record it."""
+
+        def no() -> Reply:
+            raise error
+
+        action, access_key_id = claimed(request)
+        return receive(self.cloud, action, access_key_id, no, lambda said: _error_reply(said, action, request))
+
+    def handle(self, request: Request, products: Collection[str] = EVERYTHING) -> Reply:
+        """Answer one request; never raises for what a caller sends.
+
+        Args:
+            request: what was sent.
+            products: those that its host serves.
+        """
         action, access_key_id = claimed(request)
         return receive(
             self.cloud,
             action,
             access_key_id,
-            lambda: Reply(200, _encode({**self._perform(request, action), "RequestId": _request_id()})),
+            lambda: Reply(200, _encode({**self._perform(request, action, products), "RequestId": _request_id()})),
             lambda error: _error_reply(error, action, request),
         )
 
-    def _perform(self, request: Request, action: str) -> Json:
+    def _perform(self, request: Request, action: str, products: Collection[str]) -> Json:
+        _check_form(request)
         operation = OPERATIONS.get(action)
+        if operation is not None and operation.product not in products:
+            raise _unknown()
         if operation is not None and operation.anonymous:
             claim = read_anonymous_claim(request, self.cloud.now())
             _check_version(operation, claim)
             return operation.answer(Asked(self.cloud, None, claim.parameters))
         claim = read_claim(request)
         if operation is None:
-            raise ApiError(404, "InvalidAction.NotFound", "Specified api is not found, please check your url.")
+            raise _unknown()
         _check_version(operation, claim)
         caller = self._identify(request, claim)
         operation.admit(self.cloud, caller)
@@ -87,6 +106,21 @@ class Services:
         if claim.scheme == BEARER:
             return self.cloud.bearer(claim.security_token)
         return self.cloud.authenticate(claim.access_key_id)
+
+
+def _unknown() -> ApiError:
+    return ApiError(404, "InvalidAction.NotFound", "Specified api is not found, please check your url.")
+
+
+def _check_form(request: Request) -> None:
+    """Refuse what the gateways of RPC products do not serve: another path or method, and a parameter that is there twice."""
+    if request.path != "/":
+        raise _unknown()
+    if request.method not in ("GET", "POST"):
+        raise ApiError(405, "UnsupportedHTTPMethod", "This http method is not supported.")
+    names = [name for name, _value in request.parameter_pairs()]
+    if len(set(names)) != len(names):
+        raise ApiError(400, "InvalidParameter", "A parameter is there twice.")
 
 
 def _check_version(operation: Operation, claim: Claim) -> None:

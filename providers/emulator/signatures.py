@@ -75,12 +75,16 @@ class Request:
         """Return the decoded query."""
         return parse_qsl(self.query, keep_blank_values=True)
 
-    def parameters(self) -> dict[str, str]:
-        """Return the decoded parameters of the query and of a form body."""
+    def parameter_pairs(self) -> list[tuple[str, str]]:
+        """Return the decoded parameters of the query and of a form body, as often as they are there."""
         pairs = self.query_parameters()
         if self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             pairs += parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
-        return dict(pairs)
+        return pairs
+
+    def parameters(self) -> dict[str, str]:
+        """Return the decoded parameters, of doubled ones the last."""
+        return dict(self.parameter_pairs())
 
 
 @dataclass(frozen=True)
@@ -330,7 +334,7 @@ def _verify_acs3(request: Request, key: Caller) -> None:
     if match is None or not isinstance(key, AccessKey | Session):
         raise ApiError(400, "InvalidParameter", f"The signature method {_ACS3} does not fit the access key.")
     signed = match["headers"].split(";")
-    must = {"host"} | {name for name in request.headers if name.startswith("x-acs-")}
+    must = {"host"} | {name for name in request.headers if name.startswith("x-acs-") or name == "content-type"}
     forgotten = sorted(must - set(signed)) or sorted(set(signed) - set(request.headers))
     if forgotten or signed != sorted(set(signed)):
         message = f"The signed headers are incomplete or not in order: {' '.join(forgotten)}"

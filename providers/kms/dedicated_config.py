@@ -1,26 +1,30 @@
 """`cache_client_dkms_config_info` of the properties file: the gateways of dedicated KMS instances.
 
-A JSON list of objects (aliyun-secret-manager-client 0.1.5, `model/dkms_config.py` and `credentials_properties_utils.
-init_dkms_instances`): `regionId`, `endpoint` and `clientKeyFile` are mandatory. The password is, in the official
-order, what `passwordFromFilePath` holds; else the variable that the *property* named by `passwordFromEnvVariable`
-names; else the file that the *property* named by `passwordFromFilePathName` names; else the variable
-`passwordFromEnvVariable` itself; else `client_key_password`; else the password of the properties file's own
-ClientKey. Unlike the official client, a password file that cannot be read, or a missing property, is an error
-here and no reason to look further.
+A JSON list of objects, as the clients and plug-ins for Python, Java and Go document it (aliyun-secret-manager-client 0.1.5,
+`model/dkms_config.py` and `credentials_properties_utils.init_dkms_instances`; the README_config.md of
+aliyun-secretsmanager-client-go and of the Go plug-in): `regionId`, `endpoint` and `clientKeyFile` are mandatory.
+
+The password is what `passwordFromFilePath` holds; else the variable that the *property* named by `passwordFromEnvVariable`
+names; else the file that the property, or the environment variable, named by `passwordFromFilePathName` names; else what the
+variable `passwordFromEnvVariable` leads to (`PasswordSource.later`); else `client_key_password`; else the password of the
+properties file's own ClientKey. Unlike the official clients, a password file that cannot be read, or a name that leads
+nowhere, is an error here and no reason to look further.
+
+The authority is `caFilePath`, or `caCert` where that is a path. A certificate in the file itself (`caCert`, `ca`) is refused
+by name: what decides whom to trust is a file that others cannot write, and it is read anew when it changes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from agent.core.errors import CredentialFileError
 from agent.core.problem import Problem
 from agent.core.settings import endpoint_fault
+from agent.core.text import nearest
 from providers.kms.password import PasswordSource
-from providers.kms.properties import Properties, client_key_password
+from providers.kms.properties import Properties, client_key_password, json_list, path_in, shown
 
 KEY = "cache_client_dkms_config_info"
 
@@ -32,6 +36,8 @@ KNOWN = (
     "passwordFromEnvVariable",
     "passwordFromFilePathName",
     "caFilePath",
+    "caCert",
+    "ca",
     "ignoreSslCerts",
 )
 
@@ -63,14 +69,14 @@ class Instance:
             if key == "ignoreSslCerts":
                 yield Problem(f"{KEY}: {key} is ignored: TLS is always verified", "remove it, and name caFilePath")
                 continue
-            nearest = get_close_matches(key, KNOWN, 1)
+            meant = nearest(key, KNOWN)
             yield Problem(
-                f"{KEY}: {key} is not a key that keyturn uses and is ignored",
-                f"write {nearest[0]} if that is meant" if nearest else "remove it",
+                f"{KEY}: {shown(key)} is not a key that keyturn uses and is ignored",
+                f"write {meant} if that is meant" if meant else "correct it, or leave it to the client that knows it",
             )
 
 
-def instances(read: Properties) -> tuple[Instance, ...]:
+def instances(read: Properties, environ: Mapping[str, str]) -> tuple[Instance, ...]:
     """Return the instances in their order, none where the file names none.
 
     Raises:
@@ -79,22 +85,20 @@ def instances(read: Properties) -> tuple[Instance, ...]:
     text = read.get(KEY)
     if text is None:
         return ()
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):
-        entries = None
-    if not isinstance(entries, list) or not entries:
+    entries = json_list(text)
+    if not entries:
         raise _bad(read, "not a JSON list of instances")
-    return tuple(_Entry(read, entry).instance() for entry in entries)
+    return tuple(_Entry(read, entry, environ).instance() for entry in entries)
 
 
 class _Entry:
     """One object of the list."""
 
-    def __init__(self, read: Properties, entry: object) -> None:
+    def __init__(self, read: Properties, entry: object, environ: Mapping[str, str]) -> None:
         if not isinstance(entry, dict):
             raise _bad(read, "an instance that is not an object")
         self._read = read
+        self._environ = environ
         self._entry: Mapping[str, object] = entry
 
     def instance(self) -> Instance:
@@ -106,12 +110,12 @@ class _Entry:
             endpoint=endpoint,
             key_file=self._absolute("clientKeyFile", self._need("clientKeyFile")),
             password=self._password(),
-            ca_file=self._path("caFilePath"),
+            ca_file=self._authority(),
             ignored=tuple(self._ignored()),
         )
 
     def _password(self) -> PasswordSource:
-        general = client_key_password(self._read)
+        general = client_key_password(self._read, self._environ)
         if file := self._path("passwordFromFilePath"):
             return PasswordSource(file=file)
         named, file_name = self._text("passwordFromEnvVariable"), self._text("passwordFromFilePathName")
@@ -123,13 +127,28 @@ class _Entry:
         )
 
     def _named_file(self, name: str) -> str:
-        if not self._read.get(name):
+        found = self._read.path_of(name) or path_in(self._environ, name)
+        if found is None:
             raise _bad(
                 self._read,
-                f"passwordFromFilePathName names the key {name}, which the file does not have",
-                f"add a line: {name}=/…, or write the path itself as passwordFromFilePath",
+                f"passwordFromFilePathName names {shown(name)}, which is neither a key of the file nor an environment variable",
+                f"add a line: {shown(name)}=/…, or write the path itself as passwordFromFilePath",
             )
-        return str(self._read.path_of(name))
+        return found
+
+    def _authority(self) -> str | None:
+        named = self._path("caFilePath")
+        for key in ("caCert", "ca"):
+            held = self._text(key)
+            if held and held.startswith("/"):
+                named = named or held
+            elif held and not named:
+                raise _bad(
+                    self._read,
+                    f"{key} holds something else than the absolute path of a certificate",
+                    "save the certificate in a file, and write its path as caFilePath",
+                )
+        return named
 
     def _ignored(self) -> Iterator[str]:
         yield from sorted(self._entry.keys() - set(KNOWN))

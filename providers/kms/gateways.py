@@ -19,7 +19,7 @@ from agent.core.finding import Finding
 from agent.core.provider import ProviderContext
 from agent.core.timestamps import rfc3339
 from agent.system.clock import Clock
-from providers.kms.access import Access, ByClientKey
+from providers.kms.access import Access, ByClientKey, Region, RegionOfFile
 from providers.kms.dedicated_config import Instance
 from providers.kms.failover import Gateway
 from providers.kms.identity import RamIdentity, base_of
@@ -39,7 +39,7 @@ class Gateways:
     Attributes:
         in_order: the dedicated instances, then the regions.
         key_files: each ClientKey once.
-        ca_files: of the instances.
+        ca_files: of the instances and the regions.
         identity: the RAM identity that asks the regions, where it is one.
     """
 
@@ -78,8 +78,13 @@ def make(access: Access, context: ProviderContext, ca_file: str | None) -> Gatew
     maker = _Maker(context, ca_file)
     dedicated = tuple(maker.dedicated(each) for each in access.instances)
     shared, identity = maker.shared(access)
-    ca_files = tuple(dict.fromkeys(each.ca_file for each in access.instances if each.ca_file))
-    return Gateways((*dedicated, *shared), tuple(maker.key_files.values()), ca_files, identity)
+    ca_files = (*(each.ca_file for each in access.instances), *(_authority_of(region) for region in access.regions))
+    named = tuple(dict.fromkeys(filter(None, ca_files)))
+    return Gateways((*dedicated, *shared), tuple(maker.key_files.values()), named, identity)
+
+
+def _authority_of(region: Region) -> str | None:
+    return region.ca_file if isinstance(region, RegionOfFile) else None
 
 
 class _Maker:
@@ -99,21 +104,25 @@ class _Maker:
     def shared(self, access: Access) -> tuple[tuple[Gateway, ...], Identity | None]:
         if access.identity is None:
             return (), None
-        transport = Transport(*self._ca_files)
         if isinstance(access.identity, ByClientKey):
-            return self._by_client_key(access, access.identity, transport), None
-        return self._by_ram(access, access.identity, transport)
+            return self._by_client_key(access, access.identity), None
+        return self._by_ram(access, access.identity)
 
-    def _by_client_key(self, access: Access, who: ByClientKey, transport: Transport) -> tuple[Gateway, ...]:
+    def _transport(self, region: Region) -> Transport:
+        return Transport(*self._ca_files, _authority_of(region))
+
+    def _by_client_key(self, access: Access, who: ByClientKey) -> tuple[Gateway, ...]:
         from providers.kms.shared_gateway import SharedGateway
 
         key_file = self._key_file(who.key_file, who.password, self._context.environ)
-        return tuple(SharedGateway(region, key_file, transport) for region in access.regions)
+        return tuple(SharedGateway(region, key_file, self._transport(region)) for region in access.regions)
 
-    def _by_ram(self, access: Access, who: RamIdentity, transport: Transport) -> tuple[tuple[Gateway, ...], Identity]:
+    def _by_ram(self, access: Access, who: RamIdentity) -> tuple[tuple[Gateway, ...], Identity]:
         clock = Clock()
         identity = Identity(base_of(who, self._context), clock)
-        return tuple(RamGateway(region, identity, transport, clock) for region in access.regions), identity
+        return tuple(
+            RamGateway(region, identity, self._transport(region), clock) for region in access.regions
+        ), identity
 
     def _key_file(self, path: str, password: PasswordSource, environ: Mapping[str, str]) -> ClientKeyFile:
         from providers.kms.client_key import ClientKeyFile

@@ -19,16 +19,19 @@ from providers.static_parts import text_of
 LIMIT_BYTES = 4 * 1024
 PASSWORD_VARIABLE = "client_key_password"
 NAME_VARIABLE = "client_key_password_from_env_variable"
+FILE_VARIABLE = "client_key_password_from_file_path"
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordSource:
-    """The places of the password, in the official client's order: variable, file, the variable `client_key_password`.
+    """The places of the password, in the order in which they are tried.
 
     Attributes:
         variable: the name of an environment variable.
         file: a path.
-        later: another variable, read after the file (`passwordFromEnvVariable` of a dedicated instance).
+        later: another variable, read after the file (`passwordFromEnvVariable` of a dedicated instance). What it holds is
+            the password, or the name of the variable that holds it.
+        inline: the password itself (`client_key_password` of a properties file).
         otherwise: the source to try last. A source that has one belongs to one instance, so the environment's
             `client_key_password_from_env_variable` is left to the last one.
     """
@@ -36,6 +39,7 @@ class PasswordSource:
     variable: str | None = None
     file: str | None = None
     later: str | None = None
+    inline: Secret | None = None
     otherwise: PasswordSource | None = None
 
     def read(self, environ: Mapping[str, str]) -> Secret:
@@ -47,7 +51,7 @@ class PasswordSource:
         """
         found = self._find(environ) or (self.otherwise and self.otherwise._find(environ))
         if not found:
-            raise self._missing()
+            raise self._missing(environ)
         return found
 
     @property
@@ -60,18 +64,33 @@ class PasswordSource:
         found = _first(environ, self.variable, general)
         if not found and self.file:
             return Secret(text_of(self.file, read_private(self.file, LIMIT_BYTES, environ)))
-        return found or _first(environ, self.later, PASSWORD_VARIABLE)
+        return found or self._named_later(environ) or self.inline or _first(environ, PASSWORD_VARIABLE)
 
-    def _missing(self) -> CredentialFileError:
-        variable = self.variable or self.later
-        if variable and variable_name(variable) is None:  # perhaps the password itself: not shown
+    def _named_later(self, environ: Mapping[str, str]) -> Secret | None:
+        """Return what `later` leads to.
+
+        The plug-ins for Go and Java document `client_key_password_from_env_variable`, which holds a name, and those for
+        Python a variable that holds the password. A name is never tried as the password.
+        """
+        held = environ.get(self.later or "", "")
+        if self.later == NAME_VARIABLE or held in environ:
+            return _first(environ, held)
+        return Secret(held) if held else None
+
+    def _missing(self, environ: Mapping[str, str]) -> CredentialFileError:
+        """Return the error for a password that is nowhere. It names keys only: a name that is none may be the password."""
+        key = NAME_VARIABLE if self.variable else "passwordFromEnvVariable" if self.later else ""
+        name = self.variable or self.later
+        if self.later == NAME_VARIABLE and environ.get(NAME_VARIABLE) and not self.variable:
+            key, name = f"the environment's {NAME_VARIABLE}", environ[NAME_VARIABLE]
+        if name and variable_name(name) is None:
             return CredentialFileError(
-                "what should name the environment variable with the ClientKey's password is no name",
+                f"what {key} holds is no name of an environment variable",
                 "write the variable's name there, never the password",
             )
-        if variable:
+        if name:
             return CredentialFileError(
-                f"the environment variable {variable} with the ClientKey's password is not set",
+                f"the environment variable that {key} names, for the ClientKey's password, is not set",
                 "set it for keyturn, or name the file with the password",
             )
         return CredentialFileError(

@@ -19,12 +19,19 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from providers.kms import gateways, properties
-from providers.kms.access import Access, idle_keys
+from providers.kms.access import Access, idle_keys, unknown_keys_of_regions
 from providers.kms.dedicated_config import instances
 from providers.kms.failover import TRY_S, Order, Question
 from providers.kms.gateways import Gateways
+from providers.kms.properties import Properties
 from providers.kms.secret_data import credential_of
 from providers.kms.settings import KmsSecretSettings
+
+_LEAVE_IT = "nothing, if another client reads it; correct it, if it was meant for keyturn"
+
+
+def _hint(meant: str | None) -> str:
+    return f"write {meant} if that is meant" if meant else _LEAVE_IT
 
 
 class KmsSecret(Provider):
@@ -85,26 +92,32 @@ class KmsSecret(Provider):
     def inspect(self) -> Iterator[Finding]:
         """Read the properties file, open keys and authorities, and yield the findings. Uses no network."""
         place = f"credentials.{self.context.credential}.provider"
+        properties_place = f"{place}.properties_file" if self.settings.properties_file else place
         try:
-            yield from self._inspect_properties(f"{place}.properties_file")
-            yield from self._gateways().inspect(place)
+            if self.settings.properties_file:
+                read = properties.look(self.settings.properties_file, self.context.environ)
+                yield from self._inspect_properties(read, properties_place)
+            found = self._gateways()
         except KeyturnError as error:
-            yield Finding.of("error", place, error.as_problem())
-
-    def _inspect_properties(self, place: str) -> Iterator[Finding]:
-        if not self.settings.properties_file:
+            yield Finding.of("error", properties_place, error.as_problem())
             return
-        read = properties.read(self.settings.properties_file, self.context.environ)
-        for key, nearest in read.unknown():
-            hint = f"write {nearest} if that is meant" if nearest else "remove it"
-            yield Finding("warning", place, f"{read.path}: {key} is not a key of this file and is ignored", hint)
+        yield from found.inspect(place)
+
+    def _inspect_properties(self, read: Properties, place: str) -> Iterator[Finding]:
+        for key, meant in read.unknown():
+            yield Finding(
+                "warning", place, f"{read.path}: {key} is not a key of this file and is ignored", _hint(meant)
+            )
         if read.get("ignoreSSLCerts"):
             yield Finding(
                 "warning", place, f"{read.path}: ignoreSSLCerts is ignored: TLS is always verified", "remove it"
             )
         for key, reason in idle_keys(read):
-            yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", "remove it")
-        for instance in instances(read):
+            yield Finding("warning", place, f"{read.path}: {key} is ignored: {reason}", _LEAVE_IT)
+        for key, meant in unknown_keys_of_regions(read):
+            said = f"{read.path}: cache_client_region_id: {key} is not a key of a region and is ignored"
+            yield Finding("warning", place, said, _hint(meant))
+        for instance in instances(read, self.context.environ):
             for problem in instance.warnings():
                 yield Finding.of("warning", place, problem.at(read.path))
 

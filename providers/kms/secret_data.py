@@ -13,6 +13,7 @@ from agent.cloud.failures import json_object
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError
 from agent.core.secret import Secret
+from agent.core.timestamps import moment_of
 
 MANAGED_RAM = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySecret"}
 """Part of a credential -> its key in the JSON of a managed RAM secret."""
@@ -87,11 +88,8 @@ class _Reader:
         return value
 
     def moment(self, text: str) -> datetime:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+        moment = moment_of(text)
+        if moment is None:
             raise self.bad("its expiration is not a time like 2026-01-01T00:00:00Z", "correct the secret's value")
         return moment
 

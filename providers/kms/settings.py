@@ -32,6 +32,10 @@ class KmsSecretSettings(ProviderSettings):
     ca_file: FilePath | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
+    def own_secrets(self) -> Iterator[str]:
+        """Yield the secret's name: another credential may ask for the same."""
+        yield self.secret_name
+
     def access(self, environ: Mapping[str, str]) -> Access:
         """Return the access, from the properties file as it is now or from these settings.
 
@@ -44,7 +48,7 @@ class KmsSecretSettings(ProviderSettings):
             NotPermittedError: the agent's user may not read it.
         """
         if self.properties_file:
-            return access_of(properties.read(self.properties_file, environ))
+            return access_of(properties.read(self.properties_file, environ), environ)
         password = PasswordSource(self.client_key_password_from_env_variable, self.client_key_password_from_file_path)
         return Access(ByClientKey(str(self.client_key_private_key_path), password), self.regions)
 

@@ -33,6 +33,8 @@ RESULT = {
     "notes": [HOSTILE],
     "generation": 1,
     "safe": False,
+    "all_moved": False,
+    "left_behind": [{"credential": HOSTILE, "dependent": HOSTILE}],
     "old_key": "active",
 }
 

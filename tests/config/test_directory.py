@@ -27,6 +27,9 @@ class Nobody:
 
     gid_of = uid_of
 
+    def names(self, kind: str) -> list[str]:
+        return []
+
 
 def load(text: str) -> DirectorySink:
     settings = config.parse((HEAD + text).encode(), "k.toml", wiring.registry(), environ={}, users=Nobody())
@@ -88,7 +91,8 @@ def test_two_parts_may_share_a_file_of_a_directory() -> None:
 def test_no_other_sink_may_lie_in_a_directory_sink() -> None:
     """It would be written through the link, and pruned."""
     with pytest.raises(
-        ConfigError, match=r"sinks\[1\].path: lies below /run/app/credentials, which credentials\.x\.sinks\[0\]"
+        ConfigError,
+        match=r"sinks\[1\].path: /run/app/credentials/b.json lies below /run/app/credentials, which credentials\.x\.sinks\[0\]",
     ):
         load(
             'files = [{ type = "json", name = "a" }]\n'

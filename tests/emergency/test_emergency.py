@@ -15,7 +15,7 @@ import pytest
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE, BusyError
 from agent.core.secret import Secret
 from agent.core.settings import Duration
-from agent.notifiers.interface import Pickup
+from agent.emergency.left_behind import Reason
 from providers.emulator import Fault
 from tests.support.fakes import PATIENCE_S, FakeDependent, Source, key
 from tests.support.station import SHORT, Crash, Station, dying, steps
@@ -32,6 +32,8 @@ CONTRACT_KEYS = {
     "old_key",
     "safe",
     "time_to_safe_ms",
+    "left_behind",
+    "all_moved",
 }
 
 
@@ -376,8 +378,10 @@ def test_a_dependent_that_cannot_be_told_keeps_the_old_key_alive(station: Statio
     station.dependents[0].broken = True
     first = station.rotate(disable_old=True)
     assert (first.exit_code, first.old_key, first.safe) == (EXIT_FAILED, "active", False)
-    assert "not told of the new key: fake web" in str(first.error)
-    assert "worker" not in str(first.error)
+    assert [(one.credential, one.dependent, one.reason) for one in first.left_behind] == [
+        ("uploader", "fake web", Reason.NOT_TOLD)
+    ]
+    assert str(first.left_behind[0]) in str(first.error)
     assert steps(first)["notify"] == "failed"
     assert station.status_of(old) == "Active"
     station.dependents[0].broken = False
@@ -399,7 +403,8 @@ def test_force_disables_all_the_same_and_names_who_was_not_told(station: Station
     station.start().dependents[0].broken = True
     result = station.rotate(disable_old=True, force=True)
     assert (result.safe, result.exit_code) == (True, 0)
-    assert "fake web; restart them by hand" in " ".join(result.notes)
+    assert (result.left_behind[0].reason, result.all_moved) == (Reason.NOT_TOLD, False)
+    assert any("--force overrides" in note and "fake web" in note for note in result.notes)
 
 
 def test_a_dependent_that_was_given_up_on_is_told_once_more(station: Station) -> None:
@@ -410,14 +415,6 @@ def test_a_dependent_that_was_given_up_on_is_told_once_more(station: Station) ->
     assert station.managed.state.debts == ()
     station.dependents[0].broken = False
     assert station.rotate(disable_old=True).safe
-
-
-def test_a_missing_pickup_is_shown_as_a_warning(station: Station) -> None:
-    """Told but not seen to use the new key: shown, though it does not hold up the disabling."""
-    station.start().dependents[0].evidence = Pickup.NOT_PICKED_UP
-    result = station.rotate(disable_old=True)
-    assert steps(result)["pickup"] == "warning"
-    assert "web: not picked up" in next(step["detail"] for step in result.steps if step["name"] == "pickup")
 
 
 # -- the proof ----------------------------------------------------------------------------------------
@@ -523,7 +520,7 @@ def test_a_session_whose_dependents_were_not_told_is_a_failure(station: Station)
     station.dependents[1].broken = True
     result = station.rotate()
     assert result.exit_code == EXIT_FAILED
-    assert "not told of the new key: fake worker" in str(result.error)
+    assert [(one.dependent, one.reason) for one in result.left_behind] == [("fake worker", Reason.NOT_TOLD)]
 
 
 def test_a_static_key_cannot_be_rotated_at_its_source(station: Station) -> None:

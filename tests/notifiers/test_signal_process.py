@@ -218,7 +218,7 @@ def test_a_directory_that_need_not_be_listed(public_path: Path) -> None:
     public_path.chmod(0o711)
 
     def read() -> None:
-        assert read_pid_file(str(public_path / "x.pid")).pid == 12345
+        assert read_pid_file(str(public_path / "x.pid")).pids == (12345,)
 
     assert in_child(read, user=65534) == 0
 

@@ -78,7 +78,11 @@ class Kms:
         from agent.engine.base_credentials import InlineBase
         from agent.system.clock import Clock
         from providers.ecs_ram_role import EcsRamRole, EcsRamRoleSettings
+        from providers.oidc_role_arn import OidcRoleArn, OidcRoleArnSettings
 
+        if isinstance(settings, OidcRoleArnSettings):
+            cloud = CloudSettings(ca_file=FilePath(self.server.ca_file), sts_endpoint=self.endpoint)
+            return InlineBase(OidcRoleArn(settings, self.context(cloud)), Clock().now)
         assert isinstance(settings, EcsRamRoleSettings)
         here = replace(settings, metadata_endpoint=self.metadata.url)
         return InlineBase(EcsRamRole(here, ProviderContext("uploader.provider.base")), Clock().now)

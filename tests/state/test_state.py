@@ -166,7 +166,7 @@ def test_a_failed_write_leaves_the_record_before(store, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", no_space)
     monkeypatch.setattr(os, "fdatasync", no_space)
-    with pytest.raises(StateError, match=r"uploader\.state.*No space left.*free space"):
+    with pytest.raises(StateError, match=r"uploader\.state.*file system is full.*free some space"):
         store.save("uploader", CredentialState())
     monkeypatch.undo()
     assert store.load("uploader")[0].record() == record_of_all()

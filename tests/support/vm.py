@@ -106,8 +106,7 @@ class Vm:
 
     def agent(self, extra: str = "", **cloud: str) -> str:
         """The tables that are not about a credential; keywords replace keys of [cloud]."""
-        endpoint = self.server.endpoint
-        named = {"sts_endpoint": endpoint, "kms_endpoint": endpoint, "ram_endpoint": endpoint, **cloud}
+        named = {f"{product}_endpoint": self.server.endpoint_of(product) for product in ("sts", "kms", "ram")} | cloud
         lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in named.items())
         return f"""\
 [agent]

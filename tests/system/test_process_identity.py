@@ -140,7 +140,7 @@ def test_a_pid_file_says_a_number_and_who_wrote_it_when(tmp_path: Path) -> None:
     for content in ("4242\n", " 4242 \n/var/lib/postgresql\n5432\n", "4242"):
         path.write_text(content)
         file = read_pid_file(str(path))
-        assert (file.pid, file.owner, file.written_s) == (4242, os.geteuid(), path.stat().st_mtime)
+        assert (file.pids, file.owner, file.written_s) == ((4242,), os.geteuid(), path.stat().st_mtime)
 
 
 def test_a_pid_file_that_names_no_process_is_refused(tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_a_pid_file_that_a_strange_group_can_write_is_refused(tmp_path: Path) ->
     path = tmp_path / "pid"
     path.write_text("4242\n")
     path.chmod(0o664)
-    assert read_pid_file(str(path)).pid == 4242
+    assert read_pid_file(str(path)).pids == (4242,)
     os.chown(path, -1, 54321)
     with pytest.raises(NotifyError, match="group 54321 can write") as caught:
         read_pid_file(str(path))
     assert "0644" in caught.value.remedy
     path.chmod(0o644)
-    assert read_pid_file(str(path)).pid == 4242
+    assert read_pid_file(str(path)).pids == (4242,)
 
 
 def test_only_a_regular_file_is_a_pid_file(tmp_path: Path) -> None:

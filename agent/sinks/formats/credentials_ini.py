@@ -67,6 +67,8 @@ class CredentialsIni(FileSink):
         except ini_editor.ByteOrderMarkError as error:
             raise self.refuse(*error.args) from None
         if fault := ini_editor.unreadable(content, with_interpolation=True):
+            # The line is that of the file as people see it, where it was at fault before.
+            fault = ini_editor.unreadable(present or b"", with_interpolation=True) or fault
             raise self.refuse(f"{fault}, so the SDKs cannot read this file", "mend it, or name another `path`")
         return content
 

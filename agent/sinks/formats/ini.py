@@ -146,6 +146,7 @@ class Ini(FileSink):
             raise self.refuse(*error.args) from None
         self._refuse_what_is_read_otherwise(content, section, wanted)
         if self.settings.keys == "oss_config" and (fault := ini_editor.unreadable(content)):
+            fault = ini_editor.unreadable(present or b"") or fault
             raise self.refuse(f"{fault}, so configparser cannot read this file", "mend that line")
         return content
 

@@ -47,7 +47,7 @@ class ShellEntry:
         exported: it exports that variable too.
         exports: the variables that it exports, if it does nothing else.
         names: every word that could be the name of a variable to which something else is done.
-        leaves: nothing below it is read: it is a bare `return` or `exit`.
+        leaves: nothing below it is read: it is a `return`, an `exit` or an `exec` of another program.
     """
 
     raw: bytes
@@ -94,6 +94,8 @@ class _Reading:
                     raise OpenError(self.start)
                 self.open.pop()
             self.at_command = text in _BEFORE_A_COMMAND
+        elif before == [b"function"]:
+            self.at_command = True  # bash: its name, and then the body
 
 
 def shell_entries(content: bytes) -> Iterator[ShellEntry]:
@@ -220,7 +222,14 @@ def _entry(raw: bytes, reading: _Reading) -> ShellEntry:
     named = frozenset(match[1].decode() for word in bare if (match := _NAMED.fullmatch(word)))
     if exported and not others and all(re.fullmatch(_NAME, word) for word in first[1:]):
         return ShellEntry(raw, exports=named)
-    return ShellEntry(raw, names=named, leaves=first[0] in _LEAVING and not others)
+    return ShellEntry(raw, names=named, leaves=not others and _leaves(first))
+
+
+def _leaves(command: list[bytes]) -> bool:
+    """Return whether a shell that reads this file reads no further."""
+    if command[0] == b"exec":  # by itself, or before a redirection, it changes the shell's own files
+        return len(command) > 1 and not command[1].isdigit() and not _OPERATOR.match(command[1])
+    return command[0] in _LEAVING and not _GOES_ON.intersection(command)
 
 
 def _commands(tokens: list[bytes]) -> list[list[bytes]]:

@@ -14,7 +14,7 @@ from typing import Self
 from agent.core.errors import EXIT_CONFIG, NotPermittedError, SinkError
 from agent.core.settings import FileSinkSettings
 from agent.system import files
-from agent.system.accounts import find_account
+from agent.system.accounts import find_account, instead
 from agent.system.file_identity import FileIdentity
 from agent.system.oserrors import explain, is_permission
 from agent.system.systemd_unit import agent_user
@@ -81,7 +81,8 @@ def _owner(settings: FileSinkSettings) -> tuple[int, int]:
     except KeyError:
         if name.isdecimal() and settings.group is not None:
             return int(name), 0  # a number without an account, as in containers; its group is given
-        remedy = "create it, correct `owner`, or name `group` too if it is a number without an account"
+        otherwise = "create it, correct `owner`, or name `group` too if it is a number without an account"
+        remedy = instead("user", name, otherwise)
         raise UnknownOwnerError(f"{settings.path}: this machine has no user {name!r}", remedy) from None
     return entry.pw_uid, entry.pw_gid
 
@@ -96,7 +97,8 @@ def _group(settings: FileSinkSettings, primary_gid: int) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise UnknownOwnerError(
-            f"{settings.path}: this machine has no group {name!r}", "create it or correct `group`"
+            f"{settings.path}: this machine has no group {name!r}",
+            instead("group", name, "create it or correct `group`"),
         ) from None
 
 

@@ -85,7 +85,7 @@ class World:
         """Endpoints of the older SDK are global to the process, hence a region of its own for every client."""
         region = f"xx-test-{next(_regions)}"
         for product in ("kms", "sts"):
-            region_provider.add_endpoint(product, region, self.server.endpoint)
+            region_provider.add_endpoint(product, region, self.server.endpoint_of(product))
         return {"region_id": region, "verify": str(self.files.ca), "auto_retry": False, "timeout": 5}
 
     def acs(self, key: AccessKey | Session) -> AcsClient:

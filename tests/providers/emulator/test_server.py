@@ -57,7 +57,7 @@ def test_the_certificate_fits_no_other_name(world: World) -> None:
         socket.create_connection(("127.0.0.1", world.server.port), timeout=30) as raw,
         pytest.raises(ssl.SSLCertVerificationError),
     ):
-        context.wrap_socket(raw, server_hostname="kms.cn-hangzhou.aliyuncs.com")
+        context.wrap_socket(raw, server_hostname="oss-cn-hangzhou.aliyuncs.com")
 
 
 @pytest.mark.parametrize(

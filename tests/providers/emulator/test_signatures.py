@@ -143,6 +143,9 @@ def test_acs3_wants_host_and_every_x_acs_header_signed(name: str) -> None:
     request, at = request_of(name), SAMPLES[name]["at"]
     assert refusal(with_header(request, x_acs_smuggled="in"), at) == (400, "IncompleteSignature")
     assert refusal(with_header(request, accept=None), at) == (400, "IncompleteSignature")
+    assert "content-type" in request.headers or (
+        refusal(with_header(request, content_type="application/json"), at) == (400, "IncompleteSignature")
+    ), "an unsigned content-type could make a body mean something else"
     unsigned_host = request.headers["authorization"].replace(";host;", ";")
     assert refusal(with_header(request, authorization=unsigned_host), at) == (400, "IncompleteSignature")
 

@@ -146,16 +146,17 @@ def test_the_password_is_looked_up_in_the_official_order(story: str, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "environ", "words"),
     [
-        (PasswordSource("NAME"), {}, "variable NAME with the ClientKey's password is not set"),
-        (PasswordSource("NAME"), {"NAME": ""}, "variable NAME with the ClientKey's password is not set"),
+        (PasswordSource("NAME"), {}, "client_key_password_from_env_variable names, .* is not set"),
+        (PasswordSource("Canary1"), {"Canary1": ""}, "client_key_password_from_env_variable names, .* is not set"),
         (PasswordSource(), {}, "given nowhere"),
         (PasswordSource(), {"client_key_password_from_env_variable": "TYPO"}, "given nowhere"),
     ],
 )
 def test_a_missing_password_is_told(source: PasswordSource, environ: dict[str, str], words: str) -> None:
-    """The sentence names the variable; a variable's name never becomes the password."""
-    with pytest.raises(CredentialFileError, match=words):
+    """The sentence names the key, never what it holds; a variable's name never becomes the password."""
+    with pytest.raises(CredentialFileError, match=words) as caught:
         source.read(environ)
+    assert "Canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "is empty"), ("\n", "is empty"), (b"\xff\xfe", "not UTF-8")])

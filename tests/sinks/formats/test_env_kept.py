@@ -44,6 +44,7 @@ KEPT = {
     "a block beside": f"if [ -n x ]; then\nexport REGION=x\nfi\nexport {ID}=old\nexport {SECRET}=olds\n",
     "a function beside": f'f() {{\n  echo "${ID}"\n}}\nexport {ID}=old\nexport {SECRET}=olds\n',
     "a case beside": f"case x in\n(x) export A=1;;\ny) :;;\nesac\nexport {ID}=old\nexport {SECRET}='o\nld'\n",
+    "an exec that redirects": f"exec 3>/dev/null\nexport {ID}=old\nexport {SECRET}=olds\n",
     "a return below": f"export {ID}=old\nexport {SECRET}=olds\nreturn 0\n",
 }
 
@@ -79,6 +80,8 @@ REFUSED = {
     "a background command": f"{ID}=old &\n",
     "a function": f"f() {{\n{ID}=old\n}}\n",
     "a return above": f"return 0\n{ID}=old\n",
+    "another program above": f"exec true\n{ID}=old\n",
+    "a bash function": f"function f {{\n{ID}=old\n}}\n",
     "an open here-document": "cat <<END\nA=1\n",
     "an open block": "if true; then\nA=1\n",
     "an open &&": "true &&\n",
@@ -92,6 +95,14 @@ REFUSED = {
 def test_a_line_that_does_more_than_assign_ours_is_refused(tmp_path: Path, what: str) -> None:
     """The file stays as it is, and the error names the line and how to write it."""
     assert not written(tmp_path / "app.env", REFUSED[what], session(), "shell")
+
+
+def test_a_function_in_bashs_manner_is_somebody_elses(tmp_path: Path) -> None:
+    """sh does not know the word; the file is kept as it is, and ours are set behind it."""
+    path = tmp_path / "app.env"
+    text = "function f {\n  A=1\n}\n"
+    assert written(path, text, key(3), "shell")
+    assert path.read_text().startswith(text)
 
 
 def test_an_assignment_in_a_here_document_is_text(tmp_path: Path) -> None:

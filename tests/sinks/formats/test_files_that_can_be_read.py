@@ -79,33 +79,22 @@ def test_a_file_that_the_sdk_cannot_read_is_refused(tmp_path: Path, what: str) -
     assert not taken(ini(path), key(3))
 
 
-LINES = st.lists(
-    st.sampled_from(
-        [
-            "[default]",
-            "[ci]",
-            "[ci]",
-            "a = 1",
-            "A: 2",
-            "access_key_id = x",
-            "type = access_key",
-            "b",
-            "c = %",
-            "c = %%",
-            "   d = %(a)s",
-            "  more",
-            "# note",
-            "; note",
-            "",
-            "=x",
-            "e = 默认",
-            "\ufeff",
-            "type = sts",
-            "type = ecs_ram_role",
-        ]
+LINE = [
+    *("[default]", "[ci]", "[ci]", "a = 1", "A: 2", "access_key_id = x", "type = access_key", "b", "c = %", "c = %%"),
+    *(
+        "   d = %(a)s",
+        "  more",
+        "# note",
+        "; note",
+        "",
+        "=x",
+        "e = 默认",
+        "\ufeff",
+        "type = sts",
+        "type = ecs_ram_role",
     ),
-    max_size=9,
-)
+]
+LINES = st.lists(st.sampled_from(LINE), max_size=9)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)

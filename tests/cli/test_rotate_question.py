@@ -1,0 +1,59 @@
+"""The question before an emergency, on a real terminal: who else holds the key, and whom no notification will move."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import KEYTURN
+from tests.support.station import Station
+from tests.support.vm import Vm
+
+
+def asked(vm: Vm, *options: str) -> str:
+    """What is asked; the answer is no."""
+    ours, theirs = pty.openpty()
+    os.write(ours, b"n\n")
+    command = [*KEYTURN, "--config", str(vm.config), "rotate", "uploader", "--reason", "leaked", *options]
+    done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, env=vm.environ, cwd="/", check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert "nothing was done" in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def configured(station: Station) -> tuple[Vm, Path]:
+    """Two credentials of one secret; the dependent of the second keeps its environment at a SIGHUP."""
+    vm, pid_file = station.vm, station.vm.directory / "app.pid"
+    told = f'[[credentials.backup.notify]]\ntype = "signal"\npid_file = "{pid_file}"\n'
+    backup = vm.credential("backup", sinks=vm.env("backup"), notify=told)
+    vm.configure(vm.credential(), station.table, backup)
+    return vm, pid_file
+
+
+@pytest.mark.parametrize("through", ["the daemon", "the state on disk"])
+def test_it_names_who_holds_the_key_and_who_would_be_left_behind(station: Station, through: str) -> None:
+    """Before anything happens, with or without a daemon; and that the old key is not disabled over them."""
+    vm, pid_file = configured(station)
+    if through == "the daemon":
+        vm.daemon().ready()
+    told = asked(vm, "--disable-old")
+    assert "held by backup" in told
+    assert f"signal {pid_file} of credentials.backup" in told and "restart the process" in told
+    assert "--force" in told
+    assert "--force" not in asked(vm)
+    assert station.asked("RotateSecret") == 0
+
+
+def test_it_is_asked_even_where_that_is_not_known(station: Station) -> None:
+    """A state that cannot be read keeps nobody from an emergency: the question says why nothing is known."""
+    vm, _pid_file = configured(station)
+    vm.state.mkdir(mode=0o700)
+    (vm.state / "uploader.json").mkdir()  # no file
+    told = asked(vm, "--disable-old")
+    assert "[y/N]" in told

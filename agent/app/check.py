@@ -70,7 +70,10 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         except KeyturnError as error:
             unseen = Finding.of("error", systemd_setup.PLACE, error.as_problem())
             yield from [unseen] if unseen not in set_up else []
-    yield from systemd_setup.seen_by_somebody_else(path)
+    others = list(systemd_setup.seen_by_somebody_else(path))
+    yield from others
+    if others and os.geteuid() != 0:
+        return  # whose remedies would give the service's files to that user
     yield from _seen_by_this_process(settings, path, environ, offline)
 
 

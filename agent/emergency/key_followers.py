@@ -71,7 +71,7 @@ class KeyFollowers:
             if one.has_moved
             for who in one.seen.dependents
         }
-        seen |= {one.dependent: f"left behind: {one.why}; to move it: {one.move}" for one in left if one.dependent}
+        seen |= {one.dependent: f"left behind ({one.why}; to move it: {one.move})" for one in left if one.dependent}
         if seen:
             outcome = StepOutcome.WARNING if any(one.dependent for one in left) else StepOutcome.DONE
             self._steps.note("pickup", outcome, began, "; ".join(f"{whom}: {what}" for whom, what in seen.items()))

@@ -63,7 +63,7 @@ class LeftBehind:
         return self.dependent or f"credentials.{self.credential}"
 
     def __str__(self) -> str:
-        return f"{self.who}: {self.why}; to move it: {self.move}"
+        return f"{self.who} ({self.why}; to move it: {self.move})"
 
 
 def find(
@@ -94,7 +94,7 @@ def foreseen(holders: Sequence[Holder]) -> tuple[LeftBehind, ...]:
 
 def named(left: Sequence[LeftBehind]) -> str:
     """Return them in one line, each dependent once however many credentials name it."""
-    return "; ".join(dict.fromkeys(str(one) for one in left))
+    return ", ".join(dict.fromkeys(str(one) for one in left))
 
 
 def refusal(left: Sequence[LeftBehind], place: str, old_id: str | None) -> KeyturnError | None:

@@ -104,12 +104,9 @@ def _direct(everyone: Mapping[str, ManagedCredential], name: str, old_id: str) -
 
 def _built_on(everyone: Mapping[str, ManagedCredential], direct: set[str], secrets: frozenset[str]) -> set[str]:
     found = {other for other, one in everyone.items() if secrets & set(map(_plain, _inner(one.settings.provider)))}
-    before: set[str] = set()
-    while found != before:
-        before, found = (
-            found,
-            found | {other for other, managed in everyone.items() if (found | direct) & set(managed.builds_on)},
-        )
+    found |= direct
+    while more := {other for other, managed in everyone.items() if found & set(managed.builds_on)} - found:
+        found |= more
     return found - direct
 
 

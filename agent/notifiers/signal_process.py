@@ -38,7 +38,7 @@ from agent.notifiers.known_readers import of_a_kept_process
 from agent.system.accounts import find_account, instead, user_name
 from agent.system.pidfd import Process
 from agent.system.pidfile import NoProcessError, PidFile, read_pid_file
-from agent.system.procfs import pids
+from agent.system.procfs import pids, read_unit
 from agent.system.signals import signal_name, signal_number
 
 CLOCK_TOLERANCE_S = 2.0
@@ -136,7 +136,14 @@ class SignalNotifier(Notifier):
             yield Finding("warning", place, what, _TO_SEE)
 
     def by_hand(self) -> str:
-        """Return what starts the process anew, which only its keeper knows."""
+        """Return the command that restarts the processes' units; where they are in none, only their keeper knows it."""
+        try:
+            with ExitStack() as held:
+                units = sorted({read_unit(process.pid) for process in self._processes(held)})
+        except (NotifyError, OSError):
+            units = [""]
+        if all(units):
+            return f"systemctl restart {' '.join(units)}"
         if self.settings.pid_file is not None:
             return f"restart the process that {self.settings.pid_file} names"
         return f"restart every process that runs {self.settings.exe}"

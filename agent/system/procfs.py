@@ -61,6 +61,26 @@ def read_uid(pid: int) -> int:
     raise ProcessLookupError(pid)
 
 
+def read_unit(pid: int) -> str:
+    """Return the system's service that a process runs in, such as "web.service"; "" for none, or a user's own.
+
+    Raises:
+        OSError: as `read_stat`.
+    """
+    return unit_in((PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace"))
+
+
+def unit_in(cgroups: str) -> str:
+    """Return the service that a /proc/PID/cgroup names (cgroups(7): version 2, or systemd's own hierarchy of version 1)."""
+    for line in cgroups.splitlines():
+        hierarchy, _colon, path = line.partition("::") if line.startswith("0::") else line.partition(":name=systemd:")
+        parts = path.split("/")
+        services = [part for part in parts if part.endswith(".service")]
+        if hierarchy and services and "user.slice" not in parts:
+            return services[0]
+    return ""
+
+
 def wall_time_s(boot_s: float) -> float:
     """Convert an instant of CLOCK_BOOTTIME into seconds since the epoch, by the present wall clock."""
     offset_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -120,7 +120,8 @@ def test_a_sibling_whose_source_is_down_is_tried_again_until_it_has_the_new_key(
     assert vm.holds(station.current, vm.ini_path("backup"))
 
 
-def test_who_holds_a_key(vm: Vm) -> None:
+@pytest.mark.parametrize("among", ["named bases", "an inline base too"])
+def test_who_holds_a_key(vm: Vm, among: str) -> None:
     """By the secret's name, or its ARN; by an inline base; by a chain of bases; by the key's id: and nobody else."""
     arn = "acs:kms:cn-hangzhou:1234567890123456:secret/uploader-ak"
     role = 'type = "ram_role_arn"\nrole_arn = "acs:ram::1234567890123456:role/app"\n'
@@ -134,7 +135,7 @@ def test_who_holds_a_key(vm: Vm) -> None:
         vm.credential("copy", secret="copy-ak"),
         vm.credential("session", provider=f'{role}base = "sibling"\n'),
         vm.credential("further", provider=f'{role}base = "session"\n'),
-        vm.credential("inline", provider=nested),
+        vm.credential("inline", provider=nested) if among == "an inline base too" else "",
         vm.credential("stranger", provider=f'{role}base = "other"\n'),
     )
     made = wiring.Factory(wiring.load_settings(str(vm.config), {}), {}).credentials()
@@ -142,7 +143,9 @@ def test_who_holds_a_key(vm: Vm) -> None:
     published = Published(generation=1, access_key_id="LTAIold")
     slots["copy"].managed.remember(CredentialState(journal=PublishJournal(published)))
     found = holders(slots, "uploader", "LTAIold", Clock())
-    assert {one.name for one in found} == {"uploader", "sibling", "copy", "session", "further", "inline"}
+    assert {one.name for one in found} == {"uploader", "sibling", "copy", "session", "further"} | (
+        {"inline"} if among == "an inline base too" else set()
+    )
     assert [one.name for one in found if one.holds_old] == ["copy"]
     assert {one.name for one in found if one.follows} == {"uploader", "sibling"}
 
@@ -230,7 +233,7 @@ def test_no_pickup_is_assumed_of_a_dependent_that_was_not_told(station: Station)
     result = station.rotate(disable_old=True, force=True)
     details = {one["name"]: one.get("detail", "") for one in result.steps}
     assert steps(result)["notify"] == "failed" and steps(result)["pickup"] == "warning"
-    assert "fake web: left behind: it was not told" in details["pickup"]
+    assert "fake web: left behind (it was not told" in details["pickup"]
     assert "fake web: assumed" not in details["pickup"] and "fake worker: assumed" in details["pickup"]
 
 
@@ -253,3 +256,20 @@ def test_what_failed_before_the_rotation_left_nobody_behind(station: Station) ->
     station.table = ""
     result = station.start().rotate(disable_old=True)
     assert (result.left_behind, result.all_moved, result.safe) == ((), False, False)
+
+
+def test_a_session_that_cannot_be_renewed_keeps_the_old_key_alive(station: Station) -> None:
+    """What is built on the key was refused its renewal: it is left behind, and mended, the same command ends safe."""
+    vm = station.vm
+    vm.cloud.allow("uploader", "sts:AssumeRole")
+    vm.cloud.add_role("app", trusted=["uploader"])
+    session = f'type = "ram_role_arn"\nrole_arn = "{vm.cloud.role_arn("app")}"\nbase = "uploader"\n'
+    vm.configure(vm.credential(), station.table, vm.credential("app", provider=session, sinks=vm.env("app")))
+    vm.daemon().ready()
+    vm.cloud.forbid("uploader", "sts:AssumeRole")
+    result, code = rotated(vm, "--disable-old")
+    assert (code, result["safe"], result["old_key"]) == (EXIT_FAILED, False, "active")
+    assert [(one["credential"], one["reason"]) for one in result["left_behind"]] == [("app", Reason.NOT_RENEWED)]
+    vm.cloud.allow("uploader", "sts:AssumeRole")
+    result, code = rotated(vm, "--disable-old")
+    assert (code, result["safe"], result["all_moved"], station.rotations) == (EXIT_DONE, True, True, 1), result

@@ -16,6 +16,7 @@ from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system import core_dumps
 from agent.system.signals import keep
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
@@ -30,6 +31,7 @@ def entry() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    core_dumps.forbid()  # first of all: any command may come to hold a secret
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))

@@ -79,10 +79,15 @@ def open_judged(path: str, flags: int, judge: Judge) -> int:
         os.close(here)
 
 
-def open_trusted(path: os.PathLike[str] | str, flags: int) -> int:
+def open_trusted(path: os.PathLike[str] | str, flags: int, also: int | None = None) -> int:
     """Return a descriptor of a file or directory on whose path nobody besides root and the agent's user has a say.
 
     Whether the end itself is in order is for the caller to judge, by the descriptor.
+
+    Args:
+        path: the file or directory.
+        flags: of open(2).
+        also: the uid of one more user to whom directories on the way may belong.
 
     Raises:
         CredentialFileError: somebody has; the text says who, and where.
@@ -92,17 +97,17 @@ def open_trusted(path: os.PathLike[str] | str, flags: int) -> int:
 
     def judge(shown: str, found: os.stat_result, is_last: bool) -> None:
         if not is_last or stat.S_ISLNK(found.st_mode):
-            problem = step_problem(shown, found, named)
+            problem = step_problem(shown, found, named, also)
             if problem is not None:
                 raise CredentialFileError.of(problem)
 
     return open_judged(os.path.join(os.getcwd(), named), flags, judge)
 
 
-def step_problem(shown: str, found: os.stat_result, path: str) -> Problem | None:
+def step_problem(shown: str, found: os.stat_result, path: str, also: int | None = None) -> Problem | None:
     """Return who besides root and the agent's user could lead a path elsewhere at a directory or link on it."""
     quoted = shlex.quote(shown)
-    if found.st_uid not in (0, os.geteuid()) and not (os.geteuid() == 0 and shown.startswith(_HANDED_OVER)):
+    if found.st_uid not in (0, os.geteuid(), also) and not (os.geteuid() == 0 and shown.startswith(_HANDED_OVER)):
         give = "chown -h root" if stat.S_ISLNK(found.st_mode) else "chown root"
         return Problem(
             f"{path}: user {user_name(found.st_uid)} could put another file in its place, because {shown} belongs to them",

@@ -14,6 +14,7 @@ import pytest
 
 from agent.control import client, protocol, server
 from agent.control.client import RemoteError
+from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Send, peer
 from agent.core.errors import BusyError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.events import Actor
@@ -35,7 +36,7 @@ def serve(tmp_path: Path) -> Iterator[MakeServer]:
     made: list[ControlServer] = []
 
     def make(handle: Handler = echo, directory: Path = tmp_path, group: str = "no-such-group") -> ControlServer:
-        made.append(ControlServer(directory, group, handle))
+        made.append(ControlServer(RuntimeDirectory(directory), group, handle))
         return made[-1]
 
     yield make

@@ -2,8 +2,9 @@
 
 Every command of the agent (hooks, systemctl, probes, the `process` provider) goes through `run_command`.
 It gets its own session and process group, `/` as its directory, umask 077, no descriptor but 0, 1 and 2, an
-environment made from nothing, the limit for core dumps that keyturn was started with, and none of the agent's ambient capabilities (they would survive a change from
-one ordinary user to another, capabilities(7)). It cannot outlast its limit, fill the agent's memory, or hold
+environment made from nothing, the limit for core dumps that keyturn was started with (agent/system/core_dumps.py),
+and none of the agent's ambient capabilities (they would survive a change from one ordinary user to another,
+capabilities(7)). It cannot outlast its limit, fill the agent's memory, or hold
 the agent through a pipe that a child of it keeps open, which is how hooks of other agents hang for ever
 (certbot#5424, lego#2468).
 

@@ -171,11 +171,13 @@ def test_fifty_clients_at_once_are_all_served(serve: MakeServer) -> None:
 
 
 def test_more_clients_than_it_can_serve_are_told_so(serve: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not left hanging, not cut off without a word."""
+    """Not left hanging, not cut off without a word: they try again while they have patience, and then say why."""
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "KEPT_PLACES", 0)
     control = serve()
-    with connected(control), pytest.raises(RemoteError, match="under way already"):
-        client.ask(control.path.parent, {"command": "x"})
+    with connected(control), pytest.raises(BusyError):
+        client.ask(control.path.parent, {"command": "x"}, patience_s=0.5)
+    assert client.ask(control.path.parent, {"command": "x"})[1] == 0
 
 
 def test_a_command_that_gets_no_thread_is_told_so_and_the_next_one_is_served(

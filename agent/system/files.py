@@ -135,23 +135,32 @@ def write_atomic(path: Path | str, content: bytes, mode: int = 0o600, *, flush: 
     place = Path(path)
     dir_fd = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temp = temp_name(place.name)
-        fd = create(temp, mode, dir_fd)
-        try:
-            write_all(fd, content)
-            if flush:
-                os.fsync(fd)
-            os.rename(temp, place.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temp, dir_fd=dir_fd)
-            raise
-        finally:
-            os.close(fd)
-        if flush:
-            os.fsync(dir_fd)
+        write_atomic_in(dir_fd, place.name, content, mode, flush=flush)
     finally:
         os.close(dir_fd)
+
+
+def write_atomic_in(dir_fd: int, name: str, content: bytes, mode: int = 0o600, *, flush: bool = True) -> None:
+    """Do the same in an open directory: of another user's, it was opened by `open_directory`.
+
+    Raises:
+        OSError: the file is as it was, and nothing is left beside it.
+    """
+    temp = temp_name(name)
+    fd = create(temp, mode, dir_fd)
+    try:
+        write_all(fd, content)
+        if flush:
+            os.fsync(fd)
+        os.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temp, dir_fd=dir_fd)
+        raise
+    finally:
+        os.close(fd)
+    if flush:
+        os.fsync(dir_fd)
 
 
 def sync_names(directory: Path | str) -> None:

@@ -77,9 +77,8 @@ class Textfile:
 
     def _write(self, shown: Snapshot) -> None:
         try:
-            with open_directory(
-                self._parent
-            ) as directory:  # of node_exporter's user: no link of theirs leads us elsewhere
+            # The directory is of node_exporter's user, for example: no link of theirs leads us elsewhere.
+            with open_directory(self._parent, _MAKE) as directory:
                 write_atomic_in(directory.fd, self._name, self._text(shown)[0], MODE, flush=False)
         except (OSError, PathRefusedError) as error:
             self._complain(error)

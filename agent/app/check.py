@@ -23,6 +23,7 @@ from agent import systemd_setup
 from agent.app import wiring
 from agent.app.check_daemon import daemon_findings
 from agent.audit import log_problem
+from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.finding import Finding
@@ -35,6 +36,7 @@ from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
+from agent.system.accounts import find_account
 from agent.system.clock import Clock
 from agent.system.free_space import write_problem
 from agent.system.process import probe_problem
@@ -109,6 +111,10 @@ def _directories(settings: Settings, path: str) -> Iterator[Finding]:
         ("agent.audit.path", audit.parent),
     ):
         yield _writable(key, directory)
+    account = find_account(agent_user())
+    exposed = runtime_problem(runtime, account.uid if account is not None else os.geteuid())
+    if exposed:
+        yield Finding.of("error", "agent.runtime_directory", exposed)
     problem = log_problem(audit, of_the_service=_is_the_services(path))
     if problem:
         yield Finding.of("error", "agent.audit.path", problem)

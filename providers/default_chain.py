@@ -43,14 +43,21 @@ from agent.cloud.failures import json_object
 from agent.cloud.transport import UntrustedServerError
 from agent.core import errors
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, CancelledError, KeyturnError, SourceRefusedError, SourceUnavailableError
+from agent.core.errors import (
+    BadAnswerError,
+    CancelledError,
+    CredentialFileError,
+    KeyturnError,
+    SourceRefusedError,
+    SourceUnavailableError,
+)
 from agent.core.finding import Finding
 from agent.core.provider import Provider, ProviderContext
 from agent.core.settings import ProviderSettings
 from agent.system.accounts import own_account
-from agent.system.files import refuse_foreign_writers, writers_problem
 from agent.system.process import Completed, run_command
 from agent.system.process_group import Ending
+from agent.system.trusted_path import open_trusted, refuse_foreign_writers
 from providers.session_json import ANSWER_LIMIT_BYTES, EXTERNAL, bad_answer, credential_of
 from providers.static_parts import told_as
 
@@ -101,8 +108,8 @@ class DefaultChain(Provider):
     def _fetch(self, timeout_s: float) -> Credential:
         with told_as(f"credentials.{self.context.credential}"):
             _require_library()
-            for path, found in self._present():
-                refuse_foreign_writers(found, str(path))
+            for path, _found in self._present():
+                _refuse_foreign(path)
             done = run_command(
                 [sys.executable, "-I", "-c", self.program],
                 timeout_s=timeout_s,
@@ -202,10 +209,25 @@ def _error_of(trouble: Mapping[str, Any]) -> KeyturnError:
     return error
 
 
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that somebody else can write or replace; nobody can exchange it then before the library reads it.
+
+    Raises:
+        CredentialFileError: somebody can.
+    """
+    with suppress(OSError):  # the library says it
+        fd = open_trusted(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            refuse_foreign_writers(os.fstat(fd), str(path))
+        finally:
+            os.close(fd)
+
+
 def _judge(place: str, path: Path, found: os.stat_result) -> Finding:
-    problem = writers_problem(found, str(path))
-    if problem:
-        return Finding.of("error", place, problem)
+    try:
+        _refuse_foreign(path)
+    except CredentialFileError as error:
+        return Finding.of("error", place, error.as_problem())
     if found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return Finding("warning", place, f"{path}: others can read the keys in it", f"chmod 600 {path}")
     return Finding("ok", place, f"{path} is there and private")

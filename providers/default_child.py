@@ -32,6 +32,7 @@ from agent.cloud import failures
 from agent.cloud.transport import Reply, Transport
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.timestamps import rfc3339
+from agent.system import core_dumps
 from agent.system.clock import Clock
 
 METADATA = "100.100.100.200"
@@ -183,6 +184,7 @@ def walk(told: Mapping[str, Any], transport: Transport) -> dict[str, Any]:
 
 def main(told: Mapping[str, Any]) -> NoReturn:
     """Answer on standard output, to which nothing else may write, and exit."""
+    core_dumps.forbid()
     answers = os.dup(1)
     os.dup2(2, 1)
     try:

@@ -23,9 +23,11 @@ from agent import systemd_setup
 from agent.app import wiring
 from agent.app.check_daemon import daemon_findings
 from agent.audit import log_problem
+from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
 from agent.core.finding import Finding
+from agent.core.problem import Problem
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
@@ -35,10 +37,13 @@ from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
 from agent.sinks.transaction import transaction
+from agent.state.store import directory_problem
+from agent.system.accounts import find_account
 from agent.system.clock import Clock
 from agent.system.free_space import write_problem
 from agent.system.process import probe_problem
 from agent.system.systemd_unit import agent_user, make_directory
+from agent.system.trusted_path import writers_problem
 from agent.systemd_setup import as_service
 
 T = TypeVar("T")
@@ -70,7 +75,10 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         except KeyturnError as error:
             unseen = Finding.of("error", systemd_setup.PLACE, error.as_problem())
             yield from [unseen] if unseen not in set_up else []
-    yield from systemd_setup.seen_by_somebody_else(path)
+    others = list(systemd_setup.seen_by_somebody_else(path))
+    yield from others
+    if others and os.geteuid() != 0:
+        return  # whose remedies would give the service's files to that user
     yield from _seen_by_this_process(settings, path, environ, offline)
 
 
@@ -100,12 +108,18 @@ def _shared(credentials: Sequence[ManagedCredential]) -> Iterator[Finding]:
 
 def _directories(settings: Settings, path: str) -> Iterator[Finding]:
     state, runtime, audit = wiring.paths(settings)
-    for key, directory in (
-        ("agent.state_directory", state),
-        ("agent.runtime_directory", runtime),
-        ("agent.audit.path", audit.parent),
-    ):
-        yield _writable(key, directory)
+    yield _writable("agent.state_directory", state, "0700", problem=directory_problem(state))
+    yield _writable("agent.runtime_directory", runtime, "0755")
+    yield _writable("agent.audit.path", audit.parent, "0750", is_made=False)
+    others = (
+        writers_problem(audit.parent.stat(), str(audit.parent), heir=agent_user()) if audit.parent.is_dir() else None
+    )
+    if others:
+        yield Finding.of("warning", "agent.audit.path", others)
+    account = find_account(agent_user())
+    exposed = runtime_problem(runtime, account.uid if account is not None else os.geteuid())
+    if exposed:
+        yield Finding.of("error", "agent.runtime_directory", exposed)
     problem = log_problem(audit, of_the_service=_is_the_services(path))
     if problem:
         yield Finding.of("error", "agent.audit.path", problem)
@@ -118,8 +132,9 @@ def _is_the_services(path: str) -> bool:
         return False
 
 
-def _writable(key: str, directory: Path) -> Finding:
-    problem = write_problem(directory if directory.is_dir() else directory.parent)
+def _writable(key: str, directory: Path, mode: str, *, is_made: bool = True, problem: Problem | None = None) -> Finding:
+    """Return whether a directory of keyturn's own can be used, or will be made: not all are (`is_made`)."""
+    problem = problem or write_problem(directory if directory.is_dir() else directory.parent)
     if problem:
         return Finding.of("error", key, problem)
     if directory.is_dir():
@@ -132,9 +147,9 @@ def _writable(key: str, directory: Path) -> Finding:
             f"chown {agent_user()} {shlex.quote(str(directory))}",
         )
     parent = directory.parent
-    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+    if is_made and parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
         return Finding("ok", key, f"{directory} will be made")
-    return Finding("error", key, f"{directory} does not exist", make_directory(directory, "0750"))
+    return Finding("error", key, f"{directory} does not exist", make_directory(directory, mode))
 
 
 def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:

@@ -23,11 +23,12 @@ from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
-from agent.app.commands import Commands
+from agent.app.commands import Commands, served
 from agent.app.wiring import Application
 from agent.audit import AuditLog
+from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Handler, Send
-from agent.core.errors import ConfigError, KeyturnError, UsageError
+from agent.core.errors import BusyError, ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
 from agent.emergency.report import emergency_request
@@ -71,15 +72,25 @@ class Daemon:
         }
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            BusyError: another daemon serves the runtime directory; nothing was done.
+            StateError: that directory cannot be used.
+        """
+        _state, runtime, _audit = wiring.paths(self._application.settings)
+        mine = self._served()
+        with RuntimeDirectory(runtime, f"config {mine['config']}, state {mine['state']}") as directory:
+            self._serve(directory)
+
+    def _serve(self, directory: RuntimeDirectory) -> None:
         self._record(Event.AGENT_STARTED, error="; ".join(self._audit.remarks) or None)
         for remark in self._audit.remarks:
             log.error("the audit log was not as it should be", detail=remark)
         self._begin_to_beat()
         self._engine.recover()
         settings = self._application.settings
-        _state, runtime, _audit = wiring.paths(settings)
-        server = ControlServer(runtime, settings.agent.control_group, self._handle)
+        server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
         self._engine.when_passed(self._say_ready)
         self._engine.after_turns(self._say_status)
@@ -210,10 +221,25 @@ class Daemon:
     # -- the control socket -------------------------------------------------------------------------
 
     def _handle(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
+        self._refuse_for_others(request)
         handler = self._handlers.get(str(request.get("command")))
         if handler is None:
             raise UsageError("the daemon does not know this command", "restart it: it may be older than this keyturn")
         return handler(request, actor, send)
+
+    def _served(self) -> dict[str, str]:
+        application = self._application
+        return served(application.config_path, wiring.paths(application.settings)[0])
+
+    def _refuse_for_others(self, request: dict[str, Any]) -> None:
+        """Refuse a command that means another config and another state: it would be done to the wrong credentials."""
+        meant, mine = request.get("meant"), self._served()
+        if isinstance(meant, dict) and not any(meant.get(key) == value for key, value in mine.items()):
+            raise BusyError(
+                f"the keyturn that answers here (pid {os.getpid()}) works with the config {mine['config']} and the state "
+                f"{mine['state']}, not with the config {meant.get('config')}; nothing was done",
+                "name that config with --config, or give this one an `agent.runtime_directory` of its own",
+            )
 
     def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.status(), 0

@@ -95,7 +95,7 @@ class Remembered:
 def this_boot() -> str:
     """Return the kernel's name for this boot; empty where it cannot be had."""
     try:
-        return BOOT_ID.read_text("ascii").strip()
+        return BOOT_ID.read_bytes().decode().strip()
     except (OSError, ValueError):
         return ""
 

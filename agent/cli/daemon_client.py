@@ -3,6 +3,10 @@
 The socket's place stands in the config. A daemon goes on with the config that it has when the one on disk
 is bad, and in an emergency `rotate` and `status` must still reach it: so where the config cannot be
 used, its `agent.runtime_directory` alone is looked for, and the problem is raised only if no daemon answers (docs/adr/0013).
+
+Each request says which config and state directory are meant, so that a daemon which serves others refuses it. And only a
+daemon of a user who may be one is believed: root, this user, the user of keyturn's unit, or the owner of the state directory
+that a config names which nobody else could have written.
 """
 
 from __future__ import annotations
@@ -17,11 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.app import wiring
-from agent.config.load import RUNTIME_DIRECTORY
+from agent.app.commands import served
+from agent.config.load import MAX_BYTES, RUNTIME_DIRECTORY, STATE_DIRECTORY
 from agent.control import client
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.settings import Settings
+from agent.system import files
+from agent.system.trusted_path import open_trusted
 from agent.system.waiting import WAITING, Silence
+from agent.systemd_setup.unit import unit_uid
 
 Step = Callable[[dict[str, Any]], None]
 DAEMON_FIRST_S, DAEMON_AGAIN_S = 4.8, 9.5
@@ -34,6 +42,7 @@ class Reach:
 
     runtime: Path
     config: str
+    state: Path | None
     settings: Settings | None
     problem: KeyturnError | None
 
@@ -48,10 +57,11 @@ class Reach:
             KeyturnError: the daemon could not do it.
         """
         try:
+            asked = {**request, "meant": served(self.config, self.state)}
             if show is None:
-                answer = client.ask(self.runtime, request, patience_s=patience_s)
+                answer = client.ask(self.runtime, asked, patience_s=patience_s, agents=self._agents(), wait=_say)
             else:
-                answer = self._ask_aloud(request, show, patience_s)
+                answer = self._ask_aloud(asked, show, patience_s)
         except DaemonUnreachableError:
             if self.problem is not None:
                 raise self.problem from None
@@ -72,7 +82,11 @@ class Reach:
             return "an answer of the daemon, which is silent (see its log, and `systemctl status keyturn`)"
 
         with Silence(describe, show, first_s=DAEMON_FIRST_S, again_s=DAEMON_AGAIN_S) as silence:
-            return client.ask(self.runtime, request, shown, patience_s)
+            return client.ask(self.runtime, request, shown, patience_s, agents=self._agents(), wait=_say)
+
+    def _agents(self) -> set[int]:
+        found = {unit_uid(), _owner(self.state) if self.state is not None else None}
+        return {uid for uid in found if uid is not None}
 
     @property
     def own_settings(self) -> Settings:
@@ -91,15 +105,42 @@ def find(options: argparse.Namespace) -> Reach:
     try:
         settings = wiring.load_settings(options.config, os.environ)
     except (ConfigError, NotPermittedError) as problem:
-        return Reach(_runtime_directory(options.config, os.environ), options.config, None, problem)
-    return Reach(wiring.paths(settings)[1], options.config, settings, None)
+        runtime, state = _directories(options.config, os.environ)
+        return Reach(runtime, options.config, state, None, problem)
+    state, runtime, _audit = wiring.paths(settings)
+    return Reach(runtime, options.config, state, settings, None)
 
 
-def _runtime_directory(config: str, environ: Mapping[str, str]) -> Path:
+def _directories(config: str, environ: Mapping[str, str]) -> tuple[Path, Path | None]:
+    """Return the runtime directory, and the state directory where the config is one to be believed."""
     try:
-        with Path(config).open("rb") as stream:
-            named = tomllib.load(stream)["agent"]["runtime_directory"]
+        files.read_trusted(config, MAX_BYTES)
+        trusted = True
+    except (KeyturnError, OSError):
+        trusted = False
+    try:
+        text = files.read_regular(os.path.realpath(config), MAX_BYTES) or b""
+        agent = dict(tomllib.loads(text.decode())["agent"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        named = None
-    first = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return Path(named if isinstance(named, str) else first or RUNTIME_DIRECTORY)
+        agent = {}
+    runtime = _named(agent.get("runtime_directory"), environ.get("RUNTIME_DIRECTORY", ""), RUNTIME_DIRECTORY)
+    state = _named(agent.get("state_directory"), environ.get("STATE_DIRECTORY", ""), STATE_DIRECTORY)
+    return runtime, state if trusted else None
+
+
+def _named(named: object, variable: str, default: str) -> Path:
+    return Path(named if isinstance(named, str) else variable.partition(":")[0] or default)
+
+
+def _owner(state: Path) -> int | None:
+    """Return whose the state directory is; None where somebody besides root, this user and that one has a say in it."""
+    try:
+        uid = os.stat(state).st_uid
+        os.close(open_trusted(state, os.O_PATH | os.O_CLOEXEC, also=uid))
+    except (OSError, KeyturnError):
+        return None
+    return uid
+
+
+def _say(text: str) -> None:
+    print(f"keyturn: {text}", file=sys.stderr, flush=True)

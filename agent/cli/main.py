@@ -17,6 +17,7 @@ from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.system import core_dumps
 from agent.system.file_names import names_in_utf8
 from agent.system.signals import keep
 
@@ -35,6 +36,7 @@ def entry() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    core_dumps.forbid()  # first of all: any command may come to hold a secret
     _open_streams()
     # It may shut out others, never us: a directory that nobody can enter helps nobody.
     os.umask(os.umask(0o077) & 0o077)

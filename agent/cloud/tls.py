@@ -8,13 +8,17 @@ A context with the system's store costs about 1 MB, hence the sharing (measured 
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
-from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.system.file_identity import FileIdentity
-from agent.system.files import refuse_foreign_writers
+from agent.system.files import read_trusted
+
+LIMIT_BYTES = 4 * 1024 * 1024
+"""The largest CA file. The bundle of a distribution has about 0.25 MB."""
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.*?-----END (?:X509 )?CERTIFICATE-----", re.S)
 
 _lock = threading.Lock()
 _contexts: dict[tuple[str, ...], tuple[tuple[FileIdentity | None, ...], ssl.SSLContext]] = {}
@@ -50,9 +54,10 @@ def _build(ca_files: tuple[str, ...]) -> ssl.SSLContext:
 def _add(context: ssl.SSLContext, path: str) -> None:
     remedy = "name a PEM file with the certificate of the authority in `ca_file`"
     try:
-        refuse_foreign_writers(Path(path).stat(), path)
-        context.load_verify_locations(cafile=path)
-    except ssl.SSLError:
+        # What was judged is what is trusted: the content of one descriptor, not the file that has the name a moment later.
+        found = _CERTIFICATE.findall(read_trusted(path, LIMIT_BYTES))
+        context.load_verify_locations(cadata=b"\n".join(found).decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError):  # ValueError: of an empty text
         raise CredentialFileError(f"{path}: holds no PEM certificate", remedy) from None
     except PermissionError:
         raise NotPermittedError(f"{path}: may not be read", f"let keyturn's user read it: chmod a+r {path}") from None

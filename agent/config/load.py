@@ -22,6 +22,7 @@ from agent.system import files
 from agent.system.accounts import Accounts, user_name
 
 MAX_BYTES = 1024 * 1024
+STATE_DIRECTORY = "/var/lib/keyturn"
 RUNTIME_DIRECTORY = "/run/keyturn"
 MAX_DEPTH = 32
 """Levels of nesting. The contract's deepest key has nine; the converter is recursive and must not exhaust the stack."""
@@ -140,7 +141,7 @@ def _agent_of(walker: Walker, environ: Mapping[str, str], report: Report) -> Age
     def fill(value: FilePath | None, variable: str, below: str, otherwise: str) -> FilePath:
         return value or FilePath(_given(environ, variable, below, report) or otherwise)
 
-    state = fill(agent.state_directory, "STATE_DIRECTORY", "", "/var/lib/keyturn")
+    state = fill(agent.state_directory, "STATE_DIRECTORY", "", STATE_DIRECTORY)
     runtime = fill(agent.runtime_directory, "RUNTIME_DIRECTORY", "", RUNTIME_DIRECTORY)
     audit = fill(agent.audit.path, "LOGS_DIRECTORY", "/audit.jsonl", "/var/log/keyturn/audit.jsonl")
     filled = dataclasses.replace(agent.audit, path=audit)

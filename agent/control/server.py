@@ -3,38 +3,44 @@
 Who may: root, the agent's own user, and members of `control_group`, judged by the kernel's word about the
 peer (SO_PEERCRED and SO_PEERGROUPS, Linux >= 4.13), not only by the socket's mode. A missing group leaves
 root and the user. Each connection has a thread of its own, a time limit for its request, and a bound on
-how many there are, so that a client that connects and says nothing holds up nobody.
+how many there are, so that a client that connects and says nothing holds up nobody. Some places are kept for
+the emergency; whoever finds none is told so and tries again by itself (agent/control/client.py).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import stat
 import struct
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from agent.control import protocol
-from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError, StateError
+from agent.control.runtime_directory import RuntimeDirectory
+from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE, KeyturnError
 from agent.core.events import Actor
 from agent.logs.log import log
 from agent.logs.seldom import Seldom
 from agent.system.accounts import actor_name, find_group
 from agent.system.bounded_server import BoundedServer, Refusal
-from agent.system.capabilities import may_give
-from agent.system.systemd_unit import make_directory
 
 SO_PEERGROUPS = 59
 MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
 MAX_CONNECTIONS = 128
+KEPT_PLACES = 16
+"""For `EMERGENCY`, whatever else is under way."""
+EMERGENCY = frozenset({"rotate"})
 REQUEST_S = 5.0
 """Seconds for a whole request, however slowly it comes in."""
 MAX_REQUEST = 64 * 1024
 
 Send = Callable[[dict[str, Any]], None]
+_FULL = {
+    "error": f"{MAX_CONNECTIONS} commands are under way already; try again in a moment",
+    "exit_code": EXIT_FAILED,
+    "busy": True,  # the client tries again
+}
 Handler = Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]
 """Takes a request, who makes it, and a way to send steps; returns the result and the exit code."""
 
@@ -42,58 +48,30 @@ Handler = Callable[[dict[str, Any], Actor, Send], tuple[dict[str, Any], int]]
 class ControlServer:
     """The listener on `control.sock` in the runtime directory."""
 
-    def __init__(self, directory: Path, group: str, handle: Handler) -> None:
+    def __init__(self, directory: RuntimeDirectory, group: str, handle: Handler) -> None:
         """Bind the socket, with its owner and mode right before anybody can connect.
 
+        Args:
+            directory: where the socket is made; closed with this.
+            group: whose members may use it.
+            handle: called for each request.
+
         Raises:
-            StateError: the runtime directory cannot be used.
+            StateError: the socket cannot be made.
         """
         self._handle = handle
         self._refused = Seldom()
         self._gid = find_group(group)
-        self.path = directory / protocol.SOCKET_NAME
-        try:
-            listener = self._bind(directory)
-        except OSError as err:
-            raise StateError(
-                f"{self.path}: the control socket cannot be made: {err.strerror}",
-                f"make the runtime directory: {make_directory(directory, '0755')}",
-            ) from err
-        self._server = BoundedServer(listener, MAX_CONNECTIONS, self._serve, _turn_away, "command")
+        self._directory, self.path = directory, directory.socket_path
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        listener = directory.listen(self._gid, MAX_CONNECTIONS)
+        self._server = BoundedServer(listener, MAX_CONNECTIONS + KEPT_PLACES, self._serve, _turn_away, "command")
         threading.Thread(target=self._server.accept_all, name="control", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and take the socket away."""
         self._server.close()
-        self.path.unlink(missing_ok=True)
-
-    def _bind(self, directory: Path) -> socket.socket:
-        directory.mkdir(mode=0o755, exist_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        # The state lock says that no other daemon lives, so a socket found here is a dead one's.
-        if self.path.exists() and stat.S_ISSOCK(self.path.lstat().st_mode):
-            self.path.unlink()
-        mask = os.umask(0o177)
-        try:
-            with protocol.reachable(self.path) as name:
-                listener.bind(name)
-        finally:
-            os.umask(mask)
-        if self._gid is not None and self._let_in(self._gid):
-            self.path.chmod(0o660)
-        listener.listen(MAX_CONNECTIONS)
-        return listener
-
-    def _let_in(self, gid: int) -> bool:
-        """Give the socket to a group where this process may; return whether it may.
-
-        A service whose own group it is needs no chown(2).
-        """
-        if not may_give(os.geteuid(), gid):
-            return False
-        if self.path.stat().st_gid != gid:
-            os.chown(self.path, -1, gid)
-        return True
+        self._directory.close()
 
     def _serve(self, channel: socket.socket) -> None:
         channel.settimeout(REQUEST_S)
@@ -121,6 +99,17 @@ class ControlServer:
             sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
             return
+        in_line = request.get("command") not in EMERGENCY
+        if in_line and not self._places.acquire(blocking=False):
+            protocol.send(channel, _FULL)
+            return
+        try:
+            self._perform(channel, request, actor)
+        finally:
+            if in_line:
+                self._places.release()
+
+    def _perform(self, channel: socket.socket, request: dict[str, Any], actor: Actor) -> None:
         try:
             result, code = self._handle(request, actor, lambda step: _try_send(channel, {"step": step}))
             answer = {"result": result, "exit_code": code}
@@ -137,8 +126,7 @@ class ControlServer:
 
 def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
     """Return who is on the other end, and the groups that it is in, as the kernel says."""
-    raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, gid = struct.unpack("3i", raw)
+    pid, uid, gid = protocol.peer_ids(channel)
     groups = {gid}
     try:
         listed = channel.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_GROUPS_BYTES)
@@ -149,12 +137,13 @@ def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
 
 
 def _turn_away(channel: socket.socket, why: Refusal) -> None:
-    sentence = f"{MAX_CONNECTIONS} commands are under way already; try again in a moment"
+    refusal = _FULL
     if why is Refusal.NO_THREAD:
         sentence = "the daemon has no thread left for this command; raise TasksMax= of its unit"
+        refusal = {"error": sentence, "exit_code": EXIT_FAILED}
         log.error("a command cannot be served", exc_info=True)
     channel.setblocking(False)
-    _try_send(channel, {"error": sentence, "exit_code": EXIT_FAILED})
+    _try_send(channel, refusal)
 
 
 def _try_send(channel: socket.socket, message: dict[str, Any]) -> None:

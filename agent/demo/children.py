@@ -22,6 +22,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from agent.core.errors import KeyturnError
+from agent.system import core_dumps
 
 STOP_S = 10.0
 """Seconds that a child may take to end after SIGTERM before it is killed."""
@@ -71,10 +72,11 @@ class Child:
         self._out, self._last = out, ""
         self._log = log.open("a", encoding="utf-8")
         # In a session of its own: Ctrl-C on the terminal reaches the demo alone, which then ends its children in order.
-        self._process = subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, text=True, encoding="utf-8", errors="replace",
-        )  # fmt: skip
+        with core_dumps.limit_as_before():
+            self._process = subprocess.Popen(
+                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True, text=True, encoding="utf-8", errors="replace",
+            )  # fmt: skip
         self._reader = threading.Thread(target=self._read, name=f"reads {name}", daemon=True)
         self._reader.start()
 

@@ -9,18 +9,19 @@ whether the agent lives. It stays when the agent stops; it is removed when the c
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 from agent.logs.log import log
 from agent.metrics.snapshot import Snapshot, SnapshotReader
-from agent.system.files import write_atomic
+from agent.system.files import write_atomic_in
 from agent.system.oserrors import explain
+from agent.system.trusted_directory import PathRefusedError, open_directory, split
 
 PAUSE_S = 1.0
 BEAT_S = 60.0
 LOOK_S = 20.0
 MODE = 0o644
 LAST_WORD_S = 1.0
+_MAKE = "install -d -m 0755"
 
 
 class Textfile:
@@ -28,6 +29,7 @@ class Textfile:
 
     def __init__(self, path: str, glass: SnapshotReader) -> None:
         self.path = path
+        self._parent, self._name = split(path)
         self._glass = glass
         self._news = threading.Event()
         self._closed = threading.Event()
@@ -75,8 +77,10 @@ class Textfile:
 
     def _write(self, shown: Snapshot) -> None:
         try:
-            write_atomic(self.path, self._text(shown)[0], MODE, flush=False)
-        except OSError as error:
+            # The directory is of node_exporter's user, for example: no link of theirs leads us elsewhere.
+            with open_directory(self._parent, _MAKE) as directory:
+                write_atomic_in(directory.fd, self._name, self._text(shown)[0], MODE, flush=False)
+        except (OSError, PathRefusedError) as error:
             self._complain(error)
             return
         if self._told:
@@ -85,12 +89,13 @@ class Textfile:
 
     def _take_away(self) -> None:
         try:
-            Path(self.path).unlink(missing_ok=True)
-        except OSError as error:
+            with open_directory(self._parent, _MAKE) as directory:
+                directory.remove(self._name)
+        except (OSError, PathRefusedError) as error:
             self._complain(error)
 
-    def _complain(self, error: OSError) -> None:
-        problem = explain(error, self.path)
+    def _complain(self, error: OSError | PathRefusedError) -> None:
+        problem = error.as_problem() if isinstance(error, PathRefusedError) else explain(error, self.path)
         if problem.text != self._told:
             log.error("the metrics file cannot be written", path=self.path, error=str(problem))
         self._told = problem.text

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import msgspec
 
-from agent.core.errors import NotPermittedError, StateError
+from agent.core.errors import CredentialFileError, KeyturnError, NotPermittedError, StateError
+from agent.core.problem import Problem
 from agent.state.credential_state import CredentialState
 from agent.state.records import CredentialRecord
 from agent.system import files
 from agent.system.accounts import user_name
 from agent.system.oserrors import explain
 from agent.system.systemd_unit import make_directory, service_user
+from agent.system.trusted_path import open_trusted, writers_problem
 from agent.system.two_slot_file import SlotFile, read_slots
 
 MAX_RECORD_BYTES = 1024 * 1024
@@ -155,9 +157,30 @@ def _unreadable(path: Path) -> NotPermittedError:
     return NotPermittedError(f"{path}: this user may not read it", "run as root or as the user of the service")
 
 
+def directory_problem(directory: Path) -> Problem | None:
+    """Return why a state directory that is there would be refused; None where it would not, or is not there."""
+    for path in (directory, directory / "credentials"):
+        if path.is_dir():
+            try:
+                _refuse_foreign(path)
+            except KeyturnError as error:
+                return error.as_problem()
+    return None
+
+
 def _refuse_foreign(directory: Path) -> None:
-    found = directory.stat()
-    problem = files.writers_problem(found, str(directory), heir=user_name())
+    try:
+        fd = open_trusted(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except CredentialFileError as error:
+        raise StateError.of(error.as_problem()) from error
+    except PermissionError:  # closed to this user, and so somebody else's: it is not used, only named
+        found = directory.stat()
+    else:
+        try:
+            found = os.fstat(fd)
+        finally:
+            os.close(fd)
+    problem = writers_problem(found, str(directory), heir=user_name())
     if problem is None:
         return
     remedy = problem.remedy

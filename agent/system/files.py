@@ -15,15 +15,15 @@ import re
 import secrets
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
-from agent.core.problem import Problem
 from agent.system import systemd_credentials
 from agent.system.accounts import user_name
 from agent.system.oserrors import explain, is_permission
 from agent.system.trusted_directory import Directory, names
+from agent.system.trusted_path import open_trusted, refuse_foreign_writers
 
 TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")
 MAX_NAME_BYTES = 255
@@ -35,7 +35,6 @@ systemd 252 would not start the unit, even where no credential of the config use
 
 _SUFFIX_BYTES = len("..keyturn-") + 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_READ_THROUGH_LINKS = _READ & ~os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -136,23 +135,32 @@ def write_atomic(path: Path | str, content: bytes, mode: int = 0o600, *, flush: 
     place = Path(path)
     dir_fd = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temp = temp_name(place.name)
-        fd = create(temp, mode, dir_fd)
-        try:
-            write_all(fd, content)
-            if flush:
-                os.fsync(fd)
-            os.rename(temp, place.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temp, dir_fd=dir_fd)
-            raise
-        finally:
-            os.close(fd)
-        if flush:
-            os.fsync(dir_fd)
+        write_atomic_in(dir_fd, place.name, content, mode, flush=flush)
     finally:
         os.close(dir_fd)
+
+
+def write_atomic_in(dir_fd: int, name: str, content: bytes, mode: int = 0o600, *, flush: bool = True) -> None:
+    """Do the same in an open directory: of another user's, it was opened by `open_directory`.
+
+    Raises:
+        OSError: the file is as it was, and nothing is left beside it.
+    """
+    temp = temp_name(name)
+    fd = create(temp, mode, dir_fd)
+    try:
+        write_all(fd, content)
+        if flush:
+            os.fsync(fd)
+        os.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temp, dir_fd=dir_fd)
+        raise
+    finally:
+        os.close(fd)
+    if flush:
+        os.fsync(dir_fd)
 
 
 def sync_names(directory: Path | str) -> None:
@@ -180,8 +188,12 @@ def open_regular(path: Path | str, dir_fd: int | None = None, flags: int = _READ
         NotRegularError: it is a link, a directory, a FIFO, a socket or a device.
         OSError: as the kernel says.
     """
+    return _regular(lambda: os.open(path, flags, dir_fd=dir_fd), path)
+
+
+def _regular(open_it: Callable[[], int], path: Path | str) -> int:
     try:
-        fd = os.open(path, flags, dir_fd=dir_fd)
+        fd = open_it()
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise NotRegularError(error.errno, "not a regular file", str(path)) from error
@@ -229,50 +241,20 @@ def read_regular(path: Path | str, limit: int, dir_fd: int | None = None) -> byt
 def read_trusted(path: Path | str, limit: int) -> bytes:
     """Return the content of a file that holds no secret, but decides what is run or where a key is sent.
 
-    Links are followed; what counts is the file at their end.
+    Links are followed; what counts is the file at their end, and every directory and link on the way.
 
     Raises:
-        CredentialFileError: somebody besides root and the agent's user can write it.
+        CredentialFileError: somebody besides root and the agent's user can write it, or put another in its place.
         NotRegularError: it is something else than a file.
         TooLargeError: it holds more than `limit` bytes.
         OSError: as the kernel says.
     """
-    fd = open_regular(path, flags=_READ_THROUGH_LINKS)
+    fd = _regular(lambda: open_trusted(path, _READ), path)
     try:
         refuse_foreign_writers(os.fstat(fd), str(path))
         return read_fd(fd, limit, path)
     finally:
         os.close(fd)
-
-
-def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
-    """Refuse a file that somebody besides root and the agent's user can write.
-
-    Raises:
-        CredentialFileError: somebody can; the text says who.
-    """
-    problem = writers_problem(found, path)
-    if problem is not None:
-        raise CredentialFileError.of(problem)
-
-
-def writers_problem(found: os.stat_result, path: str, heir: str = "root", also: int | None = None) -> Problem | None:
-    """Return who besides root and the agent's user can write a file or directory; None for nobody.
-
-    Args:
-        found: its stat.
-        path: for the text.
-        heir: the user to whom the remedy gives it.
-        also: the uid of one more user to whom it may belong.
-    """
-    if found.st_uid not in (0, os.geteuid(), also):
-        return Problem(f"{path}: it belongs to user {user_name(found.st_uid)}, who could change it", _chown(heir, path))
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        mode = stat.S_IMODE(found.st_mode)
-        return Problem(
-            f"{path}: its mode {mode:04o} lets others than its owner change it", f"chmod go-w {shlex.quote(path)}"
-        )
-    return None
 
 
 def _chown(user: str, path: str) -> str:
@@ -283,7 +265,8 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
     """Return the content of a secret that a provider was given as a file.
 
     Links are followed, because Kubernetes and systemd hand secrets out through them; what counts is the file
-    at their end. systemd gives a credential to a unit's user by an ACL, whose mask shows as group-readable
+    at their end, and every directory and link on the way: whoever could put another file in its place could have root
+    publish a file of root's as their key. systemd gives a credential to a unit's user by an ACL, whose mask shows as group-readable
     0440 (systemd.exec(5), LoadCredential=), so that mode is fine for root's files in that directory.
 
     Args:
@@ -292,12 +275,13 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         environ: where `$CREDENTIALS_DIRECTORY` is looked up, and where its files come from for a look from outside.
 
     Raises:
-        CredentialFileError: it is missing, no regular file, too large, or somebody else can read or write it.
+        CredentialFileError: it is missing, no regular file, too large, or somebody else can read, write or
+            replace it.
         NotPermittedError: the agent's user may not read it.
     """
     path = systemd_credentials.seen_at(str(path), environ)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = open_trusted(path, _READ)
     except OSError as error:
         raise _unreadable(error, str(path)) from error
     try:

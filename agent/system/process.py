@@ -2,8 +2,9 @@
 
 Every command of the agent (hooks, systemctl, probes, the `process` provider) goes through `run_command`.
 It gets its own session and process group, `/` as its directory, umask 077, no descriptor but 0, 1 and 2, an
-environment made from nothing, and none of the agent's ambient capabilities (they would survive a change from
-one ordinary user to another, capabilities(7)). It cannot outlast its limit, fill the agent's memory, or hold
+environment made from nothing, the limit for core dumps that keyturn was started with (agent/system/core_dumps.py),
+and none of the agent's ambient capabilities (they would survive a change from one ordinary user to another,
+capabilities(7)). It cannot outlast its limit, fill the agent's memory, or hold
 the agent through a pipe that a child of it keeps open, which is how hooks of other agents hang for ever
 (certbot#5424, lego#2468).
 
@@ -32,6 +33,7 @@ from pathlib import Path
 from agent.core.errors import KeyturnError
 from agent.core.problem import Problem
 from agent.core.settings import PickupSettings
+from agent.system import core_dumps
 from agent.system.accounts import Account, find_account, instead, own_account
 from agent.system.oserrors import explain
 from agent.system.process_group import Ending, ProcessGroup
@@ -207,22 +209,23 @@ def _spawn(argv: list[str], account: Account, extra: Mapping[str, str]) -> subpr
     change = account.uid != os.geteuid()
     _drop_ambient_capabilities()
     try:
-        return subprocess.Popen(
-            argv,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            close_fds=True,
-            cwd="/",
-            env=_environment(account, extra),
-            restore_signals=True,
-            start_new_session=True,
-            user=account.uid if change else None,
-            group=account.gid if change else None,
-            extra_groups=account.groups if change else None,
-            umask=0o077,
-        )
+        with core_dumps.limit_as_before():
+            return subprocess.Popen(
+                argv,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                close_fds=True,
+                cwd="/",
+                env=_environment(account, extra),
+                restore_signals=True,
+                start_new_session=True,
+                user=account.uid if change else None,
+                group=account.gid if change else None,
+                extra_groups=account.groups if change else None,
+                umask=0o077,
+            )
     except (OSError, ValueError) as err:
         raise _not_started(argv[0], account, change, err) from err
 

@@ -15,6 +15,7 @@ same names; openat2(RESOLVE_NO_SYMLINKS), because it would refuse `/var/run` too
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -27,11 +28,8 @@ from agent.core.errors import NotPermittedError, SinkError
 from agent.system.accounts import user_name
 from agent.system.mounts import mount_id
 from agent.system.oserrors import explain, is_permission
+from agent.system.trusted_path import Judge, open_judged
 
-MAX_LINKS = 40
-"""The number of links that the kernel itself follows (path_resolution(7))."""
-
-_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -143,7 +141,7 @@ def open_directory(path: str, make_with: str = "install -d -m 0750", *, only_to_
         PathRefusedError: it is no directory, or somebody else could lead the path elsewhere.
     """
     try:
-        fd = _walk(path, _PASS if only_to_read else _LIST)
+        fd = open_judged(path, _PASS if only_to_read else _LIST, _judge_for(path))
     except OSError as error:
         raise _refusal(error, path, make_with) from error
     try:
@@ -176,29 +174,14 @@ def reopen_directory(path: str, identity: tuple[int, int]) -> Directory | None:
     return Directory.of(fd, path)
 
 
-def _walk(path: str, flags: int) -> int:
-    """Return a descriptor of the directory at `path`, opened with `flags`."""
-    todo = _parts(path)
-    links = 0
-    here = os.open("/", _STEP | os.O_DIRECTORY)
-    try:
-        _refuse_open(os.fstat(here), path)
-        while todo:
-            below = os.open(todo.pop(), _STEP, dir_fd=here)
-            found = os.fstat(below)
-            if stat.S_ISLNK(found.st_mode):
-                links += 1
-                target = _read_link(below, found, path, links)
-                if target.startswith("/"):
-                    here = _swap(here, os.open("/", _STEP | os.O_DIRECTORY))
-                todo.extend(_parts(target))
-                continue
-            here = _swap(here, below)
-            if todo:  # the last one is judged by `open_directory`, which knows what it is for
-                _refuse_open(found, path)
-        return os.open(".", flags, dir_fd=here)  # an O_PATH descriptor cannot be listed or flushed
-    finally:
-        os.close(here)
+def _judge_for(path: str) -> Judge:
+    def judge(_shown: str, found: os.stat_result, is_last: bool) -> None:
+        if stat.S_ISLNK(found.st_mode):
+            _refuse_foreign_link(found, path)
+        elif not is_last:  # the last one is judged by `open_directory`, which knows what it is for
+            _refuse_open(found, path)
+
+    return judge
 
 
 @lru_cache(maxsize=1024)
@@ -208,29 +191,12 @@ def split(path: str) -> tuple[str, str]:
     return str(whole.parent), whole.name
 
 
-def _parts(path: str) -> list[str]:
-    """Return the components of a path, last first: the stack of steps still to take."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
-
-
-def _swap(old: int, new: int) -> int:
-    os.close(old)
-    return new
-
-
-def _read_link(link: int, found: os.stat_result, path: str, links: int) -> str:
-    """Return the target of a link on the way, and close the link's descriptor."""
-    try:
-        if found.st_uid not in (0, os.geteuid()):
-            raise PathRefusedError(
-                f"{path}: user {user_name(found.st_uid)} owns a symbolic link on the way and decides where it leads",
-                "name the real directory in the config, or let root own the link",
-            )
-        if links > MAX_LINKS:
-            raise PathRefusedError(f"{path}: there are too many symbolic links on the way", "name the real directory")
-        return os.readlink("", dir_fd=link)
-    finally:
-        os.close(link)
+def _refuse_foreign_link(found: os.stat_result, path: str) -> None:
+    if found.st_uid not in (0, os.geteuid()):
+        raise PathRefusedError(
+            f"{path}: user {user_name(found.st_uid)} owns a symbolic link on the way and decides where it leads",
+            "name the real directory in the config, or let root own the link",
+        )
 
 
 def _refuse_open(found: os.stat_result, path: str) -> None:
@@ -248,6 +214,8 @@ def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
         return PathMissingError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
     if isinstance(error, NotADirectoryError):
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
+    if error.errno == errno.ELOOP:
+        return PathRefusedError(f"{path}: there are too many symbolic links on the way", "name the real directory")
     return PathRefusedError.of(explain(error, path).at(f"{path}: cannot open this directory"))
 
 

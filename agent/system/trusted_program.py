@@ -14,18 +14,17 @@ Rejected: fexecve of a descriptor that was checked, because a script is opened a
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
-from collections.abc import Collection, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Collection
 
+from agent.core.errors import CredentialFileError
 from agent.core.problem import Problem
-from agent.system.accounts import Account, find_account, find_group, group_name, user_name
-from agent.system.files import writers_problem
-from agent.system.trusted_directory import MAX_LINKS
+from agent.system.accounts import Account, find_account, user_name
+from agent.system.trusted_path import EVERYBODY, open_judged, writers_problem, writing_group
 
-_ACL = "system.posix_acl_access"
 _ELSEWHERE = "or move the program to a directory of root's, such as /usr/local/sbin"
 
 
@@ -41,50 +40,23 @@ def program_problem(program: str, runner: Account, instead: str = "") -> Problem
         instead: the beginning of the remedy where another user decides, with `{owner}` for their name.
     """
     trusted = {0, os.geteuid(), runner.uid}
+
+    def judge(path: str, found: os.stat_result, _is_last: bool) -> None:
+        problem = _component_problem(path, found, program, runner, trusted, instead)
+        if problem is not None:
+            raise CredentialFileError.of(problem)
+
     try:
-        for path, found in _way(program):
-            problem = _component_problem(path, found, program, runner, trusted, instead)
-            if problem is not None:
-                return problem
+        os.close(open_judged(program, os.O_PATH | os.O_CLOEXEC, judge))
+    except CredentialFileError as err:
+        return err.as_problem()
     except PermissionError:
         return None
-    except RecursionError:
-        return Problem(f"{program}: there are too many symbolic links on the way", "name the program itself")
     except OSError as err:
+        if err.errno == errno.ELOOP:
+            return Problem(f"{program}: there are too many symbolic links on the way", "name the program itself")
         return Problem(f"{program}: {err.strerror}", "install it, or correct the command")
     return None
-
-
-def _way(program: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every directory, link and file from / to the program at the end of the links, outermost first.
-
-    Raises:
-        OSError: it cannot be looked at any further.
-        RecursionError: links lead in a circle.
-    """
-    here, todo, links = "/", _parts(program), 0
-    yield here, os.lstat(here)
-    while todo:
-        part = todo.pop()
-        if part == "..":
-            here = os.path.dirname(here)  # `here` has no links any more, so its parent is the one in its name
-            continue
-        there = os.path.join(here, part)
-        found = os.lstat(there)
-        yield there, found
-        if not stat.S_ISLNK(found.st_mode):
-            here = there
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise RecursionError(program)
-        target = os.readlink(there)
-        here = "/" if target.startswith("/") else here
-        todo.extend(_parts(target))
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
 def _component_problem(
@@ -103,25 +75,11 @@ def _component_problem(
         return None  # nobody can edit a link, and who could replace it was judged with its directory
     if not stat.S_ISDIR(found.st_mode):
         return writers_problem(found, path, also=runner.uid)
-    if found.st_mode & stat.S_ISVTX:
-        return None  # nobody can rename another's file in a sticky directory
-    if found.st_mode & stat.S_IWOTH:
+    group = writing_group(path, found)
+    if group == EVERYBODY:
         what = f"{program}: everybody can replace it, because everybody can write {path}"
         return Problem(what, f"`chmod o-w {quoted}`, {_ELSEWHERE}")
-    if found.st_mode & stat.S_IWGRP and not _is_roots_group(path, found):
-        what = f"{program}: group {group_name(found.st_gid)} can replace it, because it can write {path}"
+    if group:
+        what = f"{program}: {group} can replace it, because it can write {path}"
         return Problem(what, f"`chmod g-w {quoted}`, {_ELSEWHERE}")
     return None
-
-
-def _is_roots_group(path: str, found: os.stat_result) -> bool:
-    """Return whether the group that may write a directory is one whose members are trusted like root."""
-    staff = PurePosixPath(path).is_relative_to("/usr/local") and found.st_gid == find_group("staff")
-    return (found.st_gid == 0 or staff) and _ACL not in _attributes(path)
-
-
-def _attributes(path: str) -> list[str]:
-    try:
-        return os.listxattr(path, follow_symlinks=False)
-    except OSError:  # a file system without any
-        return []

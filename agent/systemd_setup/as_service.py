@@ -60,7 +60,7 @@ def findings(settings: Settings, config: str, environ: Mapping[str, str], *, off
     limit_s = _BASE_S + _EACH_S * len(settings.credentials)
     done = run_command(argv, timeout_s=limit_s, cancel=threading.Event(), output_limit=_OUTPUT)
     given = f"/run/credentials/{name}.service"
-    for found in _told(done, config):
+    for found in _told(done, config, name):
         yield replace(found, text=by_source(found.text, given, environ), remedy=by_source(found.remedy, given, environ))
 
 
@@ -71,7 +71,7 @@ def _unit(settings: Settings, config: str, environ: Mapping[str, str], name: str
     return check_argv(unit.installed() or "", unit.fragments(), wanted, config, name)
 
 
-def _told(done: Completed, config: str) -> Iterator[Finding]:
+def _told(done: Completed, config: str, name: str) -> Iterator[Finding]:
     """Yield the findings of the other check, but for those that root's own look has.
 
     Raises:
@@ -83,8 +83,8 @@ def _told(done: Completed, config: str) -> Iterator[Finding]:
         lines = done.stderr.decode("utf-8", "replace").splitlines()
         if done.status not in _ENDS:
             raise KeyturnError(
-                f"whether {USER} can do it in its sandbox could not be seen: `systemd-run` {done.outcome}: {done.text(500)}",
-                "see `systemctl status`, and that D-Bus runs",
+                f"whether {USER} can do it in its sandbox could not be seen: `systemd-run` {done.outcome} {done.text(500)}".strip(),
+                f"see `journalctl -u {name}`; the service would fare alike",
             ) from None
         yield from (
             Finding("error", config, f"{USER} cannot use it: {line.removeprefix('keyturn: ')}") for line in lines

@@ -85,13 +85,18 @@ def _compared(plan: Plan) -> Iterator[Finding]:
 
 
 def seen_by_somebody_else(config: str, root: Path = Path("/")) -> Iterator[Finding]:
-    """Warn where the one who looks is not the service's user, and so may see it differently."""
+    """Warn where root looks in the place of the service; of another user, say that what they see counts for nothing."""
     try:
         is_its = is_the_services(config, root)
     except KeyturnError:
         return
     service, mine = find_account(USER), own_account()
-    if is_its and service is not None and service.uid != mine.uid:
+    if not is_its or service is None or service.uid == mine.uid:
+        return
+    if mine.uid != 0:
+        text = f"user {mine.name} sees neither the service's files nor its rights, so the rest is not looked at"
+        yield Finding("error", PLACE, text, "run `keyturn check` as root")
+    else:
         text = f"this check runs as {mine.name}; the service, as {USER} in its sandbox, may see it differently"
         yield Finding("warning", PLACE, text, 'check as the service: eval "$(keyturn systemd-setup --check-command)"')
 

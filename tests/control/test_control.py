@@ -14,6 +14,7 @@ import pytest
 
 from agent.control import client, protocol, server
 from agent.control.client import RemoteError
+from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Send, peer
 from agent.core.errors import BusyError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.events import Actor
@@ -35,7 +36,7 @@ def serve(tmp_path: Path) -> Iterator[MakeServer]:
     made: list[ControlServer] = []
 
     def make(handle: Handler = echo, directory: Path = tmp_path, group: str = "no-such-group") -> ControlServer:
-        made.append(ControlServer(directory, group, handle))
+        made.append(ControlServer(RuntimeDirectory(directory), group, handle))
         return made[-1]
 
     yield make
@@ -170,11 +171,13 @@ def test_fifty_clients_at_once_are_all_served(serve: MakeServer) -> None:
 
 
 def test_more_clients_than_it_can_serve_are_told_so(serve: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not left hanging, not cut off without a word."""
+    """Not left hanging, not cut off without a word: they try again while they have patience, and then say why."""
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "KEPT_PLACES", 0)
     control = serve()
-    with connected(control), pytest.raises(RemoteError, match="under way already"):
-        client.ask(control.path.parent, {"command": "x"})
+    with connected(control), pytest.raises(BusyError):
+        client.ask(control.path.parent, {"command": "x"}, patience_s=0.5)
+    assert client.ask(control.path.parent, {"command": "x"})[1] == 0
 
 
 def test_a_command_that_gets_no_thread_is_told_so_and_the_next_one_is_served(

@@ -79,6 +79,25 @@ def test_it_is_written_at_once_and_at_each_change(place: Place) -> None:
     assert os.listdir(place.path.parent) == ["keyturn.prom"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a link to another user")
+def test_it_follows_no_link_of_somebody_elses(place: Place, public_path: Path) -> None:
+    """The directory may be node_exporter's; a link of theirs on the way would have root write wherever they like."""
+    theirs, roots = public_path / "theirs", public_path / "roots"
+    theirs.mkdir()
+    roots.mkdir()
+    (theirs / "out").symlink_to(roots)
+    for path in (theirs, theirs / "out"):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    place.path = theirs / "out" / "keyturn.prom"
+    place.keep()
+    eventually(lambda: place.glass.looks)
+    place.made[-1].close()
+    assert os.listdir(roots) == []
+    place.path = theirs / "keyturn.prom"
+    place.keep()
+    eventually(lambda: place.says() == 1.0)
+
+
 def test_many_changes_are_a_few_writes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand rotations at once do not write a thousand files, and the last change is in the file."""
     monkeypatch.setattr(textfile, "PAUSE_S", 0.5)
@@ -127,7 +146,7 @@ def test_a_directory_that_is_away_is_said_once_and_comes_back(place: Place, monk
     place.glass.at = 5.0
     kept.changed()
     eventually(lambda: place.says() == 5.0)
-    assert len(said) == 1 and str(place.path) in said[0] and "create it" in said[0]
+    assert len(said) == 1 and str(place.path) in said[0] and "install -d -m 0755" in said[0]
 
 
 def test_it_stays_with_a_last_word_and_goes_when_nobody_wants_it(place: Place) -> None:

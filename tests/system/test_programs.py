@@ -16,7 +16,7 @@ from agent.core.errors import CredentialFileError, NotifyError
 from agent.core.events import PublishEvent, Trigger
 from agent.core.settings import PickupSettings
 from agent.notifiers.exec_command import ExecNotifier, ExecSettings
-from agent.system import trusted_program
+from agent.system import trusted_path, trusted_program
 from agent.system.accounts import own_account
 from agent.system.process import probe, probe_problem
 from agent.system.trusted_program import program_problem
@@ -89,7 +89,7 @@ def test_an_acl_that_names_somebody_is_not_the_group_of_root(public_path: Path) 
 
 def test_debians_group_staff_may_write_below_usr_local(monkeypatch: pytest.MonkeyPatch) -> None:
     """root:staff 2775 is what Debian makes of /usr/local/bin; the same group is a stranger's anywhere else."""
-    monkeypatch.setattr(trusted_program, "find_group", {"staff": 50}.get)
+    monkeypatch.setattr(trusted_path, "find_group", {"staff": 50}.get)
     found = os.stat_result((0o042775, 1, 1, 2, 0, 50, 4096, 0, 0, 0))
     judged = {
         path: trusted_program._component_problem(path, found, f"{path}/reload", own_account(), {0}, "")

@@ -111,6 +111,22 @@ def test_the_config_is_the_services_however_it_is_named(spoiled: Machine) -> Non
     assert done.returncode == 1 and f"error   {place}: " in done.stdout, done.both
 
 
+def test_a_user_who_is_neither_is_sent_to_root(machine: Machine) -> None:
+    """And not told to take the service's files away from it."""
+    done = machine.bed.run("keyturn", "check", "--offline", user="friend")
+    assert done.returncode == 1 and "chown" not in done.stdout, done.both
+    assert [line for line in done.stdout.splitlines() if line.startswith("error")][-1].endswith(
+        "`keyturn check` as root"
+    )
+
+
+def test_a_unit_that_cannot_be_run_is_an_error(machine: Machine) -> None:
+    """Root looks all the same, and knows that it was not the service that looked."""
+    machine.drop_in("User=nobody-at-all")
+    (found,) = errors(machine)
+    assert (found["place"], "217" in found["text"]) == ("systemd", True)
+
+
 def test_two_checks_at_once_do_not_meet(machine: Machine) -> None:
     """Each has its own unit, and leaves none."""
     both = "keyturn check --offline >/tmp/a & keyturn check --offline >/tmp/b; one=$?; wait $! && exit $one"

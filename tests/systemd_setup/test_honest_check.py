@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer
 from agent.core.errors import CredentialFileError
 from agent.notifiers.exec_command import ExecNotifier, ExecSettings
@@ -68,7 +69,7 @@ def test_the_socket_of_an_own_group_needs_no_chown(tmp_path: Path, monkeypatch: 
         raise PermissionError(errno.EPERM, "seccomp")
 
     monkeypatch.setattr(os, "chown", refused)
-    server = ControlServer(tmp_path, grp.getgrgid(os.getegid()).gr_name, lambda *_: ({}, 0))
+    server = ControlServer(RuntimeDirectory(tmp_path), grp.getgrgid(os.getegid()).gr_name, lambda *_: ({}, 0))
     try:
         assert server.path.stat().st_mode & 0o777 == 0o660
     finally:
@@ -79,8 +80,8 @@ def test_the_socket_stays_private_where_it_cannot_be_given_to_the_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the daemon starts."""
-    monkeypatch.setattr("agent.control.server.may_give", lambda *_: False)
-    server = ControlServer(tmp_path, "nogroup", lambda *_: ({}, 0))
+    monkeypatch.setattr("agent.control.runtime_directory.may_give", lambda *_: False)
+    server = ControlServer(RuntimeDirectory(tmp_path), "nogroup", lambda *_: ({}, 0))
     try:
         assert server.path.stat().st_mode & 0o777 == 0o600
     finally:

@@ -146,6 +146,7 @@ class Cut:
     def strike(self, world: World, start: str) -> None:
         """Make the world as it is when the power comes back."""
         world.restore(start)
+        world.boot_anew()
         self.disk.make(world.root)
         for place in world.volatile:
             empty(world.root / place)

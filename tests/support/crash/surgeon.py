@@ -24,6 +24,7 @@ from typing import Any, get_type_hints
 
 import agent.app.check
 import agent.app.daemon
+import agent.audit.head
 import agent.audit.log
 import agent.cli.refresh
 import agent.cli.status
@@ -155,6 +156,8 @@ def play(request: dict[str, Any]) -> None:
         os.dup2(log, 2)
         os.environ.clear()
         os.environ.update(request["environ"])
+        if "BOOT_ID" in request["environ"]:
+            agent.audit.head.BOOT_ID = Path(request["environ"]["BOOT_ID"])
         os.chdir("/")
         code = main(request["arguments"])
     except SystemExit as error:

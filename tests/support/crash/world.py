@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ class World:
         self._tell.write_text(TELL)
         self._tell.chmod(0o755)
         self._write_config()
+
+    def boot_anew(self) -> None:
+        """From now on keyturn sees another boot of the machine, as after a power cut."""
+        boot = self.directory / "boot"
+        boot.write_text(f"{uuid.uuid4()}\n")
+        self.environ["BOOT_ID"] = str(boot)
 
     # -- the files ----------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     path = os.path.abspath(path)  # the service's config is the service's, also as `cd /etc/keyturn` names it
     set_up = list(systemd_setup.findings(settings, path, environ))
     yield from set_up
-    yield from daemon_findings(wiring.paths(settings)[1], path, environ)
+    yield from daemon_findings(*wiring.paths(settings)[:2], path, environ)
     if as_service.applies(path):
         yield Finding("ok", systemd_setup.PLACE, "what follows is seen as the service, by its user and in its sandbox")
         try:

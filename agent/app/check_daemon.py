@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.app.daemon_users import daemon_users
 from agent.control import client
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
@@ -19,16 +20,17 @@ MENDED = "mend that, then `systemctl reload keyturn`, or `systemctl restart keyt
 _ILL = frozenset({Condition.FAILING, Condition.STALE, Condition.EXPIRED})
 
 
-def daemon_findings(runtime: Path, config: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+def daemon_findings(state: Path, runtime: Path, config: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Ask the daemon of this config; yield nothing where none answers, for a check comes before a start too.
 
     Args:
+        state: the state directory, whose owner may run the daemon.
         runtime: the directory of its socket.
         config: the config that is checked.
         environ: the environment of the check, which knows where systemd takes the service's files from.
     """
     try:
-        found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S)
+        found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S, agents=daemon_users(state))
         for one in _told(found, config):
             yield replace(one, text=by_source(one.text, OF_THE_SERVICE, environ))
     except (KeyturnError, KeyError, TypeError):

@@ -22,14 +22,13 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.commands import served
+from agent.app.daemon_users import daemon_users
 from agent.config.load import MAX_BYTES, RUNTIME_DIRECTORY, STATE_DIRECTORY
 from agent.control import client
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.settings import Settings
 from agent.system import files
-from agent.system.trusted_path import open_trusted
 from agent.system.waiting import WAITING, Silence
-from agent.systemd_setup.unit import unit_uid
 
 Step = Callable[[dict[str, Any]], None]
 DAEMON_FIRST_S, DAEMON_AGAIN_S = 4.8, 9.5
@@ -59,7 +58,9 @@ class Reach:
         try:
             asked = {**request, "meant": served(self.config, self.state)}
             if show is None:
-                answer = client.ask(self.runtime, asked, patience_s=patience_s, agents=self._agents(), wait=_say)
+                answer = client.ask(
+                    self.runtime, asked, patience_s=patience_s, agents=daemon_users(self.state), wait=_say
+                )
             else:
                 answer = self._ask_aloud(asked, show, patience_s)
         except DaemonUnreachableError:
@@ -82,11 +83,7 @@ class Reach:
             return "an answer of the daemon, which is silent (see its log, and `systemctl status keyturn`)"
 
         with Silence(describe, show, first_s=DAEMON_FIRST_S, again_s=DAEMON_AGAIN_S) as silence:
-            return client.ask(self.runtime, request, shown, patience_s, agents=self._agents(), wait=_say)
-
-    def _agents(self) -> set[int]:
-        found = {unit_uid(), _owner(self.state) if self.state is not None else None}
-        return {uid for uid in found if uid is not None}
+            return client.ask(self.runtime, request, shown, patience_s, agents=daemon_users(self.state), wait=_say)
 
     @property
     def own_settings(self) -> Settings:
@@ -130,16 +127,6 @@ def _directories(config: str, environ: Mapping[str, str]) -> tuple[Path, Path | 
 
 def _named(named: object, variable: str, default: str) -> Path:
     return Path(named if isinstance(named, str) else variable.partition(":")[0] or default)
-
-
-def _owner(state: Path) -> int | None:
-    """Return whose the state directory is; None where somebody besides root, this user and that one has a say in it."""
-    try:
-        uid = os.stat(state).st_uid
-        os.close(open_trusted(state, os.O_PATH | os.O_CLOEXEC, also=uid))
-    except (OSError, KeyturnError):
-        return None
-    return uid
 
 
 def _say(text: str) -> None:

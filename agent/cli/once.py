@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from agent.app import wiring
+from agent.app.daemon_users import daemon_users
 from agent.cli import output
 from agent.cli.option_types import seconds
 from agent.cli.without_daemon import run_here
@@ -54,7 +55,7 @@ def _with_another_way(error: KeyturnError, settings: Settings, refresh: str) -> 
     """Return why `once` cannot work on this state, with the command that does the same: it depends on whether a daemon runs."""
     state, runtime, _audit = wiring.paths(settings)
     try:
-        found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S)
+        found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S, agents=daemon_users(state))
         pid = found["agent"]["pid"]
     except NotPermittedError:
         return BusyError(f"{state}: a daemon works on this state directory", f"as root, {refresh} does the same")

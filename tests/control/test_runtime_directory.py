@@ -157,9 +157,11 @@ def test_a_daemon_of_a_user_that_the_config_names_is_believed(
     heard = false_daemon(public_vm.run_directory, STRANGER)
     public_vm.keyturn("refresh", "--json")
     assert len(heard) == 1
+    public_vm.keyturn("check", "--offline")
+    assert len(heard) == 2, "check asks it too"
     public_vm.config.chmod(0o666)  # then it is no config that names anybody
     assert public_vm.keyturn("refresh", "--json").returncode == 77
-    assert len(heard) == 1
+    assert len(heard) == 2
 
 
 @needs_root

@@ -21,6 +21,10 @@ from tests.support.canaries import Listener, listening
 from tests.support.station import Station
 from tests.support.vm import Vm, Zygote, make_template
 
+signal.signal(
+    signal.SIGHUP, signal.SIG_DFL
+)  # under nohup(1) it is ignored, and so it would be by every process of a test
+
 # The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keyturn")

@@ -99,7 +99,7 @@ class ControlServer:
             sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
             return
-        in_line = request.get("command") not in EMERGENCY
+        in_line = str(request.get("command")) not in EMERGENCY
         if in_line and not self._places.acquire(blocking=False):
             protocol.send(channel, _FULL)
             return

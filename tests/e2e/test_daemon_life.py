@@ -130,7 +130,7 @@ def test_a_removed_lock_file_lets_no_second_keyturn_in(vm: Vm) -> None:
     for _ in range(2):
         done = vm.keyturn("once")
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-        assert "another keyturn works on this state directory" in done.stderr
+        assert "works on this state directory" in done.stderr
     assert (vm.ini_path().stat(), vm.events(None)) == before
     assert daemon.stop() == 0
 

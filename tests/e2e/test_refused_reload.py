@@ -59,7 +59,7 @@ def test_each_kind_of_refusal_is_seen_from_everywhere_and_ends_with_a_good_confi
     shown = vm.keyturn("status", "--json")
     agent = json.loads(shown.stdout)["agent"]
     assert shown.returncode == 0, "a monitor that does not ask for it is not troubled"
-    assert agent["config_refused_at"] > agent["config_loaded_at"] == before["config_loaded_at"]
+    assert agent["config_refused_at"] >= agent["config_loaded_at"] == before["config_loaded_at"]  # to the second
     (record,) = vm.audit("config_rejected")
     assert "; ".join(agent["config_problems"]) == record["error"]
     people = vm.keyturn("status", "--fail-if-refused")
@@ -70,7 +70,7 @@ def test_each_kind_of_refusal_is_seen_from_everywhere_and_ends_with_a_good_confi
     assert said(daemon) == "1 of 1 credentials fresh"
     agent = vm.status()["agent"]
     assert (agent["config_refused_at"], agent["config_problems"]) == (None, [])
-    assert agent["config_loaded_at"] > before["config_loaded_at"]
+    assert agent["config_loaded_at"] >= before["config_loaded_at"]
     assert vm.keyturn("status", "--fail-if-refused").returncode == 0
 
 

@@ -147,7 +147,7 @@ def test_the_password_is_looked_up_in_the_official_order(story: str, tmp_path: P
     ("source", "environ", "words"),
     [
         (PasswordSource("NAME"), {}, "client_key_password_from_env_variable names, .* is not set"),
-        (PasswordSource("Canary1"), {"Canary1": ""}, "client_key_password_from_env_variable names, .* is not set"),
+        (PasswordSource("Canary1"), {"Canary1": ""}, "client_key_password_from_env_variable holds is no name"),
         (PasswordSource(), {}, "given nowhere"),
         (PasswordSource(), {"client_key_password_from_env_variable": "TYPO"}, "given nowhere"),
     ],

@@ -199,7 +199,7 @@ def test_each_documented_way_to_the_password(way: str, kms: Any) -> None:
 
 def test_a_password_that_is_nowhere_is_told(kms: Any) -> None:
     """The key is named, never what stands there: it may be the password itself."""
-    for named, words in (("Canary1", "passwordFromEnvVariable names, .* is not set"), ("Canary~1", "is no name")):
+    for named, words in (("CANARY_1", "passwordFromEnvVariable names, .* is not set"), ("Canary~1", "is no name")):
         with pytest.raises(CredentialFileError, match=words) as caught:
             fetch(kms, instance(kms, passwordFromFilePath=None, passwordFromEnvVariable=named))
         assert "Canary" not in str(caught.value)

@@ -161,7 +161,7 @@ def test_a_properties_file_says_it_all(kms: Any) -> None:
 
 PROPERTIES: dict[str, tuple[dict[str, str | None], str]] = {
     "no type": ({"credentials_type": None}, "credentials_type is missing"),
-    "an unknown type": ({"credentials_type": "ecs"}, "credentials_type=ecs is none of those"),
+    "an unknown type": ({"credentials_type": "ecs"}, "credentials_type=ecs: none of those"),
     "no key": ({"client_key_private_key_path": None}, "client_key_private_key_path is missing"),
     "a relative key": ({"client_key_private_key_path": "clientKey.json"}, "client_key_private_key_path"),
     "no region": ({"cache_client_region_id": ""}, "cache_client_region_id is missing"),

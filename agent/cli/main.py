@@ -6,6 +6,7 @@ Each command's module is imported only when it is run. Why argparse: docs/adr/00
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import io
 import os
@@ -59,7 +60,8 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+            with contextlib.suppress(io.UnsupportedOperation):  # standard input that was read from already
+                stream.reconfigure(errors=errors)
 
 
 def _perform(options: argparse.Namespace) -> int:

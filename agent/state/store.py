@@ -163,6 +163,8 @@ def directory_problem(directory: Path) -> Problem | None:
         if path.is_dir():
             try:
                 _refuse_foreign(path)
+            except ServicesStateError:
+                return None  # the service may use it, whoever looks
             except KeyturnError as error:
                 return error.as_problem()
     return None

@@ -126,47 +126,35 @@ def performance(start: Callable[..., Running]) -> Performance:
     return Performance(status, "".join(running.lines), running.errors(), running, secrets)
 
 
-def test_the_demo_ends_well_and_no_request_was_refused(performance: Performance) -> None:
-    """On a machine where all is well it exits 0, without a word on standard error."""
+STORY = {
+    "KMS rotates on its schedule": (r"rotated: version \w+, LTAI\w+ -> LTAI\w+", 3),
+    "the files change": (r"files changed: credentials\.ini and aliyun\.env, generation \d", 5),
+    "the application is told": (r"told: SIGHUP to pid \d+", 5),
+    "it goes on with the new key": (r"signs with LTAI\w+", 5),
+    "keyturn sees that it does": (r"pickup confirmed", 5),
+    "the emergency shows its steps": (r"operator +\d+\.\d s +(rotate|disable_old) +done", 2),
+    "the old key is refused": (r"safe: the old key was seen refused", 1),
+    "the audit trail is shown": (r"old_key_disabled .*refused with", 1),
+    "the audit log is whole": (r"whole: \d+ records", 1),
+}
+"""What the contract promises to show, and how often it happens."""
+
+
+def test_the_demo_tells_its_story_ends_well_and_leaves_nothing(performance: Performance) -> None:
+    """One performance, for it takes half a minute: exit 0 without a word on standard error, no request refused, no secret."""
     assert (performance.status, performance.errors) == (0, "")
     count = re.search(
         r"requests sent (\d+), refused 0(, \d+ unanswered)?, while the key changed 4 times", performance.output
     )
     assert count
     assert int(count[1]) > 50
-
-
-@pytest.mark.parametrize(
-    ("what", "pattern", "times"),
-    [
-        ("KMS rotates on its schedule", r"rotated: version \w+, LTAI\w+ -> LTAI\w+", 3),
-        ("the files change", r"files changed: credentials\.ini and aliyun\.env, generation \d", 5),
-        ("the application is told", r"told: SIGHUP to pid \d+", 5),
-        ("it goes on with the new key", r"signs with LTAI\w+", 5),
-        ("keyturn sees that it does", r"pickup confirmed", 5),
-        ("the emergency shows its steps", r"operator +\d+\.\d s +(rotate|disable_old) +done", 2),
-        ("the old key is refused", r"safe: the old key was seen refused", 1),
-        ("the audit trail is shown", r"old_key_disabled .*refused with", 1),
-        ("the audit log is whole", r"whole: \d+ records", 1),
-    ],
-    ids=lambda value: value if isinstance(value, str) and " " in value and "\\" not in value else "",
-)
-def test_the_story_tells(performance: Performance, what: str, pattern: str, times: int) -> None:
-    """Everything that the contract promises to show is shown, as often as it happens."""
-    assert len(re.findall(pattern, performance.output)) == times, f"{what}:\n{performance.output}"
-
-
-def test_nothing_is_left(performance: Performance) -> None:
-    """No process and no file outlives the demo."""
+    found = {what: len(re.findall(pattern, performance.output)) for what, (pattern, _times) in STORY.items()}
+    assert found == {what: times for what, (_pattern, times) in STORY.items()}, performance.output
     assert performance.running.left_behind() == []
     assert list(performance.running.temporary.iterdir()) == []
-
-
-def test_no_secret_is_printed_and_a_pipe_gets_no_colour(performance: Performance) -> None:
-    """Key ids are shown, secrets are not; where nobody looks there are no colours."""
     assert len(performance.secrets) == 7  # three of the directory, and one for each of four keys
     assert [secret for secret in performance.secrets if secret in performance.output] == []
-    assert "\x1b" not in performance.output
+    assert "\x1b" not in performance.output, "where nobody looks there are no colours"
 
 
 def test_a_refused_request_fails_the_demo(start: Callable[..., Running]) -> None:

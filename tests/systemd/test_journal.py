@@ -48,7 +48,7 @@ def test_what_is_temporary_is_a_warning_and_said_once(machine: Machine) -> None:
     since = machine.cursor()
     machine.start()
     machine.cloud.fail(503)
-    eventually(lambda: len(machine.cloud.failures("GetSecretValue")) > 1, "tried again")
+    eventually(lambda: machine.status()["consecutive_failures"] > 2, "tried again, by more than one refresh")
     machine.cloud.clear()
     eventually(lambda: "1 of 1" in machine.show("StatusText"))
     assert machine.journal(since, "-o", "cat", "-p", "err") in ("", "-- No entries --\n")

@@ -88,7 +88,7 @@ def _seen_by_this_process(
     """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
-    parts = wiring.Factory(settings, environ)
+    parts = wiring.Factory(settings, environ, config_path=path)
     credentials = parts.credentials()
     yield from _shared(credentials)
     for managed in credentials:

@@ -51,6 +51,7 @@ class ManagedCredential:
         self._in_sync: dict[str, bool] = {}
         self._poll_s = float(getattr(settings.provider, "poll_interval", POLL_INTERVAL_S))
         self._astray = False
+        self._cleaned_in = 0
 
     # -- what is known while this process runs --------------------------------------------------------
 
@@ -80,6 +81,14 @@ class ManagedCredential:
     def in_sync(self, target: str) -> bool | None:
         """Return whether a sink holds the value, as far as was seen last; None where that is not known."""
         return self._in_sync.get(target)
+
+    def is_left_alone(self, survey: transaction.Survey) -> bool:
+        """Return whether readers wrote the value into their files once more after that was put right in this generation."""
+        return survey.only_written_back and self._cleaned_in == self.state.published.generation
+
+    def cleaned(self) -> None:
+        """Note that what readers wrote into their files was put right in this generation; not kept over a restart."""
+        self._cleaned_in = self.state.published.generation
 
     def remember(self, state: CredentialState) -> None:
         """Take over the state that an earlier run left."""

@@ -8,7 +8,8 @@ The engine (agent/engine/refresher.py) decides when; the operator's emergency (a
 the source first and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
 and an `Obtained` exists only for a value that was fetched, judged and, where asked for, proved.
 
-Sinks that differ although the value has not changed are put right under the same generation (docs/adr/0003). Nothing is
+Sinks that differ although the value has not changed are put right under the same generation (docs/adr/0003); a key that an
+SDK wrote back into its profile, once for each value, lest the two rewrite the file in turns. Nothing is
 done without a record, and behind the point of no return it is rolled forward (docs/adr/0004). A first value is told,
 even if the files held it already (docs/adr/0014).
 """
@@ -16,7 +17,7 @@ even if the files held it already (docs/adr/0014).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from agent.core.credential import Credential, part
 from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome, Result
+from agent.logs.log import log
 from agent.logs.redaction import mask
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.refresh.obtained import Obtained
@@ -114,6 +116,8 @@ def publish(
     # Without a generation nobody was ever told: a first value is published even where the files hold it already.
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
         return _unchanged(managed, obtained, cause, recorder, now)
+    if not changed and managed.is_left_alone(survey):
+        return _unchanged(managed, obtained, cause, recorder, now)
     # Recorded before the first byte is staged: a log that cannot be written stops the publish.
     if changed:
         recorder.arrived(managed, obtained, cause)
@@ -136,9 +140,22 @@ def publish(
     # Flushed before anybody is told; where it fails the journal stays open, and only this record is made up for.
     recorder.published(managed, cause, event, targets, publish_ms)
     recorder.close(managed)
+    if not changed and survey.only_written_back:
+        _warn_of_readers(managed, targets)
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
     timings = {name: ms for name, ms in steps.items() if ms is not None}
     return Outcome(Result.PUBLISHED if changed else Result.REPAIRED, generation, timings)
+
+
+def _warn_of_readers(managed: ManagedCredential, targets: Sequence[str]) -> None:
+    """Say that an SDK wrote the key into its profile. It will again, and is let be until there is a new value."""
+    managed.cleaned()
+    log.warning(
+        "a reader wrote the key into its file, from which it was removed",
+        credential=managed.name,
+        sinks=list(targets),
+        remedy="`keyturn check` has the command by which the file and its directory cannot be written by the application",
+    )
 
 
 def _hide(managed: ManagedCredential, value: Credential) -> None:

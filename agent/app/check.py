@@ -33,6 +33,7 @@ from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
 from agent.engine.key_holders import shared_secrets
 from agent.metrics.check import findings as seen_from_outside
+from agent.notifiers import known_readers
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
@@ -173,6 +174,8 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
         problem = write_problem(Path(sink.path).parent)
         if problem:
             yield Finding.of("error", f"{place}.sinks[{number}]", problem)
+        known = filter(None, map(known_readers.of_sink, dict.fromkeys(sink.formats)))
+        yield from (Finding("ok", f"{place}.sinks[{number}].readers", f"{text} (docs/consumers.md)") for text in known)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())

@@ -125,7 +125,9 @@ def publish(
         cause = Cause(Trigger.DRIFT)
     with survey.stage() as staged:
         following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
-        debts = managed.debts_for(generation, cause.trigger, now)
+        # What an SDK wrote back changes nothing for anybody, so nobody is told of its end.
+        news = changed or not survey.only_written_back
+        debts = managed.debts_for(generation, cause.trigger, now) if news else list(managed.state.debts)
         # The point of no return: the journal and the debts are flushed in one write.
         undo = recorder.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
@@ -140,7 +142,7 @@ def publish(
     # Flushed before anybody is told; where it fails the journal stays open, and only this record is made up for.
     recorder.published(managed, cause, event, targets, publish_ms)
     recorder.close(managed)
-    if not changed and survey.only_written_back:
+    if not news:
         _warn_of_readers(managed, targets)
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
     timings = {name: ms for name, ms in steps.items() if ms is not None}

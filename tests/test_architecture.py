@@ -37,11 +37,13 @@ KNOWS = {
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
+    "agent.serving": EVERYBODY | {"agent.engine", "agent.sinks"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
-        "agent.emergency", "agent.control", "agent.metrics", "agent.systemd_setup", "providers",
+        "agent.emergency", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
+        "providers",
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {

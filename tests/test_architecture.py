@@ -37,7 +37,7 @@ KNOWS = {
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
-    "agent.serving": EVERYBODY | {"agent.engine", "agent.sinks"},
+    "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {

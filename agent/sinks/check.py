@@ -12,13 +12,13 @@ from pathlib import Path
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.finding import Finding
-from agent.sinks.interface import Sink
+from agent.sinks.interface import FileSink, Sink
 from agent.sinks.transaction.plan import examine
-from agent.sinks.transaction.target import Attributes, pin, wanted_attributes
+from agent.sinks.transaction.target import Attributes, pin, read_present, wanted_attributes
 from agent.system.accounts import find_account, group_name, user_name
 from agent.system.capabilities import may_give
 from agent.system.systemd_unit import agent_user
-from agent.system.trusted_directory import Directory
+from agent.system.trusted_directory import Directory, split
 
 
 def inspect(sink: Sink, credential: Credential | None = None) -> Iterator[Finding]:
@@ -95,6 +95,14 @@ def _kept_from_readers(sink: Sink, directory: Directory, wanted: Attributes) -> 
             f"the SDKs write the key into a file that its application owns, and {user_name(wanted.uid)} will own this one",
             f'leave `owner` out; `group = "{group_name(wanted.gid)}"` and `mode = "0640"` let the application read it',
         )
+    present = read_present(directory, split(sink.path)[1]).content
+    if isinstance(sink, FileSink) and present and sink.only_written_back(present):
+        yield Finding(
+            "warning",
+            sink.target,
+            "an SDK wrote a key into this file, in clear, by the rights of its application",
+            "have the application run as a user of its own, who may read the file and write neither it nor its directory",
+        )
     if directory.uid not in ours or directory.shared_with:
         group, path = group_name(wanted.gid), shlex.quote(directory.path)
         yield Finding(
@@ -106,7 +114,14 @@ def _kept_from_readers(sink: Sink, directory: Directory, wanted: Attributes) -> 
 
 
 def _command(sink: Sink) -> Iterator[Finding]:
-    """Yield what keeps other users from running the command that the file names."""
+    """Yield what keeps other users, or some SDKs, from running the command that the file names."""
+    if shlex.join(sink.process_command) != " ".join(sink.process_command):
+        yield Finding(
+            "warning",
+            sink.target,
+            "its readers run a command with blanks or quotes in a path, which the SDKs for Node (2.4.5) and Go (1.4.10) cut apart",
+            "give the config a path without them, or see that these SDKs are newer",
+        )
     for program in dict.fromkeys((*sink.process_command[:1], os.path.realpath(sys.executable))):
         closed = _closed_to_others(program)
         if closed:

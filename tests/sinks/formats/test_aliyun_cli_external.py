@@ -77,6 +77,7 @@ def test_the_sdk_finds_the_key_by_the_command_and_writes_it_back(tmp_path: Path)
     assert (got.get_access_key_id(), got.get_access_key_secret()) == ("LTAI5tServed", "servedSecret")
     assert b"servedSecret" in path.read_bytes()
     found = transaction.survey([sink], key(), 1)
+    assert any("an SDK wrote a key into this file" in one.text for one in inspect(sink))
     assert found.only_written_back and [one.differs for one in found.sinks] == ["written back"]
     publish([sink], key())
     assert profile(path.read_bytes()) == profile(clean) and b"servedSecret" not in path.read_bytes()
@@ -174,3 +175,14 @@ def test_check_warns_of_a_command_that_the_application_cannot_run(tmp_path: Path
     tmp_path.chmod(0o755)
     found = [*inspect(external(tmp_path / "config.json", (str(program),)))]
     assert any(one.level == "warning" and str(program) in one.text for one in found)
+
+
+def test_check_warns_of_a_path_that_some_sdks_cut_apart(tmp_path: Path) -> None:
+    """Run: Node 2.4.5 takes a quoted path for two words, 2.4.7 does not."""
+    tmp_path.chmod(0o755)
+
+    def warned(config: str) -> bool:
+        sink = external(tmp_path / "config.json", ("/bin/true", "--config", config))
+        return any("cut apart" in one.text for one in inspect(sink))
+
+    assert warned("/etc/my app/k.toml") and not warned("/etc/keyturn/k.toml")

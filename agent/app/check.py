@@ -174,6 +174,10 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
         problem = write_problem(Path(sink.path).parent)
         if problem:
             yield Finding.of("error", f"{place}.sinks[{number}]", problem)
+        if sink.process_command and managed.settings.serve is None:
+            ask = f"add `[{place}.serve]` with `users`, those whom the application runs as"
+            nobody = "its readers ask keyturn for the value, and nobody but root and keyturn's own user may"
+            yield Finding("warning", f"{place}.sinks[{number}]", nobody, ask)
         known = filter(None, map(known_readers.of_sink, dict.fromkeys(sink.formats)))
         yield from (Finding("ok", f"{place}.sinks[{number}].readers", f"{text} (docs/consumers.md)") for text in known)
     for number, notifier in enumerate(managed.notifiers):

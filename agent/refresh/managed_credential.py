@@ -177,6 +177,11 @@ class ManagedCredential:
         return self.settings.serve is not None
 
     @property
+    def serves_nothing(self) -> bool:
+        """Whether who asks has to wait until the source answers: after a start, where no sink can be read back."""
+        return self.is_served and self._value is None and self.value_in_use() is None
+
+    @property
     def in_use(self) -> Published:
         """The generation that readers are offered: the one before while a publish has not reached every sink."""
         journal = self.state.journal
@@ -245,7 +250,7 @@ class ManagedCredential:
         """Return what the time of the next refresh depends on."""
         done = self.state.published
         return policy.Standing(
-            published=bool(done.generation),
+            published=bool(done.generation) and not self.serves_nothing,
             obtained_at=done.obtained_at,
             expiration=done.expiration,
             failures=self.state.health.failures,
@@ -260,8 +265,8 @@ class ManagedCredential:
             return 0.0  # a bearer token has no id by which its file could be told from a foreign one
         if not transaction.stand(self.sinks, done.access_key_id):
             return 0.0
-        if self.is_served and self.value_in_use() is None:
-            return 0.0  # nothing can be served until the source has answered
+        if self.serves_nothing:
+            return 0.0
         return policy.first_refresh(self.standing(), now, chance)
 
     def condition(self, now: datetime) -> policy.Condition:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
+
+import pytest
 
 from agent.core.settings import FilePath
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.aliyun_cli import AliyunCli, AliyunCliSettings
 from agent.sinks.interface import SinkContext
 from tests.support.bench import Bench
-from tests.support.fakes import FakeDependent, key
+from tests.support.fakes import FakeDependent, Source, key
+from tests.support.processes import in_child
+from tests.support.publishes import MakeBench
 
 
-def served(bench: Bench, web: FakeDependent) -> ManagedCredential:
-    """A credential with such a file and a dependent, published once."""
+def with_command(bench: Bench, web: FakeDependent) -> ManagedCredential:
+    """A credential with such a file and a dependent."""
     managed = bench.managed(notify=[web])
     settings = AliyunCliSettings(type="aliyun_cli", path=FilePath(bench.sink()), profile_mode="External")
     managed.sinks = (AliyunCli(settings, SinkContext("a")),)
+    return managed
+
+
+def served(bench: Bench, web: FakeDependent) -> ManagedCredential:
+    """The same, published once."""
+    managed = with_command(bench, web)
     bench.begin(managed).publish(managed, 1)
     bench.move(3)
     return managed
@@ -84,3 +95,35 @@ def test_what_is_owed_stays_owed_over_the_end_of_a_written_key(bench: Bench) -> 
     bench.clock.move(60)
     bench.until(lambda: not managed.state.debts)
     assert web.generations[-1] == 1
+
+
+@pytest.mark.parametrize("point", ["credential_fetched", "published", "close"])
+def test_a_death_in_a_publish_that_writes_no_file_is_finished(make_bench: MakeBench, point: str) -> None:
+    """Before, at and behind the record: after the restart the new value is published once, and told."""
+    first = make_bench()
+    served(first, FakeDependent("web"))
+    first.close()
+
+    def die() -> None:
+        bench = make_bench()
+        managed = with_command(bench, FakeDependent("web"))
+        bench.begin(managed)
+        if point == "close":
+            managed.state.journal.close = lambda: os._exit(99)  # type: ignore[method-assign]
+        else:
+            bench.audit.before = lambda event: os._exit(99) if event == point else None  # type: ignore[method-assign]
+        bench.publish(managed, 2)
+
+    assert in_child(die) == 99
+    web, bench = FakeDependent("web"), make_bench()
+    managed = with_command(bench, web)
+    bench.begin(managed)
+    source = managed.provider
+    assert isinstance(source, Source)
+    source.value = key(2)
+    assert bench.refresh().outcome is not None
+    bench.move(3)
+    published = bench.records("published", "publish_recovered")
+    assert published[-1]["access_key_id"] == managed.state.published.access_key_id == key(2).access_key_id
+    assert published[-1]["generation"] == managed.state.published.generation == web.generations[-1]
+    assert [record["access_key_id"] for record in published].count(key(2).access_key_id) == 1

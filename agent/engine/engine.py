@@ -179,10 +179,6 @@ class Engine:
         """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
 
-    def rests_within(self, seconds: float) -> bool:
-        """Return whether nothing is being done on the loop's thread, as soon as that is so, or in so many seconds."""
-        return self._loop.rests_within(seconds)
-
     # -- what happens by itself ---------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> None:

@@ -48,7 +48,6 @@ class EventLoop:
         self._poll.register(self._signalled, select.POLLIN)
         self._slots = threading.Semaphore(MAX_WORKERS)
         self._workers: set[threading.Thread] = set()
-        self._resting = threading.Event()
         self.cancel = threading.Event()
 
     def wake_on_signals(self) -> None:
@@ -111,21 +110,12 @@ class EventLoop:
     def turn(self, wake_at: float | None) -> None:
         """Sleep until a message comes or boottime `wake_at`; then call what is in the inbox."""
         self._alarm.set(wake_at)
-        self._resting.set()
         self._poll.poll()
-        self._resting.clear()
         self._alarm.clear()
         self._steps.clear()
         _empty(os.eventfd_read, self._bell)
         _empty(os.read, self._signalled, 512)
         self.drain()
-
-    def rests_within(self, seconds: float) -> bool:
-        """Return whether the loop sleeps, as soon as it does; wait for that no longer than `seconds`. From any other thread.
-
-        For work that can wait: Python runs one thread at a time, so each moment of it delays the loop's.
-        """
-        return self._resting.wait(seconds)
 
     def drain(self) -> None:
         """Call every message that is in the inbox now. A message that raises ends neither the loop nor the others."""

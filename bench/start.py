@@ -3,9 +3,9 @@
     python bench/start.py [--rounds 15] [--bin DIR]
 
 Each command is the installed `keyturn`, as a user calls it, with a real daemon behind `status` and `refresh`. The rounds are
-interleaved; the figures are medians of the processor time (user and system) of the command alone, which a busy machine changes
-far less than the time on the wall. `--bin` is the `bin` of another environment: measure a plain `pip install .` in a fresh one, for
-the finder of an editable install costs each interpreter of its environment some milliseconds.
+interleaved; the figures are the least processor time (user and system) of the command alone, which a busy machine changes far
+less than the time on the wall or a mean. `--bin` is the `bin` of another environment: measure a plain `pip install .` in a fresh
+one, for the finder of an editable install costs each interpreter of its environment some milliseconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
 AIM = 2.5
 """The ratio that each command is to stay below; `run`, `once`, `check` and the like do their work, and have none."""
@@ -83,11 +82,11 @@ def main() -> int:
         finally:
             cloud.terminate()
             cloud.communicate()
-    yardstick = median(found["argparse"])
+    yardstick = min(found["argparse"])
     print(f"{'command':<22} CPU ms  ratio")
     for name, spent in found.items():
-        print(f"{name:<22} {median(spent):6.1f} {median(spent) / yardstick:6.2f}")
-    above = [name for name, spent in found.items() if median(spent) > AIM * yardstick]
+        print(f"{name:<22} {min(spent):6.1f} {min(spent) / yardstick:6.2f}")
+    above = [name for name, spent in found.items() if min(spent) > AIM * yardstick]
     print(f"above {AIM}: {', '.join(above) or 'none'}")
     return 0
 

@@ -55,6 +55,7 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python bench/publish.py
 	$(BIN)/python bench/publish.py --shared
+	$(BIN)/python bench/calls.py
 	$(BIN)/python bench/many.py
 	$(BIN)/python bench/soak.py --minutes 1
 	$(BIN)/python bench/fleet.py --hours 4

@@ -40,7 +40,7 @@ class SharedGateway(SecretManagerClient):  # type: ignore[misc]  # the official 
         """Do nothing: there is no thread to start, no host to ping and no process-wide endpoint to register."""
 
     def close(self) -> None:
-        """Do nothing: no connection is kept open."""
+        """Do nothing: no connection belongs to it."""
 
     def ask(self, question: Question, timeout_s: float) -> Mapping[str, object]:
         """Return the reply.

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from agent.cloud import deadline
 from agent.cloud import tls as tls_module
+from agent.cloud.deadline import Timekeeper
 from agent.cloud.transport import Transport, UntrustedServerError, url_fault
 from agent.core.errors import (
     BadAnswerError,
@@ -152,11 +154,12 @@ def test_a_call_whose_limit_gets_no_thread_is_tried_again(
     """At the limit of processes or of memory nothing is sent without a deadline: an error with a remedy, not a fault."""
     server = serve(say(OK))
 
-    def refuse(_timer: threading.Timer) -> None:
+    def refuse(_thread: threading.Thread) -> None:
         raise error
 
+    monkeypatch.setattr(deadline, "_timekeeper", Timekeeper())
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Timer, "start", refuse)
+        patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(SourceUnavailableError, match="no thread can be started") as caught:
             post(transport, server.endpoint)
     assert "TasksMax" in caught.value.remedy

@@ -8,7 +8,8 @@ its socket). The one thing that no deadline can interrupt is the look-up of a na
 cannot wait for that runs the call on a thread.
 
 One thread keeps the time of all calls under way, and ends when there is none. A timer for each call would be a second
-thread beside each worker's, and starting one is 70 us of processor time and two waits for the interpreter's lock.
+thread beside each worker's, and starting one is 70 us of processor time and two waits for the interpreter's lock
+(docs/adr/0018).
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ class Connection:
         self._adapter = _Adapter(self, route.context)
         self._deadline: Deadline | None = None
         self._link: _Plain | None = None
-        self._whole = False
+        self._is_kept = False  # whether the call under way goes over what an earlier one opened
+        self._whole = False  # whether the last answer was read to its end
 
     def exchange(
         self, request: requests.PreparedRequest, deadline: Deadline, read_s: float, limit_bytes: int
@@ -89,9 +90,9 @@ class Connection:
         Raises:
             those of `FAILURES`: no whole answer.
         """
-        is_kept = self.is_open()
+        self._is_kept = self.is_open()
         self._deadline, self._whole = deadline, False
-        response = self._over_the_kept(request, read_s) if is_kept else None
+        response = self._over_the_kept(request, read_s) if self._is_kept else None
         if response is None:
             deadline.connected = False
             response = self._sent(request, read_s)
@@ -115,7 +116,7 @@ class Connection:
     def open_link(self, link: _Plain) -> socket.socket:
         """Open the socket of a link, which is the connection's from now on."""
         assert self._deadline is not None
-        self._link = link
+        self._link, self._is_kept = link, False
         return self._deadline.connect(link.host_to_look_up, int(link.port))
 
     def _over_the_kept(self, request: requests.PreparedRequest, read_s: float) -> requests.Response | None:
@@ -125,7 +126,7 @@ class Connection:
         try:
             response = self._sent(request, read_s)
         except FAILURES as error:
-            if self._deadline.expired or not went_away(error):
+            if not self._is_kept or self._deadline.expired or not went_away(error):
                 raise
             return None
         if response.status_code != REQUEST_TIMEOUT:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from agent.cloud import connections
 from agent.cloud import transport as transport_module
 from agent.cloud.connections import AGE_S, IDLE_S, MAX_IDLE, Connections, Route
 from agent.cloud.deadline import Deadline, Timekeeper
@@ -195,6 +196,19 @@ def test_a_new_connection_that_ends_is_not_tried_again(serve: Serve, transport: 
     with pytest.raises(SourceUnavailableError, match="closed before a whole answer"):
         post(transport, server)
     assert server.requests == [0, 0, 1]
+
+
+def test_a_connection_that_ends_between_two_looks_is_a_new_one(
+    serve: Serve, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where urllib3 finds the kept one closed after we found it open, it makes a new one, which is excused nothing."""
+    server = Server(serve, (answer,), (close,))
+    assert post(transport, server) == 200
+    looks = iter([True, False])
+    monkeypatch.setattr(connections._Plain, "is_connected", property(lambda _link: next(looks, False)))
+    with pytest.raises(SourceUnavailableError, match="closed before a whole answer"):
+        post(transport, server)
+    assert server.requests == [0, 1]
 
 
 @pytest.mark.parametrize("what", ["cut short", "silent"])

@@ -86,7 +86,8 @@ class Farm:
 
     def _config(self) -> Iterator[str]:
         root, cloud = self._root, self.cloud
-        yield f'agent = {{state_directory="{root}/state",runtime_directory="{root}/run",log_level="error",audit={{path="{root}/audit.jsonl"}}}}'
+        places = f'state_directory="{root}/state",runtime_directory="{root}/run",audit={{path="{root}/audit.jsonl"}}'
+        yield f'agent = {{log_level="error",{places}}}'
         places = ",".join(f'{product}_endpoint="{place}"' for product, place in cloud.endpoints.items())
         yield f'cloud = {{ca_file="{cloud.ca}",{places}}}'
         for number in range(self.credentials):

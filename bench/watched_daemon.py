@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class WatchedDaemon:
         if self.process.poll() is None:
             self.wait_until("the watchdog's next message", lambda: self._beats[-1] > until)
         beats = list(self._beats)
-        pairs = [(a, b) for a, b in zip(beats, beats[1:], strict=False) if b > since and a < until]
+        pairs = [(a, b) for a, b in pairwise(beats) if b > since and a < until]
         return max((b - a for a, b in pairs), default=until - since)
 
     def statuses(self, since: float, until: float) -> list[Answer]:

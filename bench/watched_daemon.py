@@ -50,7 +50,9 @@ class Answer:
 class WatchedDaemon:
     """One daemon. All instants are seconds of time.monotonic()."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, watched: bool = True) -> None:
+        """Prepare one whose config is in `root`. Without `watched` it has no watchdog, and nobody asks for its status."""
+        self._watched = watched
         self._root, self._audit = root, root / "audit.jsonl"
         self._beats: list[float] = []
         self._said: list[tuple[float, str]] = []
@@ -60,24 +62,24 @@ class WatchedDaemon:
         (root / "notify").unlink(missing_ok=True)
         self._listener.bind(str(root / "notify"))
         self._answers: list[Answer] = []
+        self._asker: subprocess.Popen[str] | None = None
         self.started = 0.0
 
     def start(self) -> None:
         """Start it; it is watched from here on."""
-        environ = {
-            "PATH": os.environ["PATH"],
-            "NOTIFY_SOCKET": str(self._root / "notify"),
-            "WATCHDOG_USEC": str(int(2 * BEAT_S * 1e6)),
-        }
+        environ = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(self._root / "notify")}
+        if self._watched:
+            environ["WATCHDOG_USEC"] = str(int(2 * BEAT_S * 1e6))
         keyturn = [sys.executable, "-m", "agent", "--config", str(self._root / "keyturn.toml"), "run"]
         asker = [sys.executable, "-m", "bench.watched_daemon", str(self._root / "run")]
         self._beats.append(time.monotonic())
         self.started = self._beats[0]
         with (self._root / "log").open("ab") as log:
             self.process = subprocess.Popen(keyturn, cwd=ROOT, env=environ, stdout=log, stderr=log)
-        self._asker = subprocess.Popen(asker, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._hear, daemon=True).start()
-        threading.Thread(target=self._note_answers, daemon=True).start()
+        if self._watched:
+            self._asker = subprocess.Popen(asker, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            threading.Thread(target=self._note_answers, daemon=True).start()
 
     def _hear(self) -> None:
         while True:
@@ -89,7 +91,7 @@ class WatchedDaemon:
                 self._said.append((now, text))
 
     def _note_answers(self) -> None:
-        assert self._asker.stdout is not None
+        assert self._asker is not None and self._asker.stdout is not None
         for line in self._asker.stdout:
             self._answers.append(Answer(**json.loads(line)))
 
@@ -152,8 +154,9 @@ class WatchedDaemon:
 
     def close(self) -> None:
         """End what is still there."""
-        self._asker.kill()
-        self._asker.wait()
+        if self._asker is not None:
+            self._asker.kill()
+            self._asker.wait()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

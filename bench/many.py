@@ -26,13 +26,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cloud_process import CloudProcess, secret_name
 from bench.row import Row, add_option, show
-from bench.watched_daemon import WatchedDaemon, cpu_s, peak_mib
+from bench.watched_daemon import Answer, WatchedDaemon, busy_s, cpu_s, peak_mib
 
 READY_S, GAP_S, STATUS_S, HEARD_S = 30.0, 2.0, 1.0, 1.0
 """The aims."""
@@ -52,26 +52,56 @@ FAILURES = ("fetch_failed", "verify_failed", "publish_failed", "notify_failed", 
 
 
 @dataclass(frozen=True)
+class Meters:
+    """Seconds of processor time of the daemon, of the cloud, of the whole machine; and the calls that the cloud answered."""
+
+    daemon_s: float
+    cloud_s: float
+    machine_s: float
+    calls: int
+
+    def since(self, before: Meters) -> Meters:
+        """What was used in between."""
+        return Meters(
+            self.daemon_s - before.daemon_s,
+            self.cloud_s - before.cloud_s,
+            self.machine_s - before.machine_s,
+            self.calls - before.calls,
+        )
+
+
+@dataclass(frozen=True)
 class Phase:
     """What was seen in one stretch of time."""
 
     name: str
     took_s: float
     gap_s: float
-    status_s: float
-    statuses: int
-    unanswered: int
-    calls: int
-    daemon_cpu_s: float
-    cloud_cpu_s: float
+    answers: Sequence[Answer]
+    used: Meters
 
-    HEAD = f"{'':24} {'took s':>8} {'gap s':>7} {'status s':>8} {'asked':>6} {'failed':>6} {'calls/s':>8} {'CPU':>6} {'cloud':>6}"
+    HEAD = (
+        f"{'':10} {'took s':>8} {'gap s':>7} {'status s':>8} {'asked':>6} {'failed':>6} {'calls/s':>8} "
+        f"{'CPU':>6} {'cloud':>6} {'others':>6}"
+    )
+
+    @property
+    def status_s(self) -> float:
+        """The slowest answer."""
+        return max((answer.took_s for answer in self.answers if not answer.error), default=0.0)
+
+    @property
+    def unanswered(self) -> int:
+        """How often there was none."""
+        return sum(bool(answer.error) for answer in self.answers)
 
     def __str__(self) -> str:
         """One line; processor time as a share of one core."""
-        each = f"{self.took_s:8.2f} {self.gap_s:7.2f} {self.status_s:8.2f} {self.statuses:6} {self.unanswered:6}"
-        cores = f"{self.daemon_cpu_s / self.took_s:6.2f} {self.cloud_cpu_s / self.took_s:6.2f}"
-        return f"{self.name:24} {each} {self.calls / self.took_s:8.1f} {cores}"
+        used, took_s = self.used, self.took_s
+        waits = f"{took_s:8.2f} {self.gap_s:7.2f} {self.status_s:8.2f} {len(self.answers):6} {self.unanswered:6}"
+        others = used.machine_s - used.daemon_s - used.cloud_s
+        cores = " ".join(f"{seconds / took_s:6.2f}" for seconds in (used.daemon_s, used.cloud_s, others))
+        return f"{self.name:10} {waits} {used.calls / took_s:8.1f} {cores}"
 
 
 class Farm:
@@ -133,30 +163,18 @@ class Farm:
 
     def phase(self, name: str, act: Callable[[], float]) -> float:
         """Watch while `act` does something; it returns when that had been done. Returns the seconds that it took."""
-        daemon, since = self.daemon, time.monotonic()
-        calls, cloud_cpu = self.calls(), cpu_s(self.cloud.pid)
-        before = cpu_s(daemon.process.pid) if name != "start" else 0.0
+        daemon, since, before = self.daemon, time.monotonic(), self._meters()
         until = act()
-        ended = daemon.process.poll() is not None
-        cpu = float("nan") if ended else cpu_s(daemon.process.pid) - before
-        cloud_cpu, calls = cpu_s(self.cloud.pid) - cloud_cpu, self.calls() - calls
+        used = self._meters().since(before)
         gap_s = daemon.largest_gap_s(since, until)
         daemon.wait_for_status()  # so that every answer to what was asked in this phase is there
-        seen = daemon.statuses(since, until)
-        found = Phase(
-            name,
-            until - since,
-            gap_s,
-            max((answer.took_s for answer in seen if not answer.error), default=0.0),
-            len(seen),
-            sum(bool(answer.error) for answer in seen),
-            calls,
-            cpu,
-            cloud_cpu,
-        )
+        found = Phase(name, until - since, gap_s, daemon.statuses(since, until), used)
         print(found, file=sys.stderr, flush=True)
         self.phases.append(found)
         return found.took_s
+
+    def _meters(self) -> Meters:
+        return Meters(self.daemon.cpu_s(), cpu_s(self.cloud.pid), busy_s(), self.calls())
 
     def calls(self) -> int:
         """The calls that the cloud was asked for so far."""
@@ -249,11 +267,11 @@ def rows(farm: Farm, costs: list[float], bare: float | None) -> Iterator[Row]:
     yield Row(f"{many}: largest gap", max(found.gap_s for found in phases), "s", aim=GAP_S)
     yield Row(f"{many}: slowest status", max(found.status_s for found in phases), "s", aim=STATUS_S)
     first, last = phases[0], phases[-1]
-    each_ms = last.daemon_cpu_s / max(farm.credentials, farm.dependents) * 1000
+    each_ms = last.used.daemon_s / max(farm.credentials, farm.dependents) * 1000
     costs.append(each_ms)
     yield Row(f"{many}: CPU for each that rotates, by the first number", each_ms, "ms", costs[0])
-    cores = first.daemon_cpu_s / first.took_s
-    yield Row(f"{many}: cores at the start, by the cloud's", cores, "", first.cloud_cpu_s / first.took_s)
+    cores = first.used.daemon_s / first.took_s
+    yield Row(f"{many}: cores at the start, by the cloud's", cores, "", first.used.cloud_s / first.took_s)
     yield Row(f"{many}: most memory", peak_mib(daemon.process.pid), "MiB")
     failed = {event: daemon.events(event) for event in FAILURES if daemon.events(event)}
     print(f"failures in the audit log: {json.dumps(failed)}", file=sys.stderr, flush=True)

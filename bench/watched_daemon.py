@@ -32,6 +32,14 @@ def cpu_s(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+def busy_s() -> float:
+    """Processor time that all processes of this machine took so far: proc(5)."""
+    user, nice, system, _idle, _iowait, *others = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_mib(pid: int) -> float:
     """VmHWM, proc(5)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -73,9 +81,9 @@ class WatchedDaemon:
         keyturn = [sys.executable, "-m", "agent", "--config", str(self._root / "keyturn.toml"), "run"]
         asker = [sys.executable, "-m", "bench.watched_daemon", str(self._root / "run")]
         self._beats.append(time.monotonic())
-        self.started = self._beats[0]
         with (self._root / "log").open("ab") as log:
             self.process = subprocess.Popen(keyturn, cwd=ROOT, env=environ, stdout=log, stderr=log)
+        self.started = self._beats[0]
         threading.Thread(target=self._hear, daemon=True).start()
         if self._watched:
             self._asker = subprocess.Popen(asker, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -137,6 +145,10 @@ class WatchedDaemon:
                 name = json.loads(line)["event"]
                 self._counts[name] = self._counts.get(name, 0) + 1
         return self._counts.get(event, 0)
+
+    def cpu_s(self) -> float:
+        """Return its processor time so far."""
+        return cpu_s(self.process.pid) if self.started else 0.0
 
     # What was seen
 

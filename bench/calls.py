@@ -1,12 +1,12 @@
 """What one fetch costs, part by part, each beside what it would cost without what keyturn does about it.
 
-    python bench/calls.py [--rounds 15]
+    python -m bench.calls [--rounds 15]
 
 The emulated cloud runs in a process of its own. Each pair is measured in turn in the same rounds: milliseconds of this
-process's processor time, all its threads together, and of the clock, the least of all rounds, for other work on the
-machine only adds. Without: the private key loaded for each signature (as the official client's algorithm does), the
-ClientKey opened by each credential, a TLS context and a connection for each call. The last pair but one is the same call
-as a bare `http.client` makes it on a connection that it keeps: what is above it is ours, and `requests`'.
+process's processor time, all its threads together, the least of all rounds, for other work on the machine only adds. The
+yardstick loads the private key for each signature (as the official client's algorithm does), opens the ClientKey for each
+credential, makes a TLS context and a connection for each call. In one pair it is less than what is measured: the same call
+as a bare `http.client` makes it on a connection that it keeps; what is above that is ours, and `requests`'.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest import mock
@@ -32,6 +32,7 @@ from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.provider import ProviderContext
 from agent.core.settings import CloudSettings
+from bench.row import Row, add_option, show
 from providers.kms import shared_gateway
 from providers.kms.access import Access, ByClientKey, access_of
 from providers.kms.client_key import ClientKey, ClientKeyFile, open_client_key
@@ -104,37 +105,42 @@ def pairs(world: World) -> list[Pair]:
 
     return [
         (
-            "a signature: the key loaded anew, held",
-            lambda: official.get_sign_string(text, ""),
+            "a signature; the key loaded for each",
             lambda: held.get_sign_string(text, ""),
+            lambda: official.get_sign_string(text, ""),
             10,
         ),
         (
-            "a ClientKey: opened, opened already by another",
-            lambda: open_client_key(content, password, world.who.key_file),
+            "a ClientKey that another credential opened; opened",
             lambda: world.key_file().load(),
+            lambda: open_client_key(content, password, world.who.key_file),
             5,
         ),
         (
-            "a TLS context: built, looked up",
-            lambda: tls._build((world.ca_file,)),
+            "a TLS context looked up; built",
             lambda: tls.context_for((world.ca_file,)),
+            lambda: tls._build((world.ca_file,)),
             5,
         ),
         (
-            "GetCallerIdentity: a connection made, kept",
-            lambda: apart.get_caller_identity(signer, now=now()),
+            "GetCallerIdentity, connection shared; made",
             lambda: together.get_caller_identity(signer, now=now()),
+            lambda: apart.get_caller_identity(signer, now=now()),
             20,
         ),
         (
-            "the same, kept: by http.client, by keyturn",
-            bare,
+            "GetCallerIdentity, connection shared; by http.client",
             lambda: together.get_caller_identity(signer, now=now()),
+            bare,
             20,
         ),
-        ("GetSecretValue by ClientKey: as it was, as it is", fetch_as_before, lambda: gateway.ask(world.question, 10.0), 10),
-    ]  # fmt: skip
+        (
+            "GetSecretValue by ClientKey; key loaded, connection made",
+            lambda: gateway.ask(world.question, 10.0),
+            fetch_as_before,
+            10,
+        ),
+    ]
 
 
 def bare_call(world: World, signer: Credential) -> Callable[[], None]:
@@ -155,41 +161,39 @@ def bare_call(world: World, signer: Credential) -> Callable[[], None]:
     return call
 
 
-def measure(act: Callable[[], object], times: int) -> tuple[float, float]:
-    """Milliseconds for each, of the processor and of the clock."""
-    cpu, clock = time.process_time(), time.perf_counter()
+def measure(act: Callable[[], object], times: int) -> float:
+    """Milliseconds of the processor for each."""
+    before = time.process_time()
     for _ in range(times):
         act()
-    return (time.process_time() - cpu) / times * 1000, (time.perf_counter() - clock) / times * 1000
+    return (time.process_time() - before) / times * 1000
+
+
+def rows(directory: Path, rounds: int) -> Iterator[Row]:
+    for label, ours, other, times in pairs(World(directory)):
+        ours(), other()
+        found = [(measure(ours, times), measure(other, times)) for _ in range(rounds)]
+        figure, yardstick = (min(column) for column in zip(*found, strict=True))
+        yield Row(label, figure, "ms", yardstick)
 
 
 def main() -> None:
+    """Print a row for each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="one round: whether the program still runs")
+    add_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        emulator = subprocess.Popen(
-            [sys.executable, "-m", "agent", "emulator", "--directory", name],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert emulator.stdout is not None
-            if not any("ready" in line for line in emulator.stdout):
-                raise SystemExit("the emulator ended before it was ready")
-            print(
-                f"{'ms, least of all rounds':50} {'CPU':>8} {'CPU':>8} {'ratio':>6} {'clock':>8} {'clock':>8} {'ratio':>6}"
-            )
-            for label, first, second, times in pairs(World(Path(name))):
-                first(), second()
-                rounds = [(*measure(first, times), *measure(second, times)) for _ in range(options.rounds)]
-                cpu_1, clock_1, cpu_2, clock_2 = (min(column) for column in zip(*rounds, strict=True))
-                row = f"{cpu_1:8.2f} {cpu_2:8.2f} {cpu_1 / cpu_2:6.1f} {clock_1:8.2f} {clock_2:8.2f} {clock_1 / clock_2:6.1f}"
-                print(f"{label:50} {row}", flush=True)
-        finally:
-            emulator.terminate()
-            emulator.wait(30)
+        argv = [sys.executable, "-m", "agent", "emulator", "--directory", name]
+        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as emulator:
+            try:
+                assert emulator.stdout is not None
+                if not any("ready" in line for line in emulator.stdout):
+                    raise SystemExit("the emulator ended before it was ready")
+                show(rows(Path(name), 1 if options.quick else options.rounds), options.json)
+            finally:
+                emulator.terminate()
 
 
 if __name__ == "__main__":

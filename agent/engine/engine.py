@@ -103,6 +103,7 @@ class Engine:
         for managed in everyone:
             if managed.state.debts:
                 self._crew.dispatcher.owe(managed)
+        self._crew.dispatcher.write_down()
 
     def start_all(self) -> None:
         """Ask at once for what does not stand on disk, and plan the rest.
@@ -120,18 +121,23 @@ class Engine:
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Run the loop until `stop` is called or `until` holds."""
         while not self._stopping and not until():
-            self._loop.turn(self._scheduler.next_at())
+            self._loop.turn(0.0 if self._crew.dispatcher.has_outcomes else self._scheduler.next_at())
             step = self._scheduler.clock_step()
             if step:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
                 self._crew.planner.stepped(self._slots.values())
-            for act in [*self._scheduler.collect(), *self._after_turns]:
+            self._scheduler.collect()
+            while act := self._scheduler.take():
+                safely(act)
+                if not self._loop.has_time():
+                    break
+            for act in (self._crew.dispatcher.write_down, *self._after_turns):
                 safely(act)
 
     def stop(self) -> None:
         """End `run` after the present turn; tell workers to come back."""
         self._stopping = True
-        self._loop.cancel.set()
+        self._loop.stop_working()
 
     def linger(self, patience_s: float) -> None:
         """Give workers `patience_s` seconds to come back after the end of `run`, so that hooks are killed."""
@@ -139,6 +145,7 @@ class Engine:
         while self._loop.busy() and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
+        self._crew.dispatcher.write_down()
 
     def reload(self, credentials: Iterable[ManagedCredential], settle_s: float) -> None:
         """Go by the credentials of a new config; what is remembered of those that stay is kept.

@@ -17,6 +17,7 @@ from agent.engine.attempts import Attempt, RefreshSlot
 from agent.engine.dependency_graph import in_order
 from agent.engine.refresher import Crew, Refresher
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.workers import Lane
 
 
 def take_over(
@@ -94,4 +95,4 @@ def _go_on(crew: Crew, refresher: Refresher, slot: RefreshSlot, *, changed: bool
 
 def _close(crew: Crew, managed: ManagedCredential) -> None:
     """Close a provider on a worker, since a third party's may hang here too."""
-    crew.loop.start(managed.provider.close, lambda _none, _error: None, urgent=True)
+    crew.loop.start(managed.provider.close, lambda _none, _error: None, Lane.REFRESH)

@@ -16,7 +16,8 @@ def plan(scheduler, name, delay_s):
 
 def due(scheduler):
     """The names of what came due."""
-    return [act() for act in scheduler.collect()]
+    scheduler.collect()
+    return [act() for act in iter(scheduler.take, None)]
 
 
 class Boot:

@@ -98,11 +98,12 @@ class AuditLog:
         with self._lock:
             return self._write([(event, fields)], flush)[0]
 
-    def record_all(self, entries: Sequence[tuple[Event, Mapping[str, Any]]]) -> None:
+    def record_all(self, entries: Sequence[tuple[Event, Mapping[str, Any]]], *, flush: bool = True) -> None:
         """Append records, each as `record` would, with one write and one flush for every `GROUP` of them.
 
         Args:
             entries: event and fields of each, in their order.
+            flush: as for `record`; False leaves only the last group to the flush of what follows.
 
         Raises:
             AuditError: one could not be written; those before it may be in the log, it and those behind it are not.
@@ -111,7 +112,7 @@ class AuditLog:
             refuse_unknown(fields)
         for at in range(0, len(entries), GROUP):
             with self._lock:
-                self._write(entries[at : at + GROUP], flush=True)
+                self._write(entries[at : at + GROUP], flush or at + GROUP < len(entries))
 
     def _write(self, entries: Sequence[tuple[Event, Mapping[str, Any]]], flush: bool) -> list[dict[str, Any]]:
         """Append records of which none, or the first ones, are in the log where it fails."""

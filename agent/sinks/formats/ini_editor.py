@@ -236,7 +236,7 @@ def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
     parser = configparser.ConfigParser()
     try:
         parser.read_file(io.StringIO(text, newline=None))
-        for section in parser.sections() if with_interpolation else ():
+        for section in parser.sections() if with_interpolation and "%" in text else ():
             parser.items(section)
     except configparser.InterpolationError as error:
         return f"a value of [{error.section}] holds a `%` that configparser cannot resolve"

@@ -57,6 +57,24 @@ def disordered(directories: Iterable[T]) -> Iterator[T]:
     return _not_on(NAMES_IN_ORDER, directories)
 
 
+def enough(newest_first: Iterable[T]) -> Iterator[T]:
+    """Yield the directories whose flush makes the new names in all of them durable.
+
+    Where names are durable in their order, the flush of the newest one takes all older ones of its file system with it.
+
+    Args:
+        newest_first: directories with new names, the one with the newest name first.
+    """
+    types, covered = _mounts.types(), set[int]()
+    for one in dict.fromkeys(newest_first):
+        device = os.fstat(one.fd).st_dev
+        if device in covered:
+            continue
+        if types.get(mount_id(one.fd)) in NAMES_IN_ORDER:
+            covered.add(device)
+        yield one
+
+
 def _not_on(known: frozenset[str], directories: Iterable[T]) -> Iterator[T]:
     types = _mounts.types()
     return (one for one in directories if types.get(mount_id(one.fd)) not in known)

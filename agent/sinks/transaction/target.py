@@ -109,7 +109,6 @@ def pin(settings: FileSinkSettings) -> Directory:
         SinkError: it is missing or cannot be trusted.
     """
 
-
     def make_with() -> str:
         group = settings.group or settings.owner
         whose = f" -g {group}" if group else ""

@@ -25,6 +25,11 @@ class HeadFile:
         """The hashes of the records since the last flush."""
         self._breaks: tuple[Break, ...] = ()
 
+    @property
+    def waiting(self) -> int:
+        """The number of records since the last flush."""
+        return len(self._announced)
+
     def know(self, breaks: tuple[Break, ...]) -> None:
         """Take over the breaks that an earlier run found."""
         self._breaks = breaks

@@ -36,8 +36,10 @@ from agent.logs.log import log
 from agent.system import files
 
 GROUP = 64
-"""Records that one flush acknowledges. With those that wait for it, fewer than are looked at behind the head (`MAX_BEHIND`),
-and their hashes fit the head's slot."""
+"""Records of `record_all` that one write and one flush serve."""
+WAITING = 32
+"""Records that may wait for the flush of a later one. These and a group are fewer than a start looks at behind the head
+(`MAX_BEHIND`), and their hashes fit the head's slot."""
 
 FOREIGN = "the audit log holds what keyturn did not write"
 
@@ -125,6 +127,7 @@ class AuditLog:
             head = Head(record["seq"], record["hash"])
             records.append(record)
             lines.append(line)
+        flush = flush or self._memory.waiting + len(records) > WAITING
         self._memory.announce([record["hash"] for record in records])
         written = 0
         try:

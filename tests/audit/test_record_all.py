@@ -12,7 +12,7 @@ import pytest
 from agent import audit
 from agent.audit import AuditLog, read_head, verify
 from agent.audit.continuation import MAX_BEHIND
-from agent.audit.log import GROUP
+from agent.audit.log import GROUP, WAITING
 from agent.core.errors import AuditError
 from agent.core.events import Event
 
@@ -114,15 +114,25 @@ def test_a_flush_that_fails_takes_its_group_back(log: Log, monkeypatch: pytest.M
 
 def test_a_kill_before_the_acknowledgement_of_a_group_is_no_break(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it was announced, with what had waited for its flush; the count goes on behind it."""
-    for _ in range(2):
+    for _ in range(WAITING):
         log.log.record(Event.CREDENTIAL_FETCHED, flush=False)
     monkeypatch.setattr(log.log._memory, "acknowledge", lambda _head: None)
     log.tell(GROUP)
     log.kill()
-    assert GROUP + 2 <= MAX_BEHIND
+    assert WAITING + GROUP <= MAX_BEHIND
     assert log.problems() == ()
     log.open()
-    assert (log.log.remarks, log.log.head.seq) == ([], GROUP + 2)
+    assert (log.log.remarks, log.log.head.seq) == ([], WAITING + GROUP)
+
+
+def test_no_more_records_wait_for_a_flush_than_a_start_can_judge(log: Log) -> None:
+    """Whoever asks for none gets one in time, so that a kill leaves nothing that was not announced."""
+    for _ in range(3 * MAX_BEHIND):
+        log.log.record(Event.CREDENTIAL_FETCHED, flush=False)
+    log.kill()
+    assert log.problems() == ()
+    log.open()
+    assert (log.log.remarks, log.log.head.seq) == ([], 3 * MAX_BEHIND)
 
 
 def test_an_unknown_field_is_refused_before_anything_is_written(log: Log) -> None:

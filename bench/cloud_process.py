@@ -2,8 +2,9 @@
 
     python -m bench.cloud_process DIRECTORY SECRETS
 
-It answers at once. Beside it there is a dependent that is told by `http` (`told_url`) or by SIGUSR2, and does nothing. Each line on standard input is a command, each line on standard output its answer, a JSON object:
-`rotate` gives every secret a new key, `count` tells the calls so far by action. It ends with its standard input.
+It answers at once. It is a dependent too, which takes every news and does nothing: by `http` at `told_url`, by SIGUSR2.
+Each line on standard input is a command, each line on standard output its answer, a JSON object: `rotate` gives every
+secret a new key, `count` tells the calls so far by action. It ends with its standard input.
 """
 
 from __future__ import annotations

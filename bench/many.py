@@ -13,24 +13,26 @@ reload    SIGHUP, the same config
 rotate    all have a new key at once; SIGUSR1, until all are published and told
 stop      SIGTERM; with dependents, while half of them are still to be told
 
-The phases go to standard error, the rows of the table of `make bench` to standard output.
+The yardstick of READY and of a rotation is a bare loop that writes, flushes and renames as many files, without a
+network. The phases go to standard error, the rows of the table of `make bench` to standard output.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cloud_process import CloudProcess, secret_name
 from bench.row import Row, add_option, show
-from bench.watched_daemon import WatchedDaemon, cpu_s, peak_mib
+from bench.watched_daemon import Answer, WatchedDaemon, busy_s, cpu_s, peak_mib
 
 READY_S, GAP_S, STATUS_S, HEARD_S = 30.0, 2.0, 1.0, 1.0
 """The aims."""
@@ -50,43 +52,84 @@ FAILURES = ("fetch_failed", "verify_failed", "publish_failed", "notify_failed", 
 
 
 @dataclass(frozen=True)
+class Meters:
+    """Seconds of processor time of the daemon, of the cloud, of the whole machine; and the calls that the cloud answered."""
+
+    daemon_s: float
+    cloud_s: float
+    machine_s: float
+    calls: int
+
+    def since(self, before: Meters) -> Meters:
+        """What was used in between."""
+        return Meters(
+            self.daemon_s - before.daemon_s,
+            self.cloud_s - before.cloud_s,
+            self.machine_s - before.machine_s,
+            self.calls - before.calls,
+        )
+
+
+@dataclass(frozen=True)
 class Phase:
     """What was seen in one stretch of time."""
 
     name: str
     took_s: float
     gap_s: float
-    status_s: float
-    statuses: int
-    unanswered: int
-    calls: int
-    daemon_cpu_s: float
-    cloud_cpu_s: float
+    answers: Sequence[Answer]
+    used: Meters
 
-    HEAD = f"{'':24} {'took s':>8} {'gap s':>7} {'status s':>8} {'asked':>6} {'failed':>6} {'calls/s':>8} {'CPU':>6} {'cloud':>6}"
+    HEAD = (
+        f"{'':10} {'took s':>8} {'gap s':>7} {'status s':>8} {'asked':>6} {'failed':>6} {'calls/s':>8} "
+        f"{'CPU':>6} {'cloud':>6} {'others':>6}"
+    )
+
+    @property
+    def status_s(self) -> float:
+        """The slowest answer."""
+        return max((answer.took_s for answer in self.answers if not answer.error), default=0.0)
+
+    @property
+    def unanswered(self) -> int:
+        """How often there was none."""
+        return sum(bool(answer.error) for answer in self.answers)
 
     def __str__(self) -> str:
         """One line; processor time as a share of one core."""
-        each = f"{self.took_s:8.2f} {self.gap_s:7.2f} {self.status_s:8.2f} {self.statuses:6} {self.unanswered:6}"
-        cores = f"{self.daemon_cpu_s / self.took_s:6.2f} {self.cloud_cpu_s / self.took_s:6.2f}"
-        return f"{self.name:24} {each} {self.calls / self.took_s:8.1f} {cores}"
+        used, took_s = self.used, self.took_s
+        waits = f"{took_s:8.2f} {self.gap_s:7.2f} {self.status_s:8.2f} {len(self.answers):6} {self.unanswered:6}"
+        others = used.machine_s - used.daemon_s - used.cloud_s
+        cores = " ".join(f"{seconds / took_s:6.2f}" for seconds in (used.daemon_s, used.cloud_s, others))
+        return f"{self.name:10} {waits} {used.calls / took_s:8.1f} {cores}"
 
 
 class Farm:
     """A host with so many credentials, of which the first has so many dependents of its own, or all share one."""
 
-    def __init__(self, root: Path, credentials: int, dependents: int, by: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        credentials: int,
+        dependents: int = 0,
+        by: str = "exec",
+        *,
+        poll_interval: str = "1h",
+        watched: bool = True,
+    ) -> None:
         self._root, self.credentials, self.dependents, self._by = root, credentials, dependents, by
+        self._poll_interval = poll_interval
         self.cloud = CloudProcess(root / "cloud", credentials)
         (root / "template").write_text("{{ access_key_id }} {{ access_key_secret }}\n")
         (root / "keyturn.toml").write_text("\n".join(self._config()))
-        self.daemon = WatchedDaemon(root)
+        self.daemon = WatchedDaemon(root, watched)
         self.phases: list[Phase] = []
         self._rounds = 0
 
     def _config(self) -> Iterator[str]:
         root, cloud = self._root, self.cloud
-        yield f'agent = {{state_directory="{root}/state",runtime_directory="{root}/run",log_level="error",audit={{path="{root}/audit.jsonl"}}}}'
+        places = f'state_directory="{root}/state",runtime_directory="{root}/run",audit={{path="{root}/audit.jsonl"}}'
+        yield f'agent = {{log_level="error",{places}}}'
         places = ",".join(f'{product}_endpoint="{place}"' for product, place in cloud.endpoints.items())
         yield f'cloud = {{ca_file="{cloud.ca}",{places}}}'
         for number in range(self.credentials):
@@ -95,7 +138,8 @@ class Farm:
             place.mkdir(mode=0o750)
             sinks = ",".join(SINKS).replace("%", str(place)).replace('"T"', f'"{root}/template"')
             yield f"[credentials.{name}]\nsinks = [{sinks}]\nnotify = [{','.join(self._notify())}]"
-            yield f'provider = {{type="kms_secret",secret_name="{name}",properties_file="{cloud.properties}",poll_interval="1h"}}'
+            asked = f'secret_name="{name}",poll_interval="{self._poll_interval}"'
+            yield f'provider = {{type="kms_secret",properties_file="{cloud.properties}",{asked}}}'
 
     def _notify(self) -> Iterator[str]:
         if not self.dependents:
@@ -119,32 +163,21 @@ class Farm:
 
     def phase(self, name: str, act: Callable[[], float]) -> float:
         """Watch while `act` does something; it returns when that had been done. Returns the seconds that it took."""
-        daemon, since = self.daemon, time.monotonic()
-        calls, cloud_cpu = self._calls(), cpu_s(self.cloud.pid)
-        before = cpu_s(daemon.process.pid) if name != "start" else 0.0
+        daemon, since, before = self.daemon, time.monotonic(), self._meters()
         until = act()
-        ended = daemon.process.poll() is not None
-        cpu = float("nan") if ended else cpu_s(daemon.process.pid) - before
-        cloud_cpu, calls = cpu_s(self.cloud.pid) - cloud_cpu, self._calls() - calls
+        used = self._meters().since(before)
         gap_s = daemon.largest_gap_s(since, until)
         daemon.wait_for_status()  # so that every answer to what was asked in this phase is there
-        seen = daemon.statuses(since, until)
-        found = Phase(
-            name,
-            until - since,
-            gap_s,
-            max((answer.took_s for answer in seen if not answer.error), default=0.0),
-            len(seen),
-            sum(bool(answer.error) for answer in seen),
-            calls,
-            cpu,
-            cloud_cpu,
-        )
+        found = Phase(name, until - since, gap_s, daemon.statuses(since, until), used)
         print(found, file=sys.stderr, flush=True)
         self.phases.append(found)
         return found.took_s
 
-    def _calls(self) -> int:
+    def _meters(self) -> Meters:
+        return Meters(self.daemon.cpu_s(), cpu_s(self.cloud.pid), busy_s(), self.calls())
+
+    def calls(self) -> int:
+        """The calls that the cloud was asked for so far."""
         return sum(self.cloud.ask("count").values())
 
     # The phases
@@ -195,38 +228,60 @@ class Farm:
         self.cloud.close()
 
 
-def rows(farm: Farm, costs: list[float]) -> Iterator[Row]:
-    """Go through the phases. `costs` has the milliseconds of processor time for each of the first farm; it is filled by that."""
+def bare_s(root: Path, credentials: int) -> float:
+    """Return the seconds of a bare loop that writes, flushes and renames as many files, and flushes each directory."""
+    began = time.monotonic()
+    for number in range(credentials):
+        place = root / f"bare{number}"
+        place.mkdir()
+        for sink in range(len(SINKS)):
+            with (place / f"{sink}.tmp").open("wb") as file:
+                file.write(b"x" * 200)
+                file.flush()
+                os.fsync(file.fileno())
+            (place / f"{sink}.tmp").rename(place / str(sink))
+        directory = os.open(place, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+    return time.monotonic() - began
+
+
+def rows(farm: Farm, costs: list[float], bare: float | None) -> Iterator[Row]:
+    """Go through the phases.
+
+    Args:
+        farm: not yet started.
+        costs: milliseconds of processor time for each credential or dependent of the first farm, which fills it.
+        bare: seconds of the bare loop.
+    """
     daemon, many = farm.daemon, farm.name
     print(f"{many}\n{Phase.HEAD}", file=sys.stderr, flush=True)
     told_s = farm.phase("start", farm.start)
     ready = daemon.heard("READY=1", daemon.started)
     assert ready is not None
-    yield Row(f"{many}, READY", ready - daemon.started, "s", aim=READY_S)
-    yield Row(f"{many}, start until all are told", told_s, "s")
+    yield Row(f"{many}: READY", ready - daemon.started, "s", bare, READY_S, aim_of_figure=True)
+    yield Row(f"{many}: start until all are told", told_s, "s")
     for name, act in (("SIGUSR1", farm.ask_all), ("reload", farm.reload), ("rotate", farm.rotate)):
-        yield Row(f"{many}, {name}", farm.phase(name, act), "s")
-    for found in farm.phases:
-        yield Row(f"{many}, {found.name}: largest gap", found.gap_s, "s", aim=GAP_S)
-        yield Row(f"{many}, {found.name}: slowest status", found.status_s, "s", aim=STATUS_S)
-    last = farm.phases[-1]
-    each_ms = last.daemon_cpu_s / max(farm.credentials, farm.dependents) * 1000
+        yield Row(f"{many}: {name}", farm.phase(name, act), "s", bare if name == "rotate" else None)
+    phases = farm.phases
+    yield Row(f"{many}: largest gap", max(found.gap_s for found in phases), "s", aim=GAP_S)
+    yield Row(f"{many}: slowest status", max(found.status_s for found in phases), "s", aim=STATUS_S)
+    first, last = phases[0], phases[-1]
+    each_ms = last.used.daemon_s / max(farm.credentials, farm.dependents) * 1000
     costs.append(each_ms)
-    yield Row(f"{many}, rotate: CPU for each, beside the first number's", each_ms, "ms", costs[0])
-    cores = last.cloud_cpu_s / last.took_s
-    yield Row(f"{many}, rotate: cores of the cloud beside the daemon's", cores, "", last.daemon_cpu_s / last.took_s)
-    yield Row(f"{many}, calls a second at the start", farm.phases[0].calls / farm.phases[0].took_s, "/s")
-    yield Row(f"{many}, peak of memory", peak_mib(daemon.process.pid), "MiB")
+    yield Row(f"{many}: CPU for each that rotates, by the first number", each_ms, "ms", costs[0])
+    cores = first.used.daemon_s / first.took_s
+    yield Row(f"{many}: cores at the start, by the cloud's", cores, "", first.used.cloud_s / first.took_s)
+    yield Row(f"{many}: most memory", peak_mib(daemon.process.pid), "MiB")
     failed = {event: daemon.events(event) for event in FAILURES if daemon.events(event)}
     print(f"failures in the audit log: {json.dumps(failed)}", file=sys.stderr, flush=True)
-    yield Row(f"{many}, refreshes and tellings that failed", sum(failed.values()), "", aim=0)
-    unanswered = sum(found.unanswered for found in farm.phases)
-    yield Row(f"{many}, status not answered", unanswered, "", aim=0)
+    yield Row(f"{many}: failures in the audit log", sum(failed.values()), "", aim=0)
+    yield Row(f"{many}: status not answered", sum(found.unanswered for found in phases), "", aim=0)
     asked = farm.stop()
     heard = daemon.wait_for("STOPPING=1", asked)
     daemon.process.wait(120)
-    yield Row(f"{many}, SIGTERM heard", heard - asked, "s", aim=HEARD_S)
-    yield Row(f"{many}, SIGTERM until the end", time.monotonic() - asked, "s")
+    yield Row(f"{many}: SIGTERM heard", heard - asked, "s", aim=HEARD_S)
+    yield Row(f"{many}: SIGTERM until the end", time.monotonic() - asked, "s")
 
 
 def all_rows(options: argparse.Namespace) -> Iterator[Row]:
@@ -237,9 +292,10 @@ def all_rows(options: argparse.Namespace) -> Iterator[Row]:
         *((1, int(text)) for text in options.dependents.split(",") if text),
     ):
         with tempfile.TemporaryDirectory(prefix="kt", dir=options.directory) as root:
+            bare = None if dependents else bare_s(Path(root), credentials)
             farm = Farm(Path(root), credentials, dependents, options.by)
             try:
-                yield from rows(farm, costs[dependents > 0])
+                yield from rows(farm, costs[dependents > 0], bare)
             finally:
                 farm.close()
 

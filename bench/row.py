@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-HEAD = f"{'what':58} {'figure':>12} {'yardstick':>12} {'ratio':>6} {'aim':>8}"
+WIDTHS = (66, 13, 13, 7, 8, 7)
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,38 @@ class Row:
     def _aimed(self) -> float:
         return self.ratio if self.ratio is not None and self._aims_at_ratio else self.figure
 
+    def cells(self) -> tuple[str, ...]:
+        """What the table shows: name, figure, yardstick, ratio, aim, and whether that was missed."""
+        aim = "" if self.aim is None else f"{self.aim:g}" + (" x" if self._aims_at_ratio else f" {self.unit}".rstrip())
+        return (
+            self.name,
+            _amount(self.figure, self.unit),
+            "" if self.yardstick is None else _amount(self.yardstick, self.unit),
+            "" if self.ratio is None else f"{self.ratio:.2f}",
+            aim,
+            "" if self.met else "missed",
+        )
+
     def __str__(self) -> str:
         """The row of the table."""
-        beside = "" if self.yardstick is None else f"{self.yardstick:.4g} {self.unit}"
-        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
-        aim = "" if self.aim is None else f"{self.aim:g}" + (" x" if self._aims_at_ratio else f" {self.unit}")
-        missed = "" if self.met else "  missed"
-        return f"{self.name:58} {f'{self.figure:.4g} {self.unit}':>12} {beside:>12} {ratio:>6} {aim:>8}{missed}"
+        return _line(self.cells())
+
+
+def _amount(number: float, unit: str) -> str:
+    digits = (
+        0 if number == int(number) or abs(number) >= 100 else 1 if abs(number) >= 10 else 2 if abs(number) >= 0.1 else 4
+    )
+    return f"{number:,.{digits}f} {unit}".rstrip()
+
+
+def _line(cells: Sequence[str]) -> str:
+    first, *others = cells
+    return " ".join(
+        [first.ljust(WIDTHS[0]), *(text.rjust(width) for text, width in zip(others, WIDTHS[1:], strict=True))]
+    ).rstrip()
+
+
+HEAD = _line(("what", "figure", "yardstick", "ratio", "aim", ""))
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:

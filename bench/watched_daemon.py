@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def cpu_s(pid: int) -> float:
     """Processor time so far, of all threads, the kernel's part and ended children included: proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_s() -> float:
+    """Processor time that all processes of this machine took so far: proc(5)."""
+    user, nice, system, _idle, _iowait, *others = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mib(pid: int) -> float:
@@ -49,7 +58,9 @@ class Answer:
 class WatchedDaemon:
     """One daemon. All instants are seconds of time.monotonic()."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, watched: bool = True) -> None:
+        """Prepare one whose config is in `root`. Without `watched` it has no watchdog, and nobody asks for its status."""
+        self._watched = watched
         self._root, self._audit = root, root / "audit.jsonl"
         self._beats: list[float] = []
         self._said: list[tuple[float, str]] = []
@@ -59,24 +70,24 @@ class WatchedDaemon:
         (root / "notify").unlink(missing_ok=True)
         self._listener.bind(str(root / "notify"))
         self._answers: list[Answer] = []
+        self._asker: subprocess.Popen[str] | None = None
         self.started = 0.0
 
     def start(self) -> None:
         """Start it; it is watched from here on."""
-        environ = {
-            "PATH": os.environ["PATH"],
-            "NOTIFY_SOCKET": str(self._root / "notify"),
-            "WATCHDOG_USEC": str(int(2 * BEAT_S * 1e6)),
-        }
+        environ = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(self._root / "notify")}
+        if self._watched:
+            environ["WATCHDOG_USEC"] = str(int(2 * BEAT_S * 1e6))
         keyturn = [sys.executable, "-m", "agent", "--config", str(self._root / "keyturn.toml"), "run"]
         asker = [sys.executable, "-m", "bench.watched_daemon", str(self._root / "run")]
         self._beats.append(time.monotonic())
-        self.started = self._beats[0]
         with (self._root / "log").open("ab") as log:
             self.process = subprocess.Popen(keyturn, cwd=ROOT, env=environ, stdout=log, stderr=log)
-        self._asker = subprocess.Popen(asker, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.started = self._beats[0]
         threading.Thread(target=self._hear, daemon=True).start()
-        threading.Thread(target=self._note_answers, daemon=True).start()
+        if self._watched:
+            self._asker = subprocess.Popen(asker, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            threading.Thread(target=self._note_answers, daemon=True).start()
 
     def _hear(self) -> None:
         while True:
@@ -88,7 +99,7 @@ class WatchedDaemon:
                 self._said.append((now, text))
 
     def _note_answers(self) -> None:
-        assert self._asker.stdout is not None
+        assert self._asker is not None and self._asker.stdout is not None
         for line in self._asker.stdout:
             self._answers.append(Answer(**json.loads(line)))
 
@@ -135,6 +146,10 @@ class WatchedDaemon:
                 self._counts[name] = self._counts.get(name, 0) + 1
         return self._counts.get(event, 0)
 
+    def cpu_s(self) -> float:
+        """Return its processor time so far."""
+        return cpu_s(self.process.pid) if self.started else 0.0
+
     # What was seen
 
     def largest_gap_s(self, since: float, until: float) -> float:
@@ -142,7 +157,7 @@ class WatchedDaemon:
         if self.process.poll() is None:
             self.wait_until("the watchdog's next message", lambda: self._beats[-1] > until)
         beats = list(self._beats)
-        pairs = [(a, b) for a, b in zip(beats, beats[1:], strict=False) if b > since and a < until]
+        pairs = [(a, b) for a, b in pairwise(beats) if b > since and a < until]
         return max((b - a for a, b in pairs), default=until - since)
 
     def statuses(self, since: float, until: float) -> list[Answer]:
@@ -151,8 +166,9 @@ class WatchedDaemon:
 
     def close(self) -> None:
         """End what is still there."""
-        self._asker.kill()
-        self._asker.wait()
+        if self._asker is not None:
+            self._asker.kill()
+            self._asker.wait()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

@@ -10,9 +10,9 @@ A log that ends before the head that the state remembers is continued from that 
 becomes of half a line, of a power cut, and of rotated files (`audit.jsonl.1`, `audit.jsonl-20261122`, `.gz`): docs/adr/0007.
 """
 
-from agent.audit.chain import canonical, digest
+from agent.audit.chain import FIELDS, canonical, digest
 from agent.audit.head import Head, Remembered, read_head
-from agent.audit.log import FIELDS, AuditLog
+from agent.audit.log import AuditLog
 from agent.audit.preflight import log_problem
 from agent.audit.proof import Verdict, verify, verify_against
 from agent.audit.reader import read, rotated_files

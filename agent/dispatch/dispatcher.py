@@ -285,7 +285,7 @@ class Dispatcher:
         dependent.failing(describe(error) if error is not None else "")
         self._plan_again(dependent, failed=error is not None)
         for managed, _notifier, _debt in covered:
-            if not managed.state.debts:
+            if managed.state.ledger.is_paid:
                 self._urgent.discard(managed.name)
             self._ended_for[managed.name] = managed
         self._outcomes.then(self._go_on)

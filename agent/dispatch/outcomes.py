@@ -10,7 +10,6 @@ The state is not flushed: a debt that a power cut brings back is paid once more 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from agent.audit import AuditLog
@@ -24,21 +23,13 @@ from agent.state.store import StateStore
 Act = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """A record of the audit log that is still to be written."""
-
-    event: Event
-    fields: dict[str, Any]
-
-
 class Outcomes:
     """What is to be written down, in the order in which it came. Belongs to the loop's thread."""
 
     def __init__(self, audit: AuditLog, states: StateStore) -> None:
         self._audit, self._states = audit, states
         self._changed: dict[str, ManagedCredential] = {}
-        self._records: list[_Record] = []
+        self._records: list[tuple[Event, dict[str, Any]]] = []
         self._then: dict[Act, None] = {}
 
     @property
@@ -52,7 +43,7 @@ class Outcomes:
 
     def note(self, event: Event, **fields: Any) -> None:
         """Have a record written to the audit log."""
-        self._records.append(_Record(event, fields))
+        self._records.append((event, fields))
 
     def then(self, act: Act) -> None:
         """Have `act` called once everything before it is written; the same one only once."""
@@ -65,8 +56,10 @@ class Outcomes:
         then, self._then = self._then, {}
         for managed in changed.values():
             self._save(managed)
-        for number, record in enumerate(records, 1):
-            self._append(record, flush=number == len(records))
+        try:
+            self._audit.record_all(records)
+        except AuditError as error:  # a dependent that was told stays told when the audit log is full
+            log.error("notifications could not be recorded", error=str(error), records=len(records))
         for act in then:
             safely(act)
 
@@ -76,10 +69,3 @@ class Outcomes:
             self._states.save(managed.name, managed.state, flush=False)
         except KeyturnError as error:
             log.error("the state cannot be written", credential=managed.name, error=str(error))
-
-    def _append(self, record: _Record, *, flush: bool) -> None:
-        # A dependent that was told stays told when the audit log is full: say so, and go on telling the others.
-        try:
-            self._audit.record(record.event, flush=flush, **record.fields)
-        except AuditError as error:
-            log.error("a notification could not be recorded", error=str(error), audit_event=str(record.event))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ class WatchedLog(AuditLog):
     def record(self, event: Event, *, flush: bool = True, **fields: Any) -> dict[str, Any]:
         self.before(str(event))
         return super().record(event, flush=flush, **fields)
+
+    def record_all(self, entries: Sequence[tuple[Event, Mapping[str, Any]]], *, flush: bool = True) -> None:
+        for event, _fields in entries:
+            self.before(str(event))
+        super().record_all(entries, flush=flush)
 
 
 FAR_AHEAD_S = 1e6

@@ -32,11 +32,9 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from agent.audit import AuditLog
 from agent.core import policy
 from agent.core.errors import CancelledError
 from agent.core.events import Event, Trigger
-from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.core.observer import NOBODY, Observer
 from agent.dispatch.delivery import Heard, look, tell
 from agent.dispatch.dependent import Dependent, Owed
@@ -49,7 +47,6 @@ from agent.runtime.event_loop import EventLoop
 from agent.runtime.scheduler import Scheduler
 from agent.runtime.workers import Lane
 from agent.state.records import Debt, called
-from agent.state.store import StateStore
 from agent.system.clock import Clock
 from agent.system.waiting import tried
 
@@ -58,10 +55,10 @@ class Dispatcher:
     """The one that pays what is owed to dependents. Belongs to the loop's thread."""
 
     def __init__(
-        self, loop: EventLoop, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore, settle_s: float
+        self, loop: EventLoop, scheduler: Scheduler, clock: Clock, outcomes: Outcomes, settle_s: float
     ) -> None:
         self._loop, self._scheduler, self._clock = loop, scheduler, clock
-        self._outcomes = Outcomes(audit, states)
+        self._outcomes = outcomes
         self._settle_s = settle_s
         self._observer: Observer = NOBODY
         self._dependents: dict[tuple[str, ...], Dependent] = {}
@@ -75,15 +72,6 @@ class Dispatcher:
     def observe(self, observer: Observer) -> None:
         """Have an observer called for each notification."""
         self._observer = observer
-
-    @property
-    def has_outcomes(self) -> bool:
-        """Whether there is something for `write_down`."""
-        return self._outcomes.pending
-
-    def write_down(self) -> None:
-        """Write what came of the deliveries that ended in this turn, and tell those who wait for it."""
-        self._outcomes.write_down()
 
     def settle(self, seconds: float) -> None:
         """Have what changes within so many seconds told together, from now on."""
@@ -168,7 +156,7 @@ class Dispatcher:
         return looked
 
     def _looked(self, managed: ManagedCredential, notifier: Notifier, heard: Heard) -> None:
-        outcome, pickup = _found(managed, heard)
+        outcome, pickup = heard.about(managed.name)
         if self._credentials.get(managed.name) is not managed:
             return  # a reload let go of it meanwhile
         if managed.state.ledger.looked_at(notifier.identity, outcome, str(pickup)):
@@ -313,7 +301,7 @@ class Dispatcher:
     ) -> None:
         dependent.settled(managed.name)
         # Told, but a dependent without evidence of a pickup may still use the old value: that is said with it.
-        outcome, pickup = _found(managed, heard)
+        outcome, pickup = heard.about(managed.name)
         managed.state.ledger.told(debt, outcome, str(pickup))
         self._outcomes.changed(managed)
         self._observer.told(managed.name, notifier.type_name, "told")
@@ -404,14 +392,6 @@ class Dispatcher:
             ledger.owe_new(self._debts_of_now(managed, dropped[0].trigger if dropped else Trigger.OPERATOR))
         if untold:
             self._outcomes.changed(managed)
-
-
-def _found(managed: ManagedCredential, heard: Heard) -> tuple[NotifyOutcome, Pickup]:
-    """What a telling, or a later look, says of the dependent of one credential."""
-    cannot = heard.hindered.get(managed.name)
-    if cannot is None:
-        return NotifyOutcome(NotifyResult.TOLD), heard.pickup
-    return NotifyOutcome(NotifyResult.TOLD_IN_VAIN, cannot.text), cannot.pickup
 
 
 def _fulfil(future: Future[None]) -> None:

@@ -26,6 +26,7 @@ from agent.core.errors import (
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome, Report, Result
 from agent.dispatch.dispatcher import Dispatcher
+from agent.dispatch.outcomes import Outcomes
 from agent.engine.attempts import Attempt, RefreshSlot
 from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import bases_to_ask, followers
@@ -62,6 +63,7 @@ class Crew:
     recorder: Recorder
     recovery: CrashRecovery
     dispatcher: Dispatcher
+    outcomes: Outcomes
     health: Health
     planner: RefreshPlanner
     bases: BaseCredentials

@@ -45,7 +45,8 @@ def take_over(
     changed = {name for name, managed in wanted.items() if _put_in_place(slots, crew, refresher, managed)}
     crew.dispatcher.settle(settle_s)
     crew.dispatcher.wire(slot.managed for slot in slots.values())
-    crew.recovery.sweep([slot.managed for slot in slots.values()])
+    everyone = [slot.managed for slot in slots.values()]
+    crew.recovery.sweep((managed for managed in everyone if managed.name in changed), everyone)
     for name in in_order(slots):
         _go_on(crew, refresher, slots[name], changed=name in changed)
 

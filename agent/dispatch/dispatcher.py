@@ -66,6 +66,8 @@ class Dispatcher:
         self._orders: dict[str, Orders] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
+        self._waiting: set[tuple[str, ...]] = set()
+        """The dependents that were due before their turn."""
         self._ended_for: dict[str, ManagedCredential] = {}
         """The credentials of which a dependent's delivery ended in this turn."""
 
@@ -228,6 +230,8 @@ class Dispatcher:
         ready = [each for each in owed if not self._waits_for_its_turn(*each[:2])]
         dependent.rang(waits_for_its_turn=bool(owed) and not ready)
         if dependent.in_flight or not ready or (len(ready) < len(owed) and self._waits_for_others(dependent, ready)):
+            if dependent.waits:
+                self._waiting.add(identity)
             return
         # One delivery serves all that are ready; it carries the event of the newest publish.
         managed, notifier, debt = max(ready, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
@@ -365,12 +369,11 @@ class Dispatcher:
             self._plan(dependent, 0.0 if urgent or dependent.rang_meanwhile else self._settle_s)
 
     def _wake_next_order(self, managed: ManagedCredential) -> None:
-        for notifier in managed.notifiers:
-            dependent = self._dependents.get(notifier.identity)
-            if dependent is None:
-                continue  # the credential left the config while its dependent was being told
-            idle = dependent.waits or self._scheduler.at(dependent.job) is None
-            if idle and not dependent.in_flight and any(m is managed for m, _n, _debt in dependent.owed()):
+        for identity in tuple(self._waiting):
+            dependent = self._dependents.get(identity)
+            if dependent is None or not dependent.waits:
+                self._waiting.discard(identity)  # it left the config, or was told of something else meanwhile
+            elif not dependent.in_flight and any(m is managed for m, _n, _debt in dependent.owed()):
                 self._plan(dependent, 0.0, sooner=True)
 
     def _forget_unnamed(self, managed: ManagedCredential) -> None:

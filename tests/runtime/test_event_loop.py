@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from agent.core.errors import CancelledError, SinkError, SourceUnavailableError
+from agent.core.errors import SinkError
+from agent.runtime import event_loop as loop_module
 from agent.runtime.event_loop import EventLoop
 from agent.runtime.workers import Lane
 
@@ -70,34 +71,19 @@ def test_a_hanging_worker_holds_up_nobody():
     hang.set()
 
 
-def test_work_that_gets_no_thread_fails_and_ends_nothing(monkeypatch):
-    """At the limit of processes the work comes back as a temporary failure with a remedy, and the next one runs."""
-
-    def refuse(*_arguments):
-        raise RuntimeError("can't start new thread")
-
+def test_a_turn_ends_in_time_and_commands_come_before_the_ends_of_work(monkeypatch):
+    """However many ends wait, a turn calls no more of them than fit into its time, and what was posted since comes first."""
+    monkeypatch.setattr(loop_module, "TURN_S", 0.0)
     loop, seen = EventLoop(), []
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        loop.start(lambda: "ran", lambda value, error: seen.append((value, error)), Lane.REFRESH)
-    turn_until(loop, lambda: bool(seen))
-    (value, error) = seen[0]
-    assert value is None
-    assert isinstance(error, SourceUnavailableError)
-    assert "TasksMax" in error.remedy
-    assert loop.busy() == 0
-    loop.start(lambda: "ran", lambda value, error: seen.append((value, error)), Lane.REFRESH)
-    turn_until(loop, lambda: len(seen) == 2)
-    assert seen[1] == ("ran", None)
-
-
-def test_after_the_end_was_called_no_work_begins():
-    """A worker that has not begun when the agent stops comes back as cancelled."""
-    loop, seen = EventLoop(), []
-    loop.cancel.set()
-    loop.start(lambda: "ran", lambda value, error: seen.append((value, type(error))), Lane.REFRESH)
-    turn_until(loop, lambda: bool(seen))
-    assert seen == [(None, CancelledError)]
+    for number in range(3):
+        loop.post_end(lambda number=number: seen.append(number))
+    loop.turn(None)
+    assert seen == [0]
+    loop.post(lambda: seen.append("command"))
+    loop.turn(None)  # which does not sleep: there is more
+    assert seen == [0, "command", 1]
+    loop.turn(None)
+    assert seen == [0, "command", 1, 2]
 
 
 def test_submit_returns_and_raises_across_threads():

@@ -28,7 +28,8 @@ from agent.audit.head import Break, Head, read_head
 from agent.audit.head_file import HeadFile
 from agent.audit.lines import MAX_LINE_BYTES, parsed
 from agent.audit.preflight import NOT_REGULAR, remedy
-from agent.audit.reader import highest_generations, read, records_at_end, records_behind
+from agent.audit.reader import read
+from agent.audit.recent import highest_generations, passed_over, records_at_end, records_behind
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
@@ -173,7 +174,7 @@ class AuditLog:
 
     def _everything(self) -> Iterator[dict[str, Any]]:
         try:
-            yield from read(self.path)
+            yield from read(self.path, passed_over)
         except KeyturnError as error:
             log.warning("the audit log cannot be read through", error=str(error))
 

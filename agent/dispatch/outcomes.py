@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event
 from agent.logs.log import log

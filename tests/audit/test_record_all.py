@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent import audit
-from agent.audit import AuditLog, read_head, verify
 from agent.audit.continuation import MAX_BEHIND
-from agent.audit.log import GROUP, WAITING
+from agent.audit.head import read_head
+from agent.audit.log import GROUP, WAITING, AuditLog
+from agent.audit.proof import verify
+from agent.audit.reader import read
 from agent.core.errors import AuditError
 from agent.core.events import Event
 
@@ -39,7 +40,7 @@ class Log:
         self.log.record_all([(Event.NOTIFIED, {"notified": f"exec /opt/{n}", "outcome": "told"}) for n in range(count)])
 
     def numbers(self) -> list[int]:
-        return [record["seq"] for record in audit.read(self.path)]
+        return [record["seq"] for record in read(self.path)]
 
     def problems(self) -> tuple[str, ...]:
         return verify(self.path, read_head(self.head_path)).problems

@@ -150,6 +150,11 @@ class WatchedDaemon:
         """Return its processor time so far."""
         return cpu_s(self.process.pid) if self.started else 0.0
 
+    def asking(self, wanted: bool) -> None:
+        """Have nobody ask for the status for a while, whose answers cost something too; or again."""
+        assert self._asker is not None
+        self._asker.send_signal(signal.SIGCONT if wanted else signal.SIGSTOP)
+
     # What was seen
 
     def largest_gap_s(self, since: float, until: float) -> float:

@@ -18,8 +18,8 @@ from agent.cli.main import parser
 from agent.cli.option_types import seconds
 from agent.core.events import Event
 from agent.system.files import MISSING_CREDENTIAL
-from agent.systemd_setup import Needs, render
-from agent.systemd_setup.needs import DEFAULT_CONFIG, SHIPPED
+from agent.systemd_setup import render
+from agent.systemd_setup.needs import DEFAULT_CONFIG, SHIPPED, Needs
 from agent.systemd_setup.unit import service_lines
 from tests.support.hosts import needs, notify, sink
 

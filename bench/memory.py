@@ -1,45 +1,133 @@
-"""What the daemon holds in memory with one provider alone, beside a bare interpreter.
+"""What the daemon holds in memory, beside a bare interpreter, and what each import adds.
 
-    python bench/memory.py
+    python bench/memory.py [--rotations 50] [--polls 60] [--only TYPE]
 
-Each row is a real `keyturn run` against the emulated cloud with one credential, read from /proc after its first publish.
-`ram_role_arn` builds on an inline AccessKey, so that nothing but itself is loaded.
+Three tables, in MB (1024 x 1024 bytes) from /proc/PID/smaps_rollup:
+
+* the imports in the order in which a daemon with one `kms_secret` comes to them, each on top of those before it, and beside
+  that alone in an interpreter of its own;
+* a real `keyturn run` with one credential of each type, at rest after its first publish. `ram_role_arn` builds on an inline
+  AccessKey, so that nothing but itself is loaded;
+* one `kms_secret` after more polls and after rotations: a figure that grows with them is a leak.
+
+`resident` is what ps and top show. `own` is its anonymous part: what the machine gets back when the daemon ends, and what the
+kernel cannot drop and read again from a file. The rest are pages of programs and libraries, which all processes share that
+use the same files; `share` is the proportional set size, which divides those among them. It depends on who else runs (here:
+the emulator with the same libraries), so compare `resident` and `own`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYTURN = [sys.executable, "-m", "agent"]
 PATIENCE_S = 60.0
+SECRET = "uploader-ak"
+
+IMPORTS = {
+    "argparse": "argparse",
+    "ssl, hashlib (the machine's OpenSSL)": "ssl, hashlib",
+    "structlog": "structlog",
+    "msgspec": "msgspec",
+    "schedule": "schedule",
+    "requests, as keyturn imports it": "agent.cloud.http_library",
+    "cryptography (an OpenSSL of its own)": "cryptography.hazmat.primitives.serialization.pkcs12, "
+    "cryptography.hazmat.primitives.asymmetric.padding",
+    "the official client, as keyturn imports it": "providers.kms.official_sdk",
+    "keyturn's own modules": "agent.cli.main, agent.cli.run, agent.app.daemon, providers.kms.secret, "
+    "providers.kms.shared_gateway, agent.sinks.formats.env_file",
+}
+ONLY_WHERE_ASKED_FOR = {
+    "jinja2 (a `template` sink)": "jinja2.sandbox",
+    "prometheus_client (metrics)": "prometheus_client",
+}
+STEPS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+def held():
+    lines = [line.split() for line in open("/proc/self/smaps_rollup")]
+    found = {line[0]: int(line[1]) for line in lines if len(line) == 3}
+    print(json.dumps([found["Rss:"], found["Anonymous:"], found["Pss:"], len(sys.modules)]), flush=True)
+held(); held()
+for names in sys.argv[2:]:
+    exec("import " + names)
+    held()
+"""
+"""Prints what it holds before the first import and after each; the first line pays for reading it."""
 
 
-def resident_mb(pid: int, field: str = "VmRSS") -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+class Held(NamedTuple):
+    """Memory in MB: what is resident, the anonymous part of it, the proportional share, and the most there was."""
+
+    resident: float
+    own: float
+    share: float
+    peak: float = 0.0
+
+    def __str__(self) -> str:
+        most = f"{self.peak:9.1f}" if self.peak else ""
+        return f"{self.resident:9.1f}{self.own:9.1f}{self.share:9.1f}{most}"
 
 
-def wait_for(stream: IO[str], words: str) -> None:
+def held(pid: int) -> Held:
+    rollup = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    found = {line[0]: int(line[1]) / 1024 for line in rollup if len(line) == 3}
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return Held(found["Rss:"], found["Anonymous:"], found["Pss:"], int(status["VmHWM"].split()[0]) / 1024)
+
+
+def imported(*steps: str) -> list[list[int]]:
+    """What an interpreter holds before and after each of these imports: kB resident, own, shared out; modules."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, str(ROOT), *steps], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()[1:]]
+
+
+def print_imports() -> None:
+    steps = {**IMPORTS, **ONLY_WHERE_ASKED_FOR}
+    rows = imported(*steps.values())
+    print(f"{'import':46}{'resident':>9}{'own':>9}{'modules':>9}{'alone':>9}{'own':>9}")
+    for (words, names), before, after in zip(steps.items(), rows, rows[1:], strict=False):
+        bare, alone = imported(names)
+        grown = [(then - first) / 1024 for first, then in zip(before, after, strict=True)]
+        by_itself = [(then - first) / 1024 for first, then in zip(bare, alone, strict=True)]
+        print(
+            f"{words:46}{grown[0]:9.1f}{grown[1]:9.1f}{after[3] - before[3]:9}{by_itself[0]:9.1f}{by_itself[1]:9.1f}",
+            flush=True,
+        )
+    whole = rows[len(IMPORTS)]
+    print(
+        f"{'all but the last two, with the interpreter':46}{whole[0] / 1024:9.1f}{whole[1] / 1024:9.1f}{whole[3]:9}\n"
+    )
+
+
+def wait_for(stream: IO[str], words: str) -> str:
     for line in stream:
         if words in line:
-            return
+            return line
     raise SystemExit(f"the process ended before it said {words!r}")
 
 
-def bare_mb() -> float:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bare:
+def bare() -> Held:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         time.sleep(0.3)
-        found = resident_mb(bare.pid)
-        bare.kill()
+        found = held(process.pid)
+        process.kill()
     return found
 
 
@@ -53,7 +141,8 @@ def secret(directory: Path, name: str, text: str) -> str:
 def tables(directory: Path) -> dict[str, dict[str, Any]]:
     """A provider's table for each type: those that the emulator writes, and the static ones."""
     config = directory / "providers" / "keyturn.toml"
-    subprocess.run([*KEYTURN, "--config", str(config), "once", "uploader", "session"], cwd=ROOT, check=True)
+    once = [*KEYTURN, "--config", str(config), "once", "uploader", "session"]
+    subprocess.run(once, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     key, session = (
         json.loads((config.parent / "app" / f"{name}.json").read_text()) for name in ("uploader", "session")
     )
@@ -113,33 +202,81 @@ def write_config(directory: Path, name: str, provider: Mapping[str, Any]) -> Pat
     return path
 
 
-def measure(directory: Path, name: str, provider: Mapping[str, Any]) -> tuple[float, float]:
-    """Resident now, and at most, in MB."""
+@contextmanager
+def daemon(directory: Path, name: str, provider: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """A daemon with this one credential, after its first publish."""
     command = [*KEYTURN, "--config", str(write_config(directory, name, provider)), "run"]
-    chain = {"ALIBABA_CLOUD_CREDENTIALS_FILE": str(directory / "credentials.ini")}
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(directory), **chain}
-    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as daemon:
-        assert daemon.stderr is not None
-        wait_for(daemon.stderr, "published")
-        time.sleep(1.0)  # the daemon has come to rest
-        found = resident_mb(daemon.pid), resident_mb(daemon.pid, "VmHWM")
-        daemon.terminate()
-    return found
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(directory),
+        "ALIBABA_CLOUD_CREDENTIALS_FILE": str(directory / "credentials.ini"),
+        "MALLOC_ARENA_MAX": "1",  # as in keyturn.service
+    }
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        wait_for(process.stderr, "published")
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def at_rest(process: subprocess.Popen[str]) -> Held:
+    time.sleep(1.0)  # the threads of what it did last have ended
+    return held(process.pid)
+
+
+def print_daemons(directory: Path, providers: Mapping[str, Mapping[str, Any]]) -> None:
+    print(f"{'one credential of type':46}{'resident':>9}{'own':>9}{'share':>9}{'peak':>9}")
+    print(f"{'(a bare interpreter)':46}{bare()}", flush=True)
+    for name, provider in sorted(providers.items()):
+        with daemon(directory, name, provider) as process:
+            print(f"{name:46}{at_rest(process)}", flush=True)
+
+
+def print_growth(directory: Path, provider: Mapping[str, Any], polls: int, rotations: int, url: str) -> None:
+    print(f"\n{'one kms_secret, polled each second':46}{'resident':>9}{'own':>9}{'share':>9}{'peak':>9}")
+    with daemon(directory, "growing", {**provider, "poll_interval": "1s"}) as process:
+        assert process.stderr is not None
+        print(f"{'after its first publish':46}{at_rest(process)}", flush=True)
+        time.sleep(polls)
+        print(f"{f'after {polls} more polls':46}{at_rest(process)}", flush=True)
+        for _each in range(rotations):
+            rotate(directory, url)
+            process.send_signal(signal.SIGUSR1)
+            wait_for(process.stderr, "published")
+        print(f"{f'after {rotations} rotations':46}{at_rest(process)}", flush=True)
+
+
+def rotate(directory: Path, url: str) -> None:
+    """Have the emulated cloud rotate the secret by itself."""
+    request = urllib.request.Request(
+        f"{url}/_emulator/rotate",
+        data=json.dumps({"secret": SECRET}).encode(),
+        headers={"X-Emulator-Token": (directory / "admin-token").read_text().strip()},
+    )
+    trust = ssl.create_default_context(cafile=str(directory / "ca.pem"))
+    urllib.request.urlopen(request, timeout=PATIENCE_S, context=trust).close()
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="what the daemon holds in memory, and what each import adds")
+    parser.add_argument("--polls", metavar="N", type=int, default=60)
+    parser.add_argument("--rotations", metavar="N", type=int, default=50)
+    parser.add_argument("--only", metavar="TYPE", action="append", help="of the second table; may be given again")
+    options = parser.parse_args()
+    print_imports()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        emulator = subprocess.Popen(
-            [*KEYTURN, "emulator", "--directory", name], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        # Keys that work at once: what is waited for is the daemon.
+        command = [*KEYTURN, "emulator", "--directory", name, "--propagation-delay", "0s"]
+        emulator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert emulator.stdout is not None
-        wait_for(emulator.stdout, "ready")
+        url = wait_for(emulator.stdout, "ready on https://").split()[3].rstrip(",")
         try:
-            print(f"{'a bare interpreter':22} {bare_mb():6.1f} MB")
-            for type_name, provider in sorted(tables(directory).items()):
-                now, peak = measure(directory, type_name, provider)
-                print(f"{type_name:22} {now:6.1f} MB, at most {peak:.1f}", flush=True)
+            found = tables(directory)
+            print_daemons(directory, {each: found[each] for each in options.only or found})
+            print_growth(directory, found["kms_secret"], options.polls, options.rotations, url)
         finally:
             emulator.terminate()
             emulator.wait(PATIENCE_S)

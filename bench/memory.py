@@ -1,12 +1,13 @@
 """What the daemon holds in memory, beside a bare interpreter, and what each import adds.
 
-    python bench/memory.py [--rotations 50] [--polls 60] [--only TYPE]
+    python -m bench.memory [--rotations 50] [--polls 60] [--only TYPE]
 
-Three tables, in MB (1024 x 1024 bytes) from /proc/PID/smaps_rollup:
+The rows are real daemons with one credential each, beside a bare interpreter of the same run. On standard error is more, in
+MB (1024 x 1024 bytes) from /proc/PID/smaps_rollup:
 
 * the imports in the order in which a daemon with one `kms_secret` comes to them, each on top of those before it, and beside
   that alone in an interpreter of its own;
-* a real `keyturn run` with one credential of each type, at rest after its first publish. `ram_role_arn` builds on an inline
+* a `keyturn run` with one credential of each type, at rest after its first publish. `ram_role_arn` builds on an inline
   AccessKey, so that nothing but itself is loaded;
 * one `kms_secret` after more polls and after rotations: a figure that grows with them is a leak.
 
@@ -33,10 +34,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from bench.row import Row, add_option, show
+
 ROOT = Path(__file__).resolve().parent.parent
 KEYTURN = [sys.executable, "-m", "agent"]
 PATIENCE_S = 60.0
 SECRET = "uploader-ak"
+AIM_MB = 40
+"""Of one `kms_secret`."""
 
 IMPORTS = {
     "argparse": "argparse",
@@ -98,22 +103,25 @@ def imported(*steps: str) -> list[list[int]]:
     return [json.loads(line) for line in done.stdout.splitlines()[1:]]
 
 
-def print_imports() -> None:
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def tell_imports() -> None:
     steps = {**IMPORTS, **ONLY_WHERE_ASKED_FOR}
-    rows = imported(*steps.values())
-    print(f"{'import':46}{'resident':>9}{'own':>9}{'modules':>9}{'alone':>9}{'own':>9}")
-    for (words, names), before, after in zip(steps.items(), rows, rows[1:], strict=False):
+    states = imported(*steps.values())
+    tell(f"{'import':46}{'resident':>9}{'own':>9}{'modules':>9}{'alone':>9}{'own':>9}")
+    for (words, names), before, after in zip(steps.items(), states, states[1:], strict=False):
         bare, alone = imported(names)
-        grown = [(then - first) / 1024 for first, then in zip(before, after, strict=True)]
-        by_itself = [(then - first) / 1024 for first, then in zip(bare, alone, strict=True)]
-        print(
-            f"{words:46}{grown[0]:9.1f}{grown[1]:9.1f}{after[3] - before[3]:9}{by_itself[0]:9.1f}{by_itself[1]:9.1f}",
-            flush=True,
-        )
-    whole = rows[len(IMPORTS)]
-    print(
-        f"{'all but the last two, with the interpreter':46}{whole[0] / 1024:9.1f}{whole[1] / 1024:9.1f}{whole[3]:9}\n"
-    )
+        grown, by_itself = _difference(before, after), _difference(bare, alone)
+        tell(f"{words:46}{grown[0]:9.1f}{grown[1]:9.1f}{after[3] - before[3]:9}{by_itself[0]:9.1f}{by_itself[1]:9.1f}")
+    whole = states[len(IMPORTS)]
+    tell(f"{'all but the last two, with the interpreter':46}{whole[0] / 1024:9.1f}{whole[1] / 1024:9.1f}{whole[3]:9}")
+
+
+def _difference(before: list[int], after: list[int]) -> tuple[float, float]:
+    """Resident and own, in MB."""
+    return (after[0] - before[0]) / 1024, (after[1] - before[1]) / 1024
 
 
 def wait_for(stream: IO[str], words: str) -> str:
@@ -226,26 +234,34 @@ def at_rest(process: subprocess.Popen[str]) -> Held:
     return held(process.pid)
 
 
-def print_daemons(directory: Path, providers: Mapping[str, Mapping[str, Any]]) -> None:
-    print(f"{'one credential of type':46}{'resident':>9}{'own':>9}{'share':>9}{'peak':>9}")
-    print(f"{'(a bare interpreter)':46}{bare()}", flush=True)
+def daemons(directory: Path, providers: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
+    tell(f"\n{'one credential of type':46}{'resident':>9}{'own':>9}{'share':>9}{'peak':>9}")
+    least = bare()
+    tell(f"{'(a bare interpreter)':46}{least}")
     for name, provider in sorted(providers.items()):
         with daemon(directory, name, provider) as process:
-            print(f"{name:46}{at_rest(process)}", flush=True)
+            found = at_rest(process)
+        tell(f"{name:46}{found}")
+        aim = AIM_MB if name == "kms_secret" else None
+        yield Row(f"one {name}, resident memory", found.resident, "MB", least.resident, aim, True)
+        yield Row(f"one {name}, of that its own", found.own, "MB", least.own)
 
 
-def print_growth(directory: Path, provider: Mapping[str, Any], polls: int, rotations: int, url: str) -> None:
-    print(f"\n{'one kms_secret, polled each second':46}{'resident':>9}{'own':>9}{'share':>9}{'peak':>9}")
+def growth(directory: Path, provider: Mapping[str, Any], polls: int, rotations: int, url: str) -> Iterator[Row]:
+    tell(f"\n{'one kms_secret, polled each second':46}{'resident':>9}{'own':>9}{'share':>9}{'peak':>9}")
     with daemon(directory, "growing", {**provider, "poll_interval": "1s"}) as process:
         assert process.stderr is not None
-        print(f"{'after its first publish':46}{at_rest(process)}", flush=True)
+        first = at_rest(process)
+        tell(f"{'after its first publish':46}{first}")
         time.sleep(polls)
-        print(f"{f'after {polls} more polls':46}{at_rest(process)}", flush=True)
+        tell(f"{f'after {polls} more polls':46}{at_rest(process)}")
         for _each in range(rotations):
             rotate(directory, url)
             process.send_signal(signal.SIGUSR1)
             wait_for(process.stderr, "published")
-        print(f"{f'after {rotations} rotations':46}{at_rest(process)}", flush=True)
+        last = at_rest(process)
+        tell(f"{f'after {rotations} rotations':46}{last}")
+    yield Row(f"the same after {polls} polls and {rotations} rotations, beside its start", last.own, "MB", first.own)
 
 
 def rotate(directory: Path, url: str) -> None:
@@ -259,13 +275,8 @@ def rotate(directory: Path, url: str) -> None:
     urllib.request.urlopen(request, timeout=PATIENCE_S, context=trust).close()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="what the daemon holds in memory, and what each import adds")
-    parser.add_argument("--polls", metavar="N", type=int, default=60)
-    parser.add_argument("--rotations", metavar="N", type=int, default=50)
-    parser.add_argument("--only", metavar="TYPE", action="append", help="of the second table; may be given again")
-    options = parser.parse_args()
-    print_imports()
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    tell_imports()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         # Keys that work at once: what is waited for is the daemon.
@@ -275,13 +286,26 @@ def main() -> int:
         url = wait_for(emulator.stdout, "ready on https://").split()[3].rstrip(",")
         try:
             found = tables(directory)
-            print_daemons(directory, {each: found[each] for each in options.only or found})
-            print_growth(directory, found["kms_secret"], options.polls, options.rotations, url)
+            yield from daemons(directory, {each: found[each] for each in options.only or found})
+            yield from growth(directory, found["kms_secret"], options.polls, options.rotations, url)
         finally:
             emulator.terminate()
             emulator.wait(PATIENCE_S)
-    return 0
+
+
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--polls", metavar="N", type=int, default=60)
+    parser.add_argument("--rotations", metavar="N", type=int, default=50)
+    parser.add_argument("--only", metavar="TYPE", action="append", help="this type of provider; may be given again")
+    parser.add_argument("--quick", action="store_true", help="one type, one poll, one rotation")
+    add_option(parser)
+    options = parser.parse_args()
+    if options.quick:
+        options.polls, options.rotations, options.only = 1, 1, ["kms_secret"]
+    show(rows(options), options.json)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

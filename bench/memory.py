@@ -132,8 +132,10 @@ def wait_for(stream: IO[str], words: str) -> str:
 
 
 def bare() -> Held:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        time.sleep(0.3)
+    command = [sys.executable, "-c", "print('here', flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        wait_for(process.stdout, "here")
         found = held(process.pid)
         process.kill()
     return found

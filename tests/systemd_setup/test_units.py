@@ -113,7 +113,7 @@ def test_the_commands_of_the_units_are_commands(unit: str) -> None:
         seconds(getattr(options, "retry_for", "1s"), "--retry-for")
 
 
-LIFE = re.compile(r"Type|NotifyAccess|Exec|SuccessExitStatus|Timeout|Watchdog|Restart|RuntimeDirectory")
+LIFE = re.compile(r"Type|NotifyAccess|Environment|Exec|SuccessExitStatus|Timeout|Watchdog|Restart|RuntimeDirectory")
 
 
 def test_both_services_have_one_sandbox() -> None:

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent import __version__
 from agent.cloud.deadline import Deadline
+from agent.cloud.http_library import requests
 from agent.cloud.network import Attempt, UntrustedServerError, explain
 from agent.cloud.proxy import Proxy, proxy_for
 from agent.cloud.tls import context_for
@@ -281,7 +280,7 @@ class _Secure(_Plain, HTTPSConnection):
     """The same with TLS. The order of the bases makes urllib3's connect() open the socket by `_new_conn` above."""
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(requests.adapters.HTTPAdapter):
     """One call's adapter: our context (None for plain http), our connections, no retries."""
 
     def __init__(self, context: ssl.SSLContext | None, deadline: Deadline) -> None:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen
@@ -35,12 +34,6 @@ from agent.system.waiting import Silence
 T = TypeVar("T")
 
 
-def served(config: str, state: Path | None) -> dict[str, str]:
-    """Return what a daemon works on, or what a command means: its config and its state directory, wherever links lead."""
-    found = {"config": os.path.realpath(config)}
-    return found if state is None else {**found, "state": os.path.realpath(state)}
-
-
 class Commands:
     """The commands of one application, whose engine runs on another thread."""
 
@@ -50,7 +43,9 @@ class Commands:
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
-        seen = self._call(partial(self._engine.snapshot, look_at_sinks=True))
+        looks = self._call(self._engine.sink_looks)
+        looked = [(name, look, look.compare()) for name, look in looks.items()]
+        seen = self._call(partial(self._engine.snapshot, looked))
         return as_json(
             seen.credentials,
             self._application.config_path,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import providers
-from agent import config
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
-from agent.config import Registry
-from agent.config.registry import Family
+from agent.config.load import load
+from agent.config.registry import Family, Registry
 from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
@@ -63,11 +62,26 @@ def registry() -> Registry:
     """Return the types that a config may use; nothing is imported before a config uses it."""
     files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
     return Registry(
-        providers={name: partial(_provider_settings, name) for name in providers.names()},
+        providers=_ProviderTypes(),
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
         notifiers={name: partial(_settings_of, place) for name, place in NOTIFIERS.items()},
         inner=(Family("file", MemberSettings, files),),
     )
+
+
+class _ProviderTypes(Mapping[str, Callable[[], type]]):
+    """The types of providers; what other packages bring is looked for only where a name is not built in."""
+
+    def __getitem__(self, name: str) -> Callable[[], type]:
+        if not providers.known(name):
+            raise KeyError(name)
+        return partial(_provider_settings, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(providers.names())
+
+    def __len__(self) -> int:
+        return len(providers.names())
 
 
 def _provider_settings(name: str) -> type:
@@ -89,7 +103,7 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError, NotPermittedError: with every problem of the file.
     """
-    return config.load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
+    return load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
 
 
 class Factory:

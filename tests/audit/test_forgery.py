@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import audit
-from agent.audit import AuditLog, canonical, digest, head, read_head
+from agent.audit import head
+from agent.audit.chain import canonical, digest
+from agent.audit.head import read_head
+from agent.audit.log import AuditLog
 from agent.audit.proof import Verdict, verify_against
 from agent.core.events import Event
 
@@ -39,7 +41,7 @@ class History:
         else:
             os.close(self.log._fd)
             self.log._fd = -1
-            self.log._slots.close()
+            self.log._memory.close()
 
     def start(self) -> None:
         self.log = self.open()
@@ -166,7 +168,7 @@ def test_what_a_kill_leaves_is_taken_for_ours(history: History, monkeypatch: pyt
     """Killed between a record and its acknowledgement: announced, so no finding, no note, no remark."""
     history.fill(2)
     history.log.record(Event.CREDENTIAL_FETCHED, flush=False)
-    monkeypatch.setattr(history.log, "_acknowledge", lambda: None)
+    monkeypatch.setattr(history.log._memory, "acknowledge", lambda _head: None)
     history.fill(1)
     history.leave("killed")
     assert (history.verdict().problems, history.verdict().notes) == ((), ())
@@ -179,7 +181,7 @@ def test_a_kill_after_a_rotation_is_no_break(history: History, monkeypatch: pyte
     history.fill(2)
     rotated = history.path.with_name("audit.jsonl.1")
     history.path.rename(rotated)
-    monkeypatch.setattr(history.log, "_acknowledge", lambda: None)
+    monkeypatch.setattr(history.log._memory, "acknowledge", lambda _head: None)
     history.fill(1)
     history.leave("killed")
     assert history.verdict().whole
@@ -259,6 +261,6 @@ def test_an_older_keyturn_can_go_on(history: History) -> None:
     """0.1.0 reads `seq` and `hash` of the state, and finds them where they were."""
     history.fill(2)
     history.leave("stopped")
-    content = audit.head.read_slots(history.head_path, 1 << 18)
+    content = head.read_slots(history.head_path, 1 << 18)
     assert content is not None
     assert json.loads(content)["seq"] == 2 and json.loads(content)["hash"] == history.records[-1]["hash"]

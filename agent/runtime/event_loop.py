@@ -1,4 +1,4 @@
-"""One loop, two inboxes, and workers that only ever answer through them.
+"""One loop, two inboxes, and workers that only ever answer through them: docs/adr/0001.
 
 Signals, commands and the ends of slow work are functions put into an inbox. The loop's thread calls
 them one after the other, so what the engine keeps is changed on that thread alone and needs no lock. The loop sleeps in

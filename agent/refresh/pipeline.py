@@ -117,7 +117,7 @@ def publish(
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
         return _unchanged(managed, obtained, cause, recorder, now)
     if not changed and managed.is_left_alone(survey):
-        return _unchanged(managed, obtained, cause, recorder, now)
+        return _unchanged(managed, obtained, cause, recorder, now, survey.out_of_sync)
     # Recorded before the first byte is staged: a log that cannot be written stops the publish.
     if changed:
         recorder.arrived(managed, obtained, cause)
@@ -183,15 +183,23 @@ def _may_be_another(managed: ManagedCredential, value: Credential) -> bool:
 
 
 def _unchanged(
-    managed: ManagedCredential, obtained: Obtained, cause: Cause, recorder: Recorder, now: datetime
+    managed: ManagedCredential,
+    obtained: Obtained,
+    cause: Cause,
+    recorder: Recorder,
+    now: datetime,
+    behind: Sequence[str] = (),
 ) -> Outcome:
-    """Remember what is new about the value in use, such as a proof or a later expiry; no sink is written."""
+    """Remember what is new about the value in use, such as a proof or a later expiry; no sink is written.
+
+    Sinks that are `behind` are left as they are.
+    """
     done = managed.state.published
     fresh = obtained.proof is not None and done.verified != "verified"
     verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
     if obtained.proof is not None and fresh and verified == "verified":
         recorder.proved(managed, obtained.value, obtained.proof, cause)
-    managed.seen(obtained.value)
+    managed.seen(obtained.value, behind)
     now_known = msgspec.structs.replace(
         done,
         verified=verified,

@@ -12,7 +12,7 @@ All connections are served by one thread, which sleeps until one of them is read
 for `REQUEST_S` seconds and nothing else. When all places are taken, the user who has the most of them loses their oldest,
 so whoever floods the socket shuts out themselves. Nothing here waits: no look-up of names, no file but /proc. A publish goes
 first: Python runs one thread at a time, so nothing is answered while the loop is at work, for `GIVE_WAY_S` at most. What was
-rejected: docs/adr/0018.
+rejected: docs/adr/0019.
 """
 
 from __future__ import annotations

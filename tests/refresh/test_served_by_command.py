@@ -70,6 +70,7 @@ def test_a_key_that_an_sdk_wrote_is_removed_once_for_each_value(bench: Bench) ->
             written_back(bench, key(value))
             assert bench.refresh().outcome.result == "unchanged"  # type: ignore[union-attr]
             assert b"clear" in bench.sink().read_bytes()
+            assert managed.in_sync(managed.sinks[0].target) is False
         bench.move(3)
         assert len(bench.records("drift_repaired")) == value and web.generations == [*range(1, value + 1)]
 

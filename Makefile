@@ -59,6 +59,7 @@ bench: .venv/.dev
 	$(BIN)/python bench/soak.py --minutes 1
 	$(BIN)/python bench/fleet.py --hours 4
 	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/serve.py
 	$(BIN)/python bench/start.py
 
 lock:

@@ -97,7 +97,7 @@ class Bench:
         self.config.write_text(CONFIG.format(directory))
         self.new_key()
         self.daemon = subprocess.Popen([sys.executable, "-m", "agent", "--config", self.config, "run"], cwd=ROOT)
-        while not os.path.exists(self.socket):
+        while not os.path.exists(self.socket) or not ask(self.socket).startswith(b'{"length"'):
             time.sleep(0.05)
 
     def new_key(self) -> None:

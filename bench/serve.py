@@ -1,14 +1,14 @@
 """What credentials on request cost: answers a second, and what they do to a publish.
 
-    python bench/serve.py [--rate 1000] [--rounds 40] [--idle 1000] [--directory DIR]
+    python -m bench.serve [--rate 1000] [--rounds 40] [--idle 1000] [--directory DIR] [--quick] [--json]
 
 A real daemon with one credential from a file (no cloud, no proof), which is served. A process asks over credentials.sock at a
 steady rate, each time by a connection of its own, as `keyturn credential` does; `--idle` connections that say nothing are open
 besides. The key changes again and again, in turn with and without that load: a publish is timed by the daemon itself (the audit's
-`duration_ms`, whole milliseconds). Prints one JSON object; exit status 1 where the median of the publishes under load is more
-than 10 ms above that of the others, or an answer was not whole or held another key's secret.
+`duration_ms`, whole milliseconds). Exit status 1 where an answer was not whole or held another key's secret.
 
-`cpu_us` is the daemon's processor time for an answer: the figure to read where others use the machine as well.
+On a busy machine the processor time of an answer is the figure to read. For the delay of a publish run it before the others
+(`nice -n -18`, as root) and on a tmpfs (`--directory /dev/shm`), or what it waits for are they.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import argparse
 import json
 import os
 import resource
-import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing import Process, Queue, Value
 from pathlib import Path
 from typing import Any
+
+from bench.row import Row, add_option, show
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTION = b'{"credential": "app", "format": "external"}\n'
@@ -69,7 +71,7 @@ def ask(path: str) -> bytes:
 def load(path: str, rate: float, switch: Any, answered: Any, results: Any) -> None:
     """Ask at a steady rate while the switch is 1; end at 2 and report."""
     took: list[float] = []
-    wrong, behind_s, due = 0, 0.0, time.monotonic()
+    wrong, due = 0, time.monotonic()
     while switch.value != 2:
         if not switch.value:
             time.sleep(0.001)
@@ -78,14 +80,13 @@ def load(path: str, rate: float, switch: Any, answered: Any, results: Any) -> No
         due += 1 / rate
         time.sleep(max(0.0, due - time.monotonic()))
         began = time.monotonic()
-        behind_s = max(behind_s, began - due)
         line, _feed, document = ask(path).partition(b"\n")
         took.append(time.monotonic() - began)
         answered.value += 1
         found = json.loads(document)
         whole = json.loads(line)["length"] == len(document)
         wrong += not (whole and found["access_key_secret"] == found["access_key_id"][4:] * 2)
-    results.put((took, wrong, behind_s))
+    results.put((took, wrong))
 
 
 class Bench:
@@ -97,8 +98,9 @@ class Bench:
         self.config = directory / "keyturn.toml"
         self.config.write_text(CONFIG.format(directory))
         self.new_key()
-        self.daemon = subprocess.Popen([sys.executable, "-m", "agent", "--config", self.config, "run"], cwd=ROOT)
-        while not os.path.exists(self.socket):
+        command = [sys.executable, "-m", "agent", "--config", self.config, "run"]
+        self.daemon = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        while not os.path.exists(self.socket) or not ask(self.socket).startswith(b'{"length"'):
             time.sleep(0.05)
 
     def new_key(self) -> None:
@@ -112,12 +114,10 @@ class Bench:
             path.rename(self.directory / name)
 
     def publish(self) -> None:
-        """Have the new key published, and wait for it."""
-        before = len(self.durations_ms())
+        """Have the new key published."""
         self.new_key()
-        self.daemon.send_signal(signal.SIGUSR1)
-        while len(self.durations_ms()) == before:
-            time.sleep(0.02)
+        command = [sys.executable, "-m", "agent", "--config", self.config, "refresh"]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def durations_ms(self) -> list[int]:
         """How long each publish took, in their order."""
@@ -130,8 +130,8 @@ class Bench:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(directory: Path, rate: float, rounds: int, idle: int) -> dict[str, Any]:
-    """Measure; return the summary."""
+def run(directory: Path, rate: float, rounds: int, idle: int, for_s: float) -> Iterator[Row]:
+    """Measure; yield what was found."""
     bench = Bench(directory)
     switch, answered, results = Value("i", 0), Value("i", 0), Queue()
     asker = Process(target=load, args=(bench.socket, rate, switch, answered, results))
@@ -142,22 +142,19 @@ def run(directory: Path, rate: float, rounds: int, idle: int) -> dict[str, Any]:
         silent[-1].connect(bench.socket)
     try:
         bench.publish()
-        loaded_s = 0.0
         for number in range(rounds):
             with switch.get_lock():
                 switch.value = number % 2
             time.sleep(0.2)
-            began = time.monotonic()
             bench.publish()
-            loaded_s += number % 2 * (time.monotonic() - began + 0.2)
         with switch.get_lock():
             switch.value = 1
-        before_s, before, began = bench.cpu_s(), answered.value, time.monotonic()
-        time.sleep(5.0)
-        cpu_s, lasted_s, counted = bench.cpu_s() - before_s, time.monotonic() - began, answered.value - before
+        before_s, before = bench.cpu_s(), answered.value
+        time.sleep(for_s)
+        cpu_s, counted = bench.cpu_s() - before_s, answered.value - before
         with switch.get_lock():
             switch.value = 2
-        took, wrong, behind_s = results.get()
+        took, wrong = results.get()
     finally:
         with switch.get_lock():
             switch.value = 2
@@ -165,26 +162,13 @@ def run(directory: Path, rate: float, rounds: int, idle: int) -> dict[str, Any]:
         bench.daemon.terminate()
         bench.daemon.wait()
     quiet, loaded = bench.durations_ms()[2::2], bench.durations_ms()[3::2]
-    asked_s = loaded_s + lasted_s
     took_ms = sorted(1000 * one for one in took)
-    return {
-        "answers": len(took),
-        "answers_per_s": round(len(took) / asked_s),
-        "wrong": wrong,
-        "idle_connections": idle,
-        "answer_ms_median": round(statistics.median(took_ms), 2),
-        "answer_ms_p99": round(took_ms[len(took_ms) * 99 // 100], 2),
-        "behind_ms_max": round(1000 * behind_s, 1),
-        "cpu_us": round(1e6 * cpu_s / max(1, counted)),
-        "publish_ms_median": statistics.median(quiet),
-        "publish_ms_median_under_load": statistics.median(loaded),
-        "publish_ms_worst": max(quiet),
-        "publish_ms_worst_under_load": max(loaded),
-        "publish_ms_best": min(quiet),
-        "publish_ms_best_under_load": min(loaded),
-        "delay_ms": round(statistics.median(loaded) - statistics.median(quiet), 1),
-        "daemon_rss_max_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
-    }
+    load_of = f"{rate:g} questions a second and {idle} idle connections"
+    yield Row("an answer of credentials.sock: processor time of the daemon", 1000 * cpu_s / max(1, counted), "ms")
+    yield Row("the same, until a client has it, the median", statistics.median(took_ms), "ms")
+    yield Row(f"questions of {len(took)} that were not answered wholly", wrong, "", aim=0)
+    delay_ms = statistics.median(loaded) - statistics.median(quiet)
+    yield Row(f"a publish, later by {load_of}", max(0.0, delay_ms), "ms", aim=DELAY_MS)
 
 
 def main() -> int:
@@ -194,12 +178,15 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=40, help="publishes, half of them under load")
     options.add_argument("--idle", type=int, default=1000, help="connections that say nothing")
     options.add_argument("--directory", help="on a real disk; default: a temporary one")
+    options.add_argument("--quick", action="store_true", help="a look whether it still runs")
+    add_option(options)
     chosen = options.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    rounds, for_s = (4, 0.5) if chosen.quick else (chosen.rounds, 5.0)
     with tempfile.TemporaryDirectory(dir=chosen.directory) as directory:
-        found = run(Path(directory), chosen.rate, chosen.rounds, chosen.idle)
-    print(json.dumps(found, indent=1))
-    return int(found["delay_ms"] > DELAY_MS or found["wrong"] > 0)
+        rows = list(run(Path(directory), chosen.rate, rounds, chosen.idle, for_s))
+    show(rows, chosen.json)
+    return int(not rows[2].met)
 
 
 if __name__ == "__main__":

@@ -202,10 +202,6 @@ class Engine:
         """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
 
-    def rests_within(self, seconds: float) -> bool:
-        """Return whether nothing is being done on the loop's thread, as soon as that is so, or in so many seconds."""
-        return self._loop.rests_within(seconds)
-
     def work(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
         """Have a worker call `work`, and then the loop `done(value, error)`."""
         self._loop.start(work, done, Lane.URGENT)

@@ -48,7 +48,6 @@ class EventLoop:
         self._poll.register(self._steps, select.POLLIN)
         self._signalled, self._signals = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._signalled, select.POLLIN)
-        self._resting = threading.Event()
         self.cancel = threading.Event()
         self._workers = Workers(self.post_end, self.cancel)
         self._turn_ends_at = 0.0
@@ -107,9 +106,7 @@ class EventLoop:
         A message that raises ends neither the loop nor the others.
         """
         self._alarm.set(wake_at)
-        self._resting.set()
         self._poll.poll()
-        self._resting.clear()
         self._alarm.clear()
         self._steps.clear()
         _empty(os.eventfd_read, self._bell)
@@ -123,13 +120,6 @@ class EventLoop:
     def has_time(self) -> bool:
         """Return whether the present turn may begin with something more."""
         return time.monotonic() < self._turn_ends_at
-
-    def rests_within(self, seconds: float) -> bool:
-        """Return whether the loop sleeps, as soon as it does; wait for that no longer than `seconds`. From any other thread.
-
-        For work that can wait: Python runs one thread at a time, so each moment of it delays the loop's.
-        """
-        return self._resting.wait(seconds)
 
     def drain(self) -> None:
         """Call every message that is there now, however long that takes."""

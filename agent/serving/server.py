@@ -10,8 +10,7 @@ serves another one says so (`other_config`). It is an interface between two halv
 
 All connections are served by one thread, which sleeps until one of them is ready: one that says nothing costs a descriptor
 for `REQUEST_S` seconds and nothing else. When all places are taken, the user who has the most of them loses their oldest,
-so whoever floods the socket shuts out themselves. Nothing here waits: no look-up of names, no file but /proc. A publish goes
-first: Python runs one thread at a time, so nothing is answered while the loop is at work, for `GIVE_WAY_S` at most. What was
+so whoever floods the socket shuts out themselves. Nothing here waits: no look-up of names, no file but /proc. What was
 rejected: docs/adr/0019.
 """
 
@@ -23,7 +22,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +42,7 @@ REQUEST_S = 5.0
 """Seconds for the whole of a connection, however slowly it speaks or listens."""
 MAX_REQUEST = 8192
 """A name has 64 letters, and a path at most 4096."""
-AT_ONCE = 16
-"""Connections that are gone on with before the loop is looked at again."""
-GIVE_WAY_S = 0.02
+ACCEPTED_AT_ONCE = 64
 BREATHE_S = 0.05
 """Seconds until the next try after a failed accept(2): it fails at once while no descriptor is left."""
 
@@ -63,23 +60,15 @@ class _Connection:
 class CredentialServer:
     """The listener on credentials.sock, and the thread that serves it."""
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        service: CredentialService,
-        config: str,
-        rests_within: Callable[[float], bool] = lambda _seconds: True,
-    ) -> None:
+    def __init__(self, listener: socket.socket, service: CredentialService, config: str) -> None:
         """Begin to serve.
 
         Args:
             listener: listens already; closed by `close`.
             service: answers.
             config: the resolved path of the config that is served here.
-            rests_within: returns whether the loop sleeps, as soon as it does or in so many seconds.
         """
         self._listener, self._service, self._config = listener, service, config
-        self._rests_within, self._had_way = rests_within, True
         listener.setblocking(False)
         self._wake, self._woken = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -112,11 +101,7 @@ class CredentialServer:
         self._woken.close()
 
     def _turn(self) -> None:
-        ready = self._selector.select(self._patience_s())
-        self._had_way = self._rests_within(GIVE_WAY_S)
-        for key, _events in ready[:AT_ONCE]:
-            if self._must_give_way():
-                break  # what is left is ready at the next turn, too
+        for key, _events in self._selector.select(self._patience_s()):
             if key.fileobj is self._listener:
                 self._accept()
             elif isinstance(key.data, _Connection) and key.data.channel in self._connections:
@@ -130,16 +115,10 @@ class CredentialServer:
         oldest = next(iter(self._connections.values()), None)
         return None if oldest is None else max(0.0, oldest.ends - time.monotonic())
 
-    def _must_give_way(self) -> bool:
-        """Return whether the loop has begun to work since this turn did. One that is at work for long is not waited for again."""
-        return self._had_way and not self._rests_within(0.0)
-
     # -- connections --------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
-            if self._must_give_way():
-                return
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
                 channel, _address = self._listener.accept()
             except BlockingIOError:

@@ -66,9 +66,7 @@ class Serving:
             self._engine.watch_in_use(self._changed)
         wanted = any(one.serve is not None for one in settings.credentials.values())
         if wanted and self._server is None:
-            self._server = CredentialServer(
-                listen(SOCKET_NAME, BACKLOG), self.service, config, self._engine.rests_within
-            )
+            self._server = CredentialServer(listen(SOCKET_NAME, BACKLOG), self.service, config)
             log.info("credentials are served", socket=SOCKET_NAME)
         elif not wanted and self._server is not None:
             self.close()

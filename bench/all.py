@@ -26,6 +26,8 @@ BEGIN, END = "<!-- begin: python -m bench.all --renew -->\n", "<!-- end -->\n"
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "cloud": (),
     "publish": (),
+    "calls": (),
+    "start": (),
     "many": ("--credentials", "100,1000", "--dependents", "500,5000"),
     "idle": (),
     "memory": (),

@@ -280,9 +280,8 @@ REVEALERS = {
     "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
-    "providers/kms/client_key.py": 1,  # opens the PKCS#12
+    "providers/kms/client_key.py": 2,  # opens the PKCS#12, and tells by a keyed hash whether it was opened already
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
-    "providers/kms/shared_gateway.py": 1,  # hands the private key to the official signer
 }
 
 

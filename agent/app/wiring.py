@@ -98,7 +98,8 @@ class Factory:
     def __init__(self, settings: Settings, environ: Mapping[str, str], bases: BaseCredentials | None = None) -> None:
         self._settings, self._environ, self._bases = settings, environ, bases or BaseCredentials()
         ca_file = settings.cloud.ca_file
-        self.transport = Transport(str(ca_file) if ca_file else None)
+        self._ca_file = str(ca_file) if ca_file else None
+        self._to_verify = Transport(self._ca_file, shares=True)
         self.hostname = socket.gethostname().partition(".")[0]
 
     def credentials(self) -> list[ManagedCredential]:
@@ -135,11 +136,9 @@ class Factory:
 
     def cloud(self) -> Cloud:
         """Return the clients of KMS, RAM and STS, for the management calls."""
-        cloud = self._settings.cloud
+        cloud, transport = self._settings.cloud, Transport(self._ca_file)
         return Cloud(
-            kms=Kms(self.transport, cloud.kms),
-            ram=Ram(self.transport, cloud.ram_endpoint),
-            sts=Sts(self.transport, cloud.sts),
+            kms=Kms(transport, cloud.kms), ram=Ram(transport, cloud.ram_endpoint), sts=Sts(transport, cloud.sts)
         )
 
     def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
@@ -149,7 +148,7 @@ class Factory:
             name=name,
             settings=entry,
             provider=self.provider(name, entry.provider),
-            verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
+            verifier=Verifier(self._to_verify, self._settings.cloud.sts) if proves else None,
             sinks=tuple(named(SINKS[sink.type])(sink, context) for sink in entry.sinks),
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
             source=self._source(entry.provider),

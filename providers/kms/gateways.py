@@ -99,7 +99,8 @@ class _Maker:
         from providers.kms.dedicated_gateway import DedicatedGateway
 
         key_file = self._key_file(instance.key_file, instance.password, self._context.environ)
-        return DedicatedGateway(instance.endpoint, key_file, Transport(*self._ca_files, instance.ca_file))
+        transport = Transport(*self._ca_files, instance.ca_file, shares=True)
+        return DedicatedGateway(instance.endpoint, key_file, transport)
 
     def shared(self, access: Access) -> tuple[tuple[Gateway, ...], Identity | None]:
         if access.identity is None:
@@ -109,7 +110,7 @@ class _Maker:
         return self._by_ram(access, access.identity)
 
     def _transport(self, region: Region) -> Transport:
-        return Transport(*self._ca_files, _authority_of(region))
+        return Transport(*self._ca_files, _authority_of(region), shares=True)
 
     def _by_client_key(self, access: Access, who: ByClientKey) -> tuple[Gateway, ...]:
         from providers.kms.shared_gateway import SharedGateway

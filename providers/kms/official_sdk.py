@@ -35,17 +35,8 @@ def _patched_requests() -> Iterator[None]:
 
 with _patched_requests():
     from alibaba_cloud_secretsmanager_client.auth.client_key_signer import ClientKeySigner
-    from alibaba_cloud_secretsmanager_client.model.client_key_credentials import ClientKeyCredential
     from alibaba_cloud_secretsmanager_client.service.secret_manager_client import SecretManagerClient
     from aliyunsdkcore.auth.algorithm import sha_hmac256
-    from aliyunsdkcore.auth.credentials import RsaKeyPairCredential
     from aliyunsdkkms.request.v20160120.GetSecretValueRequest import GetSecretValueRequest
 
-__all__ = [
-    "ClientKeyCredential",
-    "ClientKeySigner",
-    "GetSecretValueRequest",
-    "RsaKeyPairCredential",
-    "SecretManagerClient",
-    "sha_hmac256",
-]
+__all__ = ["ClientKeySigner", "GetSecretValueRequest", "SecretManagerClient", "sha_hmac256"]

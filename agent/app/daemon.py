@@ -23,9 +23,10 @@ from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
-from agent.app.commands import Commands, served
+from agent.app.commands import Commands
 from agent.app.wiring import Application
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
+from agent.control.protocol import served
 from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import BusyError, ConfigError, KeyturnError, UsageError
@@ -249,7 +250,10 @@ class Daemon:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
         answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
-        return answer, int(answer["exit_code"])
+        loaded_at = status.stamp(
+            self._application.in_force.loaded_at
+        )  # so that the command knows whether the file is newer
+        return {**answer, "config_loaded_at": loaded_at}, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)

@@ -25,6 +25,7 @@ PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- begin: python -m bench.all --renew -->\n", "<!-- end -->\n"
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "cloud": (),
+    "calls": (),
     "publish": (),
     "calls": (),
     "start": (),

@@ -3,10 +3,10 @@
     python -m bench.calls [--rounds 15]
 
 The emulated cloud runs in a process of its own. Each pair is measured in turn in the same rounds: milliseconds of this
-process's processor time, all its threads together, the least of all rounds, for other work on the machine only adds.
-Without, which is the yardstick: the private key loaded for each signature (as the official client's algorithm does), the
-ClientKey opened by each credential, a TLS context and a connection for each call. The last pair but one is the same call
-as a bare `http.client` makes it on a connection that it keeps: what is above it is ours, and `requests`'.
+process's processor time, all its threads together, the least of all rounds, for other work on the machine only adds. The
+yardstick loads the private key for each signature (as the official client's algorithm does), opens the ClientKey for each
+credential, makes a TLS context and a connection for each call. In one pair it is less than what is measured: the same call
+as a bare `http.client` makes it on a connection that it keeps; what is above that is ours, and `requests`'.
 """
 
 from __future__ import annotations
@@ -105,37 +105,42 @@ def pairs(world: World) -> list[Pair]:
 
     return [
         (
-            "a signature, with the key that is held",
-            lambda: official.get_sign_string(text, ""),
+            "a signature; the key loaded for each",
             lambda: held.get_sign_string(text, ""),
+            lambda: official.get_sign_string(text, ""),
             10,
         ),
         (
-            "a ClientKey that another credential has opened",
-            lambda: open_client_key(content, password, world.who.key_file),
+            "a ClientKey that another credential opened; opened",
             lambda: world.key_file().load(),
+            lambda: open_client_key(content, password, world.who.key_file),
             5,
         ),
         (
-            "a TLS context that is there already",
-            lambda: tls._build((world.ca_file,)),
+            "a TLS context looked up; built",
             lambda: tls.context_for((world.ca_file,)),
+            lambda: tls._build((world.ca_file,)),
             5,
         ),
         (
-            "GetCallerIdentity over a connection that is kept",
-            lambda: apart.get_caller_identity(signer, now=now()),
+            "GetCallerIdentity, connection shared; made",
             lambda: together.get_caller_identity(signer, now=now()),
+            lambda: apart.get_caller_identity(signer, now=now()),
             20,
         ),
         (
-            "the same, beside http.client's over one that it keeps",
-            bare,
+            "GetCallerIdentity, connection shared; by http.client",
             lambda: together.get_caller_identity(signer, now=now()),
+            bare,
             20,
         ),
-        ("GetSecretValue with a ClientKey, all together", fetch_as_before, lambda: gateway.ask(world.question, 10.0), 10),
-    ]  # fmt: skip
+        (
+            "GetSecretValue by ClientKey; key loaded, connection made",
+            lambda: gateway.ask(world.question, 10.0),
+            fetch_as_before,
+            10,
+        ),
+    ]
 
 
 def bare_call(world: World, signer: Credential) -> Callable[[], None]:
@@ -156,43 +161,39 @@ def bare_call(world: World, signer: Credential) -> Callable[[], None]:
     return call
 
 
-def cpu_ms(act: Callable[[], object], times: int) -> float:
+def measure(act: Callable[[], object], times: int) -> float:
     """Milliseconds of the processor for each."""
-    began = time.process_time()
+    before = time.process_time()
     for _ in range(times):
         act()
-    return (time.process_time() - began) / times * 1000
+    return (time.process_time() - before) / times * 1000
 
 
-def rows(world: World, rounds: int) -> Iterator[Row]:
-    for label, without, ours, times in pairs(world):
-        without(), ours()
-        taken = [(cpu_ms(without, times), cpu_ms(ours, times)) for _ in range(rounds)]
-        yardstick, figure = (min(column) for column in zip(*taken, strict=True))
+def rows(directory: Path, rounds: int) -> Iterator[Row]:
+    for label, ours, other, times in pairs(World(directory)):
+        ours(), other()
+        found = [(measure(ours, times), measure(other, times)) for _ in range(rounds)]
+        figure, yardstick = (min(column) for column in zip(*found, strict=True))
         yield Row(label, figure, "ms", yardstick)
 
 
 def main() -> None:
+    """Print a row for each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--quick", action="store_true", help="one round: whether the program still runs")
     add_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        emulator = subprocess.Popen(
-            [sys.executable, "-m", "agent", "emulator", "--directory", name],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert emulator.stdout is not None
-            if not any("ready" in line for line in emulator.stdout):
-                raise SystemExit("the emulator ended before it was ready")
-            show(rows(World(Path(name)), 1 if options.quick else options.rounds), options.json)
-        finally:
-            emulator.terminate()
-            emulator.wait(30)
+        argv = [sys.executable, "-m", "agent", "emulator", "--directory", name]
+        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as emulator:
+            try:
+                assert emulator.stdout is not None
+                if not any("ready" in line for line in emulator.stdout):
+                    raise SystemExit("the emulator ended before it was ready")
+                show(rows(Path(name), 1 if options.quick else options.rounds), options.json)
+            finally:
+                emulator.terminate()
 
 
 if __name__ == "__main__":

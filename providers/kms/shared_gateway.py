@@ -7,7 +7,7 @@ signer are its classes, and `SharedGateway` is one of its `SecretManagerClient`s
   a shell, and puts the signed URL into exceptions and logs (docs/dependencies.md). Its cache and default builder are not
   imported: they cost 13 MB more and fail at the first 5xx.
 * The algorithm that its request signs by, an object that the SDK's requests take as an argument. The SDK's own loads and
-  checks the private key for each signature, 37 ms with the interpreter's lock held; with the key held it is 0.6
+  checks the private key for each signature, 37 ms with the interpreter's lock held; with the key held it is 0.3
   (bench/calls.py).
 """
 

@@ -27,7 +27,6 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "cloud": (),
     "calls": (),
     "publish": (),
-    "calls": (),
     "start": (),
     "many": ("--credentials", "100,1000", "--dependents", "500,5000"),
     "idle": (),

@@ -67,6 +67,7 @@ def least(binaries: Path, rounds: int) -> dict[str, float]:
         try:
             wait_for(cloud, "emulator ready", "stdout")
             config.write_text(config.read_text().replace('poll_interval = "1s"', 'poll_interval = "1h"'))
+            os.utime(config, (0, 0))  # a file of the second in which the daemon read it would be judged by each command
             daemon = subprocess.Popen([keyturn, "--config", str(config), "run"], **pipes)
             try:
                 wait_for(daemon, "ready", "stderr")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -62,11 +62,26 @@ def registry() -> Registry:
     """Return the types that a config may use; nothing is imported before a config uses it."""
     files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
     return Registry(
-        providers={name: partial(_provider_settings, name) for name in providers.names()},
+        providers=_ProviderTypes(),
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
         notifiers={name: partial(_settings_of, place) for name, place in NOTIFIERS.items()},
         inner=(Family("file", MemberSettings, files),),
     )
+
+
+class _ProviderTypes(Mapping[str, Callable[[], type]]):
+    """The types of providers; what other packages bring is looked for only where a name is not built in."""
+
+    def __getitem__(self, name: str) -> Callable[[], type]:
+        if not providers.known(name):
+            raise KeyError(name)
+        return partial(_provider_settings, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(providers.names())
+
+    def __len__(self) -> int:
+        return len(providers.names())
 
 
 def _provider_settings(name: str) -> type:

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent.cloud.deadline import Deadline
+from agent.cloud.http_library import requests
 from agent.cloud.network import FAILURES, went_away
 from agent.system.clock import Clock
 
@@ -237,7 +236,7 @@ class _Secure(_Plain, HTTPSConnection):
     """The same with TLS. The order of the bases makes urllib3's connect() open the socket by `_new_conn` above."""
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(requests.adapters.HTTPAdapter):
     """A connection's adapter: our context (None for plain http), our connections, one at a time, no retries."""
 
     def __init__(self, owner: Connection, context: ssl.SSLContext | None) -> None:

@@ -14,9 +14,9 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import requests
 import urllib3
 
+from agent.cloud.http_library import requests
 from agent.cloud.proxy import Proxy
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError, SourceUnavailableError
 from agent.system import oserrors

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
-import requests
-
 from agent import __version__
 from agent.cloud.connections import SHARED, Connection, Route
 from agent.cloud.deadline import Deadline
+from agent.cloud.http_library import requests
 from agent.cloud.network import FAILURES, Attempt, UntrustedServerError, explain
 from agent.cloud.proxy import Proxy, proxy_for
 from agent.cloud.tls import context_for

@@ -57,6 +57,11 @@ class Sink(ABC):
         """The types of file that readers find here; whether a notification takes effect depends on them."""
         return (self.type_name,)
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The files by whose identities it is known that nothing has changed here; none where they do not tell."""
+        return ()
+
     def inspect(self) -> tuple[str, ...]:
         """Return the warnings of `check` about the known readers of this format."""
         return ()
@@ -72,6 +77,11 @@ class Sink(ABC):
 
 class FileSink(Sink):
     """One target in one file."""
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Its file."""
+        return (self.path,)
 
     @abstractmethod
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:

@@ -1,8 +1,7 @@
 """The gateways of an access, each with the ClientKey or the RAM identity that asks it.
 
-The modules for a kind of access are imported when the first gateway of that kind is made. Resident memory, measured on
-Linux with Python 3.11: 31 MB for this module and its settings, mostly `requests`; 8.6 MB more to open a ClientKey
-(`cryptography`), 0.5 for the official client's request, 2.3 to assume a role, nothing for an AccessKey.
+The modules for a kind of access are imported when the first gateway of that kind is made: a ClientKey costs 14 MB resident
+(docs/performance.md), 2.3 are to assume a role, nothing for an AccessKey.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import requests
-import requests.structures
+from agent.cloud.http_library import requests
 
 _VENDORED = "aliyunsdkcore.vendored.requests"
 

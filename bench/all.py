@@ -30,7 +30,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "start": (),
     "many": ("--credentials", "100,1000", "--dependents", "500,5000"),
     "idle": (),
-    "memory": (),
+    "memory": ("--polls", "20", "--rotations", "20"),
     "fleet": ("--hours", "4"),
     "soak": ("--minutes", "1"),
 }

@@ -70,7 +70,7 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]]) -> dict[str, An
         "last_error": one.last_error or None,
         "sinks": [{"type": sink.type_name, "target": sink.target, "in_sync": sink.in_sync} for sink in one.sinks],
         "notify": notify_rows(one, clients),
-        **({"clients": clients} if clients else {}),
+        "clients": clients,
     }
 
 

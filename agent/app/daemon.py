@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -42,7 +43,7 @@ from agent.logs.log import describe, log
 from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
 from agent.refresh.managed_credential import ManagedCredential
-from agent.runtime.event_loop import safely
+from agent.runtime.event_loop import answer_of, safely
 from agent.serving.serving import Serving
 from agent.system import systemd_credentials
 from agent.system.accounts import SystemAccounts, actor_name
@@ -54,6 +55,8 @@ LINGER_S = 3.0
 """Seconds that the end waits for hooks and calls to come back."""
 STATUS_SHARE = 0.05
 """The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
+RELOAD_S = 60.0
+"""Seconds for which whoever asks for the outcome of a reload waits for it."""
 START_PULSE_S = 5.0
 """Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
@@ -83,6 +86,7 @@ class Daemon:
         self._ready = False
         self._beaten_at = float("-inf")
         self._reloads = 0
+        self._reloaded: list[Future[None]] = []
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
@@ -158,6 +162,7 @@ class Daemon:
 
     def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
         if isinstance(error, CancelledError):
+            self._tell_reloaded()
             return  # the agent stops
         if self._reloads > 1:  # it was changed again since: what was read may be older than that
             self._reloads = 0
@@ -182,6 +187,20 @@ class Daemon:
             if was_ready:  # else the end of the first pass says it, or has just said it
                 self._note_status()
                 self._manager.ready(self._status)
+            self._tell_reloaded()
+
+    def _when_reloaded(self) -> Future[None]:
+        """Return a future that is done once no reload is under way, perhaps already. On the loop's thread."""
+        reloaded: Future[None] = Future()
+        self._reloaded.append(reloaded)
+        if not self._reloads:
+            self._tell_reloaded()
+        return reloaded
+
+    def _tell_reloaded(self) -> None:
+        reloaded, self._reloaded = self._reloaded, []
+        for one in reloaded:
+            one.set_result(None)
 
     def _look_at_credentials(self) -> None:
         for path in systemd_credentials.outdated(credential_sources(), self._application.environ):
@@ -299,8 +318,20 @@ class Daemon:
                 "name that config with --config, or give this one an `agent.runtime_directory` of its own",
             )
 
-    def _on_status(self, _request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+    def _on_status(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        if request.get("after_reload"):
+            self._wait_for_reload()
         return self._commands.status(), 0
+
+    def _wait_for_reload(self) -> None:
+        """Wait until a reload that was asked for before has ended: only then is it known whether it was refused.
+
+        Raises:
+            CancelledError: it takes too long.
+        """
+        path = self._application.config_path
+        late = CancelledError(f"{path} is still being read, after {RELOAD_S:.0f} s", "see the log of keyturn")
+        answer_of(answer_of(self._engine.submit(self._when_reloaded), RELOAD_S, late), RELOAD_S, late)
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         names = request.get("names", [])

@@ -49,6 +49,8 @@ class StrangerError(Exception):
 def printed(config: str | None, name: str, form: str) -> bool:
     """Print the daemon's document; return False where there is none, whatever the reason. Raises nothing."""
     _forbid_core_dump()
+    if sys.stdout is None:  # closed by whoever started us: descriptor 1 may be our own socket
+        return False
     try:
         answer = _asked(config or os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG, name, form)
         if answer is None or "error" in answer[0]:
@@ -104,9 +106,9 @@ def _whole(options: argparse.Namespace) -> tuple[bytes | None, Exception | None]
 
 def _write(document: bytes) -> None:
     sys.stdout.flush()
-    rest = memoryview(document)
+    rest, out = memoryview(document), sys.stdout.fileno()
     while rest:  # a pipe takes it at once
-        rest = rest[os.write(1, rest) :]
+        rest = rest[os.write(out, rest) :]
 
 
 def _forbid_core_dump() -> None:

@@ -24,12 +24,15 @@ from agent.system.clock import Clock
 
 WATCH_S = 2.0
 STATUS_S = 10.0
+RELOAD_S = 130.0
+"""Longer than the daemon waits for the end of a reload (agent/app/daemon.py)."""
 
 
 def status(options: argparse.Namespace) -> int:
     """Print what the daemon shows, or else what stands on disk; return 69 where no daemon answers.
 
-    `--fail-if-refused` is for ExecReload= of keyturn.service: a reload that changed nothing has failed.
+    `--fail-if-refused` is for ExecReload= of keyturn.service: a reload that changed nothing has failed. One that is under
+    way is waited for.
 
     `--watch` goes on until Ctrl-C, which is its proper end (exit code 0): over restarts of the daemon, and while the
     config on disk is broken. What is wrong at its beginning ends it as it would end a single look.
@@ -41,7 +44,7 @@ def status(options: argparse.Namespace) -> int:
             if output.is_terminal():
                 print()  # the prompt does not begin behind ^C
             return EXIT_DONE
-    found, code = _status(find(options))
+    found, code = _status(find(options), after_reload=options.fail_if_refused)
     _print_status(found, options)
     return EXIT_CONFIG if options.fail_if_refused and found["agent"].get("config_refused_at") else code
 
@@ -84,8 +87,10 @@ def _print_status(found: dict[str, Any], options: argparse.Namespace) -> None:
         print("\n".join(output.status_lines(found, Clock().now())))
 
 
-def _status(reach: Reach) -> tuple[dict[str, Any], int]:
+def _status(reach: Reach, *, after_reload: bool = False) -> tuple[dict[str, Any], int]:
     try:
+        if after_reload:
+            return reach.ask({"command": "status", "after_reload": True}, patience_s=RELOAD_S)
         return reach.ask({"command": "status"}, patience_s=STATUS_S)
     except client.ConnectionLostError:
         raise

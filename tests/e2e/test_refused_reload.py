@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.plugins import packaged
 from tests.support.scraper import Figures, free_port, get
 from tests.support.vm import Daemon, Vm, eventually
 
@@ -71,6 +72,23 @@ def test_each_kind_of_refusal_is_seen_from_everywhere_and_ends_with_a_good_confi
     agent = vm.status()["agent"]
     assert (agent["config_refused_at"], agent["config_problems"]) == (None, [])
     assert agent["config_loaded_at"] >= before["config_loaded_at"]
+    assert vm.keyturn("status", "--fail-if-refused").returncode == 0
+
+
+def test_whoever_asks_for_the_outcome_of_a_reload_waits_for_it(vm: Vm) -> None:
+    """ExecReload= asks while the config is still being read: it hears of this reload, not of the one before."""
+    site = packaged(vm.directory / "site", "slow", "import time\ntime.sleep(1)\nclass Slow: pass\n", "Slow")
+    vm.environ["PYTHONPATH"] += f":{site}"
+    vm.configure(vm.credential())
+    daemon = vm.daemon().ready()
+    vm.configure(vm.credential(), vm.credential("other", provider='type = "slow"', sinks=""))
+    daemon.signal(signal.SIGHUP)
+    daemon.listener.wait("RELOADING=1", 1)
+    assert vm.keyturn("status").returncode == 0, "who does not ask for it need not wait"
+    assert not daemon.listener.count("config refused"), "the reload has ended before it was asked for"
+    assert vm.keyturn("status", "--fail-if-refused").returncode == REFUSED
+    vm.configure(vm.credential())
+    daemon.signal(signal.SIGHUP)
     assert vm.keyturn("status", "--fail-if-refused").returncode == 0
 
 

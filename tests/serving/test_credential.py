@@ -55,6 +55,14 @@ def test_the_document_and_nothing_else(vm):
     assert (done.returncode, json.loads(done.stdout)["access_key_secret"]) == (0, key.access_key_secret)
 
 
+def test_a_closed_standard_output_gets_nothing_and_is_no_fault(vm):
+    """As for every other command: descriptor 1 is by then something else, such as the daemon's socket."""
+    started(vm)
+    command = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *KEYTURN, "--config", str(vm.config), "credential", "uploader"]
+    done = subprocess.run(command, env=vm.environ, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_official_sdk_moves_to_a_new_key_without_a_restart(vm, monkeypatch):
     """A client that lives on asks again when `hold` has passed, and signs with the new key; the audit says that it moved."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

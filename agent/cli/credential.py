@@ -35,6 +35,7 @@ RESTART_S = 9.0
 PAUSE_S = 0.2
 EXIT_TEMPORARY = 75
 MAX_ANSWER = 1024 * 1024
+MAX_CONFIG = 1024 * 1024
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
 
 
@@ -149,15 +150,20 @@ def _directories(config: str) -> Iterator[str]:
 
 
 def _named_in(config: str) -> str | None:
-    """Return the `agent.runtime_directory` of a config; None where it names none, or cannot be read."""
+    """Return the `agent.runtime_directory` of a config, as the daemon reads it; None where it names none, or cannot be read."""
+    import re
     import tomllib
 
     try:
-        with open(config, "rb") as file:
-            named = dict(tomllib.load(file)["agent"])["runtime_directory"]
+        # Of a FIFO, or an endless device, no more than is there.
+        with open(os.open(config, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+            text = (file.read(MAX_CONFIG) or b"").decode("utf-8-sig")
+        named = dict(tomllib.loads(text)["agent"])["runtime_directory"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return named if isinstance(named, str) else None
+    if not isinstance(named, str):
+        return None
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", lambda match: os.environ.get(match[1], ""), named)
 
 
 def _exchange(directory: str, request: dict[str, str]) -> tuple[dict[str, object], bytes]:

@@ -103,10 +103,14 @@ class Connection:
     def is_open(self) -> bool:
         """Return whether another call may use it.
 
-        That is where the last answer was read to its end, and neither side has closed the connection since: not the server,
-        and not the deadline that was over at the last moment.
+        That is where the last answer was read to its end with nothing behind it, and neither side has closed the connection
+        since: not the server, and not the deadline that was over at the last moment.
         """
-        return self._whole and self._link is not None and self._link.is_connected
+        if not self._whole or self._link is None or not self._link.is_connected:
+            return False
+        # urllib3 looks at the socket alone: what TLS has decrypted already would be taken for the next call's answer.
+        sock = self._link.sock
+        return not (isinstance(sock, ssl.SSLSocket) and sock.pending())
 
     def close(self) -> None:
         """Close it."""

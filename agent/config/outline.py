@@ -67,6 +67,6 @@ def _plain(named: object, environ: Mapping[str, str], variable: str, below: str,
         named = given + below if given else otherwise
     if not isinstance(named, str) or not named.startswith("/") or named != os.path.normpath(named):
         raise ValueError("not absolute, or not as short as it can be")
-    if "${" in named or not named.isprintable():
+    if named.startswith("//") or "${" in named or not named.isprintable():  # two slashes normpath leaves alone
         raise ValueError("not as it is used")
     return named

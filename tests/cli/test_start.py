@@ -171,7 +171,7 @@ def test_an_outline_is_what_the_settings_say(tmp_path: Path, text: str, environ:
     [
         "[agent", "agent = 1", '[agent]\nstate_directory = "x"', '[agent]\nruntime_directory = "${HOME}/r"', "credentials = []",
         '[agent]\naudit = { path = "/l/../a" }', "[agent]\nstate_directory = 7", '[agent]\nruntime_directory = "/r/"', None,
-        '[agent]\nstate_directory = "/a\\nb"',
+        '[agent]\nstate_directory = "/a\\nb"', '[agent]\nstate_directory = "//a"',
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_the_loader(tmp_path: Path, text: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import shutil
 import socket
 import ssl
@@ -380,3 +381,16 @@ def test_a_tunnel_through_a_proxy_is_kept_too(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert post(transport, server) == 200
     assert server.connections == 3
+
+
+def test_what_came_behind_an_answer_is_no_answer_to_the_next_call(serve: Serve, transport: Transport) -> None:
+    """Rubbish in the record of the answer lies decrypted in this process: the connection is given up for it."""
+
+    def too_much(connection: socket.socket) -> None:
+        read_at_once = OK.ljust(io.DEFAULT_BUFFER_SIZE)  # by http.client, which throws away what it did not ask for
+        connection.sendall(read_at_once + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{ }")
+
+    server = Server(serve, (too_much,))
+    for _ in range(2):
+        assert transport.post(server.endpoint, "", headers={}, timeout_s=PATIENCE_S).body == b"{}"
+    assert server.requests == [0, 1]

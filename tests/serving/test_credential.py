@@ -55,6 +55,21 @@ def test_the_document_and_nothing_else(vm):
     assert (done.returncode, json.loads(done.stdout)["access_key_secret"]) == (0, key.access_key_secret)
 
 
+@pytest.mark.parametrize("written", ["\ufeff[agent]\nruntime_directory = '/r'", "[agent]\nruntime_directory = '${HERE}/r'"])
+def test_the_daemon_is_looked_for_where_it_reads_that_it_shall_be(tmp_path, monkeypatch, written):
+    """Behind a byte order mark, and with the variables of the environment, as the daemon and all other commands do."""
+    monkeypatch.setenv("HERE", "")
+    (tmp_path / "keyturn.toml").write_text(written)
+    assert list(credential._directories(str(tmp_path / "keyturn.toml")))[-1] == "/r"
+
+
+def test_a_config_that_is_no_file_is_not_waited_for(tmp_path):
+    """A FIFO, or a device without an end, names no directory."""
+    os.mkfifo(tmp_path / "fifo")
+    assert credential._named_in(str(tmp_path / "fifo")) is None
+    assert credential._named_in("/dev/zero") is None
+
+
 def test_a_closed_standard_output_gets_nothing_and_is_no_fault(vm):
     """As for every other command: descriptor 1 is by then something else, such as the daemon's socket."""
     started(vm)

@@ -9,7 +9,8 @@ The state is not flushed: a debt that a power cut brings back is paid once more 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from agent.audit.log import AuditLog
@@ -54,14 +55,18 @@ class Outcomes:
         changed, self._changed = self._changed, {}
         records, self._records = self._records, []
         then, self._then = self._then, {}
+        # Each by itself: whoever waits for the ends of this turn must hear of them, whatever else fails.
         for managed in changed.values():
-            self._save(managed)
+            safely(partial(self._save, managed))
+        safely(partial(self._record, records))
+        for act in then:
+            safely(act)
+
+    def _record(self, records: Sequence[tuple[Event, dict[str, Any]]]) -> None:
         try:
             self._audit.record_all(records)
         except AuditError as error:  # a dependent that was told stays told when the audit log is full
             log.error("notifications could not be recorded", error=str(error), records=len(records))
-        for act in then:
-            safely(act)
 
     def _save(self, managed: ManagedCredential) -> None:
         # Not written, the debt comes back at the next start and the dependent is told once more; go on with the others.

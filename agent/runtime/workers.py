@@ -146,6 +146,8 @@ class Workers:
     def abandon(self, work: Work) -> None:
         """Give the place of a piece of work to the next: it hangs, and nobody waits for it."""
         with self._changed:
+            if work.is_over:
+                return  # just now: it has given its place away, or is about to
             self._lanes[work.lane].at_work.discard(work)
             self._abandoned.add(work)
             self._changed.notify()

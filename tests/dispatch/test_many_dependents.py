@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.audit.log import AuditLog
 from agent.core.events import Event
 from agent.runtime.event_loop import EventLoop
 from agent.state.store import StateStore
@@ -60,3 +61,20 @@ def test_an_end_is_told_only_when_it_is_written(bench: Bench) -> None:
     tried.add_done_callback(lambda _done: known.append(len(bench.records(Event.NOTIFIED))))
     bench.until(tried.done)
     assert known == [1]
+
+
+@pytest.mark.parametrize("broken", [StateStore, AuditLog])
+def test_no_fault_in_writing_ends_down_stops_those_who_wait_for_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: type
+) -> None:
+    """No memory for the state or the audit: the next order is told all the same, and nobody waits for ever."""
+    first, second = FakeDependent("first"), FakeDependent("second", order=1)
+    managed = bench.managed(notify=[first, second])
+    bench.begin(managed).publish(managed, 1)
+
+    def fails(*_given: Any, **_how: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bench.states if broken is StateStore else bench.audit, "save" if broken is StateStore else "record_all", fails)
+    bench.until(bench.engine.tell_now(["a"]).done)
+    bench.until(lambda: second.events)

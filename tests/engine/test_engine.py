@@ -22,6 +22,7 @@ from agent.engine.refresher import MAX_ABANDONED
 from agent.refresh.managed_credential import ManagedCredential
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
+from tests.support.processes import eventually
 
 MakeBench = Callable[..., Bench]
 DOWN = SourceUnavailableError("credentials.a: the source is down", "wait")
@@ -92,6 +93,21 @@ def test_a_source_that_hangs_is_given_up_and_its_late_answer_thrown_away(bench: 
     bench.settle_down()
     assert holds(bench.sink()) == key(2).access_key_id
     assert managed.state.published.generation == 1
+
+
+def test_an_answer_that_is_here_is_not_given_up(bench: Bench) -> None:
+    """It waits behind those of others while the deadline of its call passes: it counts, and nothing hangs."""
+    managed = bench.managed()
+    bench.begin(managed)
+    (reports, slot) = ask(bench), bench.slots["a"]
+    attempt = slot.attempt
+    assert attempt is not None
+    eventually(lambda: attempt.work is not None and attempt.work.is_over)
+    bench.clock.move(LATE_S)
+    bench.engine._refresher._overrun(slot, attempt)
+    bench.until(lambda: reports)
+    assert reports[0].outcome is not None
+    assert slot.hanging() == 0
 
 
 def test_a_source_that_hangs_for_ever_gets_no_more_workers_and_stops_nobody(bench: Bench) -> None:

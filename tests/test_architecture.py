@@ -18,6 +18,7 @@ KNOWS = {
     "agent.system": {"agent.core"},
     "agent.logs": {"agent.core", "agent.system"},
     # strangers to each other
+    "agent.http": EVERYBODY,
     "agent.cloud": EVERYBODY,
     "agent.config": EVERYBODY,
     "agent.state": EVERYBODY,
@@ -36,7 +37,7 @@ KNOWS = {
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
-    "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
+    "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.core.finding import Finding
 from agent.core.settings import AgentSettings
-from agent.metrics import server
+from agent.http import listener
 from agent.system.free_space import write_problem
 from agent.system.systemd_unit import make_directory
 
@@ -28,17 +28,17 @@ def findings(agent: AgentSettings) -> Iterator[Finding]:
 def _address(address: str) -> Finding:
     place = "agent.metrics_listen"
     try:
-        server.bind(address).close()
+        listener.bind(address).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE and _is_keyturn(address):
             return Finding("ok", place, f"{address} is served by the keyturn that runs")
-        return Finding.of("error", place, server.bind_problem(error, address))
+        return Finding.of("error", place, listener.bind_problem(error, address))
     return Finding("ok", place, f"{address} is free")
 
 
 def _is_keyturn(address: str) -> bool:
     """Return whether the one that listens there says that it is a keyturn."""
-    host, port = server.split(address)
+    host, port = listener.split(address)
     try:
         with socket.create_connection((host, port), ASK_S) as channel:
             channel.settimeout(ASK_S)

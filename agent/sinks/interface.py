@@ -57,6 +57,11 @@ class Sink(ABC):
         """The types of file that readers find here; whether a notification takes effect depends on them."""
         return (self.type_name,)
 
+    @property
+    def files_read(self) -> tuple[Sink, ...]:
+        """The targets that readers open, each one file: this one, or those of a directory."""
+        return (self,)
+
     def inspect(self) -> tuple[str, ...]:
         """Return the warnings of `check` about the known readers of this format."""
         return ()
@@ -64,6 +69,20 @@ class Sink(ABC):
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
         """Return the warnings of `check` when the kind of value that will be written is known."""
         return ()
+
+    def read_back(self, content: bytes) -> Credential | None:
+        """Return the value that a reader of this target finds in its file, as far as the file says.
+
+        Made for a restart while the source is down, and for whoever wants to see what dependents are offered. An expiry
+        stands in few formats; None there says nothing of the value's life.
+
+        Args:
+            content: of the file.
+
+        Returns:
+            None where there is no whole value, or the format is none that can be read back (`template`).
+        """
+        return None
 
     def refuse(self, what: str, remedy: str) -> SinkError:
         """Return an error about this sink's file."""

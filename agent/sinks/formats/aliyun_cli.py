@@ -25,7 +25,7 @@ from typing import Any
 
 from agent.core.credential import Credential, Kind
 from agent.core.settings import FileSinkSettings
-from agent.sinks.formats.text import optional_part, required_part
+from agent.sinks.formats.text import optional_part, required_part, value_of
 from agent.sinks.interface import FileSink
 
 Table = dict[str, Any]
@@ -85,6 +85,18 @@ class AliyunCli(FileSink):
             what = str(error) if isinstance(error, _MalformedError) else "is not JSON"
             raise self.refuse(f"this file {what}, so the CLI and the SDKs cannot read it", self._remedy) from None
         return present if changed == config else _written(changed, text)
+
+    def read_back(self, content: bytes) -> Credential | None:
+        """Read the profile's keys; see `Sink.read_back`. A profile in another mode gets its keys elsewhere: None."""
+        try:
+            config = _config(content.decode())
+        except (_MalformedError, ValueError, RecursionError):
+            return None
+        named = [one for one in config.get("profiles") or () if one.get("name") == self.settings.profile]
+        if len(named) != 1 or named[0].get("mode") not in _MODES.values():
+            return None
+        keys = {"security_token": "sts_token"} if named[0]["mode"] == _MODES[Kind.STS] else {"security_token": ""}
+        return value_of(lambda part: named[0].get(keys.get(part, part)))
 
     @property
     def _remedy(self) -> str:

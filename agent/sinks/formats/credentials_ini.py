@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from agent.core.credential import Credential, Kind
 from agent.core.settings import FileSinkSettings
 from agent.sinks.formats import ini_editor
-from agent.sinks.formats.text import required_part
+from agent.sinks.formats.text import required_part, value_of
 from agent.sinks.interface import FileSink
 
 _TOKEN = "security_token"
@@ -71,6 +71,16 @@ class CredentialsIni(FileSink):
             fault = ini_editor.unreadable(present or b"", with_interpolation=True) or fault
             raise self.refuse(f"{fault}, so the SDKs cannot read this file", "mend it, or name another `path`")
         return content
+
+    def read_back(self, content: bytes) -> Credential | None:
+        """Read the profile as Alibaba's SDK for Python does; see `Sink.read_back`."""
+        try:
+            found = ini_editor.values(content, self.settings.profile)
+        except ini_editor.DuplicateSectionError:
+            return None
+        if found.get("type", "") not in _TYPES:
+            return None
+        return value_of(found.get)
 
     def _refuse_another_type(self, present: bytes) -> None:
         """Refuse a profile that gets its value otherwise, as `aliyun_cli` does: somebody may rely on it."""

@@ -140,6 +140,11 @@ class DirectorySink(Sink):
         """The types of its files."""
         return tuple(dict.fromkeys(sink.type_name for _, sink in self.files))
 
+    @property
+    def files_read(self) -> tuple[Sink, ...]:
+        """Its files, behind the link."""
+        return tuple(sink for _name, sink in self.files)
+
     def render(self, credential: Credential, generation: int) -> dict[str, bytes]:
         """Return name -> content of every file.
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.credential import Credential
+from agent.core.errors import SinkError
 from agent.core.settings import FileSinkSettings
 from agent.sinks.formats.env_lines import Dialect, Entry, UnclosedError, entries, unreadable
-from agent.sinks.formats.text import Part, chosen_part, split_mark, terminate, without_token
+from agent.sinks.formats.text import Part, chosen_part, is_plain, split_mark, terminate, value_of, without_token
 from agent.sinks.interface import FileSink
 
 Preset = Literal["alibaba_cloud", "oss"]
@@ -105,6 +106,15 @@ class EnvFile(FileSink):
         self._refuse_unreadable(after)
         return after
 
+    def read_back(self, content: bytes) -> Credential | None:
+        """Read the chosen variables where they stand as they are written here; see `Sink.read_back`."""
+        names = self.settings.names
+        try:
+            found = {names[one.key]: _plain_value(one.raw) for one in self._entries(content) if one.key in names}
+        except SinkError:
+            return None
+        return value_of(found.get)
+
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
         """Warn when a session would lack its token; see `FileSink.warnings_for`."""
         return without_token(self, credential, self.settings.names.values(), "variables")
@@ -152,6 +162,13 @@ class EnvFile(FileSink):
                 "a comment above our line ends in a backslash, and systemd before 254 takes our line for a part of it",
                 "remove that backslash",
             )
+
+
+def _plain_value(raw: bytes) -> str | None:
+    """Return the value of an assignment that all dialects read alike; None for another one."""
+    value = raw.partition(b"=")[2].strip().decode("utf-8", "replace")
+    inner = value[1:-1] if len(value) > 1 and value[0] == value[-1] == "'" else value
+    return inner if is_plain(inner) else None
 
 
 def _exported(found: Iterable[Entry], ours: Collection[str]) -> set[str]:

@@ -26,7 +26,7 @@ from agent.core.credential import Credential
 from agent.core.errors import SinkError
 from agent.core.settings import FileSinkSettings
 from agent.sinks.formats import ini_editor
-from agent.sinks.formats.text import Part, chosen_part, without_token
+from agent.sinks.formats.text import Part, chosen_part, value_of, without_token
 from agent.sinks.interface import FileSink
 
 PresetName = Literal["oss_config", "ossutil"]
@@ -149,6 +149,15 @@ class Ini(FileSink):
             fault = ini_editor.unreadable(present or b"") or fault
             raise self.refuse(f"{fault}, so configparser cannot read this file", "mend that line")
         return content
+
+    def read_back(self, content: bytes) -> Credential | None:
+        """Read the chosen keys; see `Sink.read_back`."""
+        try:
+            read = ini_editor.read_lines(content, self._section(content))
+        except (SinkError, ini_editor.DuplicateSectionError):
+            return None
+        found = {str(held): read.get(key.lower()) for key, held in self.settings.preset.keys.items()}
+        return value_of(found.get)
 
     def warnings_for(self, credential: Credential) -> tuple[str, ...]:
         """Warn when a session would lack its token; see `FileSink.warnings_for`."""

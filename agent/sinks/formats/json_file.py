@@ -9,15 +9,19 @@ A reader may therefore keep a long-term key for good: it has to be told of a new
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.credential import Credential, part
 from agent.core.settings import FileSinkSettings
-from agent.sinks.formats.text import optional_part, required_part
+from agent.core.timestamps import moment_of
+from agent.sinks.formats.text import optional_part, required_part, value_of
 from agent.sinks.interface import FileSink
 
 NEVER = "2099-12-31T23:59:59Z"
 """A date far away, but before the year 2262, where a 64-bit count of nanoseconds ends (Go's `time`)."""
+
+
+_NAMES = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySecret", "security_token": "SecurityToken"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +45,17 @@ class JsonFile(FileSink):
             "Expiration": part(credential, "expiration") or NEVER,
         }
         return json.dumps(answer, indent=2).encode() + b"\n"
+
+    def read_back(self, content: bytes) -> Credential | None:
+        """Read the answer, its expiration included; see `Sink.read_back`."""
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(answer, dict):
+            return None
+        value = value_of(lambda part: answer.get(_NAMES.get(part, "")))
+        until = answer.get("Expiration")
+        if value is None or not isinstance(until, str) or until == NEVER:
+            return value
+        return replace(value, expiration=moment_of(until))

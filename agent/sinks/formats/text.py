@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from agent.core.credential import Credential, Kind, part
 from agent.core.errors import SinkError
+from agent.core.secret import Secret
 from agent.sinks.interface import FileSink
 
 BOM = b"\xef\xbb\xbf"
@@ -90,6 +91,21 @@ def chosen_part(sink: FileSink, credential: Credential, name: str) -> str | None
         SinkError: the value has no such part, and it is none that may be missing; or it is not plain.
     """
     return optional_part(sink, credential, name) if name in OPTIONAL else required_part(sink, credential, name)
+
+
+def value_of(get: Callable[[str], object]) -> Credential | None:
+    """Return the value whose parts a file holds; None where its id or its secret is missing, or one is no plain word.
+
+    Args:
+        get: returns a part by its name in `PARTS`; None or "" where the file has none.
+    """
+    found = [get(name) or "" for name in ("access_key_id", "access_key_secret", "security_token")]
+    key_id, secret, token = (one if isinstance(one, str) and is_plain(one) else None for one in found)
+    if not key_id or not secret or token is None:
+        return None
+    return Credential(
+        access_key_id=key_id, access_key_secret=Secret(secret), security_token=Secret(token) if token else None
+    )
 
 
 def without_token(sink: FileSink, credential: Credential, held: Iterable[str], where: str) -> tuple[str, ...]:

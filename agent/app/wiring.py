@@ -41,9 +41,12 @@ SINKS = {
     "ini": "agent.sinks.formats.ini:Ini",
     "aliyun_cli": "agent.sinks.formats.aliyun_cli:AliyunCli",
     "json": "agent.sinks.formats.json_file:JsonFile",
+    "credentials_uri": "agent.sinks.formats.credentials_uri:CredentialsUri",
     "template": "agent.sinks.formats.template:Template",
     "directory": "agent.sinks.formats.directory:DirectorySink",
 }
+NO_MEMBERS = frozenset({"directory", "credentials_uri"})
+"""The types that cannot be a file of a `directory` sink: itself, and one whose file stays as it is from key to key."""
 NOTIFIERS = {
     "signal": "agent.notifiers.signal_process:SignalNotifier",
     "systemd": "agent.notifiers.systemd:SystemdNotifier",
@@ -61,7 +64,7 @@ def named(place: str) -> Any:
 
 def registry() -> Registry:
     """Return the types that a config may use; nothing is imported before a config uses it."""
-    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
+    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name not in NO_MEMBERS}
     return Registry(
         providers={name: partial(_provider_settings, name) for name in providers.names()},
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
@@ -144,7 +147,8 @@ class Factory:
 
     def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
         proves = entry.verify == "caller_identity"
-        context = SinkContext(name, self._settings.cloud.region_id)
+        endpoint = self._settings.agent.endpoint
+        context = SinkContext(name, self._settings.cloud.region_id, endpoint.listen if endpoint else "")
         return ManagedCredential(
             name=name,
             settings=entry,

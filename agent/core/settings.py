@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 Problems = Iterator[tuple[str, str]]
 """(key, sentence) pairs; an empty key means the table as a whole."""
@@ -35,12 +35,22 @@ def endpoint_fault(text: str) -> str | None:
     return None
 
 
-def listen_fault(text: str) -> str | None:
+def listen_fault(text: str, example: str = "127.0.0.1:9464") -> str | None:
     """Return why nothing can listen on `text` ("host:port"); None when it can be used."""
     match = _ADDRESS.fullmatch(text)
     if match is None or match["port"] is None or not _port_exists(match["port"]):
-        return 'want "host:port", such as "127.0.0.1:9464"'
+        return f'want "host:port", such as "{example}"'
     return None
+
+
+def loopback_fault(text: str) -> str | None:
+    """Return why `text` is no address that only this machine reaches ("127.0.0.1:8911"); None when it is one."""
+    if (fault := listen_fault(text, "127.0.0.1:8911")) is not None:
+        return fault
+    host = text.rpartition(":")[0].strip("[]")
+    if re.fullmatch(r"127(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}", host) or host == "::1":
+        return None
+    return 'is not a loopback address, and keys are served to this machine only; want "127.0.0.1:PORT" or "[::1]:PORT"'
 
 
 def _port_exists(port: str) -> bool:
@@ -67,6 +77,18 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndpointSettings:
+    """`[agent.endpoint]`: where the `credentials_uri` sinks send their readers."""
+
+    listen: str
+
+    def problems(self) -> Problems:
+        """Yield an address that others than this machine's processes could reach."""
+        if fault := loopback_fault(self.listen):
+            yield "listen", fault
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentSettings:
     """`[agent]`. After loading, the two directories and the path of the audit log are never None."""
 
@@ -79,6 +101,7 @@ class AgentSettings:
     metrics_listen: str | None = None
     metrics_textfile: FilePath | None = None
     audit: AuditSettings = AuditSettings()
+    endpoint: EndpointSettings | None = None
 
     def problems(self) -> Problems:
         """Yield an address at which metrics cannot be served."""
@@ -162,8 +185,13 @@ class SinkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSinkSettings(SinkSettings):
-    """The keys that every sink has whose target is a file."""
+    """The keys that every sink has whose target is a file.
 
+    Attributes:
+        needs_endpoint: whether the sink is of no use without `[agent.endpoint]`.
+    """
+
+    needs_endpoint: ClassVar[bool] = False
     path: FilePath
     owner: str | None = None  # None: the user that keyturn runs as
     group: str | None = None  # None: the owner's primary group

@@ -4,6 +4,7 @@ As measured, with the versions of 2026 (tests/sinks/formats/test_consumers.py):
 
 * `env_file`: a process has the environment that it was started with; systemd reads an EnvironmentFile= only then
   (systemd.exec(5)), docker an --env-file when it creates the container.
+* `credentials_uri`: its line stays as it is, and a process that has read it asks the endpoint for the value: no news is needed.
 * `credentials_ini`, `aliyun_cli`: alibabacloud_credentials 0.3.6 to 1.0.12 reads them once for each client. (The
   aliyun CLI and Terraform read theirs each time, and are no process that anybody would tell.)
 * everything else is read by programs that read it again: ossutil each time, one's own application when it is told.

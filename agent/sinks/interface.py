@@ -23,10 +23,12 @@ class SinkContext:
     Attributes:
         credential: the name of the credential that it publishes.
         region_id: `cloud.region_id`.
+        endpoint: `agent.endpoint.listen`; "" where there is none.
     """
 
     credential: str = ""
     region_id: str = "cn-hangzhou"
+    endpoint: str = ""
 
 
 NO_CONTEXT = SinkContext()

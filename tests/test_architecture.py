@@ -38,11 +38,15 @@ KNOWS = {
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
+    "agent.serving": EVERYBODY | {"agent.engine", "agent.sinks"},
+    "agent.endpoint": EVERYBODY
+    | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
-        "agent.emergency", "agent.control", "agent.metrics", "agent.systemd_setup", "providers",
+        "agent.emergency", "agent.endpoint", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
+        "providers",
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {

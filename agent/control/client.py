@@ -15,6 +15,7 @@ from agent.control import protocol
 from agent.core.errors import BusyError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.retry import Retry
 from agent.system.accounts import user_name
+from agent.system.socket_peer import peer_ids
 
 CONNECT_S = 5.0
 ANSWER_S = 1800.0
@@ -124,7 +125,7 @@ def _ask_once(
 
 def _refuse_stranger(channel: socket.socket, path: Path, trusted: Collection[int]) -> None:
     """See who listens, by the kernel's word: anybody can put a socket into a directory of theirs."""
-    uid = protocol.peer_ids(channel)[1]
+    uid = peer_ids(channel)[1]
     if uid not in trusted:
         raise UntrustedDaemonError(
             f"{path}: what answers there is run by user {user_name(uid)}, who is neither root nor the user of keyturn; "

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,16 +39,6 @@ def reachable(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
-
-
-def peer_ids(channel: socket.socket) -> tuple[int, int, int]:
-    """Return pid, uid and gid of the other end, by the kernel's word (unix(7), SO_PEERCRED).
-
-    For a client these are of whoever called listen(2).
-    """
-    raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, gid = struct.unpack("3i", raw)
-    return pid, uid, gid
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -24,9 +23,8 @@ from agent.logs.log import log
 from agent.logs.seldom import Seldom
 from agent.system.accounts import actor_name, find_group
 from agent.system.bounded_server import BoundedServer, Refusal
+from agent.system.socket_peer import groups_of, peer_ids
 
-SO_PEERGROUPS = 59
-MAX_GROUPS_BYTES = 1024  # 256 groups; Python's getsockopt takes no larger buffer
 MAX_CONNECTIONS = 128
 KEPT_PLACES = 16
 """For `EMERGENCY`, whatever else is under way."""
@@ -126,14 +124,8 @@ class ControlServer:
 
 def peer(channel: socket.socket) -> tuple[Actor, set[int]]:
     """Return who is on the other end, and the groups that it is in, as the kernel says."""
-    pid, uid, gid = protocol.peer_ids(channel)
-    groups = {gid}
-    try:
-        listed = channel.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_GROUPS_BYTES)
-        groups.update(struct.unpack(f"{len(listed) // 4}I", listed))
-    except OSError:
-        pass  # an older kernel, or a user in more groups than that: the primary group alone counts
-    return Actor(uid, actor_name(uid), pid), groups
+    pid, uid, gid = peer_ids(channel)
+    return Actor(uid, actor_name(uid), pid), {gid, *groups_of(channel)}
 
 
 def _turn_away(channel: socket.socket, why: Refusal) -> None:

@@ -44,6 +44,19 @@ class Process:
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from err
             raise
 
+    @classmethod
+    def held(cls, pid: int, fd: int | None) -> Process:
+        """Return the process that a pidfd holds, which is closed with it; without one, the process that has the pid now.
+
+        Raises:
+            OSError: as `Process`.
+        """
+        if fd is None:
+            return cls(pid)
+        process = cls.__new__(cls)
+        process.pid, process._fd = pid, fd
+        return process
+
     def __enter__(self) -> Process:
         return self
 

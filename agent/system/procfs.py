@@ -23,12 +23,14 @@ class Stat:
 
     Attributes:
         program: its program's own name for itself, which everybody may see, of at most 15 bytes.
+        parent: the pid of the process that started it, or took it over; 0 for none.
         group: the process group's number.
         started_boot_s: CLOCK_BOOTTIME seconds at which the process started, floored to a tick (10 ms).
         dead: a zombie, or on its way out.
     """
 
     program: bytes
+    parent: int
     group: int
     started_boot_s: float
     dead: bool
@@ -45,7 +47,11 @@ def read_stat(pid: int) -> Stat:
     end = text.rindex(b")")
     fields = text[end + 2 :].split()
     return Stat(
-        text[text.index(b"(") + 1 : end], int(fields[2]), int(fields[19]) / _TICKS_PER_S, fields[0].decode() in _DEAD
+        program=text[text.index(b"(") + 1 : end],
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        started_boot_s=int(fields[19]) / _TICKS_PER_S,
+        dead=fields[0].decode() in _DEAD,
     )
 
 

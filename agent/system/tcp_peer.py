@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _SOCK_DIAG = 4
@@ -28,6 +29,8 @@ _OPEN = frozenset({1, 4, 5})
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI")
 _REPLY = struct.Struct("=BBBB48xIIIII")
+_ENDS = 2 + 2 + 16 + 16
+"""The bytes of two ports and two addresses."""
 ANSWER_S = 1.0
 
 
@@ -48,20 +51,24 @@ def tcp_peer(channel: socket.socket) -> TcpPeer | None:
     ours, theirs = channel.getsockname(), channel.getpeername()
     family = socket.AF_INET6 if channel.family == socket.AF_INET6 else socket.AF_INET
     # Their socket: its source is their address, its destination ours.
-    ends = struct.pack("!HH", theirs[1], ours[1]) + _packed(family, theirs[0]) + _packed(family, ours[0])
+    ports, addresses = struct.pack("!HH", theirs[1], ours[1]), (theirs[0], ours[0])
+    ends = ports + b"".join(_packed(family, one) for one in addresses)
+    spellings = {ends}
+    if family == socket.AF_INET:  # Java's sockets are IPv6, whatever they connect to
+        spellings.add(ports + b"".join(_packed(socket.AF_INET6, f"::ffff:{one}") for one in addresses))
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ANY_STATE) + ends + struct.pack("=I", 0) + _NO_COOKIE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as kernel:
         kernel.settimeout(ANSWER_S)
         length = _HEADER.size + len(body)
         kernel.sendto(_HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body, (0, 0))
-        return _read(kernel.recv(8192), ends)
+        return _read(kernel.recv(8192), spellings)
 
 
 def _packed(family: int, address: str) -> bytes:
     return socket.inet_pton(family, address.partition("%")[0]).ljust(16, b"\0")
 
 
-def _read(answer: bytes, ends: bytes) -> TcpPeer | None:
+def _read(answer: bytes, ends: Collection[bytes]) -> TcpPeer | None:
     _length, kind, *_ = _HEADER.unpack_from(answer)
     if kind == _NLMSG_ERROR:
         number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
@@ -72,5 +79,5 @@ def _read(answer: bytes, ends: bytes) -> TcpPeer | None:
         answer, _HEADER.size
     )
     # It may have found a listener on their port instead, whose other end is nobody's.
-    is_theirs = answer[_HEADER.size + 4 :][: len(ends)] == ends
+    is_theirs = answer[_HEADER.size + 4 :][:_ENDS] in ends
     return TcpPeer(uid, inode) if is_theirs and state in _OPEN and inode else None

@@ -24,6 +24,7 @@ from typing import Any
 
 from agent.app import status, wiring
 from agent.app.commands import Commands, served
+from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
 from agent.audit import AuditLog
 from agent.control.runtime_directory import RuntimeDirectory
@@ -69,6 +70,8 @@ class Daemon:
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
             "foresee": self._on_foresee,
+            "uri_tokens": self._on_uri_tokens,
+            "rotate_uri_token": self._on_rotate_uri_token,
         }
 
     def run(self) -> None:
@@ -147,9 +150,10 @@ class Daemon:
         settings = wiring.load_settings(application.config_path, application.environ)
         self._refuse_moves(settings)
         factory = application.with_config(settings)
-        self._engine.reload(factory.credentials(), float(settings.agent.settle))
+        credentials = factory.credentials()
+        self._engine.reload(credentials, float(settings.agent.settle))
         before = application.settings.agent
-        application.adopt(settings, factory)
+        application.adopt(settings, factory, credentials)
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
@@ -245,10 +249,7 @@ class Daemon:
         return self._commands.status(), 0
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
-        names = request.get("names", [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
+        answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
         return answer, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
@@ -258,6 +259,12 @@ class Daemon:
     def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.foresee(str(request.get("credential"))), 0
 
+    def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.uri_tokens(_names(request)), 0
+
+    def _on_rotate_uri_token(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.rotate_uri_token(token_request(request, actor)), 0
+
     # -- ends ---------------------------------------------------------------------------------------
 
     def _record(self, event: Event, **fields: Any) -> None:
@@ -266,6 +273,13 @@ class Daemon:
             self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+
+def _names(request: dict[str, Any]) -> list[str]:
+    names = request.get("names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
+    return names
 
 
 def _turn_once_more() -> None:

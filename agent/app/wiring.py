@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -23,6 +23,7 @@ from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
+from agent.endpoint.tokens import TokenBook
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
@@ -179,14 +180,16 @@ class Application:
     audit: AuditLog
     lock: StateLock
     in_force: ConfigInForce
+    tokens: TokenBook
 
     def with_config(self, settings: Settings) -> Factory:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
         return Factory(settings, self.environ, self.bases)
 
-    def adopt(self, settings: Settings, factory: Factory) -> None:
-        """Take over another config from now on. On the loop's thread."""
+    def adopt(self, settings: Settings, factory: Factory, credentials: Iterable[ManagedCredential]) -> None:
+        """Take over another config from now on, and what the engine was given of it. On the loop's thread."""
         self.settings, self.factory = settings, factory
+        self.tokens.follow({managed.name: managed.sinks for managed in credentials})
         self.in_force.loaded(self.engine.clock.now())
 
     def close(self) -> None:
@@ -218,7 +221,9 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
         bases = BaseCredentials()
         factory = Factory(settings, environ, bases)
         settle_s = float(settings.agent.settle)
-        engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
+        credentials, tokens = factory.credentials(), TokenBook()
+        tokens.follow({managed.name: managed.sinks for managed in credentials})
+        engine = Engine(credentials, audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
     except OSError as error:  # a limit of this process, most likely: what has a file of its own says so itself
         lock.release()
         why = explain(error, str(error.filename or state_directory))
@@ -228,4 +233,4 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
         lock.release()
         raise
     in_force = ConfigInForce(clock.now())
-    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force)
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force, tokens)

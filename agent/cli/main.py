@@ -146,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
     command("run", _DAEMON, "the daemon, in the foreground", "keyturn run")
     _work_commands(command)
     _look_commands(command)
+    _endpoint_commands(command)
     _setup_command(command)
     _emulator_commands(command)
     return top
@@ -223,6 +224,39 @@ def _look_commands(command: _Maker) -> None:
     verify.set_defaults(run="agent.cli.audit:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _endpoint_commands(command: _Maker) -> None:
+    endpoint = command(
+        "endpoint",
+        "agent.cli.endpoint:tokens",
+        "the tokens of the credentials_uri sinks: see them, or replace them",
+        "keyturn endpoint rotate-token uploader",
+    )
+    actions = endpoint.add_subparsers(title="actions", metavar="ACTION", required=True)
+    tokens = _parser(
+        actions.add_parser,
+        "tokens",
+        help="which there are, when they die, when each was used last; never a token itself",
+        epilog="example: keyturn endpoint tokens uploader",
+    )
+    tokens.set_defaults(run="agent.cli.endpoint:tokens")
+    tokens.add_argument("names", metavar="NAME", nargs="*")
+    tokens.add_argument("--json", action="store_true", help="print one JSON object")
+    rotate = _parser(
+        actions.add_parser,
+        "rotate-token",
+        help="write a new one into the env file; the old one goes on for a while",
+        epilog="example: keyturn endpoint rotate-token uploader --overlap 0s --reason 'a process listing leaked'",
+    )
+    rotate.set_defaults(run="agent.cli.endpoint:rotate_token")
+    rotate.add_argument("name", metavar="NAME")
+    rotate.add_argument("--path", metavar="FILE", help="only that of this env file; default: all of the credential")
+    rotate.add_argument(
+        "--overlap", metavar="24h", default="24h", help="until the old one dies (default: 24h; 0s: at once)"
+    )
+    rotate.add_argument("--reason", metavar="TEXT", default="", help="goes into the audit")
+    rotate.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _setup_command(command: _Maker) -> None:

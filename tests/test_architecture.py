@@ -51,7 +51,7 @@ KNOWS = {
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.state", "agent.systemd_setup",
-        "agent.config", "providers.emulator",
+        "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},
     "providers": {"agent.core", "agent.system", "agent.cloud"},
@@ -206,7 +206,9 @@ DOORS = {
         {"os.open", "os.rename", "os.replace", "os.chmod", "os.chown", "os.unlink", "os.link", "os.symlink", "open"},
         # sinks: every step of a transaction is named there; audit: an append-only log; control: its socket;
         # cli: /dev/null for a broken pipe.
+        # cli/credential: must not load the doors; it reads the config alone.
         ("agent/system/", "agent/sinks/", "agent/audit/", "agent/control/", "agent/config/load.py", "agent/cli/main.py",
+         "agent/cli/credential.py",
          "agent/demo/", "providers/emulator/"),
         "go through agent/system/files.py",
     ),

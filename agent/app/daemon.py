@@ -33,13 +33,16 @@ from agent.core.errors import BusyError, ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
 from agent.emergency.report import emergency_request
+from agent.endpoint.gate import Gate
+from agent.endpoint.listening import Endpoint
 from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
 from agent.runtime.event_loop import safely
+from agent.serving.serving import Serving
 from agent.system import systemd_credentials
-from agent.system.accounts import actor_name
+from agent.system.accounts import SystemAccounts, actor_name
 from agent.system.signals import deliver_kept
 from agent.system.systemd_notify import ServiceManager
 from agent.systemd_setup.unit import credential_sources
@@ -62,6 +65,9 @@ class Daemon:
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
         self._commands = Commands(application, self._engine.clock.now())
+        self._serving = Serving(self._engine, SystemAccounts())
+        gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
+        self._endpoint = Endpoint(gate)
         self._metrics = MetricsExporter(self._engine, application.in_force)
         self._ready = False
         self._status, self._status_again_at = "", float("-inf")
@@ -92,6 +98,8 @@ class Daemon:
             log.error("the audit log was not as it should be", detail=remark)
         self._begin_to_beat()
         self._engine.recover()
+        self._directory = directory
+        self._follow_serving()
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
@@ -105,6 +113,8 @@ class Daemon:
             self._engine.run()
         finally:
             self._manager.stopping()
+            self._endpoint.close()
+            self._serving.close()
             server.close()
             self._engine.linger(LINGER_S)
             safely(self._metrics.close)
@@ -157,6 +167,13 @@ class Daemon:
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
+        safely(self._follow_serving)
+
+    def _follow_serving(self) -> None:
+        directory, application = self._directory, self._application
+        config = self._served()["config"]
+        self._serving.follow(application.settings, config, directory.listen_to_all, directory.take_away)
+        self._endpoint.follow(application.settings.agent)
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:

@@ -28,7 +28,7 @@ from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.directory import MemberSettings, member_of
-from agent.sinks.interface import SinkContext
+from agent.sinks.interface import Sink, SinkContext
 from agent.state.store import StateStore
 from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
@@ -146,16 +146,20 @@ class Factory:
             sts=Sts(self.transport, cloud.sts),
         )
 
-    def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
-        proves = entry.verify == "caller_identity"
+    def sinks(self, name: str) -> tuple[Sink, ...]:
+        """Return the sinks of one credential, without I/O."""
         endpoint = self._settings.agent.endpoint
         context = SinkContext(name, self._settings.cloud.region_id, endpoint.listen if endpoint else "")
+        return tuple(named(SINKS[sink.type])(sink, context) for sink in self._settings.credentials[name].sinks)
+
+    def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
+        proves = entry.verify == "caller_identity"
         return ManagedCredential(
             name=name,
             settings=entry,
             provider=self.provider(name, entry.provider),
             verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
-            sinks=tuple(named(SINKS[sink.type])(sink, context) for sink in entry.sinks),
+            sinks=self.sinks(name),
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
             source=self._source(entry.provider),
         )

@@ -204,6 +204,16 @@ def _look_commands(command: _Maker) -> None:
         "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
     )
     status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
+    credential = command(
+        "credential",
+        "agent.cli.credential:credential",
+        "the value now in use, for the SDKs' process_command and ossfs's credential_process",
+        "keyturn credential uploader --format external",
+    )
+    credential.add_argument("name", metavar="NAME")
+    credential.add_argument(
+        "--format", choices=("external", "ossfs", "uri", "env"), default="external", help="default: external"
+    )
     audit = command(
         "audit", "agent.cli.audit:audit_show", "read the audit log, or prove that it is whole", "keyturn audit verify"
     )

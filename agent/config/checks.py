@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.config.converter import Built, Reference
 from agent.config.messages import MAX_QUOTED, Place, Report, quoted, shown_name, shown_place
-from agent.core.settings import FileSinkSettings, NotifierSettings
+from agent.core.settings import FileSinkSettings, NotifierSettings, ServeSettings
 from agent.core.text import nearest
 from agent.system.accounts import AccountKind, Accounts, nearest_account
 
@@ -76,9 +76,11 @@ def _circle(builds_on: Mapping[str, Mapping[str, Place]], start: str) -> list[st
 
 def _idle(known: Mapping[str, Any], used: set[str], report: Report) -> None:
     for name, table in known.items():
-        if isinstance(table, Mapping) and not table.get("sinks") and name not in used:
+        if isinstance(table, Mapping) and not (table.get("sinks") or table.get("serve")) and name not in used:
             place = shown_place(("credentials", name))
-            report.add_at(place, f"has no sink, and no other credential uses it; add [[{place}.sinks]]")
+            report.add_at(
+                place, f"has no sink, and no other credential uses it; add [[{place}.sinks]], or [{place}.serve]"
+            )
 
 
 def _credentials(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -103,9 +105,18 @@ def accounts(built: Iterable[Built], users: Accounts, report: Report) -> None:
         if isinstance(settings, FileSinkSettings | NotifierSettings):
             for key in ("owner", "user", "group"):
                 name = getattr(settings, key, None)
-                find = users.gid_of if key == "group" else users.uid_of
-                if isinstance(name, str) and find(name) is None and not report.knows((*place, key)):
-                    kind: AccountKind = "group" if key == "group" else "user"
-                    near = nearest_account(name, users.names(kind))
-                    hint = f"did you mean {quoted(near)}?" if near else "create it, or name another"
-                    report.add((*place, key), f"there is no {kind} {shown_name(name)}; {hint}")
+                if isinstance(name, str):
+                    _account((*place, key), "group" if key == "group" else "user", name, users, report)
+        elif isinstance(settings, ServeSettings):
+            for number, name in enumerate(settings.users):
+                _account((*place, "users", number), "user", name, users, report)
+            for number, name in enumerate(settings.groups):
+                _account((*place, "groups", number), "group", name, users, report)
+
+
+def _account(place: Place, kind: AccountKind, name: str, users: Accounts, report: Report) -> None:
+    find = users.gid_of if kind == "group" else users.uid_of
+    if find(name) is None and not report.knows(place):
+        near = nearest_account(name, users.names(kind))
+        hint = f"did you mean {quoted(near)}?" if near else "create it, or name another"
+        report.add(place, f"there is no {kind} {shown_name(name)}; {hint}")

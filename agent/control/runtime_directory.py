@@ -6,7 +6,7 @@ somebody plants leads a change of owner elsewhere.
 
 One daemon serves a runtime directory, whatever its state directory: else a second one would take the first one's socket
 over, and `rotate` would rotate for the wrong one. A lock (flock) on `control.lock` says so, which the kernel drops however
-the process ends; in it stands who holds it. A daemon takes away the socket that it made, and no other.
+the process ends; in it stands who holds it. A daemon takes away the sockets that it made, and no other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RuntimeDirectory:
-    """The directory with control.sock, held until `close`."""
+    """The directory with control.sock and credentials.sock, held until `close`."""
 
     def __init__(self, path: Path, holder: str = "") -> None:
         """Make it where it is missing, judge it, and take its lock.
@@ -49,7 +49,7 @@ class RuntimeDirectory:
         """
         self.path = path
         self._held: list[int] = []
-        self._made: tuple[int, int] | None = None
+        self._made: dict[str, tuple[int, int]] = {}
         try:
             self._fd = self._hold(_opened(path))
             problem = writers_problem(os.fstat(self._fd), str(path))
@@ -75,12 +75,8 @@ class RuntimeDirectory:
 
     def close(self) -> None:
         """Take away the socket that was made here, and let the next daemon in."""
-        if self._made is not None:
-            found = self._socket()
-            if found is not None and (found.st_dev, found.st_ino) == self._made:
-                with suppress(OSError):
-                    os.unlink(protocol.SOCKET_NAME, dir_fd=self._fd)
-            self._made = None
+        for name in list(self._made):
+            self.take_away(name)
         while self._held:
             os.close(self._held.pop())
 
@@ -94,38 +90,56 @@ class RuntimeDirectory:
         Raises:
             StateError: it cannot be made.
         """
+        given = gid if gid is not None and may_give(os.geteuid(), gid) else None
+        return self._listening(protocol.SOCKET_NAME, 0o600 if given is None else 0o660, given, backlog)
+
+    def listen_to_all(self, name: str, backlog: int) -> socket.socket:
+        """Return a listening socket to which everybody may connect: who may have what is judged by its server.
+
+        Raises:
+            StateError: it cannot be made.
+        """
+        return self._listening(name, 0o666, None, backlog)
+
+    def take_away(self, name: str) -> None:
+        """Remove a socket that was made here, and no other."""
+        made, found = self._made.pop(name, None), self._socket(name)
+        if found is not None and (found.st_dev, found.st_ino) == made:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self._fd)
+
+    def _listening(self, name: str, mode: int, gid: int | None, backlog: int) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._bind(listener, gid if gid is not None and may_give(os.geteuid(), gid) else None)
+            self._bind(listener, name, mode, gid)
             listener.listen(backlog)
         except OSError as err:
             listener.close()
-            raise self._unusable(err) from err
+            raise self._unusable(err, name) from err
         return listener
 
-    def _bind(self, listener: socket.socket, gid: int | None) -> None:
-        found = self._socket()
+    def _bind(self, listener: socket.socket, name: str, mode: int, gid: int | None) -> None:
+        found = self._socket(name)
         if found is not None:  # the lock says that no other daemon lives, so it is a dead one's
-            os.unlink(protocol.SOCKET_NAME, dir_fd=self._fd)
-        mode = 0o600 if gid is None else 0o660
+            os.unlink(name, dir_fd=self._fd)
         os.fchmod(listener.fileno(), mode)  # bind(2) gives it to the name, so that nothing is changed by name later
         mask = os.umask(0o777 & ~mode)
         try:
-            with protocol.reachable(self.socket_path) as name:
-                listener.bind(name)
+            with protocol.reachable(self.path / name) as address:
+                listener.bind(address)
         finally:
             os.umask(mask)
-        made = self._socket()
+        made = self._socket(name)
         if made is None:
             raise OSError(errno.ESTALE, "the directory was replaced meanwhile")
-        self._made = made.st_dev, made.st_ino
+        self._made[name] = made.st_dev, made.st_ino
         if gid is not None and made.st_gid != gid:
-            os.chown(protocol.SOCKET_NAME, -1, gid, dir_fd=self._fd, follow_symlinks=False)
+            os.chown(name, -1, gid, dir_fd=self._fd, follow_symlinks=False)
 
-    def _socket(self) -> os.stat_result | None:
-        """Look at the socket that has the name now; None where there is none."""
+    def _socket(self, name: str) -> os.stat_result | None:
+        """Look at the socket that has a name now; None where there is none."""
         try:
-            found = os.stat(protocol.SOCKET_NAME, dir_fd=self._fd, follow_symlinks=False)
+            found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except OSError:
             return None
         return found if stat.S_ISSOCK(found.st_mode) else None
@@ -147,9 +161,9 @@ class RuntimeDirectory:
         self._held.append(fd)
         return fd
 
-    def _unusable(self, err: OSError) -> StateError:
+    def _unusable(self, err: OSError, name: str = protocol.SOCKET_NAME) -> StateError:
         return StateError(
-            f"{self.socket_path}: the control socket cannot be made: {err.strerror}",
+            f"{self.path / name}: the socket cannot be made: {err.strerror}",
             f"make the runtime directory: {make_directory(self.path, '0755')}",
         )
 

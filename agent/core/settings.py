@@ -259,6 +259,22 @@ class EmergencySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """`[credentials.NAME.serve]`: who may ask for the value, besides root and the agent's user, and for how long they keep it."""
+
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    hold: Duration = Duration(60)
+
+    def problems(self) -> Problems:
+        """Yield a table that lets nobody in, and a time in which no client could use its answer."""
+        if not self.users and not self.groups:
+            yield "", 'lets nobody in; name who may ask, such as users = ["app"] or groups = ["app"]'
+        if self.hold < 1:
+            yield "hold", 'want at least "1s"'
+
+
+@dataclass(frozen=True, kw_only=True)
 class CredentialSettings:
     """`[credentials.NAME]`."""
 
@@ -269,6 +285,7 @@ class CredentialSettings:
     sinks: tuple[SinkSettings, ...] = ()
     notify: tuple[NotifierSettings, ...] = ()
     emergency: EmergencySettings | None = None
+    serve: ServeSettings | None = None
 
     def problems(self) -> Problems:
         """Yield limits under which every value would be refused, or stale at once."""

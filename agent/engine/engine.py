@@ -25,11 +25,11 @@ from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.health import Health
 from agent.engine.held_credential import HeldCredential
-from agent.engine.key_holders import Holder, holders
+from agent.engine.key_holders import Holder, holders, names_of_holders
 from agent.engine.planner import RefreshPlanner
 from agent.engine.refresher import Crew, Refresher, gone
 from agent.engine.reload import take_over
-from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
+from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, InUse, snapshot_of
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.recorder import Recorder
@@ -72,7 +72,9 @@ class Engine:
             health=health,
             planner=RefreshPlanner(self._scheduler, self._clock, health, self._scheduled),
             bases=bases or BaseCredentials(),
+            in_use_changed=self._in_use_changed,
         )
+        self._in_use_watchers: list[Callable[[str], None]] = []
         self._slots = {managed.name: RefreshSlot(managed) for managed in credentials}
         self._refresher = Refresher(self._slots, self._crew, fetch_timeout_s, self._look_whether_passed)
         self._has_passed = False
@@ -146,7 +148,10 @@ class Engine:
         Raises:
             KeyturnError: nothing was changed; the text says why.
         """
+        before = list(self._slots)
         take_over(self._slots, self._crew, self._refresher, credentials, settle_s)
+        for name in dict.fromkeys([*self._slots, *before]):
+            self._in_use_changed(name)
         self._look_whether_passed()
 
     # -- from other threads and signal handlers -----------------------------------------------------
@@ -180,6 +185,16 @@ class Engine:
         """Have an observer called for each refresh and each notification."""
         self._crew.health.observe(observer)
         self._crew.dispatcher.observe(observer)
+
+    def watch_in_use(self, act: Callable[[str], None]) -> None:
+        """Call `act` with every credential now, and then with each whose offer may have changed: its value, config, emergency."""
+        self._in_use_watchers.append(act)
+        for name in self._slots:
+            safely(partial(act, name))
+
+    def _in_use_changed(self, name: str) -> None:
+        for act in self._in_use_watchers:
+            safely(partial(act, name))
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         """Call `act` once in so many seconds, instead of what was planned for it before."""
@@ -256,6 +271,7 @@ class Engine:
                 "run the same command again in a minute: it takes up what is left, and does not rotate again",
             )
         slot.hold(cause)
+        self._in_use_changed(name)
         return HeldCredential(
             slot,
             self._crew,
@@ -272,6 +288,7 @@ class Engine:
         if slot is None:
             return
         slot.release()
+        self._in_use_changed(name)
         idle = slot.attempt is None and not self._refresher.begin_queued(slot)
         if idle and slot.managed.next_refresh_at is None:
             self._crew.planner.plan(slot.managed)
@@ -322,6 +339,20 @@ class Engine:
         """Return what can be seen of one credential; None where it is not in the config."""
         slot = self._slots.get(name)
         return snapshot_of(slot.managed, self._clock, is_tried=slot.is_tried) if slot is not None else None
+
+    def in_use(self, name: str) -> InUse | None:
+        """Return what a credential has to offer to those who ask; None where it is not in the config."""
+        slot = self._slots.get(name)
+        if slot is None:
+            return None
+        managed, done = slot.managed, slot.managed.in_use
+        value = managed.value_in_use() if managed.is_served else None
+        return InUse(done.generation, value, done.expiration, managed.settings.serve)
+
+    def in_emergency(self) -> frozenset[str]:
+        """Return the credentials whose key a `rotate` is replacing, all that hold it included."""
+        held = [name for name, slot in self._slots.items() if slot.emergency is not None]
+        return frozenset().union(*(names_of_holders(self._slots, name) for name in held))
 
     def holders(self, name: str) -> tuple[Holder, ...]:
         """Return everybody who holds the key that a credential published last, itself included; none where it is unknown."""

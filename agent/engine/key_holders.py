@@ -76,6 +76,15 @@ def holders(slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clo
     )
 
 
+def names_of_holders(slots: Mapping[str, RefreshSlot], name: str) -> frozenset[str]:
+    """Return the names of everybody who holds the key of a credential, or is made of it; looks at no file."""
+    everyone = {other: slot.managed for other, slot in slots.items()}
+    if name not in everyone:
+        return frozenset()
+    direct = _direct(everyone, name, everyone[name].state.published.access_key_id)
+    return frozenset(direct | _built_on(everyone, direct, secrets_of(everyone[name])))
+
+
 def secrets_of(managed: ManagedCredential) -> frozenset[str]:
     """Return the names of the secrets that a credential's value is; none where it is made of one by its source."""
     return frozenset(_plain(each) for each in managed.settings.provider.own_secrets())

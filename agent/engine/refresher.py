@@ -62,6 +62,7 @@ class Crew:
     health: Health
     planner: RefreshPlanner
     bases: BaseCredentials
+    in_use_changed: Callable[[str], None]
 
 
 class Refresher:
@@ -222,6 +223,7 @@ class Refresher:
 
     def _finish(self, slot: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
         managed, crew = slot.managed, self._crew
+        crew.in_use_changed(managed.name)
         following = self._take_note(slot, attempt, outcome, error)
         slot.end()
         if crew.loop.cancel.is_set():

@@ -14,9 +14,10 @@ from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
 from agent.sinks.interface import Sink
+from agent.sinks.offered import first_offered
 from agent.sinks.transaction import transaction
 from agent.state.credential_state import CredentialState
-from agent.state.records import Debt
+from agent.state.records import Debt, Published
 
 
 class ManagedCredential:
@@ -162,6 +163,29 @@ class ManagedCredential:
         return self.value if same else remembered
 
     @property
+    def is_served(self) -> bool:
+        """Whether it is handed out to those who ask."""
+        return self.settings.serve is not None
+
+    @property
+    def in_use(self) -> Published:
+        """The generation that readers are offered: the one before while a publish has not reached every sink."""
+        journal = self.state.journal
+        return journal.before if journal.is_half_switched and journal.before is not None else journal.published
+
+    def value_in_use(self) -> Credential | None:
+        """Return the value of that generation with its secrets, read back from a published file where this process has not seen it.
+
+        None where neither is to be had: nothing was published, or after a restart no sink can be read back.
+        """
+        done = self.in_use
+        if not done.generation:
+            return None
+        if self._value is not None and self._value.access_key_id == done.access_key_id:
+            return self._value
+        return first_offered(self.sinks, lambda found: found.access_key_id == done.access_key_id)
+
+    @property
     def needs_proof(self) -> bool:
         """Whether the value in use was published while STS could not be reached."""
         return self.verifier is not None and self.state.published.verified == "unreachable"
@@ -227,6 +251,8 @@ class ManagedCredential:
             return 0.0  # a bearer token has no id by which its file could be told from a foreign one
         if not transaction.stand(self.sinks, done.access_key_id):
             return 0.0
+        if self.is_served and self.value_in_use() is None:
+            return 0.0  # nothing can be served until the source has answered
         return policy.first_refresh(self.standing(), now, chance)
 
     def condition(self, now: datetime) -> policy.Condition:

@@ -16,7 +16,6 @@ from agent.serving.document import Format, document, named_expiry
 from agent.serving.fetches import FetchRecord
 from agent.serving.offers import Offer, Offers
 from agent.serving.peer import Peer
-from agent.system.accounts import user_name
 
 __all__ = ["CredentialService", "Format", "Peer"]
 
@@ -87,7 +86,7 @@ class CredentialService:
     def _refusal(self, credential: str, peer: Peer | None) -> NotPermittedError | UsageError:
         if peer is not None and _may_all(peer):
             return self._unknown(credential)
-        who = f"user {user_name(peer.uid)}" if peer is not None else "whoever asks"
+        who = f"uid {peer.uid}" if peer is not None else "whoever asks"  # without a look-up, which may take long
         named = credential if _is_name(credential) else "NAME"
         return NotPermittedError(
             f"{who} may not have a credential named {named}, if there is one",

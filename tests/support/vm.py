@@ -47,7 +47,7 @@ PASSWORD = "Aa1!canary-of-the-client-key-password"
 AS_ANOTHER = """\
 import contextlib, io, json, os, sys
 from agent.cli.main import main
-import agent.cli.refresh
+import agent.cli.refresh, agent.cli.credential, agent.cli.credential_from_files
 for codec in ("unicode_escape", "idna", "latin-1", "ascii"):  # found by name when first used, and then out of reach
     "x".encode(codec)
 (uid, groups), arguments = json.loads(sys.argv[1]), sys.argv[2:]

@@ -1,0 +1,199 @@
+"""`keyturn credential`: the value in use, on standard output, for the programs that Alibaba's SDKs and ossfs run.
+
+An SDK runs it again and again, as the application's user and with the application's environment. Decisions:
+* It imports no more than it needs: sixty workers may each run it once a minute.
+* The config may not be readable for that user (0640 root:keyturn). It is needed only where its `agent.runtime_directory`
+  differs from the default, or no daemon answers.
+* $RUNTIME_DIRECTORY is most likely the application's own, from its unit: it counts only where credentials.sock is in it.
+* What listens is believed if it is run by root, by this user, or by the user to whom root gave the socket's directory:
+  anybody can put a socket into a directory of theirs, and a false key would send data to a stranger's account.
+* The document is written in one write, once all of it is here. Errors go to standard error and hold no part of it.
+* A daemon that is being restarted is waited for, for `RESTART_S`: the SDKs raise at once where their command fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import time
+
+SOCKET_NAME = "credentials.sock"
+RUNTIME_DIRECTORY = "/run/keyturn"
+DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
+ANSWER_S = 10.0
+"""Seconds for an answer of a daemon that is there."""
+RESTART_S = 3.0
+"""Seconds for which a daemon is waited for that is not there, and no published file can be read."""
+PAUSE_S = 0.1
+MAX_ANSWER = 1024 * 1024
+MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
+
+
+class NoDaemonError(Exception):
+    """The error that nothing answers on a socket, or it went away before it had answered."""
+
+
+def credential(options: argparse.Namespace) -> int:
+    """Print the document; return the exit code.
+
+    Raises:
+        KeyturnError: there is none for this user.
+    """
+    ends = time.monotonic() + RESTART_S
+    answer = _asked(options)
+    if answer is None:
+        from agent.cli import credential_from_files  # which takes ten times as long
+
+        answer, problem = credential_from_files.read(options.config, options.name, options.format)
+        while answer is None and time.monotonic() < ends:
+            time.sleep(PAUSE_S)
+            answer = _asked(options)
+        if answer is None:
+            raise problem
+    _write(answer)
+    return 0
+
+
+def _write(document: bytes) -> None:
+    sys.stdout.flush()
+    rest = memoryview(document)
+    while rest:  # a pipe takes it at once
+        rest = rest[os.write(1, rest) :]
+
+
+def _asked(options: argparse.Namespace) -> bytes | None:
+    """Return the daemon's document; None where no daemon answers.
+
+    Raises:
+        KeyturnError: the daemon refuses, or is nobody to be believed.
+    """
+    named = "" if options.config == DEFAULT_CONFIG else options.config
+    request = {"credential": options.name, "format": options.format}
+    if named:
+        request["config"] = os.path.realpath(named)
+    for directory in _directories(named):
+        try:
+            header, document = _exchange(directory, request)
+        except NoDaemonError:
+            continue
+        if "error" in header:
+            raise _refused(header)
+        return document
+    return None
+
+
+def _directories(named: str) -> list[str]:
+    """Return where the socket may be, the likeliest first."""
+    own = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
+    usual = [one for one in own if one and os.path.exists(f"{one}/{SOCKET_NAME}")] + [RUNTIME_DIRECTORY]
+    if named:
+        found = _named_in(named)
+        return [found] if found else usual
+    # The default config is read only where nobody is at the usual places: that saves the parser.
+    if any(os.path.exists(f"{one}/{SOCKET_NAME}") for one in usual):
+        return usual
+    found = _named_in(DEFAULT_CONFIG)
+    return [found] if found else usual
+
+
+def _named_in(config: str) -> str | None:
+    """Return the `agent.runtime_directory` of a config; None where it names none, or cannot be read."""
+    import tomllib
+
+    try:
+        with open(config, "rb") as file:
+            named = dict(tomllib.load(file)["agent"])["runtime_directory"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return named if isinstance(named, str) else None
+
+
+def _exchange(directory: str, request: dict[str, str]) -> tuple[dict[str, object], bytes]:
+    """Return the header and the document of the daemon's answer.
+
+    Raises:
+        NoDaemonError: there is no whole one.
+        NotPermittedError: what listens is not to be believed; nothing was asked of it.
+    """
+    ends = time.monotonic() + ANSWER_S
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+        channel.settimeout(ANSWER_S)
+        try:
+            _connect(channel, directory)
+        except OSError:
+            raise NoDaemonError from None
+        _refuse_stranger(channel, directory)
+        try:
+            channel.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            pass  # turned away before we spoke: the reason can still be read
+        answer = b""
+        try:
+            while len(answer) <= MAX_ANSWER and (got := channel.recv(65536)):
+                answer += got
+                channel.settimeout(max(0.001, ends - time.monotonic()))
+        except OSError:
+            raise NoDaemonError from None
+    line, _feed, document = answer.partition(b"\n")
+    try:
+        header = dict(json.loads(line))
+    except (ValueError, TypeError):
+        raise NoDaemonError from None
+    if "error" not in header and header.get("length") != len(document):
+        raise NoDaemonError
+    return header, document
+
+
+def _connect(channel: socket.socket, directory: str) -> None:
+    path = f"{directory}/{SOCKET_NAME}"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        channel.connect(path)
+        return
+    held = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        channel.connect(f"/proc/self/fd/{held}/{SOCKET_NAME}")
+    finally:
+        os.close(held)
+
+
+def _refuse_stranger(channel: socket.socket, directory: str) -> None:
+    raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # pid, uid, gid
+    uid = int.from_bytes(raw[4:8], sys.byteorder)
+    if uid in (0, os.geteuid()) or _given_by_root(directory, uid):
+        return
+    from agent.core.errors import NotPermittedError
+
+    raise NotPermittedError(
+        f"{directory}/{SOCKET_NAME}: what answers there is run by uid {uid}, who is neither root nor this user, in a directory "
+        "that root has not given to them; nothing was asked of it",
+        f"see whose {directory} is, and name a directory of root's or of keyturn's user in `agent.runtime_directory`",
+    )
+
+
+def _given_by_root(directory: str, uid: int) -> bool:
+    """Return whether a directory is a user's, and nobody else could have put it, or another one, there."""
+    place = os.path.realpath(directory)
+    try:
+        if os.stat(place).st_uid != uid:
+            return False
+        while True:
+            found = os.stat(place)
+            if found.st_uid not in (0, uid) or found.st_mode & 0o022:
+                return False
+            if place == "/":
+                return True
+            place = os.path.dirname(place)
+    except OSError:
+        return False
+
+
+def _refused(header: dict[str, object]) -> Exception:
+    from agent.core.errors import KeyturnError
+
+    error = KeyturnError(str(header["error"]))
+    code = header.get("exit_code")
+    error.exit_code = code if isinstance(code, int) else 1
+    return error

@@ -1,0 +1,53 @@
+"""`keyturn credential` where no daemon answers: the value is read back from a published file, by the rights of whoever asks."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+
+from agent.app import wiring
+from agent.core.credential import Credential
+from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError, UsageError
+from agent.core.text import nearest
+from agent.serving.document import HOLD_S, WINDOWS_S, Format, document, named_expiry
+from agent.sinks.interface import Sink
+from agent.sinks.offered import first_offered
+from agent.system.clock import Clock
+
+START = "start it (systemctl start keyturn), or look at its log"
+
+
+def read(config: str, name: str, form: str) -> tuple[bytes | None, KeyturnError]:
+    """Return the document, or None and the error that there is none."""
+    place = f"credentials.{name}: the daemon does not answer"
+    try:
+        settings = wiring.load_settings(config, os.environ)
+    except NotPermittedError:
+        return None, DaemonUnreachableError(
+            f"{place}, and this user may not read {config}, which says where the value is published", START
+        )
+    except ConfigError as error:
+        return None, DaemonUnreachableError(f"{place}, and the config cannot be used ({error.problems[0]})", START)
+    entry = settings.credentials.get(name)
+    if entry is None:
+        near = nearest(name, settings.credentials)
+        remedy = f"did you mean {near}?" if near else "see `keyturn status`"
+        return None, UsageError(f"there is no credential {name!r} in the config", remedy)
+    sinks = wiring.Factory(settings, os.environ).sinks(name)
+    now = Clock().now()
+    value = first_offered(sinks, lambda found: found.expiration is None or found.expiration > now)
+    if value is None:
+        return None, DaemonUnreachableError(f"{place}, and {_which(sinks)}", START)
+    hold_s = float(entry.serve.hold) if entry.serve is not None else HOLD_S
+    return _document(value, Format(form), now, hold_s), DaemonUnreachableError(place, START)
+
+
+def _document(value: Credential, form: Format, now: datetime, hold_s: float) -> bytes:
+    return document(value, form, named_expiry(value.expiration, now, WINDOWS_S[form], hold_s))
+
+
+def _which(sinks: tuple[Sink, ...]) -> str:
+    readable = [sink.target for sink in sinks]
+    if not readable:
+        return "it is published to no file from which it could be read"
+    return f"this user can read it from none of its files: {', '.join(readable)}"

@@ -1,0 +1,96 @@
+"""Serving as a part of the daemon: what the engine offers is kept ready, and the socket is there while the config wants it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from agent.core.settings import ServeSettings, Settings
+from agent.engine.engine import Engine
+from agent.logs.log import log
+from agent.serving.asking import CredentialService
+from agent.serving.document import HOLD_S
+from agent.serving.fetches import FetchRecord
+from agent.serving.offers import Offer, Offers
+from agent.serving.server import BACKLOG, SOCKET_NAME, CredentialServer
+from agent.system.accounts import Accounts
+
+Listen = Callable[[str, int], socket.socket]
+"""Makes a listening socket that everybody may connect to, by its name and backlog."""
+
+
+class Serving:
+    """What is handed out to those who ask. Belongs to the loop's thread; `offers`, `service` and `fetches` are for any."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        accounts: Accounts,
+        moved: Callable[[str], None] = lambda _credential: None,
+    ) -> None:
+        """Keep what is needed; nothing is offered before `follow`.
+
+        Args:
+            engine: whose values are handed out.
+            accounts: the users and groups of this machine.
+            moved: called on a thread that serves when a process fetched a newer generation than it held.
+        """
+        self._engine, self._accounts = engine, accounts
+        self.offers, self.fetches = Offers(), FetchRecord()
+        self.service = CredentialService(self.offers, self.fetches, engine.clock.now, moved)
+        self._resolved: dict[str, tuple[ServeSettings, frozenset[int], frozenset[int]]] = {}
+        self._server: CredentialServer | None = None
+        self._watching = False
+
+    def follow(self, settings: Settings, config: str, listen: Listen, take_away: Callable[[str], None]) -> None:
+        """Begin, go on or end to serve as this config says.
+
+        Args:
+            settings: the config in force.
+            config: its resolved path.
+            listen: makes the socket.
+            take_away: removes it.
+
+        Raises:
+            StateError: the socket cannot be made.
+        """
+        if not self._watching:
+            self._watching = True
+            self._engine.watch_in_use(self._changed)
+        wanted = any(one.serve is not None for one in settings.credentials.values())
+        if wanted and self._server is None:
+            self._server = CredentialServer(listen(SOCKET_NAME, BACKLOG), self.service, config)
+            log.info("credentials are served", socket=SOCKET_NAME)
+        elif not wanted and self._server is not None:
+            self.close()
+            take_away(SOCKET_NAME)
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _changed(self, name: str) -> None:
+        """Offer what the engine has now."""
+        found = self._engine.in_use(name)
+        if found is None:
+            self.offers.drop(name)
+            self.fetches.drop(name)
+            self._resolved.pop(name, None)
+        else:
+            users, groups = self._who(name, found.serve)
+            hold_s = float(found.serve.hold) if found.serve is not None else HOLD_S
+            self.offers.put(name, Offer(found.generation, found.value, found.expiration, hold_s, users, groups))
+        self.offers.hurry(self._engine.in_emergency())
+
+    def _who(self, name: str, serve: ServeSettings | None) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the uids and gids that may ask; looked up once for each config, since a directory service may be slow."""
+        if serve is None:
+            return frozenset(), frozenset()
+        known = self._resolved.get(name)
+        if known is None or known[0] != serve:
+            users = {uid for one in serve.users if (uid := self._accounts.uid_of(one)) is not None}
+            groups = {gid for one in serve.groups if (gid := self._accounts.gid_of(one)) is not None}
+            known = self._resolved[name] = serve, frozenset(users), frozenset(groups)
+        return known[1], known[2]

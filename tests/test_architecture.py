@@ -38,7 +38,7 @@ KNOWS = {
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
-    "agent.serving": EVERYBODY | {"agent.engine", "agent.sinks"},
+    "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.app import uri_tokens
+from agent.app.clients import client_rows
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import as_json
 from agent.app.uri_tokens import TokenRequest
@@ -22,6 +23,7 @@ from agent.core.errors import CancelledError
 from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
+from agent.core.timestamps import rfc3339
 from agent.emergency.left_behind import foreseen
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Request, Result, Show
@@ -31,6 +33,7 @@ from agent.engine.key_holders import Holder, holders
 from agent.engine.snapshot import snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
+from agent.serving.fetches import FetchRecord, Laggard
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 from agent.system.waiting import Silence
@@ -47,9 +50,16 @@ def served(config: str, state: Path | None) -> dict[str, str]:
 class Commands:
     """The commands of one application, whose engine runs on another thread."""
 
-    def __init__(self, application: Application, started_at: datetime) -> None:
+    def __init__(self, application: Application, started_at: datetime, fetches: FetchRecord | None = None) -> None:
+        """Keep what is needed.
+
+        Args:
+            application: whose engine runs.
+            started_at: when.
+            fetches: who fetched what from it; None where nobody can.
+        """
         self._application, self._engine = application, application.engine
-        self._started_at = started_at
+        self._started_at, self._fetches = started_at, fetches or FetchRecord()
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
@@ -60,6 +70,7 @@ class Commands:
             pid=os.getpid(),
             started_at=self._started_at,
             in_force=self._application.in_force,
+            clients_of=partial(client_rows, self._fetches, now=seen.taken_at),
         )
 
     def refresh(
@@ -87,7 +98,11 @@ class Commands:
             UsageError: the credential is not in the config.
         """
         authority, cloud = self._call(partial(self._means, request.credential))
-        return Emergency(self._engine, self._application.audit, authority, cloud, request).run(show)
+        audit = self._application.audit
+        return Emergency(self._engine, audit, authority, cloud, request, who_fetched=self._laggards).run(show)
+
+    def _laggards(self, name: str, generation: int) -> Sequence[Laggard]:
+        return self._fetches.laggards(name, generation, self._engine.clock.now())
 
     def foresee(self, name: str) -> dict[str, Any]:
         """Return who holds a credential's key, and who would be left behind by a `rotate` of it.
@@ -96,7 +111,10 @@ class Commands:
             UsageError: the credential is not in the config.
         """
         self._call(partial(chosen, self._engine, [name]))
-        return _outlook(self._call(partial(self._engine.holders, name)))
+        found = self._call(partial(self._engine.holders, name))
+        # All that was fetched is older than what the rotation brings.
+        fetched = [one for holder in found for one in self._laggards(holder.name, holder.seen.published.generation + 1)]
+        return {**_outlook(found), "fetched": [{"who": one.who, "until": rfc3339(one.until)} for one in fetched]}
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.

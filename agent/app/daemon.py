@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
+from agent.app.clients import counted
 from agent.app.commands import Commands, served
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
@@ -64,11 +65,11 @@ class Daemon:
         self._application, self._manager = application, manager
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
-        self._commands = Commands(application, self._engine.clock.now())
-        self._serving = Serving(self._engine, SystemAccounts())
+        self._serving = Serving(self._engine, SystemAccounts(), self._audit)
         gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
         self._endpoint = Endpoint(gate)
-        self._metrics = MetricsExporter(self._engine, application.in_force)
+        self._commands = Commands(application, self._engine.clock.now(), self._serving.fetches)
+        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients)
         self._ready = False
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
@@ -168,6 +169,9 @@ class Daemon:
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
         safely(self._follow_serving)
+
+    def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
+        return counted(self._serving.fetches, name, generation, self._engine.clock.now())
 
     def _follow_serving(self) -> None:
         directory, application = self._directory, self._application

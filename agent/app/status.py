@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from agent import __version__
+from agent.app.clients import unit_pickup
 from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
 from agent.core.timestamps import rfc3339
@@ -14,6 +15,7 @@ from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineS
 from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
+ClientsOf = Callable[[str, int], list[dict[str, Any]]]
 NAMED = 5
 """How many credentials one line names at most."""
 
@@ -25,6 +27,7 @@ def as_json(
     pid: int | None = None,
     started_at: datetime | None = None,
     in_force: ConfigInForce | None = None,
+    clients_of: ClientsOf = lambda _name, _generation: [],
 ) -> dict[str, Any]:
     """Return the object of `status --json`.
 
@@ -34,6 +37,7 @@ def as_json(
         pid: of the daemon; None, as all that follows, where none runs.
         started_at: when it was started.
         in_force: what became of its last reload.
+        clients_of: returns who fetched a credential from it (agent/app/clients.py), by its name and newest generation.
     """
     return {
         "agent": {
@@ -45,11 +49,11 @@ def as_json(
             "config_refused_at": stamp(in_force.refused_at) if in_force else None,
             "config_problems": list(in_force.problems) if in_force else [],
         },
-        "credentials": {one.name: _row(one) for one in credentials},
+        "credentials": {one.name: _row(one, clients_of(one.name, one.published.generation)) for one in credentials},
     }
 
 
-def _row(one: CredentialSnapshot) -> dict[str, Any]:
+def _row(one: CredentialSnapshot, clients: list[dict[str, Any]]) -> dict[str, Any]:
     done = one.published
     return {
         "provider": one.provider,
@@ -65,19 +69,20 @@ def _row(one: CredentialSnapshot) -> dict[str, Any]:
         "consecutive_failures": one.failures,
         "last_error": one.last_error or None,
         "sinks": [{"type": sink.type_name, "target": sink.target, "in_sync": sink.in_sync} for sink in one.sinks],
-        "notify": notify_rows(one),
+        "notify": notify_rows(one, clients),
+        "clients": clients,
     }
 
 
-def notify_rows(one: CredentialSnapshot) -> list[dict[str, Any]]:
-    """Return how each dependent was told, and what is known of its pickup."""
+def notify_rows(one: CredentialSnapshot, clients: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Return how each dependent was told, and what is known of its pickup: a service's also by what its processes fetched."""
     return [
         {
             "type": who.type_name,
             "target": who.target,
             "owed": who.owed,
             "last_outcome": str(who.outcome) if who.outcome is not None else None,
-            "pickup": who.pickup,
+            "pickup": (unit_pickup(clients, who.target) if who.type_name == "systemd" else None) or who.pickup,
         }
         for who in one.dependents
     ]

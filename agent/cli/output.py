@@ -19,6 +19,8 @@ MOODS = {
     "ok": "good", "warning": "so-so", "error": "bad", "done": "good", "failed": "bad",
 }  # fmt: skip
 
+NAMED = 5
+"""How many processes one line names at most."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -97,6 +99,14 @@ def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
     for one in foreseen.get("left_behind", ()):
         whom = f"{one['dependent']} of credentials.{one['credential']}"
         lines.append(f"  it will leave behind {whom}: {one['why']}; to move it: {one['move']}")
+    fetched = foreseen.get("fetched") or ()
+    if fetched and disable_old:
+        latest = max(one["until"] for one in fetched)
+        names = list(dict.fromkeys(one["who"] for one in fetched))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        lines.append(
+            f"  it waits for those who fetched the key, until {latest} at the latest: {', '.join(names[:NAMED])}{more}"
+        )
     if foreseen.get("left_behind") and disable_old:
         lines.append("  the old key is not disabled over them without --force")
     if "unknown" in foreseen:
@@ -207,6 +217,28 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
         if state:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"
+    yield from _clients(one)
+
+
+def _clients(one: dict[str, Any]) -> Iterator[str]:
+    """Yield how many processes fetched it, and name those that may still use an older generation."""
+    clients = one.get("clients") or []  # an older daemon does not say
+    moved = [who for who in clients if who["pickup"] == "confirmed"]
+    if moved:
+        yield f"generation {one['generation']} was fetched, pickup confirmed: {_processes(moved)}"
+    behind = [who for who in clients if who["pickup"] != "confirmed"]
+    if behind:
+        latest = max(who["expires_at"] for who in behind)
+        yield f"an older generation may be in use until {latest}: {_processes(behind)}"
+
+
+def _processes(clients: Sequence[dict[str, Any]]) -> str:
+    named = [
+        " ".join(filter(None, [f"pid {who['pid']}" if who["pid"] else f"user {who['user']}", who["executable"]]))
+        + (f" ({who['unit']})" if who["unit"] else "")
+        for who in clients[:NAMED]
+    ]
+    return ", ".join([*named, *([f"and {len(clients) - NAMED} more"] if len(clients) > NAMED else [])])
 
 
 def _parsed(text: str) -> datetime:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NOT_TOLD = "not told"
     NO_EFFECT = "told without effect"
     NOT_PICKED_UP = "not picked up"
+    FETCHED = "fetched the old key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def refusal(left: Sequence[LeftBehind], place: str, old_id: str | None) -> Keytu
             did not pick the new one up survive for now.
     """
     if old_id is None:
-        left = [one for one in left if one.reason not in (Reason.NO_EFFECT, Reason.NOT_PICKED_UP)]
+        left = [one for one in left if one.reason not in (Reason.NO_EFFECT, Reason.NOT_PICKED_UP, Reason.FETCHED)]
     if not left:
         return None
     text, again = (

@@ -32,6 +32,7 @@ from agent.core.rotatable import Rotatable
 from agent.core.timestamps import rfc3339
 from agent.emergency import left_behind
 from agent.emergency.authority import Authority
+from agent.emergency.fetchers import Fetchers, WhoFetched, nobody
 from agent.emergency.key_followers import KeyFollowers
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
 from agent.emergency.left_behind import named
@@ -57,6 +58,7 @@ class Emergency:
         cloud: Cloud,
         request: Request,
         patience: Patience | None = None,
+        who_fetched: WhoFetched = nobody,
     ) -> None:
         """Keep what is needed; nothing is asked yet.
 
@@ -67,6 +69,7 @@ class Emergency:
             cloud: the calls to KMS, RAM and STS.
             request: what the operator asked for.
             patience: how long each wait may take.
+            who_fetched: says who got an older generation from this agent and may still use it.
         """
         self._engine, self._audit, self._cloud, self._request = engine, audit, cloud, request
         self._provider_of_authority, self._patience = authority, patience or Patience()
@@ -75,6 +78,7 @@ class Emergency:
         self._result = Result(request.credential)
         self._steps = Steps(self._clock, self._result, lambda _step: None)
         self._old: Credential | None = None
+        self._who_fetched = who_fetched
 
     def run(self, show: Show) -> Result:
         """Run the whole emergency; an error stands in the result. `show` is called with each step as it ends."""
@@ -97,6 +101,7 @@ class Emergency:
             self._steps.activity,
         )
         self._followers = KeyFollowers(self._held, self._steps, self._patience)
+        self._fetchers = Fetchers(self._held, self._steps, self._who_fetched)
         self._rotation = KmsRotation(self._held, self._cloud.kms, self._authority, self._secret_name or "")
         try:
             self._record(Event.ROTATION_REQUESTED)
@@ -140,6 +145,7 @@ class Emergency:
         self._move_everybody()
         self._refuse_to_leave_behind()
         if self._request.disable_old:
+            self._await_fetchers()
             refuse_key_in_use(self._held, self._old_id)
             self._steps.do("disable_old", self._disable_old)
             self._steps.do("prove_refused", self._prove_refused)
@@ -288,6 +294,16 @@ class Emergency:
             self._result.notes.append(f"--force overrides that these are left behind on the old key: {named(left)}")
         elif error is not None:
             raise error
+
+    def _await_fetchers(self) -> None:
+        """Wait for those who fetched the old key, or note that `--force` does not."""
+        if not self._request.force:
+            self._fetchers.wait(self._old_id)
+            return
+        left = self._fetchers.left_behind(self._old_id)
+        if left:
+            self._result.left_behind += left
+            self._result.notes.append(f"--force did not wait for those who fetched the old key: {named(left)}")
 
     # -- the old key --------------------------------------------------------------------------------
 

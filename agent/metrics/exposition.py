@@ -75,6 +75,7 @@ class _Shown(Collector):
         rows = self._snapshot.rows
         yield from _instants(rows)
         yield from _conditions(rows)
+        yield _clients(rows)
         yield from _counters(rows)
         yield _publishes(rows)
         yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
@@ -129,6 +130,18 @@ def _conditions(rows: tuple[Row, ...]) -> Iterator[Metric]:
         for name in Condition:
             state.add_metric([row.name, name], float(name == row.state))
     return iter((generation, state, owed))
+
+
+def _clients(rows: tuple[Row, ...]) -> Metric:
+    family = GaugeMetricFamily(
+        "keyturn_clients",
+        "Processes that fetched the credential and live: on the newest generation alone, or perhaps still on an older one.",
+        labels=[*BY, "generation"],
+    )
+    for row in rows:
+        for which, count in zip(("current", "older"), row.clients, strict=True):
+            family.add_metric([row.name, which], count)
+    return family
 
 
 def _counters(rows: tuple[Row, ...]) -> Iterator[Metric]:

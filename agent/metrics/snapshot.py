@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
@@ -15,10 +16,18 @@ from agent.logs.log import log
 from agent.logs.seldom import Seldom
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
 
+ClientsOf = Callable[[str, int], tuple[int, int]]
+"""Returns, for a credential and its newest generation, how many processes fetched it, and how many may still use an older one."""
+
+
+def no_clients(_credential: str, _generation: int) -> tuple[int, int]:
+    """Return that nobody fetched anything."""
+    return 0, 0
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One credential; instants are seconds since 1970, UTC."""
+    """One credential; instants are seconds since 1970, UTC. `clients`: processes on the newest generation, and on older ones."""
 
     name: str
     state: str
@@ -30,6 +39,7 @@ class Row:
     notifications: tuple[tuple[str, str, int], ...]
     published: tuple[int, ...]
     published_sum_s: float
+    clients: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +62,20 @@ class Snapshot:
     config_refused: bool = False
 
 
-def take(engine: Engine, counters: Counters, in_force: ConfigInForce) -> Snapshot:
+def take(engine: Engine, counters: Counters, in_force: ConfigInForce, clients_of: ClientsOf = no_clients) -> Snapshot:
     """Return a copy of what there is to see. On the loop's thread, or when the loop has ended."""
     seen = engine.snapshot()
     return Snapshot(
         taken_at=seen.taken_at.timestamp(),
         passed=seen.passed,
         awaited=seen.awaited,
-        rows=tuple(_row(one, counters) for one in seen.credentials),
+        rows=tuple(_row(one, counters, clients_of(one.name, one.published.generation)) for one in seen.credentials),
         config_loaded_at=in_force.loaded_at.timestamp(),
         config_refused=in_force.refused_at is not None,
     )
 
 
-def _row(one: CredentialSnapshot, counters: Counters) -> Row:
+def _row(one: CredentialSnapshot, counters: Counters, clients: tuple[int, int]) -> Row:
     types = dict.fromkeys(who.type_name for who in one.dependents)
     durations = counters.durations.get(one.name) or Durations()
     return Row(
@@ -83,6 +93,7 @@ def _row(one: CredentialSnapshot, counters: Counters) -> Row:
         ),
         published=durations.cumulative(),
         published_sum_s=durations.sum_s,
+        clients=clients,
     )
 
 
@@ -93,8 +104,10 @@ def _seconds(moment: datetime | None) -> float | None:
 class SnapshotReader:
     """The way in which other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
 
-    def __init__(self, engine: Engine, counters: Counters, in_force: ConfigInForce) -> None:
-        self._engine, self._counters, self._in_force = engine, counters, in_force
+    def __init__(
+        self, engine: Engine, counters: Counters, in_force: ConfigInForce, clients_of: ClientsOf = no_clients
+    ) -> None:
+        self._engine, self._counters, self._in_force, self._clients_of = engine, counters, in_force, clients_of
         self._lock = threading.Lock()
         self._faults = Seldom()
         self._asked: Future[Snapshot] | None = None
@@ -121,5 +134,5 @@ class SnapshotReader:
             return None
 
     def _take(self) -> Snapshot:
-        self._last = take(self._engine, self._counters, self._in_force)
+        self._last = take(self._engine, self._counters, self._in_force, self._clients_of)
         return self._last

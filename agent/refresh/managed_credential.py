@@ -164,8 +164,8 @@ class ManagedCredential:
 
     @property
     def is_served(self) -> bool:
-        """Whether it is handed out to those who ask."""
-        return self.settings.serve is not None
+        """Whether it is handed out to those who ask: at the socket, or at the endpoint to which a sink sends them."""
+        return self.settings.serve is not None or any(sink.settings.needs_endpoint for sink in self.sinks)
 
     @property
     def in_use(self) -> Published:

@@ -6,6 +6,7 @@ Decisions:
 * A process may hold several clients, each with its own answer. One that fetched the new generation may still sign with the
   old one through another client, until that one is due to ask again: so the older answer counts until then.
 * A process that has not come back counts until the expiry that it was told, which every client honours, whatever its window.
+* It is kept in memory: whoever fetched before the daemon was started is not known, and asks again within the next minutes.
 * It is bounded. What does not fit is remembered without names, by the latest expiry that was told.
 """
 
@@ -32,13 +33,13 @@ class Fetch:
     """One process, and what it holds.
 
     Attributes:
-        peer: who; None for those that did not fit into the record.
+        peer: who.
         generation: the newest that it fetched.
         fetched_at: when it did last.
         until: the expiry that it was told last.
     """
 
-    peer: Peer | None
+    peer: Peer
     generation: int
     fetched_at: datetime
     until: datetime
@@ -57,6 +58,11 @@ class Laggard:
     peer: Peer | None
     generation: int
     until: datetime
+
+    @property
+    def who(self) -> str:
+        """Its name, for people."""
+        return str(self.peer) if self.peer is not None else "others, too many to name"
 
 
 @dataclass(slots=True)

@@ -39,6 +39,10 @@ class Peer:
     executable: str = ""
     unit: str = ""
 
+    def __str__(self) -> str:
+        what = f"pid {self.pid} {self.executable}".rstrip() if self.pid is not None else f"a process of uid {self.uid}"
+        return f"{what} ({self.unit})" if self.unit else what
+
 
 def peer_of(channel: socket.socket) -> Peer:
     """Return who is on the other end of a Unix socket; what /proc does not show is left out."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
+from agent.audit import AuditLog
+from agent.core.events import Event
 from agent.core.settings import ServeSettings, Settings
 from agent.engine.engine import Engine
 from agent.logs.log import log
@@ -15,6 +18,8 @@ from agent.serving.offers import Offer, Offers
 from agent.serving.server import BACKLOG, SOCKET_NAME, CredentialServer
 from agent.system.accounts import Accounts
 
+NAMED = 5
+"""How many processes one record names at most."""
 Listen = Callable[[str, int], socket.socket]
 """Makes a listening socket that everybody may connect to, by its name and backlog."""
 
@@ -26,21 +31,23 @@ class Serving:
         self,
         engine: Engine,
         accounts: Accounts,
-        moved: Callable[[str], None] = lambda _credential: None,
+        audit: AuditLog,
     ) -> None:
         """Keep what is needed; nothing is offered before `follow`.
 
         Args:
             engine: whose values are handed out.
             accounts: the users and groups of this machine.
-            moved: called on a thread that serves when a process fetched a newer generation than it held.
+            audit: where it stands that everybody has moved.
         """
-        self._engine, self._accounts = engine, accounts
+        self._engine, self._accounts, self._audit = engine, accounts, audit
         self.offers, self.fetches = Offers(), FetchRecord()
-        self.service = CredentialService(self.offers, self.fetches, engine.clock.now, moved)
+        self.service = CredentialService(self.offers, self.fetches, engine.clock.now, self._moved)
         self._resolved: dict[str, tuple[ServeSettings, frozenset[int], frozenset[int]]] = {}
         self._server: CredentialServer | None = None
         self._watching = False
+        self._confirmed: dict[str, int] = {}
+        self._looks: dict[str, Callable[[], None]] = {}
 
     def follow(self, settings: Settings, config: str, listen: Listen, take_away: Callable[[str], None]) -> None:
         """Begin, go on or end to serve as this config says.
@@ -77,7 +84,8 @@ class Serving:
         if found is None:
             self.offers.drop(name)
             self.fetches.drop(name)
-            self._resolved.pop(name, None)
+            for known in (self._resolved, self._confirmed, self._looks):
+                known.pop(name, None)
         else:
             users, groups = self._who(name, found.serve)
             hold_s = float(found.serve.hold) if found.serve is not None else HOLD_S
@@ -94,3 +102,29 @@ class Serving:
             groups = {gid for one in serve.groups if (gid := self._accounts.gid_of(one)) is not None}
             known = self._resolved[name] = serve, frozenset(users), frozenset(groups)
         return known[1], known[2]
+
+    # -- pickup -------------------------------------------------------------------------------------
+
+    def _moved(self, name: str) -> None:
+        """Look whether everybody has moved, soon, on the loop's thread. On any thread."""
+        self._engine.post(partial(self._look, name))
+
+    def _look(self, name: str) -> None:
+        """Record once for each generation that everybody who held an older one has moved; else look again in time."""
+        offer, now = self.offers.find(name), self._engine.clock.now()
+        if offer is None or self._confirmed.get(name) == offer.generation:
+            return
+        behind = self.fetches.laggards(name, offer.generation, now)
+        if behind:
+            look = self._looks.setdefault(name, partial(self._look, name))
+            self._engine.after(max(0.1, (behind[0].until - now).total_seconds()), look)
+            return
+        self._confirmed[name] = offer.generation
+        who = [str(one.peer) for one in self.fetches.clients(name, now)]
+        more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
+        self._audit.record(
+            Event.PICKUP_CONFIRMED,
+            credential=name,
+            generation=offer.generation,
+            outcome=f"fetched by {', '.join(who[:NAMED])}{more}" if who else "nobody holds an older one",
+        )

@@ -1,0 +1,97 @@
+"""Those who fetched the old key from keyturn itself, and are waited for before it ends.
+
+Decisions:
+* Each was told until when its answer is good. The old key is disabled when each has fetched the new one, is gone, or that
+  time has passed; while an emergency runs, answers are good for seconds beyond the client's own window, so the wait is
+  bounded by what was told before it.
+* `--force` does not wait: they are then among those who are left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from agent.core.timestamps import rfc3339
+from agent.emergency.left_behind import LeftBehind, Reason
+from agent.emergency.report import StepOutcome, Steps
+from agent.engine.held_credential import HeldCredential
+
+LOOK_AGAIN_S = 0.2
+NAMED = 5
+
+
+class Fetched(Protocol):
+    """A process that fetched an older generation than the newest and may still use it."""
+
+    @property
+    def who(self) -> str:
+        """Its name, for people."""
+
+    @property
+    def until(self) -> datetime:
+        """When it does not use it any more, at the latest."""
+
+
+WhoFetched = Callable[[str, int], Sequence[Fetched]]
+"""Returns, for a credential and its newest generation, who may still use an older one, the longest first."""
+
+
+def nobody(_credential: str, _generation: int) -> Sequence[Fetched]:
+    """Return nobody: for a run without a daemon, from whom nobody could fetch."""
+    return ()
+
+
+class Fetchers:
+    """The wait for them. For a thread that is not the loop's."""
+
+    def __init__(self, held: HeldCredential, steps: Steps, who_fetched: WhoFetched) -> None:
+        self._held, self._steps, self._who_fetched = held, steps, who_fetched
+
+    def wait(self, old_id: str) -> None:
+        """Wait until nobody may use an answer with the old key any more; show it as a step where there was anybody.
+
+        Raises:
+            CancelledError: the agent is stopping.
+        """
+        if self._now(old_id):
+            self._steps.show("fetched", lambda: self._wait(old_id))
+
+    def left_behind(self, old_id: str) -> tuple[LeftBehind, ...]:
+        """Return who may still use an answer with the old key."""
+        return tuple(
+            LeftBehind(
+                name,
+                one.who,
+                Reason.FETCHED,
+                f"it fetched an older key, and was told that it is good until {rfc3339(one.until)}",
+                "nothing: it asks again by itself",
+            )
+            for name, one in self._now(old_id)
+        )
+
+    def _wait(self, old_id: str) -> tuple[StepOutcome, str]:
+        seen: dict[str, None] = {}
+        while found := self._now(old_id):
+            seen.update((one.who, None) for _name, one in found)
+            latest = max(one.until for _name, one in found)
+            self._steps.activity.begin(
+                f"{_few([one.who for _name, one in found])} to fetch the new key, until {rfc3339(latest)} at the latest"
+            )
+            self._held.pause(LOOK_AGAIN_S)
+        return StepOutcome.DONE, f"on the new key, or past their expiry: {_few(list(seen))}"
+
+    def _now(self, old_id: str) -> list[tuple[str, Fetched]]:
+        """Return who fetched which credential whose key is the one that is replaced."""
+        return [
+            (holder.name, one)
+            for holder in self._held.holders(old_id)
+            if holder.name == self._held.name or holder.follows
+            for one in self._who_fetched(holder.name, holder.seen.published.generation)
+        ]
+
+
+def _few(who: Sequence[str]) -> str:
+    names = list(dict.fromkeys(who))
+    return ", ".join([*names[:NAMED], *([f"and {len(names) - NAMED} more"] if len(names) > NAMED else [])])

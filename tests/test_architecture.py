@@ -33,7 +33,7 @@ KNOWS = {
     "agent.refresh": EVERYBODY | LEAVES - {"agent.config"} | {"agent.sinks.transaction"},
     "agent.dispatch": EVERYBODY | {"agent.audit", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
     "agent.engine": EVERYBODY
-    | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
+    | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.sinks", "agent.state"},
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
@@ -287,6 +287,7 @@ REVEALERS = {
     "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
+    "agent/sinks/formats/credentials_uri.py": 2,  # the endpoint's token: into the file, and to the log's masks
     "providers/kms/client_key.py": 1,  # opens the PKCS#12
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
     "providers/kms/shared_gateway.py": 1,  # hands the private key to the official signer

@@ -161,10 +161,9 @@ class Daemon:
         settings = wiring.load_settings(application.config_path, application.environ)
         self._refuse_moves(settings)
         factory = application.with_config(settings)
-        credentials = factory.credentials()
-        self._engine.reload(credentials, float(settings.agent.settle))
+        self._engine.reload(factory.credentials(), float(settings.agent.settle))
         before = application.settings.agent
-        application.adopt(settings, factory, credentials)
+        application.adopt(settings, factory)
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))

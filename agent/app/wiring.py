@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -190,10 +190,10 @@ class Application:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
         return Factory(settings, self.environ, self.bases)
 
-    def adopt(self, settings: Settings, factory: Factory, credentials: Iterable[ManagedCredential]) -> None:
-        """Take over another config from now on, and what the engine was given of it. On the loop's thread."""
+    def adopt(self, settings: Settings, factory: Factory) -> None:
+        """Take over another config from now on, as the engine did already. On the loop's thread."""
         self.settings, self.factory = settings, factory
-        self.tokens.follow({managed.name: managed.sinks for managed in credentials})
+        self.tokens.follow(self.engine.sinks())
         self.in_force.loaded(self.engine.clock.now())
 
     def close(self) -> None:
@@ -225,9 +225,7 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
         bases = BaseCredentials()
         factory = Factory(settings, environ, bases)
         settle_s = float(settings.agent.settle)
-        credentials, tokens = factory.credentials(), TokenBook()
-        tokens.follow({managed.name: managed.sinks for managed in credentials})
-        engine = Engine(credentials, audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
+        engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
     except OSError as error:  # a limit of this process, most likely: what has a file of its own says so itself
         lock.release()
         why = explain(error, str(error.filename or state_directory))
@@ -236,5 +234,6 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     except BaseException:
         lock.release()
         raise
-    in_force = ConfigInForce(clock.now())
+    in_force, tokens = ConfigInForce(clock.now()), TokenBook()
+    tokens.follow(engine.sinks())
     return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force, tokens)

@@ -55,6 +55,11 @@ class Sink(ABC):
         return self.path
 
     @property
+    def layout(self) -> object:
+        """What decides about the form of the file, apart from the value: where it changes, the file is written anew."""
+        return self.settings
+
+    @property
     def formats(self) -> tuple[str, ...]:
         """The types of file that readers find here; whether a notification takes effect depends on them."""
         return (self.type_name,)

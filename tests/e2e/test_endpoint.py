@@ -160,7 +160,6 @@ def test_a_reload_moves_the_endpoint_and_keeps_the_token(shop: Shop) -> None:
     port = free_port()
     shop.configure(port=port)
     daemon.signal(1)
-    assert shop.vm.keyturn("refresh", "uploader").returncode == 0
     after = urlsplit(eventually(lambda: shop.uri if urlsplit(shop.uri).port == port else ""))
     assert (after.port, after.query) == (port, before.query)
     assert eventually(lambda: answers(shop)) == HTTPStatus.OK

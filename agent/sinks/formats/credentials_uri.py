@@ -60,6 +60,11 @@ class CredentialsUri(EnvFile):
         self._fresh: Tokens | None = None
 
     @property
+    def layout(self) -> object:
+        """The settings, and the address that the file names; see `Sink.layout`."""
+        return self.settings, self._address
+
+    @property
     def tokens(self) -> Tokens | None:
         """The tokens that are known; None until the file was read, or written and read."""
         return self._known

@@ -48,7 +48,12 @@ def tcp_peer(channel: socket.socket) -> TcpPeer | None:
     Raises:
         OSError: the kernel does not tell this process (EAFNOSUPPORT under RestrictAddressFamilies= without AF_NETLINK).
     """
-    ours, theirs = channel.getsockname(), channel.getpeername()
+    try:
+        ours, theirs = channel.getsockname(), channel.getpeername()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            return None  # reset since
+        raise
     family = socket.AF_INET6 if channel.family == socket.AF_INET6 else socket.AF_INET
     # Their socket: its source is their address, its destination ours.
     ports, addresses = struct.pack("!HH", theirs[1], ours[1]), (theirs[0], ours[0])

@@ -49,27 +49,20 @@ class Fetchers:
     def __init__(self, held: HeldCredential, steps: Steps, who_fetched: WhoFetched) -> None:
         self._held, self._steps, self._who_fetched = held, steps, who_fetched
 
-    def wait(self, old_id: str) -> None:
+    def wait(self, old_id: str, *, force: bool) -> tuple[LeftBehind, ...]:
         """Wait until nobody may use an answer with the old key any more; show it as a step where there was anybody.
+
+        Returns:
+            with `force`, which does not wait: who may still use one.
 
         Raises:
             CancelledError: the agent is stopping.
         """
-        if self._now(old_id):
+        found = self._now(old_id)
+        if found and not force:
             self._steps.show("fetched", lambda: self._wait(old_id))
-
-    def left_behind(self, old_id: str) -> tuple[LeftBehind, ...]:
-        """Return who may still use an answer with the old key."""
-        return tuple(
-            LeftBehind(
-                name,
-                one.who,
-                Reason.FETCHED,
-                f"it fetched an older key, and was told that it is good until {rfc3339(one.until)}",
-                "nothing: it asks again by itself",
-            )
-            for name, one in self._now(old_id)
-        )
+            return ()
+        return tuple(_left_behind(name, one) for name, one in found)
 
     def _wait(self, old_id: str) -> tuple[StepOutcome, str]:
         seen: dict[str, None] = {}
@@ -90,6 +83,11 @@ class Fetchers:
             if holder.name == self._held.name or holder.follows
             for one in self._who_fetched(holder.name, holder.seen.published.generation)
         ]
+
+
+def _left_behind(name: str, one: Fetched) -> LeftBehind:
+    why = f"it fetched an older key, and was told that it is good until {rfc3339(one.until)}"
+    return LeftBehind(name, one.who, Reason.FETCHED, why, "nothing: it asks again by itself")
 
 
 def _few(who: Sequence[str]) -> str:

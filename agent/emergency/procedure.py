@@ -1,9 +1,9 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Asking KMS
-(kms_rotation.py), who asks (authority.py), who else holds the key (key_followers.py), who is left behind on it
-(left_behind.py), the end of the old key (old_key.py) and what is shown (report.py) have modules of their own. What "safe"
-means, what is taken up again and what is waited for: docs/adr/0012.
+(kms_rotation.py), who asks (authority.py), who else holds the key (key_followers.py) or fetched it (fetchers.py), who is left
+behind on it (left_behind.py), the end of the old key (old_key.py) and what is shown (report.py) have modules of their own.
+What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -297,11 +297,7 @@ class Emergency:
 
     def _await_fetchers(self) -> None:
         """Wait for those who fetched the old key, or note that `--force` does not."""
-        if not self._request.force:
-            self._fetchers.wait(self._old_id)
-            return
-        left = self._fetchers.left_behind(self._old_id)
-        if left:
+        if left := self._fetchers.wait(self._old_id, force=self._request.force):
             self._result.left_behind += left
             self._result.notes.append(f"--force did not wait for those who fetched the old key: {named(left)}")
 

@@ -70,6 +70,6 @@ def _executable(pid: int) -> str:
         OSError: there is no such process, or it is hidden.
     """
     try:
-        return os.readlink(procfs.PROC / str(pid) / "exe")
+        return os.readlink(f"{procfs.PROC}/{pid}/exe")
     except PermissionError:
         return procfs.read_stat(pid).program.decode("utf-8", "replace")

@@ -10,7 +10,8 @@ serves another one refuses. It is an interface between two halves of one version
 
 All connections are served by one thread, which sleeps until one of them is ready: one that says nothing costs a descriptor
 for `REQUEST_S` seconds and nothing else. When all places are taken, the user who has the most of them loses their oldest,
-so whoever floods the socket shuts out themselves. Nothing here waits: no look-up of names, no file but /proc.
+so whoever floods the socket shuts out themselves. Nothing here waits: no look-up of names, no file but /proc. What was
+rejected: docs/adr/0018.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class _Connection:
     ends: float
     heard: bytes = b""
     to_say: memoryview = field(default_factory=lambda: memoryview(b""))
+    awaits: int = 0  # the event for which it is registered; 0: it is not
 
 
 class CredentialServer:
@@ -135,9 +137,8 @@ class CredentialServer:
         connection = _Connection(channel, peer_ids(channel)[1], time.monotonic() + REQUEST_S)
         if len(self._connections) >= MAX_CONNECTIONS:
             self._make_room()
-        self._selector.register(channel, selectors.EVENT_READ, connection)
         self._connections[channel] = connection
-        self._go_on(connection)  # most have sent their line already
+        self._go_on(connection)  # most have sent their line already, and are answered at once
 
     def _make_room(self) -> None:
         """End the oldest connection of the user who has the most."""
@@ -149,7 +150,7 @@ class CredentialServer:
             self._end(next(one for one in self._connections.values() if one.uid == greediest))
 
     def _end(self, connection: _Connection) -> None:
-        if self._connections.pop(connection.channel, None) is not None:
+        if self._connections.pop(connection.channel, None) is not None and connection.awaits:
             self._selector.unregister(connection.channel)
         connection.channel.close()
 
@@ -160,11 +161,21 @@ class CredentialServer:
         try:
             ended = self._write(connection) if connection.to_say else self._read(connection)
         except BlockingIOError:
-            return
+            ended = False
         except OSError:  # the peer went away: its loss
             ended = True
         if ended:
             self._end(connection)
+        else:
+            self._wait(connection, selectors.EVENT_WRITE if connection.to_say else selectors.EVENT_READ)
+
+    def _wait(self, connection: _Connection, event: int) -> None:
+        """Go on when it can be read, or written."""
+        if not connection.awaits:
+            self._selector.register(connection.channel, event, connection)
+        elif connection.awaits != event:
+            self._selector.modify(connection.channel, event, connection)
+        connection.awaits = event
 
     def _read(self, connection: _Connection) -> bool:
         """Read the line; return whether the connection has ended."""
@@ -173,7 +184,6 @@ class CredentialServer:
         line, newline, _rest = connection.heard.partition(b"\n")
         if newline or len(connection.heard) > MAX_REQUEST:
             connection.to_say = memoryview(self._answer(connection.channel, line if newline else b""))
-            self._selector.modify(connection.channel, selectors.EVENT_WRITE, connection)
             return self._write(connection)
         return not got
 

@@ -42,7 +42,7 @@ def read_stat(pid: int) -> Stat:
     Raises:
         OSError: there is no such process, or this user may not see it (hidepid, ProtectProc=).
     """
-    text = (PROC / str(pid) / "stat").read_bytes()
+    text = _read(pid, "stat")
     # The second field is the program's own name for itself, blanks and brackets included: cut after the last one.
     end = text.rindex(b")")
     fields = text[end + 2 :].split()
@@ -61,7 +61,7 @@ def read_uid(pid: int) -> int:
     Raises:
         OSError: as `read_stat`.
     """
-    for line in (PROC / str(pid) / "status").read_bytes().splitlines():
+    for line in _read(pid, "status").splitlines():
         if line.startswith(b"Uid:"):
             return int(line.split()[2])
     raise ProcessLookupError(pid)
@@ -73,7 +73,13 @@ def read_unit(pid: int) -> str:
     Raises:
         OSError: as `read_stat`.
     """
-    return unit_in((PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace"))
+    return unit_in(_read(pid, "cgroup").decode("utf-8", "replace"))
+
+
+def _read(pid: int, name: str) -> bytes:
+    """Read a file of a process. By a plain path: it is read for every answer that is served."""
+    with open(f"{PROC}/{pid}/{name}", "rb", buffering=0) as file:
+        return file.read()
 
 
 def unit_in(cgroups: str) -> str:

@@ -10,6 +10,8 @@ The rules, each with what fails without it (measured with systemd 252; docs/syst
 * A signal to another user's process: CAP_KILL; CAP_SYS_PTRACE where `exe` says which one; without that, the process
   must be visible (ProtectProc=default).
 * The credentials endpoint: AF_NETLINK, through which the kernel says whose connection it is.
+* Who asks for a credential (`serve`): the process, its program and its service are to be seen (ProtectProc=default). Who may
+  have it is judged without.
 * A file that systemd hands over: LoadCredential=, and SetCredential= as in the unit, where the reason stands.
 * A command that runs as somebody else: CAP_SETUID and CAP_SETGID, and CAP_KILL to end it at its limit.
 """
@@ -136,6 +138,8 @@ def needs_of(settings: Settings, config: str, environ: Mapping[str, str]) -> Nee
         for number, sink in enumerate(credential.sinks):
             if isinstance(sink, FileSinkSettings):
                 _sink(found, sink, f"{place}.sinks[{number}]")
+        if credential.serve is not None:
+            found.want("ProtectProc", "default", f"{place}.serve")
         for number, notifier in enumerate(credential.notify):
             _notifier(found, notifier, f"{place}.notify[{number}]")
     _seen(found, settings, config)

@@ -24,6 +24,7 @@ CONTRACT = {
 }
 """PRODUCT.md, "Metrics"."""
 BESIDES = {
+    "keyturn_clients": {"credential", "generation"},
     "keyturn_config_last_reload_successful": set[str](),
     "keyturn_config_last_reload_success_timestamp_seconds": set[str](),
     "keyturn_snapshot_timestamp_seconds": set[str](),

@@ -60,6 +60,10 @@ NOTIFIERS = {
         notify("signal", 'exe = "/usr/sbin/nginx"'),
         {"capability=CAP_KILL", "capability=CAP_SYS_PTRACE"},
     ),
+    "who asks for a credential is to be seen": (
+        '[credentials.uploader.serve]\nusers = ["root"]\n',
+        {"ProtectProc=default"},
+    ),
     "a command of its own needs nothing": (notify("exec", 'command = ["/bin/true"]'), set()),
     "a command as another user": (
         notify("exec", 'command = ["/bin/true"]', 'user = "root"'),

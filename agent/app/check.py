@@ -89,7 +89,7 @@ def _seen_by_this_process(
     """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
-    yield from endpoint_findings(settings.agent)
+    yield from endpoint_findings(settings)
     parts = wiring.Factory(settings, environ)
     credentials = parts.credentials()
     yield from _shared(credentials)

@@ -1,11 +1,11 @@
 """What credentials on request cost: answers a second, and what they do to a publish.
 
-    python bench/serve.py [--rate 1000] [--rounds 40] [--idle 1000] [--directory DIR]
+    python bench/serve.py [--endpoint] [--rate 1000] [--rounds 40] [--idle 1000] [--directory DIR]
 
 A real daemon with one credential from a file (no cloud, no proof), which is served. A process asks over credentials.sock at a
-steady rate, each time by a connection of its own, as `keyturn credential` does; `--idle` connections that say nothing are open
-besides. The key changes again and again, in turn with and without that load: a publish is timed by the daemon itself (the audit's
-`duration_ms`, whole milliseconds). Prints one JSON object; exit status 1 where the median of the publishes under load is more
+steady rate, each time by a connection of its own, as `keyturn credential` does, or (`--endpoint`) over HTTP as an SDK does;
+`--idle` connections that say nothing are open besides. The key changes again and again, in turn with and without that load: a
+publish is timed by the daemon itself (the audit's `duration_ms`, whole milliseconds). Prints one JSON object; exit status 1 where the median of the publishes under load is more
 than 10 ms above that of the others, or an answer was not whole or held another key's secret.
 
 `cpu_us` is the daemon's processor time for an answer: the figure to read where others use the machine as well.
@@ -54,18 +54,74 @@ path = "{0}/app.env"
 """
 
 
-def ask(path: str) -> bytes:
-    """Ask once; return the whole answer."""
-    with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(path)
-        channel.sendall(QUESTION)
+ENDPOINT = """\
+[agent.endpoint]
+listen = "127.0.0.1:{1}"
+[[credentials.app.sinks]]
+type = "credentials_uri"
+path = "{0}/uri.env"
+"""
+
+
+class Unix:
+    """credentials.sock, as `keyturn credential` asks it."""
+
+    config = ""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = str(directory / "run/credentials.sock")
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        channel = socket.socket(socket.AF_UNIX)
+        channel.connect(self._path)
+        return channel
+
+    def ask(self) -> bool:
+        """Ask once; return whether the answer is whole and of one key."""
+        line, _feed, document = asked(self.connect(), QUESTION).partition(b"\n")
+        found = json.loads(document)
+        return json.loads(line)["length"] == len(document) and fits(found["access_key_id"], found["access_key_secret"])
+
+
+class Http:
+    """The credentials endpoint, as an SDK asks it."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._address = free.getsockname()
+        self.config, self._file = ENDPOINT.format(directory, self._address[1]), directory / "uri.env"
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        return socket.create_connection(self._address)
+
+    def ask(self) -> bool:
+        """Ask once; return whether the answer is whole and of one key."""
+        path = self._file.read_text().partition("=")[2].strip().partition(str(self._address[1]))[2]
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: AlibabaCloud (Linux; x86_64) Python/3\r\n\r\n"
+        said, _blank, document = asked(self.connect(), head.encode()).partition(b"\r\n\r\n")
+        found = json.loads(document)
+        length = f"content-length: {len(document)}\r\n".encode()
+        return length in said.lower() and fits(found["AccessKeyId"], found["AccessKeySecret"])
+
+
+def asked(channel: socket.socket, question: bytes) -> bytes:
+    """Return the whole answer."""
+    with channel:
+        channel.sendall(question)
         answer = b""
         while got := channel.recv(65536):
             answer += got
     return answer
 
 
-def load(path: str, rate: float, switch: Any, answered: Any, results: Any) -> None:
+def fits(key_id: str, secret: str) -> bool:
+    """Return whether a secret belongs to an id."""
+    return secret == key_id[4:] * 2
+
+
+def load(line: Unix | Http, rate: float, switch: Any, answered: Any, results: Any) -> None:
     """Ask at a steady rate while the switch is 1; end at 2 and report."""
     took: list[float] = []
     wrong, behind_s, due = 0, 0.0, time.monotonic()
@@ -78,26 +134,22 @@ def load(path: str, rate: float, switch: Any, answered: Any, results: Any) -> No
         time.sleep(max(0.0, due - time.monotonic()))
         began = time.monotonic()
         behind_s = max(behind_s, began - due)
-        line, _feed, document = ask(path).partition(b"\n")
+        wrong += not line.ask()
         took.append(time.monotonic() - began)
         answered.value += 1
-        found = json.loads(document)
-        whole = json.loads(line)["length"] == len(document)
-        wrong += not (whole and found["access_key_secret"] == found["access_key_id"][4:] * 2)
     results.put((took, wrong, behind_s))
 
 
 class Bench:
     """One daemon."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, line: Unix | Http) -> None:
         self.directory, self.number = directory, 0
-        self.socket = str(directory / "run/credentials.sock")
         self.config = directory / "keyturn.toml"
-        self.config.write_text(CONFIG.format(directory))
+        self.config.write_text(CONFIG.format(directory) + line.config)
         self.new_key()
         self.daemon = subprocess.Popen([sys.executable, "-m", "agent", "--config", self.config, "run"], cwd=ROOT)
-        while not os.path.exists(self.socket):
+        while not (directory / "run/credentials.sock").exists():
             time.sleep(0.05)
 
     def new_key(self) -> None:
@@ -127,16 +179,16 @@ class Bench:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(directory: Path, rate: float, rounds: int, idle: int) -> dict[str, Any]:
+def run(directory: Path, line: Unix | Http, rate: float, rounds: int, idle: int) -> dict[str, Any]:
     """Measure; return the summary."""
-    bench = Bench(directory)
+    bench = Bench(directory, line)
+    bench.publish()  # what is asked for is there now
     switch, answered, results = Value("i", 0), Value("i", 0), Queue()
-    asker = Process(target=load, args=(bench.socket, rate, switch, answered, results))
+    asker = Process(target=load, args=(line, rate, switch, answered, results))
     asker.start()
     silent = []
     for _ in range(idle):
-        silent.append(socket.socket(socket.AF_UNIX))
-        silent[-1].connect(bench.socket)
+        silent.append(line.connect())
     try:
         bench.publish()
         loaded_s = 0.0
@@ -161,7 +213,7 @@ def run(directory: Path, rate: float, rounds: int, idle: int) -> dict[str, Any]:
         asker.join()
         bench.daemon.terminate()
         bench.daemon.wait()
-    quiet, loaded = bench.durations_ms()[2::2], bench.durations_ms()[3::2]
+    quiet, loaded = bench.durations_ms()[3::2], bench.durations_ms()[4::2]
     asked_s = loaded_s + lasted_s
     took_ms = sorted(1000 * one for one in took)
     return {
@@ -185,6 +237,7 @@ def run(directory: Path, rate: float, rounds: int, idle: int) -> dict[str, Any]:
 def main() -> int:
     """Run it as the command line says."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--endpoint", action="store_true", help="over HTTP instead of the socket")
     options.add_argument("--rate", type=float, default=1000.0, help="questions a second")
     options.add_argument("--rounds", type=int, default=40, help="publishes, half of them under load")
     options.add_argument("--idle", type=int, default=1000, help="connections that say nothing")
@@ -192,7 +245,8 @@ def main() -> int:
     chosen = options.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory(dir=chosen.directory) as directory:
-        found = run(Path(directory), chosen.rate, chosen.rounds, chosen.idle)
+        line = (Http if chosen.endpoint else Unix)(Path(directory))
+        found = run(Path(directory), line, chosen.rate, chosen.rounds, chosen.idle)
     print(json.dumps(found, indent=1))
     return int(found["delay_ms"] > DELAY_MS or found["wrong"] > 0)
 

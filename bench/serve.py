@@ -5,8 +5,9 @@
 A real daemon with one credential from a file (no cloud, no proof), which is served. A process asks over credentials.sock at a
 steady rate, each time by a connection of its own, as `keyturn credential` does, or (`--endpoint`) over HTTP as an SDK does;
 `--idle` connections that say nothing are open besides. The key changes again and again, in turn with and without that load: a
-publish is timed by the daemon itself (the audit's `duration_ms`, whole milliseconds). Prints one JSON object; exit status 1 where the median of the publishes under load is more
-than 10 ms above that of the others, or an answer was not whole or held another key's secret.
+publish is timed by the daemon itself (the audit's `duration_ms`, whole milliseconds). Prints one JSON object; exit status 1 where
+the median of the publishes under load is more than 10 ms above that of the others, or an answer was not whole or held another
+key's secret.
 
 `cpu_us` is the daemon's processor time for an answer: the figure to read where others use the machine as well.
 """

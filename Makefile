@@ -59,6 +59,7 @@ bench: .venv/.dev
 	$(BIN)/python bench/soak.py --minutes 1
 	$(BIN)/python bench/fleet.py --hours 4
 	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/start.py
 
 lock:
 	cd requirements && for set in "runtime" "dev --extra test --extra lint"; do \

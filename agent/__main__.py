@@ -1,5 +1,5 @@
 """`python -m agent` is `keyturn`."""
 
-from agent.cli.main import entry
+from agent.cli.entry import entry
 
 entry()

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.events import Cause, Trigger

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import config
 from agent.app import wiring
 from agent.cli.main import parser
+from agent.config import load
 from agent.core import errors
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ def test_every_command_in_the_documents_exists(words):
 def test_the_example_config_loads_with_the_real_types():
     """A newcomer who copies the example and has its users gets a valid config."""
     path = ROOT / "keyturn.example.toml"
-    settings = config.load(
+    settings = load.load(
         str(path),
         wiring.registry(),
         environ={"CREDENTIALS_DIRECTORY": "/run/credentials/keyturn.service"},
@@ -79,7 +79,7 @@ def test_the_example_config_loads_with_the_real_types():
 def test_the_readme_config_loads():
     """The README's whole config for one application is one."""
     (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    settings = config.parse(block.encode(), "README.md", wiring.registry(), environ={}, users=Everybody())
+    settings = load.parse(block.encode(), "README.md", wiring.registry(), environ={}, users=Everybody())
     assert list(settings.credentials) == ["uploader"]
 
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 from agent import systemd_setup
 from agent.app import wiring
 from agent.app.check_daemon import daemon_findings
-from agent.audit import log_problem
+from agent.audit.preflight import log_problem
 from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError

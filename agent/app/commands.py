@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.app import uri_tokens
@@ -39,12 +38,6 @@ from agent.system.clock import Clock
 from agent.system.waiting import Silence
 
 T = TypeVar("T")
-
-
-def served(config: str, state: Path | None) -> dict[str, str]:
-    """Return what a daemon works on, or what a command means: its config and its state directory, wherever links lead."""
-    found = {"config": os.path.realpath(config)}
-    return found if state is None else {**found, "state": os.path.realpath(state)}
 
 
 class Commands:

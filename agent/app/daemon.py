@@ -24,10 +24,11 @@ from typing import Any
 
 from agent.app import status, wiring
 from agent.app.clients import counted
-from agent.app.commands import Commands, served
+from agent.app.commands import Commands
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
+from agent.control.protocol import served
 from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import BusyError, ConfigError, KeyturnError, UsageError
@@ -270,7 +271,9 @@ class Daemon:
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
-        return answer, int(answer["exit_code"])
+        # So that the command knows whether the file is newer.
+        loaded_at = status.stamp(self._application.in_force.loaded_at)
+        return {**answer, "config_loaded_at": loaded_at}, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from agent.core.errors import KeyturnError
+from agent.system.systemd_unit import unit_uid
 from agent.system.trusted_path import open_trusted
-from agent.systemd_setup.unit import unit_uid
 
 
-def daemon_users(state: Path | None) -> set[int]:
+def daemon_users(state: os.PathLike[str] | str | None) -> set[int]:
     """Return the uid of the unit's user, and of the owner of the state directory that a trusted config names."""
     found = {unit_uid(), _owner(state) if state is not None else None}
     return {uid for uid in found if uid is not None}
 
 
-def _owner(state: Path) -> int | None:
+def _owner(state: os.PathLike[str] | str) -> int | None:
     """Return whose the state directory is; None where somebody besides root, this user and that one has a say in it."""
     try:
         uid = os.stat(state).st_uid

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import providers
-from agent import config
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
-from agent.config import Registry
-from agent.config.registry import Family
+from agent.config.load import load
+from agent.config.registry import Family, Registry
 from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
@@ -93,7 +92,7 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError, NotPermittedError: with every problem of the file.
     """
-    return config.load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
+    return load(path, registry(), environ=with_credentials(environ), users=SystemAccounts())
 
 
 class Factory:

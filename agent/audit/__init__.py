@@ -8,27 +8,6 @@ state did not write a whole new history. Ship the log, or its head, to another m
 
 A log that ends before the head that the state remembers is continued from that head, so that the gap stays visible; what
 becomes of half a line, of a power cut, and of rotated files (`audit.jsonl.1`, `audit.jsonl-20261122`, `.gz`): docs/adr/0007.
+
+This file imports nothing, so that a command that only reads the log does not pay for what writes it.
 """
-
-from agent.audit.chain import canonical, digest
-from agent.audit.head import Head, Remembered, read_head
-from agent.audit.log import FIELDS, AuditLog
-from agent.audit.preflight import log_problem
-from agent.audit.proof import Verdict, verify, verify_against
-from agent.audit.reader import read, rotated_files
-
-__all__ = [
-    "FIELDS",
-    "AuditLog",
-    "Head",
-    "Remembered",
-    "Verdict",
-    "canonical",
-    "digest",
-    "log_problem",
-    "read",
-    "read_head",
-    "rotated_files",
-    "verify",
-    "verify_against",
-]

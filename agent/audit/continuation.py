@@ -11,7 +11,8 @@ from typing import Any
 from agent.audit.chain import digest, faults
 from agent.audit.head import Break, Head
 from agent.audit.lines import MAX_LINE_BYTES, parsed
-from agent.audit.reader import legible, newest_first
+from agent.audit.reader import legible
+from agent.audit.recent import newest_first, passed_over
 from agent.system import files
 
 TAIL_BYTES = 2 * MAX_LINE_BYTES
@@ -60,7 +61,7 @@ def look_behind(path: Path, known: Head) -> Behind:
     newer: tuple[Head, ...] = ()
     instead, linked = None, False
     for file in newest_first(path):
-        found = _scan(legible(file, -1), known)
+        found = _scan(legible(file, -1, passed_over), known)
         newer = (*found.records, *newer)[:MAX_BEHIND]
         if found.met:
             return Behind(True, newer)

@@ -11,13 +11,29 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from agent.core.errors import AuditError, NotPermittedError
-from agent.system import files
+from agent.system import reading
 
+FIELDS = (
+    "credential",
+    "generation",
+    "trigger",
+    "actor",
+    "reason",
+    "access_key_id",
+    "previous_access_key_id",
+    "version_id",
+    "expiration",
+    "sinks",
+    "notified",
+    "outcome",
+    "error",
+    "duration_ms",
+)
+"""The keys of a record besides its time, event, number and hashes, in the order in which they are shown."""
 MAX_LINE_BYTES = 256 * 1024
 MAX_RUBBISH = 100_000
 """Lines in a row that are no record."""
@@ -27,8 +43,7 @@ MAX_RATIO = 20
 """Of unpacked to packed bytes. Every record has two hashes, which no compression makes smaller than 64 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of a file.
 
     Attributes:
@@ -52,14 +67,14 @@ def lines(file: Path) -> Iterator[Line]:
         AuditError: it is no regular file, is damaged, or goes beyond a limit.
     """
     try:
-        fd = files.open_regular(file)
+        fd = reading.open_regular(file)
         with os.fdopen(fd, "rb") as plain:
             yield from _judged(file, _bounded(file, plain))
     except FileNotFoundError:
         return
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise AuditError(f"{file}: is damaged ({type(err).__name__})", "restore it from a backup") from err
-    except files.NotRegularError as err:
+    except reading.NotRegularError as err:
         raise AuditError(f"{file}: is not a regular file", "find out who put it there, and move it away") from err
     except PermissionError as err:
         raise NotPermittedError(f"{file}: this user may not read the audit log", "run as root") from err

@@ -29,33 +29,16 @@ import msgspec
 from agent.audit.chain import plain
 from agent.audit.continuation import look_behind, read_tail, sound_bytes
 from agent.audit.head import MAX_BREAKS, Break, Head, Remembered, read_head, this_boot
-from agent.audit.lines import MAX_LINE_BYTES, parsed
+from agent.audit.lines import FIELDS, MAX_LINE_BYTES, parsed
 from agent.audit.preflight import NOT_REGULAR, remedy
-from agent.audit.reader import highest_generations, read, records_at_end, records_behind
+from agent.audit.reader import read
+from agent.audit.recent import highest_generations, passed_over, records_at_end, records_behind
 from agent.core.errors import AuditError, BusyError, KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
 from agent.logs.log import log
 from agent.system import files
 from agent.system.two_slot_file import SlotFile
-
-FIELDS = (
-    "credential",
-    "generation",
-    "trigger",
-    "actor",
-    "reason",
-    "access_key_id",
-    "previous_access_key_id",
-    "version_id",
-    "expiration",
-    "sinks",
-    "notified",
-    "outcome",
-    "error",
-    "duration_ms",
-)
-
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 """`reader.canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
@@ -176,7 +159,7 @@ class AuditLog:
 
     def _everything(self) -> Iterator[dict[str, Any]]:
         try:
-            yield from read(self.path)
+            yield from read(self.path, passed_over)
         except KeyturnError as error:
             log.warning("the audit log cannot be read through", error=str(error))
 

@@ -1,9 +1,8 @@
 """`keyturn credential`: the value in use, on standard output, for the programs that Alibaba's SDKs and ossfs run.
 
 An SDK runs it again and again, as the application's user and with the application's environment. Decisions:
-* It imports no more than it needs: sixty workers may each run it once a minute.
-* The config may not be readable for that user (0640 root:keyturn). It is needed only where its `agent.runtime_directory`
-  differs from the default, or no daemon answers.
+* It imports no more than it needs: sixty workers may each run it once a minute (agent/cli/entry.py).
+* The config may not be readable for that user (0640 root:keyturn). It is read only where no daemon of it is at the usual places.
 * $RUNTIME_DIRECTORY is most likely the application's own, from its unit: it counts only where credentials.sock is in it.
 * What listens is believed if it is run by root, by this user, or by the user to whom root gave the socket's directory:
   anybody can put a socket into a directory of theirs, and a false key would send data to a stranger's account.
@@ -13,12 +12,17 @@ An SDK runs it again and again, as the application's user and with the applicati
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import resource
 import socket
 import sys
 import time
+
+TYPE_CHECKING = False  # mypy knows this name; `typing` would cost as much as all the rest
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
 
 SOCKET_NAME = "credentials.sock"
 RUNTIME_DIRECTORY = "/run/keyturn"
@@ -33,7 +37,24 @@ MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
 
 
 class NoDaemonError(Exception):
-    """The error that nothing answers on a socket, or it went away before it had answered."""
+    """The error that nothing answers on a socket, it went away before it had answered, or it serves another config."""
+
+
+class StrangerError(Exception):
+    """The error that what listens is not to be believed; nothing was asked of it. `args`: its directory and its uid."""
+
+
+def printed(config: str | None, name: str, form: str) -> bool:
+    """Print the daemon's document; return False where there is none, whatever the reason. Raises nothing."""
+    _forbid_core_dump()
+    try:
+        answer = _asked(config or os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG, name, form)
+        if answer is None or "error" in answer[0]:
+            return False
+        _write(answer[1])
+    except (OSError, StrangerError):
+        return False
+    return True
 
 
 def credential(options: argparse.Namespace) -> int:
@@ -43,18 +64,36 @@ def credential(options: argparse.Namespace) -> int:
         KeyturnError: there is none for this user.
     """
     ends = time.monotonic() + RESTART_S
-    answer = _asked(options)
-    if answer is None:
+    document = _whole(options)
+    if document is None:
         from agent.cli import credential_from_files  # which takes ten times as long
 
-        answer, problem = credential_from_files.read(options.config, options.name, options.format)
-        while answer is None and time.monotonic() < ends:
+        document, problem = credential_from_files.read(options.config, options.name, options.format)
+        while document is None and time.monotonic() < ends:
             time.sleep(PAUSE_S)
-            answer = _asked(options)
-        if answer is None:
+            document = _whole(options)
+        if document is None:
             raise problem
-    _write(answer)
+    _write(document)
     return 0
+
+
+def _whole(options: argparse.Namespace) -> bytes | None:
+    """Return the daemon's document; None where no daemon answers.
+
+    Raises:
+        KeyturnError: the daemon refuses, or is nobody to be believed.
+    """
+    try:
+        answer = _asked(options.config, options.name, options.format)
+    except StrangerError as error:
+        raise _untrusted(*error.args) from None
+    if answer is None:
+        return None
+    header, document = answer
+    if "error" in header:
+        raise _refused(header)
+    return document
 
 
 def _write(document: bytes) -> None:
@@ -64,39 +103,41 @@ def _write(document: bytes) -> None:
         rest = rest[os.write(1, rest) :]
 
 
-def _asked(options: argparse.Namespace) -> bytes | None:
-    """Return the daemon's document; None where no daemon answers.
+def _forbid_core_dump() -> None:
+    """Have this process leave no core: with a limit of 1 the kernel also starts no handler (core(5)), as with 0 it would."""
+    for soft in (1, 0):
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (soft, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+            return
+        except (OSError, ValueError):
+            continue
+
+
+def _asked(config: str, name: str, form: str) -> tuple[dict[str, object], bytes] | None:
+    """Return the header and the document of the daemon's answer; None where no daemon answers.
 
     Raises:
-        KeyturnError: the daemon refuses, or is nobody to be believed.
+        StrangerError: what listens is not to be believed.
     """
-    named = "" if options.config == DEFAULT_CONFIG else options.config
-    request = {"credential": options.name, "format": options.format}
-    if named:
-        request["config"] = os.path.realpath(named)
-    for directory in _directories(named):
+    request = {"credential": name, "format": form}
+    if config != DEFAULT_CONFIG:
+        request["config"] = os.path.realpath(config)
+    for directory in _directories(config):
         try:
-            header, document = _exchange(directory, request)
+            return _exchange(directory, request)
         except NoDaemonError:
             continue
-        if "error" in header:
-            raise _refused(header)
-        return document
     return None
 
 
-def _directories(named: str) -> list[str]:
-    """Return where the socket may be, the likeliest first."""
+def _directories(config: str) -> Iterator[str]:
+    """Yield where the socket may be, the likeliest first; the config is read last, which takes a parser."""
     own = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
-    usual = [one for one in own if one and os.path.exists(f"{one}/{SOCKET_NAME}")] + [RUNTIME_DIRECTORY]
-    if named:
-        found = _named_in(named)
-        return [found] if found else usual
-    # The default config is read only where nobody is at the usual places: that saves the parser.
-    if any(os.path.exists(f"{one}/{SOCKET_NAME}") for one in usual):
-        return usual
-    found = _named_in(DEFAULT_CONFIG)
-    return [found] if found else usual
+    usual = [one for one in [*filter(None, own), RUNTIME_DIRECTORY] if os.path.exists(f"{one}/{SOCKET_NAME}")]
+    yield from usual
+    named = _named_in(config)
+    if named is not None and named not in usual:
+        yield named
 
 
 def _named_in(config: str) -> str | None:
@@ -115,8 +156,8 @@ def _exchange(directory: str, request: dict[str, str]) -> tuple[dict[str, object
     """Return the header and the document of the daemon's answer.
 
     Raises:
-        NoDaemonError: there is no whole one.
-        NotPermittedError: what listens is not to be believed; nothing was asked of it.
+        NoDaemonError: there is no whole one, or another config is served there.
+        StrangerError: what listens is not to be believed; nothing was asked of it.
     """
     ends = time.monotonic() + ANSWER_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
@@ -142,7 +183,7 @@ def _exchange(directory: str, request: dict[str, str]) -> tuple[dict[str, object
         header = dict(json.loads(line))
     except (ValueError, TypeError):
         raise NoDaemonError from None
-    if "error" not in header and header.get("length") != len(document):
+    if header.get("other_config") or ("error" not in header and header.get("length") != len(document)):
         raise NoDaemonError
     return header, document
 
@@ -162,11 +203,14 @@ def _connect(channel: socket.socket, directory: str) -> None:
 def _refuse_stranger(channel: socket.socket, directory: str) -> None:
     raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # pid, uid, gid
     uid = int.from_bytes(raw[4:8], sys.byteorder)
-    if uid in (0, os.geteuid()) or _given_by_root(directory, uid):
-        return
+    if uid not in (0, os.geteuid()) and not _given_by_root(directory, uid):
+        raise StrangerError(directory, uid)
+
+
+def _untrusted(directory: str, uid: int) -> Exception:
     from agent.core.errors import NotPermittedError
 
-    raise NotPermittedError(
+    return NotPermittedError(
         f"{directory}/{SOCKET_NAME}: what answers there is run by uid {uid}, who is neither root nor this user, in a directory "
         "that root has not given to them; nothing was asked of it",
         f"see whose {directory} is, and name a directory of root's or of keyturn's user in `agent.runtime_directory`",

@@ -1,8 +1,10 @@
 """How a command reaches the daemon, also while the config on disk is broken.
 
 The socket's place stands in the config. A daemon goes on with the config that it has when the one on disk
-is bad, and in an emergency `rotate` and `status` must still reach it: so where the config cannot be
-used, its `agent.runtime_directory` alone is looked for, and the problem is raised only if no daemon answers (docs/adr/0013).
+is bad, and in an emergency `rotate` and `status` must still reach it: so no more is read of the config than where the
+daemon is (agent/config/outline.py), as far as that can be read at all. The whole is judged where there is no outline, where the
+command has to do without a daemon, and where the file has changed since the daemon read it: then the problem is said, and
+raised only if no daemon answers (docs/adr/0013).
 
 Each request says which config and state directory are meant, so that a daemon which serves others refuses it. And only a
 daemon of a user who may be one is believed: root, this user, the user of keyturn's unit, or the owner of the state directory
@@ -14,36 +16,35 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from agent.app import wiring
-from agent.app.commands import served
 from agent.app.daemon_users import daemon_users
-from agent.config.load import MAX_BYTES, RUNTIME_DIRECTORY, STATE_DIRECTORY
+from agent.config.outline import outline
 from agent.control import client
-from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError
-from agent.core.settings import Settings
-from agent.system import files
+from agent.control.protocol import served
+from agent.core.errors import ConfigError
+from agent.core.timestamps import moment_of
 from agent.system.waiting import WAITING, Silence
+
+if TYPE_CHECKING:
+    from agent.cli.whole_config import WholeConfig
+    from agent.core.settings import Settings
 
 Step = Callable[[dict[str, Any]], None]
 DAEMON_FIRST_S, DAEMON_AGAIN_S = 4.8, 9.5
 """The daemon says by itself what it waits for, more often than this; this is for one that is stopped, or hangs."""
 
 
-@dataclass(frozen=True, slots=True)
 class Reach:
-    """The place where a daemon would be, and the config if it can be used."""
+    """The place where a daemon would be, and the config for a command that needs more of it."""
 
-    runtime: Path
-    config: str
-    state: Path | None
-    settings: Settings | None
-    problem: KeyturnError | None
+    def __init__(self, config: str) -> None:
+        """Find it by the config, or by what can be read of that."""
+        self.config = config
+        self._whole: WholeConfig | None = None
+        found = outline(config, os.environ) or self._judged()
+        self._runtime, self._state = found.runtime, found.state
 
     def ask(
         self, request: dict[str, Any], show: Step | None = None, patience_s: float = client.ANSWER_S
@@ -52,27 +53,18 @@ class Reach:
 
         Raises:
             DaemonUnreachableError: no daemon answers.
-            ConfigError, NotPermittedError: none answers, and the config that would be needed then is bad.
             KeyturnError: the daemon could not do it.
         """
-        try:
-            asked = {**request, "meant": served(self.config, self.state)}
-            if show is None:
-                answer = client.ask(
-                    self.runtime, asked, patience_s=patience_s, agents=daemon_users(self.state), wait=_say
-                )
-            else:
-                answer = self._ask_aloud(asked, show, patience_s)
-        except DaemonUnreachableError:
-            if self.problem is not None:
-                raise self.problem from None
-            raise
-        if self.problem is not None:
-            first = self.problem.problems[0] if isinstance(self.problem, ConfigError) else str(self.problem)
+        asked = {**request, "meant": served(self.config, self._state)}
+        answer, code = self._ask(asked, patience_s) if show is None else self._ask_aloud(asked, show, patience_s)
+        loaded_at = answer.pop("config_loaded_at", None) or answer.get("agent", {}).get("config_loaded_at")
+        problem = None if self._is_older(loaded_at) else self._judged().problem
+        if problem is not None:
+            first = problem.problems[0] if isinstance(problem, ConfigError) else str(problem)
             print(
                 f"keyturn: the config on disk cannot be used, the daemon goes on without it: {first}", file=sys.stderr
             )
-        return answer
+        return answer, code
 
     def _ask_aloud(self, request: dict[str, Any], show: Step, patience_s: float) -> tuple[dict[str, Any], int]:
         def shown(step: dict[str, Any]) -> None:
@@ -83,7 +75,12 @@ class Reach:
             return "an answer of the daemon, which is silent (see its log, and `systemctl status keyturn`)"
 
         with Silence(describe, show, first_s=DAEMON_FIRST_S, again_s=DAEMON_AGAIN_S) as silence:
-            return client.ask(self.runtime, request, shown, patience_s, agents=daemon_users(self.state), wait=_say)
+            return self._ask(request, patience_s, shown)
+
+    def _ask(
+        self, request: dict[str, Any], patience_s: float, show: Step = lambda _step: None
+    ) -> tuple[dict[str, Any], int]:
+        return client.ask(self._runtime, request, show, patience_s, agents=daemon_users(self._state), wait=_say)
 
     @property
     def own_settings(self) -> Settings:
@@ -92,41 +89,28 @@ class Reach:
         Raises:
             ConfigError, NotPermittedError: it is bad.
         """
-        if self.settings is None:
-            raise self.problem or ConfigError([f"{self.config}: cannot be used"])
-        return self.settings
+        return self._judged().sound
+
+    def _judged(self) -> WholeConfig:
+        if self._whole is None:
+            from agent.cli.whole_config import WholeConfig  # imports every type that the config uses
+
+            self._whole = WholeConfig(self.config, os.environ)
+        return self._whole
+
+    def _is_older(self, loaded_at: str | None) -> bool:
+        """Return whether the file, and a link that leads to it, are as they were when the daemon read the config."""
+        read_at = moment_of(loaded_at) if loaded_at else None
+        try:
+            changed = max(os.stat(self.config).st_ctime, os.lstat(self.config).st_ctime)
+        except OSError:
+            return False
+        return self._whole is None and read_at is not None and changed < read_at.timestamp()
 
 
 def find(options: argparse.Namespace) -> Reach:
-    """Return where the daemon would be, by the config or by what can be read of it."""
-    try:
-        settings = wiring.load_settings(options.config, os.environ)
-    except (ConfigError, NotPermittedError) as problem:
-        runtime, state = _directories(options.config, os.environ)
-        return Reach(runtime, options.config, state, None, problem)
-    state, runtime, _audit = wiring.paths(settings)
-    return Reach(runtime, options.config, state, settings, None)
-
-
-def _directories(config: str, environ: Mapping[str, str]) -> tuple[Path, Path | None]:
-    """Return the runtime directory, and the state directory where the config is one to be believed."""
-    try:
-        files.read_trusted(config, MAX_BYTES)
-        trusted = True
-    except (KeyturnError, OSError):
-        trusted = False
-    try:
-        text = files.read_regular(os.path.realpath(config), MAX_BYTES) or b""
-        agent = dict(tomllib.loads(text.decode())["agent"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        agent = {}
-    runtime = _named(agent.get("runtime_directory"), environ.get("RUNTIME_DIRECTORY", ""), RUNTIME_DIRECTORY)
-    state = _named(agent.get("state_directory"), environ.get("STATE_DIRECTORY", ""), STATE_DIRECTORY)
-    return runtime, state if trusted else None
-
-
-def _named(named: object, variable: str, default: str) -> Path:
-    return Path(named if isinstance(named, str) else variable.partition(":")[0] or default)
+    """Return where the daemon would be."""
+    return Reach(options.config)
 
 
 def _say(text: str) -> None:

@@ -8,12 +8,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from agent.app.commands import uri_tokens_from_disk
-from agent.app.uri_tokens import token_request
 from agent.cli import output
 from agent.cli.daemon_client import find
 from agent.cli.option_types import seconds
-from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import EXIT_DONE, DaemonUnreachableError
 
@@ -26,6 +23,8 @@ def tokens(options: argparse.Namespace) -> int:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
+        from agent.app.commands import uri_tokens_from_disk  # the engine
+
         found = uri_tokens_from_disk(reach.own_settings, os.environ, options.names)
     _print(found, options)
     return EXIT_DONE
@@ -41,12 +40,15 @@ def rotate_token(options: argparse.Namespace) -> int:
         "overlap_s": seconds(options.overlap, "--overlap"),
         "reason": options.reason,
     }
-    wanted = token_request(request, this_user())
     try:
         found, _code = reach.ask(request)
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
+        from agent.app.uri_tokens import token_request  # the engine
+        from agent.cli.without_daemon import run_here, this_user
+
+        wanted = token_request(request, this_user())
         found = run_here(reach.own_settings, options.config, lambda commands: commands.rotate_uri_token(wanted))
     _print(found, options)
     return EXIT_DONE

@@ -19,7 +19,7 @@ from agent.core.events import Cause, Trigger
 from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.state.store import ServicesStateError
-from agent.system.journald import is_stream
+from agent.system.journal_stream import is_stream
 from agent.systemd_setup.needs import DEFAULT_CONFIG
 
 ASK_S = 10.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Any, TextIO
 
 from agent.core.text import escaped
 from agent.core.timestamps import rfc3339
-from agent.system.terminal import paint
+from agent.system.terminal import paint, terminal_size
 from agent.system.waiting import WAITING
 
 MOODS = {
@@ -51,7 +50,7 @@ def is_terminal() -> bool:
 
 def fitting(lines: Sequence[str]) -> list[str]:
     """Return as many lines as the terminal shows, from the top; the last says how many are left out."""
-    height = shutil.get_terminal_size().lines - 1
+    height = terminal_size().lines - 1
     if len(lines) <= height:
         return list(lines)
     return [*lines[: max(1, height - 1)], f"... {len(lines) - max(1, height - 1)} more lines"]

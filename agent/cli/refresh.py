@@ -7,10 +7,8 @@ import json
 
 from agent.cli import output
 from agent.cli.daemon_client import find
-from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import DaemonUnreachableError
-from agent.core.events import Cause, Trigger
 
 
 def refresh(options: argparse.Namespace) -> int:
@@ -21,6 +19,9 @@ def refresh(options: argparse.Namespace) -> int:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
+        from agent.cli.without_daemon import run_here, this_user  # the engine
+        from agent.core.events import Cause, Trigger
+
         cause = Cause(Trigger.OPERATOR, this_user())
         answer = run_here(
             reach.own_settings, options.config, lambda commands: commands.refresh(options.names, cause, output.wait)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 
-from agent.app import wiring
-from agent.logs.setup import set_up
+from agent.system.signals import keep
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return the exit code."""
+    keep(
+        signal.SIGHUP, signal.SIGUSR1
+    )  # a reload or refresh must not end it while it starts, and its imports take long
+    from agent.app import wiring
     from agent.app.daemon import Daemon
+    from agent.logs.setup import set_up
     from agent.system.systemd_notify import ServiceManager
 
     settings = wiring.load_settings(options.config, os.environ)

@@ -9,7 +9,6 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from agent.app.commands import status_from_disk
 from agent.cli import output
 from agent.cli.daemon_client import Reach, find
 from agent.control import client
@@ -91,5 +90,7 @@ def _status(reach: Reach) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
+        from agent.app.commands import status_from_disk  # with all that a credential consists of
+
         found = status_from_disk(reach.own_settings, reach.config, os.environ)
         return found, EXIT_DAEMON_UNREACHABLE

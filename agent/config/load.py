@@ -15,15 +15,13 @@ from typing import Any
 from agent.config import checks, file_conflicts
 from agent.config.converter import Walker
 from agent.config.messages import Report
+from agent.config.outline import AUDIT_LOG, MAX_BYTES, RUNTIME_DIRECTORY, STATE_DIRECTORY
 from agent.config.registry import Registry
 from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
 from agent.system.accounts import Accounts, user_name
 
-MAX_BYTES = 1024 * 1024
-STATE_DIRECTORY = "/var/lib/keyturn"
-RUNTIME_DIRECTORY = "/run/keyturn"
 MAX_DEPTH = 32
 """Levels of nesting. The contract's deepest key has nine; the converter is recursive and must not exhaust the stack."""
 
@@ -144,7 +142,7 @@ def _agent_of(walker: Walker, environ: Mapping[str, str], report: Report) -> Age
 
     state = fill(agent.state_directory, "STATE_DIRECTORY", "", STATE_DIRECTORY)
     runtime = fill(agent.runtime_directory, "RUNTIME_DIRECTORY", "", RUNTIME_DIRECTORY)
-    audit = fill(agent.audit.path, "LOGS_DIRECTORY", "/audit.jsonl", "/var/log/keyturn/audit.jsonl")
+    audit = fill(agent.audit.path, "LOGS_DIRECTORY", "/audit.jsonl", AUDIT_LOG)
     filled = dataclasses.replace(agent.audit, path=audit)
     return dataclasses.replace(agent, state_directory=state, runtime_directory=runtime, audit=filled)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from agent.config.duration import A_DURATION, Malformed, duration
 from agent.config.messages import Place, Unfit, either, got, quoted
 from agent.core.settings import Duration, FileMode, FilePath
 from agent.core.suspects import looks_secret
@@ -24,25 +25,13 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (bool, "true or false"),
     (int, "an integer"),
     (float, "a number"),
-    (Duration, 'a duration in quotes with a unit, like "30s"'),
+    (Duration, A_DURATION),
     (FileMode, 'an octal string like "0640"'),
     (FilePath, "an absolute path"),
 )
 
-MAX_DURATION_S = 3650 * 86400
-"""Ten years: far more than anybody wants, and far from what would overflow a date."""
-
-_DURATION = re.compile(
-    r"(?:(?P<d>[0-9]{1,9})d)?(?:(?P<h>[0-9]{1,9})h)?(?:(?P<m>[0-9]{1,9})m)?"
-    r"(?:(?P<s>[0-9]{1,9})s)?(?:(?P<ms>[0-9]{1,9})ms)?"
-)
-_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-class Malformed(Unfit):
-    """A value is not written as its type demands. The text does not say yet what was found."""
 
 
 def convert(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
@@ -75,21 +64,6 @@ def choice(raw: Any, choices: tuple[Any, ...], place: Place) -> Any:
     near = nearest(raw, [each for each in choices if isinstance(each, str)]) if isinstance(raw, str) else None
     hint = f"; did you mean {quoted(near)}?" if near and len(choices) > 4 else ""
     raise Unfit(f"want {wanted}, {got(raw, place)}{hint}")
-
-
-def duration(text: str) -> Duration:
-    """Parse "500ms", "30s", "15m", "12h", "2d", and as in Go "1h30m", the larger unit first.
-
-    Raises:
-        Unfit: it is no duration, or one of more than ten years.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None or not text:
-        raise Malformed(f"want {words(Duration)}")
-    total_ms = sum(int(number) * _UNIT_MS[unit] for unit, number in match.groupdict(default="0").items())
-    if total_ms > MAX_DURATION_S * 1000:
-        raise Malformed('want at most "3650d"')
-    return Duration(total_ms / 1000)
 
 
 def file_mode(text: str) -> FileMode:

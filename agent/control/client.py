@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import time
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from agent.control import protocol
@@ -46,7 +44,7 @@ class _NoPlaceError(Exception):
 
 
 def ask(
-    runtime_directory: Path,
+    runtime_directory: os.PathLike[str] | str,
     request: dict[str, Any],
     show: Callable[[dict[str, Any]], None] = lambda _step: None,
     patience_s: float = ANSWER_S,
@@ -71,9 +69,9 @@ def ask(
         BusyError: the daemon is there, and had no place in time.
         RemoteError: the daemon could not do it.
     """
-    path = runtime_directory / protocol.SOCKET_NAME
+    path = os.path.join(runtime_directory, protocol.SOCKET_NAME)
     limit_s = min(patience_s, PLACE_S)
-    retry = Retry(0.2, 1.0, limit_s, chance=random.random, pause=time.sleep, monotonic=time.monotonic)
+    retry = Retry(0.2, 1.0, limit_s, chance=_chance, pause=time.sleep, monotonic=time.monotonic)
     say = partial(wait, f"{path}: the daemon has no place for this command yet; it is tried again for {limit_s:.0f} s")
     while True:
         try:
@@ -88,8 +86,13 @@ def ask(
                 ) from None
 
 
+def _chance() -> float:
+    """Return a number in [0, 1), without `random`, which would be a twentieth of the start of every command."""
+    return os.urandom(1)[0] / 256
+
+
 def _ask_once(
-    path: Path,
+    path: str,
     request: dict[str, Any],
     show: Callable[[dict[str, Any]], None],
     patience_s: float,
@@ -123,14 +126,15 @@ def _ask_once(
             ) from err
 
 
-def _refuse_stranger(channel: socket.socket, path: Path, trusted: Collection[int]) -> None:
+def _refuse_stranger(channel: socket.socket, path: str, trusted: Collection[int]) -> None:
     """See who listens, by the kernel's word: anybody can put a socket into a directory of theirs."""
     uid = peer_ids(channel)[1]
     if uid not in trusted:
         raise UntrustedDaemonError(
             f"{path}: what answers there is run by user {user_name(uid)}, who is neither root nor the user of keyturn; "
             "nothing was asked of it",
-            f"see whose {path.parent} is, and name a directory of root's or of keyturn's user in `agent.runtime_directory`",
+            f"see whose {os.path.dirname(path)} is, and name a directory "
+            "of root's or of keyturn's user in `agent.runtime_directory`",
         )
 
 

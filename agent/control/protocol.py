@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 SOCKET_NAME = "control.sock"
@@ -25,20 +24,27 @@ MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
 
 
 @contextmanager
-def reachable(path: Path) -> Iterator[str]:
+def reachable(path: os.PathLike[str] | str) -> Iterator[str]:
     """Yield a name of the socket that connect and bind take, however long its path is.
 
     Raises:
         OSError: the directory cannot be opened.
     """
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
-        yield str(path)
+        yield os.fspath(path)
         return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent, name = os.path.split(path)
+    directory = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
+        yield f"/proc/self/fd/{directory}/{name}"
     finally:
         os.close(directory)
+
+
+def served(config: str, state: os.PathLike[str] | str | None) -> dict[str, str]:
+    """Return what a daemon works on, or what a command means: its config and its state directory, wherever links lead."""
+    found = {"config": os.path.realpath(config)}
+    return found if state is None else {**found, "state": os.path.realpath(state)}
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:

@@ -6,11 +6,10 @@ of the config says wrong is told by `problems()` of its settings, whose reader k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Something that is wrong.
 
     Attributes:

@@ -17,6 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
+from agent.core.scalars import Duration as Duration
+from agent.core.scalars import FileMode as FileMode
+from agent.core.scalars import FilePath as FilePath
+
 Problems = Iterator[tuple[str, str]]
 """(key, sentence) pairs; an empty key means the table as a whole."""
 
@@ -55,18 +59,6 @@ def loopback_fault(text: str) -> str | None:
 
 def _port_exists(port: str) -> bool:
     return 1 <= int(port) <= 65535
-
-
-class Duration(float):
-    """Seconds. Written in the config as a string with a unit: `"500ms"`, `"30s"`, `"15m"`, `"12h"`, `"2d"`."""
-
-
-class FileMode(int):
-    """Permission bits. Written in the config as an octal string like `"0640"`."""
-
-
-class FilePath(str):
-    """An absolute path. `${VAR}` in it was replaced from the environment when the config was read."""
 
 
 @dataclass(frozen=True, kw_only=True)

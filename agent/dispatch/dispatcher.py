@@ -32,7 +32,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.core import policy
 from agent.core.errors import AuditError, CancelledError, KeyturnError
 from agent.core.events import Event, Trigger

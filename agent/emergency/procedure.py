@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential, Kind
 from agent.core.errors import (

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.core.errors import BusyError
 from agent.core.events import Cause, Trigger
 from agent.core.observer import Observer

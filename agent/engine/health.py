@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.core import policy
 from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Cause, Event, Trigger

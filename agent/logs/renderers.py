@@ -12,10 +12,8 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from agent.logs.redaction import escaped, redacted
+from agent.system.journal_stream import JOURNAL_PRIORITY
 from agent.system.journald import Journal, LineSocket, field_name
-
-JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""Priorities of sd-daemon(3): a line that begins with `<N>` gets that one in the journal."""
 
 
 class LossyStream:

@@ -34,7 +34,6 @@ from structlog.typing import Processor
 from agent.core.text import blanked
 from agent.logs.log import describe, frames, log, safe_exception
 from agent.logs.renderers import (
-    JOURNAL_PRIORITY,
     JournalRecord,
     JournalWriter,
     JsonLine,
@@ -42,7 +41,8 @@ from agent.logs.renderers import (
     PlainLine,
     Redacted,
 )
-from agent.system.journald import Journal, is_stream
+from agent.system.journal_stream import is_stream
+from agent.system.journald import Journal
 
 TALKATIVE = ("aliyunsdkcore", "alibabacloud", "CacheClient", "requests", "urllib3", "apscheduler", "schedule")
 
@@ -82,11 +82,6 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     sys.excepthook = _report_uncaught
     threading.excepthook = lambda args: _report_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _report_unraisable(args.exc_value)
-
-
-def journal_prefix(level: str, environ: Mapping[str, str], stream: TextIO) -> str:
-    """Return the prefix of a line of this level on this stream: its priority where the journal reads it, else ""."""
-    return f"<{JOURNAL_PRIORITY[level]}>" if is_stream(environ, stream) else ""
 
 
 def _renderer(form: str, environ: Mapping[str, str], stream: TextIO, to_journal: bool) -> Processor:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.events import Cause, Event, Trigger

@@ -6,7 +6,7 @@ A client sends one line, `{"credential": "uploader", "format": "external"}`, and
     {"error": "one sentence", "exit_code": 77}
 
 So a client that was cut off knows it, and prints nothing. The line may name the `config` that is meant: a daemon that
-serves another one refuses. It is an interface between two halves of one version.
+serves another one says so (`other_config`). It is an interface between two halves of one version.
 
 All connections are served by one thread, which sleeps until one of them is ready: one that says nothing costs a descriptor
 for `REQUEST_S` seconds and nothing else. When all places are taken, the user who has the most of them loses their oldest,
@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.errors import EXIT_FAILED, KeyturnError, UsageError
+from agent.core.errors import EXIT_FAILED, EXIT_USAGE, KeyturnError, UsageError
 from agent.logs.log import log
 from agent.logs.seldom import Seldom
 from agent.serving.asking import CredentialService
@@ -194,6 +194,8 @@ class CredentialServer:
 
     def _answer(self, channel: socket.socket, line: bytes) -> bytes:
         try:
+            if self._is_for_others(line):
+                return _line({"error": "another config is served here", "exit_code": EXIT_USAGE, "other_config": True})
             document = self._ask(channel, line)
             return json.dumps({"length": len(document)}).encode() + b"\n" + document
         except KeyturnError as error:
@@ -203,6 +205,10 @@ class CredentialServer:
                 log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
             return _line({"error": "the daemon failed at this; see its log", "exit_code": EXIT_FAILED})
 
+    def _is_for_others(self, line: bytes) -> bool:
+        """Return whether a daemon of another config is meant: the command goes on looking for it."""
+        return bool(_request(line).get("config", self._config) != self._config)
+
     def _ask(self, channel: socket.socket, line: bytes) -> bytes:
         """Return the document that a line asks for.
 
@@ -210,12 +216,6 @@ class CredentialServer:
             KeyturnError: there is none for this peer.
         """
         request = _request(line)
-        meant = request.get("config")
-        if meant is not None and meant != self._config:
-            raise UsageError(
-                "the keyturn that answers here works with another config than the one that is meant",
-                "name its config with --config, or leave --config and $KEYTURN_CONFIG out",
-            )
         form = _form(request.get("format"))
         peer = peer_of(channel)
         try:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
 from agent.core.events import Event
 from agent.core.settings import ServeSettings, Settings
 from agent.engine.engine import Engine

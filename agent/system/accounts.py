@@ -6,16 +6,14 @@ import grp
 import os
 import pwd
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from agent.core.text import nearest
 
 AccountKind = Literal["user", "group"]
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A user of this machine, with every group that a login would give."""
 
     name: str

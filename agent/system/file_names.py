@@ -11,10 +11,8 @@ Rejected: to encode each path where it is used: one that is forgotten is written
 from __future__ import annotations
 
 import io
-import locale
 import os
 import sys
-from pathlib import Path
 
 
 def names_in_utf8() -> None:
@@ -23,10 +21,13 @@ def names_in_utf8() -> None:
     What it says to people and is told by them stays in the locale's encoding. Call it before anything else.
     """
     if sys.getfilesystemencoding() != "utf-8":
-        arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]  # as they were given, byte for byte
+        with open("/proc/self/cmdline", "rb") as given:
+            arguments = given.read().split(b"\0")[1:-1]  # byte for byte
         program = os.fsencode(sys.executable)
         os.execv(program, [program, b"-X", b"utf8", *arguments])
     if "utf8" in sys._xoptions:
+        import locale
+
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding=locale.getencoding(), errors="backslashreplace")

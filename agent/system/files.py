@@ -8,22 +8,28 @@ process dies. So `sweep` can tell a crashed run's leftovers from another keyturn
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
 import secrets
 import shlex
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from agent.core.errors import CredentialFileError, NotPermittedError
 from agent.system import systemd_credentials
 from agent.system.accounts import user_name
 from agent.system.oserrors import explain, is_permission
+from agent.system.reading import READ
+from agent.system.reading import NotRegularError as NotRegularError
+from agent.system.reading import TooLargeError as TooLargeError
+from agent.system.reading import open_regular as open_regular
+from agent.system.reading import read_fd as read_fd
+from agent.system.reading import read_regular as read_regular
+from agent.system.reading import read_trusted as read_trusted
 from agent.system.trusted_directory import Directory, names
-from agent.system.trusted_path import open_trusted, refuse_foreign_writers
+from agent.system.trusted_path import open_trusted
 
 TEMP_NAME = re.compile(r"\..+\.keyturn-[0-9a-f]{16}")
 MAX_NAME_BYTES = 255
@@ -34,16 +40,7 @@ MISSING_CREDENTIAL = b"keyturn-missing-credential"
 systemd 252 would not start the unit, even where no credential of the config uses the file."""
 
 _SUFFIX_BYTES = len("..keyturn-") + 16
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class NotRegularError(OSError):
-    """The name is taken by something that is not a regular file."""
-
-
-class TooLargeError(OSError):
-    """The file holds more than the reader is ready to take."""
 
 
 def temp_name(name: str) -> str:
@@ -181,82 +178,6 @@ def sync_names(directory: Path | str) -> None:
         os.close(fd)
 
 
-def open_regular(path: Path | str, dir_fd: int | None = None, flags: int = _READ) -> int:
-    """Open a regular file, following no link and waiting for no FIFO.
-
-    Raises:
-        NotRegularError: it is a link, a directory, a FIFO, a socket or a device.
-        OSError: as the kernel says.
-    """
-    return _regular(lambda: os.open(path, flags, dir_fd=dir_fd), path)
-
-
-def _regular(open_it: Callable[[], int], path: Path | str) -> int:
-    try:
-        fd = open_it()
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise NotRegularError(error.errno, "not a regular file", str(path)) from error
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
-    return fd
-
-
-def read_fd(fd: int, limit: int, path: Path | str) -> bytes:
-    """Read an open file to its end.
-
-    Raises:
-        TooLargeError: it holds more than `limit` bytes.
-    """
-    chunks: list[bytes] = []
-    left = limit + 1
-    while left > 0 and (chunk := os.read(fd, min(left, 1 << 16))):
-        chunks.append(chunk)
-        left -= len(chunk)
-    if left <= 0:
-        raise TooLargeError(errno.EFBIG, f"larger than {limit} bytes", str(path))
-    return b"".join(chunks)
-
-
-def read_regular(path: Path | str, limit: int, dir_fd: int | None = None) -> bytes | None:
-    """Return the content of a regular file, None where there is none.
-
-    Raises:
-        NotRegularError: the name is taken by something else.
-        TooLargeError: it holds more than `limit` bytes.
-        OSError: as the kernel says.
-    """
-    try:
-        fd = open_regular(path, dir_fd)
-    except FileNotFoundError:
-        return None
-    try:
-        return read_fd(fd, limit, path)
-    finally:
-        os.close(fd)
-
-
-def read_trusted(path: Path | str, limit: int) -> bytes:
-    """Return the content of a file that holds no secret, but decides what is run or where a key is sent.
-
-    Links are followed; what counts is the file at their end, and every directory and link on the way.
-
-    Raises:
-        CredentialFileError: somebody besides root and the agent's user can write it, or put another in its place.
-        NotRegularError: it is something else than a file.
-        TooLargeError: it holds more than `limit` bytes.
-        OSError: as the kernel says.
-    """
-    fd = _regular(lambda: open_trusted(path, _READ), path)
-    try:
-        refuse_foreign_writers(os.fstat(fd), str(path))
-        return read_fd(fd, limit, path)
-    finally:
-        os.close(fd)
-
-
 def _chown(user: str, path: str) -> str:
     return f"chown {user} {shlex.quote(path)}"
 
@@ -281,7 +202,7 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
     """
     path = systemd_credentials.seen_at(str(path), environ)
     try:
-        fd = open_trusted(path, _READ)
+        fd = open_trusted(path, READ)
     except OSError as error:
         raise _unreadable(error, str(path)) from error
     try:

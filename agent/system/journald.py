@@ -19,8 +19,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
-from typing import TextIO
+from collections.abc import Iterable
 
 SOCKET = "/run/systemd/journal/socket"
 PATIENCE_S = 0.1
@@ -38,18 +37,6 @@ MAX_NAME = 64
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 Fields = Iterable[tuple[str, str]]
-
-
-def is_stream(environ: Mapping[str, str], stream: TextIO) -> bool:
-    """Return whether a stream leads to the journal: $JOURNAL_STREAM names its device and inode (systemd.exec(5), since 231).
-
-    The variable alone proves nothing: every child of the service inherits it, even one whose output is redirected.
-    """
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError, AttributeError):
-        return False
-    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def field_name(key: str) -> str:

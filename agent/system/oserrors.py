@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from pathlib import PurePosixPath
 
 from agent.core.problem import Problem
 from agent.system.accounts import user_name
@@ -57,4 +56,4 @@ def explain(error: OSError, path: str) -> Problem:
         )
     unknown = Problem(os.strerror(error.errno or 0), "look at `dmesg` and at the path")
     known = _REASONS.get(error.errno or 0, unknown)
-    return Problem(known.text, known.remedy.format(directory=PurePosixPath(path).parent))
+    return Problem(known.text, known.remedy.format(directory=os.path.dirname(path) or "."))

@@ -18,7 +18,6 @@ import os
 import shlex
 import stat
 from collections.abc import Callable
-from pathlib import PurePosixPath
 
 from agent.core.errors import CredentialFileError
 from agent.core.problem import Problem
@@ -166,7 +165,7 @@ def refuse_foreign_writers(found: os.stat_result, path: str) -> None:
 
 def _is_roots_group(path: str, found: os.stat_result) -> bool:
     """Return whether the group that may write a directory is one whose members are trusted like root."""
-    staff = PurePosixPath(path).is_relative_to("/usr/local") and found.st_gid == find_group("staff")
+    staff = f"{path}/".startswith("/usr/local/") and found.st_gid == find_group("staff")
     return (found.st_gid == 0 or staff) and _ACL not in _attributes(path)
 
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.core.errors import KeyturnError
-from agent.system.accounts import find_account
 from agent.system.systemd_credentials import with_sources
-from agent.system.systemd_unit import SEARCHED, UNIT, installed, is_ours, service_lines
+from agent.system.systemd_unit import drop_ins, installed, is_ours, service_lines
 from agent.systemd_setup.install import standing_at
 from agent.systemd_setup.needs import CREDENTIALS
 
-__all__ = ["credential_sources", "fragments", "installed", "is_ours", "service_lines", "unit_uid", "with_credentials"]
+__all__ = ["credential_sources", "fragments", "installed", "is_ours", "service_lines", "with_credentials"]
 
 
 def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
@@ -51,28 +50,6 @@ def credential_sources(root: Path = Path("/")) -> dict[str, str]:
     return found
 
 
-def unit_uid(root: Path = Path("/")) -> int | None:
-    """Return the uid that the unit runs as by itself and its drop-ins; None where it is not installed, or not known here."""
-    text = installed(root)
-    if text is None:
-        return None
-    try:
-        parts = fragments(root)
-    except KeyturnError:
-        parts = {}
-    lines = [line for each in (text, *(parts[name] for name in sorted(parts))) for line in service_lines(each)]
-    users = [value for key, value in lines if key == "User"]
-    dynamic = [value.lower() in ("yes", "true", "on", "1") for key, value in lines if key == "DynamicUser"]
-    name = users[-1] if users and users[-1] else UNIT.removesuffix(".service") if dynamic and dynamic[-1] else "root"
-    account = find_account(name)
-    return account.uid if account is not None else None
-
-
 def fragments(root: Path = Path("/")) -> dict[str, str]:
     """Return name -> text of the unit's drop-ins; a directory hides the later ones of systemd.unit(5)."""
-    found: dict[str, str] = {}
-    for directory in SEARCHED:
-        for path in sorted((root / directory / f"{UNIT}.d").glob("*.conf")):
-            if path.name not in found and path.is_file():
-                found[path.name] = standing_at(path) or ""
-    return found
+    return {name: standing_at(Path(path)) or "" for name, path in drop_ins(root).items()}

@@ -24,7 +24,7 @@ _NOT_NEEDED_NAMES = frozenset(
 _ENTRY = """\
 #!{home}/bin/python3 -I
 import sys
-from agent.cli.main import entry
+from agent.cli.entry import entry
 sys.exit(entry())
 """
 """-I: no PYTHON* variable and no file of the caller's decides what runs, perhaps as root."""

@@ -12,8 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import audit
-from agent.audit import AuditLog, Head, canonical, digest, read_head, verify
+from agent.audit import reader
+from agent.audit.chain import canonical, digest
+from agent.audit.head import Head, read_head
+from agent.audit.log import AuditLog
+from agent.audit.proof import verify
+from agent.audit.recent import passed_over
 from agent.core.errors import AuditError, BusyError
 from agent.core.events import Event
 from agent.logs import setup
@@ -191,7 +195,7 @@ def test_half_a_record_that_cannot_be_cut_off_breaks_no_chain(trail, monkeypatch
         trail.fill(2)
     (problem,) = trail.problems
     assert problem.endswith(":3: not a whole record")
-    assert [record["seq"] for record in audit.read(trail.path)] == [1, 2, 3, 4]
+    assert [record["seq"] for record in reader.read(trail.path, passed_over)] == [1, 2, 3, 4]
     trail.log.close()
     trail.log = trail.open()
     trail.fill(1)
@@ -224,7 +228,7 @@ def test_half_a_record_from_before_the_start_that_cannot_be_cut_off_ends_no_star
         trail.log = trail.open()
         trail.fill(1)
     assert trail.problems == (f"{trail.path}:3: not a whole record",)
-    assert [record["seq"] for record in audit.read(trail.path)] == [1, 2, 3]
+    assert [record["seq"] for record in reader.read(trail.path, passed_over)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -399,14 +403,14 @@ def test_recovery_reads_no_file_that_is_older_than_its_question(trail):
     trail.path.rename(trail.path.with_name("audit.jsonl.1"))
     trail.fill(2)
     read = []
-    real = audit.reader.lines
+    real = reader.lines
 
     def noting(file):
         read.append(file)
         return real(file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit.reader, "lines", noting)
+        patch.setattr(reader, "lines", noting)
         assert not trail.log.knows_publish("uploader", 9, after=4)
         assert set(read) == {trail.path}
         read.clear()
@@ -471,7 +475,7 @@ def test_rubbish_in_the_log_is_named_and_read_around(trail):
     trail.fill(1)
     with trail.path.open("ab") as stream:
         stream.write(b"\xff\xfe rubbish\n[]\n")
-    assert len(list(audit.read(trail.path))) == 1
+    assert len(list(reader.read(trail.path, passed_over))) == 1
     assert sum("not a whole record" in problem for problem in trail.problems) == 2
 
 
@@ -507,7 +511,7 @@ def test_strangers_beside_the_log_are_none_of_it(trail):
     assert trail.problems == ()
     (trail.path.parent / "audit.jsonl.1.gz").write_bytes(b"junk")
     assert any("audit.jsonl.1.gz" in problem for problem in trail.problems)
-    assert [record["seq"] for record in audit.read(trail.path)] == [1, 2]
+    assert [record["seq"] for record in reader.read(trail.path, passed_over)] == [1, 2]
 
 
 def test_one_writer_at_a_time(trail):
@@ -569,7 +573,7 @@ def test_a_log_that_is_lost_while_it_is_written_is_said_at_once(trail, said, nam
     trail.fill(2)
     assert said.getvalue().count("the audit log was removed or cut") == 1
     assert "error" in said.getvalue() and "seq=3" in said.getvalue() and "audit verify" in said.getvalue()
-    assert {4, 5} <= {record["seq"] for record in audit.read(trail.path)}
+    assert {4, 5} <= {record["seq"] for record in reader.read(trail.path, passed_over)}
     LOSSES["removed"](trail.path)
     trail.fill(1)
     assert said.getvalue().count("the audit log was removed or cut") == 2

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import audit
-from agent.audit import AuditLog
+from agent.audit.log import AuditLog
+from agent.audit.proof import verify_against
 from agent.core.errors import AuditError
+from agent.core.events import Event
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 LIMIT_S = 60.0
@@ -67,12 +68,12 @@ def test_no_trap_hangs_or_fills_the_memory(tmp_path: Path, name: str, action: st
     where, set_up = TRAPS[name]
     set_up(tmp_path / where)
     code = (
-        "import sys; from pathlib import Path; from agent import audit\n"
+        "import sys; from pathlib import Path\nfrom agent.audit.proof import verify_against\nfrom agent.audit.reader import read\n"
         "path = Path(sys.argv[1])\n"
         "if sys.argv[2] == 'show':\n"
-        "    print(sum(1 for _ in audit.read(path)))\n"
+        "    print(sum(1 for _ in read(path, print)))\n"
         "else:\n"
-        "    verdict = audit.verify_against(path, path.with_name('head'))\n"
+        "    verdict = verify_against(path, path.with_name('head'))\n"
         "    print(verdict.whole, len(verdict.problems), *verdict.problems[-2:])\n"
     )
 
@@ -104,22 +105,22 @@ def test_a_record_that_no_reader_would_take_is_not_written(tmp_path: Path) -> No
     """What is written can be proved: the writer keeps to the readers' limit."""
     log = AuditLog(tmp_path / "audit.jsonl", tmp_path / "head", lambda: NOW)
     with pytest.raises(AuditError, match="longer than"):
-        log.record(audit.log.Event.ROTATION_REQUESTED, reason="x" * (256 * 1024))
-    log.record(audit.log.Event.ROTATION_REQUESTED, reason="x" * (200 * 1024))
+        log.record(Event.ROTATION_REQUESTED, reason="x" * (256 * 1024))
+    log.record(Event.ROTATION_REQUESTED, reason="x" * (200 * 1024))
     log.close()
-    assert audit.verify_against(tmp_path / "audit.jsonl", tmp_path / "head").whole
+    assert verify_against(tmp_path / "audit.jsonl", tmp_path / "head").whole
 
 
 def test_a_name_with_the_signs_of_a_pattern_has_its_own_rotated_files(tmp_path: Path) -> None:
     """`[` and `*` in the configured name mean themselves."""
     path = tmp_path / "audit[1]*.jsonl"
     log = AuditLog(path, tmp_path / "head", lambda: NOW)
-    log.record(audit.log.Event.PUBLISHED)
+    log.record(Event.PUBLISHED)
     path.rename(tmp_path / "audit[1]*.jsonl.1")
     (tmp_path / "audit1x.jsonl.1").write_text("of somebody else\n")
-    log.record(audit.log.Event.PUBLISHED)
+    log.record(Event.PUBLISHED)
     log.close()
-    verdict = audit.verify_against(path, tmp_path / "head")
+    verdict = verify_against(path, tmp_path / "head")
     assert verdict.whole and verdict.records == 2
 
 
@@ -128,4 +129,4 @@ def test_a_deeply_nested_line_is_a_finding(tmp_path: Path, depth: int) -> None:
     """It ends no proof."""
     line = '{"seq":1,"hash":"","prev":' + "[" * depth + "]" * depth + "}"
     (tmp_path / "audit.jsonl").write_text(line + "\n" + json.dumps({"seq": 1}) + "\n")
-    assert not audit.verify_against(tmp_path / "audit.jsonl", tmp_path / "head").whole
+    assert not verify_against(tmp_path / "audit.jsonl", tmp_path / "head").whole

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import audit
-from agent.audit import AuditLog, canonical, digest, head, read_head
+from agent.audit import head
+from agent.audit.chain import canonical, digest
+from agent.audit.head import read_head
+from agent.audit.log import AuditLog
 from agent.audit.proof import Verdict, verify_against
 from agent.core.events import Event
 
@@ -259,6 +261,6 @@ def test_an_older_keyturn_can_go_on(history: History) -> None:
     """0.1.0 reads `seq` and `hash` of the state, and finds them where they were."""
     history.fill(2)
     history.leave("stopped")
-    content = audit.head.read_slots(history.head_path, 1 << 18)
+    content = head.read_slots(history.head_path, 1 << 18)
     assert content is not None
     assert json.loads(content)["seq"] == 2 and json.loads(content)["hash"] == history.records[-1]["hash"]

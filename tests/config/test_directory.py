@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent import config
 from agent.app import wiring
+from agent.config.load import parse
 from agent.core.errors import ConfigError
 from agent.sinks.formats.directory import DirectorySink
 from agent.sinks.formats.env_file import EnvFile, EnvFileSettings
@@ -32,7 +32,7 @@ class Nobody:
 
 
 def load(text: str) -> DirectorySink:
-    settings = config.parse((HEAD + text).encode(), "k.toml", wiring.registry(), environ={}, users=Nobody())
+    settings = parse((HEAD + text).encode(), "k.toml", wiring.registry(), environ={}, users=Nobody())
     (managed,) = wiring.Factory(settings, {}).credentials()
     sink = managed.sinks[0]
     assert isinstance(sink, DirectorySink)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
+from agent.config.load import load
 from agent.core.errors import EXIT_NOT_PERMITTED, ConfigError, NotPermittedError
 from agent.core.settings import Settings
 from agent.system.accounts import SystemAccounts

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from agent.app import wiring
-from agent.config import Registry
+from agent.config.duration import duration
 from agent.config.messages import Unfit
-from agent.config.scalars import duration
+from agent.config.registry import Registry
 from agent.core.settings import CredentialSettings, Duration, ProviderSettings, Settings
 from tests.support.settings import ENVIRON, GOOD, PROVIDER, REGISTRY, SINK, EnvFile, KmsSecret, problems, read
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from alibabacloud_credentials.provider.external import ExternalCredentialsProvider
 
-from agent.cli import credential
+from agent.cli import credential, entry
 from agent.core.errors import KeyturnError
 from tests.support.processes import KEYTURN, PATIENCE_S, ROOT, eventually, in_child
 
@@ -220,11 +220,58 @@ def test_a_directory_that_root_gave_away_is_believed(tmp_path):
 def test_the_applications_own_runtime_directory_is_none_of_ours(tmp_path, monkeypatch):
     """Its unit may set $RUNTIME_DIRECTORY: it counts where our socket is in it."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/app:{tmp_path}/keyturn")
-    monkeypatch.setattr(credential, "DEFAULT_CONFIG", str(tmp_path / "absent.toml"))
-    assert credential._directories("") == [credential.RUNTIME_DIRECTORY]
-    (tmp_path / "keyturn").mkdir()
-    (tmp_path / "keyturn" / credential.SOCKET_NAME).touch()
-    assert credential._directories("") == [f"{tmp_path}/keyturn", credential.RUNTIME_DIRECTORY]
+    monkeypatch.setattr(credential, "RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    (tmp_path / "keyturn.toml").write_text(f'[agent]\nruntime_directory = "{tmp_path}/named"\n')
+    config = str(tmp_path / "keyturn.toml")
+    assert list(credential._directories(config)) == [f"{tmp_path}/named"]
+    for name in ("keyturn", "run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / credential.SOCKET_NAME).touch()
+    assert list(credential._directories(config)) == [f"{tmp_path}/{name}" for name in ("keyturn", "run", "named")]
+    assert list(credential._directories(f"{tmp_path}/absent")) == [f"{tmp_path}/keyturn", f"{tmp_path}/run"]
+
+
+PLAIN = {
+    "credential a": (None, "a", "external"),
+    "--config x credential a --format uri": ("x", "a", "uri"),
+    "credential a --format csv": None,
+    "credential --help": None,
+    "credential": None,
+    "--config credential a": None,
+    "credential a b": None,
+    "status": None,
+    "credential ü": None,
+}
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_the_usual_form_is_recognised_without_a_parser(line):
+    """Whatever is not plain goes through the whole command line."""
+    assert entry._plain(line.split()) == PLAIN[line]
+
+
+def test_it_imports_next_to_nothing(tmp_path):
+    """Sixty workers may each run it once a minute: no parser, no type checking, none of our own modules besides."""
+    with answering(tmp_path, b'{"length": 3}\n{}\n'):
+        script = (
+            "import sys; from agent.cli.entry import entry\ntry: entry()\nfinally: print(*sys.modules, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}", "credential", "a"],
+            env={"RUNTIME_DIRECTORY": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, "{}\n")
+    modules = set(done.stderr.split())
+    assert {one for one in modules if one.startswith("agent")} == {
+        "agent",
+        "agent.cli",
+        "agent.cli.entry",
+        "agent.cli.credential",
+    }
+    assert modules.isdisjoint({"argparse", "tomllib", "dataclasses", "subprocess", "ctypes"})
 
 
 # -- an emergency -----------------------------------------------------------------------------------

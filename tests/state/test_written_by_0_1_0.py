@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import audit
-from agent.audit import AuditLog
+from agent.audit.head import read_head
+from agent.audit.log import AuditLog
+from agent.audit.proof import verify
 from agent.core.events import Event
 from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.state.records import CredentialRecord
@@ -67,12 +68,12 @@ def test_a_state_that_is_read_and_written_again_says_the_same(found: Path, recor
 def test_the_audit_log_is_whole_and_goes_on(found: Path) -> None:
     """Its chain is verified from the first record, and the next one continues it."""
     path, head = found / "audit.jsonl", found / "state" / "audit-head"
-    assert audit.verify(path, audit.read_head(head)).whole
+    assert verify(path, read_head(head)).whole
     log = AuditLog(path, head, lambda: BEGUN)
     assert log.remarks == []
     log.record(Event.AGENT_STARTED)
     log.close()
-    assert audit.verify(path, audit.read_head(head)).whole
+    assert verify(path, read_head(head)).whole
 
 
 @pytest.mark.parametrize("staged", ["there", "gone"])

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.audit import AuditLog, read
+from agent.audit.log import AuditLog
+from agent.audit.reader import read
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Report
 from agent.core.settings import CredentialSettings, FilePath
@@ -174,7 +175,7 @@ class Bench:
     # -- looking ------------------------------------------------------------------------------------
 
     def records(self, *events: str) -> list[dict[str, Any]]:
-        return [record for record in read(self.audit_path) if not events or record["event"] in events]
+        return [record for record in read(self.audit_path, print) if not events or record["event"] in events]
 
     def events(self) -> list[str]:
         return [record["event"] for record in self.records()]

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent import audit
+from agent.audit.head import read_head
+from agent.audit.proof import verify
 from tests.support.processes import KEYTURN, finished
 from tests.support.vm import Daemon, Vm, eventually
 
@@ -207,7 +208,7 @@ class Drill:
         self.onlooker.verdict(self.keys)
         assert self.daemon.stop() == 0
         assert "Traceback" not in self.daemon.log and "fault of keyturn" not in self.daemon.log, self.daemon.log
-        verdict = audit.verify(self.vm.log_directory / "audit.jsonl", audit.read_head(self.vm.state / "audit-head"))
+        verdict = verify(self.vm.log_directory / "audit.jsonl", read_head(self.vm.state / "audit-head"))
         assert verdict.whole, verdict.problems
 
     def for_a_while(self, seconds: float) -> None:

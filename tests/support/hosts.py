@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent import config
 from agent.app import wiring
+from agent.config.load import parse
 from agent.core.settings import Settings
 from agent.systemd_setup import Needs, environment, needs_of
 from agent.systemd_setup.needs import DEFAULT_CONFIG
@@ -46,7 +46,7 @@ def host(*tables: str, provider: str = PROVIDER) -> str:
 
 def settings_of(text: str) -> Settings:
     """What the service reads of it."""
-    return config.parse(text.encode(), "keyturn.toml", wiring.registry(), environ=environment({}), users=Everybody())
+    return parse(text.encode(), "keyturn.toml", wiring.registry(), environ=environment({}), users=Everybody())
 
 
 def needs(*tables: str, provider: str = PROVIDER, path: str = DEFAULT_CONFIG) -> Needs:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent.config import Registry, parse
+from agent.config.load import parse
+from agent.config.registry import Registry
 from agent.core.errors import ConfigError
 from agent.core.settings import (
     Duration,

@@ -17,12 +17,12 @@ from typing import Any
 import agent.app.check
 import agent.cli.refresh
 import agent.cli.status
-import agent.config
+import agent.config.load
 import providers.kms.secret
 from agent.app import wiring
 from agent.cli.main import main
 
-IMPORTED = (agent.app.check, agent.cli.status, agent.cli.refresh, agent.config, providers.kms.secret)
+IMPORTED = (agent.app.check, agent.cli.status, agent.cli.refresh, agent.config.load, providers.kms.secret)
 """Named, so that nobody takes the imports for unused."""
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,7 @@ def test_the_owner_of_a_directory_on_the_way_decides_what_is_run(public_path: Pa
     assert refusal(path).startswith(
         f"{theirs}: it belongs to uid {STRANGER}, who so decides what root runs; `chown root"
     )
-    assert program_problem(str(path), replace(own_account(), uid=STRANGER)) is None, (
+    assert program_problem(str(path), own_account()._replace(uid=STRANGER)) is None, (
         "and may decide what runs as themselves"
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.audit import AuditLog, log_problem
+from agent.audit.log import AuditLog
+from agent.audit.preflight import log_problem
 from agent.core.errors import AuditError, SinkError, StateError
 from agent.core.settings import AgentSettings, FileSinkSettings
 from agent.metrics.check import findings

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import audit
+from agent.audit.head import read_head
+from agent.audit.log import AuditLog
+from agent.audit.proof import verify
 from agent.cli.main import parser
 from agent.cli.option_types import seconds
 from agent.core.events import Event
@@ -179,7 +181,7 @@ def test_logrotate_leaves_the_chain_whole(tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     conf.write_text(snippet.replace("/var/log/keyturn/audit.jsonl", str(path)).replace("    su keyturn keyturn\n", ""))
     conf.chmod(0o600)
-    log = audit.AuditLog(path, tmp_path / "head", lambda: datetime.now(UTC))
+    log = AuditLog(path, tmp_path / "head", lambda: datetime.now(UTC))
     enough, written = threading.Event(), []
 
     def write() -> None:
@@ -196,7 +198,7 @@ def test_logrotate_leaves_the_chain_whole(tmp_path: Path) -> None:
         enough.set()
         writer.join()
     log.close()
-    verdict = audit.verify(path, audit.read_head(tmp_path / "head"))
+    verdict = verify(path, read_head(tmp_path / "head"))
     assert verdict.whole, verdict.problems
     assert verdict.records == len(written) and len(verdict.files) == 4
     assert sum(name.endswith(".gz") for name in verdict.files) == 2

@@ -92,7 +92,7 @@ def _make_venv(bed: Bed) -> None:
     python = interpreter()
     bed.write(f"{VENV}/pyvenv.cfg", f"home = {Path(python).parent}\ninclude-system-site-packages = false\n")
     bed.write(f"{SITE}/tree.pth", f"{TREE}\n{LIBRARIES}\n")
-    bed.write(f"{VENV}/bin/keyturn", f"#!{PYTHON}\nfrom agent.cli.main import entry\nentry()\n", 0o755)
+    bed.write(f"{VENV}/bin/keyturn", f"#!{PYTHON}\nfrom agent.cli.entry import entry\nentry()\n", 0o755)
     for link, target in ((PYTHON, python), ("/usr/bin/keyturn", f"{VENV}/bin/keyturn")):
         place = bed.root / link.lstrip("/")
         place.unlink(missing_ok=True)

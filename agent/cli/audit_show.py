@@ -1,28 +1,22 @@
-"""`keyturn audit show` and `keyturn audit verify`."""
+"""`keyturn audit show`."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import stat
 import sys
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent import audit
-from agent.app import wiring
+from agent.audit.lines import FIELDS
+from agent.audit.reader import read
 from agent.cli import output
 from agent.cli.option_types import moment
-from agent.core.errors import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    AuditError,
-    UsageError,
-)
-from agent.core.settings import Settings
+from agent.config.outline import outline
+from agent.core.errors import EXIT_DONE, AuditError, KeyturnError, UsageError
 from agent.core.text import nearest
 from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
@@ -32,9 +26,10 @@ from agent.system.systemd_unit import service_user
 def audit_show(options: argparse.Namespace) -> int:
     """Print the records that were asked for; return the exit code."""
     since = moment(options.since, "--since", Clock().now()) if options.since else None
-    settings = wiring.load_settings(options.config, os.environ)
-    wanted, named = options.credential, set(settings.credentials)
-    for record in audit.read(_log(settings)):
+    path, credentials = _log_and_credentials(options.config)
+    _refuse_none(path)
+    wanted, named = options.credential, set(credentials)
+    for record in read(path, _passed_over):
         named.add(str(record.get("credential")))
         if wanted and record.get("credential") != wanted:
             continue
@@ -50,22 +45,22 @@ def audit_show(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def audit_verify(options: argparse.Namespace) -> int:
-    """Print whether the audit log is whole; return 1 where it is not."""
-    settings = wiring.load_settings(options.config, os.environ)
-    state_directory, _runtime, path = wiring.paths(settings)
-    verdict = audit.verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq)
-    if options.json:
-        print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
-    elif verdict.whole:
-        print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
-    for sentence in (*verdict.problems, *verdict.notes):
-        print(output.one_line(f"keyturn: {sentence}"), file=sys.stderr)
-    return EXIT_DONE if verdict.whole else EXIT_FAILED
+def _log_and_credentials(config: str) -> tuple[Path, Collection[str]]:
+    """Return where the log is, and the names of the credentials.
+
+    Raises:
+        ConfigError, NotPermittedError: the config does not say.
+    """
+    found = outline(config, os.environ)
+    if found is not None:
+        return Path(found.audit), found.credentials
+    from agent.app import wiring  # imports every type that the config uses
+
+    settings = wiring.load_settings(config, os.environ)
+    return wiring.paths(settings)[2], settings.credentials.keys()
 
 
-def _log(settings: Settings) -> Path:
-    path = wiring.paths(settings)[2]
+def _refuse_none(path: Path) -> None:
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
     if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
@@ -75,7 +70,10 @@ def _log(settings: Settings) -> Path:
             if service_user()
             else "it begins with the first `keyturn run` or `keyturn once`",
         )
-    return path
+
+
+def _passed_over(error: KeyturnError) -> None:
+    print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -84,7 +82,7 @@ def _line(record: dict[str, Any]) -> str:
         parts.append(f"{record['credential']}")
     if "generation" in record:
         parts.append(f"gen {record['generation']}")
-    parts.extend(f"{name}={_value(record[name])}" for name in audit.FIELDS[2:] if name in record)
+    parts.extend(f"{name}={_value(record[name])}" for name in FIELDS[2:] if name in record)
     return "  ".join(parts)
 
 

@@ -51,7 +51,9 @@ def token_request(request: dict[str, Any], actor: Actor) -> TokenRequest:
     if not all(isinstance(one, str) for one in (name, path, reason)) or not isinstance(overlap_s, int | float):
         raise UsageError("not a request of keyturn's", "use the keyturn command")
     if not 0 <= overlap_s <= MAX_OVERLAP_S:
-        raise UsageError("--overlap: want a time between 0s and 30d", "a process reads its URI when it starts")
+        raise UsageError(
+            "--overlap: want a time between 0s and 30d", "restart what uses the old token within that time"
+        )
     return TokenRequest(name, path, overlap_s, reason, actor)
 
 

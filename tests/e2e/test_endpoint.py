@@ -51,17 +51,28 @@ def shop(vm: Vm) -> Shop:
     return Shop(vm)
 
 
-SDK = """\
-import sys, time
+SDKS = {
+    "alibabacloud_credentials": """\
+import time
 from alibabacloud_credentials.client import Client
 client = Client()
 while True:
     print(client.get_credential().access_key_id, flush=True)
     time.sleep(0.2)
-"""
+""",
+    "oss2": """\
+import os, time
+from oss2.credentials import EcsRamRoleCredentialsProvider
+provider = EcsRamRoleCredentialsProvider(os.environ["ALIBABA_CLOUD_CREDENTIALS_URI"])
+while True:
+    print(provider.get_credentials().get_access_key_id(), flush=True)
+    time.sleep(0.2)
+""",
+}
 
 
-def test_a_running_sdk_follows_a_rotation_without_news(shop: Shop) -> None:
+@pytest.mark.parametrize("sdk", SDKS)
+def test_a_running_sdk_follows_a_rotation_without_news(shop: Shop, sdk: str) -> None:
     """It read an address once, at its start; the key it signs with is the new one a `hold` after the publish."""
     shop.configure('[credentials.uploader.serve]\nusers = ["root"]\nhold = "1s"\n')
     shop.vm.daemon().ready()
@@ -71,7 +82,7 @@ def test_a_running_sdk_follows_a_rotation_without_news(shop: Shop) -> None:
         "HOME": str(shop.vm.app),
         "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
     }
-    running = subprocess.Popen([sys.executable, "-c", SDK], env=environ, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen([sys.executable, "-c", SDKS[sdk]], env=environ, stdout=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None
         first = running.stdout.readline().strip()

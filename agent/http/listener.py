@@ -25,6 +25,8 @@ from agent.logs.seldom import Seldom
 from agent.system.bounded_server import BoundedServer, Refusal
 
 MAX_CONNECTIONS = 16
+BACKLOG = 1024
+"""Connections that wait in the kernel to be accepted: one that finds no place there tries again a second later."""
 SEND_S = 10.0
 RETRY_S = 5.0
 LINGER_S = 0.5
@@ -156,7 +158,7 @@ class Listener:
             with self._lock:
                 if not self._closed.is_set():
                     limit, name = self._manner.connections, f"{self._manner.name} client"
-                    bound.listen(limit)
+                    bound.listen(BACKLOG)
                     self._server = BoundedServer(bound, limit, serve, _turn_away, name, self._clients.oldest_gives_way)
                     return self._server
         except BaseException:

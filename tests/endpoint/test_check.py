@@ -45,8 +45,9 @@ def test_a_token_that_opens_by_itself_is_warned_of() -> None:
     assert found(settings(port, ServeSettings(users=("app",)))) == [("ok", "agent.endpoint.listen")]
 
 
-def test_an_address_in_use_is_an_error() -> None:
+def test_an_address_in_use_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's: the SDKs would send their tokens there."""
+    monkeypatch.setattr("agent.http.check.ASK_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert found(settings(taken.getsockname()[1], ServeSettings(users=("app",)))) == [
             ("error", "agent.endpoint.listen")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -137,18 +136,6 @@ def test_a_token_is_replaced_without_a_daemon_and_without_the_source(shop: Shop)
     assert shop.vm.keyturn("endpoint", "rotate-token", "uploader", "--path", "/no/such").returncode == 2
 
 
-def test_a_file_that_is_removed_comes_back_with_its_token(shop: Shop) -> None:
-    """While the agent runs, it knows the token: whoever read the URI is not cut off, and the file is put right."""
-    shop.configure()
-    shop.vm.daemon().ready()
-    uri = shop.uri
-    assert shop.ask(uri).status == HTTPStatus.OK
-    shop.path.unlink()
-    assert shop.ask(uri).status == HTTPStatus.OK
-    assert shop.vm.keyturn("refresh", "uploader").returncode == 0
-    assert shop.uri == uri
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
 def test_another_uid_is_refused_where_serve_names_users(shop: Shop) -> None:
     """By the kernel's word, whatever token it has; and who is named gets it, without being the agent's user."""
@@ -183,23 +170,11 @@ def answers(shop: Shop) -> int:
         return 0
 
 
-def test_a_thousand_idle_connections_keep_nobody_out(shop: Shop) -> None:
-    """Whoever asks is served; whoever says nothing gives way."""
-    shop.configure()
-    shop.vm.daemon().ready()
-    idle = []
-    try:
-        for number in range(1000):
-            idle.append(socket.create_connection(("127.0.0.1", shop.port), 20.0))
-            if number % 100 == 99:
-                assert shop.ask().status == HTTPStatus.OK
-    finally:
-        for channel in idle:
-            channel.close()
+def test_hundreds_of_idle_connections_keep_nobody_out_and_the_log_names_no_token(shop: Shop) -> None:
+    """Whoever says nothing gives way. The log has refusals with their reason, and no token or query at its most talkative.
 
-
-def test_the_log_names_no_token(shop: Shop, tmp_path: Path) -> None:
-    """Nor the query it stands in, at the most talkative level; refusals are in it, with their reason."""
+    A thousand: bench/serve.py.
+    """
     shop.configure()
     shop.vm.config.write_text(shop.vm.config.read_text().replace("[agent]\n", '[agent]\nlog_level = "debug"\n'))
     daemon = shop.vm.daemon().ready()
@@ -211,3 +186,7 @@ def test_the_log_names_no_token(shop: Shop, tmp_path: Path) -> None:
     assert time.monotonic() - began >= 0.9
     eventually(lambda: "its token is wrong" in daemon.log)
     assert token not in daemon.log and wrong not in daemon.log and "token=" not in daemon.log
+    idle = [socket.create_connection(("127.0.0.1", shop.port), 20.0) for _ in range(300)]
+    assert shop.ask().status == HTTPStatus.OK
+    for channel in idle:
+        channel.close()

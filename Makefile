@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Five at a time: most tests wait for real processes and deadlines, not for the processor.
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
-LONG := crash or systemd or packaging
+LONG := crash or systemd or packaging or bench
 
 .PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 
@@ -37,11 +37,11 @@ demo: venv
 	$(BIN)/keyturn demo
 
 test: .venv/.dev
-	@echo "keyturn: everything but crashes, power cuts, systemd and packaging (make test-all); five minutes on two cores"
+	@echo "keyturn: everything but crashes, power cuts, systemd, packaging and benchmarks (make test-all); five minutes on two cores"
 	$(PYTEST) -m "not ($(LONG))"
 
 test-long: .venv/.dev
-	@echo "keyturn: crashes, power cuts, a real systemd and the package; ten minutes on two cores"
+	@echo "keyturn: crashes, power cuts, a real systemd, the package, whether the benchmarks run; ten minutes on two cores"
 	$(PYTEST) -m "$(LONG)"
 
 test-all: test test-long
@@ -53,13 +53,8 @@ lint: .venv/.dev
 	MYPYPATH=packaging $(BIN)/mypy --strict -p keyturn_deb
 
 bench: .venv/.dev
-	$(BIN)/python bench/publish.py
-	$(BIN)/python bench/publish.py --shared
-	$(BIN)/python bench/many.py
-	$(BIN)/python bench/soak.py --minutes 1
-	$(BIN)/python bench/fleet.py --hours 4
-	$(BIN)/python bench/memory.py
-	$(BIN)/python bench/start.py
+	@echo "keyturn: every benchmark, one table; ten minutes on two cores that nobody else uses (docs/performance.md)"
+	$(BIN)/python -m bench.all
 
 lock:
 	cd requirements && for set in "runtime" "dev --extra test --extra lint"; do \

@@ -1,156 +1,328 @@
-"""Many credentials that rotate at once in one daemon: how long until all are published and told, and how much memory.
+"""Many credentials, or many dependents, in one daemon: does its loop turn, does it answer, what does it cost.
 
-    python bench/many.py [--credentials 100,1000] [--rounds 3] [--directory DIR]
+    python -m bench.many [--credentials 100,300,1000] [--dependents 2000,5000] [--by exec|signal|http] [--directory DIR]
 
-A real daemon; each credential has a source of its own (`access_key`, from files, so that no emulated cloud is measured),
-two sinks in a directory of its own, and a hook that all share, as a unit that uses them all would be. A round rewrites
-every source, sends SIGUSR1 and waits until the audit log has every `published` and `notified`. Prints the median
-round, what a credential costs in time and in the daemon's processor time, and the peak of its resident memory. The
-last two columns compare a credential's cost with that of the first row: 1.0 where all is linear.
+A real daemon against the emulated cloud in a process of its own, which answers at once. Credentials are `kms_secret`
+with verification, ten sinks of ten kinds in a directory each, one ClientKey and one hook for all, as on a real host.
+Dependents are all those of one such credential. The daemon feeds the watchdog every 0.1 s, and is asked for its
+status every 0.25 s by a process that does nothing else; what is printed is the longest pause and the slowest answer of
+
+start     from its exec until all are published and told
+SIGUSR1   all are asked again, nothing has changed
+reload    SIGHUP, the same config
+rotate    all have a new key at once; SIGUSR1, until all are published and told
+alone     the same again, and nobody asks for the status meanwhile: what a rotation costs
+stop      SIGTERM; with dependents, while half of them are still to be told
+
+The yardstick of READY and of a rotation is a bare loop that writes, flushes and renames as many files, without a
+network. The phases go to standard error, the rows of the table of `make bench` to standard output.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_S = 300.0
+from bench.cloud_process import CloudProcess, secret_name
+from bench.row import Row, add_option, show
+from bench.watched_daemon import Answer, WatchedDaemon, busy_s, cpu_s, peak_mib
+
+READY_S, GAP_S, STATUS_S, HEARD_S = 30.0, 2.0, 1.0, 1.0
+"""The aims."""
+SINKS = (
+    '{type="credentials_ini",path="%/a"}',
+    '{type="ini",path="%/b",keys="ossutil"}',
+    '{type="ini",path="%/c",keys="oss_config",section="default"}',
+    '{type="ini",path="%/d",section="s3",keys={key="access_key_id",secret="access_key_secret"}}',
+    '{type="env_file",path="%/e"}',
+    '{type="env_file",path="%/f",dialect="shell",variables=["oss"]}',
+    '{type="env_file",path="%/g",dialect="docker"}',
+    '{type="aliyun_cli",path="%/h"}',
+    '{type="json",path="%/i"}',
+    '{type="template",path="%/j",source="T"}',
+)
+FAILURES = ("fetch_failed", "verify_failed", "publish_failed", "notify_failed", "notify_gave_up")
+
+
+@dataclass(frozen=True)
+class Meters:
+    """Seconds of processor time of the daemon, of the cloud, of the whole machine; and the calls that the cloud answered."""
+
+    daemon_s: float
+    cloud_s: float
+    machine_s: float
+    calls: int
+
+    def since(self, before: Meters) -> Meters:
+        """What was used in between."""
+        return Meters(
+            self.daemon_s - before.daemon_s,
+            self.cloud_s - before.cloud_s,
+            self.machine_s - before.machine_s,
+            self.calls - before.calls,
+        )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What was seen in one stretch of time."""
+
+    name: str
+    took_s: float
+    gap_s: float
+    answers: Sequence[Answer]
+    used: Meters
+
+    HEAD = (
+        f"{'':10} {'took s':>8} {'gap s':>7} {'status s':>8} {'asked':>6} {'failed':>6} {'calls/s':>8} "
+        f"{'CPU':>6} {'cloud':>6} {'others':>6}"
+    )
+
+    @property
+    def status_s(self) -> float:
+        """The slowest answer."""
+        return max((answer.took_s for answer in self.answers if not answer.error), default=0.0)
+
+    @property
+    def unanswered(self) -> int:
+        """How often there was none."""
+        return sum(bool(answer.error) for answer in self.answers)
+
+    def __str__(self) -> str:
+        """One line; processor time as a share of one core."""
+        used, took_s = self.used, self.took_s
+        waits = f"{took_s:8.2f} {self.gap_s:7.2f} {self.status_s:8.2f} {len(self.answers):6} {self.unanswered:6}"
+        others = used.machine_s - used.daemon_s - used.cloud_s
+        cores = " ".join(f"{seconds / took_s:6.2f}" for seconds in (used.daemon_s, used.cloud_s, others))
+        return f"{self.name:10} {waits} {used.calls / took_s:8.1f} {cores}"
 
 
 class Farm:
-    """One daemon with so many credentials."""
+    """A host with so many credentials, of which the first has so many dependents of its own, or all share one."""
 
-    def __init__(self, root: Path, count: int) -> None:
-        self._root, self._names = root, [f"c{number:04}" for number in range(count)]
-        self._audit = root / "audit.jsonl"
-        for name in self._names:
-            (root / name).mkdir(mode=0o750)
-        self._generation = 0
-        self.turn_keys()
-        (root / "keyturn.toml").write_text(self._config())
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._listener.bind(str(root / "notify"))
-        self._listener.settimeout(1.0)
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(root / "notify")}
-        argv = [sys.executable, "-m", "agent", "--config", str(root / "keyturn.toml"), "run"]
-        with (root / "log").open("wb") as log:
-            self.process = subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        while not self._heard_ready():
-            if self.process.poll() is not None:
-                raise RuntimeError((root / "log").read_text()[-2000:])
-        self._listener.settimeout(None)
-        threading.Thread(target=self._hear, daemon=True).start()  # whoever is not heard waits
-        self._wait()
+    def __init__(
+        self,
+        root: Path,
+        credentials: int,
+        dependents: int = 0,
+        by: str = "exec",
+        *,
+        poll_interval: str = "1h",
+        watched: bool = True,
+    ) -> None:
+        self._root, self.credentials, self.dependents, self._by = root, credentials, dependents, by
+        self._poll_interval = poll_interval
+        self.cloud = CloudProcess(root / "cloud", credentials)
+        (root / "template").write_text("{{ access_key_id }} {{ access_key_secret }}\n")
+        (root / "keyturn.toml").write_text("\n".join(self._config()))
+        self.daemon = WatchedDaemon(root, watched)
+        self.phases: list[Phase] = []
+        self._rounds = 0
 
-    def _hear(self) -> None:
-        while True:
-            self._listener.recv(65536)
+    def _config(self) -> Iterator[str]:
+        root, cloud = self._root, self.cloud
+        places = f'state_directory="{root}/state",runtime_directory="{root}/run",audit={{path="{root}/audit.jsonl"}}'
+        yield f'agent = {{log_level="error",{places}}}'
+        places = ",".join(f'{product}_endpoint="{place}"' for product, place in cloud.endpoints.items())
+        yield f'cloud = {{ca_file="{cloud.ca}",{places}}}'
+        for number in range(self.credentials):
+            name = secret_name(number)
+            place = root / name
+            place.mkdir(mode=0o750)
+            sinks = ",".join(SINKS).replace("%", str(place)).replace('"T"', f'"{root}/template"')
+            yield f"[credentials.{name}]\nsinks = [{sinks}]\nnotify = [{','.join(self._notify())}]"
+            asked = f'secret_name="{name}",poll_interval="{self._poll_interval}"'
+            yield f'provider = {{type="kms_secret",properties_file="{cloud.properties}",{asked}}}'
 
-    def _heard_ready(self) -> bool:
-        try:
-            return b"READY=1" in self._listener.recv(65536)
-        except TimeoutError:
-            return False
+    def _notify(self) -> Iterator[str]:
+        if not self.dependents:
+            yield '{type="exec",command=["/bin/true"]}'
+        for number in range(self.dependents):
+            if self._by == "exec":
+                yield f'{{type="exec",command=["/bin/true","{number}"]}}'
+            elif self._by == "http":
+                yield f'{{type="http",url="{self.cloud.told_url}/{number}"}}'
+            else:
+                pid_file = self._root / f"p{number}"
+                pid_file.write_text(f"{self.cloud.pid}\n")
+                yield f'{{type="signal",signal="SIGUSR2",pid_file="{pid_file}"}}'
 
-    def _config(self) -> str:
-        tables = [
-            f'[agent]\nstate_directory = "{self._root}/state"\nruntime_directory = "{self._root}/run"\n'
-            f'log_level = "error"\n[agent.audit]\npath = "{self._audit}"\n'
-        ]
-        for name in self._names:
-            place, table = self._root / name, f"credentials.{name}"
-            tables.append(
-                f'[{table}]\nverify = "off"\n[{table}.provider]\ntype = "access_key"\n'
-                f'access_key_id_from_file_path = "{place}/id"\naccess_key_secret_from_file_path = "{place}/secret"\n'
-                f'[[{table}.sinks]]\ntype = "credentials_ini"\npath = "{place}/credentials.ini"\n'
-                f'[[{table}.sinks]]\ntype = "env_file"\npath = "{place}/aliyun.env"\n'
-                f'[[{table}.notify]]\ntype = "exec"\ncommand = ["/bin/true"]\n'
-            )
-        return "\n".join(tables)
+    @property
+    def name(self) -> str:
+        """The farm, for a row's name."""
+        if self.dependents:
+            return f"{self.dependents} dependents ({self._by})"
+        return f"{self.credentials} credentials x {len(SINKS)} sinks"
 
-    def turn_keys(self) -> None:
-        """Every source holds another key."""
-        self._generation += 1
-        for number, name in enumerate(self._names):
-            for part, text in (
-                ("id", f"LTAI5t{self._generation:09}{number:09}"),
-                ("secret", f"{self._generation:030}"),
-            ):
-                path = self._root / name / part
-                path.touch(mode=0o600)
-                path.write_text(text)
+    def phase(self, name: str, act: Callable[[], float]) -> float:
+        """Watch while `act` does something; it returns when that had been done. Returns the seconds that it took."""
+        daemon, since, before = self.daemon, time.monotonic(), self._meters()
+        until = act()
+        used = self._meters().since(before)
+        gap_s = daemon.largest_gap_s(since, until)
+        if name != "alone":
+            daemon.wait_for_status()  # so that every answer to what was asked in this phase is there
+        found = Phase(name, until - since, gap_s, daemon.statuses(since, until), used)
+        print(found, file=sys.stderr, flush=True)
+        self.phases.append(found)
+        return found.took_s
 
-    def round(self) -> tuple[float, float]:
-        """Rotate all at once; seconds until all were published, and until all were told."""
-        self.turn_keys()
-        start = time.perf_counter()
-        self.process.send_signal(signal.SIGUSR1)
-        published_at, told_at = self._wait()
-        return published_at - start, told_at - start
+    def _meters(self) -> Meters:
+        return Meters(self.daemon.cpu_s(), cpu_s(self.cloud.pid), busy_s(), self.calls())
 
-    def _wait(self) -> tuple[float, float]:
-        wanted, end, published_at = self._generation * len(self._names), time.perf_counter() + PATIENCE_S, 0.0
-        while time.perf_counter() < end:
-            found = self._audit.read_bytes()
-            now = time.perf_counter()
-            if not published_at and found.count(b'"event":"published"') >= wanted:
-                published_at = now
-            if published_at and found.count(b'"event":"notified"') >= wanted:
-                return published_at, now
-            time.sleep(0.02)
-        raise TimeoutError((self._root / "log").read_text()[-2000:])
+    def calls(self) -> int:
+        """The calls that the cloud was asked for so far."""
+        return sum(self.cloud.ask("count").values())
 
-    def cpu_s(self) -> float:
-        """Processor time so far, of all its threads, the kernel's part too: proc(5)."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # The phases
 
-    def peak_mib(self) -> float:
-        """VmHWM, proc(5)."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    def start(self) -> float:
+        self.daemon.start()
+        ready = self.daemon.wait_for("READY=1", self.daemon.started)
+        print(f"READY after {ready - self.daemon.started:.2f} s", file=sys.stderr, flush=True)
+        self._rounds += 1
+        return self._all_told()
+
+    def ask_all(self) -> float:
+        wanted = self.cloud.ask("count")["GetSecretValue"] + self.credentials
+        self.daemon.signal(signal.SIGUSR1)
+        self.daemon.wait_until("a call for each", lambda: self.cloud.ask("count")["GetSecretValue"] >= wanted, 0.1)
+        return self.daemon.wait_for_status()
+
+    def reload(self) -> float:
+        return self.daemon.wait_for("READY=1", self.daemon.signal(signal.SIGHUP))
+
+    def rotate(self) -> float:
+        self._begin_to_rotate()
+        return self._all_told()
+
+    def rotate_alone(self) -> float:
+        self.daemon.asking(False)
+        return self.rotate()
+
+    def stop(self) -> float:
+        """Say SIGTERM; return when the daemon said that it stops."""
+        if self.dependents:
+            self._begin_to_rotate()
+            half = self._wanted() - self.dependents // 2
+            self.daemon.wait_until("half told", lambda: self.daemon.events("notified") >= half)
+        return self.daemon.signal(signal.SIGTERM)
+
+    def _begin_to_rotate(self) -> None:
+        self.cloud.ask("rotate")
+        self._rounds += 1
+        self.daemon.signal(signal.SIGUSR1)
+
+    def _wanted(self) -> int:
+        return self._rounds * self.credentials * max(1, self.dependents)
+
+    def _all_told(self) -> float:
+        self.daemon.wait_until("all told", lambda: self.daemon.events("notified") >= self._wanted())
+        assert self.daemon.events("published") == self._rounds * self.credentials
+        return time.monotonic()
 
     def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
+        self.daemon.close()
+        self.cloud.close()
+
+
+def bare_s(root: Path, credentials: int) -> float:
+    """Return the seconds of a bare loop that writes, flushes and renames as many files, and flushes each directory."""
+    began = time.monotonic()
+    for number in range(credentials):
+        place = root / f"bare{number}"
+        place.mkdir()
+        for sink in range(len(SINKS)):
+            with (place / f"{sink}.tmp").open("wb") as file:
+                file.write(b"x" * 200)
+                file.flush()
+                os.fsync(file.fileno())
+            (place / f"{sink}.tmp").rename(place / str(sink))
+        directory = os.open(place, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+    return time.monotonic() - began
+
+
+def rows(farm: Farm, costs: list[float], bare: float | None) -> Iterator[Row]:
+    """Go through the phases.
+
+    Args:
+        farm: not yet started.
+        costs: milliseconds of processor time for each credential or dependent of the first farm, which fills it.
+        bare: seconds of the bare loop.
+    """
+    daemon, many = farm.daemon, farm.name
+    print(f"{many}\n{Phase.HEAD}", file=sys.stderr, flush=True)
+    told_s = farm.phase("start", farm.start)
+    ready = daemon.heard("READY=1", daemon.started)
+    assert ready is not None
+    yield Row(f"{many}: READY", ready - daemon.started, "s", bare, READY_S, aim_of_figure=True)
+    yield Row(f"{many}: start until all are told", told_s, "s")
+    for name, act in (("SIGUSR1", farm.ask_all), ("reload", farm.reload), ("rotate", farm.rotate)):
+        yield Row(f"{many}: {name}", farm.phase(name, act), "s")
+    yield Row(f"{many}: rotate, and nobody asks", farm.phase("alone", farm.rotate_alone), "s", bare)
+    daemon.asking(True)
+    phases = farm.phases
+    yield Row(f"{many}: largest gap", max(found.gap_s for found in phases), "s", aim=GAP_S)
+    yield Row(f"{many}: slowest status", max(found.status_s for found in phases), "s", aim=STATUS_S)
+    first, last = phases[0], phases[-1]
+    each_ms = last.used.daemon_s / max(farm.credentials, farm.dependents) * 1000
+    costs.append(each_ms)
+    yield Row(f"{many}: CPU of that for each, by the first number", each_ms, "ms", costs[0])
+    cores = first.used.daemon_s / first.took_s
+    yield Row(f"{many}: cores at the start, by the cloud's", cores, "", first.used.cloud_s / first.took_s)
+    yield Row(f"{many}: most memory", peak_mib(daemon.process.pid), "MiB")
+    failed = {event: daemon.events(event) for event in FAILURES if daemon.events(event)}
+    print(f"failures in the audit log: {json.dumps(failed)}", file=sys.stderr, flush=True)
+    yield Row(f"{many}: failures in the audit log", sum(failed.values()), "", aim=0)
+    yield Row(f"{many}: status not answered", sum(found.unanswered for found in phases), "", aim=0)
+    asked = farm.stop()
+    heard = daemon.wait_for("STOPPING=1", asked)
+    daemon.process.wait(120)
+    yield Row(f"{many}: SIGTERM heard", heard - asked, "s", aim=HEARD_S)
+    yield Row(f"{many}: SIGTERM until the end", time.monotonic() - asked, "s")
+
+
+def all_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """The rows of each number of credentials, then of dependents."""
+    costs: dict[bool, list[float]] = {False: [], True: []}
+    for credentials, dependents in (
+        *((int(text), 0) for text in options.credentials.split(",") if text),
+        *((1, int(text)) for text in options.dependents.split(",") if text),
+    ):
+        with tempfile.TemporaryDirectory(prefix="kt", dir=options.directory) as root:
+            bare = None if dependents else bare_s(Path(root), credentials)
+            farm = Farm(Path(root), credentials, dependents, options.by)
+            try:
+                yield from rows(farm, costs[dependents > 0], bare)
+            finally:
+                farm.close()
 
 
 def main() -> None:
-    """Print a row for each number of credentials."""
+    """Print a row for each figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--credentials", default="100,1000")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--credentials", default="", help="how many, separated by commas")
+    parser.add_argument("--dependents", default="", help="how many of one credential")
+    parser.add_argument("--by", choices=("exec", "signal", "http"), default="exec", help="how dependents are told")
     parser.add_argument("--directory", default=None, help="where to write; by default the temporary directory")
+    parser.add_argument("--quick", action="store_true", help="few of each: whether the program still runs")
+    add_option(parser)
     options = parser.parse_args()
-    print("credentials  published s  told s  ms each  CPU ms each  peak MiB   time   CPU")
-    first: tuple[float, float] | None = None
-    for count in map(int, options.credentials.split(",")):
-        with tempfile.TemporaryDirectory(dir=options.directory) as root:
-            farm = Farm(Path(root), count)
-            try:
-                before_s = farm.cpu_s()
-                rounds = [farm.round() for _ in range(options.rounds)]
-                cpu_ms = (farm.cpu_s() - before_s) / options.rounds / count * 1000
-                published_s, told_s = (statistics.median(times) for times in zip(*rounds, strict=True))
-                each_ms = published_s / count * 1000
-                first = first or (each_ms, cpu_ms)
-                print(
-                    f"{count:11} {published_s:12.2f} {told_s:7.2f} {each_ms:8.2f} {cpu_ms:12.2f} "
-                    f"{farm.peak_mib():9.1f} {each_ms / first[0]:6.2f} {cpu_ms / first[1]:5.2f}",
-                    flush=True,
-                )
-            finally:
-                farm.close()
+    if options.quick:
+        options.credentials, options.dependents = "5,10", "20"
+    elif not options.credentials and not options.dependents:
+        options.credentials, options.dependents = "100,1000", "5000"
+    show(all_rows(options), options.json)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """What a publish costs beside a bare loop that makes the same writes and flushes.
 
-    python bench/publish.py [--sinks 1,2,10,50] [--rounds 100] [--directory DIR] [--shared]
+    python -m bench.publish [--sinks 1,2,10] [--rounds 300] [--directory DIR] [--shared] [--flush-ms 1]
 
 bare      for each file: write a temporary one, flush it, rename it, flush its directory; and a record of the state,
           written over and flushed
-publish   survey, stage, flush the state with the journal and the debts, switch all, flush the directories
+publish   survey, stage, flush the state with the journal and the debts, switch all, flush the directories: one for all
+          where the file system makes names durable in their order
 bare too  the same as `bare`, and three audit records appended and flushed once
 audited   the same as `publish` through agent/refresh/pipeline.py, with its records flushed to the audit log before it is reported
 
-Each is compared with the bare loop of the same writes and flushes before it. The four alternate within one run, so that a
-slow disk slows all. Needs a directory on a real disk.
+Each is compared with the bare loop before it, which anybody would write who wants files whole and durable. The ways take
+turns within one run, so that a slow disk slows all; medians. What keyturn computes is the same on each disk, so the ratio
+falls as a flush takes longer: `--flush-ms` shows that. Needs a directory on a real disk, for on a tmpfs a flush costs nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -46,7 +49,9 @@ from agent.state.notification_ledger import NotificationLedger
 from agent.state.publish_journal import PublishJournal
 from agent.state.records import Debt, Published
 from agent.state.store import StateStore
+from bench.row import Row, add_option, show
 
+AIM, AIM_AUDITED = 1.3, 1.5
 RECORD_BYTES = 8 * 1024
 """A slot of the state (agent/system/two_slot_file.py)."""
 
@@ -103,6 +108,10 @@ class Bare:
             parent = os.open(target.parent, os.O_RDONLY)
             os.fsync(parent)
             os.close(parent)
+        self.flush()
+
+    def flush(self) -> None:
+        """The state alone."""
         os.pwrite(self._state, b"y" * RECORD_BYTES, 0)
         os.fdatasync(self._state)
 
@@ -149,56 +158,99 @@ class Audited:
         publish_whole(self._managed, obtained, cause, self._recorder, now, time.monotonic)
 
 
-def timed(act: Callable[[], None]) -> float:
-    """Seconds that `act` takes."""
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
+class SlowerDisk:
+    """Has each flush take longer, ours and those of the bare loop alike."""
+
+    def __init__(self, milliseconds: float) -> None:
+        self._wait_s = milliseconds / 1000
+        if self._wait_s:
+            os.fsync, os.fdatasync = self._slower(os.fsync), self._slower(os.fdatasync)
+
+    def _slower(self, flush: Callable[[int], None]) -> Callable[[int], None]:
+        def slower(fd: int) -> None:
+            flush(fd)
+            time.sleep(self._wait_s)
+
+        return slower
 
 
-WAYS = ("bare", "publish", "bare too", "audited")
+@dataclass
+class Took:
+    """What one way took: seconds by the wall clock, each time, and seconds of the processor, in all."""
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+    def time(self, act: Callable[[], None]) -> None:
+        """Do it once more."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        act()
+        self.wall_s.append(time.perf_counter() - wall)
+        self.cpu_s += time.process_time() - cpu
+
+    @property
+    def ms(self) -> float:
+        """The median."""
+        return statistics.median(self.wall_s) * 1000
+
+    @property
+    def cpu_ms(self) -> float:
+        """The mean; the clock of the processor is too coarse for a median."""
+        return self.cpu_s * 1000 / len(self.wall_s)
 
 
-def run(root: Path, sinks_wanted: int, options: argparse.Namespace) -> dict[str, float]:
-    """Alternate the four for the given rounds; return the median seconds of each."""
-    sinks = make_sinks(root / "ours", sinks_wanted, options.shared)
+def run(root: Path, sinks_wanted: int, rounds: int, shared: bool) -> dict[str, Took]:
+    """Alternate the ways for the given rounds, each as often before as behind any other."""
+    sinks = make_sinks(root / "ours", sinks_wanted, shared)
     states = StateStore(root / "state")
     states.prepare()
-    audited = Audited(root, make_sinks(root / "whole", sinks_wanted, options.shared))
+    audited = Audited(root, make_sinks(root / "whole", sinks_wanted, shared))
     bare = Bare(root, [Path(sink.path).with_suffix(".bare") for sink in sinks])
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in range(1, options.rounds + 1):
+    took = {way: Took() for way in ("bare", "publish", "bare too", "audited", "flush")}
+    for number in range(1, rounds + 1):
         contents = [sink.render(None, value(number), number) for sink in sinks]
         acts: dict[str, Callable[[], None]] = {
             "bare": partial(bare.publish, contents),
             "publish": partial(publish, sinks, number, states),
             "bare too": partial(bare.audited, contents),
             "audited": partial(audited.publish, number),
+            "flush": bare.flush,
         }
-        for way in WAYS:
-            seconds[way].append(timed(acts[way]))
-    return {way: statistics.median(times) for way, times in seconds.items()}
+        ways = list(acts)
+        for way in [*ways[number % len(ways) :], *ways[: number % len(ways)]]:
+            took[way].time(acts[way])
+    return took
+
+
+def rows(counts: Sequence[int], options: argparse.Namespace) -> Iterator[Row]:
+    """Measure for each number of sinks."""
+    where = ", in one directory" if options.shared else ""
+    for count in counts:
+        with tempfile.TemporaryDirectory(dir=options.directory) as root:
+            took = run(Path(root), count, options.rounds, options.shared)
+        what = f"a publish of {count} sink{'s' * (count > 1)}{where}"
+        yield Row(what, took["publish"].ms, "ms", took["bare"].ms, AIM)
+        yield Row("the same with its audit records", took["audited"].ms, "ms", took["bare too"].ms, AIM_AUDITED)
+        yield Row("the same, processor time", took["audited"].cpu_ms, "ms", took["bare too"].cpu_ms)
+    yield Row("a flush of 8 KiB on this disk", took["flush"].ms, "ms")
 
 
 def main() -> None:
-    """Print the medians and their ratios to the bare loops."""
+    """Print three rows for each number of sinks, and what a flush takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sinks", default="1,2,10,50", help="how many, one table row each")
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--sinks", default="1,2,10", help="how many, three table rows each")
+    parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--shared", action="store_true", help="all sinks in one directory")
     parser.add_argument("--directory", default=None, help="where to write; by default the temporary directory")
+    parser.add_argument("--flush-ms", type=float, default=0.0, help="let each flush take so much longer")
+    parser.add_argument("--quick", action="store_true", help="few rounds: whether the program still runs")
+    add_option(parser)
     options = parser.parse_args()
     set_up("error", "plain", {})
-    print(f"{options.rounds} rounds, {'all in one directory' if options.shared else 'a directory each'}; medians in ms")
-    print("sinks     bare  publish  ratio bare too  audited  ratio")
-    for count in map(int, options.sinks.split(",")):
-        with tempfile.TemporaryDirectory(dir=options.directory) as root:
-            took = {way: seconds * 1000 for way, seconds in run(Path(root), count, options).items()}
-        print(
-            f"{count:5} {took['bare']:8.2f} {took['publish']:8.2f}  {took['publish'] / took['bare']:5.2f} "
-            f"{took['bare too']:8.2f} {took['audited']:8.2f}  {took['audited'] / took['bare too']:5.2f}",
-            flush=True,
-        )
+    SlowerDisk(options.flush_ms)
+    counts = [1, 2] if options.quick else list(map(int, options.sinks.split(",")))
+    options.rounds = 5 if options.quick else options.rounds
+    show(rows(counts, options), options.json)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Many rotations under running applications: how many of their requests are refused, and what the daemon costs.
 
-    python bench/soak.py [--minutes 10] [--rotate-every 3s] [--applications 2] [--directory DIR]
+    python -m bench.soak [--minutes 10] [--rotate-every 3s] [--applications 2] [--directory DIR]
 
 The world of `keyturn demo` (the emulated cloud: new keys work after 1 s, old ones live 10 s; polls every
-second; the default settle), with KMS rotating all the time. Prints one JSON object; exit status 1 where a
+second; the default settle), with KMS rotating all the time. Prints one JSON object too; exit status 1 where a
 request was refused, the audit log is not whole, or something died. The CPU and the context switches are the
 daemon's with its pickup probes; a poll once a second is sixty times the default.
 """
@@ -15,16 +15,16 @@ import json
 import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agent.cli.option_types import seconds
 from agent.core.errors import KeyturnError
 from agent.demo.children import Children, Said, clock
 from agent.demo.world import ACT_S, DAEMON, World
+from bench.row import Row, add_option, show
 
 
 class Soak:
@@ -97,6 +97,15 @@ def _peak_rss_kib(pid: int) -> int:
     raise ProcessLookupError(pid)
 
 
+def rows(summary: dict[str, Any]) -> Iterator[Row]:
+    """What the table shows of a summary."""
+    name = f"{summary['rotations']} rotations under {summary['applications']} applications"
+    yield Row(f"{name}: requests refused", summary["refused"], "", aim=0)
+    yield Row(f"{name}: requests sent", summary["requests"], "")
+    yield Row(f"{name}: cores of the daemon", summary["daemon_cpu_s"] / summary["seconds"], "")
+    yield Row(f"{name}: most memory", summary["daemon_rss_max_mib"], "MiB")
+
+
 def main() -> int:
     """Run the program."""
     parser = argparse.ArgumentParser(description="rotate for a long time under running applications")
@@ -104,7 +113,11 @@ def main() -> int:
     parser.add_argument("--rotate-every", metavar="3s", default="3s")
     parser.add_argument("--applications", metavar="N", type=int, default=2)
     parser.add_argument("--directory", metavar="DIR", type=Path, help="a new one, kept; default: a temporary one")
+    parser.add_argument("--quick", action="store_true", help="a few seconds: whether the program still runs")
+    add_option(parser)
     options = parser.parse_args()
+    if options.quick:
+        options.minutes = 0.1
     children = Children()
     with ExitStack() as stack:
         stack.enter_context(children.hearing_signals())
@@ -120,7 +133,8 @@ def main() -> int:
         except KeyturnError as error:
             print(f"soak: {error}", file=sys.stderr)
             return 1
-    print(json.dumps(summary))
+    print(json.dumps(summary), file=sys.stderr)
+    show(rows(summary), options.json)
     return 0 if not summary["refused"] and summary["audit_whole"] else 1
 
 

@@ -186,9 +186,21 @@ def test_the_generated_sdks_are_for_tests_only():
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_one_file_stands_in_for_modules():
+def test_two_files_stand_in_for_modules():
     """What is put into `sys.modules` meets every other user of a library in the process."""
-    assert {path.name for path in FILES if "sys.modules" in path.read_text()} == {"official_sdk.py"}
+    assert {path.name for path in FILES if "sys.modules" in path.read_text()} == {"http_library.py", "official_sdk.py"}
+
+
+def test_requests_is_imported_in_one_place():
+    """Imported elsewhere first, it brings what agent/cloud/http_library.py leaves out."""
+    wrong = [
+        complaint(path, line, f"imports {target}", "take `requests` from agent.cloud.http_library")
+        for path in FILES
+        if path.name != "http_library.py"
+        for target, line in imports(path)
+        if target.split(".")[0] == "requests"
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 DOORS = {
@@ -288,9 +300,8 @@ REVEALERS = {
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
     "agent/sinks/formats/credentials_uri.py": 2,  # the endpoint's token: into the file, and to the log's masks
-    "providers/kms/client_key.py": 1,  # opens the PKCS#12
+    "providers/kms/client_key.py": 2,  # opens the PKCS#12, and tells by a keyed hash whether it was opened already
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
-    "providers/kms/shared_gateway.py": 1,  # hands the private key to the official signer
 }
 
 

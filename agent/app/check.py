@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from agent import systemd_setup
 from agent.app import wiring
 from agent.app.check_daemon import daemon_findings
 from agent.audit.preflight import log_problem
@@ -46,6 +45,7 @@ from agent.system.process import probe_problem
 from agent.system.systemd_unit import agent_user, make_directory
 from agent.system.trusted_path import writers_problem
 from agent.systemd_setup import as_service
+from agent.systemd_setup import check as setup_check
 
 T = TypeVar("T")
 VERIFY_S = 10.0
@@ -65,18 +65,18 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     """
     yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
     path = os.path.abspath(path)  # the service's config is the service's, also as `cd /etc/keyturn` names it
-    set_up = list(systemd_setup.findings(settings, path, environ))
+    set_up = list(setup_check.findings(settings, path, environ))
     yield from set_up
     yield from daemon_findings(*wiring.paths(settings)[:2], path, environ)
     if as_service.applies(path):
-        yield Finding("ok", systemd_setup.PLACE, "what follows is seen as the service, by its user and in its sandbox")
+        yield Finding("ok", setup_check.PLACE, "what follows is seen as the service, by its user and in its sandbox")
         try:
             yield from as_service.findings(settings, path, environ, offline=offline)
             return
         except KeyturnError as error:
-            unseen = Finding.of("error", systemd_setup.PLACE, error.as_problem())
+            unseen = Finding.of("error", setup_check.PLACE, error.as_problem())
             yield from [unseen] if unseen not in set_up else []
-    others = list(systemd_setup.seen_by_somebody_else(path))
+    others = list(setup_check.seen_by_somebody_else(path))
     yield from others
     if others and os.geteuid() != 0:
         return  # whose remedies would give the service's files to that user
@@ -129,7 +129,7 @@ def _directories(settings: Settings, path: str) -> Iterator[Finding]:
 
 def _is_the_services(path: str) -> bool:
     try:
-        return systemd_setup.is_the_services(path)
+        return setup_check.is_the_services(path)
     except KeyturnError:  # the setup says it
         return False
 

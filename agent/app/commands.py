@@ -56,7 +56,9 @@ class Commands:
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
-        seen = self._call(partial(self._engine.snapshot, look_at_sinks=True))
+        looks = self._call(self._engine.sink_looks)
+        looked = [(name, look, look.compare()) for name, look in looks.items()]
+        seen = self._call(partial(self._engine.snapshot, looked))
         return as_json(
             seen.credentials,
             self._application.config_path,

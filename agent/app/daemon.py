@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,12 +27,12 @@ from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
 from agent.app.uri_tokens import token_request
-from agent.app.wiring import Application
+from agent.app.wiring import Application, Factory
 from agent.audit.log import AuditLog
 from agent.control.protocol import served
 from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Handler, Send
-from agent.core.errors import BusyError, ConfigError, KeyturnError, UsageError
+from agent.core.errors import BusyError, CancelledError, ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
 from agent.emergency.report import emergency_request
@@ -41,6 +42,7 @@ from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
+from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import safely
 from agent.serving.serving import Serving
 from agent.system import systemd_credentials
@@ -59,6 +61,15 @@ START_EXTENSION_S = 30.0
 """Seconds asked for each time: a daemon that is stuck before READY is ended that much later."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewConfig:
+    """A config that was read, and its parts."""
+
+    settings: Settings
+    factory: Factory
+    credentials: Sequence[ManagedCredential]
+
+
 class Daemon:
     """One run of the daemon, from the first audit record to the last."""
 
@@ -72,6 +83,8 @@ class Daemon:
         self._commands = Commands(application, self._engine.clock.now(), self._serving.fetches)
         self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients)
         self._ready = False
+        self._beaten_at = float("-inf")
+        self._reloads = 0
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
@@ -99,7 +112,7 @@ class Daemon:
         for remark in self._audit.remarks:
             log.error("the audit log was not as it should be", detail=remark)
         self._begin_to_beat()
-        self._engine.recover()
+        self._engine.recover(self._beat_when_due)
         self._directory = directory
         self._follow_serving()
         settings = self._application.settings
@@ -135,15 +148,36 @@ class Daemon:
         deliver_kept()
 
     def _reload(self) -> None:
+        """Begin to read the config anew: a large one takes seconds, in which the loop goes on."""
         self._manager.reloading()
+        self._reloads += 1
+        if self._reloads == 1:
+            self._engine.work(partial(self._read, self._application.config_path), self._has_read)
+
+    def _read(self, path: str) -> NewConfig:
+        """Read the config and make its parts. On a worker."""
+        settings = wiring.load_settings(path, self._application.environ)
+        factory = self._application.with_config(settings)
+        return NewConfig(settings, factory, factory.credentials())
+
+    def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
+        if isinstance(error, CancelledError):
+            return  # the agent stops
+        if self._reloads > 1:  # it was changed again since: what was read may be older than that
+            self._reloads = 0
+            self._reload()
+            return
+        self._reloads = 0
         was_ready = self._ready
         try:
-            self._take_over()
-        except KeyturnError as error:
-            self._refuse(error.problems if isinstance(error, ConfigError) else (str(error),))
-        except Exception as error:  # a third party's provider, for example
-            log.error("a fault while the config was reloaded", exc_info=True)
-            self._refuse((f"a fault while it was taken over ({describe(error)}); see the log",))
+            if read is None:
+                raise error or CancelledError("nothing was read")
+            self._take_over(read)
+        except KeyturnError as failure:
+            self._refuse(failure.problems if isinstance(failure, ConfigError) else (str(failure),))
+        except Exception as failure:  # a third party's provider, for example
+            log.error("a fault while the config was reloaded", exc_info=failure)
+            self._refuse((f"a fault while it was taken over ({describe(failure)}); see the log",))
         else:
             log.info("config reloaded", credentials=len(self._application.settings.credentials))
             self._record(Event.CONFIG_RELOADED, trigger=str(Trigger.SIGNAL))
@@ -157,14 +191,12 @@ class Daemon:
         for path in systemd_credentials.outdated(credential_sources(), self._application.environ):
             log.warning(f"{path} was replaced, and systemd has not handed it over: `systemctl restart keyturn` does")
 
-    def _take_over(self) -> None:
-        application = self._application
-        settings = wiring.load_settings(application.config_path, application.environ)
+    def _take_over(self, new: NewConfig) -> None:
+        application, settings = self._application, new.settings
         self._refuse_moves(settings)
-        factory = application.with_config(settings)
-        self._engine.reload(factory.credentials(), float(settings.agent.settle))
+        self._engine.reload(new.credentials, float(settings.agent.settle))
         before = application.settings.agent
-        application.adopt(settings, factory)
+        application.adopt(settings, new.factory)
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
@@ -232,7 +264,13 @@ class Daemon:
         self._beat()
         self._engine.every(self._beat_pause_s, self._beat)
 
+    def _beat_when_due(self) -> None:
+        pause_s = self._beat_pause_s()
+        if pause_s is not None and self._engine.clock.boottime() - self._beaten_at >= pause_s:
+            self._beat()
+
     def _beat(self) -> None:
+        self._beaten_at = self._engine.clock.boottime()
         if not self._ready:
             self._manager.starting(START_EXTENSION_S)
         if self._manager.watchdog_interval_s is not None:

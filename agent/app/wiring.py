@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -66,11 +66,26 @@ def registry() -> Registry:
     """Return the types that a config may use; nothing is imported before a config uses it."""
     files = {name: partial(_member_of, place) for name, place in SINKS.items() if name not in NO_MEMBERS}
     return Registry(
-        providers={name: partial(_provider_settings, name) for name in providers.names()},
+        providers=_ProviderTypes(),
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
         notifiers={name: partial(_settings_of, place) for name, place in NOTIFIERS.items()},
         inner=(Family("file", MemberSettings, files),),
     )
+
+
+class _ProviderTypes(Mapping[str, Callable[[], type]]):
+    """The types of providers; what other packages bring is looked for only where a name is not built in."""
+
+    def __getitem__(self, name: str) -> Callable[[], type]:
+        if not providers.known(name):
+            raise KeyError(name)
+        return partial(_provider_settings, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(providers.names())
+
+    def __len__(self) -> int:
+        return len(providers.names())
 
 
 def _provider_settings(name: str) -> type:
@@ -101,7 +116,8 @@ class Factory:
     def __init__(self, settings: Settings, environ: Mapping[str, str], bases: BaseCredentials | None = None) -> None:
         self._settings, self._environ, self._bases = settings, environ, bases or BaseCredentials()
         ca_file = settings.cloud.ca_file
-        self.transport = Transport(str(ca_file) if ca_file else None)
+        self._ca_file = str(ca_file) if ca_file else None
+        self._to_verify = Transport(self._ca_file, shares=True)
         self.hostname = socket.gethostname().partition(".")[0]
 
     def credentials(self) -> list[ManagedCredential]:
@@ -138,11 +154,9 @@ class Factory:
 
     def cloud(self) -> Cloud:
         """Return the clients of KMS, RAM and STS, for the management calls."""
-        cloud = self._settings.cloud
+        cloud, transport = self._settings.cloud, Transport(self._ca_file)
         return Cloud(
-            kms=Kms(self.transport, cloud.kms),
-            ram=Ram(self.transport, cloud.ram_endpoint),
-            sts=Sts(self.transport, cloud.sts),
+            kms=Kms(transport, cloud.kms), ram=Ram(transport, cloud.ram_endpoint), sts=Sts(transport, cloud.sts)
         )
 
     def sinks(self, name: str) -> tuple[Sink, ...]:
@@ -157,7 +171,7 @@ class Factory:
             name=name,
             settings=entry,
             provider=self.provider(name, entry.provider),
-            verifier=Verifier(self.transport, self._settings.cloud.sts) if proves else None,
+            verifier=Verifier(self._to_verify, self._settings.cloud.sts) if proves else None,
             sinks=self.sinks(name),
             notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
             source=self._source(entry.provider),

@@ -8,9 +8,52 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from agent.audit.head import Head
+from agent.core.events import Event
 from agent.core.timestamps import rfc3339
 from agent.logs.redaction import redacted
+
+FIELDS = (
+    "credential",
+    "generation",
+    "trigger",
+    "actor",
+    "reason",
+    "access_key_id",
+    "previous_access_key_id",
+    "version_id",
+    "expiration",
+    "sinks",
+    "notified",
+    "outcome",
+    "error",
+    "duration_ms",
+)
+
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+"""`canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
+
+
+def refuse_unknown(fields: Mapping[str, Any]) -> None:
+    """Check what is to be recorded.
+
+    Raises:
+        ValueError: it has more than `FIELDS`.
+    """
+    unknown = set(fields) - set(FIELDS)
+    if unknown:
+        raise ValueError(f"not fields of an audit record: {sorted(unknown)}")
+
+
+def follower(head: Head, time: str, event: Event, fields: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Return the record that follows another one, and its line; absent (None) fields are left out."""
+    record: dict[str, Any] = {"seq": head.seq + 1, "time": time, "event": str(event), "prev": head.hash}
+    record.update({key: plain(value) for key, value in fields.items() if value is not None})
+    record["hash"] = hashlib.sha256(_canonical(record)).hexdigest()
+    return record, _canonical(record) + b"\n"
 
 
 def canonical(record: dict[str, Any]) -> bytes:

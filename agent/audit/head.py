@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agent.core.errors import NotPermittedError
 from agent.system.two_slot_file import read_slots
 
@@ -87,9 +89,8 @@ class Remembered:
 
     def as_bytes(self) -> bytes:
         """Return it as the state keeps it; what is empty is left out."""
-        return json.dumps(
-            {key: value for key, value in dataclasses.asdict(self).items() if value or key == "seq"}
-        ).encode()
+        known = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return msgspec.json.encode({name: value for name, value in known.items() if value or name == "seq"})
 
 
 def this_boot() -> str:

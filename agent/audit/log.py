@@ -11,25 +11,22 @@ own, which `verify` names as no whole record; the chain goes on behind it.
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import dataclasses
 import fcntl
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from agent.audit.chain import plain
+from agent.audit.chain import follower, refuse_unknown
 from agent.audit.continuation import look_behind, read_tail, sound_bytes
-from agent.audit.head import MAX_BREAKS, Break, Head, Remembered, read_head, this_boot
-from agent.audit.lines import FIELDS, MAX_LINE_BYTES, parsed
+from agent.audit.head import Break, Head, read_head
+from agent.audit.head_file import HeadFile
+from agent.audit.lines import MAX_LINE_BYTES, parsed
 from agent.audit.preflight import NOT_REGULAR, remedy
 from agent.audit.reader import read
 from agent.audit.recent import highest_generations, passed_over, records_at_end, records_behind
@@ -38,11 +35,12 @@ from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
 from agent.logs.log import log
 from agent.system import files
-from agent.system.two_slot_file import SlotFile
 
-_canonical = msgspec.json.Encoder(order="sorted").encode
-"""`reader.canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
-
+GROUP = 64
+"""Records of `record_all` that one write and one flush serve."""
+WAITING = 32
+"""Records that may wait for the flush of a later one. These and a group are fewer than a start looks at behind the head
+(`MAX_BEHIND`), and their hashes fit the head's slot."""
 
 FOREIGN = "the audit log holds what keyturn did not write"
 
@@ -62,7 +60,6 @@ class AuditLog:
             AuditError: the log cannot be opened or read.
         """
         self.path = path
-        self._head_path = head_path
         self._now = now
         self._lock = threading.Lock()
         self._generations: dict[bool, dict[str, int]] = {}
@@ -70,14 +67,11 @@ class AuditLog:
         """Findings of the opening, for the first record: a torn line, a missing end, a history that keyturn did not write."""
         self._half = b""
         """The bytes after `_end` that could not be cut off."""
-        self._announced: list[str] = []
-        """The hashes of the records since the last flush."""
-        self._breaks: tuple[Break, ...] = ()
-        self._boot = this_boot()
-        self._slots = SlotFile(head_path)
+        self._memory = HeadFile(head_path)
         self._fd = self._open()
         try:
-            self._head = self._acknowledged = self._find_end()
+            self._head = self._find_end()
+            self._memory.goes_on_behind(self._head)
             self._end = os.fstat(self._fd).st_size - len(self._half)
             self._begin_to_announce()
         except BaseException:
@@ -98,35 +92,56 @@ class AuditLog:
         Args:
             event: what happened.
             flush: False where another record follows before anything is reported, and its flush serves both.
-            fields: any of `FIELDS`.
+            fields: any of `chain.FIELDS`.
 
         Raises:
             AuditError: it could not be written; nothing of it is left in the log.
         """
-        unknown = set(fields) - set(FIELDS)
-        if unknown:
-            raise ValueError(f"not fields of an audit record: {sorted(unknown)}")
+        refuse_unknown(fields)
         with self._lock:
-            record: dict[str, Any] = {
-                "seq": self._head.seq + 1,
-                "time": rfc3339_micros(self._now()),
-                "event": str(event),
-                "prev": self._head.hash,
-            }
-            record.update({key: plain(value) for key, value in fields.items() if value is not None})
-            record["hash"] = sha256(_canonical(record)).hexdigest()
-            line = _canonical(record) + b"\n"
+            return self._write([(event, fields)], flush)[0]
+
+    def record_all(self, entries: Sequence[tuple[Event, Mapping[str, Any]]], *, flush: bool = True) -> None:
+        """Append records, each as `record` would, with one write and one flush for every `GROUP` of them.
+
+        Args:
+            entries: event and fields of each, in their order.
+            flush: as for `record`; False leaves only the last group to the flush of what follows.
+
+        Raises:
+            AuditError: one could not be written; those before it may be in the log, it and those behind it are not.
+        """
+        for _event, fields in entries:
+            refuse_unknown(fields)
+        for at in range(0, len(entries), GROUP):
+            with self._lock:
+                self._write(entries[at : at + GROUP], flush or at + GROUP < len(entries))
+
+    def _write(self, entries: Sequence[tuple[Event, Mapping[str, Any]]], flush: bool) -> list[dict[str, Any]]:
+        """Append records of which none, or the first ones, are in the log where it fails."""
+        records: list[dict[str, Any]] = []
+        lines: list[bytes] = []
+        head = self._head
+        for event, fields in entries:
+            record, line = follower(head, self._time(), event, fields)
             self._refuse_long(line)
-            self._announce(record["hash"])
-            try:
-                self._append(line, flush)
-            except BaseException:
-                self._announced.pop()
-                raise
-            self._head = Head(record["seq"], record["hash"])
-            if flush:
-                self._acknowledge()
-            return record
+            head = Head(record["seq"], record["hash"])
+            records.append(record)
+            lines.append(line)
+        flush = flush or self._memory.waiting + len(records) > WAITING
+        self._memory.announce([record["hash"] for record in records])
+        written = 0
+        try:
+            written = self._append(lines, flush)
+        finally:
+            self._memory.withdraw(len(records) - written)
+        if written:
+            self._head = Head(records[written - 1]["seq"], records[written - 1]["hash"])
+        if written < len(records):
+            raise self._unwritable("No space left on device, or the limit on a file's size is reached")
+        if flush:
+            self._memory.acknowledge(self._head)
+        return records
 
     def knows_publish(self, credential: str, generation: int, *, after: int) -> bool:
         """Return whether a publish of that generation is in the log after record `after`.
@@ -170,7 +185,7 @@ class AuditLog:
                 self._say_stopped()
                 os.close(self._fd)
                 self._fd = -1
-                self._slots.close()
+                self._memory.close()
 
     def _refuse_long(self, line: bytes) -> None:
         if len(line) > MAX_LINE_BYTES:
@@ -179,7 +194,9 @@ class AuditLog:
                 "give a shorter reason, or divide the sinks among several credentials",
             )
 
-    def _append(self, line: bytes, flush: bool) -> None:
+    def _append(self, lines: Sequence[bytes], flush: bool) -> int:
+        """Append lines; return how many of them are in the log, which are fewer where the disk became full."""
+        block = b"".join(lines)
         try:
             moved = self._follow_rotation()
             start = os.fstat(self._fd).st_size
@@ -188,25 +205,28 @@ class AuditLog:
                 self._look_for_newest()
                 start = start if moved else self._cut_half(start)
                 if start and os.pread(self._fd, 1, start - 1) != b"\n":  # cut in a line, which ends here then
-                    line = b"\n" + line
+                    block = b"\n" + block
             self._end, self._half = start, b""
-            written = 0
+            written = os.write(self._fd, block)
+            self._half = block[:written]
+            whole = written if written == len(block) else block.rfind(b"\n", 0, written) + 1
             try:
-                written = os.write(self._fd, line)
-                if written != len(line):
-                    raise OSError(errno.ENOSPC, "No space left on device, or the limit on a file's size is reached")
-                if flush:
+                if flush and whole == len(block):
                     os.fdatasync(self._fd)
             except OSError:
-                self._half = line[:written]
                 self._cut_half(start + written)
                 raise
-            self._end += written
+            self._end, self._half = start + whole, block[whole:written]
+            self._cut_half(start + written)
         except OSError as err:
-            raise AuditError(
-                f"{self.path}: the audit log cannot be written: {err.strerror}",
-                "free space or mend its permissions; nothing is published without a record",
-            ) from err
+            raise self._unwritable(err.strerror) from err
+        return block.count(b"\n", len(block) - sum(map(len, lines)), whole)
+
+    def _unwritable(self, why: str | None) -> AuditError:
+        return AuditError(
+            f"{self.path}: the audit log cannot be written: {why}",
+            "free space or mend its permissions; nothing is published without a record",
+        )
 
     def _cut_half(self, size: int) -> int:
         """Cut off the part of a record that was written, and nothing else; return the size of the log."""
@@ -220,25 +240,13 @@ class AuditLog:
             return size
         return self._end
 
-    # -- what the state remembers -------------------------------------------------------------------
-
     def _begin_to_announce(self) -> None:
         """Say on the disk that records will follow: what 0.1.0 or a clean stop left says that none does."""
         try:
             os.fdatasync(self._fd)  # or a power cut could leave a head whose record is lost
         except OSError:
             return  # the next record says it
-        self._remember(flush=True)
-
-    def _announce(self, digest: str) -> None:
-        self._announced.append(digest)
-        with contextlib.suppress(OSError, KeyturnError):  # said when the record is acknowledged
-            self._slots.write(self._remembered().as_bytes(), flush=False)
-
-    def _acknowledge(self) -> None:
-        self._acknowledged = self._head
-        self._announced.clear()
-        self._remember(flush=False)
+        self._memory.write(flush=True)
 
     def _say_stopped(self) -> None:
         """Say that nothing follows; what waits for a flush gets it now."""
@@ -246,25 +254,10 @@ class AuditLog:
             os.fdatasync(self._fd)
         except OSError:
             return
-        self._acknowledged = self._head
-        self._announced.clear()
-        self._remember(flush=True, stopped=True)
-
-    def _remembered(self, *, stopped: bool = False) -> Remembered:
-        known = self._acknowledged
-        return Remembered(known.seq, known.hash, tuple(self._announced), self._boot, stopped, self._breaks)
-
-    def _remember(self, *, flush: bool, stopped: bool = False) -> None:
-        try:
-            self._slots.write(self._remembered(stopped=stopped).as_bytes(), flush=flush)
-        except (OSError, KeyturnError) as err:
-            why = err.strerror if isinstance(err, OSError) else str(err)
-            log.error("the audit head cannot be written; mend the state directory", path=self._head_path, error=why)
+        self._memory.stop(self._head)
 
     def _keep(self, found: Break) -> None:
-        """Keep a break, so that it stays visible whatever becomes of the log."""
-        kept = Break(found.seq, found.expected, found.found, self._time())
-        self._breaks = (*self._breaks, kept)[:MAX_BREAKS]
+        self._memory.keep(dataclasses.replace(found, time=self._time()))
 
     def _time(self) -> str:
         return rfc3339_micros(self._now())
@@ -331,10 +324,10 @@ class AuditLog:
 
     def _find_end(self) -> Head:
         """Return the record behind which the next one goes. What keyturn did not write is never continued."""
-        remembered = read_head(self._head_path)
+        remembered = read_head(self._memory.path)
         if remembered is None:
             return self._end_without_memory()
-        self._breaks = remembered.breaks
+        self._memory.know(remembered.breaks)
         announced = remembered.announced if remembered.knows_what_follows() else None
         seen = look_behind(self.path, remembered.head)
         found = seen.first_break(remembered.head, announced)

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent import systemd_setup as setup
 from agent.app import wiring
 from agent.core.errors import EXIT_DONE, NotPermittedError, StateError
 from agent.logs.setup import set_up
 from agent.systemd_setup import install, unit
+from agent.systemd_setup.check_command import check_command
+from agent.systemd_setup.install import Plan, planned
+from agent.systemd_setup.needs import Needs, environment, needs_of
 
 
 def systemd_setup(options: argparse.Namespace) -> int:
@@ -21,12 +23,12 @@ def systemd_setup(options: argparse.Namespace) -> int:
     if options.install and os.geteuid() != 0 and options.root == "/":
         raise NotPermittedError("systemd-setup --install writes below /etc, which only root may", "run it as root")
     config = os.path.abspath(options.config)
-    environ = setup.environment(os.environ)
+    environ = environment(os.environ)
     settings = wiring.load_settings(config, environ)
-    needs = setup.needs_of(settings, config, environ)
+    needs = needs_of(settings, config, environ)
     root = Path(options.root)
     names = install.canonical_names(needs.units) if options.root == "/" else {}
-    plan = setup.planned(needs, config, root, names)
+    plan = planned(needs, config, root, names)
     for risk in needs.warnings:
         print(f"keyturn: warning: {risk}", file=sys.stderr)
     if options.check_command:
@@ -38,7 +40,7 @@ def systemd_setup(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _print(plan: setup.Plan, needs: setup.Needs) -> None:
+def _print(plan: Plan, needs: Needs) -> None:
     texts: dict[str | None, list[str]] = {}
     for path, text in plan.files.items():
         texts.setdefault(text, []).append(str(path))
@@ -50,13 +52,13 @@ def _print(plan: setup.Plan, needs: setup.Needs) -> None:
     print("# nothing was written; `keyturn systemd-setup --install` writes it")
 
 
-def _summary(needs: setup.Needs) -> Iterator[str]:
+def _summary(needs: Needs) -> Iterator[str]:
     yield f"capabilities: {' '.join(needs.capabilities) or 'none'}"
     for name, verbs in needs.units.items():
         yield f"polkit: user keyturn may {', '.join(verbs)} {name}"
 
 
-def _install(plan: setup.Plan) -> None:
+def _install(plan: Plan) -> None:
     changed = set()
     for path, outcome in plan.install():
         print(f"{outcome:<10} {path}")
@@ -71,9 +73,9 @@ def _install(plan: setup.Plan) -> None:
         print("systemd does not run here; it reads this when it starts")
 
 
-def _check_command(plan: setup.Plan, config: str) -> str:
+def _check_command(plan: Plan, config: str) -> str:
     text = unit.installed(plan.root)
     if text is None:
         raise StateError("keyturn.service is not installed here", "install the unit first: docs/systemd.md")
     (wanted, *_same) = plan.drop_ins.values()
-    return setup.check_command(text, unit.fragments(plan.root), wanted, config)
+    return check_command(text, unit.fragments(plan.root), wanted, config)

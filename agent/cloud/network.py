@@ -16,9 +16,13 @@ from dataclasses import dataclass
 
 import urllib3
 
+from agent.cloud.http_library import requests
 from agent.cloud.proxy import Proxy
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError, SourceUnavailableError
 from agent.system import oserrors
+
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
+"""What a call can end with before a whole reply is there."""
 
 
 class UntrustedServerError(SourceRefusedError):
@@ -60,6 +64,15 @@ def explain(error: BaseException, attempt: Attempt) -> KeyturnError:
         if words is not None:
             return words
     return SourceUnavailableError(f"{attempt.host}: the call failed ({type(causes[-1]).__name__})", _CHECK_PATH)
+
+
+def went_away(error: BaseException) -> bool:
+    """Return whether a call ended because the other side had closed the connection, or takes nothing from it any more."""
+    gone = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    return any(
+        isinstance(cause, gone) or (isinstance(cause, OSError) and cause.errno == errno.ETIMEDOUT)
+        for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

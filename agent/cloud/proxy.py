@@ -10,10 +10,10 @@ import os
 import re
 from dataclasses import dataclass
 
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from agent.cloud.http_library import requests
 from agent.core.errors import SourceRefusedError
 
 _VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -43,7 +43,7 @@ def proxy_for(url: str) -> Proxy | None:
     Raises:
         SourceRefusedError: the variable that names it holds what cannot be used; the text names the variable and the cause.
     """
-    found = select_proxy(url, get_environ_proxies(url))
+    found = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     if not found:
         return None
     variable = next((name for name in _VARIABLES if os.environ.get(name) == found), "HTTPS_PROXY")

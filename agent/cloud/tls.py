@@ -20,8 +20,26 @@ LIMIT_BYTES = 4 * 1024 * 1024
 """The largest CA file. The bundle of a distribution has about 0.25 MB."""
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.*?-----END (?:X509 )?CERTIFICATE-----", re.S)
 
-_lock = threading.Lock()
-_contexts: dict[tuple[str, ...], tuple[tuple[FileIdentity | None, ...], ssl.SSLContext]] = {}
+
+class _Trust:
+    """The context of one set of CA files, and the state of the files that it was made from.
+
+    Each set has a lock of its own: who names a file that hangs (a dead NFS server) holds up nobody but those who name it too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: tuple[tuple[FileIdentity | None, ...], ssl.SSLContext] | None = None
+
+    def context(self, ca_files: tuple[str, ...], stamps: tuple[FileIdentity | None, ...]) -> ssl.SSLContext:
+        """Return the context, made anew where the files changed: 20 ms, which the first of many pays for all."""
+        with self._lock:
+            if self._made is None or self._made[0] != stamps:
+                self._made = (stamps, _build(ca_files))
+            return self._made[1]
+
+
+_by_files: dict[tuple[str, ...], _Trust] = {}
 
 
 def context_for(ca_files: tuple[str, ...]) -> ssl.SSLContext:
@@ -35,11 +53,7 @@ def context_for(ca_files: tuple[str, ...]) -> ssl.SSLContext:
         NotPermittedError: a CA file may not be read.
     """
     stamps = tuple(FileIdentity.at(path) for path in (*ca_files, ssl.get_default_verify_paths().cafile or ""))
-    with _lock:
-        known = _contexts.get(ca_files)
-        if known is None or known[0] != stamps:
-            known = _contexts[ca_files] = (stamps, _build(ca_files))
-        return known[1]
+    return _by_files.setdefault(ca_files, _Trust()).context(ca_files, stamps)
 
 
 def _build(ca_files: tuple[str, ...]) -> ssl.SSLContext:

@@ -1,30 +1,23 @@
 """One request over TLS: limited in time and size, never redirected, and never quoted in a log or an error.
 
-One connection per call, the HTTP adapter of `requests` without its Session, replies uncompressed, plain http to this machine's own
-addresses only: each against what `requests` does by itself (docs/adr/0010).
+The HTTP adapter of `requests` without its Session, replies uncompressed, plain http to this machine's own addresses only: each
+against what `requests` does by itself (docs/adr/0010). Which calls may share connections: docs/adr/0018.
 """
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import logging
 import re
-import socket
-import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
-
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent import __version__
+from agent.cloud.connections import SHARED, Connection, Route
 from agent.cloud.deadline import Deadline
-from agent.cloud.network import Attempt, UntrustedServerError, explain
+from agent.cloud.http_library import requests
+from agent.cloud.network import FAILURES, Attempt, UntrustedServerError, explain
 from agent.cloud.proxy import Proxy, proxy_for
 from agent.cloud.tls import context_for
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
@@ -36,8 +29,6 @@ LIMIT_BYTES = 1024 * 1024
 """The largest reply that is read. A secret's data is at most 30 KB (KMS API, PutSecretValue)."""
 
 USER_AGENT = f"keyturn/{__version__}"
-
-_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
 
 
 def _silence(*names: str) -> None:
@@ -65,17 +56,20 @@ class Reply:
 
 
 class Transport:
-    """The way out to the cloud. Keeps no connection and may be used by several threads."""
+    """The way out to the cloud. May be used by several threads."""
 
-    def __init__(self, *ca_files: str | None, proxies: bool = True) -> None:
+    def __init__(self, *ca_files: str | None, proxies: bool = True, shares: bool = False) -> None:
         """Keep the authorities to trust besides the system's store; no I/O yet.
 
         Args:
             ca_files: PEM files; None stands for "not configured".
             proxies: whether HTTPS_PROXY and its kin are honoured.
+            shares: whether its calls leave their connections to other calls of this process, and take theirs; else each call
+                has one of its own. For calls that are made often, and that change nothing.
         """
         self._ca_files = tuple(dict.fromkeys(path for path in ca_files if path))
         self._proxies = proxies
+        self._shares = shares
 
     def post(
         self,
@@ -146,14 +140,23 @@ class Transport:
         secure = _is_secure(url, plain)
         context = context_for(self._ca_files) if secure else None
         proxy = proxy_for(url) if self._proxies and secure else None
-        with Deadline(timeout_s, connect_s) as deadline:
+        route = Route(_origin(url), context, proxy.url if proxy else None)
+        # The deadline ends first, so that it never shuts a connection down that is another call's by then.
+        with self._connection(route) as connection, Deadline(timeout_s, connect_s) as deadline:
             try:
-                return _exchange(_prepare(method, url, headers, body), context, deadline, proxy, read_s, limit_bytes)
-            except KeyturnError as error:
-                failure = error
-            except _FAILURES as error:
+                request = _prepare(method, url, headers, body, "keep-alive" if self._shares else "close")
+                answer = connection.exchange(request, deadline, read_s, limit_bytes)
+                if len(answer.body) <= limit_bytes:
+                    return Reply(answer.status, answer.headers, answer.body)
+                failure: KeyturnError = _too_long(url, limit_bytes)
+            except FAILURES as error:
                 failure = explain(error, _attempt(url, deadline, proxy))
         raise failure  # here, outside of `except`, so that it drags no exception along that knows the URL
+
+    @contextmanager
+    def _connection(self, route: Route) -> Iterator[Connection]:
+        with SHARED.lend(route) if self._shares else closing(Connection(route, 0.0)) as connection:
+            yield connection
 
 
 def stays_here(host: str) -> bool:
@@ -207,8 +210,21 @@ def _host(url: str) -> str:
     return re.split(r"[/?#\\]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
 
 
-def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
-    own = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": USER_AGENT}
+def _origin(url: str) -> str:
+    return f"{url.partition('://')[0]}://{_host(url)}".lower()
+
+
+def _too_long(url: str, limit_bytes: int) -> BadAnswerError:
+    return BadAnswerError(
+        f"{_host(url)}: answered more than {limit_bytes} bytes",
+        "check that the endpoint is the service that you mean",
+    )
+
+
+def _prepare(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, connection: str
+) -> requests.PreparedRequest:
+    own = {"Accept-Encoding": "identity", "Connection": connection, "User-Agent": USER_AGENT}
     return requests.Request(method, url, headers={**headers, **own}, data=body).prepare()
 
 
@@ -221,85 +237,3 @@ def _attempt(url: str, deadline: Deadline, proxy: Proxy | None) -> Attempt:
         connected=deadline.connected,
         expired=deadline.expired,
     )
-
-
-def _exchange(
-    request: requests.PreparedRequest,
-    context: ssl.SSLContext | None,
-    deadline: Deadline,
-    proxy: Proxy | None,
-    read_s: float,
-    limit_bytes: int,
-) -> Reply:
-    adapter = _Adapter(context, deadline)
-    try:
-        response = adapter.send(
-            request,
-            stream=True,
-            timeout=(deadline.connect_s, read_s),
-            verify=True,
-            proxies={"https": proxy.url} if proxy else {},
-        )
-        body = _read(response.raw, limit_bytes)
-        deadline.check()
-    finally:
-        adapter.close()
-    if len(body) > limit_bytes:
-        raise BadAnswerError(
-            f"{_host(str(request.url))}: answered more than {limit_bytes} bytes",
-            "check that the endpoint is the service that you mean",
-        )
-    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
-
-
-def _read(raw: Any, limit_bytes: int) -> bytes:
-    """Read to the end, or to one byte past the limit, by which the caller sees that the reply is too long."""
-    pieces = bytearray()
-    while len(pieces) <= limit_bytes:
-        piece = raw.read(min(65536, limit_bytes + 1 - len(pieces)), decode_content=False)
-        if not piece:
-            break
-        pieces += piece
-    raw.close()
-    return bytes(pieces)
-
-
-class _Plain(HTTPConnection):
-    """A connection whose socket the deadline can shut down."""
-
-    debuglevel = 0  # http.client would print whole requests where somebody sets it on the class
-
-    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
-        self._deadline = deadline
-        super().__init__(*args, **kwargs)
-
-    def _new_conn(self) -> socket.socket:
-        return self._deadline.connect(self._dns_host, int(self.port))
-
-
-class _Secure(_Plain, HTTPSConnection):
-    """The same with TLS. The order of the bases makes urllib3's connect() open the socket by `_new_conn` above."""
-
-
-class _Adapter(HTTPAdapter):
-    """One call's adapter: our context (None for plain http), our connections, no retries."""
-
-    def __init__(self, context: ssl.SSLContext | None, deadline: Deadline) -> None:
-        self._context = context
-        self._deadline = deadline
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context, proxy_ssl_context=self._context)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Add no roots, since the context has them. The inherited method would load certifi's."""
-        conn.cert_reqs = "CERT_REQUIRED"
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        pool.ConnectionCls = partial(_Secure if self._context else _Plain, deadline=self._deadline)
-        return pool

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.core.events import PublishEvent
+from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.core.retry import Retry
 from agent.core.settings import PickupSettings
 from agent.logs.log import log
@@ -28,6 +29,13 @@ class Heard:
     pickup: Pickup
     hindered: Mapping[str, NoEffect | None] = field(default_factory=dict)
     """For each credential: why a dependent of whose pickup there is no evidence may still use the old value."""
+
+    def about(self, credential: str) -> tuple[NotifyOutcome, Pickup]:
+        """Return what it says of the dependent of one credential."""
+        cannot = self.hindered.get(credential)
+        if cannot is None:
+            return NotifyOutcome(NotifyResult.TOLD), self.pickup
+        return NotifyOutcome(NotifyResult.TOLD_IN_VAIN, cannot.text), cannot.pickup
 
 
 def tell(

@@ -32,21 +32,21 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from agent.audit.log import AuditLog
 from agent.core import policy
-from agent.core.errors import AuditError, CancelledError, KeyturnError
+from agent.core.errors import CancelledError
 from agent.core.events import Event, Trigger
-from agent.core.notify_outcome import NotifyOutcome, NotifyResult
 from agent.core.observer import NOBODY, Observer
 from agent.dispatch.delivery import Heard, look, tell
 from agent.dispatch.dependent import Dependent, Owed
+from agent.dispatch.orders import Orders
+from agent.dispatch.outcomes import Outcomes
 from agent.logs.log import describe, log
 from agent.notifiers.interface import HookFailedError, Notifier, Pickup, Told
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import EventLoop
 from agent.runtime.scheduler import Scheduler
+from agent.runtime.workers import Lane
 from agent.state.records import Debt, called
-from agent.state.store import StateStore
 from agent.system.clock import Clock
 from agent.system.waiting import tried
 
@@ -55,16 +55,21 @@ class Dispatcher:
     """The one that pays what is owed to dependents. Belongs to the loop's thread."""
 
     def __init__(
-        self, loop: EventLoop, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore, settle_s: float
+        self, loop: EventLoop, scheduler: Scheduler, clock: Clock, outcomes: Outcomes, settle_s: float
     ) -> None:
         self._loop, self._scheduler, self._clock = loop, scheduler, clock
-        self._audit, self._states = audit, states
+        self._outcomes = outcomes
         self._settle_s = settle_s
         self._observer: Observer = NOBODY
         self._dependents: dict[tuple[str, ...], Dependent] = {}
         self._credentials: dict[str, ManagedCredential] = {}
+        self._orders: dict[str, Orders] = {}
         self._listeners: list[Callable[[], None]] = []
         self._urgent: set[str] = set()
+        self._waiting: set[tuple[str, ...]] = set()
+        """The dependents that were due before their turn."""
+        self._ended_for: dict[str, ManagedCredential] = {}
+        """The credentials of which a dependent's delivery ended in this turn."""
 
     def observe(self, observer: Observer) -> None:
         """Have an observer called for each notification."""
@@ -83,6 +88,7 @@ class Dispatcher:
             if dependent.in_flight:
                 self._dependents[dependent.identity] = dependent
         self._credentials = {managed.name: managed for managed in credentials}
+        self._orders = {name: Orders(managed.notifiers) for name, managed in self._credentials.items()}
         for managed in self._credentials.values():
             for notifier in managed.notifiers:
                 identity = notifier.identity
@@ -116,7 +122,7 @@ class Dispatcher:
     def resume(self, managed: ManagedCredential, trigger: Trigger) -> None:
         """Owe the present generation anew to those that were given up on: an operator asks, and may have mended them."""
         if managed.state.ledger.owe_given_up(self._debts_of_now(managed, trigger)):
-            self._save(managed)
+            self._outcomes.changed(managed)
             self.owe(managed)
 
     def look_again(self, names: set[str]) -> Future[None]:
@@ -138,28 +144,28 @@ class Dispatcher:
             left -= 1
             if heard is not None:
                 self._looked(managed, notifier, heard)
-            if not left and looked.set_running_or_notify_cancel():
-                looked.set_result(None)
+            if not left:
+                self._outcomes.then(partial(_fulfil, looked))
 
         for managed, notifier in behind:
             since = managed.state.published.published_at or self._clock.now()
             types = {managed.name: managed.formats}
             news = threading.Event()
             work = partial(look, notifier, Told("looked at again"), since, self._loop.cancel, news, types)
-            self._loop.start(work, partial(ended, managed, notifier), urgent=True)
+            self._loop.start(work, partial(ended, managed, notifier), Lane.URGENT)
         if not behind:
             looked.set_result(None)
         return looked
 
     def _looked(self, managed: ManagedCredential, notifier: Notifier, heard: Heard) -> None:
-        outcome, pickup = _found(managed, heard)
+        outcome, pickup = heard.about(managed.name)
         if self._credentials.get(managed.name) is not managed:
             return  # a reload let go of it meanwhile
         if managed.state.ledger.looked_at(notifier.identity, outcome, str(pickup)):
-            self._save(managed)
+            self._outcomes.changed(managed)
             if pickup is Pickup.CONFIRMED:
                 fields = {"generation": managed.state.published.generation, "notified": _whom(notifier)}
-                self._note(Event.PICKUP_CONFIRMED, credential=managed.name, **fields)
+                self._outcomes.note(Event.PICKUP_CONFIRMED, credential=managed.name, **fields)
 
     def when_tried(self, names: set[str]) -> Future[None]:
         """Return a future that is done once every debt of these credentials was tried at least once, perhaps already."""
@@ -168,8 +174,7 @@ class Dispatcher:
         def listen() -> None:
             if not self._untried(names):
                 self._listeners.remove(listen)
-                if tried.set_running_or_notify_cancel():
-                    tried.set_result(None)
+                _fulfil(tried)
 
         self._listeners.append(listen)
         listen()
@@ -222,9 +227,11 @@ class Dispatcher:
             return  # the config left it out since
         owed = list(dependent.owed())
         # A lower `order` of the same credential is tried first.
-        ready = [each for each in owed if not _waits_for_its_turn(*each[:2])]
+        ready = [each for each in owed if not self._waits_for_its_turn(*each[:2])]
         dependent.rang(waits_for_its_turn=bool(owed) and not ready)
         if dependent.in_flight or not ready or (len(ready) < len(owed) and self._waits_for_others(dependent, ready)):
+            if dependent.waits:
+                self._waiting.add(identity)
             return
         # One delivery serves all that are ready; it carries the event of the newest publish.
         managed, notifier, debt = max(ready, key=lambda entry: entry[0].state.published.published_at or entry[2].since)
@@ -234,12 +241,15 @@ class Dispatcher:
         self._loop.start(
             partial(tell, notifier, event, debt.since, self._loop.cancel, overtaken, types),
             partial(self._ended, dependent, ready),
-            urgent=True,
+            Lane.URGENT if self._is_urgent(ready) else Lane.TELL,
         )
+
+    def _waits_for_its_turn(self, managed: ManagedCredential, notifier: Notifier) -> bool:
+        return self._orders[managed.name].waits(notifier, managed.state.ledger)
 
     def _waits_for_others(self, dependent: Dependent, ready: list[Owed]) -> bool:
         """Return whether it is given a little time, so that it can be told of all its credentials at once."""
-        if any(managed.name in self._urgent for managed, _n, _debt in ready):
+        if self._is_urgent(ready):
             return False
         now = self._clock.boottime()
         until = dependent.patient_until(now + self._settle_s)
@@ -247,6 +257,9 @@ class Dispatcher:
             return False
         self._plan(dependent, until - now)
         return True
+
+    def _is_urgent(self, owed: Iterable[Owed]) -> bool:
+        return any(managed.name in self._urgent for managed, _n, _debt in owed)
 
     def _ended(self, dependent: Dependent, told: list[Owed], heard: Heard | None, error: BaseException | None) -> None:
         dependent.ended()
@@ -264,8 +277,15 @@ class Dispatcher:
         dependent.failing(describe(error) if error is not None else "")
         self._plan_again(dependent, failed=error is not None)
         for managed, _notifier, _debt in covered:
-            if not managed.state.debts:
+            if managed.state.ledger.is_paid:
                 self._urgent.discard(managed.name)
+            self._ended_for[managed.name] = managed
+        self._outcomes.then(self._go_on)
+
+    def _go_on(self) -> None:
+        """Go on with those who wait for the deliveries that ended, now that these are written down."""
+        ended, self._ended_for = self._ended_for, {}
+        for managed in ended.values():
             self._wake_next_order(managed)
         self._look_around()
 
@@ -285,16 +305,17 @@ class Dispatcher:
     ) -> None:
         dependent.settled(managed.name)
         # Told, but a dependent without evidence of a pickup may still use the old value: that is said with it.
-        outcome, pickup = _found(managed, heard)
+        outcome, pickup = heard.about(managed.name)
         managed.state.ledger.told(debt, outcome, str(pickup))
-        self._save(managed)
+        self._outcomes.changed(managed)
         self._observer.told(managed.name, notifier.type_name, "told")
         fields = {"credential": managed.name, "generation": debt.generation, "notified": _whom(notifier)}
-        self._note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if still_owed else None, **fields)
+        self._outcomes.note(Event.NOTIFIED, outcome="told", trigger=str(debt.trigger) if still_owed else None, **fields)
         if pickup is Pickup.CONFIRMED:
-            self._note(Event.PICKUP_CONFIRMED, **fields)
-        level = log.warning if pickup is Pickup.NOT_PICKED_UP else log.info
-        level(
+            self._outcomes.note(Event.PICKUP_CONFIRMED, **fields)
+        say = log.warning if pickup is Pickup.NOT_PICKED_UP else log.info
+        self._say(
+            say,
             "notified",
             credential=managed.name,
             to=_whom(notifier),
@@ -318,27 +339,28 @@ class Dispatcher:
         if given_up:
             ledger.gave_up(debt, text)
             dependent.settled(managed.name)
-            self._note(Event.NOTIFY_GAVE_UP, error=text, outcome=f"{debt.attempts} attempts", **fields)
-            log.error(
-                "gave up telling a dependent", credential=managed.name, to=_whom(notifier), error=text, output=said
-            )
+            self._outcomes.note(Event.NOTIFY_GAVE_UP, error=text, outcome=f"{debt.attempts} attempts", **fields)
+            say, what = log.error, "gave up telling a dependent"
         else:
             ledger.failed(debt, text)
             # The audit has one record for a run of failures with the same reason.
             if dependent.is_new_error(text):
-                self._note(Event.NOTIFY_FAILED, error=text, **fields)
-            log.warning(
-                "a dependent could not be told", credential=managed.name, to=_whom(notifier), error=text, output=said
-            )
+                self._outcomes.note(Event.NOTIFY_FAILED, error=text, **fields)
+            say, what = log.warning, "a dependent could not be told"
+        self._say(say, what, credential=managed.name, to=_whom(notifier), error=text, output=said)
         self._observer.told(managed.name, notifier.type_name, "gave_up" if given_up else "failed")
-        self._save(managed)
+        self._outcomes.changed(managed)
+
+    def _say(self, say: Callable[..., Any], event: str, **fields: Any) -> None:
+        """Log what happened once it is written down."""
+        self._outcomes.then(partial(say, event, **fields))
 
     def _plan_again(self, dependent: Dependent, *, failed: bool) -> None:
         owed = list(dependent.owed())
         if not owed:
             return
         # What was not tried yet, and could be, does not wait for the back-off of what failed.
-        news = [m for m, n, debt in owed if debt.attempts == 0 and not _waits_for_its_turn(m, n)]
+        news = [m for m, n, debt in owed if debt.attempts == 0 and not self._waits_for_its_turn(m, n)]
         urgent = any(managed.name in self._urgent for managed in news)
         attempts = max(debt.attempts for _m, _n, debt in owed)
         if failed and attempts and not news:
@@ -347,27 +369,12 @@ class Dispatcher:
             self._plan(dependent, 0.0 if urgent or dependent.rang_meanwhile else self._settle_s)
 
     def _wake_next_order(self, managed: ManagedCredential) -> None:
-        for notifier in managed.notifiers:
-            dependent = self._dependents.get(notifier.identity)
-            if dependent is None:
-                continue  # the credential left the config while its dependent was being told
-            idle = dependent.waits or self._scheduler.at(dependent.job) is None
-            if idle and not dependent.in_flight and any(m is managed for m, _n, _debt in dependent.owed()):
+        for identity in tuple(self._waiting):
+            dependent = self._dependents.get(identity)
+            if dependent is None or not dependent.waits:
+                self._waiting.discard(identity)  # it left the config, or was told of something else meanwhile
+            elif not dependent.in_flight and any(m is managed for m, _n, _debt in dependent.owed()):
                 self._plan(dependent, 0.0, sooner=True)
-
-    def _note(self, event: Event, **fields: Any) -> None:
-        # A dependent that was told stays told when the audit log is full: say so, and go on telling the others.
-        try:
-            self._audit.record(event, **fields)
-        except AuditError as error:
-            log.error("a notification could not be recorded", error=str(error), audit_event=str(event))
-
-    def _save(self, managed: ManagedCredential) -> None:
-        # Not written, the debt comes back at the next start and the dependent is told once more; go on with the others.
-        try:
-            self._states.save(managed.name, managed.state)
-        except KeyturnError as error:
-            log.error("the state cannot be written", credential=managed.name, error=str(error))
 
     def _forget_unnamed(self, managed: ManagedCredential) -> None:
         """Strike what is owed to dependents that the config no longer names, and owe it to those that it names for the first time.
@@ -377,7 +384,7 @@ class Dispatcher:
         ledger, generation = managed.state.ledger, managed.state.published.generation
         dropped, untold = ledger.drop_unnamed({notifier.identity for notifier in managed.notifiers}, generation)
         for debt in dropped:
-            self._note(
+            self._outcomes.note(
                 Event.NOTIFY_GAVE_UP,
                 credential=managed.name,
                 generation=debt.generation,
@@ -387,21 +394,12 @@ class Dispatcher:
         if ledger.untold and ledger.untold == generation:
             ledger.owe_new(self._debts_of_now(managed, dropped[0].trigger if dropped else Trigger.OPERATOR))
         if untold:
-            self._save(managed)
+            self._outcomes.changed(managed)
 
 
-def _found(managed: ManagedCredential, heard: Heard) -> tuple[NotifyOutcome, Pickup]:
-    """What a telling, or a later look, says of the dependent of one credential."""
-    cannot = heard.hindered.get(managed.name)
-    if cannot is None:
-        return NotifyOutcome(NotifyResult.TOLD), heard.pickup
-    return NotifyOutcome(NotifyResult.TOLD_IN_VAIN, cannot.text), cannot.pickup
-
-
-def _waits_for_its_turn(managed: ManagedCredential, notifier: Notifier) -> bool:
-    order = notifier.settings.order
-    before = {n.identity for n in managed.notifiers if n.settings.order < order}
-    return any(debt.identity in before and debt.attempts == 0 for debt in managed.state.debts)
+def _fulfil(future: Future[None]) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(None)
 
 
 def _whom(notifier: Notifier) -> str:

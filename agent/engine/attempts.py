@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 
 from agent.core.events import Actor, Cause, Trigger
 from agent.core.outcome import Report
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.workers import Work
 from agent.system.waiting import Activity
 
 NEVER = float("-inf")
@@ -34,7 +34,8 @@ class Attempt:
         self.number = number
         self._cause, self._retry_until = cause, retry_until
         self._futures: list[Future[Report]] = []
-        self._thread: threading.Thread | None = None
+        self._work: Work | None = None
+        self._asked_at: float | None = None
         self._waits_for: set[str] = set()
         self._is_over = False
 
@@ -59,9 +60,9 @@ class Attempt:
         return frozenset(self._waits_for)
 
     @property
-    def thread(self) -> threading.Thread | None:
-        """The worker that asks the source."""
-        return self._thread
+    def work(self) -> Work | None:
+        """The call to the source."""
+        return self._work
 
     def awaited(self) -> Future[Report]:
         """Return a future of its report."""
@@ -96,9 +97,18 @@ class Attempt:
         self._waits_for.discard(base)
         return not self._waits_for and not self._is_over
 
-    def runs_on(self, thread: threading.Thread) -> None:
-        """Note which worker asks the source."""
-        self._thread = thread
+    def asks(self, work: Work) -> None:
+        """Note the call to the source."""
+        self._work = work
+
+    @property
+    def asked_at(self) -> float | None:
+        """The boottime at which the call to the source began; None while it waits for its turn."""
+        return self._asked_at
+
+    def begins_to_ask(self, now: float) -> None:
+        """Note that the call to the source begins. On its worker."""
+        self._asked_at = now
 
     def finish(self) -> None:
         """Note that it is over; its futures are still open."""
@@ -125,7 +135,7 @@ class RefreshSlot:
         self._queued: Attempt | None = None
         self._retried: Attempt | None = None
         self._emergency: Cause | None = None
-        self._abandoned: list[threading.Thread] = []
+        self._abandoned: list[Work] = []
         self._is_tried = False
         self._key_refused = False
         self._answered_at = NEVER
@@ -202,14 +212,13 @@ class RefreshSlot:
 
     # -- workers ------------------------------------------------------------------------------------
 
-    def abandon(self) -> None:
-        """Leave the worker of the attempt in flight behind: its deadlines have passed."""
-        if self._attempt is not None and self._attempt.thread is not None:
-            self._abandoned.append(self._attempt.thread)
+    def abandon(self, work: Work) -> None:
+        """Leave the call of the attempt in flight behind: its deadlines have passed."""
+        self._abandoned.append(work)
 
     def hanging(self) -> int:
-        """Return how many workers were left behind and still hang."""
-        self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
+        """Return how many calls were left behind and still hang."""
+        self._abandoned = [work for work in self._abandoned if not work.is_over]
         return len(self._abandoned)
 
     # -- what came of them --------------------------------------------------------------------------

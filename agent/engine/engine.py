@@ -8,7 +8,7 @@ copies (agent/engine/snapshot.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -20,6 +20,7 @@ from agent.core.observer import Observer
 from agent.core.outcome import Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.dispatch.dispatcher import Dispatcher
+from agent.dispatch.outcomes import Outcomes
 from agent.engine.attempts import RefreshSlot
 from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import family, in_order
@@ -34,8 +35,10 @@ from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.recorder import Recorder
 from agent.refresh.recovery import CrashRecovery
+from agent.refresh.sink_look import SinkLook
 from agent.runtime.event_loop import EventLoop, safely, settle
 from agent.runtime.scheduler import Job, JobKind, Scheduler
+from agent.runtime.workers import Lane
 from agent.sinks.interface import Sink
 from agent.state.store import StateStore
 from agent.system.clock import Clock
@@ -62,6 +65,7 @@ class Engine:
         self._clock = clock or Clock()
         self._loop, self._scheduler = loop or EventLoop(), Scheduler(self._clock.boottime)
         recorder = Recorder(audit, states)
+        outcomes = Outcomes(audit, states)
         health = Health(self._scheduler, self._clock, audit, states)
         self._crew = Crew(
             loop=self._loop,
@@ -69,7 +73,8 @@ class Engine:
             clock=self._clock,
             recorder=recorder,
             recovery=CrashRecovery(recorder, self._clock),
-            dispatcher=Dispatcher(self._loop, self._scheduler, self._clock, audit, states, settle_s),
+            dispatcher=Dispatcher(self._loop, self._scheduler, self._clock, outcomes, settle_s),
+            outcomes=outcomes,
             health=health,
             planner=RefreshPlanner(self._scheduler, self._clock, health, self._scheduled),
             bases=bases or BaseCredentials(),
@@ -90,8 +95,11 @@ class Engine:
 
     # -- life ---------------------------------------------------------------------------------------
 
-    def recover(self) -> None:
+    def recover(self, progress: Callable[[], None] = lambda: None) -> None:
         """Put right what a crash left, and plan to tell those who are still owed news. Comes before everything else.
+
+        Args:
+            progress: called again and again, since a thousand credentials take a while.
 
         Raises:
             KeyturnError: what is remembered of a credential cannot be read.
@@ -101,11 +109,15 @@ class Engine:
             self._crew.recovery.recall(managed)
             self._crew.recovery.mend(managed)
             managed.look_for_sinks()
-        self._crew.recovery.sweep(everyone)
+            progress()
+        for managed in everyone:
+            self._crew.recovery.sweep([managed], everyone)
+            progress()
         self._crew.dispatcher.wire(everyone)
         for managed in everyone:
             if managed.state.debts:
                 self._crew.dispatcher.owe(managed)
+        self._crew.outcomes.write_down()
 
     def start_all(self) -> None:
         """Ask at once for what does not stand on disk, and plan the rest.
@@ -113,28 +125,38 @@ class Engine:
         How long a credential whose files stand may wait: `first_refresh` in agent/core/policy.py.
         """
         for name in in_order(self._slots):
-            slot = self._slots[name]
-            if self._crew.planner.begin(slot):
-                slot.tried()
-            else:
-                self.refresh(name, Cause(Trigger.START))
-        self._look_whether_passed()
+            self._loop.post_end(partial(self._start, name))
+        self._loop.post_end(self._look_whether_passed)
+
+    def _start(self, name: str) -> None:
+        slot = self._slots.get(name)
+        if slot is None or slot.attempt is not None:
+            return  # a reload, or an operator, was faster
+        if self._crew.planner.begin(slot):
+            slot.tried()
+        else:
+            self.refresh(name, Cause(Trigger.START))
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Run the loop until `stop` is called or `until` holds."""
         while not self._stopping and not until():
-            self._loop.turn(self._scheduler.next_at())
+            self._loop.turn(0.0 if self._crew.outcomes.pending else self._scheduler.next_at())
             step = self._scheduler.clock_step()
             if step:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
                 self._crew.planner.stepped(self._slots.values())
-            for act in [*self._scheduler.collect(), *self._after_turns]:
+            self._scheduler.collect()
+            while act := self._scheduler.take():
+                safely(act)
+                if not self._loop.has_time():
+                    break
+            for act in (self._crew.outcomes.write_down, *self._after_turns):
                 safely(act)
 
     def stop(self) -> None:
         """End `run` after the present turn; tell workers to come back."""
         self._stopping = True
-        self._loop.cancel.set()
+        self._loop.stop_working()
 
     def linger(self, patience_s: float) -> None:
         """Give workers `patience_s` seconds to come back after the end of `run`, so that hooks are killed."""
@@ -142,6 +164,7 @@ class Engine:
         while self._loop.busy() and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
+        self._crew.outcomes.write_down()
 
     def reload(self, credentials: Iterable[ManagedCredential], settle_s: float) -> None:
         """Go by the credentials of a new config; what is remembered of those that stay is kept.
@@ -179,6 +202,10 @@ class Engine:
     def stops_within(self, seconds: float) -> bool:
         """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
+
+    def work(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+        """Have a worker call `work`, and then the loop `done(value, error)`."""
+        self._loop.start(work, done, Lane.URGENT)
 
     # -- what happens by itself ---------------------------------------------------------------------
 
@@ -239,8 +266,12 @@ class Engine:
     def refresh_all(self, trigger: Trigger) -> None:
         """Refresh every credential now, but for those that an emergency holds."""
         for name in in_order(self._slots):
-            if self._slots[name].emergency is None:
-                self.refresh(name, Cause(trigger))
+            self._loop.post_end(partial(self._refresh_for, name, trigger))
+
+    def _refresh_for(self, name: str, trigger: Trigger) -> None:
+        slot = self._slots.get(name)
+        if slot is not None and slot.emergency is None:
+            self.refresh(name, Cause(trigger))
 
     def tell_now(self, names: Collection[str], *, again: bool = False) -> Future[None]:
         """Tell those who are owed news without settling or splay; return a future that is done when every debt was tried.
@@ -321,15 +352,20 @@ class Engine:
         """Return all credentials, each behind those that it builds on."""
         return in_order(self._slots)
 
-    def snapshot(self, *, look_at_sinks: bool = False) -> EngineSnapshot:
+    def sink_looks(self) -> dict[str, SinkLook]:
+        """Return what another thread needs to look at the sinks of each credential whose value is known."""
+        looks = {name: slot.managed.sink_look() for name, slot in self._slots.items()}
+        return {name: look for name, look in looks.items() if look is not None}
+
+    def snapshot(self, looked: Iterable[tuple[str, SinkLook, Mapping[str, bool]]] = ()) -> EngineSnapshot:
         """Return what can be seen now.
 
         Args:
-            look_at_sinks: read each sink again first.
+            looked: for each credential what was found at its sinks, by `SinkLook.compare`.
         """
-        if look_at_sinks:
-            for slot in self._slots.values():
-                slot.managed.look_at_sinks()
+        for name, look, found in looked:
+            if name in self._slots:
+                self._slots[name].managed.looked(look, found)
         return EngineSnapshot(
             self._clock.now(),
             self._has_passed,

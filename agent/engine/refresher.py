@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from agent.core import policy
@@ -25,18 +26,21 @@ from agent.core.errors import (
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome, Report, Result
 from agent.dispatch.dispatcher import Dispatcher
+from agent.dispatch.outcomes import Outcomes
 from agent.engine.attempts import Attempt, RefreshSlot
 from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import bases_to_ask, followers
 from agent.engine.health import Health
 from agent.engine.planner import RefreshPlanner
 from agent.logs.log import log
+from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
 from agent.refresh.pipeline import obtain, publish
 from agent.refresh.recorder import Recorder
 from agent.refresh.recovery import CrashRecovery
 from agent.runtime.event_loop import EventLoop, safely
 from agent.runtime.scheduler import Job, JobKind, Scheduler
+from agent.runtime.workers import Lane
 from agent.system.clock import Clock
 from agent.system.waiting import tried
 
@@ -59,6 +63,7 @@ class Crew:
     recorder: Recorder
     recovery: CrashRecovery
     dispatcher: Dispatcher
+    outcomes: Outcomes
     health: Health
     planner: RefreshPlanner
     bases: BaseCredentials
@@ -178,20 +183,44 @@ class Refresher:
             )
             crew.loop.post(partial(self._obtained, slot, attempt, None, error))
             return
-        deadline_s = self._fetch_timeout_s + float(managed.settings.verify_timeout) + GRACE_S
-        crew.scheduler.set(Job(JobKind.OVERRUN, managed.name), deadline_s, partial(self._overrun, slot, attempt))
-        attempt.runs_on(
+        queued = (crew.clock.now(), crew.clock.boottime())
+        attempt.asks(
             crew.loop.start(
-                partial(obtain, managed, crew.clock.now(), crew.clock.boottime, crew.loop.cancel, attempt.activity),
+                partial(self._ask, managed, attempt, *queued),
                 partial(self._obtained, slot, attempt),
-                urgent=attempt.is_urgent,
+                Lane.URGENT if attempt.is_urgent else Lane.REFRESH,
+                first=attempt.cause.trigger is Trigger.OPERATOR,
             )
         )
+        self._watch(slot, attempt, self._deadline_s(slot))
+
+    def _ask(self, managed: ManagedCredential, attempt: Attempt, queued: datetime, queued_at: float) -> Obtained:
+        """Ask the source. On a worker, which may have had to wait for its turn since it was queued."""
+        boottime = self._crew.clock.boottime
+        began_at = boottime()
+        attempt.begins_to_ask(began_at)
+        now = queued + timedelta(seconds=began_at - queued_at)
+        return obtain(managed, now, boottime, self._crew.loop.cancel, attempt.activity)
+
+    def _deadline_s(self, slot: RefreshSlot) -> float:
+        return self._fetch_timeout_s + float(slot.managed.settings.verify_timeout) + GRACE_S
+
+    def _watch(self, slot: RefreshSlot, attempt: Attempt, seconds: float) -> None:
+        job = Job(JobKind.OVERRUN, slot.managed.name)
+        self._crew.scheduler.set(job, seconds, partial(self._overrun, slot, attempt))
 
     def _overrun(self, slot: RefreshSlot, attempt: Attempt) -> None:
-        if attempt.is_over:
+        work = attempt.work
+        if attempt.is_over or work is None:
             return
-        slot.abandon()
+        # The source has its whole time, however long the call waited for its turn among a thousand others.
+        now = self._crew.clock.boottime()
+        left_s = self._deadline_s(slot) - (now - (attempt.asked_at or now))
+        if left_s > 0:
+            self._watch(slot, attempt, left_s)
+            return
+        slot.abandon(work)
+        self._crew.loop.abandon(work)
         late = SourceUnavailableError(
             f"credentials.{slot.managed.name}: the source did not come back within its deadlines",
             "look at the network and the name service; the value in use stays",

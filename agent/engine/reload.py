@@ -17,6 +17,7 @@ from agent.engine.attempts import Attempt, RefreshSlot
 from agent.engine.dependency_graph import in_order
 from agent.engine.refresher import Crew, Refresher
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.workers import Lane
 
 
 def take_over(
@@ -44,7 +45,8 @@ def take_over(
     changed = {name for name, managed in wanted.items() if _put_in_place(slots, crew, refresher, managed)}
     crew.dispatcher.settle(settle_s)
     crew.dispatcher.wire(slot.managed for slot in slots.values())
-    crew.recovery.sweep([slot.managed for slot in slots.values()])
+    everyone = [slot.managed for slot in slots.values()]
+    crew.recovery.sweep((managed for managed in everyone if managed.name in changed), everyone)
     for name in in_order(slots):
         _go_on(crew, refresher, slots[name], changed=name in changed)
 
@@ -94,4 +96,4 @@ def _go_on(crew: Crew, refresher: Refresher, slot: RefreshSlot, *, changed: bool
 
 def _close(crew: Crew, managed: ManagedCredential) -> None:
     """Close a provider on a worker, since a third party's may hang here too."""
-    crew.loop.start(managed.provider.close, lambda _none, _error: None, urgent=True)
+    crew.loop.start(managed.provider.close, lambda _none, _error: None, Lane.REFRESH)

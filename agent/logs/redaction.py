@@ -23,7 +23,10 @@ class Redactor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._in_use: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
-        self._found_by: dict[str, dict[str, int]] = {}  # first characters -> each spelling, and how many use it
+        self._users: dict[str, int] = {}  # each spelling, and how many values have it
+        # First characters -> the spellings that begin so. Read without the lock, so that no line waits for another
+        # one, or for a value that is put: a tuple is replaced as a whole.
+        self._found_by: dict[str, tuple[str, ...]] = {}
 
     def put(self, values: Iterable[str], of: str) -> None:
         """Hide these values and the ones that `of` used just before them, and forget all older ones of `of`."""
@@ -38,22 +41,28 @@ class Redactor:
 
     def _count(self, values: frozenset[str], change: int) -> None:
         for form in (form for value in values for form in spellings(value)):
-            begins = self._found_by.setdefault(form[:MASKED_FROM], {})
-            begins[form] = begins.get(form, 0) + change
-            if not begins[form]:
-                del begins[form]
-            if not begins:
-                del self._found_by[form[:MASKED_FROM]]
+            begins, users = form[:MASKED_FROM], self._users.get(form, 0) + change
+            known = self._found_by.get(begins, ())
+            if users == 0:
+                del self._users[form]
+                left = tuple(one for one in known if one != form)
+                if left:
+                    self._found_by[begins] = left
+                else:
+                    del self._found_by[begins]
+                continue
+            self._users[form] = users
+            if form not in known:
+                self._found_by[begins] = (*known, form)
 
     def hide(self, line: str) -> str:
         """Return the line with a mark in the place of each secret; two that overlap become one mark."""
-        with self._lock:
-            ends = [
-                (at, at + len(form))
-                for at in range(len(line) - MASKED_FROM + 1)
-                for form in self._found_by.get(line[at : at + MASKED_FROM], ())
-                if line.startswith(form, at)
-            ]
+        ends = [
+            (at, at + len(form))
+            for at in range(len(line) - MASKED_FROM + 1)
+            for form in self._found_by.get(line[at : at + MASKED_FROM], ())
+            if line.startswith(form, at)
+        ]
         return _without(line, ends) if ends else line
 
 

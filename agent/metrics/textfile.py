@@ -78,7 +78,7 @@ class Textfile:
     def _write(self, shown: Snapshot) -> None:
         try:
             # The directory is of node_exporter's user, for example: no link of theirs leads us elsewhere.
-            with open_directory(self._parent, _MAKE) as directory:
+            with open_directory(self._parent, lambda: _MAKE) as directory:
                 write_atomic_in(directory.fd, self._name, self._text(shown)[0], MODE, flush=False)
         except (OSError, PathRefusedError) as error:
             self._complain(error)
@@ -89,7 +89,7 @@ class Textfile:
 
     def _take_away(self) -> None:
         try:
-            with open_directory(self._parent, _MAKE) as directory:
+            with open_directory(self._parent, lambda: _MAKE) as directory:
                 directory.remove(self._name)
         except (OSError, PathRefusedError) as error:
             self._complain(error)

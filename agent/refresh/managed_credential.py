@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from agent.cloud.verify import Verifier
 from agent.core import policy
 from agent.core.credential import Credential, Kind
-from agent.core.errors import KeyturnError
 from agent.core.events import PublishEvent, Trigger
 from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
+from agent.refresh.sink_look import Identities, SinkLook, identities
 from agent.sinks.interface import Sink
 from agent.sinks.offered import first_offered
 from agent.sinks.transaction import transaction
@@ -50,6 +51,7 @@ class ManagedCredential:
         self._value: Credential | None = None
         self._next_refresh_at: float | None = None
         self._in_sync: dict[str, bool] = {}
+        self._left: Identities = {}
         self._poll_s = float(getattr(settings.provider, "poll_interval", POLL_INTERVAL_S))
         self._astray = False
 
@@ -90,6 +92,7 @@ class ManagedCredential:
         """Note that the source holds this value, and every sink with it."""
         self._value = value
         self._in_sync = {sink.target: True for sink in self.sinks}
+        self._left = identities(self.sinks)
 
     def polls_every(self, seconds: float) -> None:
         """Note what the provider said of the pace."""
@@ -107,23 +110,19 @@ class ManagedCredential:
     def look_for_sinks(self) -> None:
         """See whether the files stand as the newest publish left them: after a start, a recovery or a reload."""
         done = self.state.published
+        self._left = {}
         self._astray = bool(done.generation) and not transaction.stand(self.sinks, done.access_key_id)
 
-    def look_at_sinks(self) -> None:
-        """See which sinks are in sync now, where the value is known to this process.
-
-        A sink that cannot be read (somebody put a symlink there) hides no other credential: whether the sinks of this
-        one are in sync is not known then, and its next refresh says what is wrong.
-        """
+    def sink_look(self) -> SinkLook | None:
+        """Return what another thread needs to look at the sinks; None where the value is not known to this process."""
         if self._value is None:
-            return
-        try:
-            survey = transaction.survey(self.sinks, self._value, self.state.published.generation)
-        except (KeyturnError, OSError):
-            self._in_sync = {}
-            return
-        out = set(survey.out_of_sync)
-        self._in_sync = {sink.target: sink.target not in out for sink in self.sinks}
+            return None
+        return SinkLook(self.sinks, self._value, self.state.published.generation, self._left)
+
+    def looked(self, look: SinkLook, found: Mapping[str, bool]) -> None:
+        """Note what was found at the sinks, unless they were published anew meanwhile."""
+        if look == self.sink_look():
+            self._in_sync = dict(found)
 
     def sinks_behind(self) -> tuple[str, ...] | None:
         """Return which sinks do not hold the published value; None where that cannot be known now.
@@ -249,7 +248,7 @@ class ManagedCredential:
         done = self.state.published
         if not self.same_source or done.layout != self.layout or not done.access_key_id:
             return 0.0  # a bearer token has no id by which its file could be told from a foreign one
-        if not transaction.stand(self.sinks, done.access_key_id):
+        if self._astray:
             return 0.0
         if self.is_served and self.value_in_use() is None:
             return 0.0  # nothing can be served until the source has answered

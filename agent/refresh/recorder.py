@@ -42,26 +42,22 @@ class Recorder:
         """
         value = obtained.value
         about = _about(managed, value, cause)
-        self._audit.record(
-            Event.CREDENTIAL_FETCHED, flush=False, expiration=value.expiration, duration_ms=obtained.fetch_ms, **about
-        )
+        fetched = {"expiration": value.expiration, "duration_ms": obtained.fetch_ms, **about}
+        entries = [(Event.CREDENTIAL_FETCHED, fetched)]
         if obtained.proof is not None:
-            self.proved(managed, value, obtained.proof, cause, flush=False)
+            entries.append(_said_by_sts(obtained.proof, about))
+        self._audit.record_all(entries, flush=False)
+        _warn_of_no_proof(managed, obtained.proof)
 
-    def proved(
-        self, managed: ManagedCredential, value: Credential, proof: Verification, cause: Cause, *, flush: bool = True
-    ) -> None:
+    def proved(self, managed: ManagedCredential, value: Credential, proof: Verification, cause: Cause) -> None:
         """Record what STS said of a value.
 
         Raises:
             AuditError: it cannot be written.
         """
-        about = _about(managed, value, cause)
-        if proof.outcome == "verified":
-            self._audit.record(Event.VERIFIED, flush=flush, outcome=proof.arn or "verified", **about)
-            return
-        self._audit.record(Event.VERIFY_FAILED, flush=flush, outcome="not verified", error=proof.detail, **about)
-        log.warning("published without proof: STS cannot be reached", credential=managed.name, detail=proof.detail)
+        event, fields = _said_by_sts(proof, _about(managed, value, cause))
+        self._audit.record(event, **fields)
+        _warn_of_no_proof(managed, proof)
 
     def published(
         self, managed: ManagedCredential, cause: Cause, event: Event, targets: Sequence[str], took_ms: int
@@ -218,6 +214,17 @@ class Recorder:
         that was closed, while the sinks on a tmpfs are gone.
         """
         return self._audit.knows_publish(managed.name, generation, after=managed.state.journal.audit_seq)
+
+
+def _said_by_sts(proof: Verification, about: dict[str, Any]) -> tuple[Event, dict[str, Any]]:
+    if proof.outcome == "verified":
+        return Event.VERIFIED, {"outcome": proof.arn or "verified", **about}
+    return Event.VERIFY_FAILED, {"outcome": "not verified", "error": proof.detail, **about}
+
+
+def _warn_of_no_proof(managed: ManagedCredential, proof: Verification | None) -> None:
+    if proof is not None and proof.outcome != "verified":
+        log.warning("published without proof: STS cannot be reached", credential=managed.name, detail=proof.detail)
 
 
 def _about(managed: ManagedCredential, value: Credential, cause: Cause) -> dict[str, Any]:

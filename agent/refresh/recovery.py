@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from agent.core.errors import KeyturnError
 from agent.logs.log import log
@@ -54,9 +54,9 @@ class CrashRecovery:
             then(managed)
         return error
 
-    def sweep(self, credentials: Sequence[ManagedCredential]) -> None:
-        """Remove staged files that lie beside the sinks, but for those that a journal still needs."""
-        needed = [entry for managed in credentials for entry in managed.state.journal.staged]
+    def sweep(self, credentials: Iterable[ManagedCredential], everyone: Iterable[ManagedCredential]) -> None:
+        """Remove staged files that lie beside the sinks of `credentials`, but for those that a journal of anyone still needs."""
+        needed = [entry for managed in everyone for entry in managed.state.journal.staged]
         found = transaction.sweep([sink for managed in credentials for sink in managed.sinks], needed)
         if found:
             log.warning("staged files of an earlier run were removed", files=found)

@@ -1,13 +1,12 @@
-"""One loop, one inbox, and workers that only ever answer through it.
+"""One loop, two inboxes, and workers that only ever answer through them: docs/adr/0001.
 
-Signals, timers, control commands and the ends of slow work are functions put into the inbox. The loop's thread calls
+Signals, commands and the ends of slow work are functions put into an inbox. The loop's thread calls
 them one after the other, so what the engine keeps is changed on that thread alone and needs no lock. The loop sleeps in
 poll(2) on an eventfd, on an alarm that neither a suspend nor a clock step delays, and on a watch that a clock step
 wakes: it does not wake up before something is due.
 
-Slow work runs on a daemon thread of its own, not on a pool: docs/adr/0001. At most `MAX_WORKERS` are at work, so that a
-config of thousands does not open a thousand connections at once; urgent work (to tell the dependents, an emergency)
-never queues behind them.
+A turn calls what is there for `TURN_S`, not longer than the message at hand: with a thousand ends waiting, the
+watchdog is fed and a command heard all the same. What people and the service manager wait for comes before the ends of work.
 """
 
 from __future__ import annotations
@@ -17,26 +16,29 @@ import queue
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
-from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
-from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError
+from agent.core.errors import KeyturnError
 from agent.logs.log import log
+from agent.runtime.workers import Lane, Work, Workers
 from agent.system.clock import Alarm, StepWatch
 
 T = TypeVar("T")
-MAX_WORKERS = 256
+TURN_S = 0.05
+"""Seconds after which a turn calls nothing more."""
 
 
 class EventLoop:
-    """The inbox, the alarm and the workers."""
+    """The inboxes, the alarm and the workers."""
 
     def __init__(self) -> None:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._ends: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._alarm = Alarm()
         self._poll = select.poll()
@@ -46,9 +48,9 @@ class EventLoop:
         self._poll.register(self._steps, select.POLLIN)
         self._signalled, self._signals = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._signalled, select.POLLIN)
-        self._slots = threading.Semaphore(MAX_WORKERS)
-        self._workers: set[threading.Thread] = set()
         self.cancel = threading.Event()
+        self._workers = Workers(self.post_end, self.cancel)
+        self._turn_ends_at = 0.0
 
     def wake_on_signals(self) -> None:
         """Have every signal end the loop's sleep. From the main thread.
@@ -69,58 +71,67 @@ class EventLoop:
         self.post(partial(settle, future, function))
         return future
 
+    def post_end(self, message: Callable[[], None]) -> None:
+        """Have the loop's thread call `message` behind what it was posted, and behind earlier ends. From any thread."""
+        self._ends.put(message)
+        os.eventfd_write(self._bell, 1)
+
     def start(
         self,
         work: Callable[[], T],
         done: Callable[[T | None, BaseException | None], None],
+        lane: Lane,
         *,
-        urgent: bool = False,
-    ) -> threading.Thread:
-        """Run `work` on a thread of its own; the loop then calls `done(value, error)`.
+        first: bool = False,
+    ) -> Work:
+        """Run `work` on a thread of its own; the loop then calls `done(value, error)`: `Workers.start`."""
+        return self._workers.start(work, done, lane, first=first)
 
-        Where no thread can be started, `done` gets that as its error. `urgent` work does not wait for one of the
-        `MAX_WORKERS` to come back.
-        """
+    def abandon(self, work: Work) -> None:
+        """Give the place of a piece of work to the next: it hangs, and nobody waits for it."""
+        self._workers.abandon(work)
 
-        def run() -> None:
-            value, error = None, None
-            with nullcontext() if urgent else self._slots:
-                try:
-                    if self.cancel.is_set():
-                        raise CancelledError("the agent is stopping")
-                    value = work()
-                except BaseException as caught:
-                    error = caught
-            self._workers.discard(threading.current_thread())
-            self.post(partial(done, value, error))
-
-        thread = threading.Thread(target=run, daemon=True)
-        self._workers.add(thread)
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError):  # the limit of processes, or of memory
-            self._workers.discard(thread)
-            self.post(partial(done, None, _no_thread()))
-        return thread
+    def stop_working(self) -> None:
+        """Tell workers to come back, and begin no more work."""
+        self.cancel.set()
+        self._workers.wake()
 
     def busy(self) -> int:
         """Return how many workers have not come back."""
-        return len(self._workers)
+        return self._workers.busy()
 
     def turn(self, wake_at: float | None) -> None:
-        """Sleep until a message comes or boottime `wake_at`; then call what is in the inbox."""
+        """Sleep until a message comes or boottime `wake_at`; then call what is in the inboxes, for as long as a turn lasts.
+
+        A message that raises ends neither the loop nor the others.
+        """
         self._alarm.set(wake_at)
         self._poll.poll()
         self._alarm.clear()
         self._steps.clear()
         _empty(os.eventfd_read, self._bell)
         _empty(os.read, self._signalled, 512)
-        self.drain()
+        self._turn_ends_at = time.monotonic() + TURN_S
+        self._call_some(self._inbox)
+        self._call_some(self._ends)
+        if not (self._inbox.empty() and self._ends.empty()):
+            os.eventfd_write(self._bell, 1)
+
+    def has_time(self) -> bool:
+        """Return whether the present turn may begin with something more."""
+        return time.monotonic() < self._turn_ends_at
 
     def drain(self) -> None:
-        """Call every message that is in the inbox now. A message that raises ends neither the loop nor the others."""
-        for _ in range(self._inbox.qsize()):
-            safely(self._inbox.get())
+        """Call every message that is there now, however long that takes."""
+        for inbox in (self._inbox, self._ends):
+            for _ in range(inbox.qsize()):
+                safely(inbox.get())
+
+    def _call_some(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
+        for _ in range(inbox.qsize()):
+            safely(inbox.get())
+            if not self.has_time():
+                return
 
 
 def settle(future: Future[T], function: Callable[[], T]) -> None:
@@ -155,13 +166,6 @@ def safely(act: Callable[[], None]) -> None:
         log.error("a step failed", error=str(error))
     except Exception:
         log.error("a fault of keyturn itself; please report it", exc_info=True)
-
-
-def _no_thread() -> SourceUnavailableError:
-    return SourceUnavailableError(
-        "no thread can be started for this work: there are too many, or there is no memory",
-        "raise TasksMax= or MemoryMax= of keyturn's unit, or end other processes",
-    )
 
 
 def _empty(read: Callable[..., object], *arguments: int) -> None:

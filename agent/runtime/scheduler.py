@@ -41,6 +41,10 @@ class JobKind(StrEnum):
     """Of a function: called once."""
 
 
+FIRST = frozenset({JobKind.EVERY, JobKind.CALL})
+"""What comes before everything else that is due: the watchdog, and who asks whether the scheduler moves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One thing that is planned; two jobs of the same kind and subject are the same."""
@@ -58,7 +62,8 @@ class Scheduler:
     def __init__(self, boottime: Callable[[], float]) -> None:
         self._boottime = boottime
         self._schedule = schedule.Scheduler()
-        self._due: list[Act] = []
+        self._due_first: dict[Job, Act] = {}
+        self._due: dict[Job, Act] = {}
         self._at: dict[Job, float] = {}
         self._planned: dict[Job, schedule.Job] = {}
         self._acts: dict[Job, Act] = {}
@@ -66,34 +71,47 @@ class Scheduler:
 
     def set(self, job: Job, delay_s: float, act: Act) -> None:
         """Have `act` come due in `delay_s` seconds, instead of whatever was set for this job before."""
-        if job not in self._at:
+        self._forget_due(job)
+        if job not in self._planned:
             self._planned[job] = self._schedule.every(1).seconds.do(self._ring, job).tag(job)
         self._at[job], self._acts[job] = self._boottime() + max(0.0, delay_s), act
 
     def clear(self, job: Job) -> None:
-        """Forget a job."""
-        if self._at.pop(job, None) is not None:
+        """Forget a job, also one that is due and was not taken."""
+        self._forget_due(job)
+        self._at.pop(job, None)
+        self._acts.pop(job, None)
+        if job in self._planned:
             # Not by its tag: `schedule` would look at each tag of each job, at a thousand credentials for milliseconds.
             self._schedule.cancel_job(self._planned.pop(job))
-            del self._acts[job]
 
     def at(self, job: Job) -> float | None:
-        """Return the boottime instant at which a job comes due; None where nothing is set."""
+        """Return the boottime instant at which a job comes due, or came and was not taken; None where nothing is set."""
         return self._at.get(job)
 
     def next_at(self) -> float | None:
         """Return the boottime instant of the earliest job; None where nothing is planned."""
         return min(self._at.values(), default=None)
 
-    def collect(self) -> list[Act]:
-        """Return what is due now, each job once, the earliest first."""
-        local, boot = datetime.now(), self._boottime()
+    def collect(self) -> None:
+        """See what is due now. It is handed out by `take`, each job once, the earliest first."""
+        boot = self._boottime()
+        if min((self._at[job] for job in self._planned), default=boot + 1.0) > boot:
+            return  # asked only where something is due: it looks at every job
+        local = datetime.now()
         for planned in self._schedule.jobs:
             (job,) = planned.tags
             planned.next_run = local + timedelta(seconds=self._at[job] - boot)  # type: ignore[index]
         self._schedule.run_pending()
-        due, self._due = self._due, []
-        return due
+
+    def take(self) -> Act | None:
+        """Take out and return what is due: the `FIRST` kinds, then the earliest; None where nothing is."""
+        for due in (self._due_first, self._due):
+            if due:
+                job = next(iter(due))
+                del self._at[job]
+                return due.pop(job)
+        return None
 
     def clock_step(self) -> float:
         """Return the seconds that the wall clock was stepped since the last look, forwards positive; 0.0 for none."""
@@ -102,9 +120,14 @@ class Scheduler:
         self._wall_minus_boot = difference
         return step if abs(step) >= STEP_S else 0.0
 
+    def _forget_due(self, job: Job) -> None:
+        self._due_first.pop(job, None)
+        self._due.pop(job, None)
+
     def _ring(self, job: Job) -> type[schedule.CancelJob]:
-        del self._at[job], self._planned[job]
-        self._due.append(self._acts.pop(job))
+        del self._planned[job]
+        due = self._due_first if job.kind in FIRST else self._due
+        due[job] = self._acts.pop(job)
         return schedule.CancelJob
 
 

@@ -69,6 +69,11 @@ class Sink(ABC):
         """The targets that readers open, each one file: this one, or those of a directory."""
         return (self,)
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The files by whose identities it is known that nothing has changed here; none where they do not tell."""
+        return ()
+
     def inspect(self) -> tuple[str, ...]:
         """Return the warnings of `check` about the known readers of this format."""
         return ()
@@ -98,6 +103,11 @@ class Sink(ABC):
 
 class FileSink(Sink):
     """One target in one file."""
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Its file."""
+        return (self.path,)
 
     @abstractmethod
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:

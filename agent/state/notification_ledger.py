@@ -21,14 +21,19 @@ class NotificationLedger:
         pickups: Mapping[str, str] | None = None,
         untold: int = 0,
     ) -> None:
-        self._debts = tuple(debts)
+        self._debts = _by_identity(debts)
         self._outcomes, self._pickups = dict(outcomes or {}), dict(pickups or {})
         self._untold = untold
 
     @property
     def debts(self) -> tuple[Debt, ...]:
-        """The dependents that are to be told, each once."""
-        return self._debts
+        """The dependents that are to be told, each once; a copy, so ask `is_paid` for whether there is one."""
+        return tuple(self._debts.values())
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether nobody is owed anything."""
+        return not self._debts
 
     @property
     def outcomes(self) -> Mapping[str, NotifyOutcome]:
@@ -52,11 +57,11 @@ class NotificationLedger:
 
     def debt_to(self, identity: Identity) -> Debt | None:
         """Return what a dependent is owed; None where it is owed nothing."""
-        return next((debt for debt in self._debts if debt.identity == identity), None)
+        return self._debts.get(identity)
 
     def owes(self, debt: Debt) -> bool:
         """Return whether this very debt is still open: a repair may have owed the same generation anew since."""
-        return any(one is debt for one in self._debts)
+        return self._debts.get(debt.identity) is debt
 
     def outcome_of(self, identity: Identity) -> NotifyOutcome | None:
         """Return how a dependent was told last; None where it never was."""
@@ -70,11 +75,11 @@ class NotificationLedger:
 
     def replace(self, debts: Iterable[Debt]) -> None:
         """Owe these debts and no others: a newer generation supersedes an older one."""
-        self._debts = tuple(debts)
+        self._debts = _by_identity(debts)
 
     def date(self, since: datetime) -> None:
         """Date the debts to the instant of the switch: a process that started before may have read the old value."""
-        for debt in self._debts:
+        for debt in self._debts.values():
             debt.since = since
 
     # -- telling ------------------------------------------------------------------------------------
@@ -112,7 +117,7 @@ class NotificationLedger:
 
     def tried_by_nobody(self) -> None:
         """Have every debt count as new: an operator wants it told now."""
-        for debt in self._debts:
+        for debt in self._debts.values():
             debt.attempts = 0
 
     # -- owing again --------------------------------------------------------------------------------
@@ -132,10 +137,10 @@ class NotificationLedger:
         self._owe(debt for debt in debts if key(debt.identity) not in self._outcomes)
 
     def _owe(self, debts: Iterable[Debt]) -> bool:
-        owed = {debt.identity for debt in self._debts}
-        added = tuple(debt for debt in debts if debt.identity not in owed)
-        self._debts += added
-        return bool(added)
+        before = len(self._debts)
+        for debt in debts:
+            self._debts.setdefault(debt.identity, debt)
+        return len(self._debts) > before
 
     # -- the config ---------------------------------------------------------------------------------
 
@@ -145,15 +150,20 @@ class NotificationLedger:
         Returns:
             the debts to them, and whether one of them was not told; `untold` is `generation` then.
         """
-        dropped = [debt for debt in self._debts if debt.identity not in named]
+        dropped = [debt for debt in self._debts.values() if debt.identity not in named]
         keys = {key(identity) for identity in named}
         gave_up = any(outcome.gave_up for name, outcome in self._outcomes.items() if name not in keys)
         if dropped or gave_up:
             self._untold = generation
-        self._debts = tuple(debt for debt in self._debts if debt.identity in named)
+        self._debts = {identity: debt for identity, debt in self._debts.items() if identity in named}
         self._outcomes = {name: outcome for name, outcome in self._outcomes.items() if name in keys}
         self._pickups = {name: pickup for name, pickup in self._pickups.items() if name in keys}
         return dropped, bool(dropped or gave_up)
 
     def _strike(self, debt: Debt) -> None:
-        self._debts = tuple(one for one in self._debts if one is not debt)
+        if self.owes(debt):
+            del self._debts[debt.identity]
+
+
+def _by_identity(debts: Iterable[Debt]) -> dict[Identity, Debt]:
+    return {debt.identity: debt for debt in debts}

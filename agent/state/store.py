@@ -27,7 +27,7 @@ from agent.system.systemd_unit import make_directory, service_user
 from agent.system.trusted_path import open_trusted, writers_problem
 from agent.system.two_slot_file import SlotFile, read_slots
 
-MAX_RECORD_BYTES = 1024 * 1024
+MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record may grow to this and is readable then; its file may be four times as large."""
 
 _BY_THE_SERVICE = (

@@ -23,6 +23,14 @@ class FileIdentity:
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     @classmethod
+    def of_link(cls, path: str) -> Self | None:
+        """Return that of what lies at a path, be it a link; None where nothing does, or it may not be looked at."""
+        try:
+            return cls.of(os.lstat(path))
+        except OSError:
+            return None
+
+    @classmethod
     def at(cls, path: str) -> Self | None:
         """Return that of the file at the end of a path; None where there is none, or it may not be looked at."""
         try:

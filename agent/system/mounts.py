@@ -45,10 +45,7 @@ def mount_id(fd: int) -> int | None:
 
 
 def forgetful(directories: Iterable[T]) -> Iterator[T]:
-    """Yield the directories in which a new name needs a flush of its own to survive a power cut.
-
-    They are told by their mounts, not by their device numbers: that of a btrfs is in no table.
-    """
+    """Yield the directories in which a new name needs a flush of its own to survive a power cut."""
     return _not_on(NAMES_FOLLOW_FILES, directories)
 
 
@@ -57,9 +54,26 @@ def disordered(directories: Iterable[T]) -> Iterator[T]:
     return _not_on(NAMES_IN_ORDER, directories)
 
 
+def enough(newest_first: Iterable[T]) -> Iterator[T]:
+    """Yield the directories whose flush makes the new names in all of them durable.
+
+    Where names are durable in their order, the flush of the newest one takes all older ones of its file system with it.
+
+    Args:
+        newest_first: directories with new names, the one with the newest name first.
+    """
+    covered = set[int]()
+    for one in dict.fromkeys(newest_first):
+        device = os.fstat(one.fd).st_dev
+        if device in covered:
+            continue
+        if _mounts.type_of(one.fd, device) in NAMES_IN_ORDER:
+            covered.add(device)
+        yield one
+
+
 def _not_on(known: frozenset[str], directories: Iterable[T]) -> Iterator[T]:
-    types = _mounts.types()
-    return (one for one in directories if types.get(mount_id(one.fd)) not in known)
+    return (one for one in directories if _mounts.type_of(one.fd, os.fstat(one.fd).st_dev) not in known)
 
 
 class _Mounts:
@@ -68,20 +82,29 @@ class _Mounts:
     def __init__(self) -> None:
         self._fd = -1
         self._changed = select.poll()
-        self._types: dict[int | None, str] = {}
+        self._by_device: dict[int, str] = {}
+        self._by_mount: dict[int | None, str] = {}
 
-    def types(self) -> dict[int | None, str]:
-        """Return the type of every mounted file system by the mount's id; empty where /proc is not mounted."""
+    def type_of(self, fd: int, device: int) -> str | None:
+        """Return the type of the file system of an open directory; None where /proc is not mounted.
+
+        Its device number tells it, or, where that is in no table, as those of btrfs are not, its mount.
+        """
         try:
-            if self._fd < 0:
-                self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-                self._changed.register(self._fd, select.POLLPRI)
-            elif not self._changed.poll(0):
-                return self._types
-            self._types = dict(map(_id_and_type, self._read().splitlines()))
+            self._refresh()
         except OSError:
-            return {}
-        return self._types
+            return None
+        return self._by_device.get(device) or self._by_mount.get(mount_id(fd))
+
+    def _refresh(self) -> None:
+        if self._fd < 0:
+            self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            self._changed.register(self._fd, select.POLLPRI)
+        elif not self._changed.poll(0):
+            return
+        mounts = [_mount(line) for line in self._read().splitlines()]
+        self._by_device = {device: kind for _mount_id, device, kind in mounts}
+        self._by_mount = {mount_id: kind for mount_id, _device, kind in mounts}
 
     def _read(self) -> str:
         os.lseek(self._fd, 0, os.SEEK_SET)
@@ -91,7 +114,9 @@ class _Mounts:
 _mounts = _Mounts()
 
 
-def _id_and_type(line: str) -> tuple[int, str]:
-    """Return the id and the type in a line of mountinfo: the first word, and the first one after the lone dash."""
+def _mount(line: str) -> tuple[int, int, str]:
+    """Return id, device and type in a line of mountinfo: the first and third word, and the first one after the lone dash."""
     before, _dash, behind = line.partition(" - ")
-    return int(before.split(" ", 1)[0]), behind.split(" ", 1)[0]
+    number, _parent, device, _rest = before.split(" ", 3)
+    major, minor = map(int, device.split(":"))
+    return int(number), os.makedev(major, minor), behind.split(" ", 1)[0]

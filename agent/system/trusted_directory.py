@@ -19,7 +19,7 @@ import errno
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -126,12 +126,15 @@ class Directory:
         return self.mode & stat.S_IWGRP
 
 
-def open_directory(path: str, make_with: str = "install -d -m 0750", *, only_to_read: bool = False) -> Directory:
+def open_directory(
+    path: str, make_with: Callable[[], str] = lambda: "install -d -m 0750", *, only_to_read: bool = False
+) -> Directory:
     """Open a directory, checking every step of its path.
 
     Args:
         path: absolute.
-        make_with: the command that the remedy of a missing directory names.
+        make_with: returns the command that the remedy of a missing directory names. Asked for only then: to find out
+            who runs keyturn takes longer than to open the directory, and each poll opens it.
         only_to_read: a file in it that is judged by its own owner and mode. Then the directory may be a sticky one
             that everyone can write, such as /tmp: who plants a file there owns it, and nobody can take the name of
             another's. And it need not be listed, so the right to pass through it is enough.
@@ -207,11 +210,11 @@ def _refuse_open(found: os.stat_result, path: str) -> None:
         )
 
 
-def _refusal(error: OSError, path: str, make_with: str) -> PathRefusedError:
+def _refusal(error: OSError, path: str, make_with: Callable[[], str]) -> PathRefusedError:
     if is_permission(error):
         return PathNotPermittedError.of(explain(error, path).at(f"{path}: cannot open this directory"))
     if isinstance(error, FileNotFoundError):
-        return PathMissingError(f"{path}: this directory is missing", f"make it: `{make_with} {shlex.quote(path)}`")
+        return PathMissingError(f"{path}: this directory is missing", f"make it: `{make_with()} {shlex.quote(path)}`")
     if isinstance(error, NotADirectoryError):
         return PathRefusedError(f"{path}: this is not a directory", "correct the path in the config")
     if error.errno == errno.ELOOP:

@@ -11,22 +11,3 @@ key. It is a drop-in and not a unit of our own, so that the package's unit can c
 drop-ins stay beside it. keyturn-once.service, which does the same work, gets the same one. Rejected: widening the rights
 at run time, since a daemon that can widen its own sandbox has none.
 """
-
-from agent.systemd_setup.check import PLACE, findings, is_the_services, seen_by_somebody_else
-from agent.systemd_setup.check_command import check_command
-from agent.systemd_setup.install import Outcome, Plan, planned
-from agent.systemd_setup.needs import Needs, environment, needs_of
-
-__all__ = [
-    "PLACE",
-    "Needs",
-    "Outcome",
-    "Plan",
-    "check_command",
-    "environment",
-    "findings",
-    "is_the_services",
-    "needs_of",
-    "planned",
-    "seen_by_somebody_else",
-]

@@ -10,18 +10,16 @@ from pathlib import Path
 
 from agent.core.errors import KeyturnError, NotPermittedError, StateError
 from agent.system import files
-from agent.system.accounts import user_name
-from agent.system.oserrors import explain, is_permission
 from agent.system.process import CommandError, find_program, run_command
 from agent.systemd_setup import render
 from agent.systemd_setup.needs import Needs
+from agent.systemd_setup.unit import refusal, standing_at
 
 UNITS = ("keyturn.service", "keyturn-once.service")
 DROP_IN = "50-keyturn.conf"
 RULE = "etc/polkit-1/rules.d/50-keyturn.rules"
 SYSTEMD_S = 60.0
 """Seconds for a daemon-reload, which starts every generator again, and for a query."""
-_LIMIT = 1024 * 1024
 
 
 class Outcome(StrEnum):
@@ -128,20 +126,6 @@ def reload_systemd() -> None:
         raise KeyturnError(f"systemctl daemon-reload {done.outcome}: {done.text(500)}", "run it by hand")
 
 
-def standing_at(path: Path) -> str | None:
-    """Return the text of a file; None where there is none.
-
-    Raises:
-        NotPermittedError: this user may not read it.
-        StateError: it cannot be read.
-    """
-    try:
-        found = files.read_regular(path, _LIMIT)
-    except OSError as error:
-        raise _refused(error, path, "read") from error
-    return None if found is None else found.decode("utf-8", "replace")
-
-
 def _is_seen(path: Path) -> bool:
     try:
         standing_at(path)
@@ -168,7 +152,7 @@ def _put(path: Path, found: str | None, wanted: str | None) -> Outcome:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         files.write_atomic(path, wanted.encode(), 0o644)
     except OSError as error:
-        raise _refused(error, path, "write") from error
+        raise refusal(error, path, "write") from error
     return Outcome.WRITTEN
 
 
@@ -176,9 +160,3 @@ def _difference(found: str | None, wanted: str | None) -> str:
     if wanted is None:
         return "not needed any more"
     return "missing" if found is None else "out of date"
-
-
-def _refused(error: OSError, path: Path, what: str) -> KeyturnError:
-    if is_permission(error):
-        return NotPermittedError(f"{path}: user {user_name()} may not {what} it", "run this as root")
-    return StateError.of(explain(error, str(path)).at(f"{path}: cannot {what} it"))

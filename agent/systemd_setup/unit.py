@@ -1,17 +1,32 @@
-"""The installed unit with its drop-ins, as systemd finds them."""
+"""The installed unit with its drop-ins, as systemd finds them.
+
+The daemon looks here at its start and at a reload, so this module imports nothing of what plans and writes drop-ins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.core.errors import KeyturnError
-from agent.system.systemd_credentials import with_sources
+from agent.core.errors import KeyturnError, NotPermittedError, StateError
+from agent.system import files
+from agent.system.accounts import user_name
+from agent.system.oserrors import explain, is_permission
+from agent.system.systemd_credentials import OF_THE_SERVICE, with_sources
 from agent.system.systemd_unit import drop_ins, installed, is_ours, service_lines
-from agent.systemd_setup.install import standing_at
-from agent.systemd_setup.needs import CREDENTIALS
 
-__all__ = ["credential_sources", "fragments", "installed", "is_ours", "service_lines", "with_credentials"]
+__all__ = [
+    "credential_sources",
+    "fragments",
+    "installed",
+    "is_ours",
+    "refusal",
+    "service_lines",
+    "standing_at",
+    "with_credentials",
+]
+
+_LIMIT = 1024 * 1024
 
 
 def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapping[str, str]:
@@ -22,7 +37,7 @@ def with_credentials(environ: Mapping[str, str], root: Path = Path("/")) -> Mapp
     """
     if "CREDENTIALS_DIRECTORY" in environ or installed(root) is None:
         return environ
-    return with_sources({**environ, "CREDENTIALS_DIRECTORY": CREDENTIALS}, credential_sources(root))
+    return with_sources({**environ, "CREDENTIALS_DIRECTORY": OF_THE_SERVICE}, credential_sources(root))
 
 
 def credential_sources(root: Path = Path("/")) -> dict[str, str]:
@@ -53,3 +68,24 @@ def credential_sources(root: Path = Path("/")) -> dict[str, str]:
 def fragments(root: Path = Path("/")) -> dict[str, str]:
     """Return name -> text of the unit's drop-ins; a directory hides the later ones of systemd.unit(5)."""
     return {name: standing_at(Path(path)) or "" for name, path in drop_ins(root).items()}
+
+
+def standing_at(path: Path) -> str | None:
+    """Return the text of a file; None where there is none.
+
+    Raises:
+        NotPermittedError: this user may not read it.
+        StateError: it cannot be read.
+    """
+    try:
+        found = files.read_regular(path, _LIMIT)
+    except OSError as error:
+        raise refusal(error, path, "read") from error
+    return None if found is None else found.decode("utf-8", "replace")
+
+
+def refusal(error: OSError, path: Path, what: str) -> KeyturnError:
+    """Return the error for a file that cannot be read or written ("read", "write")."""
+    if is_permission(error):
+        return NotPermittedError(f"{path}: user {user_name()} may not {what} it", "run this as root")
+    return StateError.of(explain(error, str(path)).at(f"{path}: cannot {what} it"))

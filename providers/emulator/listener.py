@@ -29,6 +29,7 @@ __all__ = ["Listener"]
 
 _IDLE_S = 60.0
 _MAX_BODY = 1024 * 1024
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 
 class Listener(ABC):
@@ -117,7 +118,8 @@ class Listener(ABC):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 1024
+    """Enough for a daemon that opens hundreds of connections at once: one that finds no place is tried again after a second."""
 
     def __init__(self, owner: Listener, context: ssl.SSLContext | None, place: tuple[str, int]) -> None:
         self.owner = owner
@@ -216,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _render(self, reply: Reply) -> bytes:
         """Return the whole answer in one piece, so that it can also be sent byte by byte."""
-        phrase = HTTPStatus(reply.status).phrase if reply.status in list(HTTPStatus) else "Unknown"
+        phrase = _PHRASES.get(reply.status, "Unknown")
         headers = {
             "Date": formatdate(self.server.owner.cloud.now(), usegmt=True),
             "Content-Type": "application/json;charset=utf-8",

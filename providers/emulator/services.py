@@ -118,7 +118,7 @@ def _check_form(request: Request) -> None:
         raise _unknown()
     if request.method not in ("GET", "POST"):
         raise ApiError(405, "UnsupportedHTTPMethod", "This http method is not supported.")
-    names = [name for name, _value in request.parameter_pairs()]
+    names = [name for name, _value in request.parameter_pairs]
     if len(set(names)) != len(names):
         raise ApiError(400, "InvalidParameter", "A parameter is there twice.")
 

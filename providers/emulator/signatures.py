@@ -17,9 +17,10 @@ import hashlib
 import hmac
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from urllib.parse import parse_qsl, quote
 
 from cryptography.exceptions import InvalidSignature
@@ -71,20 +72,22 @@ class Request:
     headers: Mapping[str, str]
     body: bytes = b""
 
-    def query_parameters(self) -> list[tuple[str, str]]:
-        """Return the decoded query."""
-        return parse_qsl(self.query, keep_blank_values=True)
+    @cached_property
+    def query_parameters(self) -> Sequence[tuple[str, str]]:
+        """The decoded query."""
+        return tuple(parse_qsl(self.query, keep_blank_values=True))
 
-    def parameter_pairs(self) -> list[tuple[str, str]]:
-        """Return the decoded parameters of the query and of a form body, as often as they are there."""
-        pairs = self.query_parameters()
+    @cached_property
+    def parameter_pairs(self) -> Sequence[tuple[str, str]]:
+        """The decoded parameters of the query and of a form body, as often as they are there."""
         if self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-            pairs += parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
-        return pairs
+            return (*self.query_parameters, *parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+        return self.query_parameters
 
-    def parameters(self) -> dict[str, str]:
-        """Return the decoded parameters, of doubled ones the last."""
-        return dict(self.parameter_pairs())
+    @cached_property
+    def parameters(self) -> Mapping[str, str]:
+        """The decoded parameters, of doubled ones the last."""
+        return dict(self.parameter_pairs)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def read_anonymous_claim(request: Request, now: float) -> Claim:
     Raises:
         ApiError: 400 MissingParameter or InvalidTimeStamp.*.
     """
-    parameters, headers = request.parameters(), request.headers
+    parameters, headers = request.parameters, request.headers
     version = headers.get("x-acs-version") or parameters.get("Version", "")
     if not version:
         raise missing_parameter("Version")
@@ -159,7 +162,7 @@ def read_anonymous_claim(request: Request, now: float) -> Claim:
 
 def claimed(request: Request) -> tuple[str, str]:
     """Return action and access key id as far as they can be read, for the records; either may be empty."""
-    parameters = request.parameters()
+    parameters = request.parameters
     match = _ACS3_PATTERN.fullmatch(request.headers.get("authorization", ""))
     action = request.headers.get("x-acs-action") or parameters.get("Action", "")
     return action, match["key"] if match else parameters.get("AccessKeyId") or parameters.get("PublicKeyId", "")
@@ -224,7 +227,7 @@ def _encode(text: str) -> str:
 
 
 def _rpc_claim(request: Request) -> Claim:
-    parameters = request.parameters()
+    parameters = request.parameters
     access_key_id = claimed(request)[1]
     for name in _RPC_REQUIRED:
         if not (access_key_id if name == "AccessKeyId" else parameters.get(name)):
@@ -285,7 +288,7 @@ def _acs3_claim(request: Request, authorization: str) -> Claim:
 
 def _bearer_claim(request: Request) -> Claim:
     """Return the claim of a bearer token in a header, announced in the query (RPC style) or another header (ROA style)."""
-    kinds = (request.parameters().get("SignatureType"), request.headers.get("x-acs-signature-type"))
+    kinds = (request.parameters.get("SignatureType"), request.headers.get("x-acs-signature-type"))
     if BEARER not in kinds:
         raise missing_parameter("SignatureType")
     return _header_claim(request, BEARER, "", request.headers["x-acs-bearer-token"])
@@ -303,14 +306,14 @@ def _header_claim(request: Request, scheme: str, access_key_id: str, token: str)
         access_key_id,
         headers["x-acs-date"],
         headers["x-acs-signature-nonce"],
-        request.parameters(),
+        request.parameters,
         token,
     )
 
 
 def acs3_string_to_sign(request: Request, signed_headers: list[str]) -> str:
     """Return the algorithm's name and the hash of the canonical request, built from exactly the headers that were signed."""
-    pairs = sorted((_encode(name), _encode(value)) for name, value in request.query_parameters())
+    pairs = sorted((_encode(name), _encode(value)) for name, value in request.query_parameters)
     canonical_request = "\n".join(
         (
             request.method,

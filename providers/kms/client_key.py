@@ -5,25 +5,33 @@ Format (KMS, "Create an AAP"; aliyun-secret-manager-client 0.1.5 `client_key_uti
 certificate. Opened with `cryptography`, because the official client's way (`OpenSSL.crypto.load_pkcs12`) is gone
 since pyOpenSSL 23.3.
 providers/kms/password.py says where its password is.
+
+Opening takes 40 ms and more, with the interpreter's lock held all the while (cryptography 50, RSA-2048, 2048 rounds), so
+each content is opened once in the process, however many credentials name it: `_opened` below.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from weakref import WeakValueDictionary
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509 import Certificate
 
 from agent.cloud.failures import json_object
-from agent.core.errors import CredentialFileError
+from agent.core.errors import CredentialFileError, SourceUnavailableError
+from agent.core.problem import Problem
 from agent.core.secret import Secret
 from agent.system.file_identity import FileIdentity
 from agent.system.files import read_private
@@ -34,55 +42,121 @@ __all__ = ["ClientKey", "ClientKeyFile", "PasswordSource", "open_client_key"]
 FILE_LIMIT_BYTES = 64 * 1024
 
 
+OPEN_S = 30.0
+"""Seconds that a caller without a deadline waits for others to be done with opening theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientKey:
     """An opened ClientKey.
 
     Attributes:
-        private_key: base64 of the unencrypted PKCS#8, as the official signer wants it.
         expires_at: when the certificate in the file ends; None where it holds none.
     """
 
     key_id: str
-    private_key: Secret
     expires_at: datetime | None
     rsa: RSAPrivateKey = field(repr=False, compare=False)
 
     def sign(self, message: bytes) -> bytes:
-        """Sign with RSASSA-PKCS1-v1_5 over SHA-256 (`RSA_PKCS1_SHA_256` of the dedicated gateway): deterministic."""
+        """Sign with RSASSA-PKCS1-v1_5 over SHA-256: deterministic.
+
+        That is `SHA256withRSA` of the shared gateway and `RSA_PKCS1_SHA_256` of a dedicated one.
+        """
         return self.rsa.sign(message, PKCS1v15(), SHA256())
 
 
 class ClientKeyFile:
-    """A ClientKey on disk, opened again only when one of its files changed.
-
-    Opening costs the key derivation of the PKCS#12 (2048 to 100 000 rounds), which a poll each minute need not pay.
-    """
+    """A ClientKey on disk, read again only when one of its files changed."""
 
     def __init__(self, path: str, password: PasswordSource, environ: Mapping[str, str]) -> None:
         """Keep the paths; no I/O."""
         self.path = path
         self._password = password
         self._environ = environ
-        self._opened: tuple[tuple[FileIdentity | None, ...], ClientKey] | None = None
+        self._read: tuple[tuple[FileIdentity | None, ...], _Opened] | None = None
 
-    def load(self) -> ClientKey:
+    def load(self, timeout_s: float = OPEN_S) -> ClientKey:
         """Return the ClientKey as it is now on disk.
+
+        Args:
+            timeout_s: seconds to wait while other ClientKeys are being opened.
 
         Raises:
             CredentialFileError: a file or the password is missing, malformed, wrong or readable by others.
             NotPermittedError: the agent's user may not read a file.
+            SourceUnavailableError: the others took too long.
         """
         stamps = tuple(FileIdentity.at(path) for path in (self.path, *self._password.files))
-        if self._opened is None or self._opened[0] != stamps or None in stamps:
-            self._opened = None
-            self._opened = (stamps, self._open())
-        return self._opened[1]
+        read = self._read
+        if read is None or read[0] != stamps or None in stamps:
+            self._read = None
+            content = read_private(self.path, FILE_LIMIT_BYTES, self._environ)
+            read = self._read = (stamps, _opened(content, self._password.read(self._environ), self.path, timeout_s))
+        return read[1].key()
 
-    def _open(self) -> ClientKey:
-        content = read_private(self.path, FILE_LIMIT_BYTES, self._environ)
-        password = self._password.read(self._environ)
-        return open_client_key(content, password, self.path)
+
+class _Opened:
+    """What came of opening a content with a password: the key, or why it does not open. Neither changes with another try."""
+
+    def __init__(self, content: bytes, password: Secret, path: str) -> None:
+        self._found: ClientKey | Problem
+        try:
+            self._found = open_client_key(content, password, path)
+        except CredentialFileError as error:
+            self._found = error.as_problem()  # not the error itself, whose frames hold the password
+
+    def key(self) -> ClientKey:
+        """Return the key.
+
+        Raises:
+            CredentialFileError: it does not open.
+        """
+        if isinstance(self._found, Problem):
+            raise CredentialFileError.of(self._found)
+        return self._found
+
+
+_one_at_a_time = threading.Lock()
+_by_content: WeakValueDictionary[bytes, _Opened] = WeakValueDictionary()
+"""What was opened, for as long as some ClientKeyFile holds it."""
+
+_FINGERPRINT_KEY = secrets.token_bytes(32)
+
+
+def _opened(content: bytes, password: Secret, path: str, timeout_s: float) -> _Opened:
+    """Open a content, or return what came of it where another ClientKeyFile has opened the same with the same password.
+
+    By content, not by path: each credential reads its files with its own eyes, so that a file that it may not read, or
+    that others may, is refused to it however often another credential has opened it. One is opened at a time: two would
+    only take turns at the interpreter's lock, and of a thousand that start at once the first opens it for all.
+
+    Raises:
+        SourceUnavailableError: the others took too long.
+    """
+    fingerprint = _fingerprint(content, password, path)
+    found = _by_content.get(fingerprint)
+    if found is not None:
+        return found
+    if not _one_at_a_time.acquire(timeout=timeout_s):
+        raise SourceUnavailableError(
+            f"{path}: waited {timeout_s:g} s for other ClientKeys to be opened", "it is tried again by itself"
+        )
+    try:
+        found = _by_content.get(fingerprint)
+        if found is None:
+            found = _by_content[fingerprint] = _Opened(content, password, path)
+        return found
+    finally:
+        _one_at_a_time.release()
+
+
+def _fingerprint(content: bytes, password: Secret, path: str) -> bytes:
+    """Return what stands for these three; neither password nor content can be tried against it outside of this process."""
+    state = hashlib.blake2b(key=_FINGERPRINT_KEY)
+    for part in (content, password.reveal().encode(), path.encode()):
+        state.update(len(part).to_bytes(8, "big") + part)
+    return state.digest()
 
 
 def open_client_key(content: bytes, password: Secret, path: str) -> ClientKey:
@@ -100,8 +174,7 @@ def open_client_key(content: bytes, password: Secret, path: str) -> ClientKey:
     if not isinstance(data, str) or not data:
         raise _broken(path, "has no PrivateKeyData")
     key, certificate = _open_pkcs12(_decode(data), password, path)
-    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    return ClientKey(key_id, Secret(base64.b64encode(der).decode("ascii")), _end_of(certificate), key)
+    return ClientKey(key_id, _end_of(certificate), key)
 
 
 def _decode(data: str) -> bytes:

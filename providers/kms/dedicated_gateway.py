@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import format_datetime
@@ -47,9 +48,11 @@ class DedicatedGateway:
         Raises:
             KeyturnError: no answer, a refusal, an answer that is none, or the ClientKey cannot be used.
         """
+        ends = time.monotonic() + timeout_s
         body = get_secret_value_request(question.secret_name, question.version_stage)
-        headers = signed_headers(self._key_file.load(), body, Clock().now())
-        reply = self._transport.post(self._endpoint, "", headers=headers, body=body, timeout_s=timeout_s)
+        headers = signed_headers(self._key_file.load(timeout_s), body, Clock().now())
+        left_s = max(0.1, ends - time.monotonic())
+        reply = self._transport.post(self._endpoint, "", headers=headers, body=body, timeout_s=left_s)
         if reply.status != 200:
             raise failures.explain(_failed(self._endpoint, reply), Clock().now())
         try:

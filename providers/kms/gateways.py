@@ -1,8 +1,7 @@
 """The gateways of an access, each with the ClientKey or the RAM identity that asks it.
 
-The modules for a kind of access are imported when the first gateway of that kind is made. Resident memory, measured on
-Linux with Python 3.11: 31 MB for this module and its settings, mostly `requests`; 8.6 MB more to open a ClientKey
-(`cryptography`), 0.5 for the official client's request, 2.3 to assume a role, nothing for an AccessKey.
+The modules for a kind of access are imported when the first gateway of that kind is made: a ClientKey costs 14 MB resident
+(docs/performance.md), 2.3 are to assume a role, nothing for an AccessKey.
 """
 
 from __future__ import annotations
@@ -99,7 +98,8 @@ class _Maker:
         from providers.kms.dedicated_gateway import DedicatedGateway
 
         key_file = self._key_file(instance.key_file, instance.password, self._context.environ)
-        return DedicatedGateway(instance.endpoint, key_file, Transport(*self._ca_files, instance.ca_file))
+        transport = Transport(*self._ca_files, instance.ca_file, shares=True)
+        return DedicatedGateway(instance.endpoint, key_file, transport)
 
     def shared(self, access: Access) -> tuple[tuple[Gateway, ...], Identity | None]:
         if access.identity is None:
@@ -109,7 +109,7 @@ class _Maker:
         return self._by_ram(access, access.identity)
 
     def _transport(self, region: Region) -> Transport:
-        return Transport(*self._ca_files, _authority_of(region))
+        return Transport(*self._ca_files, _authority_of(region), shares=True)
 
     def _by_client_key(self, access: Access, who: ByClientKey) -> tuple[Gateway, ...]:
         from providers.kms.shared_gateway import SharedGateway

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import requests
-import requests.structures
+from agent.cloud.http_library import requests
 
 _VENDORED = "aliyunsdkcore.vendored.requests"
 
@@ -35,17 +34,8 @@ def _patched_requests() -> Iterator[None]:
 
 with _patched_requests():
     from alibaba_cloud_secretsmanager_client.auth.client_key_signer import ClientKeySigner
-    from alibaba_cloud_secretsmanager_client.model.client_key_credentials import ClientKeyCredential
     from alibaba_cloud_secretsmanager_client.service.secret_manager_client import SecretManagerClient
     from aliyunsdkcore.auth.algorithm import sha_hmac256
-    from aliyunsdkcore.auth.credentials import RsaKeyPairCredential
     from aliyunsdkkms.request.v20160120.GetSecretValueRequest import GetSecretValueRequest
 
-__all__ = [
-    "ClientKeyCredential",
-    "ClientKeySigner",
-    "GetSecretValueRequest",
-    "RsaKeyPairCredential",
-    "SecretManagerClient",
-    "sha_hmac256",
-]
+__all__ = ["ClientKeySigner", "GetSecretValueRequest", "SecretManagerClient", "sha_hmac256"]

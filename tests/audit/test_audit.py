@@ -41,7 +41,7 @@ class Trail:
         """As if killed: nothing is said, and the lock is gone."""
         os.close(self.log._fd)
         self.log._fd = -1
-        self.log._slots.close()
+        self.log._memory.close()
 
     def fill(self, count):
         for number in range(count):

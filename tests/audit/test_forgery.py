@@ -41,7 +41,7 @@ class History:
         else:
             os.close(self.log._fd)
             self.log._fd = -1
-            self.log._slots.close()
+            self.log._memory.close()
 
     def start(self) -> None:
         self.log = self.open()
@@ -168,7 +168,7 @@ def test_what_a_kill_leaves_is_taken_for_ours(history: History, monkeypatch: pyt
     """Killed between a record and its acknowledgement: announced, so no finding, no note, no remark."""
     history.fill(2)
     history.log.record(Event.CREDENTIAL_FETCHED, flush=False)
-    monkeypatch.setattr(history.log, "_acknowledge", lambda: None)
+    monkeypatch.setattr(history.log._memory, "acknowledge", lambda _head: None)
     history.fill(1)
     history.leave("killed")
     assert (history.verdict().problems, history.verdict().notes) == ((), ())
@@ -181,7 +181,7 @@ def test_a_kill_after_a_rotation_is_no_break(history: History, monkeypatch: pyte
     history.fill(2)
     rotated = history.path.with_name("audit.jsonl.1")
     history.path.rename(rotated)
-    monkeypatch.setattr(history.log, "_acknowledge", lambda: None)
+    monkeypatch.setattr(history.log._memory, "acknowledge", lambda _head: None)
     history.fill(1)
     history.leave("killed")
     assert history.verdict().whole

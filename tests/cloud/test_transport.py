@@ -9,12 +9,15 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.cloud import deadline
 from agent.cloud import tls as tls_module
+from agent.cloud.deadline import Timekeeper
 from agent.cloud.transport import Transport, UntrustedServerError, url_fault
 from agent.core.errors import (
     BadAnswerError,
@@ -24,6 +27,7 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.settings import endpoint_fault
+from agent.system.files import read_trusted
 from providers.emulator.pki import server_context
 from tests.support.canaries import Listener
 
@@ -152,11 +156,12 @@ def test_a_call_whose_limit_gets_no_thread_is_tried_again(
     """At the limit of processes or of memory nothing is sent without a deadline: an error with a remedy, not a fault."""
     server = serve(say(OK))
 
-    def refuse(_timer: threading.Timer) -> None:
+    def refuse(_thread: threading.Thread) -> None:
         raise error
 
+    monkeypatch.setattr(deadline, "_timekeeper", Timekeeper())
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Timer, "start", refuse)
+        patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(SourceUnavailableError, match="no thread can be started") as caught:
             post(transport, server.endpoint)
     assert "TasksMax" in caught.value.remedy
@@ -281,7 +286,7 @@ def test_session_keys_are_not_written(
 ) -> None:
     """$SSLKEYLOGFILE, which Python's default context obeys, gets nothing."""
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
-    monkeypatch.setattr(tls_module, "_contexts", {})
+    monkeypatch.setattr(tls_module, "_by_files", {})
     assert post(Transport(str(tls[1]), proxies=False), serve(say(OK)).endpoint).status == 200
     assert not (tmp_path / "keys").exists()
 
@@ -304,6 +309,32 @@ def test_one_context_serves_all_and_follows_its_file(tls: tuple[ssl.SSLContext, 
     replacement.write_bytes(tls[1].read_bytes())
     replacement.rename(path)
     assert tls_module.context_for((str(path),)) is not first
+
+
+def test_a_ca_file_that_hangs_holds_up_nobody_else(
+    tls: tuple[ssl.SSLContext, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names it waits; a call under another authority is made meanwhile, and the same one is read once for all."""
+    other = tmp_path / "ca.pem"
+    other.write_bytes(tls[1].read_bytes())
+    begun, over, reads = threading.Event(), threading.Event(), []
+
+    def hang(path: str, limit: int) -> bytes:
+        reads.append(path)
+        if path == str(other):
+            begun.set()
+            assert over.wait(GIVE_UP_S)
+        return read_trusted(path, limit)
+
+    monkeypatch.setattr(tls_module, "read_trusted", hang)
+    monkeypatch.setattr(tls_module, "_by_files", {})
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(tls_module.context_for, (str(other),)) for _ in range(8)]
+        assert begun.wait(GIVE_UP_S)
+        assert tls_module.context_for((str(tls[1]),)).check_hostname
+        over.set()
+        assert len({id(each.result(GIVE_UP_S)) for each in waiting}) == 1
+    assert reads == [str(other), str(tls[1])]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])

@@ -231,6 +231,7 @@ def test_a_start_looks_at_a_polled_value_within_one_poll(make_bench: Callable[..
     bench, again = restarted(make_bench, managed)
     source_of(again).value = key(2)
     bench.engine.start_all()
+    bench.settle_down()
     assert due_in_s(bench, again) <= 60.0
     bench.move(60.0)
     assert again.state.published.generation == 2

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from agent.core.errors import CancelledError, SinkError, SourceUnavailableError
+from agent.core.errors import SinkError
 from agent.runtime import event_loop as loop_module
 from agent.runtime.event_loop import EventLoop
+from agent.runtime.workers import Lane
 
 
 def boottime():
@@ -53,8 +54,8 @@ def test_work_comes_back_as_a_message():
     def fail():
         raise SinkError("no")
 
-    loop.start(lambda: 42, lambda value, error: seen.append((value, error)))
-    loop.start(fail, lambda value, error: seen.append((value, str(error))))
+    loop.start(lambda: 42, lambda value, error: seen.append((value, error)), Lane.REFRESH)
+    loop.start(fail, lambda value, error: seen.append((value, str(error))), Lane.REFRESH)
     turn_until(loop, lambda: len(seen) == 2)
     assert sorted(seen, key=str) == [(42, None), (None, "no")]
     assert loop.busy() == 0
@@ -63,62 +64,26 @@ def test_work_comes_back_as_a_message():
 def test_a_hanging_worker_holds_up_nobody():
     """The loop and the other workers go on while one never comes back."""
     loop, seen, hang = EventLoop(), [], threading.Event()
-    loop.start(hang.wait, lambda *_: None)
-    loop.start(lambda: "through", lambda value, _error: seen.append(value))
+    loop.start(hang.wait, lambda *_: None, Lane.REFRESH)
+    loop.start(lambda: "through", lambda value, _error: seen.append(value), Lane.REFRESH)
     turn_until(loop, lambda: bool(seen))
     assert loop.busy() == 1
     hang.set()
 
 
-def test_urgent_work_does_not_wait_for_hanging_work(monkeypatch):
-    """With every slot taken by dead sources, the dependents are told all the same; ordinary work waits its turn."""
-    monkeypatch.setattr(loop_module, "MAX_WORKERS", 2)
-    loop, seen, hang, begun = EventLoop(), [], threading.Event(), threading.Semaphore(0)
-
-    def hanging():
-        begun.release()
-        hang.wait()
-
-    for _ in range(2):
-        loop.start(hanging, lambda *_: None)
-        begun.acquire()
-    loop.start(lambda: "ordinary", lambda value, _error: seen.append(value))
-    loop.start(lambda: "urgent", lambda value, _error: seen.append(value), urgent=True)
-    turn_until(loop, lambda: bool(seen))
-    assert seen == ["urgent"]
-    hang.set()
-    turn_until(loop, lambda: len(seen) == 2)
-    assert seen == ["urgent", "ordinary"]
-
-
-def test_work_that_gets_no_thread_fails_and_ends_nothing(monkeypatch):
-    """At the limit of processes the work comes back as a temporary failure with a remedy, and the next one runs."""
-
-    def refuse(*_arguments):
-        raise RuntimeError("can't start new thread")
-
+def test_a_turn_ends_in_time_and_commands_come_before_the_ends_of_work(monkeypatch):
+    """However many ends wait, a turn calls no more of them than fit into its time, and what was posted since comes first."""
+    monkeypatch.setattr(loop_module, "TURN_S", 0.0)
     loop, seen = EventLoop(), []
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        loop.start(lambda: "ran", lambda value, error: seen.append((value, error)))
-    turn_until(loop, lambda: bool(seen))
-    (value, error) = seen[0]
-    assert value is None
-    assert isinstance(error, SourceUnavailableError)
-    assert "TasksMax" in error.remedy
-    assert loop.busy() == 0
-    loop.start(lambda: "ran", lambda value, error: seen.append((value, error)))
-    turn_until(loop, lambda: len(seen) == 2)
-    assert seen[1] == ("ran", None)
-
-
-def test_after_the_end_was_called_no_work_begins():
-    """A worker that has not begun when the agent stops comes back as cancelled."""
-    loop, seen = EventLoop(), []
-    loop.cancel.set()
-    loop.start(lambda: "ran", lambda value, error: seen.append((value, type(error))))
-    turn_until(loop, lambda: bool(seen))
-    assert seen == [(None, CancelledError)]
+    for number in range(3):
+        loop.post_end(lambda number=number: seen.append(number))
+    loop.turn(None)
+    assert seen == [0]
+    loop.post(lambda: seen.append("command"))
+    loop.turn(None)  # which does not sleep: there is more
+    assert seen == [0, "command", 1]
+    loop.turn(None)
+    assert seen == [0, "command", 1, 2]
 
 
 def test_submit_returns_and_raises_across_threads():

@@ -16,7 +16,8 @@ def plan(scheduler, name, delay_s):
 
 def due(scheduler):
     """The names of what came due."""
-    return [act() for act in scheduler.collect()]
+    scheduler.collect()
+    return [act() for act in iter(scheduler.take, None)]
 
 
 class Boot:
@@ -141,3 +142,26 @@ def test_the_real_clock_and_many_jobs():
     for number in range(1000):
         plan(scheduler, f"n{number}", 0)
     assert sorted(due(scheduler)) == sorted(f"n{number}" for number in range(1000))
+
+
+def test_what_is_due_is_handed_out_once_unless_it_is_cleared_or_set_anew():
+    """The watchdog's job comes first, then the earliest; what is due and not taken yet can still be taken back."""
+    boot = Boot()
+    with freeze_time("2026-11-22 03:00:00") as frozen:
+        scheduler, seen = Scheduler(boot), []
+        jobs = {name: Job(kind, name) for name, kind in (("poll", JobKind.REFRESH), ("old", JobKind.STALE))}
+        for delay_s, job in enumerate([*jobs.values(), Job(JobKind.TELL, "unit"), Job(JobKind.EVERY, "beat")], 1):
+            scheduler.set(job, delay_s, lambda job=job: seen.append(job.subject))
+        pass_time(frozen, boot, 10)
+        scheduler.collect()
+        assert scheduler.at(jobs["poll"]) == scheduler.next_at() == 1001.0
+        scheduler.clear(jobs["old"])
+        scheduler.set(jobs["poll"], 5, lambda: seen.append("poll again"))
+        for act in iter(scheduler.take, None):
+            act()
+        assert seen == ["beat", "unit"]
+        pass_time(frozen, boot, 5)
+        scheduler.collect()
+        assert [act() for act in iter(scheduler.take, None)] == [None]
+        assert seen[2:] == ["poll again"]
+        assert scheduler.next_at() is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from agent.sinks.formats.json_file import JsonFile, JsonSettings
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 from tests.support.fakes import PATIENCE_S, FakeDependent, Source, key
+from tests.support.processes import eventually
 
 
 class WatchedLog(AuditLog):
@@ -32,6 +34,11 @@ class WatchedLog(AuditLog):
     def record(self, event: Event, *, flush: bool = True, **fields: Any) -> dict[str, Any]:
         self.before(str(event))
         return super().record(event, flush=flush, **fields)
+
+    def record_all(self, entries: Sequence[tuple[Event, Mapping[str, Any]]], *, flush: bool = True) -> None:
+        for event, _fields in entries:
+            self.before(str(event))
+        super().record_all(entries, flush=flush)
 
 
 FAR_AHEAD_S = 1e6
@@ -56,20 +63,6 @@ class StillClock(Clock):
         self._now += timedelta(seconds=seconds)
 
 
-class TrackedLoop(EventLoop):
-    """Remembers the workers that were started."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.started: list[threading.Thread] = []
-
-    def start(self, *work: Any, **how: Any) -> threading.Thread:
-        worker = super().start(*work, **how)
-        if worker.ident is not None:  # else it could not be started
-            self.started.append(worker)
-        return worker
-
-
 class Bench:
     """One engine over `directory`."""
 
@@ -80,7 +73,7 @@ class Bench:
         self.states = StateStore(directory / "state")
         self.states.prepare()
         self.audit = WatchedLog(self.audit_path, directory / "state" / "audit-head", self.clock.now)
-        self.loop = TrackedLoop()
+        self.loop = EventLoop()
         self.engine = Engine(
             [], audit=self.audit, states=self.states, settle_s=2.0, clock=self.clock, loop=self.loop, **options
         )
@@ -127,28 +120,31 @@ class Bench:
 
     def until(self, there: Callable[[], object]) -> None:
         """Let the engine turn until something holds; fail where it never does."""
-        late = threading.Event()
+        ended, late = threading.Event(), threading.Event()
 
-        def give_up() -> None:
-            late.set()
-            self.engine.post(lambda: None)
+        def wake() -> None:
+            # The clock may have been moved, and a worker may do what is waited for without a word to the loop.
+            deadline = time.monotonic() + PATIENCE_S
+            while not ended.wait(0.01):
+                if time.monotonic() > deadline:
+                    late.set()
+                self.engine.post(lambda: None)
 
-        timer = threading.Timer(PATIENCE_S, give_up)
-        timer.start()
-        self.engine.post(lambda: None)  # the clock may have been moved: have the engine look
+        waker = threading.Thread(target=wake, daemon=True)
+        waker.start()
+        self.engine.post(lambda: None)
         try:
             self.engine.run(until=lambda: bool(there()) or late.is_set())
         finally:
-            timer.cancel()
+            ended.set()
+            waker.join()
         assert not late.is_set(), "it did not happen"
 
     def settle_down(self) -> None:
         """Let the engine turn until every worker has come back and was heard."""
-        for worker in self.loop.started:
-            worker.join(PATIENCE_S)  # to its end: it leaves the loop's own list before it has answered
-        self.loop.started = [worker for worker in self.loop.started if worker.is_alive()]
+        eventually(lambda: not self.loop.busy(), "every worker comes back")
         heard: list[bool] = []
-        self.engine.post(lambda: heard.append(True))
+        self.loop.post_end(lambda: heard.append(True))
         self.until(lambda: heard)
 
     def move(self, seconds: float) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from agent.app import wiring
 from agent.config.load import parse
 from agent.core.settings import Settings
-from agent.systemd_setup import Needs, environment, needs_of
-from agent.systemd_setup.needs import DEFAULT_CONFIG
+from agent.systemd_setup.needs import DEFAULT_CONFIG, Needs, environment, needs_of
 
 PROVIDER = """
 [credentials.uploader.provider]

@@ -73,7 +73,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
 def test_a_missing_directory_says_how_to_make_it(tmp_path: Path) -> None:
     """The remedy is the very command."""
     with pytest.raises(PathRefusedError) as caught:
-        open_directory(str(tmp_path / "no"), "install -d -o app -m 0750")
+        open_directory(str(tmp_path / "no"), lambda: "install -d -o app -m 0750")
     assert caught.value.remedy == f"make it: `install -d -o app -m 0750 {tmp_path}/no`"
 
 

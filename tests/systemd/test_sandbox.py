@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.system.files import MISSING_CREDENTIAL
-from agent.systemd_setup import check_command, render
+from agent.systemd_setup import render
+from agent.systemd_setup.check_command import check_command
 from agent.systemd_setup.needs import DEFAULT_CONFIG
 from tests.support.hosts import PROVIDER, needs, sink
 from tests.support.systemd.bed import Bed, missing

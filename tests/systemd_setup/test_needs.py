@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.system.accounts import find_account
-from agent.systemd_setup import needs_of
-from agent.systemd_setup.needs import TooMuchError
+from agent.systemd_setup.needs import TooMuchError, needs_of
 from tests.support.hosts import PROVIDER, host, needs, notify, options, settings_of, sink
 
 GIVE = {"capability=CAP_CHOWN", "capability=CAP_FOWNER", "capability=CAP_DAC_OVERRIDE", "SystemCallFilter=@chown"}

@@ -14,7 +14,9 @@ from agent.app.check import findings as check_findings
 from agent.cli.main import main
 from agent.core.finding import Finding
 from agent.system.accounts import Account
-from agent.systemd_setup import check_command, findings, install, render, seen_by_somebody_else
+from agent.systemd_setup import install, render
+from agent.systemd_setup.check import findings, seen_by_somebody_else
+from agent.systemd_setup.check_command import check_command
 from agent.systemd_setup.needs import DEFAULT_CONFIG, Option
 from agent.systemd_setup.unit import credential_sources, fragments, is_ours, service_lines, with_credentials
 from tests.support.hosts import host, needs, notify, sink
@@ -288,7 +290,7 @@ def test_check_asks_the_setup(machine: Host, monkeypatch: pytest.MonkeyPatch) ->
     from tests.support.hosts import settings_of
 
     mark = Finding("error", "systemd", "canary")
-    monkeypatch.setattr("agent.systemd_setup.findings", lambda *_: iter([mark]))
+    monkeypatch.setattr("agent.systemd_setup.check.findings", lambda *_: iter([mark]))
     settings = settings_of(machine.config.read_text())
     assert mark in list(check_findings(settings, str(machine.config), {}, offline=True))
 

@@ -20,8 +20,8 @@ from agent.cli.main import parser
 from agent.cli.option_types import seconds
 from agent.core.events import Event
 from agent.system.files import MISSING_CREDENTIAL
-from agent.systemd_setup import Needs, render
-from agent.systemd_setup.needs import DEFAULT_CONFIG, SHIPPED
+from agent.systemd_setup import render
+from agent.systemd_setup.needs import DEFAULT_CONFIG, SHIPPED, Needs
 from agent.systemd_setup.unit import service_lines
 from tests.support.hosts import needs, notify, sink
 
@@ -115,7 +115,7 @@ def test_the_commands_of_the_units_are_commands(unit: str) -> None:
         seconds(getattr(options, "retry_for", "1s"), "--retry-for")
 
 
-LIFE = re.compile(r"Type|NotifyAccess|Exec|SuccessExitStatus|Timeout|Watchdog|Restart|RuntimeDirectory")
+LIFE = re.compile(r"Type|NotifyAccess|Environment|Exec|SuccessExitStatus|Timeout|Watchdog|Restart|RuntimeDirectory")
 
 
 def test_both_services_have_one_sandbox() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -221,6 +222,16 @@ def read_lines(content: bytes, section: str) -> dict[str, str]:
     return found
 
 
+class _Here(threading.local):
+    """What one thread keeps: a parser, which takes as long to make as a small file takes to read."""
+
+    def __init__(self) -> None:
+        self.parser = configparser.ConfigParser()
+
+
+_here = _Here()
+
+
 def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
     """Return why configparser cannot read a file, "" where it can; names a line or a section and quotes no value.
 
@@ -233,10 +244,10 @@ def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
         text = content.decode()
     except UnicodeDecodeError as error:
         return f"line {content.count(_FEED, 0, error.start) + 1} is not UTF-8"
-    parser = configparser.ConfigParser()
+    parser = _here.parser
     try:
         parser.read_file(io.StringIO(text, newline=None))
-        for section in parser.sections() if with_interpolation else ():
+        for section in parser.sections() if with_interpolation and "%" in text else ():
             parser.items(section)
     except configparser.InterpolationError as error:
         return f"a value of [{error.section}] holds a `%` that configparser cannot resolve"
@@ -248,4 +259,7 @@ def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
         return f"line {error.lineno} begins a section for the second time"
     except configparser.DuplicateOptionError as error:
         return f"line {error.lineno} sets a key of its section for the second time"
+    finally:
+        parser.clear()
+        parser[configparser.DEFAULTSECT].clear()
     return ""

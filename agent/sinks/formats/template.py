@@ -75,6 +75,11 @@ class Template(FileSink):
     type_name = "template"
     Settings = TemplateSettings
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Its file, and what it is made of."""
+        return (self.path, str(self.settings.source))
+
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
         """Fill the template; see `FileSink.render`."""
         source = self._source()

@@ -108,9 +108,13 @@ def pin(settings: FileSinkSettings) -> Directory:
     Raises:
         SinkError: it is missing or cannot be trusted.
     """
-    group = settings.group or settings.owner
-    whose = f" -g {group}" if group else ""
-    return open_directory(split(settings.path)[0], f"install -d -o {settings.owner or agent_user()}{whose} -m 0750")
+
+    def make_with() -> str:
+        group = settings.group or settings.owner
+        whose = f" -g {group}" if group else ""
+        return f"install -d -o {settings.owner or agent_user()}{whose} -m 0750"
+
+    return open_directory(split(settings.path)[0], make_with)
 
 
 def read_present(directory: Directory, name: str, in_place: bool = False) -> Present:

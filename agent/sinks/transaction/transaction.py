@@ -12,8 +12,8 @@ The order, and why it is safe to die between any two steps:
    block removes what was staged.
 2. The caller writes the journal and what is owed to whom, and flushes: the point of no return. The journal holds
    names and inode numbers, never content: a secret lives in sinks and in the staged files beside them.
-3. `commit` checks once more that nobody touched a target since it was read, switches all of them, and flushes each
-   directory once.
+3. `commit` checks once more that nobody touched a target since it was read, switches all of them, and flushes their
+   directories: each once, or on ext4 and xfs the one that was switched last, which takes the others with it.
 4. After a crash, or an error of `commit`, `recover` finishes or undoes what the journal says. Where it cannot
    finish, `withdraw` gives the publish up, provided that no target was switched.
 
@@ -35,7 +35,7 @@ from agent.sinks.transaction.change import Change, Plan, SinkReport, TargetChang
 from agent.sinks.transaction.plan import Directories, plan, stand
 from agent.sinks.transaction.recovery import Recovery, recover, sweep, withdraw
 from agent.sinks.transaction.target import refusal
-from agent.system.mounts import forgetful
+from agent.system.mounts import enough, forgetful
 from agent.system.trusted_directory import Directory
 
 __all__ = [
@@ -136,7 +136,7 @@ class Staged:
         self._switching = True
         for change in self._changes:
             _switch(change)
-        for directory in self._directories:
+        for directory in enough(change.directory for change in reversed(self._changes)):
             _sync(directory)
         # Only now: until the renames are durable, a power cut can bring the old state back.
         for change in self._changes:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_der_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from agent.core.errors import CredentialFileError, NotPermittedError
+from agent.core.errors import CredentialFileError, NotPermittedError, SourceUnavailableError
 from agent.core.secret import Secret
 from providers.emulator import Cloud
 from providers.emulator.pki import client_key_file
-from providers.kms.client_key import ClientKeyFile, PasswordSource, open_client_key
+from providers.kms import client_key
+from providers.kms.client_key import ClientKey, ClientKeyFile, PasswordSource, open_client_key
 
 PASSWORD = "Pass~word#1"
 Write = Callable[[Path, bytes | str], Path]
@@ -37,9 +40,7 @@ def content(rsa_key: rsa.RSAPrivateKey) -> str:
 def test_a_console_file_opens(content: str, rsa_key: rsa.RSAPrivateKey) -> None:
     """Key id, private key and the end of the certificate are taken from it, and the key does not print itself."""
     key = open_client_key(content.encode(), Secret(PASSWORD), "k.json")
-    opened = load_der_private_key(base64.b64decode(key.private_key.reveal()), None)
-    assert isinstance(opened, rsa.RSAPrivateKey)
-    assert opened.private_numbers() == rsa_key.private_numbers()
+    assert key.rsa.private_numbers() == rsa_key.private_numbers()
     assert key.key_id == "KAAP.1234"
     assert key.expires_at is not None
     assert key.expires_at > datetime.now(UTC)
@@ -186,6 +187,78 @@ def disk(tmp_path: Path, content: str, private: Write) -> Disk:
 def test_an_unchanged_file_is_not_opened_again(disk: Disk) -> None:
     """The same object comes back."""
     assert disk.file.load() is disk.file.load()
+
+
+@pytest.fixture
+def openings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the ClientKeys that are really opened, in order."""
+    found: list[str] = []
+
+    def opening(content: bytes, password: Secret, path: str) -> ClientKey:
+        found.append(path)
+        return open_client_key(content, password, path)
+
+    monkeypatch.setattr("providers.kms.client_key.open_client_key", opening)
+    return found
+
+
+def of_disk(disk: Disk) -> ClientKeyFile:
+    return ClientKeyFile(str(disk.key), PasswordSource(file=str(disk.password)), {})
+
+
+def test_many_that_start_at_once_open_one_file_once(disk: Disk, openings: list[str]) -> None:
+    """Forty credentials with the same ClientKey, each on its own thread, pay for one opening and sign with one key."""
+    files = [of_disk(disk) for _ in range(40)]
+    with ThreadPoolExecutor(len(files)) as pool:
+        keys = set(map(id, pool.map(ClientKeyFile.load, files)))
+    assert (len(keys), openings) == (1, [str(disk.key)])
+
+
+def test_a_replaced_key_is_opened_once_for_all(
+    disk: Disk, openings: list[str], rsa_key: rsa.RSAPrivateKey, private: Write
+) -> None:
+    """A rotated ClientKey reaches every credential that names the file, with one more opening."""
+    files = [of_disk(disk) for _ in range(3)]
+    for file in files:
+        file.load()
+    private(disk.key.with_name("new"), console_file("KAAP.new", rsa_key)).rename(disk.key)
+    assert [file.load().key_id for file in files] == ["KAAP.new"] * 3
+    assert len(openings) == 2
+
+
+def test_a_key_that_does_not_open_is_tried_once_for_all(disk: Disk, openings: list[str]) -> None:
+    """A wrong password costs one opening, every credential is told, and the right one is used as soon as it is there."""
+    disk.password.write_text("another")
+    files = [of_disk(disk) for _ in range(3)]
+    for file in files * 2:
+        with pytest.raises(CredentialFileError, match=r"k\.json: the password does not open"):
+            file.load()
+    assert len(openings) == 1
+    disk.password.write_text(PASSWORD)
+    assert [file.load().key_id for file in files] == ["KAAP.1234"] * 3
+
+
+def test_another_password_for_the_same_file_is_no_way_in(disk: Disk, private: Write) -> None:
+    """A credential with a wrong password is refused although another one has opened the file with the right one."""
+    disk.file.load()
+    wrong = private(disk.password.with_name("wrong"), "another")
+    with pytest.raises(CredentialFileError, match="the password does not open"):
+        ClientKeyFile(str(disk.key), PasswordSource(file=str(wrong)), {}).load()
+
+
+def test_an_opened_key_is_forgotten_with_its_last_user(disk: Disk, openings: list[str]) -> None:
+    """What no credential names any more does not stay in memory: the next one opens it anew."""
+    of_disk(disk).load()
+    gc.collect()
+    of_disk(disk).load()
+    assert len(openings) == 2
+
+
+def test_whoever_waits_for_others_keeps_the_deadline(disk: Disk) -> None:
+    """While another ClientKey takes its time to open, a fetch ends with its own deadline, as one that is tried again."""
+    with client_key._one_at_a_time, pytest.raises(SourceUnavailableError, match=str(disk.key)):
+        disk.file.load(timeout_s=0.05)
+    assert disk.file.load().key_id == "KAAP.1234"
 
 
 def test_a_replaced_key_is_used_at_once(disk: Disk, rsa_key: rsa.RSAPrivateKey, private: Write) -> None:

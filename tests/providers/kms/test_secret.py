@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agent.cloud.transport import Reply, Transport, UntrustedServerError
 from agent.core.credential import Kind
@@ -30,6 +31,7 @@ from agent.core.errors import (
 )
 from agent.core.settings import Duration, FilePath
 from providers.emulator import Fault
+from providers.kms.official_sdk import sha_hmac256
 from providers.kms.settings import Region
 
 STOCK_QUERY = [
@@ -135,6 +137,8 @@ def test_the_wire_is_the_stock_clients(kms: Any, rsa_key: rsa.RSAPrivateKey, mon
     signed = f"POST&%2F&{quote(canonical, safe='~')}".encode()
     assert last == "Signature"
     rsa_key.public_key().verify(base64.b64decode(signature), signed, padding.PKCS1v15(), hashes.SHA256())
+    der = rsa_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    assert signature == sha_hmac256.get_sign_string(signed.decode(), base64.b64encode(der).decode())
 
 
 def test_the_clientkey_is_opened_once(kms: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from agent.core.credential import Credential
 from agent.core.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, SinkError
 from agent.core.secret import Secret
 from agent.sinks.transaction import transaction
+from agent.system import mounts
 from tests.support.mounts import bind_mount, with_mounts
 from tests.support.sinks import env, ini, json_file, key, leftovers, publish
 
@@ -372,3 +373,33 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         with pytest.raises(SinkError):
             publish([*sinks, env(tmp_path / "none" / "c.env")], key(98))
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(("in_order", "flushed"), [(True, ["a"]), (False, ["a", "b"])])
+def test_the_directory_that_was_switched_last_is_flushed_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_order: bool, flushed: list[str]
+) -> None:
+    """Where the file system makes names durable in their order; elsewhere each directory is flushed, as POSIX asks."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    sinks = [ini(tmp_path / "a" / "1.ini"), env(tmp_path / "b" / "2.env"), env(tmp_path / "a" / "3.env")]
+    fd = os.open(tmp_path, os.O_RDONLY)
+    known = mounts._mounts.type_of(fd, os.fstat(fd).st_dev)
+    os.close(fd)
+    monkeypatch.setattr(mounts, "NAMES_IN_ORDER", frozenset({known} if in_order else ()))
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def flush(fd: int) -> None:
+        calls.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        fsync(fd)
+
+    def switch(*names: str, **where: int) -> None:
+        calls.append("switched")
+        rename(*names, **where)
+
+    with transaction.survey(sinks, key(1), 1).stage() as staged, monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", flush)
+        patch.setattr(os, "rename", switch)
+        staged.commit()
+    assert (calls[:3], sorted(calls[3:])) == (["switched"] * 3, flushed)

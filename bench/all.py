@@ -31,6 +31,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "idle": (),
     "memory": (),
     "fleet": ("--hours", "4"),
+    "serve": (),
     "soak": ("--minutes", "1"),
 }
 """The programs in their order, and how each is called. crash.py takes an hour and is run by itself."""

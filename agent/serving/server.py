@@ -11,7 +11,7 @@ serves another one says so (`other_config`). It is an interface between two halv
 All connections are served by one thread, which sleeps until one of them is ready: one that says nothing costs a descriptor
 for `REQUEST_S` seconds and nothing else. When all places are taken, the user who has the most of them loses their oldest,
 so whoever floods the socket shuts out themselves. Nothing here waits: no look-up of names, no file but /proc. What was
-rejected: docs/adr/0018.
+rejected: docs/adr/0019.
 """
 
 from __future__ import annotations

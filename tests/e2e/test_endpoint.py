@@ -173,7 +173,7 @@ def answers(shop: Shop) -> int:
 def test_hundreds_of_idle_connections_keep_nobody_out_and_the_log_names_no_token(shop: Shop) -> None:
     """Whoever says nothing gives way. The log has refusals with their reason, and no token or query at its most talkative.
 
-    A thousand: bench/serve.py.
+    A thousand: bench/serve.py with --endpoint.
     """
     shop.configure()
     shop.vm.config.write_text(shop.vm.config.read_text().replace("[agent]\n", '[agent]\nlog_level = "debug"\n'))

@@ -257,8 +257,8 @@ def test_it_imports_next_to_nothing(tmp_path):
             "import sys; from agent.cli.entry import entry\ntry: entry()\nfinally: print(*sys.modules, file=sys.stderr)"
         )
         done = subprocess.run(
-            [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}", "credential", "a"],
-            env={"RUNTIME_DIRECTORY": str(tmp_path)},
+            [sys.executable, "-c", script, "credential", "a"],
+            env={"RUNTIME_DIRECTORY": str(tmp_path), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,

@@ -2,7 +2,8 @@
 
 As measured with these versions, each against this endpoint (docs/endpoint.md): alibabacloud_credentials 1.0.12 for Python,
 credentials-go 1.4.12, credentials-java 1.0.6, credentials-php 1.2.3, @alicloud/credentials 2.4.7 for Node, oss2 2.19.1, ossutil
-1.7.20. A client that is not known gets the widest window: it asks later than it could, where too narrow a one would have it ask before each request.
+1.7.20. A client that is not known gets the widest window: it asks later than it could, where too narrow a one would have it ask
+before each request.
 """
 
 from __future__ import annotations

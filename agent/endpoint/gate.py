@@ -7,6 +7,7 @@ Host that is not loopback, are judged before: agent/http.)
 Refusals have no body, since the SDKs put bodies into the text of their exceptions, and all that concern the token look alike:
 whether a credential of that name exists is not said. Who comes with a wrong token waits a second for the answer, and no more
 than a few do so at once: guessing 256 bits is hopeless anyway, and what is limited is the work and the log that it makes.
+Decisions: docs/adr/0020.
 """
 
 from __future__ import annotations

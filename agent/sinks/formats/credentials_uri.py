@@ -6,7 +6,7 @@ The line stays as it is from one key to the next: what changes is the endpoint's
 sink's own, so that two applications have two, and one of them can be replaced alone. It is made when the file is first
 written, and kept nowhere else: who may read the file knows it, and the agent reads it back from there after a restart. While
 the agent runs, what it knows is the truth: a line that somebody changed or removed is put right with the same token. To end
-a token there is `keyturn endpoint rotate-token`.
+a token there is `keyturn endpoint rotate-token`. Why so: docs/adr/0020.
 
 Unquoted but for a shell, which would take `?` of an exported line for a pattern: docker keeps quotes, and for the others the
 line means itself.

@@ -261,5 +261,5 @@ def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
         return f"line {error.lineno} sets a key of its section for the second time"
     finally:
         parser.clear()
-        parser[configparser.DEFAULTSECT].clear()
+        parser.defaults().clear()  # not by the section, which would resolve the values first
     return ""

@@ -41,13 +41,18 @@ class Serving:
             audit: where it stands that everybody has moved.
         """
         self._engine, self._accounts, self._audit = engine, accounts, audit
-        self.offers, self.fetches = Offers(), FetchRecord()
-        self.service = CredentialService(self.offers, self.fetches, engine.clock.now, self._moved)
+        self._offers, self.fetches = Offers(), FetchRecord()
+        self.service = CredentialService(self._offers, self.fetches, engine.clock.now, self._moved)
         self._resolved: dict[str, tuple[ServeSettings, frozenset[int], frozenset[int]]] = {}
         self._server: CredentialServer | None = None
         self._watching = False
         self._confirmed: dict[str, int] = {}
         self._looks: dict[str, Callable[[], None]] = {}
+
+    @property
+    def offers(self) -> Offers:
+        """What may be handed out."""
+        return self._offers
 
     def follow(self, settings: Settings, config: str, listen: Listen, take_away: Callable[[str], None]) -> None:
         """Begin, go on or end to serve as this config says.
@@ -82,15 +87,15 @@ class Serving:
         """Offer what the engine has now."""
         found = self._engine.in_use(name)
         if found is None:
-            self.offers.drop(name)
+            self._offers.drop(name)
             self.fetches.drop(name)
             for known in (self._resolved, self._confirmed, self._looks):
                 known.pop(name, None)
         else:
             users, groups = self._who(name, found.serve)
             hold_s = float(found.serve.hold) if found.serve is not None else HOLD_S
-            self.offers.put(name, Offer(found.generation, found.value, found.expiration, hold_s, users, groups))
-        self.offers.hurry(self._engine.in_emergency())
+            self._offers.put(name, Offer(found.generation, found.value, found.expiration, hold_s, users, groups))
+        self._offers.hurry(self._engine.in_emergency())
 
     def _who(self, name: str, serve: ServeSettings | None) -> tuple[frozenset[int], frozenset[int]]:
         """Return the uids and gids that may ask; looked up once for each config, since a directory service may be slow."""
@@ -111,7 +116,7 @@ class Serving:
 
     def _look(self, name: str) -> None:
         """Record once for each generation that everybody who held an older one has moved; else look again in time."""
-        offer, now = self.offers.find(name), self._engine.clock.now()
+        offer, now = self._offers.find(name), self._engine.clock.now()
         if offer is None or self._confirmed.get(name) == offer.generation:
             return
         behind = self.fetches.laggards(name, offer.generation, now)

@@ -20,6 +20,7 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -35,6 +36,7 @@ from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import BusyError, CancelledError, ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
+from agent.core.timestamps import rfc3339_micros
 from agent.emergency.report import emergency_request
 from agent.endpoint.gate import Gate
 from agent.endpoint.listening import Endpoint
@@ -65,6 +67,7 @@ START_EXTENSION_S = 30.0
 class NewConfig:
     """A config that was read, and its parts."""
 
+    read_at: datetime
     settings: Settings
     factory: Factory
     credentials: Sequence[ManagedCredential]
@@ -156,9 +159,10 @@ class Daemon:
 
     def _read(self, path: str) -> NewConfig:
         """Read the config and make its parts. On a worker."""
+        read_at = self._engine.clock.now()
         settings = wiring.load_settings(path, self._application.environ)
         factory = self._application.with_config(settings)
-        return NewConfig(settings, factory, factory.credentials())
+        return NewConfig(read_at, settings, factory, factory.credentials())
 
     def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
         if isinstance(error, CancelledError):
@@ -196,7 +200,7 @@ class Daemon:
         self._refuse_moves(settings)
         self._engine.reload(new.credentials, float(settings.agent.settle))
         before = application.settings.agent
-        application.adopt(settings, new.factory)
+        application.adopt(settings, new.factory, new.read_at)
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
@@ -309,8 +313,8 @@ class Daemon:
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
-        # So that the command knows whether the file is newer.
-        loaded_at = status.stamp(self._application.in_force.loaded_at)
+        # Compared with the file's times by whoever asked.
+        loaded_at = rfc3339_micros(self._application.in_force.loaded_at)
         return {**answer, "config_loaded_at": loaded_at}, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -203,11 +204,11 @@ class Application:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
         return Factory(settings, self.environ, self.bases)
 
-    def adopt(self, settings: Settings, factory: Factory) -> None:
-        """Take over another config from now on, as the engine did already. On the loop's thread."""
+    def adopt(self, settings: Settings, factory: Factory, read_at: datetime) -> None:
+        """Take over another config, read at that time, from now on, as the engine did already. On the loop's thread."""
         self.settings, self.factory = settings, factory
         self.tokens.follow(self.engine.sinks())
-        self.in_force.loaded(self.engine.clock.now())
+        self.in_force.loaded(read_at)
 
     def close(self) -> None:
         """Close the audit log and release the lock, so that the next keyturn can start."""

@@ -1,11 +1,12 @@
 """What credentials on request cost: answers a second, and what they do to a publish.
 
-    python -m bench.serve [--rate 1000] [--rounds 40] [--idle 1000] [--directory DIR] [--quick] [--json]
+    python -m bench.serve [--endpoint] [--rate 1000] [--rounds 40] [--idle 1000] [--directory DIR] [--quick] [--json]
 
 A real daemon with one credential from a file (no cloud, no proof), which is served. A process asks over credentials.sock at a
-steady rate, each time by a connection of its own, as `keyturn credential` does; `--idle` connections that say nothing are open
-besides. The key changes again and again, in turn with and without that load: a publish is timed by the daemon itself (the audit's
-`duration_ms`, whole milliseconds). Exit status 1 where an answer was not whole or held another key's secret.
+steady rate, each time by a connection of its own, as `keyturn credential` does, or (`--endpoint`) over HTTP as an SDK does;
+`--idle` connections that say nothing are open besides. The key changes again and again, in turn with and without that load: a
+publish is timed by the daemon itself (the audit's `duration_ms`, whole milliseconds). Exit status 1 where an answer was not whole
+or held another key's secret.
 
 On a busy machine the processor time of an answer is the figure to read. For the delay of a publish run it before the others
 (`nice -n -18`, as root) and on a tmpfs (`--directory /dev/shm`), or what it waits for are they.
@@ -57,18 +58,76 @@ path = "{0}/app.env"
 """
 
 
-def ask(path: str) -> bytes:
-    """Ask once; return the whole answer."""
-    with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(path)
-        channel.sendall(QUESTION)
+ENDPOINT = """\
+[agent.endpoint]
+listen = "127.0.0.1:{1}"
+[[credentials.app.sinks]]
+type = "credentials_uri"
+path = "{0}/uri.env"
+"""
+GET = "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: AlibabaCloud (Linux; x86_64) Python/3\r\n\r\n"
+
+
+class Unix:
+    """credentials.sock, as `keyturn credential` asks it."""
+
+    name, config = "credentials.sock", ""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = str(directory / "run/credentials.sock")
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        channel = socket.socket(socket.AF_UNIX)
+        channel.connect(self._path)
+        return channel
+
+    def ask(self) -> bool:
+        """Ask once; return whether the answer is whole and of one key."""
+        line, _feed, document = heard(self.connect(), QUESTION).partition(b"\n")
+        found = json.loads(document)
+        return json.loads(line)["length"] == len(document) and fits(found["access_key_id"], found["access_key_secret"])
+
+
+class Http:
+    """The credentials endpoint, as an SDK asks it."""
+
+    name = "the endpoint"
+
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._address = free.getsockname()
+        self.config, self._file = ENDPOINT.format(directory, self._address[1]), directory / "uri.env"
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        return socket.create_connection(self._address)
+
+    def ask(self) -> bool:
+        """Ask once; return whether the answer is whole and of one key."""
+        path = self._file.read_text().strip().partition(str(self._address[1]))[2]
+        head, _blank, document = heard(self.connect(), GET.format(path).encode()).partition(b"\r\n\r\n")
+        found = json.loads(document)
+        is_whole = f"Content-Length: {len(document)}\r\n".encode() in head
+        return is_whole and fits(found["AccessKeyId"], found["AccessKeySecret"])
+
+
+def heard(channel: socket.socket, question: bytes) -> bytes:
+    """Return the whole answer."""
+    with channel:
+        channel.sendall(question)
         answer = b""
         while got := channel.recv(65536):
             answer += got
     return answer
 
 
-def load(path: str, rate: float, switch: Any, answered: Any, results: Any) -> None:
+def fits(key_id: str, secret: str) -> bool:
+    """Return whether a secret belongs to an id."""
+    return secret == key_id[4:] * 2
+
+
+def load(line: Unix | Http, rate: float, switch: Any, answered: Any, results: Any) -> None:
     """Ask at a steady rate while the switch is 1; end at 2 and report."""
     took: list[float] = []
     wrong, due = 0, time.monotonic()
@@ -80,27 +139,23 @@ def load(path: str, rate: float, switch: Any, answered: Any, results: Any) -> No
         due += 1 / rate
         time.sleep(max(0.0, due - time.monotonic()))
         began = time.monotonic()
-        line, _feed, document = ask(path).partition(b"\n")
+        wrong += not line.ask()
         took.append(time.monotonic() - began)
         answered.value += 1
-        found = json.loads(document)
-        whole = json.loads(line)["length"] == len(document)
-        wrong += not (whole and found["access_key_secret"] == found["access_key_id"][4:] * 2)
     results.put((took, wrong))
 
 
 class Bench:
     """One daemon."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, line: Unix | Http) -> None:
         self.directory, self.number = directory, 0
-        self.socket = str(directory / "run/credentials.sock")
         self.config = directory / "keyturn.toml"
-        self.config.write_text(CONFIG.format(directory))
+        self.config.write_text(CONFIG.format(directory) + line.config)
         self.new_key()
         command = [sys.executable, "-m", "agent", "--config", self.config, "run"]
         self.daemon = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        while not os.path.exists(self.socket) or not ask(self.socket).startswith(b'{"length"'):
+        while not is_served(line):
             time.sleep(0.05)
 
     def new_key(self) -> None:
@@ -130,16 +185,23 @@ class Bench:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(directory: Path, rate: float, rounds: int, idle: int, for_s: float) -> Iterator[Row]:
+def is_served(line: Unix | Http) -> bool:
+    """Return whether there is an answer already."""
+    try:
+        return line.ask()
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def run(directory: Path, line: Unix | Http, rate: float, rounds: int, idle: int, for_s: float) -> Iterator[Row]:
     """Measure; yield what was found."""
-    bench = Bench(directory)
+    bench = Bench(directory, line)
     switch, answered, results = Value("i", 0), Value("i", 0), Queue()
-    asker = Process(target=load, args=(bench.socket, rate, switch, answered, results))
+    asker = Process(target=load, args=(line, rate, switch, answered, results))
     asker.start()
     silent = []
     for _ in range(idle):
-        silent.append(socket.socket(socket.AF_UNIX))
-        silent[-1].connect(bench.socket)
+        silent.append(line.connect())
     try:
         bench.publish()
         for number in range(rounds):
@@ -164,7 +226,7 @@ def run(directory: Path, rate: float, rounds: int, idle: int, for_s: float) -> I
     quiet, loaded = bench.durations_ms()[2::2], bench.durations_ms()[3::2]
     took_ms = sorted(1000 * one for one in took)
     load_of = f"{rate:g} questions a second and {idle} idle connections"
-    yield Row("an answer of credentials.sock: processor time of the daemon", 1000 * cpu_s / max(1, counted), "ms")
+    yield Row(f"an answer of {line.name}: processor time of the daemon", 1000 * cpu_s / max(1, counted), "ms")
     yield Row("the same, until a client has it, the median", statistics.median(took_ms), "ms")
     yield Row(f"questions of {len(took)} that were not answered wholly", wrong, "", aim=0)
     delay_ms = statistics.median(loaded) - statistics.median(quiet)
@@ -174,6 +236,7 @@ def run(directory: Path, rate: float, rounds: int, idle: int, for_s: float) -> I
 def main() -> int:
     """Run it as the command line says."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--endpoint", action="store_true", help="over HTTP instead of the socket")
     options.add_argument("--rate", type=float, default=1000.0, help="questions a second")
     options.add_argument("--rounds", type=int, default=40, help="publishes, half of them under load")
     options.add_argument("--idle", type=int, default=1000, help="connections that say nothing")
@@ -184,7 +247,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     rounds, for_s = (4, 0.5) if chosen.quick else (chosen.rounds, 5.0)
     with tempfile.TemporaryDirectory(dir=chosen.directory) as directory:
-        rows = list(run(Path(directory), chosen.rate, rounds, chosen.idle, for_s))
+        line = (Http if chosen.endpoint else Unix)(Path(directory))
+        rows = list(run(Path(directory), line, chosen.rate, rounds, chosen.idle, for_s))
     show(rows, chosen.json)
     return int(not rows[2].met)
 

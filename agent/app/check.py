@@ -30,6 +30,7 @@ from agent.core.problem import Problem
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
+from agent.endpoint.check import findings as endpoint_findings
 from agent.engine.key_holders import shared_secrets
 from agent.metrics.check import findings as seen_from_outside
 from agent.notifiers import known_readers
@@ -89,6 +90,7 @@ def _seen_by_this_process(
     """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
+    yield from endpoint_findings(settings)
     parts = wiring.Factory(settings, environ, config_path=path)
     credentials = parts.credentials()
     yield from _shared(credentials)

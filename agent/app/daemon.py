@@ -28,6 +28,7 @@ from typing import Any
 from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
+from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application, Factory
 from agent.audit.log import AuditLog
 from agent.control.protocol import served
@@ -38,6 +39,8 @@ from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
 from agent.core.timestamps import rfc3339_micros
 from agent.emergency.report import emergency_request
+from agent.endpoint.gate import Gate
+from agent.endpoint.listening import Endpoint
 from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
@@ -81,6 +84,8 @@ class Daemon:
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
         self._serving = Serving(self._engine, SystemAccounts(), self._audit)
+        gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
+        self._endpoint = Endpoint(gate)
         self._commands = Commands(application, self._engine.clock.now(), self._serving.fetches)
         self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients)
         self._ready = False
@@ -93,6 +98,8 @@ class Daemon:
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
             "foresee": self._on_foresee,
+            "uri_tokens": self._on_uri_tokens,
+            "rotate_uri_token": self._on_rotate_uri_token,
         }
 
     def run(self) -> None:
@@ -128,6 +135,7 @@ class Daemon:
             self._engine.run()
         finally:
             self._manager.stopping()
+            self._endpoint.close()
             self._serving.close()
             server.close()
             self._engine.linger(LINGER_S)
@@ -224,6 +232,7 @@ class Daemon:
         directory, application = self._directory, self._application
         config = self._served()["config"]
         self._serving.follow(application.settings, config, directory.listen_to_all, directory.take_away)
+        self._endpoint.follow(application.settings.agent)
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
@@ -334,13 +343,9 @@ class Daemon:
         answer_of(answer_of(self._engine.submit(self._when_reloaded), RELOAD_S, late), RELOAD_S, late)
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
-        names = request.get("names", [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
-        loaded_at = rfc3339_micros(
-            self._application.in_force.loaded_at
-        )  # compared with the file's times by whoever asked
+        answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
+        # Compared with the file's times by whoever asked.
+        loaded_at = rfc3339_micros(self._application.in_force.loaded_at)
         return {**answer, "config_loaded_at": loaded_at}, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
@@ -350,6 +355,12 @@ class Daemon:
     def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.foresee(str(request.get("credential"))), 0
 
+    def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.uri_tokens(_names(request)), 0
+
+    def _on_rotate_uri_token(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.rotate_uri_token(token_request(request, actor)), 0
+
     # -- ends ---------------------------------------------------------------------------------------
 
     def _record(self, event: Event, **fields: Any) -> None:
@@ -358,6 +369,13 @@ class Daemon:
             self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+
+def _names(request: dict[str, Any]) -> list[str]:
+    names = request.get("names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
+    return names
 
 
 def _turn_once_more() -> None:

@@ -25,6 +25,7 @@ from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
+from agent.endpoint.tokens import TokenBook
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
@@ -44,9 +45,12 @@ SINKS = {
     "ini": "agent.sinks.formats.ini:Ini",
     "aliyun_cli": "agent.sinks.formats.aliyun_cli:AliyunCli",
     "json": "agent.sinks.formats.json_file:JsonFile",
+    "credentials_uri": "agent.sinks.formats.credentials_uri:CredentialsUri",
     "template": "agent.sinks.formats.template:Template",
     "directory": "agent.sinks.formats.directory:DirectorySink",
 }
+NO_MEMBERS = frozenset({"directory", "credentials_uri"})
+"""The types that cannot be a file of a `directory` sink: itself, and one whose file stays as it is from key to key."""
 NOTIFIERS = {
     "signal": "agent.notifiers.signal_process:SignalNotifier",
     "systemd": "agent.notifiers.systemd:SystemdNotifier",
@@ -64,7 +68,7 @@ def named(place: str) -> Any:
 
 def registry() -> Registry:
     """Return the types that a config may use; nothing is imported before a config uses it."""
-    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
+    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name not in NO_MEMBERS}
     return Registry(
         providers=_ProviderTypes(),
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
@@ -169,7 +173,10 @@ class Factory:
 
     def sinks(self, name: str) -> tuple[Sink, ...]:
         """Return the sinks of one credential, without I/O."""
-        context = SinkContext(name, self._settings.cloud.region_id, self._command)
+        endpoint = self._settings.agent.endpoint
+        context = SinkContext(
+            name, self._settings.cloud.region_id, self._command, endpoint=endpoint.listen if endpoint else ""
+        )
         return tuple(named(SINKS[sink.type])(sink, context) for sink in self._settings.credentials[name].sinks)
 
     def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
@@ -204,14 +211,16 @@ class Application:
     audit: AuditLog
     lock: StateLock
     in_force: ConfigInForce
+    tokens: TokenBook
 
     def with_config(self, settings: Settings) -> Factory:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
         return Factory(settings, self.environ, self.bases, config_path=self.config_path)
 
     def adopt(self, settings: Settings, factory: Factory, read_at: datetime) -> None:
-        """Take over another config, read at that time, from now on. On the loop's thread."""
+        """Take over another config, read at that time, from now on, as the engine did already. On the loop's thread."""
         self.settings, self.factory = settings, factory
+        self.tokens.follow(self.engine.sinks())
         self.in_force.loaded(read_at)
 
     def close(self) -> None:
@@ -264,5 +273,6 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     except BaseException:
         lock.release()
         raise
-    in_force = ConfigInForce(clock.now())
-    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force)
+    in_force, tokens = ConfigInForce(clock.now()), TokenBook()
+    tokens.follow(engine.sinks())
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force, tokens)

@@ -39,6 +39,7 @@ from agent.refresh.sink_look import SinkLook
 from agent.runtime.event_loop import EventLoop, safely, settle
 from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.runtime.workers import Lane
+from agent.sinks.interface import Sink
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 
@@ -375,6 +376,10 @@ class Engine:
         """Return what can be seen of one credential; None where it is not in the config."""
         slot = self._slots.get(name)
         return snapshot_of(slot.managed, self._clock, is_tried=slot.is_tried) if slot is not None else None
+
+    def sinks(self) -> dict[str, tuple[Sink, ...]]:
+        """Return the sinks of each credential, the very ones that are published to."""
+        return {name: slot.managed.sinks for name, slot in self._slots.items()}
 
     def in_use(self, name: str) -> InUse | None:
         """Return what a credential has to offer to those who ask; None where it is not in the config."""

@@ -84,12 +84,11 @@ READERS = (
     # a credentials URI: asked again 15 minutes before the expiry that it named, Go and C++ 180 s, oss2 at 15 % of it
     Reader(_PYTHON, "1.0.0 to 1.0.12", _URI, Again.IN_TIME, Known.RUN),
     Reader(_NODE, "2.4.2 to 2.4.7", _URI, Again.IN_TIME, Known.RUN, "sessions only: it refuses an empty token"),
-    Reader(_GO, "1.4.12", _URI, Again.IN_TIME, Known.READ, "credentials/providers/uri.go:92-148"),
-    Reader(_JAVA, "1.0.6", _URI, Again.IN_TIME, Known.READ, "URLCredentialProvider.java:109-139"),
-    Reader(_PHP, "1.2.3", _URI, Again.IN_TIME, Known.READ, "src/Providers/URLCredentialsProvider.php:91-107"),
-    Reader(
-        "oss2", "2.19.1", _URI, Again.IN_TIME, Known.READ, "oss2/credentials.py:31-128, `EcsRamRoleCredentialsProvider`"
-    ),
+    Reader(_GO, "1.4.12", _URI, Again.IN_TIME, Known.RUN, "built from source"),
+    Reader(_JAVA, "1.0.6", _URI, Again.IN_TIME, Known.RUN, "built from source"),
+    Reader(_PHP, "1.2.3", _URI, Again.IN_TIME, Known.RUN),
+    Reader("oss2", "2.19.1", _URI, Again.IN_TIME, Known.RUN, "`EcsRamRoleCredentialsProvider(auth_host=URI)`"),
+    Reader("ossutil", "1.7.20", _URI, Again.IN_TIME, Known.RUN, "`ecsAk = URI` in `[AkService]`; built from source"),
     Reader(_CLI, "3.4.11", _URI, Again.EACH_CALL, Known.READ, "config/profile.go:627-677"),
     Reader(_CSHARP, "1.5.3", _URI, Again.BROKEN, Known.READ, "Provider/URLCredentialProvider.cs:155-212"),
     # config.json with the keys in it

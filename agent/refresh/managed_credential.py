@@ -149,7 +149,7 @@ class ManagedCredential:
     @property
     def layout(self) -> str:
         """A fingerprint of what is written where, without a secret."""
-        return sha256(repr([sink.settings for sink in self.sinks]).encode()).hexdigest()[:16]
+        return sha256(repr([sink.layout for sink in self.sinks]).encode()).hexdigest()[:16]
 
     @property
     def formats(self) -> frozenset[str]:
@@ -172,8 +172,8 @@ class ManagedCredential:
 
     @property
     def is_served(self) -> bool:
-        """Whether it is handed out to those who ask."""
-        return self.settings.serve is not None
+        """Whether it is handed out to those who ask: at the socket, or at the endpoint to which a sink sends them."""
+        return self.settings.serve is not None or any(sink.settings.needs_endpoint for sink in self.sinks)
 
     @property
     def serves_nothing(self) -> bool:
@@ -225,7 +225,7 @@ class ManagedCredential:
 
     def equals(self, other: ManagedCredential) -> bool:
         """Return whether a reloaded config says the same of this credential."""
-        return self.settings == other.settings and self.source == other.source
+        return (self.settings, self.source, self.layout) == (other.settings, other.source, other.layout)
 
     def adopt(self, other: ManagedCredential) -> None:
         """Take over the settings of a reloaded config; keep what is remembered."""

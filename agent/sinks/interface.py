@@ -24,11 +24,13 @@ class SinkContext:
         credential: the name of the credential that it publishes.
         region_id: `cloud.region_id`.
         command: the words by which a program of this machine calls keyturn with this config.
+        endpoint: `agent.endpoint.listen`; "" where there is none.
     """
 
     credential: str = ""
     region_id: str = "cn-hangzhou"
     command: tuple[str, ...] = ("/usr/bin/keyturn",)
+    endpoint: str = ""
 
 
 NO_CONTEXT = SinkContext()
@@ -53,6 +55,11 @@ class Sink(ABC):
     def target(self) -> str:
         """The part that is written, unique in the whole config: the path, and the section where only one is ours."""
         return self.path
+
+    @property
+    def layout(self) -> object:
+        """What decides about the form of the file, apart from the value: where it changes, the file is written anew."""
+        return self.settings
 
     @property
     def formats(self) -> tuple[str, ...]:

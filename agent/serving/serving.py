@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from agent.audit.log import AuditLog
@@ -43,7 +43,8 @@ class Serving:
         self._engine, self._accounts, self._audit = engine, accounts, audit
         self._offers, self.fetches = Offers(), FetchRecord()
         self.service = CredentialService(self._offers, self.fetches, engine.clock.now, self._moved)
-        self._resolved: dict[str, tuple[ServeSettings, frozenset[int], frozenset[int]]] = {}
+        self._uids: dict[str, int | None] = {}
+        self._gids: dict[str, int | None] = {}
         self._server: CredentialServer | None = None
         self._watching = False
         self._confirmed: dict[str, int] = {}
@@ -69,6 +70,8 @@ class Serving:
         if not self._watching:
             self._watching = True
             self._engine.watch_in_use(self._changed)
+        else:
+            self._look_up_again()
         wanted = any(one.serve is not None for one in settings.credentials.values())
         if wanted and self._server is None:
             self._server = CredentialServer(listen(SOCKET_NAME, BACKLOG), self.service, config)
@@ -89,24 +92,26 @@ class Serving:
         if found is None:
             self._offers.drop(name)
             self.fetches.drop(name)
-            for known in (self._resolved, self._confirmed, self._looks):
+            for known in (self._confirmed, self._looks):
                 known.pop(name, None)
         else:
-            users, groups = self._who(name, found.serve)
+            users, groups = self._who(found.serve)
             hold_s = float(found.serve.hold) if found.serve is not None else HOLD_S
             self._offers.put(name, Offer(found.generation, found.value, found.expiration, hold_s, users, groups))
         self._offers.hurry(self._engine.in_emergency())
 
-    def _who(self, name: str, serve: ServeSettings | None) -> tuple[frozenset[int], frozenset[int]]:
+    def _who(self, serve: ServeSettings | None) -> tuple[frozenset[int], frozenset[int]]:
         """Return the uids and gids that may ask; looked up once for each config, since a directory service may be slow."""
         if serve is None:
             return frozenset(), frozenset()
-        known = self._resolved.get(name)
-        if known is None or known[0] != serve:
-            users = {uid for one in serve.users if (uid := self._accounts.uid_of(one)) is not None}
-            groups = {gid for one in serve.groups if (gid := self._accounts.gid_of(one)) is not None}
-            known = self._resolved[name] = serve, frozenset(users), frozenset(groups)
-        return known[1], known[2]
+        return _ids(serve.users, self._uids, self._accounts.uid_of), _ids(serve.groups, self._gids, self._accounts.gid_of)
+
+    def _look_up_again(self) -> None:
+        """See who the names are now: since the last config one may have been removed, and its number given to somebody else."""
+        self._uids.clear()
+        self._gids.clear()
+        for name in self._offers.names():
+            self._changed(name)
 
     # -- pickup -------------------------------------------------------------------------------------
 
@@ -133,3 +138,10 @@ class Serving:
             generation=offer.generation,
             outcome=f"fetched by {', '.join(who[:NAMED])}{more}" if who else "nobody holds an older one",
         )
+
+
+def _ids(names: Iterable[str], known: dict[str, int | None], look_up: Callable[[str], int | None]) -> frozenset[int]:
+    for name in names:
+        if name not in known:
+            known[name] = look_up(name)
+    return frozenset(number for name in names if (number := known[name]) is not None)

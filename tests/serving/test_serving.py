@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from agent.core.events import Actor, Cause, Trigger
-from agent.core.settings import Duration, ServeSettings
+from agent.core.settings import Duration, ServeSettings, Settings
 from agent.serving.serving import Serving
 from agent.state.records import Published
 from tests.support.fakes import Source, key
@@ -55,6 +55,18 @@ def test_a_published_value_is_offered_at_once_with_its_generation(bench, source)
         assert (found.generation, found.value, found.hold_s) == (generation, key(generation), 30.0)
         assert (found.users, found.groups) == ({4242}, {4343})
     assert made._accounts.asked == 1
+
+
+def test_a_reload_sees_who_a_name_is_now(bench, source):
+    """A user was removed and another got the number: the words of the config are the same, and mean nobody any more."""
+    bench.begin(bench.managed(source=source, serve=SERVE))
+    made, settings = Serving(bench.engine, Accounts(), bench.audit), Settings(credentials={})
+    made.follow(settings, "", None, None)
+    assert offer(made).users == {4242}
+    made._accounts.uid_of = lambda _name: None
+    made._accounts.gid_of = lambda _name: 5555
+    made.follow(settings, "", None, None)
+    assert (offer(made).users, offer(made).groups) == (frozenset(), {5555})
 
 
 def test_what_nobody_may_ask_for_is_not_kept(bench, source):

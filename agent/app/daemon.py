@@ -59,7 +59,7 @@ LINGER_S = 3.0
 STATUS_SHARE = 0.05
 """The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
 RELOAD_S = 60.0
-"""Seconds for which whoever asks for the outcome of a reload waits for it."""
+"""Seconds after which a config is given up that was not read: something that it lies on, or names, does not answer."""
 START_PULSE_S = 5.0
 """Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
@@ -91,6 +91,7 @@ class Daemon:
         self._ready = False
         self._beaten_at = float("-inf")
         self._reloads = 0
+        self._reading: object = None
         self._reloaded: list[Future[None]] = []
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
@@ -159,7 +160,15 @@ class Daemon:
         self._manager.reloading()
         self._reloads += 1
         if self._reloads == 1:
-            self._engine.work(partial(self._read, self._application.config_path), self._has_read)
+            reading = self._reading = object()
+            self._engine.work(partial(self._read, self._application.config_path), partial(self._has_read, reading))
+            self._engine.after(RELOAD_S, partial(self._give_up, reading))
+
+    def _give_up(self, reading: object) -> None:
+        """Refuse a config that was not read in time, or no later one would ever be read."""
+        path = self._application.config_path
+        why = f"{path}: was not read within {RELOAD_S:.0f} s; see that what it lies on, and names, answers"
+        self._has_read(reading, None, ConfigError([why]))
 
     def _read(self, path: str) -> NewConfig:
         """Read the config and make its parts. On a worker."""
@@ -168,10 +177,13 @@ class Daemon:
         factory = self._application.with_config(settings)
         return NewConfig(read_at, settings, factory, factory.credentials())
 
-    def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
-        if isinstance(error, CancelledError):
+    def _has_read(self, reading: object, read: NewConfig | None, error: BaseException | None) -> None:
+        if reading is not self._reading:
+            return  # it was given up, or this is no news
+        self._reading = None
+        if self._engine.stops_within(0.0):  # nothing is begun any more
             self._tell_reloaded()
-            return  # the agent stops
+            return
         if self._reloads > 1:  # it was changed again since: what was read may be older than that
             self._reloads = 0
             self._reload()
@@ -339,8 +351,9 @@ class Daemon:
             CancelledError: it takes too long.
         """
         path = self._application.config_path
-        late = CancelledError(f"{path} is still being read, after {RELOAD_S:.0f} s", "see the log of keyturn")
-        answer_of(answer_of(self._engine.submit(self._when_reloaded), RELOAD_S, late), RELOAD_S, late)
+        wait_s = 2 * RELOAD_S  # what was asked for meanwhile is read behind what is being read
+        late = CancelledError(f"{path} is still being read, after {wait_s:.0f} s", "see the log of keyturn")
+        answer_of(answer_of(self._engine.submit(self._when_reloaded), RELOAD_S, late), wait_s, late)
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.support.plugins import packaged
+from tests.support.plugins import packaged, wedge
 from tests.support.scraper import Figures, free_port, get
 from tests.support.vm import Daemon, Vm, eventually
 
@@ -34,6 +37,13 @@ def another_place(vm: Vm) -> None:
 def reload(daemon: Daemon, times: int) -> None:
     daemon.signal(signal.SIGHUP)
     daemon.listener.wait("READY=1", times + 1)
+
+
+def gated(vm: Vm) -> Path:
+    """A FIFO; whoever reads it waits until it is written to."""
+    gate = vm.directory / "gate"
+    os.mkfifo(gate)
+    return gate
 
 
 def said(daemon: Daemon) -> str:
@@ -77,7 +87,8 @@ def test_each_kind_of_refusal_is_seen_from_everywhere_and_ends_with_a_good_confi
 
 def test_whoever_asks_for_the_outcome_of_a_reload_waits_for_it(vm: Vm) -> None:
     """ExecReload= asks while the config is still being read: it hears of this reload, not of the one before."""
-    site = packaged(vm.directory / "site", "slow", "import time\ntime.sleep(1)\nclass Slow: pass\n", "Slow")
+    gate = gated(vm)
+    site = packaged(vm.directory / "site", "slow", f"open({str(gate)!r}).read()\nclass Slow: pass\n", "Slow")
     vm.environ["PYTHONPATH"] += f":{site}"
     vm.configure(vm.credential())
     daemon = vm.daemon().ready()
@@ -85,11 +96,47 @@ def test_whoever_asks_for_the_outcome_of_a_reload_waits_for_it(vm: Vm) -> None:
     daemon.signal(signal.SIGHUP)
     daemon.listener.wait("RELOADING=1", 1)
     assert vm.keyturn("status").returncode == 0, "who does not ask for it need not wait"
-    assert not daemon.listener.count("config refused"), "the reload has ended before it was asked for"
+    threading.Timer(0.3, gate.write_text, [""]).start()
     assert vm.keyturn("status", "--fail-if-refused").returncode == REFUSED
     vm.configure(vm.credential())
     daemon.signal(signal.SIGHUP)
     assert vm.keyturn("status", "--fail-if-refused").returncode == 0
+
+
+def test_a_config_that_is_never_read_is_refused_and_the_next_one_is_read(vm: Vm) -> None:
+    """What it names does not answer: that is said, and a later reload is not lost behind it."""
+    site = wedge(vm.directory / "site", "import agent.app.daemon\nagent.app.daemon.RELOAD_S = 0.3\n")
+    packaged(site, "stuck", "import time\ntime.sleep(600)\nclass Stuck: pass\n", "Stuck")
+    vm.environ["PYTHONPATH"] += f":{site}"
+    quick = vm.credential("quick", provider=f'type = "wedge"\nfifo = "{vm.directory}/fifo"', settings='verify = "off"')
+    vm.configure(quick)
+    daemon = vm.daemon().ready()
+    vm.configure(quick, vm.credential("other", provider='type = "stuck"', sinks=""))
+    reload(daemon, 1)
+    assert said(daemon).startswith("config refused, the old one stays: "), said(daemon)
+    vm.configure(quick)
+    reload(daemon, 2)
+    assert not said(daemon).startswith("config refused"), said(daemon)
+
+
+def test_an_end_in_the_midst_of_a_reload_begins_nothing(vm: Vm) -> None:
+    """The config is read to its end while the daemon stops: it says READY no more, and leaves no socket behind."""
+    gate = gated(vm)
+    site = wedge(vm.directory / "site", f"open({str(gate)!r}).read()\n")
+    vm.environ["PYTHONPATH"] += f":{site}"
+    vm.configure(vm.credential())
+    daemon = vm.daemon().ready()
+    wedged = vm.credential("other", provider=f'type = "wedge"\nfifo = "{vm.directory}/fifo"', settings='verify = "off"')
+    vm.configure(vm.credential(), wedged, "[credentials.other.serve]\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.listener.wait("RELOADING=1", 1)
+    daemon.signal(signal.SIGTERM)
+    daemon.listener.wait("STOPPING=1", 1)
+    gate.write_text("")
+    assert daemon.ended() == 0
+    assert daemon.listener.count("READY=1") == 1
+    assert not vm.audit("config_reloaded")
+    assert not (vm.run_directory / "credentials.sock").exists()
 
 
 def test_the_metrics_show_it_by_both_ways(vm: Vm) -> None:

@@ -39,11 +39,15 @@ def reload(daemon: Daemon, times: int) -> None:
     daemon.listener.wait("READY=1", times + 1)
 
 
-def gated(vm: Vm) -> Path:
-    """A FIFO; whoever reads it waits until it is written to."""
+GATED = {"GATED": "yes"}
+"""The environment of a daemon that waits at the gate."""
+
+
+def gated(vm: Vm) -> tuple[Path, str]:
+    """A FIFO, and code by which a daemon, and no command, waits there until it is written to."""
     gate = vm.directory / "gate"
     os.mkfifo(gate)
-    return gate
+    return gate, f"import os\nif 'GATED' in os.environ: open({str(gate)!r}).read()\n"
 
 
 def said(daemon: Daemon) -> str:
@@ -87,11 +91,11 @@ def test_each_kind_of_refusal_is_seen_from_everywhere_and_ends_with_a_good_confi
 
 def test_whoever_asks_for_the_outcome_of_a_reload_waits_for_it(vm: Vm) -> None:
     """ExecReload= asks while the config is still being read: it hears of this reload, not of the one before."""
-    gate = gated(vm)
-    site = packaged(vm.directory / "site", "slow", f"open({str(gate)!r}).read()\nclass Slow: pass\n", "Slow")
+    gate, wait = gated(vm)
+    site = packaged(vm.directory / "site", "slow", f"{wait}class Slow: pass\n", "Slow")
     vm.environ["PYTHONPATH"] += f":{site}"
     vm.configure(vm.credential())
-    daemon = vm.daemon().ready()
+    daemon = vm.daemon(GATED).ready()
     vm.configure(vm.credential(), vm.credential("other", provider='type = "slow"', sinks=""))
     daemon.signal(signal.SIGHUP)
     daemon.listener.wait("RELOADING=1", 1)
@@ -121,11 +125,11 @@ def test_a_config_that_is_never_read_is_refused_and_the_next_one_is_read(vm: Vm)
 
 def test_an_end_in_the_midst_of_a_reload_begins_nothing(vm: Vm) -> None:
     """The config is read to its end while the daemon stops: it says READY no more, and leaves no socket behind."""
-    gate = gated(vm)
-    site = wedge(vm.directory / "site", f"open({str(gate)!r}).read()\n")
+    gate, wait = gated(vm)
+    site = wedge(vm.directory / "site", wait)
     vm.environ["PYTHONPATH"] += f":{site}"
     vm.configure(vm.credential())
-    daemon = vm.daemon().ready()
+    daemon = vm.daemon(GATED).ready()
     wedged = vm.credential("other", provider=f'type = "wedge"\nfifo = "{vm.directory}/fifo"', settings='verify = "off"')
     vm.configure(vm.credential(), wedged, "[credentials.other.serve]\n")
     daemon.signal(signal.SIGHUP)

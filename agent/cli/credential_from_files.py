@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from agent.app import wiring
 from agent.core.credential import Credential
@@ -35,11 +36,25 @@ def read(config: str, name: str, form: str) -> tuple[bytes | None, KeyturnError]
         return None, UsageError(f"there is no credential {name!r} in the config", remedy)
     sinks = wiring.Factory(settings, os.environ).sinks(name)
     now = Clock().now()
-    value = first_offered(sinks, lambda found: found.expiration is None or found.expiration > now)
+    value = _living(sinks, now)
     if value is None:
         return None, DaemonUnreachableError(f"{place}, and {_which(sinks)}", START)
     hold_s = float(entry.serve.hold) if entry.serve is not None else HOLD_S
     return _document(value, Format(form), now, hold_s), DaemonUnreachableError(place, START)
+
+
+def _living(sinks: tuple[Sink, ...], now: datetime) -> Credential | None:
+    """Return the first value that has not expired, as far as any of the files says when it does: not every format can."""
+    expiries: dict[str, datetime] = {}
+
+    def is_dated(found: Credential) -> bool:
+        if found.expiration is not None:
+            expiries[found.access_key_id] = found.expiration
+        return False
+
+    first_offered(sinks, is_dated)  # looks at all
+    found = first_offered(sinks, lambda one: expiries.get(one.access_key_id, now + timedelta(days=1)) > now)
+    return found and replace(found, expiration=expiries.get(found.access_key_id))
 
 
 def _document(value: Credential, form: Format, now: datetime, hold_s: float) -> bytes:

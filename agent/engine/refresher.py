@@ -196,6 +196,8 @@ class Refresher:
 
     def _ask(self, managed: ManagedCredential, attempt: Attempt, queued: datetime, queued_at: float) -> Obtained:
         """Ask the source. On a worker, which may have had to wait for its turn since it was queued."""
+        if attempt.is_over:  # a reload threw it away while it waited: the config may name its source no more
+            raise CancelledError("nobody waits for it any more")
         boottime = self._crew.clock.boottime
         began_at = boottime()
         attempt.begins_to_ask(began_at)

@@ -104,7 +104,9 @@ class Serving:
         """Return the uids and gids that may ask; looked up once for each config, since a directory service may be slow."""
         if serve is None:
             return frozenset(), frozenset()
-        return _ids(serve.users, self._uids, self._accounts.uid_of), _ids(serve.groups, self._gids, self._accounts.gid_of)
+        return _ids(serve.users, self._uids, self._accounts.uid_of), _ids(
+            serve.groups, self._gids, self._accounts.gid_of
+        )
 
     def _look_up_again(self) -> None:
         """See who the names are now: since the last config one may have been removed, and its number given to somebody else."""

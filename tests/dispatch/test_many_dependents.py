@@ -63,9 +63,9 @@ def test_an_end_is_told_only_when_it_is_written(bench: Bench) -> None:
     assert known == [1]
 
 
-@pytest.mark.parametrize("broken", [StateStore, AuditLog])
+@pytest.mark.parametrize("broken", [(StateStore, "save"), (AuditLog, "record_all")])
 def test_no_fault_in_writing_ends_down_stops_those_who_wait_for_them(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: type
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: tuple[type, str]
 ) -> None:
     """No memory for the state or the audit: the next order is told all the same, and nobody waits for ever."""
     first, second = FakeDependent("first"), FakeDependent("second", order=1)
@@ -75,6 +75,8 @@ def test_no_fault_in_writing_ends_down_stops_those_who_wait_for_them(
     def fails(*_given: Any, **_how: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(bench.states if broken is StateStore else bench.audit, "save" if broken is StateStore else "record_all", fails)
+    monkeypatch.setattr(
+        bench.states if broken is StateStore else bench.audit, "save" if broken is StateStore else "record_all", fails
+    )
     bench.until(bench.engine.tell_now(["a"]).done)
     bench.until(lambda: second.events)

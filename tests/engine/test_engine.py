@@ -13,11 +13,19 @@ import pytest
 
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError, UsageError, VerifyRefusedError
+from agent.core.errors import (
+    BadAnswerError,
+    CancelledError,
+    KeyturnError,
+    SourceUnavailableError,
+    UsageError,
+    VerifyRefusedError,
+)
 from agent.core.events import Cause, Trigger
 from agent.core.outcome import Report
 from agent.core.secret import Secret
 from agent.core.settings import Duration
+from agent.engine.attempts import Attempt
 from agent.engine.refresher import MAX_ABANDONED
 from agent.refresh.managed_credential import ManagedCredential
 from tests.support.bench import Bench
@@ -108,6 +116,19 @@ def test_an_answer_that_is_here_is_not_given_up(bench: Bench) -> None:
     bench.until(lambda: reports)
     assert reports[0].outcome is not None
     assert slot.hanging() == 0
+
+
+def test_what_a_reload_threw_away_is_not_asked_for(bench: Bench) -> None:
+    """It waited for its turn behind a thousand others: the config may not name its source any more."""
+    managed = bench.managed()
+    bench.begin(managed)
+    source, slot = source_of(managed), bench.slots["a"]
+    attempt = Attempt(Cause(Trigger.POLL))
+    slot.begin(attempt)
+    slot.throw_away()
+    with pytest.raises(CancelledError):
+        bench.engine._refresher._ask(managed, attempt, bench.clock.now(), bench.clock.boottime())
+    assert source.calls == 0
 
 
 def test_a_source_that_hangs_for_ever_gets_no_more_workers_and_stops_nobody(bench: Bench) -> None:

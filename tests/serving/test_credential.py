@@ -10,13 +10,17 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from alibabacloud_credentials.provider.external import ExternalCredentialsProvider
 
-from agent.cli import credential, entry
+from agent.app import wiring
+from agent.cli import credential, credential_from_files, entry
 from agent.core.errors import KeyturnError
 from tests.support.processes import KEYTURN, PATIENCE_S, ROOT, eventually, in_child
+from tests.support.sinks import session
 
 STRANGER = 4242
 
@@ -55,7 +59,9 @@ def test_the_document_and_nothing_else(vm):
     assert (done.returncode, json.loads(done.stdout)["access_key_secret"]) == (0, key.access_key_secret)
 
 
-@pytest.mark.parametrize("written", ["\ufeff[agent]\nruntime_directory = '/r'", "[agent]\nruntime_directory = '${HERE}/r'"])
+@pytest.mark.parametrize(
+    "written", ["\ufeff[agent]\nruntime_directory = '/r'", "[agent]\nruntime_directory = '${HERE}/r'"]
+)
 def test_the_daemon_is_looked_for_where_it_reads_that_it_shall_be(tmp_path, monkeypatch, written):
     """Behind a byte order mark, and with the variables of the environment, as the daemon and all other commands do."""
     monkeypatch.setenv("HERE", "")
@@ -126,6 +132,21 @@ def test_without_a_daemon_and_a_file_that_can_be_read(vm, monkeypatch):
     assert called(vm, "uplaoder").exit_code == 2
     vm.configure("[agent]\nfoo = 1\n")
     assert called(vm).exit_code == 69
+
+
+@pytest.mark.parametrize(("hours", "living"), [(-1, False), (1, True)])
+def test_a_session_that_one_file_knows_to_be_over_is_read_from_none(vm, hours, living):
+    """An env file does not say when a session expires; where a sibling does, that counts."""
+    other = f'[[credentials.uploader.sinks]]\ntype = "json"\npath = "{vm.app}/uploader.json"\n'
+    vm.configure(vm.credential(sinks=vm.env("uploader") + other, notify=serve()))
+    value = replace(session(), expiration=datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours))
+    settings = wiring.load_settings(str(vm.config), {})
+    for one in wiring.Factory(settings, {}).sinks("uploader"):
+        with open(one.target, "wb") as file:
+            file.write(one.render(None, value, 1))
+    document, _problem = credential_from_files.read(str(vm.config), "uploader", "external")
+    assert (document is not None) is living
+    assert document is None or json.loads(document)["access_key_id"] == value.access_key_id
 
 
 def test_a_daemon_that_is_restarted_is_waited_for(vm, capfdbinary):

@@ -32,17 +32,18 @@ KNOWS = {
     "agent.refresh": EVERYBODY | LEAVES - {"agent.config"} | {"agent.sinks.transaction"},
     "agent.dispatch": EVERYBODY | {"agent.audit", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
     "agent.engine": EVERYBODY
-    | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.state"},
+    | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.sinks", "agent.state"},
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
+    "agent.canary": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
     "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
-        "agent.emergency", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
+        "agent.canary", "agent.emergency", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
         "providers",
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},

@@ -28,6 +28,7 @@ from agent.app.clients import counted
 from agent.app.commands import Commands
 from agent.app.wiring import Application, Factory
 from agent.audit.log import AuditLog
+from agent.canary.canary import Canary
 from agent.control.protocol import served
 from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Handler, Send
@@ -75,8 +76,11 @@ class Daemon:
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
         self._serving = Serving(self._engine, SystemAccounts(), self._audit)
-        self._commands = Commands(application, self._engine.clock.now(), self._serving.fetches)
-        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients)
+        self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
+        self._commands = Commands(
+            application, self._engine.clock.now(), self._serving.fetches, canary_of=self._canary.as_json
+        )
+        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
         self._ready = False
         self._beaten_at = float("-inf")
         self._reloads = 0
@@ -108,6 +112,7 @@ class Daemon:
         self._engine.recover(self._beat_when_due)
         self._directory = directory
         self._follow_serving()
+        self._follow_canary()
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
@@ -193,9 +198,21 @@ class Daemon:
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
         safely(self._follow_serving)
+        self._follow_canary()
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
         return counted(self._serving.fetches, name, generation, self._engine.clock.now())
+
+    def _show_change(self) -> None:
+        self._metrics.changed()
+
+    def _is_behind(self, name: str, generation: int) -> bool:
+        return self._count_clients(name, generation)[1] > 0
+
+    def _follow_canary(self) -> None:
+        settings, factory = self._application.settings, self._application.factory
+        if any(one.canary for one in settings.credentials.values()):
+            self._canary.follow(factory.cloud(shares=True))
 
     def _follow_serving(self) -> None:
         directory, application = self._directory, self._application
@@ -246,7 +263,9 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
+        self._status = status.summary(
+            self._engine.snapshot(), self._application.in_force.summary(), self._canary.alarm()
+        )
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 

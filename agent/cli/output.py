@@ -217,6 +217,16 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"
     yield from _clients(one)
+    yield from _canary(one.get("canary") or {"looks": (), "restricted": ()})  # an older daemon does not say
+
+
+def _canary(seen: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys that are restricted as leaked, and the places whose newest look went wrong."""
+    for key_id in seen["restricted"]:
+        yield f"{key_id} is restricted as leaked: rotate it now"
+    for look in seen["looks"]:
+        if look["outcome"] not in ("accepted", "restricted"):
+            yield f"canary {look['outcome']} at {look['where']}, {look['at']}: {look['error']}"
 
 
 def _clients(one: dict[str, Any]) -> Iterator[str]:

@@ -26,11 +26,12 @@ from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.health import Health
 from agent.engine.held_credential import HeldCredential
+from agent.engine.in_use import InUse, Offered, in_use_of, offered_by
 from agent.engine.key_holders import Holder, holders, names_of_holders
 from agent.engine.planner import RefreshPlanner
 from agent.engine.refresher import Crew, Refresher, gone
 from agent.engine.reload import take_over
-from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, InUse, snapshot_of
+from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.recorder import Recorder
@@ -202,9 +203,11 @@ class Engine:
         """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
 
-    def work(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+    def work(
+        self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None], lane: Lane = Lane.URGENT
+    ) -> None:
         """Have a worker call `work`, and then the loop `done(value, error)`."""
-        self._loop.start(work, done, Lane.URGENT)
+        self._loop.start(work, done, lane)
 
     # -- what happens by itself ---------------------------------------------------------------------
 
@@ -379,11 +382,12 @@ class Engine:
     def in_use(self, name: str) -> InUse | None:
         """Return what a credential has to offer to those who ask; None where it is not in the config."""
         slot = self._slots.get(name)
-        if slot is None:
-            return None
-        managed, done = slot.managed, slot.managed.in_use
-        value = managed.value_in_use() if managed.is_served else None
-        return InUse(done.generation, value, done.expiration, managed.settings.serve)
+        return in_use_of(slot.managed) if slot is not None else None
+
+    def offered(self, name: str) -> Offered | None:
+        """Return where a credential's readers find it; None where that is not to be watched, or it is not in the config."""
+        slot = self._slots.get(name)
+        return offered_by(slot.managed, self.in_emergency) if slot is not None else None
 
     def in_emergency(self) -> frozenset[str]:
         """Return the credentials whose key a `rotate` is replacing, all that hold it included."""

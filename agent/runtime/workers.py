@@ -30,6 +30,8 @@ SLOW_S = 0.25
 class Lane(Enum):
     """What work is for, with how many pieces of it begin within `SLOW_S`, and how many are under way at most."""
 
+    CANARY = (8, 64)
+    """To look whether a key still works: behind everything else."""
     REFRESH = (16, 256)
     """To ask a source."""
     TELL = (16, 512)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from agent.audit.log import AuditLog
+from agent.core.credential import Credential
 from agent.core.events import Event
 from agent.core.settings import ServeSettings, Settings
 from agent.engine.engine import Engine
@@ -71,6 +72,11 @@ class Serving:
         elif not wanted and self._server is not None:
             self.close()
             take_away(SOCKET_NAME)
+
+    def offered(self, name: str) -> Credential | None:
+        """Return the value that is handed out to those who may ask; None where there is none. On any thread."""
+        offer = self._offers.find(name)
+        return offer.value if offer is not None else None
 
     def close(self) -> None:
         """Stop serving."""

@@ -82,13 +82,19 @@ class _Watch:
         """Take over a look; return the one before at the same place."""
         _at, before = self.looks.get(found.place, (None, None))
         self.looks[found.place] = at, found
+        self._forget_keys()
         return before
 
     def keep(self, places: Collection[str]) -> None:
-        """Forget places that are no more, and keys that stand nowhere any more."""
+        """Forget the places that are no more."""
         self.looks = {place: seen for place, seen in self.looks.items() if place in places}
+        self._forget_keys()
+
+    def _forget_keys(self) -> None:
+        """Forget what RAM said of keys that stand nowhere any more, as far as was seen."""
         keys = {seen.access_key_id for _at, seen in self.looks.values()}
         self.leaks = {key: leak for key, leak in self.leaks.items() if key in keys}
+        self.leak_due_at = {key: due_at for key, due_at in self.leak_due_at.items() if key in keys}
 
     @property
     def restricted(self) -> tuple[str, ...]:
@@ -261,7 +267,7 @@ class Canary:
         key, before = found.access_key_id, watch.leaks.get(found.access_key_id)
         if found.leak is None:
             return False
-        watch.leak_due_at = {**watch.leak_due_at, key: self._engine.clock.boottime() + pace.LEAK_S}
+        watch.leak_due_at[key] = self._engine.clock.boottime() + pace.LEAK_S
         if found.leak is Leak.UNKNOWN and before is Leak.RESTRICTED:
             return False
         watch.leaks[key] = found.leak

@@ -1,4 +1,4 @@
-"""How often the canary looks, asks about leaks, and has a refused credential refreshed: pure functions. docs/adr/0020."""
+"""How often the canary looks, and has a refused credential refreshed: pure functions. Why so: agent/canary/__init__.py."""
 
 from __future__ import annotations
 

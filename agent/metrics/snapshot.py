@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from agent.core.config_in_force import ConfigInForce
 from agent.engine.engine import Engine
@@ -134,7 +133,7 @@ class SnapshotReader:
         clients_of: ClientsOf = no_clients,
         canary_of: CanaryOf = no_canary,
     ) -> None:
-        self._engine, self._take = engine, partial(take, engine, counters, in_force, clients_of, canary_of)
+        self._engine, self._shown = engine, (counters, in_force, clients_of, canary_of)
         self._lock = threading.Lock()
         self._faults = Seldom()
         self._asked: Future[Snapshot] | None = None
@@ -161,5 +160,5 @@ class SnapshotReader:
             return None
 
     def _taken(self) -> Snapshot:
-        self._last = self._take()
+        self._last = take(self._engine, *self._shown)
         return self._last

@@ -102,7 +102,10 @@ def test_a_key_that_is_restricted_as_leaked_is_known_by_its_sentence(code: str) 
     """Alibaba documents no code: "Forbidden : There is a risk of leakage of this AccessKey."."""
     error = explain(403, {"Code": code, "Message": "There is a risk of leakage of this AccessKey."})
     assert type(error) is LeakedKeyError and error.code == code and "keyturn rotate" in error.remedy
-    assert type(explain(503, {"Code": code, "Message": "There is a risk of leakage of this AccessKey."})) is not LeakedKeyError
+    assert (
+        type(explain(503, {"Code": code, "Message": "There is a risk of leakage of this AccessKey."}))
+        is not LeakedKeyError
+    )
 
 
 def test_the_message_is_never_shown(shown: Callable[[BaseException], str]) -> None:

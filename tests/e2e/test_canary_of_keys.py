@@ -1,4 +1,4 @@
-"""`canary = true` on a real daemon: a key restricted as leaked raises an alarm, a refused one is replaced without waiting for a poll."""
+"""`canary = true` on a real daemon: a key that leaked raises an alarm, one that is refused is replaced before the next poll."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ from agent.sinks.offered import can_be_read_back, offered
 
 SERVED = "credentials.sock"
 NEVER = float("-inf")
+NAMED = 5
+"""How many credentials one line names at most."""
 OfferOf = Callable[[str], Credential | None]
 """Returns what is handed out of a credential to those who ask."""
 IsBehind = Callable[[str, int], bool]
@@ -157,7 +159,8 @@ class Canary:
     def alarm(self) -> str:
         """Return one line on the keys that are restricted as leaked; "" for none."""
         found = [f"{name} ({', '.join(keys)})" for name, one in self._watches.items() if (keys := one.restricted)]
-        return f"restricted as leaked: {', '.join(found)}" if found else ""
+        more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+        return f"restricted as leaked: {', '.join([*found[:NAMED], *more])}" if found else ""
 
     # -- when ---------------------------------------------------------------------------------------
 
@@ -307,9 +310,11 @@ class Canary:
 def _say(name: str, before: Look | None, found: Look) -> None:
     if found.verdict is Verdict.REFUSED:
         log.error("the canary was refused", credential=name, **_where(found))
-    elif found.verdict in (Verdict.UNANSWERED, Verdict.UNREADABLE):
-        log.warning(f"the canary's look was {found.verdict}", credential=name, **_where(found))
-    elif found.verdict is Verdict.ACCEPTED and before is not None:
+    elif found.verdict is Verdict.UNREADABLE:
+        log.warning("the canary cannot read a sink", credential=name, **_where(found))
+    elif found.verdict is Verdict.UNANSWERED:
+        log.info("the canary was not answered", credential=name, **_where(found))
+    elif before is not None and before.verdict in (Verdict.REFUSED, Verdict.UNREADABLE):
         log.info("the canary is accepted", credential=name, **_where(found))
 
 

@@ -161,7 +161,7 @@ class Engine:
     def linger(self, patience_s: float) -> None:
         """Give workers `patience_s` seconds to come back after the end of `run`, so that hooks are killed."""
         deadline = self._clock.boottime() + patience_s
-        while self._loop.busy() and self._clock.boottime() < deadline:
+        while self._loop.busy(Lane.CANARY) and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
         self._crew.outcomes.write_down()

@@ -157,10 +157,11 @@ class Workers:
         with self._changed:
             self._changed.notify()
 
-    def busy(self) -> int:
-        """Return how many pieces of work have not come back."""
+    def busy(self, without: Lane | None = None) -> int:
+        """Return how many pieces of work have not come back, those of one lane perhaps left out."""
         with self._changed:
-            there = sum(len(traffic.waiting) + len(traffic.at_work) for traffic in self._lanes.values())
+            counted = [traffic for lane, traffic in self._lanes.items() if lane is not without]
+            there = sum(len(traffic.waiting) + len(traffic.at_work) for traffic in counted)
             return there + len(self._abandoned)
 
     # -- on the starter's thread --------------------------------------------------------------------

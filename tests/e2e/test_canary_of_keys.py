@@ -50,3 +50,17 @@ def test_a_leaked_key_is_known_and_a_refused_one_is_replaced_at_once(vm: Vm) -> 
     assert vm.keyturn("audit", "verify").returncode == 0
     everything = daemon.log + json.dumps(vm.audit()) + "".join(text for _at, text in daemon.listener.messages)
     assert old.access_key_secret not in everything and new.access_key_secret not in everything
+
+
+def test_check_says_that_a_canary_is_blind(vm: Vm) -> None:
+    """A template cannot be read back; with a file that can, or where it is served, there is something to sign with."""
+    (vm.directory / "template").write_text("{{ access_key_id }}")
+    template = (
+        f'[[credentials.uploader.sinks]]\ntype = "template"\n'
+        f'path = "{vm.app}/out"\nsource = "{vm.directory}/template"\n'
+    )
+    blind = ("warning", "credentials.uploader.canary")
+    for sinks, expected in ((template, True), (template + vm.ini(), False)):
+        vm.configure(vm.credential(settings="canary = true", sinks=sinks))
+        found = json.loads(vm.keyturn("check", "--offline", "--json").stdout)["findings"]
+        assert (blind in [(one["level"], one["place"]) for one in found]) is expected

@@ -155,3 +155,11 @@ def test_work_that_gets_no_thread_fails_and_the_next_runs(
     eventually(lambda: desk.ends)
     desk.hear()
     assert desk.heard[-1] == ("ran", "ran", None)
+
+
+def test_a_lane_can_be_left_out_of_what_is_waited_for(desk: Desk) -> None:
+    """An end need not wait for a look of the canary that hangs."""
+    desk.start("look", Lane.CANARY)
+    eventually(lambda: desk.began)
+    assert (desk.workers.busy(), desk.workers.busy(Lane.CANARY)) == (1, 0)
+    desk.gate.set()

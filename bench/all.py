@@ -27,10 +27,12 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "cloud": (),
     "calls": (),
     "publish": (),
+    "start": (),
     "many": ("--credentials", "100,1000", "--dependents", "500,5000"),
     "idle": (),
-    "memory": (),
+    "memory": ("--polls", "20", "--rotations", "20"),
     "fleet": ("--hours", "4"),
+    "serve": (),
     "soak": ("--minutes", "1"),
 }
 """The programs in their order, and how each is called. crash.py takes an hour and is run by itself."""

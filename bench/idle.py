@@ -31,15 +31,11 @@ def rows(root: Path, credentials: int, seconds: float) -> Iterator[Row]:
         time.sleep(seconds)
         took_s, calls = time.monotonic() - began, farm.calls() - calls
         daemon, cloud = ((cpu_s(pid) - cpu) / took_s for pid, cpu in zip(pids, before, strict=True))
-        yield Row(
-            f"{credentials} credentials asked each second, cores of daemon and cloud", daemon, "", cloud, CORES, True
-        )
-        yield Row(
-            "the same, processor time for each call",
-            daemon * took_s / calls * 1000,
-            "ms",
-            cloud * took_s / calls * 1000,
-        )
+        name = f"{credentials} credentials asked each second"
+        yield Row(f"{name}: cores of daemon and cloud", daemon, "", cloud, CORES, True)
+        yield Row(f"{name}: calls a second", calls / took_s, "/s")
+        each_ms, cloud_ms = daemon * took_s / calls * 1000, cloud * took_s / calls * 1000
+        yield Row(f"{name}: CPU for each call", each_ms, "ms", cloud_ms)
     finally:
         farm.close()
 

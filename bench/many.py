@@ -11,7 +11,7 @@ start     from its exec until all are published and told
 SIGUSR1   all are asked again, nothing has changed
 reload    SIGHUP, the same config
 rotate    all have a new key at once; SIGUSR1, until all are published and told
-alone     the same again, and nobody asks for the status meanwhile: what a rotation costs
+alone     with credentials, the same again, and nobody asks for the status meanwhile: what a rotation costs
 stop      SIGTERM; with dependents, while half of them are still to be told
 
 The yardstick of READY and of a rotation is a bare loop that writes, flushes and renames as many files, without a
@@ -269,8 +269,9 @@ def rows(farm: Farm, costs: list[float], bare: float | None) -> Iterator[Row]:
     yield Row(f"{many}: start until all are told", told_s, "s")
     for name, act in (("SIGUSR1", farm.ask_all), ("reload", farm.reload), ("rotate", farm.rotate)):
         yield Row(f"{many}: {name}", farm.phase(name, act), "s")
-    yield Row(f"{many}: rotate, and nobody asks", farm.phase("alone", farm.rotate_alone), "s", bare)
-    daemon.asking(True)
+    if not farm.dependents:
+        yield Row(f"{many}: rotate, and nobody asks", farm.phase("alone", farm.rotate_alone), "s", bare)
+        daemon.asking(True)
     phases = farm.phases
     yield Row(f"{many}: largest gap", max(found.gap_s for found in phases), "s", aim=GAP_S)
     yield Row(f"{many}: slowest status", max(found.status_s for found in phases), "s", aim=STATUS_S)

@@ -18,6 +18,7 @@ KNOWS = {
     "agent.system": {"agent.core"},
     "agent.logs": {"agent.core", "agent.system"},
     # strangers to each other
+    "agent.http": EVERYBODY,
     "agent.cloud": EVERYBODY,
     "agent.config": EVERYBODY,
     "agent.state": EVERYBODY,
@@ -37,13 +38,16 @@ KNOWS = {
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.canary": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks"},
-    "agent.metrics": EVERYBODY | {"agent.engine", "agent.refresh"},
+    "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
     "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
+    "agent.endpoint": EVERYBODY
+    | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
-        "agent.canary", "agent.emergency", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
+        "agent.canary",
+        "agent.emergency", "agent.endpoint", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
         "providers",
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
@@ -297,6 +301,7 @@ REVEALERS = {
     "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
+    "agent/sinks/formats/credentials_uri.py": 2,  # the endpoint's token: into the file, and to the log's masks
     "providers/kms/client_key.py": 2,  # opens the PKCS#12, and tells by a keyed hash whether it was opened already
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header
 }

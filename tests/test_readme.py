@@ -80,7 +80,9 @@ def test_the_readme_config_loads():
     """The README's whole config for one application is one."""
     (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     settings = load.parse(block.encode(), "README.md", wiring.registry(), environ={}, users=Everybody())
-    assert list(settings.credentials) == ["uploader"]
+    (uploader,) = settings.credentials.values()
+    (sink,) = uploader.sinks
+    assert sink.profile_mode == "External" and uploader.serve.users == ("uploader",) and not uploader.notify
 
 
 def test_the_make_targets_exist():

@@ -30,8 +30,10 @@ from agent.core.problem import Problem
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
+from agent.endpoint.check import findings as endpoint_findings
 from agent.engine.key_holders import shared_secrets
 from agent.metrics.check import findings as seen_from_outside
+from agent.notifiers import known_readers
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
@@ -89,7 +91,8 @@ def _seen_by_this_process(
     """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
     yield from seen_from_outside(settings.agent)
-    parts = wiring.Factory(settings, environ)
+    yield from endpoint_findings(settings)
+    parts = wiring.Factory(settings, environ, config_path=path)
     credentials = parts.credentials()
     yield from _shared(credentials)
     for managed in credentials:
@@ -174,6 +177,12 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
         problem = write_problem(Path(sink.path).parent)
         if problem:
             yield Finding.of("error", f"{place}.sinks[{number}]", problem)
+        if sink.process_command and managed.settings.serve is None:
+            ask = f"add `[{place}.serve]` with `users`, those whom the application runs as"
+            nobody = "its readers ask keyturn for the value, and nobody but root and keyturn's own user may"
+            yield Finding("warning", f"{place}.sinks[{number}]", nobody, ask)
+        known = filter(None, map(known_readers.of_sink, dict.fromkeys(sink.formats)))
+        yield from (Finding("ok", f"{place}.sinks[{number}].readers", f"{text} (docs/consumers.md)") for text in known)
     blind = managed.settings.canary and not managed.is_served
     if blind and not any(can_be_read_back(sink) for sink in managed.sinks):
         remedy = "add [credentials.NAME.serve] or a sink of another type, or leave `canary` out"

@@ -11,9 +11,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from agent.app import uri_tokens
 from agent.app.clients import client_rows
-from agent.app.refresh_now import CALL_S, RefreshNow, chosen
+from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import CanaryOf, as_json
+from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
@@ -24,6 +26,7 @@ from agent.core.timestamps import rfc3339
 from agent.emergency.left_behind import foreseen
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Request, Result, Show
+from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
 from agent.engine.key_holders import Holder, holders
 from agent.engine.snapshot import snapshot_of
@@ -116,6 +119,22 @@ class Commands:
         fetched = [one for holder in found for one in self._laggards(holder.name, holder.seen.published.generation + 1)]
         return {**_outlook(found), "fetched": [{"who": one.who, "until": rfc3339(one.until)} for one in fetched]}
 
+    def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.
+
+        Raises:
+            UsageError: a name is not in the config.
+        """
+        return self._call(partial(uri_tokens.shown, self._application, names))
+
+    def rotate_uri_token(self, request: TokenRequest) -> dict[str, Any]:
+        """Write new tokens into the env files of a credential's URIs; return what `uri_tokens` shows from now on.
+
+        Raises:
+            KeyturnError: it has no such file, or one cannot be written; those before it in the config have new tokens.
+        """
+        return self._call(partial(uri_tokens.rotate, self._application, request))
+
     def _means(self, name: str) -> tuple[Provider | None, Cloud]:
         """Return who may rotate, and the management calls. On the loop's thread, where a reload replaces the factory.
 
@@ -151,6 +170,14 @@ def foresee_from_disk(settings: Settings, environ: Mapping[str, str], name: str)
     old_id = remembered[name].state.published.access_key_id if name in remembered else ""
     slots = {other: RefreshSlot(managed) for other, managed in remembered.items()}
     return _outlook(holders(slots, name, old_id, Clock()))
+
+
+def uri_tokens_from_disk(settings: Settings, environ: Mapping[str, str], names: Sequence[str]) -> dict[str, Any]:
+    """Return what `Commands.uri_tokens` does, where no daemon runs: what the files say."""
+    book = TokenBook()
+    book.follow({managed.name: managed.sinks for managed in Factory(settings, environ).credentials()})
+    wanted = known_names(list(settings.credentials), names)
+    return uri_tokens.rows(book, wanted, Clock().now())
 
 
 def _remembered(settings: Settings, environ: Mapping[str, str]) -> dict[str, ManagedCredential]:

@@ -20,12 +20,14 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
+from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application, Factory
 from agent.audit.log import AuditLog
 from agent.canary.canary import Canary
@@ -35,7 +37,10 @@ from agent.control.server import ControlServer, Handler, Send
 from agent.core.errors import BusyError, CancelledError, ConfigError, KeyturnError, UsageError
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
+from agent.core.timestamps import rfc3339_micros
 from agent.emergency.report import emergency_request
+from agent.endpoint.gate import Gate
+from agent.endpoint.listening import Endpoint
 from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
@@ -63,6 +68,7 @@ START_EXTENSION_S = 30.0
 class NewConfig:
     """A config that was read, and its parts."""
 
+    read_at: datetime
     settings: Settings
     factory: Factory
     credentials: Sequence[ManagedCredential]
@@ -76,6 +82,8 @@ class Daemon:
         self._engine: Engine = application.engine
         self._audit: AuditLog = application.audit
         self._serving = Serving(self._engine, SystemAccounts(), self._audit)
+        gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
+        self._endpoint = Endpoint(gate)
         self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
         self._commands = Commands(
             application, self._engine.clock.now(), self._serving.fetches, canary_of=self._canary.as_json
@@ -90,6 +98,8 @@ class Daemon:
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
             "foresee": self._on_foresee,
+            "uri_tokens": self._on_uri_tokens,
+            "rotate_uri_token": self._on_rotate_uri_token,
         }
 
     def run(self) -> None:
@@ -126,6 +136,7 @@ class Daemon:
             self._engine.run()
         finally:
             self._manager.stopping()
+            self._endpoint.close()
             self._serving.close()
             server.close()
             self._engine.linger(LINGER_S)
@@ -153,9 +164,10 @@ class Daemon:
 
     def _read(self, path: str) -> NewConfig:
         """Read the config and make its parts. On a worker."""
+        read_at = self._engine.clock.now()
         settings = wiring.load_settings(path, self._application.environ)
         factory = self._application.with_config(settings)
-        return NewConfig(settings, factory, factory.credentials())
+        return NewConfig(read_at, settings, factory, factory.credentials())
 
     def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
         if isinstance(error, CancelledError):
@@ -193,7 +205,7 @@ class Daemon:
         self._refuse_moves(settings)
         self._engine.reload(new.credentials, float(settings.agent.settle))
         before = application.settings.agent
-        application.adopt(settings, new.factory)
+        application.adopt(settings, new.factory, new.read_at)
         if (before.log_level, before.log_format) != (settings.agent.log_level, settings.agent.log_format):
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
@@ -218,6 +230,7 @@ class Daemon:
         directory, application = self._directory, self._application
         config = self._served()["config"]
         self._serving.follow(application.settings, config, directory.listen_to_all, directory.take_away)
+        self._endpoint.follow(application.settings.agent)
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
@@ -318,13 +331,9 @@ class Daemon:
         return self._commands.status(), 0
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
-        names = request.get("names", [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
-        answer = self._commands.refresh(names, Cause(Trigger.OPERATOR, actor), send)
-        loaded_at = status.stamp(
-            self._application.in_force.loaded_at
-        )  # so that the command knows whether the file is newer
+        answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
+        # Compared with the file's times by whoever asked.
+        loaded_at = rfc3339_micros(self._application.in_force.loaded_at)
         return {**answer, "config_loaded_at": loaded_at}, int(answer["exit_code"])
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
@@ -334,6 +343,12 @@ class Daemon:
     def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.foresee(str(request.get("credential"))), 0
 
+    def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.uri_tokens(_names(request)), 0
+
+    def _on_rotate_uri_token(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        return self._commands.rotate_uri_token(token_request(request, actor)), 0
+
     # -- ends ---------------------------------------------------------------------------------------
 
     def _record(self, event: Event, **fields: Any) -> None:
@@ -342,6 +357,13 @@ class Daemon:
             self._audit.record(event, actor=Actor(uid, actor_name(uid), os.getpid()).as_json(), **fields)
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+
+
+def _names(request: dict[str, Any]) -> list[str]:
+    names = request.get("names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
+    return names
 
 
 def _turn_once_more() -> None:

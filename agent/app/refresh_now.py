@@ -40,7 +40,15 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
     Raises:
         UsageError: one is not in the config.
     """
-    known = engine.names()
+    return known_names(engine.names(), names)
+
+
+def known_names(known: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return those of `known` that the operator named, or all.
+
+    Raises:
+        UsageError: a name is not among them.
+    """
     for name in names:
         if name not in known:
             near = nearest(name, known)
@@ -48,7 +56,7 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
                 f"there is no credential {name!r} in the config",
                 f"did you mean {near}?" if near else "see `keyturn status`",
             )
-    return list(dict.fromkeys(names)) or known
+    return list(dict.fromkeys(names)) or list(known)
 
 
 class RefreshNow:

@@ -10,7 +10,7 @@ from agent import __version__
 from agent.app.clients import unit_pickup
 from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
-from agent.core.timestamps import rfc3339
+from agent.core.timestamps import rfc3339, rfc3339_micros
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
 
@@ -48,7 +48,7 @@ def as_json(
             "pid": pid,
             "started_at": stamp(started_at),
             "config": config,
-            "config_loaded_at": stamp(in_force.loaded_at) if in_force else None,
+            "config_loaded_at": rfc3339_micros(in_force.loaded_at) if in_force else None,
             "config_refused_at": stamp(in_force.refused_at) if in_force else None,
             "config_problems": list(in_force.problems) if in_force else [],
         },

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -22,6 +25,7 @@ from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
+from agent.endpoint.tokens import TokenBook
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
@@ -32,6 +36,7 @@ from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
 from agent.system.lock import StateLock
 from agent.system.oserrors import explain
+from agent.systemd_setup.needs import DEFAULT_CONFIG
 from agent.systemd_setup.unit import with_credentials
 
 SINKS = {
@@ -40,9 +45,12 @@ SINKS = {
     "ini": "agent.sinks.formats.ini:Ini",
     "aliyun_cli": "agent.sinks.formats.aliyun_cli:AliyunCli",
     "json": "agent.sinks.formats.json_file:JsonFile",
+    "credentials_uri": "agent.sinks.formats.credentials_uri:CredentialsUri",
     "template": "agent.sinks.formats.template:Template",
     "directory": "agent.sinks.formats.directory:DirectorySink",
 }
+NO_MEMBERS = frozenset({"directory", "credentials_uri"})
+"""The types that cannot be a file of a `directory` sink: itself, and one whose file stays as it is from key to key."""
 NOTIFIERS = {
     "signal": "agent.notifiers.signal_process:SignalNotifier",
     "systemd": "agent.notifiers.systemd:SystemdNotifier",
@@ -60,7 +68,7 @@ def named(place: str) -> Any:
 
 def registry() -> Registry:
     """Return the types that a config may use; nothing is imported before a config uses it."""
-    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name != "directory"}
+    files = {name: partial(_member_of, place) for name, place in SINKS.items() if name not in NO_MEMBERS}
     return Registry(
         providers=_ProviderTypes(),
         sinks={name: partial(_settings_of, place) for name, place in SINKS.items()},
@@ -109,8 +117,16 @@ def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
 class Factory:
     """The maker of the parts of one config, which shares what credentials can share."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], bases: BaseCredentials | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        bases: BaseCredentials | None = None,
+        *,
+        config_path: str = DEFAULT_CONFIG,
+    ) -> None:
         self._settings, self._environ, self._bases = settings, environ, bases or BaseCredentials()
+        self._command = keyturn_command(config_path)
         ca_file = settings.cloud.ca_file
         self._ca_file = str(ca_file) if ca_file else None
         self._to_verify = Transport(self._ca_file, shares=True)
@@ -161,7 +177,10 @@ class Factory:
 
     def sinks(self, name: str) -> tuple[Sink, ...]:
         """Return the sinks of one credential, without I/O."""
-        context = SinkContext(name, self._settings.cloud.region_id)
+        endpoint = self._settings.agent.endpoint
+        context = SinkContext(
+            name, self._settings.cloud.region_id, self._command, endpoint=endpoint.listen if endpoint else ""
+        )
         return tuple(named(SINKS[sink.type])(sink, context) for sink in self._settings.credentials[name].sinks)
 
     def _managed(self, name: str, entry: CredentialSettings) -> ManagedCredential:
@@ -196,20 +215,34 @@ class Application:
     audit: AuditLog
     lock: StateLock
     in_force: ConfigInForce
+    tokens: TokenBook
 
     def with_config(self, settings: Settings) -> Factory:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
-        return Factory(settings, self.environ, self.bases)
+        return Factory(settings, self.environ, self.bases, config_path=self.config_path)
 
-    def adopt(self, settings: Settings, factory: Factory) -> None:
-        """Take over another config from now on. On the loop's thread."""
+    def adopt(self, settings: Settings, factory: Factory, read_at: datetime) -> None:
+        """Take over another config, read at that time, from now on, as the engine did already. On the loop's thread."""
         self.settings, self.factory = settings, factory
-        self.in_force.loaded(self.engine.clock.now())
+        self.tokens.follow(self.engine.sinks())
+        self.in_force.loaded(read_at)
 
     def close(self) -> None:
         """Close the audit log and release the lock, so that the next keyturn can start."""
         self.audit.close()
         self.lock.release()
+
+
+def keyturn_command(config_path: str) -> tuple[str, ...]:
+    """Return the words by which a program of this machine calls this installation's keyturn with a config.
+
+    /usr/bin/keyturn where that is the same program (the Debian package's link to it), so that the words do not depend on
+    who asks: a daemon and a `keyturn once` that named it differently would rewrite a file in turns.
+    """
+    public, own = Path("/usr/bin/keyturn"), Path(sys.prefix, "bin", "keyturn")
+    command = own if own.exists() and not (public.exists() and public.samefile(own)) else public
+    config = os.path.abspath(config_path)
+    return (str(command),) if config == DEFAULT_CONFIG else (str(command), "--config", config)
 
 
 def paths(settings: Settings) -> tuple[Path, Path, Path]:
@@ -233,7 +266,7 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     try:
         audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
         bases = BaseCredentials()
-        factory = Factory(settings, environ, bases)
+        factory = Factory(settings, environ, bases, config_path=config_path)
         settle_s = float(settings.agent.settle)
         engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
     except OSError as error:  # a limit of this process, most likely: what has a file of its own says so itself
@@ -244,5 +277,6 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     except BaseException:
         lock.release()
         raise
-    in_force = ConfigInForce(clock.now())
-    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force)
+    in_force, tokens = ConfigInForce(clock.now()), TokenBook()
+    tokens.follow(engine.sinks())
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force, tokens)

@@ -128,6 +128,31 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _endpoint(endpoint: argparse.ArgumentParser) -> None:
+    actions = endpoint.add_subparsers(title="actions", metavar="ACTION", required=True)
+    tokens = _parser(
+        actions.add_parser,
+        "tokens",
+        help="which there are, when they die, when each was used last; never a token itself",
+        epilog="example: keyturn endpoint tokens uploader",
+    )
+    tokens.set_defaults(run="agent.cli.endpoint:tokens")
+    tokens.add_argument("names", metavar="NAME", nargs="*")
+    tokens.add_argument("--json", action="store_true", help="print one JSON object")
+    rotate = _parser(
+        actions.add_parser,
+        "rotate-token",
+        help="write a new one into the env file; the old one goes on for a while",
+        epilog="example: keyturn endpoint rotate-token uploader --overlap 0s --reason 'it is in a log'",
+    )
+    rotate.set_defaults(run="agent.cli.endpoint:rotate_token")
+    rotate.add_argument("name", metavar="NAME")
+    rotate.add_argument("--path", metavar="FILE", help="only that of this env file; default: all of the credential")
+    rotate.add_argument("--overlap", metavar="24h", default="24h", help="until the old one dies; 0s: at once")
+    rotate.add_argument("--reason", metavar="TEXT", default="", help="goes into the audit")
+    rotate.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _systemd_setup(setup: argparse.ArgumentParser) -> None:
     action = setup.add_mutually_exclusive_group()
     action.add_argument("--print", action="store_true", help="show it and write nothing (the default)")
@@ -206,6 +231,12 @@ COMMANDS = {
         "read the audit log, or prove that it is whole",
         "keyturn audit verify",
         _audit,
+    ),
+    "endpoint": Command(
+        "agent.cli.endpoint:tokens",
+        "the tokens of the credentials_uri sinks: see them, or replace them",
+        "keyturn endpoint rotate-token uploader",
+        _endpoint,
     ),
     "systemd-setup": Command(
         "agent.cli.systemd_setup:systemd_setup",

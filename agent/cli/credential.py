@@ -7,7 +7,8 @@ An SDK runs it again and again, as the application's user and with the applicati
 * What listens is believed if it is run by root, by this user, or by the user to whom root gave the socket's directory:
   anybody can put a socket into a directory of theirs, and a false key would send data to a stranger's account.
 * The document is written in one write, once all of it is here. Errors go to standard error and hold no part of it.
-* A daemon that is being restarted is waited for, for `RESTART_S`: the SDKs raise at once where their command fails.
+* A daemon that is being restarted, or has no value yet because it just was, is waited for, for `RESTART_S`: the SDKs raise at
+  once where their command fails. systemd starts it five seconds after a crash (RestartSec=); ossfs gives the command ten.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ RUNTIME_DIRECTORY = "/run/keyturn"
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 ANSWER_S = 10.0
 """Seconds for an answer of a daemon that is there."""
-RESTART_S = 3.0
-"""Seconds for which a daemon is waited for that is not there, and no published file can be read."""
-PAUSE_S = 0.1
+RESTART_S = 9.0
+"""Seconds for which a daemon is waited for that is not there, or has no value, and no published file can be read."""
+PAUSE_S = 0.2
+EXIT_TEMPORARY = 75
 MAX_ANSWER = 1024 * 1024
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
 
@@ -64,36 +66,40 @@ def credential(options: argparse.Namespace) -> int:
         KeyturnError: there is none for this user.
     """
     ends = time.monotonic() + RESTART_S
-    document = _whole(options)
-    if document is None:
+    document, problem = _whole(options)
+    if document is None and problem is None:
         from agent.cli import credential_from_files  # which takes ten times as long
 
         document, problem = credential_from_files.read(options.config, options.name, options.format)
-        while document is None and time.monotonic() < ends:
-            time.sleep(PAUSE_S)
-            document = _whole(options)
-        if document is None:
-            raise problem
+    while document is None and time.monotonic() < ends:
+        time.sleep(PAUSE_S)
+        document, later = _whole(options)
+        problem = later or problem
+    if document is None:
+        assert problem is not None
+        raise problem
     _write(document)
     return 0
 
 
-def _whole(options: argparse.Namespace) -> bytes | None:
-    """Return the daemon's document; None where no daemon answers.
+def _whole(options: argparse.Namespace) -> tuple[bytes | None, Exception | None]:
+    """Return the daemon's document, or None and why it has none just now; neither where no daemon answers.
 
     Raises:
-        KeyturnError: the daemon refuses, or is nobody to be believed.
+        KeyturnError: the daemon refuses for good, or is nobody to be believed.
     """
     try:
         answer = _asked(options.config, options.name, options.format)
     except StrangerError as error:
         raise _untrusted(*error.args) from None
     if answer is None:
-        return None
+        return None, None
     header, document = answer
+    if header.get("exit_code") == EXIT_TEMPORARY:
+        return None, _refused(header)
     if "error" in header:
         raise _refused(header)
-    return document
+    return document, None
 
 
 def _write(document: bytes) -> None:

@@ -88,6 +88,17 @@ def _credentials(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def endpoints(tree: Mapping[str, Any], built: Iterable[Built], report: Report) -> None:
+    """Report sinks that send their readers to an endpoint which this agent does not have."""
+    agent = tree.get("agent")
+    if isinstance(agent, Mapping) and "endpoint" in agent:
+        return
+    for place, settings, _ in built:
+        if isinstance(settings, FileSinkSettings) and settings.needs_endpoint:
+            wanted = 'add [agent.endpoint] with listen = "127.0.0.1:8911"'
+            report.add(place, f"sends its readers to this agent's endpoint, and there is none; {wanted}")
+
+
 def accounts(built: Iterable[Built], users: Accounts, report: Report) -> None:
     """Report owners, groups and users that do not exist."""
     for place, settings, _ in built:

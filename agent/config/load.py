@@ -60,6 +60,7 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
     checks.names(tree, report)
     checks.references(tree, walker.references, report)
     file_conflicts.check(walker.built, agent, report)
+    checks.endpoints(tree, walker.built, report)
     checks.accounts(walker.built, users, report)
     if report:
         raise ConfigError(report.lines(place))

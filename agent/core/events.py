@@ -44,6 +44,7 @@ class Event(StrEnum):
     ROTATION_REQUESTED = "rotation_requested"
     ROTATION_STARTED = "rotation_started"
     OLD_KEY_DISABLED = "old_key_disabled"
+    ENDPOINT_TOKEN_ROTATED = "endpoint_token_rotated"
     PICKUP_CONFIRMED = "pickup_confirmed"
     STALE = "stale"
     RECOVERED = "recovered"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agent.core.scalars import Duration as Duration
 from agent.core.scalars import FileMode as FileMode
@@ -39,12 +39,22 @@ def endpoint_fault(text: str) -> str | None:
     return None
 
 
-def listen_fault(text: str) -> str | None:
+def listen_fault(text: str, example: str = "127.0.0.1:9464") -> str | None:
     """Return why nothing can listen on `text` ("host:port"); None when it can be used."""
     match = _ADDRESS.fullmatch(text)
     if match is None or match["port"] is None or not _port_exists(match["port"]):
-        return 'want "host:port", such as "127.0.0.1:9464"'
+        return f'want "host:port", such as "{example}"'
     return None
+
+
+def loopback_fault(text: str) -> str | None:
+    """Return why `text` is no address that only this machine reaches ("127.0.0.1:8911"); None when it is one."""
+    if (fault := listen_fault(text, "127.0.0.1:8911")) is not None:
+        return fault
+    host = text.rpartition(":")[0].strip("[]")
+    if re.fullmatch(r"127(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}", host) or host == "::1":
+        return None
+    return 'is not a loopback address, and keys are served to this machine only; want "127.0.0.1:PORT" or "[::1]:PORT"'
 
 
 def _port_exists(port: str) -> bool:
@@ -56,6 +66,18 @@ class AuditSettings:
     """`[agent.audit]`."""
 
     path: FilePath | None = None  # None: $LOGS_DIRECTORY/audit.jsonl, else /var/log/keyturn/audit.jsonl
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointSettings:
+    """`[agent.endpoint]`: where the `credentials_uri` sinks send their readers."""
+
+    listen: str
+
+    def problems(self) -> Problems:
+        """Yield an address that others than this machine's processes could reach."""
+        if fault := loopback_fault(self.listen):
+            yield "listen", fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +93,7 @@ class AgentSettings:
     metrics_listen: str | None = None
     metrics_textfile: FilePath | None = None
     audit: AuditSettings = AuditSettings()
+    endpoint: EndpointSettings | None = None
 
     def problems(self) -> Problems:
         """Yield an address at which metrics cannot be served."""
@@ -154,8 +177,13 @@ class SinkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSinkSettings(SinkSettings):
-    """The keys that every sink has whose target is a file."""
+    """The keys that every sink has whose target is a file.
 
+    Attributes:
+        needs_endpoint: whether the sink is of no use without `[agent.endpoint]`.
+    """
+
+    needs_endpoint: ClassVar[bool] = False
     path: FilePath
     owner: str | None = None  # None: the user that keyturn runs as
     group: str | None = None  # None: the owner's primary group

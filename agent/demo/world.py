@@ -54,9 +54,9 @@ class World:
 
     # -- starting -----------------------------------------------------------------------------------
 
-    def start_cloud(self) -> None:
+    def start_cloud(self, old_key_life_s: float = OLD_KEY_LIFE_S) -> None:
         """Start KMS, STS and RAM, with a rotating AccessKey and a ClientKey that may read it."""
-        options = ["--propagation-delay", f"{PROPAGATION_S:.0f}s", "--old-key-life", f"{OLD_KEY_LIFE_S:.0f}s"]
+        options = ["--propagation-delay", f"{PROPAGATION_S:.0f}s", "--old-key-life", f"{old_key_life_s:g}s"]
         self._start(CLOUD, keyturn("emulator", "--directory", str(self.directory), *options))
         said = self.wait("the emulated cloud to be ready", lambda s: s.who == CLOUD and _ready(s) is not None, START_S)
         self.endpoint = str(_ready(said))

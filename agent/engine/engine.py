@@ -2,8 +2,7 @@
 
 It serves the daemon (agent/app/daemon.py adds signals, the service manager and the control socket) and the commands
 that run without one (`once`, `refresh`, `rotate`): the same code does the work either way. All its methods belong to
-the loop's thread, but for those below "from other threads". What is handed out are frozen
-copies (agent/engine/snapshot.py).
+the loop's thread, but for those below "from other threads". Frozen copies are handed out (agent/engine/snapshot.py).
 """
 
 from __future__ import annotations
@@ -40,10 +39,12 @@ from agent.refresh.sink_look import SinkLook
 from agent.runtime.event_loop import EventLoop, safely, settle
 from agent.runtime.scheduler import Job, JobKind, Scheduler
 from agent.runtime.workers import Lane
+from agent.sinks.interface import Sink
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 
 T = TypeVar("T")
+Done = Callable[[T | None, BaseException | None], None]
 
 
 class Engine:
@@ -203,9 +204,7 @@ class Engine:
         """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
 
-    def work(
-        self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None], lane: Lane = Lane.URGENT
-    ) -> None:
+    def work(self, work: Callable[[], T], done: Done[T], lane: Lane = Lane.URGENT) -> None:
         """Have a worker call `work`, and then the loop `done(value, error)`."""
         self._loop.start(work, done, lane)
 
@@ -323,8 +322,7 @@ class Engine:
             return
         slot.release()
         self._in_use_changed(name)
-        idle = slot.attempt is None and not self._refresher.begin_queued(slot)
-        if idle and slot.managed.next_refresh_at is None:
+        if slot.attempt is None and not self._refresher.begin_queued(slot) and slot.managed.next_refresh_at is None:
             self._crew.planner.plan(slot.managed)
 
     def _rotations_spent(self) -> int:
@@ -356,8 +354,7 @@ class Engine:
 
     def sink_looks(self) -> dict[str, SinkLook]:
         """Return what another thread needs to look at the sinks of each credential whose value is known."""
-        looks = {name: slot.managed.sink_look() for name, slot in self._slots.items()}
-        return {name: look for name, look in looks.items() if look is not None}
+        return {name: look for name, slot in self._slots.items() if (look := slot.managed.sink_look()) is not None}
 
     def snapshot(self, looked: Iterable[tuple[str, SinkLook, Mapping[str, bool]]] = ()) -> EngineSnapshot:
         """Return what can be seen now.
@@ -378,6 +375,10 @@ class Engine:
         """Return what can be seen of one credential; None where it is not in the config."""
         slot = self._slots.get(name)
         return snapshot_of(slot.managed, self._clock, is_tried=slot.is_tried) if slot is not None else None
+
+    def sinks(self) -> dict[str, tuple[Sink, ...]]:
+        """Return the sinks of each credential, the very ones that are published to."""
+        return {name: slot.managed.sinks for name, slot in self._slots.items()}
 
     def in_use(self, name: str) -> InUse | None:
         """Return what a credential has to offer to those who ask; None where it is not in the config."""

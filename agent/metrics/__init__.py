@@ -3,7 +3,7 @@
     counters.py    hears of each refresh and notification (agent/core/observer.py) and counts
     snapshot.py    everything that is shown, copied on the loop's thread for whoever asks
     exposition.py  a snapshot as Prometheus or OpenMetrics text; the only module that loads `prometheus_client`
-    endpoints.py   /metrics, /livez, /readyz       http.py  what a client may send   server.py  the listener
+    endpoints.py   /metrics, /livez, /readyz, served by agent/http
     textfile.py    the file                        exporter.py  follows the config, over reloads too
     check.py       what `check` says
 

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from agent.core.finding import Finding
 from agent.core.settings import AgentSettings
-from agent.metrics import server
+from agent.http.check import address_finding
 from agent.system.free_space import write_problem
 from agent.system.systemd_unit import make_directory
-
-ASK_S = 2.0
 
 
 def findings(agent: AgentSettings) -> Iterator[Finding]:
     """Yield whether the address can be had, and the file be written where node_exporter looks for it."""
     if agent.metrics_listen:
-        yield _address(agent.metrics_listen)
+        yield address_finding("agent.metrics_listen", agent.metrics_listen)
     if agent.metrics_textfile:
         yield from _file("agent.metrics_textfile", Path(agent.metrics_textfile))
-
-
-def _address(address: str) -> Finding:
-    place = "agent.metrics_listen"
-    try:
-        server.bind(address).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE and _is_keyturn(address):
-            return Finding("ok", place, f"{address} is served by the keyturn that runs")
-        return Finding.of("error", place, server.bind_problem(error, address))
-    return Finding("ok", place, f"{address} is free")
-
-
-def _is_keyturn(address: str) -> bool:
-    """Return whether the one that listens there says that it is a keyturn."""
-    host, port = server.split(address)
-    try:
-        with socket.create_connection((host, port), ASK_S) as channel:
-            channel.settimeout(ASK_S)
-            channel.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            return b"\r\nServer: keyturn/" in channel.recv(1024)
-    except OSError:
-        return False
 
 
 def _file(place: str, path: Path) -> Iterator[Finding]:

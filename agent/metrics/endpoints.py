@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 
-from agent.metrics.http import RefusedError, Reply, Request, sentence_reply
+from agent.http.message import RefusedError, Reply, Request, sentence_reply
 from agent.metrics.snapshot import SnapshotReader
 
 SCRAPE_S = 2.0

@@ -7,11 +7,13 @@ from functools import partial
 from agent.core.config_in_force import ConfigInForce
 from agent.core.settings import AgentSettings
 from agent.engine.engine import Engine
+from agent.http.listener import Answer, Listener, Manner
 from agent.metrics.counters import Counters
 from agent.metrics.endpoints import Endpoints
-from agent.metrics.server import Answer, Listener
 from agent.metrics.snapshot import CanaryOf, ClientsOf, SnapshotReader, no_canary, no_clients, take
 from agent.metrics.textfile import Textfile
+
+MANNER = Manner("metrics")
 
 
 class MetricsExporter:
@@ -58,7 +60,7 @@ class MetricsExporter:
             self._listener.close()
             self._listener = None
         if address is not None and self._listener is None:
-            self._listener = Listener(address, partial(_answers, self._glass))
+            self._listener = Listener(address, partial(_answers, self._glass), MANNER)
 
     def _write(self, path: str | None) -> None:
         assert self._counts is not None
@@ -71,4 +73,5 @@ class MetricsExporter:
 
 
 def _answers(glass: SnapshotReader) -> Answer:
-    return Endpoints(glass).answer
+    endpoints = Endpoints(glass)
+    return lambda request, _channel: endpoints.answer(request)

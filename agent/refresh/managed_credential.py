@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -54,6 +54,7 @@ class ManagedCredential:
         self._left: Identities = {}
         self._poll_s = float(getattr(settings.provider, "poll_interval", POLL_INTERVAL_S))
         self._astray = False
+        self._cleaned_in = 0
 
     # -- what is known while this process runs --------------------------------------------------------
 
@@ -84,15 +85,23 @@ class ManagedCredential:
         """Return whether a sink holds the value, as far as was seen last; None where that is not known."""
         return self._in_sync.get(target)
 
+    def is_left_alone(self, survey: transaction.Survey) -> bool:
+        """Return whether readers wrote the value into their files once more after that was put right in this generation."""
+        return survey.only_written_back and self._cleaned_in == self.state.published.generation
+
+    def cleaned(self) -> None:
+        """Note that what readers wrote into their files was put right in this generation; not kept over a restart."""
+        self._cleaned_in = self.state.published.generation
+
     def remember(self, state: CredentialState) -> None:
         """Take over the state that an earlier run left."""
         self.state = state
 
-    def seen(self, value: Credential) -> None:
-        """Note that the source holds this value, and every sink with it."""
+    def seen(self, value: Credential, behind: Collection[str] = ()) -> None:
+        """Note that the source holds this value, and every sink with it but those that are left as they are."""
         self._value = value
-        self._in_sync = {sink.target: True for sink in self.sinks}
-        self._left = identities(self.sinks)
+        self._in_sync = {sink.target: sink.target not in behind for sink in self.sinks}
+        self._left = {} if behind else identities(self.sinks)
 
     def polls_every(self, seconds: float) -> None:
         """Note what the provider said of the pace."""
@@ -140,7 +149,7 @@ class ManagedCredential:
     @property
     def layout(self) -> str:
         """A fingerprint of what is written where, without a secret."""
-        return sha256(repr([sink.settings for sink in self.sinks]).encode()).hexdigest()[:16]
+        return sha256(repr([sink.layout for sink in self.sinks]).encode()).hexdigest()[:16]
 
     @property
     def formats(self) -> frozenset[str]:
@@ -163,8 +172,13 @@ class ManagedCredential:
 
     @property
     def is_served(self) -> bool:
-        """Whether it is handed out to those who ask."""
-        return self.settings.serve is not None
+        """Whether it is handed out to those who ask: at the socket, or at the endpoint to which a sink sends them."""
+        return self.settings.serve is not None or any(sink.settings.needs_endpoint for sink in self.sinks)
+
+    @property
+    def serves_nothing(self) -> bool:
+        """Whether who asks has to wait until the source answers: after a start, where no sink can be read back."""
+        return self.is_served and self._value is None and self.value_in_use() is None
 
     @property
     def in_use(self) -> Published:
@@ -211,7 +225,7 @@ class ManagedCredential:
 
     def equals(self, other: ManagedCredential) -> bool:
         """Return whether a reloaded config says the same of this credential."""
-        return self.settings == other.settings and self.source == other.source
+        return (self.settings, self.source, self.layout) == (other.settings, other.source, other.layout)
 
     def adopt(self, other: ManagedCredential) -> None:
         """Take over the settings of a reloaded config; keep what is remembered."""
@@ -235,7 +249,7 @@ class ManagedCredential:
         """Return what the time of the next refresh depends on."""
         done = self.state.published
         return policy.Standing(
-            published=bool(done.generation),
+            published=bool(done.generation) and not self.serves_nothing,
             obtained_at=done.obtained_at,
             expiration=done.expiration,
             failures=self.state.health.failures,
@@ -250,8 +264,8 @@ class ManagedCredential:
             return 0.0  # a bearer token has no id by which its file could be told from a foreign one
         if self._astray:
             return 0.0
-        if self.is_served and self.value_in_use() is None:
-            return 0.0  # nothing can be served until the source has answered
+        if self.serves_nothing:
+            return 0.0
         return policy.first_refresh(self.standing(), now, chance)
 
     def condition(self, now: datetime) -> policy.Condition:

@@ -8,7 +8,8 @@ The engine (agent/engine/refresher.py) decides when; the operator's emergency (a
 the source first and then comes through here. The types carry the order: nothing is published that was not `Obtained`,
 and an `Obtained` exists only for a value that was fetched, judged and, where asked for, proved.
 
-Sinks that differ although the value has not changed are put right under the same generation (docs/adr/0003). Nothing is
+Sinks that differ although the value has not changed are put right under the same generation (docs/adr/0003); a key that an
+SDK wrote back into its profile, once for each value, lest the two rewrite the file in turns. Nothing is
 done without a record, and behind the point of no return it is rolled forward (docs/adr/0004). A first value is told,
 even if the files held it already (docs/adr/0014).
 """
@@ -16,7 +17,7 @@ even if the files held it already (docs/adr/0014).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from agent.core.credential import Credential, part
 from agent.core.errors import BadAnswerError, SinkError, VerifyRefusedError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome, Result
+from agent.logs.log import log
 from agent.logs.redaction import mask
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.refresh.obtained import Obtained
@@ -114,6 +116,8 @@ def publish(
     # Without a generation nobody was ever told: a first value is published even where the files hold it already.
     if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
         return _unchanged(managed, obtained, cause, recorder, now)
+    if not changed and managed.is_left_alone(survey):
+        return _unchanged(managed, obtained, cause, recorder, now, survey.out_of_sync)
     # Recorded before the first byte is staged: a log that cannot be written stops the publish.
     if changed:
         recorder.arrived(managed, obtained, cause)
@@ -121,7 +125,9 @@ def publish(
         cause = Cause(Trigger.DRIFT)
     with survey.stage() as staged:
         following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
-        debts = managed.debts_for(generation, cause.trigger, now)
+        # What an SDK wrote back changes nothing for anybody, so nobody is told of its end.
+        news = changed or not survey.only_written_back
+        debts = managed.debts_for(generation, cause.trigger, now) if news else list(managed.state.debts)
         # The point of no return: the journal and the debts are flushed in one write.
         undo = recorder.begin(managed, following, debts, staged.journal)
         _switch(staged, undo)
@@ -136,9 +142,22 @@ def publish(
     # Flushed before anybody is told; where it fails the journal stays open, and only this record is made up for.
     recorder.published(managed, cause, event, targets, publish_ms)
     recorder.close(managed)
+    if not news:
+        _warn_of_readers(managed, targets)
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
     timings = {name: ms for name, ms in steps.items() if ms is not None}
     return Outcome(Result.PUBLISHED if changed else Result.REPAIRED, generation, timings)
+
+
+def _warn_of_readers(managed: ManagedCredential, targets: Sequence[str]) -> None:
+    """Say that an SDK wrote the key into its profile. It will again, and is let be until there is a new value."""
+    managed.cleaned()
+    log.warning(
+        "a reader wrote the key into its file, from which it was removed",
+        credential=managed.name,
+        sinks=list(targets),
+        remedy="`keyturn check` has the command by which the file and its directory cannot be written by the application",
+    )
 
 
 def _hide(managed: ManagedCredential, value: Credential) -> None:
@@ -164,15 +183,23 @@ def _may_be_another(managed: ManagedCredential, value: Credential) -> bool:
 
 
 def _unchanged(
-    managed: ManagedCredential, obtained: Obtained, cause: Cause, recorder: Recorder, now: datetime
+    managed: ManagedCredential,
+    obtained: Obtained,
+    cause: Cause,
+    recorder: Recorder,
+    now: datetime,
+    behind: Sequence[str] = (),
 ) -> Outcome:
-    """Remember what is new about the value in use, such as a proof or a later expiry; no sink is written."""
+    """Remember what is new about the value in use, such as a proof or a later expiry; no sink is written.
+
+    Sinks that are `behind` are left as they are.
+    """
     done = managed.state.published
     fresh = obtained.proof is not None and done.verified != "verified"
     verified = obtained.proof.outcome if obtained.proof and fresh else done.verified
     if obtained.proof is not None and fresh and verified == "verified":
         recorder.proved(managed, obtained.value, obtained.proof, cause)
-    managed.seen(obtained.value)
+    managed.seen(obtained.value, behind)
     now_known = msgspec.structs.replace(
         done,
         verified=verified,

@@ -2,9 +2,9 @@
 
 The library reads naive local time, so a wall clock set back an hour, or the end of summer time, stops it
 for an hour (measured with schedule 1.2.2: 59 minutes without a run). Here every job's instant is kept on
-CLOCK_BOOTTIME, which never steps and counts suspended time; whenever `schedule` is asked, each job is
-first put to where its instant lies on the local clock of that moment. Another trap of the library, that a job
-which raises starves those behind it, is avoided: all that a job does is to append what it stands for to a list.
+CLOCK_BOOTTIME, which never steps and counts suspended time; `schedule` is asked when the earliest has come, and each job
+that is due is first put to where its instant lies on the local clock of that moment, the others to never. Another trap of the
+library, that a job which raises starves those behind it, is avoided: all that a job does is to note that it is due.
 
 All jobs are one-shot and set anew after each run: docs/adr/0002.
 """
@@ -18,6 +18,7 @@ from enum import StrEnum
 
 import schedule
 
+NEVER = float("inf")
 STEP_S = 1.0
 """A wall clock that moved this much against boottime was stepped rather than slewed."""
 
@@ -67,19 +68,28 @@ class Scheduler:
         self._at: dict[Job, float] = {}
         self._planned: dict[Job, schedule.Job] = {}
         self._acts: dict[Job, Act] = {}
+        self._earliest: float | None = None  # of what is planned; None where that must be looked for
         self._wall_minus_boot = _wall() - boottime()
 
     def set(self, job: Job, delay_s: float, act: Act) -> None:
         """Have `act` come due in `delay_s` seconds, instead of whatever was set for this job before."""
         self._forget_due(job)
+        at = self._boottime() + max(0.0, delay_s)
         if job not in self._planned:
-            self._planned[job] = self._schedule.every(1).seconds.do(self._ring, job).tag(job)
-        self._at[job], self._acts[job] = self._boottime() + max(0.0, delay_s), act
+            planned = self._schedule.every(1).seconds.do(self._ring, job)
+            planned.next_run = datetime.max
+            self._planned[job] = planned
+        elif self._at[job] == self._earliest:
+            self._earliest = None
+        if self._earliest is not None:
+            self._earliest = min(self._earliest, at)
+        self._at[job], self._acts[job] = at, act
 
     def clear(self, job: Job) -> None:
         """Forget a job, also one that is due and was not taken."""
         self._forget_due(job)
-        self._at.pop(job, None)
+        if self._at.pop(job, None) == self._earliest:
+            self._earliest = None
         self._acts.pop(job, None)
         if job in self._planned:
             # Not by its tag: `schedule` would look at each tag of each job, at a thousand credentials for milliseconds.
@@ -96,12 +106,14 @@ class Scheduler:
     def collect(self) -> None:
         """See what is due now. It is handed out by `take`, each job once, the earliest first."""
         boot = self._boottime()
-        if min((self._at[job] for job in self._planned), default=boot + 1.0) > boot:
+        if self._earliest is None:
+            self._earliest = min((self._at[job] for job in self._planned), default=NEVER)
+        if self._earliest > boot:
             return  # asked only where something is due: it looks at every job
         local = datetime.now()
-        for planned in self._schedule.jobs:
-            (job,) = planned.tags
-            planned.next_run = local + timedelta(seconds=self._at[job] - boot)  # type: ignore[index]
+        for job, planned in self._planned.items():
+            if self._at[job] <= boot:
+                planned.next_run = local + timedelta(seconds=self._at[job] - boot)
         self._schedule.run_pending()
 
     def take(self) -> Act | None:
@@ -126,6 +138,7 @@ class Scheduler:
 
     def _ring(self, job: Job) -> type[schedule.CancelJob]:
         del self._planned[job]
+        self._earliest = None
         due = self._due_first if job.kind in FIRST else self._due
         due[job] = self._acts.pop(job)
         return schedule.CancelJob

@@ -39,7 +39,8 @@ external.go:163-179; Java: ExternalCredentialsProvider.java:142-149; C#: Externa
 URI_WINDOW_S = 900.0
 """The widest: Python, Java, Node and PHP (alibabacloud_credentials 1.0.12 for Python, provider/uri.py:15-18)."""
 OSSFS_WINDOW_S = 180.0
-"""Assumed to be the SDKs': ossfs does not say how long before the expiry it asks again."""
+"""ossfs 2.0.7 looks every 15 s and asks while less than 20 minutes are left (src/credentials/creds_provider.cpp:46-83), so
+each time; a window of 20 minutes would have the end of an old key wait that long for an ossfs that died."""
 WINDOWS_S: Mapping[Format, float] = {
     Format.EXTERNAL: EXTERNAL_WINDOW_S,
     Format.OSSFS: OSSFS_WINDOW_S,

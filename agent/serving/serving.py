@@ -26,7 +26,7 @@ Listen = Callable[[str, int], socket.socket]
 
 
 class Serving:
-    """What is handed out to those who ask. Belongs to the loop's thread; `service` and `fetches` are for any."""
+    """What is handed out to those who ask. Belongs to the loop's thread; `offers`, `service` and `fetches` are for any."""
 
     def __init__(
         self,
@@ -49,6 +49,11 @@ class Serving:
         self._watching = False
         self._confirmed: dict[str, int] = {}
         self._looks: dict[str, Callable[[], None]] = {}
+
+    @property
+    def offers(self) -> Offers:
+        """What may be handed out."""
+        return self._offers
 
     def follow(self, settings: Settings, config: str, listen: Listen, take_away: Callable[[str], None]) -> None:
         """Begin, go on or end to serve as this config says.

@@ -23,10 +23,14 @@ class SinkContext:
     Attributes:
         credential: the name of the credential that it publishes.
         region_id: `cloud.region_id`.
+        command: the words by which a program of this machine calls keyturn with this config.
+        endpoint: `agent.endpoint.listen`; "" where there is none.
     """
 
     credential: str = ""
     region_id: str = "cn-hangzhou"
+    command: tuple[str, ...] = ("/usr/bin/keyturn",)
+    endpoint: str = ""
 
 
 NO_CONTEXT = SinkContext()
@@ -53,9 +57,24 @@ class Sink(ABC):
         return self.path
 
     @property
+    def layout(self) -> object:
+        """What decides about the form of the file, apart from the value: where it changes, the file is written anew."""
+        return self.settings
+
+    @property
     def formats(self) -> tuple[str, ...]:
         """The types of file that readers find here; whether a notification takes effect depends on them."""
         return (self.type_name,)
+
+    @property
+    def process_command(self) -> tuple[str, ...]:
+        """The words of the command that readers run for the value; empty where they find it in the file."""
+        return ()
+
+    @property
+    def readers_write(self) -> bool:
+        """Whether known readers write the value into the file wherever they may, though it is not to hold it."""
+        return False
 
     @property
     def files_read(self) -> tuple[Sink, ...]:
@@ -115,3 +134,10 @@ class FileSink(Sink):
             SinkError: the file's present content or the value does not fit the format; names the file,
                 never the value.
         """
+
+    def only_written_back(self, present: bytes) -> bool:
+        """Return whether a file that differs from what is rendered is right but for what a known reader wrote into it.
+
+        That is put right once for each value, lest keyturn and the reader rewrite the file in turns.
+        """
+        return False

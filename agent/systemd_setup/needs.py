@@ -9,6 +9,7 @@ The rules, each with what fails without it (measured with systemd 252; docs/syst
 * A sink of keyturn's own with another group: no capability. A process may give its files to a group that it is in.
 * A signal to another user's process: CAP_KILL; CAP_SYS_PTRACE where `exe` says which one; without that, the process
   must be visible (ProtectProc=default).
+* The credentials endpoint: AF_NETLINK, through which the kernel says whose connection it is.
 * Who asks for a credential (`serve`): the process, its program and its service are to be seen (ProtectProc=default). Who may
   have it is judged without.
 * A file that systemd hands over: LoadCredential=, and SetCredential= as in the unit, where the reason stands.
@@ -58,6 +59,7 @@ _ORDER = (
     "PrivateTmp",
     "ProtectProc",
     "SupplementaryGroups",
+    "RestrictAddressFamilies",
     CAPABILITY,
     "SystemCallFilter",
 )
@@ -222,6 +224,10 @@ def _agent(found: _Collector, agent: AgentSettings) -> None:
         found.write(_parent(agent.metrics_textfile), "agent.metrics_textfile")
     if agent.metrics_listen and int(agent.metrics_listen.rpartition(":")[2]) < 1024:
         found.capability("agent.metrics_listen", "CAP_NET_BIND_SERVICE")
+    if agent.endpoint is not None:
+        found.want("RestrictAddressFamilies", "AF_NETLINK", "agent.endpoint")
+        if int(agent.endpoint.listen.rpartition(":")[2]) < 1024:
+            found.capability("agent.endpoint.listen", "CAP_NET_BIND_SERVICE")
     group = agent.control_group
     if not _is_own_group(group) and find_group(group) is not None:  # an absent one lets nobody in (the contract)
         found.group(group, "agent.control_group")

@@ -180,6 +180,20 @@ ONE_PROBLEM = {
     "an endpoint with an impossible port": (in_cloud('ram_endpoint = "ram.aliyuncs.com:65536"'), "cloud.ram_endpoint"),
     "a region that would make another host": (in_cloud('region_id = "x.evil.example/"'), "cloud.region_id"),
     "metrics without a port": (in_agent('metrics_listen = "127.0.0.1"'), "agent.metrics_listen"),
+    "an endpoint that others can reach": (
+        GOOD + '[agent.endpoint]\nlisten = "0.0.0.0:8911"\n',
+        "agent.endpoint.listen",
+    ),
+    "an endpoint on this machine's address in the network": (
+        GOOD + '[agent.endpoint]\nlisten = "192.0.2.1:8911"\n',
+        "agent.endpoint.listen",
+    ),
+    "an endpoint by a name, which may lead anywhere": (
+        GOOD + '[agent.endpoint]\nlisten = "localhost:8911"\n',
+        "agent.endpoint.listen",
+    ),
+    "an endpoint without a port": (GOOD + '[agent.endpoint]\nlisten = "127.0.0.1"\n', "agent.endpoint.listen"),
+    "an endpoint without an address": (GOOD + "[agent.endpoint]\n", "agent.endpoint.listen"),
     "an unknown owner": (in_sink('owner = "nobody-here"'), "credentials.a.sinks[0].owner"),
     "an unknown group": (in_sink('group = "nobody-here"'), "credentials.a.sinks[0].group"),
     "an unknown user of a hook": (

@@ -32,7 +32,7 @@ def test_the_example_is_sound() -> None:
     reports: Any = settings.credentials["reports"].provider
     assert (reports.type, reports.base) == ("ram_role_arn", "uploader")
     uploader = settings.credentials["uploader"]
-    assert [sink.type for sink in uploader.sinks] == ["credentials_ini", "env_file"]
+    assert [sink.type for sink in uploader.sinks] == ["credentials_ini", "env_file", "aliyun_cli"]
     assert uploader.emergency is not None and uploader.emergency.authority == "operator"
     operator: Any = settings.credentials["operator"].provider
     assert operator.access_key_id_from_file_path == "/run/credentials/keyturn.service/operator-id"

@@ -34,6 +34,7 @@ CREDENTIAL = {
     "last_error",
     "sinks",
     "notify",
+    "clients",
 }
 
 

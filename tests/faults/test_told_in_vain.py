@@ -69,7 +69,7 @@ CASES = {
         lambda vm: {"ALIBABA_CLOUD_CREDENTIALS_FILE": str(vm.ini_path())},
         False,
         "assumed",
-        "reads the file once for each client",
+        "read the file once for each client",
     ),
     "a file that is read again": Case(json_sink, READS_AGAIN, lambda _vm: {}, True, "assumed", ""),
 }

@@ -133,7 +133,7 @@ def test_an_address_in_use_keeps_no_key_from_being_fresh(vm: Vm, port: int) -> N
     with socket.create_server(("127.0.0.1", port)):
         vm.configure(listening(vm, port) + vm.credential())
         daemon = vm.daemon().ready()
-        eventually(lambda: "metrics are not served" in daemon.log)
+        eventually(lambda: "metrics: not served" in daemon.log)
         checked = vm.keyturn("check", "--offline")
         assert checked.returncode == 1
         assert f"nothing can listen on 127.0.0.1:{port}: the address is in use" in checked.stdout
@@ -141,7 +141,7 @@ def test_an_address_in_use_keeps_no_key_from_being_fresh(vm: Vm, port: int) -> N
         daemon.signal(signal.SIGUSR1)
         eventually(lambda: vm.holds(newest.access_key_id))
     assert figures(port).get("keyturn_credential_generation", credential="uploader") == 2
-    assert daemon.log.count("metrics are not served") == 1
+    assert daemon.log.count("metrics: not served") == 1
     mine = vm.keyturn("check", "--offline")
     assert mine.returncode == 0
     assert "is served by the keyturn that runs" in mine.stdout

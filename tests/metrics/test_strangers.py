@@ -10,10 +10,12 @@ from http import HTTPStatus
 
 import pytest
 
+from agent.http import listener as server
+from agent.http.listener import MAX_CONNECTIONS, Listener
+from agent.http.message import Reply, Request, sentence_reply
 from agent.logs.seldom import Seldom
-from agent.metrics import exposition, server
-from agent.metrics.http import Reply, Request, sentence_reply
-from agent.metrics.server import MAX_CONNECTIONS, Listener
+from agent.metrics import exposition
+from agent.metrics.exporter import MANNER
 from agent.metrics.snapshot import Snapshot
 from tests.support.scraper import PATIENCE_S, free_port, get
 
@@ -53,7 +55,7 @@ def test_every_accept_header_is_answered(accept: str) -> None:
     assert body.endswith(b"# EOF\n") == (content_type == OPENMETRICS)
 
 
-def answer(request: Request) -> Reply:
+def answer(request: Request, _channel: socket.socket) -> Reply:
     if request.path == "/fault":
         raise ZeroDivisionError
     if request.path == "/big":
@@ -65,7 +67,7 @@ def answer(request: Request) -> Reply:
 def port() -> Iterator[int]:
     """A listener."""
     found = free_port()
-    listener = Listener(f"127.0.0.1:{found}", lambda: answer)
+    listener = Listener(f"127.0.0.1:{found}", lambda: answer, MANNER)
     ends = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -106,13 +108,13 @@ def test_who_waits_for_keyturn_does_not_give_way() -> None:
     """A request that keyturn is still answering is nobody's to end."""
     go, begun = threading.Event(), threading.Semaphore(0)
 
-    def slowly(request: Request) -> Reply:
+    def slowly(request: Request, channel: socket.socket) -> Reply:
         begun.release()
         go.wait(PATIENCE_S)
-        return answer(request)
+        return answer(request, channel)
 
     found = free_port()
-    listener = Listener(f"127.0.0.1:{found}", lambda: slowly)
+    listener = Listener(f"127.0.0.1:{found}", lambda: slowly, MANNER)
     heard: list[str] = []
 
     def ask() -> None:

@@ -98,6 +98,14 @@ AGENT = {
     ),
     "a high port needs nothing": ('[agent]\nmetrics_listen = "127.0.0.1:9464"', set()),
     "a low port": ('[agent]\nmetrics_listen = "127.0.0.1:80"', {"capability=CAP_NET_BIND_SERVICE"}),
+    "an endpoint: the kernel's word for who asks": (
+        '[agent.endpoint]\nlisten = "127.0.0.1:8911"',
+        {"RestrictAddressFamilies=AF_NETLINK"},
+    ),
+    "an endpoint on a port that nobody else may take": (
+        '[agent.endpoint]\nlisten = "127.0.0.1:911"',
+        {"RestrictAddressFamilies=AF_NETLINK", "capability=CAP_NET_BIND_SERVICE"},
+    ),
     "another control group": (
         '[agent]\ncontrol_group = "nogroup"',
         {"SupplementaryGroups=nogroup", "SystemCallFilter=@chown"},

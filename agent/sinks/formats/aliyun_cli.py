@@ -10,6 +10,14 @@ else may rely on its mode, and whoever wants it replaced can delete it. Our keys
 own order. A file that has the right values already is left as it is, whatever its layout, so that keyturn and `aliyun
 configure` do not rewrite each other's layout for ever.
 
+With `profile_mode = "External"` the profile holds no key: it names the command that hands one out, `keyturn credential
+NAME`, which the SDKs run again 180 s before the expiry that its answer names (`provider/external.py`). They also write
+what they got into the profile, wherever they may write the file (`cli_profile.py`, `_update_external_credentials`; Node
+and Java even in place, so that another reader can find half a file). Such a profile is put right, and the key in it goes.
+Where the application may write the file, its SDK does it again a minute later, so that is done once for each value:
+`only_written_back` tells this case from other drift, agent/refresh/pipeline.py keeps count, and `check` has the
+command after which it cannot happen.
+
 Rejected: a JSON library that keeps the layout of the source. The CLI itself writes the whole file again each time.
 """
 
@@ -21,7 +29,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from agent.core.credential import Credential, Kind
 from agent.core.settings import FileSinkSettings
@@ -30,7 +38,11 @@ from agent.sinks.interface import FileSink
 
 Table = dict[str, Any]
 
+EXTERNAL = "External"
 _OURS = ("name", "mode", "access_key_id", "access_key_secret", "sts_token")
+_WRITTEN_BACK = ("access_key_id", "access_key_secret", "sts_token", "sts_expiration")
+"""What the SDKs add to a profile in mode External."""
+_OF_EXTERNAL = (*_OURS, "sts_expiration", "process_command")
 _MODES = {Kind.ACCESS_KEY: "AK", Kind.STS: "StsToken"}
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _INDENT = re.compile(r"\n([ \t]+)\S")
@@ -45,6 +57,7 @@ class AliyunCliSettings(FileSinkSettings):
     """The settings of `type = "aliyun_cli"`."""
 
     profile: str = "default"
+    profile_mode: Literal["External"] | None = None  # None: the keys themselves, in mode AK or StsToken
     region_id: str | None = None  # for a profile that has none; None: cloud.region_id
 
     def target_keys(self) -> Iterator[str]:
@@ -57,6 +70,8 @@ class AliyunCliSettings(FileSinkSettings):
             yield "profile", "want the name of a profile, without line breaks"
         if self.region_id is not None and not _REGION.fullmatch(self.region_id):
             yield "region_id", 'want the id of a region, such as "cn-hangzhou"'
+        if self.profile_mode and self.mode & 0o020:
+            yield "mode", 'lets the group write, and an SDK that may writes the key into this file; want "0640"'
 
 
 class AliyunCli(FileSink):
@@ -69,6 +84,36 @@ class AliyunCli(FileSink):
     def target(self) -> str:
         """The file and the profile."""
         return f"{self.path} [{self.settings.profile}]"
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The type, and the mode where the profile holds no key."""
+        return (f"{self.type_name} {EXTERNAL}",) if self.settings.profile_mode else super().formats
+
+    @property
+    def process_command(self) -> tuple[str, ...]:
+        """The words of the command that a profile in mode External names."""
+        return (*self.context.command, "credential", self.context.credential)
+
+    @property
+    def readers_write(self) -> bool:
+        """Whether the SDKs write the key into this file wherever they may."""
+        return bool(self.settings.profile_mode)
+
+    def only_written_back(self, present: bytes) -> bool:
+        """Return whether all that is wrong is a key that an SDK wrote into the profile; see `FileSink.only_written_back`."""
+        if not self.readers_write:
+            return False
+        try:
+            found = [one for one in _config(present.decode())["profiles"] if one.get("name") == self.settings.profile]
+        except (LookupError, TypeError, ValueError, RecursionError):
+            return False
+        wanted = self._command_keys()
+        return (
+            len(found) == 1
+            and {key: found[0].get(key) for key in wanted} == wanted
+            and any(found[0].get(key) for key in _WRITTEN_BACK)
+        )
 
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
         """Set the profile's mode and keys; see `FileSink.render`."""
@@ -114,7 +159,13 @@ class AliyunCli(FileSink):
             "access_key_secret": required_part(self, credential, "access_key_secret"),
         }
         token = optional_part(self, credential, "security_token")
+        if self.settings.profile_mode:  # only now: what no SDK could use is refused here too
+            return self._command_keys()
         return keys if token is None else {**keys, "sts_token": token}
+
+    def _command_keys(self) -> dict[str, str]:
+        command = shlex.join(self.process_command)
+        return {"name": self.settings.profile, "mode": EXTERNAL, "process_command": command}
 
     def _with_profile(self, config: Table, keys: Mapping[str, str]) -> Table:
         profiles = list(config.get("profiles") or [])
@@ -130,14 +181,18 @@ class AliyunCli(FileSink):
 
     def _updated(self, profile: Table, keys: Mapping[str, str]) -> Table:
         mode = profile.get("mode") or "AK"
-        if mode not in _MODES.values():
+        was_external = mode == EXTERNAL and (
+            self.readers_write or profile.get("process_command") == self._command_keys()["process_command"]
+        )
+        if mode not in _MODES.values() and not was_external:
             raise self.refuse(
                 f"the profile {json.dumps(self.settings.profile)} is in another mode than AK and StsToken",
                 "name another `profile`, or take this one away: "
                 f"`aliyun configure delete --profile {shlex.quote(self.settings.profile)}`",
             )
-        _refuse_capitals(profile, _OURS)
-        foreign = {key: value for key, value in profile.items() if key not in _OURS}
+        ours = _OF_EXTERNAL if was_external or self.readers_write else _OURS
+        _refuse_capitals(profile, ours)
+        foreign = {key: value for key, value in profile.items() if key not in ours}
         region = profile.get("region_id") or self._region
         return {**keys, **foreign, "region_id": region}
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
@@ -74,11 +74,15 @@ class EnvFile(FileSink):
     """A sink for the lines of the chosen variables. All others stay byte for byte."""
 
     type_name = "env_file"
-    Settings = EnvFileSettings
+    Settings: ClassVar[type[FileSinkSettings]] = EnvFileSettings
 
     def render(self, present: bytes | None, credential: Credential, generation: int) -> bytes:
         """Set the chosen variables; see `FileSink.render`."""
-        values = {name: self._value(credential, held) for name, held in self.settings.names.items()}
+        names = self.settings.names
+        return self._with(present, {name: self._value(credential, held) for name, held in names.items()})
+
+    def _with(self, present: bytes | None, values: Mapping[str, str | None]) -> bytes:
+        """Return the file with these variables; a line whose value is None goes."""
         mark, content = split_mark(present or b"")
         found = list(self._entries(content))
         self._refuse_what_does_more(found, values.keys())

@@ -261,5 +261,6 @@ def unreadable(content: bytes, *, with_interpolation: bool = False) -> str:
         return f"line {error.lineno} sets a key of its section for the second time"
     finally:
         parser.clear()
-        parser[configparser.DEFAULTSECT].clear()
+        for key in [*parser.defaults()]:  # to clear the section itself would interpolate each value first
+            parser.remove_option(configparser.DEFAULTSECT, key)
     return ""

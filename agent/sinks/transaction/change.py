@@ -25,7 +25,7 @@ from agent.core.settings import FileSinkSettings
 from agent.sinks.transaction.target import refusal
 from agent.system.trusted_directory import Directory, split
 
-Difference = Literal["", "missing", "content", "attributes"]
+Difference = Literal["", "missing", "content", "written back", "attributes"]
 
 
 class TargetChangedError(SinkError):

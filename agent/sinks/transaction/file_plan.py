@@ -42,7 +42,9 @@ class FileTarget(Target):
         reports, content = [], present.content
         for sink in self.sinks:
             rendered = sink.render(content, credential, generation)
-            reports.append(SinkReport(sink.type_name, sink.target, _difference(present, wanted, content, rendered)))
+            reports.append(
+                SinkReport(sink.type_name, sink.target, _difference(sink, present, wanted, content, rendered))
+            )
             content = rendered
         if lets_in(present, wanted) and (self._in_place or content != self._alone(credential, generation)):
             raise not_opened(self.settings.path, wanted)
@@ -91,9 +93,9 @@ class FileTarget(Target):
                 )
 
 
-def _difference(present: Present, wanted: Attributes, before: bytes | None, after: bytes) -> Difference:
+def _difference(sink: FileSink, present: Present, wanted: Attributes, before: bytes | None, after: bytes) -> Difference:
     if present.content is None:
         return "missing"
     if before != after:
-        return "content"
+        return "written back" if sink.only_written_back(before or b"") else "content"
     return "" if present.attributes == wanted else "attributes"

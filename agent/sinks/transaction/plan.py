@@ -17,7 +17,7 @@ from agent.sinks.interface import FileSink, Sink
 from agent.sinks.transaction.change import Plan, SinkReport, Target
 from agent.sinks.transaction.directory_plan import DirectoryTarget
 from agent.sinks.transaction.file_plan import FileTarget
-from agent.sinks.transaction.target import pin
+from agent.sinks.transaction.target import pin, read_present
 from agent.system.trusted_directory import Directory, reopen_directory, split
 
 
@@ -115,6 +115,16 @@ def examine(sink: Sink, directory: Directory) -> None:
         SinkError: it may not.
     """
     target_of([sink]).examine(directory)
+
+
+def content_of(sink: FileSink) -> bytes | None:
+    """Return what a sink's file holds now, if it may be trusted; None where there is none.
+
+    Raises:
+        SinkError: it, or its directory, cannot be trusted or read.
+    """
+    with pin(sink.settings) as directory:
+        return read_present(directory, split(sink.path)[1], in_place=sink.settings.write == "in_place").content
 
 
 def _by_path(sinks: Sequence[Sink]) -> list[list[Sink]]:

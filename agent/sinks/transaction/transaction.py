@@ -76,6 +76,11 @@ class Survey:
         """The targets that differ."""
         return tuple(sink.target for sink in self.sinks if not sink.in_sync)
 
+    @property
+    def only_written_back(self) -> bool:
+        """Whether all that differs is what known readers wrote into their files; see `FileSink.only_written_back`."""
+        return not self.in_sync and all(sink.in_sync or sink.differs == "written back" for sink in self.sinks)
+
     def stage(self) -> Staged:
         """Write the new content beside every target that is out of sync, and flush it.
 

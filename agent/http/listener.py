@@ -1,4 +1,4 @@
-"""The listener on `agent.metrics_listen`: bounded connections, each with a deadline, on threads of their own.
+"""A listener: bounded connections, each with a deadline, on threads of their own.
 
 An address that cannot be had (in use, no such interface, a port below 1024) is one error in the log and is tried again
 every few seconds, so a port that comes free is taken, and a config that names a wrong one stops no agent.
@@ -13,23 +13,42 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
 from agent.core.problem import Problem
+from agent.http import message
+from agent.http.message import RefusedError, Reply, Request
 from agent.logs.log import log
 from agent.logs.seldom import Seldom
-from agent.metrics import http as http
-from agent.metrics.http import RefusedError, Reply, Request
 from agent.system.bounded_server import BoundedServer, Refusal
 
 MAX_CONNECTIONS = 16
+BACKLOG = 1024
+"""Connections that wait in the kernel to be accepted: one that finds no place there tries again a second later."""
 SEND_S = 10.0
 RETRY_S = 5.0
 LINGER_S = 0.5
 """Seconds for what a refused client still sends: to close on unread bytes is a reset, which would take the refusal away."""
 
-Answer = Callable[[Request], Reply]
+Answer = Callable[[Request, socket.socket], Reply]
+"""Answers one request; the connection is there to be asked who is on its other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a listener serves.
+
+    Attributes:
+        name: of what is served, for the log and the threads: "metrics".
+        connections: how many are served at once.
+        refusal: what a client gets instead of a reply that says what was wrong.
+    """
+
+    name: str
+    connections: int = MAX_CONNECTIONS
+    refusal: Callable[[Reply], Reply] = lambda reply: reply
 
 
 def split(address: str) -> tuple[str, int]:
@@ -80,14 +99,15 @@ def _why(error: OSError, address: str) -> Problem:
 class Listener:
     """The server of one address, until it is closed."""
 
-    def __init__(self, address: str, prepare: Callable[[], Answer]) -> None:
+    def __init__(self, address: str, prepare: Callable[[], Answer], manner: Manner) -> None:
         """Begin to serve on a thread of its own.
 
         Args:
             address: "host:port".
             prepare: makes what answers requests; called on the listener's thread, since it may take a while.
+            manner: how it serves.
         """
-        self.address = address
+        self.address, self._manner = address, manner
         self._host = split(address)[0]
         self._prepare = prepare
         self._lock = threading.Lock()
@@ -96,7 +116,7 @@ class Listener:
         self._is_loopback = True
         self._clients = _Clients()
         self._faults = Seldom()
-        threading.Thread(target=self._run, name="metrics", daemon=True).start()
+        threading.Thread(target=self._run, name=self._manner.name, daemon=True).start()
 
     def close(self) -> None:
         """Stop listening; the address is free when this returns."""
@@ -110,11 +130,11 @@ class Listener:
         try:
             answer = self._prepare()
         except Exception:
-            log.error("metrics cannot be served", exc_info=True)
+            log.error(f"{self._manner.name} cannot be served", exc_info=True)
             return
         server = self._listening(partial(self._answer_one, answer=partial(self._judged, answer)))
         if server is not None:
-            log.info("metrics are served", address=self.address)
+            log.info(f"{self._manner.name}: served", address=self.address)
             server.accept_all()
 
     def _listening(self, serve: Callable[[socket.socket], None]) -> BoundedServer | None:
@@ -126,7 +146,7 @@ class Listener:
             except OSError as error:
                 problem = bind_problem(error, self.address)
                 if problem != told:
-                    log.error("metrics are not served, and it is tried again", error=str(problem))
+                    log.error(f"{self._manner.name}: not served, and it is tried again", error=str(problem))
                 told = problem
                 self._closed.wait(RETRY_S)
         return None
@@ -137,10 +157,9 @@ class Listener:
             self._is_loopback = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
             with self._lock:
                 if not self._closed.is_set():
-                    bound.listen(MAX_CONNECTIONS)
-                    self._server = BoundedServer(
-                        bound, MAX_CONNECTIONS, serve, _turn_away, "scrape", self._clients.oldest_gives_way
-                    )
+                    limit, name = self._manner.connections, f"{self._manner.name} client"
+                    bound.listen(BACKLOG)
+                    self._server = BoundedServer(bound, limit, serve, _turn_away, name, self._clients.oldest_gives_way)
                     return self._server
         except BaseException:
             bound.close()
@@ -148,10 +167,10 @@ class Listener:
         bound.close()
         return None
 
-    def _judged(self, answer: Answer, request: Request) -> Reply:
+    def _judged(self, answer: Answer, request: Request, channel: socket.socket) -> Reply:
         if self._is_loopback:
-            http.refuse_rebound(request, self._host)
-        return answer(request)
+            message.refuse_rebound(request, self._host)
+        return answer(request, channel)
 
     def _answer_one(self, channel: socket.socket, answer: Answer) -> None:
         with self._clients.served(channel):
@@ -167,19 +186,20 @@ class Listener:
         """Return the request and the reply; no reply where the client went away without a word."""
         request = None
         try:
-            request = http.read(channel)
+            request = message.read(channel)
             if request is None:
                 return None, None
             with self._clients.busy(channel):
-                return request, answer(request)
+                return request, answer(request, channel)
         except RefusedError as refused:
-            return request, refused.reply
+            return request, self._manner.refusal(refused.reply)
         except OSError:
             raise
         except Exception:
             if (left_out := self._faults.due()) is not None:
                 log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
-            return request, http.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
+            failed = message.sentence_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "keyturn failed at this; see its log")
+            return request, self._manner.refusal(failed)
 
 
 class _Clients:

@@ -11,16 +11,19 @@ from http import HTTPStatus
 
 import pytest
 
-from agent.metrics import http as http
-from agent.metrics import server
-from agent.metrics.http import MAX_HEAD, Reply, Request, sentence_reply
-from agent.metrics.server import Listener
+from agent.http import listener as server
+from agent.http import message as http
+from agent.http.listener import Listener, Manner
+from agent.http.message import MAX_HEAD, Reply, Request, sentence_reply
 from tests.support.scraper import PATIENCE_S, Answer, free_port, get, heard, say
 
 Serve = Callable[..., int]
 
 
-def echo(request: Request) -> Reply:
+MANNER = Manner("test")
+
+
+def echo(request: Request, _channel: socket.socket) -> Reply:
     """Answers with the path that it was asked for."""
     return sentence_reply(HTTPStatus.OK, request.path)
 
@@ -32,7 +35,7 @@ def serve() -> Iterator[Serve]:
 
     def start(host: str = "127.0.0.1", answer: server.Answer = echo) -> int:
         port = free_port(host)
-        made.append(Listener(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", lambda: answer))
+        made.append(Listener(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", lambda: answer, MANNER))
         connected(port, host)
         return port
 
@@ -112,7 +115,7 @@ def test_a_request_that_drips_is_ended(serve: Serve, monkeypatch: pytest.MonkeyP
 
 def test_clients_that_leave_or_do_not_read_harm_nobody(serve: Serve) -> None:
     """A connection that is reset, closed half way, or never read: the next client is served."""
-    port = serve(answer=lambda _request: Reply(HTTPStatus.OK, b"x" * (1 << 22)))
+    port = serve(answer=lambda _request, _channel: Reply(HTTPStatus.OK, b"x" * (1 << 22)))
     for said in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         channel = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         channel.sendall(said)
@@ -123,7 +126,7 @@ def test_clients_that_leave_or_do_not_read_harm_nobody(serve: Serve) -> None:
 
 def test_a_fault_of_a_page_is_a_status(serve: Serve) -> None:
     """Whatever a page raises: 500 without a traceback, and the next request is answered."""
-    port = serve(answer=lambda request: echo(request) if request.path == "/good" else 1 / 0)  # type: ignore[arg-type, return-value]
+    port = serve(answer=lambda request, channel: echo(request, channel) if request.path == "/good" else 1 / 0)  # type: ignore[arg-type, return-value]
     broken = get(port, "/bad")
     assert (broken.status, broken.body.count("\n"), "Error" in broken.body) == (500, 1, False)
     assert get(port, "/good").status == 200
@@ -158,7 +161,7 @@ def test_a_page_of_another_site_cannot_read_a_loopback_listener(serve: Serve, ho
 
 def test_a_listener_that_others_may_reach_asks_for_no_host() -> None:
     """The check is for loopback: by which name a network calls this machine is its own business."""
-    listener = Listener(f"0.0.0.0:{free_port()}", lambda: echo)
+    listener = Listener(f"0.0.0.0:{free_port()}", lambda: echo, MANNER)
     port = int(listener.address.rpartition(":")[2])
     connected(port)
     assert get(port, "/x", Host="metrics.example").status == 200
@@ -190,7 +193,7 @@ def test_an_address_in_use_is_tried_again_until_it_is_free(monkeypatch: pytest.M
     monkeypatch.setattr(server.log, "error", lambda _event, error: said.append(error))
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        listener = Listener(f"127.0.0.1:{port}", lambda: echo)
+        listener = Listener(f"127.0.0.1:{port}", lambda: echo, MANNER)
         ends = time.monotonic() + PATIENCE_S
         while not said and time.monotonic() < ends:
             time.sleep(0.01)
@@ -206,12 +209,12 @@ def test_a_closed_listener_leaves_the_address_free(serve: Serve) -> None:
     """A reload that moves the listener away and back finds the address; one that never had it ends too."""
     port = free_port()
     for _ in range(5):
-        listener = Listener(f"127.0.0.1:{port}", lambda: echo)
+        listener = Listener(f"127.0.0.1:{port}", lambda: echo, MANNER)
         connected(port)
         listener.close()
         server.bind(f"127.0.0.1:{port}").close()
     with socket.create_server(("127.0.0.1", port)):
-        Listener(f"127.0.0.1:{port}", lambda: echo).close()
+        Listener(f"127.0.0.1:{port}", lambda: echo, MANNER).close()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    query: str = field(default="", repr=False)
+    """What follows the `?`, as it came; it may hold a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def parse(head: bytes) -> Request:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the request names no Host")
     if method not in ("GET", "HEAD"):
         raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are served", Allow="GET, HEAD")
-    return Request(method, target.partition("?")[0], headers)
+    path, _mark, query = target.partition("?")
+    return Request(method, path, headers, query)
 
 
 def refuse_rebound(request: Request, own_host: str) -> None:
@@ -126,7 +129,7 @@ def refuse_rebound(request: Request, own_host: str) -> None:
 
     Args:
         request: the request.
-        own_host: the host of `agent.metrics_listen`.
+        own_host: the host of the address in the config.
 
     Raises:
         RefusedError: the request names a foreign host.
@@ -139,6 +142,14 @@ def refuse_rebound(request: Request, own_host: str) -> None:
     )
 
 
+def is_loopback_host(host: str) -> bool:
+    """Return whether a host, without brackets, is this machine's loopback: `localhost`, or an address of it."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _host_of(authority: str) -> str:
     try:
         return (urlsplit(f"//{authority}").hostname or "").removesuffix(".")
@@ -147,9 +158,4 @@ def _host_of(authority: str) -> str:
 
 
 def _is_local(host: str, own_host: str) -> bool:
-    if host in ("localhost", own_host.lower()):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == own_host.lower() or is_loopback_host(host)

@@ -77,7 +77,7 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[st
         "sinks": [{"type": sink.type_name, "target": sink.target, "in_sync": sink.in_sync} for sink in one.sinks],
         "notify": notify_rows(one, clients),
         "clients": clients,
-        "canary": canary,
+        **({"canary": canary} if canary is not None else {}),
     }
 
 

@@ -11,8 +11,9 @@ from tests.support.vm import Vm, eventually
 
 def shown(vm: Vm) -> dict[str, Any]:
     """What `status --json` says of the canary."""
-    seen: dict[str, Any] | None = json.loads(vm.keyturn("status", "--json").stdout)["credentials"]["uploader"]["canary"]
-    return seen or {"looks": [], "leak": None, "restricted": []}
+    seen: dict[str, Any] = json.loads(vm.keyturn("status", "--json").stdout)["credentials"]["uploader"]
+    found: dict[str, Any] = seen.get("canary", {"looks": [], "leak": None, "restricted": []})
+    return found
 
 
 def test_a_leaked_key_is_known_and_a_refused_one_is_replaced_at_once(vm: Vm) -> None:

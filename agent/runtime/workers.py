@@ -145,10 +145,12 @@ class Workers:
 
     def abandon(self, work: Work) -> None:
         """Give the place of a piece of work to the next: it hangs, and nobody waits for it."""
+        at_work = self._lanes[work.lane].at_work
         with self._changed:
-            self._lanes[work.lane].at_work.discard(work)
-            self._abandoned.add(work)
-            self._changed.notify()
+            if work in at_work:  # else it has just come back, and will be heard
+                at_work.discard(work)
+                self._abandoned.add(work)
+                self._changed.notify()
 
     def wake(self) -> None:
         """Look again at what waits: the agent stops."""

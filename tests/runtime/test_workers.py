@@ -94,6 +94,16 @@ def test_there_is_a_limit_for_what_is_slow_until_one_is_given_up(desk: Desk, mon
     assert desk.workers.busy() == Lane.REFRESH.at_once + 2, "the one that hangs is still there"
 
 
+def test_what_has_just_come_back_is_not_left_behind(desk: Desk) -> None:
+    """Else the agent would wait for it when it stops."""
+    work = desk.start("quick", waits=False)
+    eventually(lambda: desk.ends)
+    desk.workers.abandon(work)
+    assert desk.workers.busy() == 0
+    desk.hear()
+    assert desk.heard == [("quick", "quick", None)]
+
+
 @pytest.mark.parametrize("lane", [Lane.TELL, Lane.URGENT])
 def test_a_full_lane_holds_up_no_other(desk: Desk, lane: Lane) -> None:
     """With every place taken by dead sources, the dependents are told and an emergency goes on all the same."""

@@ -9,6 +9,7 @@ from functools import partial
 from agent.audit.log import AuditLog
 from agent.core.events import Event
 from agent.core.settings import ServeSettings, Settings
+from agent.core.text import first_few
 from agent.engine.engine import Engine
 from agent.logs.log import log
 from agent.serving.asking import CredentialService
@@ -20,8 +21,6 @@ from agent.system.accounts import Accounts
 
 LOOK_AFTER_S = 1.0
 """Seconds from a process that moved to the look whether all have: after a rotation thousands move within seconds."""
-NAMED = 5
-"""How many processes one record names at most."""
 Listen = Callable[[str, int], socket.socket]
 """Makes a listening socket that everybody may connect to, by its name and backlog."""
 
@@ -139,11 +138,10 @@ class Serving:
             self._look_in(max(LOOK_AFTER_S, (behind[0].until - now).total_seconds()), name)
             return
         who = [str(one.peer) for one in self.fetches.clients(name, now)]
-        more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
         self._audit.record(
             Event.PICKUP_CONFIRMED,
             credential=name,
             generation=offer.generation,
-            outcome=f"fetched by {', '.join(who[:NAMED])}{more}" if who else "nobody holds an older one",
+            outcome=f"fetched by {', '.join(first_few(who))}" if who else "nobody holds an older one",
         )
         self._confirmed[name] = offer.generation

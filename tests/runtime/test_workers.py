@@ -165,3 +165,19 @@ def test_work_that_gets_no_thread_fails_and_the_next_runs(
     eventually(lambda: desk.ends)
     desk.hear()
     assert desk.heard[-1] == ("ran", "ran", None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_starter_that_ends_is_replaced_and_nothing_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory even a look may fail: else no source would be asked any more, with the watchdog fed all the while."""
+    desk.start("before", waits=False)
+    eventually(lambda: desk.began == ["before"])
+    starter = desk.workers._starter
+    assert starter is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_module._Traffic, "room_in_s", lambda *_: int("none"))
+        desk.start("waits", waits=False)
+        starter.join(10)
+    assert not starter.is_alive()
+    desk.start("next", waits=False)
+    desk.began_all(3)

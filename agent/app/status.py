@@ -10,6 +10,7 @@ from agent import __version__
 from agent.app.clients import unit_pickup
 from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
+from agent.core.text import first_few
 from agent.core.timestamps import rfc3339, rfc3339_micros
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
@@ -17,8 +18,6 @@ from agent.state.records import called
 WORST_FIRST = tuple(reversed(Condition))
 CanaryOf = Callable[[str], dict[str, Any] | None]
 ClientsOf = Callable[[str, int], list[dict[str, Any]]]
-NAMED = 5
-"""How many credentials one line names at most."""
 
 
 def as_json(
@@ -114,16 +113,12 @@ def _credentials(seen: EngineSnapshot) -> str:
     ill = [one for one in seen.credentials if one.condition is not Condition.FRESH]
     ill.sort(key=lambda one: WORST_FIRST.index(one.condition))
     well = f"{len(seen.credentials) - len(ill)} of {len(seen.credentials)} credentials fresh"
-    return "; ".join([well, *_first_few([_about(one) for one in ill])])
+    return "; ".join([well, *first_few([_about(one) for one in ill])])
 
 
 def _starting(waiting: Sequence[str], total: int) -> str:
     answered = f"starting: {total - len(waiting)} of {total} credentials answered"
-    return f"{answered}; waiting for {', '.join(_first_few(waiting))}" if waiting else answered
-
-
-def _first_few(texts: Sequence[str]) -> list[str]:
-    return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
+    return f"{answered}; waiting for {', '.join(first_few(waiting))}" if waiting else answered
 
 
 def _about(one: CredentialSnapshot) -> str:

@@ -147,10 +147,12 @@ class Workers:
 
     def abandon(self, work: Work) -> None:
         """Give the place of a piece of work to the next: it hangs, and nobody waits for it."""
+        at_work = self._lanes[work.lane].at_work
         with self._changed:
-            self._lanes[work.lane].at_work.discard(work)
-            self._abandoned.add(work)
-            self._changed.notify()
+            if work in at_work:  # else it has just come back, and will be heard
+                at_work.discard(work)
+                self._abandoned.add(work)
+                self._changed.notify()
 
     def wake(self) -> None:
         """Look again at what waits: the agent stops."""
@@ -167,23 +169,31 @@ class Workers:
     # -- on the starter's thread --------------------------------------------------------------------
 
     def _start_all(self) -> None:
-        while True:
+        try:
+            while True:
+                self._start_next()
+        except BaseException:
+            # No memory, most likely: the next piece of work brings another starter, which goes on with what waits.
             with self._changed:
+                self._starter = None
+            raise
+
+    def _start_next(self) -> None:
+        with self._changed:
+            work = self._next()
+            while work is None:
+                self._changed.wait(self._pause_s())
                 work = self._next()
-                while work is None:
-                    self._changed.wait(self._pause_s())
-                    work = self._next()
-                traffic = self._lanes[work.lane]
-                if self._cancel.is_set():
-                    self._end(work, work.end(None, CancelledError("the agent is stopping")))
-                    continue
-                work.began_at = time.monotonic()
-                traffic.at_work.add(work)
-            try:
-                threading.Thread(target=self._run, args=(work,), daemon=True).start()
-            except (RuntimeError, MemoryError):
-                with self._changed:
-                    self._end(work, work.end(None, _no_thread()))
+            if self._cancel.is_set():
+                self._end(work, work.end(None, CancelledError("the agent is stopping")))
+                return
+            work.began_at = time.monotonic()
+            self._lanes[work.lane].at_work.add(work)
+        try:
+            threading.Thread(target=self._run, args=(work,), daemon=True).start()
+        except (RuntimeError, MemoryError):
+            with self._changed:
+                self._end(work, work.end(None, _no_thread()))
 
     def _next(self) -> Work | None:
         now = time.monotonic()

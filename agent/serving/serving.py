@@ -10,6 +10,7 @@ from agent.audit.log import AuditLog
 from agent.core.credential import Credential
 from agent.core.events import Event
 from agent.core.settings import ServeSettings, Settings
+from agent.core.text import first_few
 from agent.engine.engine import Engine
 from agent.logs.log import log
 from agent.serving.asking import CredentialService
@@ -19,8 +20,8 @@ from agent.serving.offers import Offer, Offers
 from agent.serving.server import BACKLOG, SOCKET_NAME, CredentialServer
 from agent.system.accounts import Accounts
 
-NAMED = 5
-"""How many processes one record names at most."""
+LOOK_AFTER_S = 1.0
+"""Seconds from a process that moved to the look whether all have: after a rotation thousands move within seconds."""
 Listen = Callable[[str, int], socket.socket]
 """Makes a listening socket that everybody may connect to, by its name and backlog."""
 
@@ -70,6 +71,8 @@ class Serving:
         if not self._watching:
             self._watching = True
             self._engine.watch_in_use(self._changed)
+        else:
+            self._resolve_again()
         wanted = any(one.serve is not None for one in settings.credentials.values())
         if wanted and self._server is None:
             self._server = CredentialServer(listen(SOCKET_NAME, BACKLOG), self.service, config)
@@ -114,11 +117,22 @@ class Serving:
             known = self._resolved[name] = serve, frozenset(users), frozenset(groups)
         return known[1], known[2]
 
+    def _resolve_again(self) -> None:
+        """Look the users and groups up anew: a name may have another number since, and the old number another owner."""
+        before, self._resolved = self._resolved, {}
+        for name, (serve, *known) in before.items():
+            if self._who(name, serve) != tuple(known):
+                self._changed(name)
+
     # -- pickup -------------------------------------------------------------------------------------
 
     def _moved(self, name: str) -> None:
         """Look whether everybody has moved, soon, on the loop's thread. On any thread."""
-        self._engine.post(partial(self._look, name))
+        self._engine.post(partial(self._look_in, LOOK_AFTER_S, name))
+
+    def _look_in(self, seconds: float, name: str) -> None:
+        look = self._looks.setdefault(name, partial(self._look, name))
+        self._engine.after(seconds, look)
 
     def _look(self, name: str) -> None:
         """Record once for each generation that everybody who held an older one has moved; else look again in time."""
@@ -127,15 +141,13 @@ class Serving:
             return
         behind = self.fetches.laggards(name, offer.generation, now)
         if behind:
-            look = self._looks.setdefault(name, partial(self._look, name))
-            self._engine.after(max(0.1, (behind[0].until - now).total_seconds()), look)
+            self._look_in(max(LOOK_AFTER_S, (behind[0].until - now).total_seconds()), name)
             return
-        self._confirmed[name] = offer.generation
         who = [str(one.peer) for one in self.fetches.clients(name, now)]
-        more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
         self._audit.record(
             Event.PICKUP_CONFIRMED,
             credential=name,
             generation=offer.generation,
-            outcome=f"fetched by {', '.join(who[:NAMED])}{more}" if who else "nobody holds an older one",
+            outcome=f"fetched by {', '.join(first_few(who))}" if who else "nobody holds an older one",
         )
+        self._confirmed[name] = offer.generation

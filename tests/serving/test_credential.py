@@ -14,8 +14,12 @@ from contextlib import contextmanager, suppress
 import pytest
 from alibabacloud_credentials.provider.external import ExternalCredentialsProvider
 
-from agent.cli import credential, entry
+from agent.cli import command_line, credential, entry
+from agent.config.outline import RUNTIME_DIRECTORY
 from agent.core.errors import KeyturnError
+from agent.serving.document import Format
+from agent.serving.server import SOCKET_NAME
+from agent.systemd_setup import needs
 from tests.support.processes import KEYTURN, PATIENCE_S, ROOT, eventually, in_child
 
 STRANGER = 4242
@@ -282,6 +286,29 @@ def test_it_imports_next_to_nothing(tmp_path):
         "agent.cli.credential",
     }
     assert modules.isdisjoint({"argparse", "tomllib", "dataclasses", "subprocess", "ctypes"})
+
+
+def test_what_is_written_out_for_a_quick_start_is_what_the_others_say():
+    """Socket, directory, config and formats stand in modules that the command does not import."""
+    assert (credential.SOCKET_NAME, credential.RUNTIME_DIRECTORY) == (SOCKET_NAME, RUNTIME_DIRECTORY)
+    assert credential.DEFAULT_CONFIG == command_line.DEFAULT_CONFIG == needs.DEFAULT_CONFIG
+    for form in Format:
+        line = ["credential", "a", "--format", str(form)]
+        assert entry._plain(line) == (None, "a", str(form))
+        assert command_line.parser(line).parse_args(line).format == form
+
+
+def test_without_standard_output_it_says_nothing(tmp_path):
+    """Whoever closed it wants no document, and gets no traceback."""
+    with answering(tmp_path, b'{"length": 3}\n{}\n'):
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *KEYTURN, "credential", "a"],
+            env={"RUNTIME_DIRECTORY": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- an emergency -----------------------------------------------------------------------------------

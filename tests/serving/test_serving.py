@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from agent.core.events import Actor, Cause, Trigger
-from agent.core.settings import Duration, ServeSettings
+from agent.core.settings import Duration, ServeSettings, Settings
 from agent.serving.serving import Serving
 from agent.state.records import Published
 from tests.support.fakes import Source, key
@@ -18,10 +18,11 @@ class Accounts:
 
     def __init__(self):
         self.asked = 0
+        self.uid = 4242
 
     def uid_of(self, _name):
         self.asked += 1
-        return 4242
+        return self.uid
 
     def gid_of(self, _name):
         return 4343
@@ -133,6 +134,17 @@ def test_a_reload_takes_effect_and_forgets_who_left(bench, source):
     bench.engine.reload([bench.managed(source=source, serve=shorter)], 2.0)
     assert (offer(made).hold_s, offer(made, "b")) == (10.0, None)
     assert offer(made).value.access_key_secret == source.value.access_key_secret
+
+
+def test_a_reload_looks_the_users_up_again(bench, source):
+    """A user who was made anew has another number, and the old one may be somebody else's by now."""
+    bench.begin(bench.managed(source=source, serve=SERVE))
+    made = Serving(bench.engine, Accounts(), bench.audit)
+    settings = Settings(credentials={})
+    for uid in (4242, 4343):
+        made._accounts.uid = uid
+        made.follow(settings, "", None, None)
+        assert offer(made).users == {uid}
 
 
 def test_that_everybody_moved_is_recorded_once(bench, source):

@@ -37,6 +37,7 @@ KNOWS = {
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
+    "agent.canary": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
     "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
     "agent.endpoint": EVERYBODY
@@ -45,6 +46,7 @@ KNOWS = {
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
+        "agent.canary",
         "agent.emergency", "agent.endpoint", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
         "providers",
     },

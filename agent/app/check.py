@@ -37,6 +37,7 @@ from agent.notifiers import known_readers
 from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
+from agent.sinks.offered import can_be_read_back
 from agent.sinks.transaction import transaction
 from agent.state.store import directory_problem
 from agent.system.accounts import find_account
@@ -182,6 +183,10 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
             yield Finding("warning", f"{place}.sinks[{number}]", nobody, ask)
         known = filter(None, map(known_readers.of_sink, dict.fromkeys(sink.formats)))
         yield from (Finding("ok", f"{place}.sinks[{number}].readers", f"{text} (docs/consumers.md)") for text in known)
+    blind = managed.settings.canary and not managed.is_served
+    if blind and not any(can_be_read_back(sink) for sink in managed.sinks):
+        remedy = "add [credentials.NAME.serve] or a sink of another type, or leave `canary` out"
+        yield Finding("warning", f"{place}.canary", "has nothing to sign with: no sink can be read back", remedy)
     for number, notifier in enumerate(managed.notifiers):
         where = f"{place}.notify[{number}]"
         yield from _placed(where, notifier.inspect())

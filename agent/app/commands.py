@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
-from agent.app.status import as_json
+from agent.app.status import CanaryOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
@@ -43,16 +43,23 @@ T = TypeVar("T")
 class Commands:
     """The commands of one application, whose engine runs on another thread."""
 
-    def __init__(self, application: Application, started_at: datetime, fetches: FetchRecord | None = None) -> None:
+    def __init__(
+        self,
+        application: Application,
+        started_at: datetime,
+        fetches: FetchRecord | None = None,
+        canary_of: CanaryOf = lambda _name: None,
+    ) -> None:
         """Keep what is needed.
 
         Args:
             application: whose engine runs.
             started_at: when.
             fetches: who fetched what from it; None where nobody can.
+            canary_of: returns what the canary saw of a credential.
         """
         self._application, self._engine = application, application.engine
-        self._started_at, self._fetches = started_at, fetches or FetchRecord()
+        self._started_at, self._fetches, self._canary_of = started_at, fetches or FetchRecord(), canary_of
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
@@ -66,6 +73,7 @@ class Commands:
             started_at=self._started_at,
             in_force=self._application.in_force,
             clients_of=partial(client_rows, self._fetches, now=seen.taken_at),
+            canary_of=self._canary_of,
         )
 
     def refresh(

@@ -8,7 +8,7 @@ say. Both this request and the watchdog's are made by the scheduler, so they sto
 SIGHUP builds all parts of the new config before it touches the old ones, and a bad config leaves
 everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. A refusal stays in STATUS=, `status` and
 the metrics until a good config is loaded. SIGUSR1 refreshes everything. Either is
-heard from the first moment on (agent/cli/main.py) and done once the loop runs.
+heard from the first moment on (agent/cli/run.py) and done once the loop runs.
 SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
 process ends within seconds; a publish is never cut short, because it runs on the same thread that would
 have to stop.
@@ -31,6 +31,7 @@ from agent.app.commands import Commands
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application, Factory
 from agent.audit.log import AuditLog
+from agent.canary.canary import Canary
 from agent.control.protocol import served
 from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Handler, Send
@@ -86,8 +87,11 @@ class Daemon:
         self._serving = Serving(self._engine, SystemAccounts(), self._audit)
         gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
         self._endpoint = Endpoint(gate)
-        self._commands = Commands(application, self._engine.clock.now(), self._serving.fetches)
-        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients)
+        self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
+        self._commands = Commands(
+            application, self._engine.clock.now(), self._serving.fetches, canary_of=self._canary.as_json
+        )
+        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
         self._ready = False
         self._beaten_at = float("-inf")
         self._reloads = 0
@@ -123,6 +127,7 @@ class Daemon:
         self._engine.recover(self._beat_when_due)
         self._directory = directory
         self._follow_serving()
+        self._follow_canary()
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
@@ -236,9 +241,21 @@ class Daemon:
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
         safely(self._follow_serving)
+        self._follow_canary()
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
         return counted(self._serving.fetches, name, generation, self._engine.clock.now())
+
+    def _show_change(self) -> None:
+        self._metrics.changed()
+
+    def _is_behind(self, name: str, generation: int) -> bool:
+        return self._count_clients(name, generation)[1] > 0
+
+    def _follow_canary(self) -> None:
+        settings, factory = self._application.settings, self._application.factory
+        if any(one.canary for one in settings.credentials.values()):
+            self._canary.follow(factory.cloud(shares=True))
 
     def _follow_serving(self) -> None:
         directory, application = self._directory, self._application
@@ -290,7 +307,9 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
+        self._status = status.summary(
+            self._engine.snapshot(), self._application.in_force.summary(), self._canary.alarm()
+        )
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 

@@ -10,14 +10,14 @@ from agent import __version__
 from agent.app.clients import unit_pickup
 from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
+from agent.core.text import first_few
 from agent.core.timestamps import rfc3339, rfc3339_micros
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
+CanaryOf = Callable[[str], dict[str, Any] | None]
 ClientsOf = Callable[[str, int], list[dict[str, Any]]]
-NAMED = 5
-"""How many credentials one line names at most."""
 
 
 def as_json(
@@ -28,6 +28,7 @@ def as_json(
     started_at: datetime | None = None,
     in_force: ConfigInForce | None = None,
     clients_of: ClientsOf = lambda _name, _generation: [],
+    canary_of: CanaryOf = lambda _name: None,
 ) -> dict[str, Any]:
     """Return the object of `status --json`.
 
@@ -38,6 +39,7 @@ def as_json(
         started_at: when it was started.
         in_force: what became of its last reload.
         clients_of: returns who fetched a credential from it (agent/app/clients.py), by its name and newest generation.
+        canary_of: returns what the canary saw of it (agent/canary/canary.py), by its name.
     """
     return {
         "agent": {
@@ -49,11 +51,14 @@ def as_json(
             "config_refused_at": stamp(in_force.refused_at) if in_force else None,
             "config_problems": list(in_force.problems) if in_force else [],
         },
-        "credentials": {one.name: _row(one, clients_of(one.name, one.published.generation)) for one in credentials},
+        "credentials": {
+            one.name: _row(one, clients_of(one.name, one.published.generation), canary_of(one.name))
+            for one in credentials
+        },
     }
 
 
-def _row(one: CredentialSnapshot, clients: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[str, Any] | None) -> dict[str, Any]:
     done = one.published
     return {
         "provider": one.provider,
@@ -71,6 +76,7 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]]) -> dict[str, An
         "sinks": [{"type": sink.type_name, "target": sink.target, "in_sync": sink.in_sync} for sink in one.sinks],
         "notify": notify_rows(one, clients),
         "clients": clients,
+        **({"canary": canary} if canary is not None else {}),
     }
 
 
@@ -88,16 +94,17 @@ def notify_rows(one: CredentialSnapshot, clients: Sequence[dict[str, Any]] = ())
     ]
 
 
-def summary(seen: EngineSnapshot, refused: str = "") -> str:
-    """Return one line for `systemctl status`: a config that was refused, how many are well, the others, the worst first.
+def summary(seen: EngineSnapshot, refused: str = "", leaked: str = "") -> str:
+    """Return one line for `systemctl status`: keys that leaked, a config that was refused, how many are well, the worst first.
 
     Before the first pass has ended: which credentials have not answered yet, be it with a failure.
 
     Args:
         seen: the credentials.
         refused: what was wrong with a config that was refused; "" for nothing.
+        leaked: which keys are restricted as leaked; "" for none.
     """
-    return "; ".join(filter(None, [refused, _credentials(seen)]))
+    return "; ".join(filter(None, [leaked, refused, _credentials(seen)]))
 
 
 def _credentials(seen: EngineSnapshot) -> str:
@@ -106,16 +113,12 @@ def _credentials(seen: EngineSnapshot) -> str:
     ill = [one for one in seen.credentials if one.condition is not Condition.FRESH]
     ill.sort(key=lambda one: WORST_FIRST.index(one.condition))
     well = f"{len(seen.credentials) - len(ill)} of {len(seen.credentials)} credentials fresh"
-    return "; ".join([well, *_first_few([_about(one) for one in ill])])
+    return "; ".join([well, *first_few([_about(one) for one in ill])])
 
 
 def _starting(waiting: Sequence[str], total: int) -> str:
     answered = f"starting: {total - len(waiting)} of {total} credentials answered"
-    return f"{answered}; waiting for {', '.join(_first_few(waiting))}" if waiting else answered
-
-
-def _first_few(texts: Sequence[str]) -> list[str]:
-    return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
+    return f"{answered}; waiting for {', '.join(first_few(waiting))}" if waiting else answered
 
 
 def _about(one: CredentialSnapshot) -> str:

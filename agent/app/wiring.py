@@ -164,9 +164,13 @@ class Factory:
             return self.provider(emergency.authority, self._settings.credentials[emergency.authority].provider)
         return self.provider(f"{name}.emergency.authority", emergency.authority)
 
-    def cloud(self) -> Cloud:
-        """Return the clients of KMS, RAM and STS, for the management calls."""
-        cloud, transport = self._settings.cloud, Transport(self._ca_file)
+    def cloud(self, *, shares: bool = False) -> Cloud:
+        """Return the clients of KMS, RAM and STS, for the management calls.
+
+        Args:
+            shares: whether calls keep connections for each other (docs/adr/0018).
+        """
+        cloud, transport = self._settings.cloud, self._to_verify if shares else Transport(self._ca_file)
         return Cloud(
             kms=Kms(transport, cloud.kms), ram=Ram(transport, cloud.ram_endpoint), sts=Sts(transport, cloud.sts)
         )

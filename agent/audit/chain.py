@@ -11,27 +11,10 @@ from typing import Any
 import msgspec
 
 from agent.audit.head import Head
+from agent.audit.lines import FIELDS
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339
 from agent.logs.redaction import redacted
-
-FIELDS = (
-    "credential",
-    "generation",
-    "trigger",
-    "actor",
-    "reason",
-    "access_key_id",
-    "previous_access_key_id",
-    "version_id",
-    "expiration",
-    "sinks",
-    "notified",
-    "outcome",
-    "error",
-    "duration_ms",
-)
-
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 """`canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""

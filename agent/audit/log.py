@@ -92,7 +92,7 @@ class AuditLog:
         Args:
             event: what happened.
             flush: False where another record follows before anything is reported, and its flush serves both.
-            fields: any of `chain.FIELDS`.
+            fields: any of `lines.FIELDS`.
 
         Raises:
             AuditError: it could not be written; nothing of it is left in the log.

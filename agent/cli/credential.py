@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SOCKET_NAME = "credentials.sock"
 RUNTIME_DIRECTORY = "/run/keyturn"
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
-ANSWER_S = 10.0
-"""Seconds for an answer of a daemon that is there."""
+ANSWER_S = 4.0
+"""Seconds for an answer of a daemon that is there. One that hangs is asked twice before a file is read, and ossfs gives ten."""
 RESTART_S = 9.0
 """Seconds for which a daemon is waited for that is not there, or has no value, and no published file can be read."""
 PAUSE_S = 0.2
@@ -106,7 +106,6 @@ def _whole(options: argparse.Namespace) -> tuple[bytes | None, Exception | None]
 
 
 def _write(document: bytes) -> None:
-    sys.stdout.flush()
     rest, out = memoryview(document), sys.stdout.fileno()
     while rest:  # a pipe takes it at once
         rest = rest[os.write(out, rest) :]

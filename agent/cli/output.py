@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from agent.core.text import escaped
+from agent.core.text import escaped, first_few
 from agent.core.timestamps import rfc3339
 from agent.system.terminal import paint, terminal_size
 from agent.system.waiting import WAITING
@@ -18,8 +18,6 @@ MOODS = {
     "ok": "good", "warning": "so-so", "error": "bad", "done": "good", "failed": "bad",
 }  # fmt: skip
 
-NAMED = 5
-"""How many processes one line names at most."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -102,10 +100,8 @@ def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
     if fetched and disable_old:
         latest = max(one["until"] for one in fetched)
         names = list(dict.fromkeys(one["who"] for one in fetched))
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        lines.append(
-            f"  it waits for those who fetched the key, until {latest} at the latest: {', '.join(names[:NAMED])}{more}"
-        )
+        named = ", ".join(first_few(names))
+        lines.append(f"  it waits for those who fetched the key, until {latest} at the latest: {named}")
     if foreseen.get("left_behind") and disable_old:
         lines.append("  the old key is not disabled over them without --force")
     if "unknown" in foreseen:
@@ -217,6 +213,16 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"
     yield from _clients(one)
+    yield from _canary(one.get("canary") or {"looks": (), "restricted": ()})  # an older daemon does not say
+
+
+def _canary(seen: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys that are restricted as leaked, and the places whose newest look went wrong."""
+    for key_id in seen["restricted"]:
+        yield f"{key_id} is restricted as leaked: rotate it now"
+    for look in seen["looks"]:
+        if look["outcome"] not in ("accepted", "restricted"):
+            yield f"canary {look['outcome']} at {look['where']}, {look['at']}: {look['error']}"
 
 
 def _clients(one: dict[str, Any]) -> Iterator[str]:
@@ -232,12 +238,12 @@ def _clients(one: dict[str, Any]) -> Iterator[str]:
 
 
 def _processes(clients: Sequence[dict[str, Any]]) -> str:
-    named = [
-        " ".join(filter(None, [f"pid {who['pid']}" if who["pid"] else f"user {who['user']}", who["executable"]]))
-        + (f" ({who['unit']})" if who["unit"] else "")
-        for who in clients[:NAMED]
-    ]
-    return ", ".join([*named, *([f"and {len(clients) - NAMED} more"] if len(clients) > NAMED else [])])
+    return ", ".join(first_few([_process(who) for who in clients]))
+
+
+def _process(who: dict[str, Any]) -> str:
+    name = f"pid {who['pid']}" if who["pid"] else f"user {who['user']}"
+    return " ".join(filter(None, [name, who["executable"], f"({who['unit']})" if who["unit"] else ""]))
 
 
 def _parsed(text: str) -> datetime:

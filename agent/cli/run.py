@@ -11,9 +11,8 @@ from agent.system.signals import keep
 
 def run(options: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return the exit code."""
-    keep(
-        signal.SIGHUP, signal.SIGUSR1
-    )  # a reload or refresh must not end it while it starts, and its imports take long
+    # A reload or a refresh must not end it while it starts, and its imports take long.
+    keep(signal.SIGHUP, signal.SIGUSR1)
     from agent.app import wiring
     from agent.app.daemon import Daemon
     from agent.logs.setup import set_up

@@ -58,9 +58,8 @@ class Timekeeper:
             while (due := self._next_due()) is not None:
                 for act in due:
                     act()
-        except (
-            BaseException
-        ):  # no memory, most likely: the next call starts another thread, which takes over what is left
+        except BaseException:
+            # No memory, most likely: the next call starts another thread, which takes over what is left.
             with self._changed:
                 self._at_work = False
             raise

@@ -20,6 +20,7 @@ from agent.cloud.transport import Reply
 from agent.core.errors import (
     BadAnswerError,
     KeyturnError,
+    LeakedKeyError,
     NotPermittedError,
     SourceRefusedError,
     SourceUnavailableError,
@@ -65,6 +66,13 @@ class Meaning(NamedTuple):
 _WAIT = "it is tried again by itself"
 _KEY_GONE = "create a new key, or a new ClientKey for the application access point, and put it in place"
 _GRANT = "grant the identity this action in RAM, or look at the policy and network rule of its application access point"
+
+_LEAKED = Meaning(
+    "",
+    LeakedKeyError,
+    "refuses the key that signed: Alibaba Cloud restricted it as leaked",
+    "replace it now: `keyturn rotate NAME --reason TEXT --disable-old`; the restriction is not lifted",
+)
 
 TABLE = (
     Meaning("Throttling", SourceUnavailableError, "answers too many calls just now", _WAIT),
@@ -209,6 +217,12 @@ TABLE = (
 CLOCK_CODES = ("IllegalTimestamp", "InvalidTimeStamp", "RequestTimeTooSkewed")
 """Refusals of the time in a request: they say nothing about the key that signed it."""
 
+LEAKED = "risk of leakage of this accesskey"
+"""What marks the refusal of a key that is restricted as leaked, in lower case: its sentence, since no code is documented.
+
+RAM, "Restrictive protection for compromised AccessKey pairs": "Forbidden : There is a risk of leakage of this AccessKey."
+"""
+
 Judge = Callable[[ServiceError], KeyturnError | None]
 """A caller's own reading of an error reply, asked before the table."""
 
@@ -239,6 +253,8 @@ def explain(failed: ServiceError, now: datetime) -> KeyturnError:
     """
     if is_about_clock(failed.code):
         return _clock(failed, now)
+    if 400 <= failed.status < 500 and LEAKED in failed.message.lower():
+        return _error(_LEAKED, failed)
     for meaning in TABLE:
         if failed.code.startswith(meaning.prefix):
             return _error(meaning, failed)

@@ -307,6 +307,14 @@ class Ram(OpenApi):
         params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
         self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s)
 
+    def see_own_keys(self, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Ask for the list of the caller's own AccessKeys (ListAccessKeys without a user), and throw it away.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        self.call("ListAccessKeys", {}, identity, now=now, timeout_s=timeout_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Cloud:

@@ -101,7 +101,7 @@ class Verifier:
             if isinstance(answer, CallerIdentity):
                 return Verification("verified", retry.attempts, answer.arn, answer.account_id)
             doubted(answer.problem)
-            refusal = answer if _is_verdict(answer) else refusal
+            refusal = answer if is_verdict(answer) else refusal
             if refusal is not None:
                 if not retry.again():
                     raise _refused(credential, refusal, retry.attempts, timeout_s)
@@ -115,8 +115,8 @@ class Verifier:
             return error
 
 
-def _is_verdict(error: KeyturnError) -> bool:
-    """Return whether the error is about the key, and not about the clock or a server that is not STS."""
+def is_verdict(error: KeyturnError) -> bool:
+    """Return whether an error of STS is about the key that signed, and not about the clock or a server that is not STS."""
     if isinstance(error, UntrustedServerError) or is_about_clock(error.code):
         return False
     return bool(error.code) and isinstance(error, SourceRefusedError | NotPermittedError)

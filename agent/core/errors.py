@@ -166,6 +166,10 @@ class NotPermittedError(KeyturnError):
     exit_code = EXIT_NOT_PERMITTED
 
 
+class LeakedKeyError(NotPermittedError):
+    """Alibaba Cloud has restricted the key that signed, because it takes it for leaked."""
+
+
 class SourceUnavailableError(KeyturnError):
     """The source cannot answer just now: network, throttling, a 5xx, a deadline. Trying again can help."""
 

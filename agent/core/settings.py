@@ -278,13 +278,16 @@ class CredentialSettings:
     notify: tuple[NotifierSettings, ...] = ()
     emergency: EmergencySettings | None = None
     serve: ServeSettings | None = None
+    canary: bool = False
 
     def problems(self) -> Problems:
-        """Yield limits under which every value would be refused, or stale at once."""
+        """Yield limits under which every value would be refused, or stale at once, and a canary without a key."""
         if self.verify_timeout < 1:
             yield "verify_timeout", 'want at least "1s"'
         if self.max_staleness is not None and self.max_staleness < 1:
             yield "max_staleness", 'want at least "1s"'
+        if self.canary and not self.sinks and self.serve is None:
+            yield "canary", "has nothing to sign with: this credential has no sinks and is not served; leave it out"
 
 
 @dataclass(frozen=True, kw_only=True)

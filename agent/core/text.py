@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_NAME = 64
 """Characters of the longest key that an error repeats; also bounds the work of finding the nearest one."""
@@ -14,6 +14,12 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     found = difflib.get_close_matches(name[:MAX_NAME], list(known), n=1, cutoff=cutoff)
     return found[0] if found else None
+
+
+def first_few(texts: Sequence[str], most: int = 5) -> list[str]:
+    """Return the first texts, and how many more there are as the last one: "and 3 more"."""
+    left = len(texts) - most
+    return [*texts[:most], f"and {left} more"] if left > 0 else list(texts)
 
 
 def escaped(text: str) -> str:

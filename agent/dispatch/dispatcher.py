@@ -168,12 +168,19 @@ class Dispatcher:
                 self._outcomes.note(Event.PICKUP_CONFIRMED, credential=managed.name, **fields)
 
     def when_tried(self, names: set[str]) -> Future[None]:
-        """Return a future that is done once every debt of these credentials was tried at least once, perhaps already."""
+        """Return a future that is done once every debt of these credentials was tried at least once, perhaps already.
+
+        What came of it is written down before.
+        """
         tried: Future[None] = Future()
 
         def listen() -> None:
-            if not self._untried(names):
-                self._listeners.remove(listen)
+            if self._untried(names):
+                return
+            self._listeners.remove(listen)
+            if self._outcomes.pending:
+                self._outcomes.then(partial(_fulfil, tried))
+            else:
                 _fulfil(tried)
 
         self._listeners.append(listen)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
 from agent.emergency.left_behind import LeftBehind, Reason
 from agent.emergency.report import StepOutcome, Steps
 from agent.engine.held_credential import HeldCredential
 
 LOOK_AGAIN_S = 0.2
-NAMED = 5
 
 
 class Fetched(Protocol):
@@ -91,5 +91,4 @@ def _left_behind(name: str, one: Fetched) -> LeftBehind:
 
 
 def _few(who: Sequence[str]) -> str:
-    names = list(dict.fromkeys(who))
-    return ", ".join([*names[:NAMED], *([f"and {len(names) - NAMED} more"] if len(names) > NAMED else [])])
+    return ", ".join(first_few(list(dict.fromkeys(who))))

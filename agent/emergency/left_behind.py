@@ -106,7 +106,7 @@ def refusal(left: Sequence[LeftBehind], place: str, old_id: str | None) -> Keytu
             did not pick the new one up survive for now.
     """
     if old_id is None:
-        left = [one for one in left if one.reason not in (Reason.NO_EFFECT, Reason.NOT_PICKED_UP, Reason.FETCHED)]
+        left = [one for one in left if one.reason not in (Reason.NO_EFFECT, Reason.NOT_PICKED_UP)]
     if not left:
         return None
     text, again = (

@@ -2,8 +2,7 @@
 
 It serves the daemon (agent/app/daemon.py adds signals, the service manager and the control socket) and the commands
 that run without one (`once`, `refresh`, `rotate`): the same code does the work either way. All its methods belong to
-the loop's thread, but for those below "from other threads". What is handed out are frozen
-copies (agent/engine/snapshot.py).
+the loop's thread, but for those below "from other threads". Frozen copies are handed out (agent/engine/snapshot.py).
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ from agent.engine.base_credentials import BaseCredentials
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.health import Health
 from agent.engine.held_credential import HeldCredential
+from agent.engine.in_use import InUse, Offered, in_use_of, offered_by
 from agent.engine.key_holders import Holder, holders, names_of_holders
 from agent.engine.planner import RefreshPlanner
 from agent.engine.refresher import Crew, Refresher, gone
 from agent.engine.reload import take_over
-from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, InUse, snapshot_of
+from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.recorder import Recorder
@@ -44,6 +44,7 @@ from agent.state.store import StateStore
 from agent.system.clock import Clock
 
 T = TypeVar("T")
+Done = Callable[[T | None, BaseException | None], None]
 
 
 class Engine:
@@ -161,7 +162,7 @@ class Engine:
     def linger(self, patience_s: float) -> None:
         """Give workers `patience_s` seconds to come back after the end of `run`, so that hooks are killed."""
         deadline = self._clock.boottime() + patience_s
-        while self._loop.busy() and self._clock.boottime() < deadline:
+        while self._loop.busy(Lane.CANARY) and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
         self._crew.outcomes.write_down()
@@ -203,9 +204,9 @@ class Engine:
         """Sleep for so many seconds; return whether the agent is stopping, as soon as it is."""
         return self._loop.cancel.wait(seconds)
 
-    def work(self, work: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+    def work(self, work: Callable[[], T], done: Done[T], lane: Lane = Lane.URGENT) -> None:
         """Have a worker call `work`, and then the loop `done(value, error)`."""
-        self._loop.start(work, done, Lane.URGENT)
+        self._loop.start(work, done, lane)
 
     # -- what happens by itself ---------------------------------------------------------------------
 
@@ -321,8 +322,7 @@ class Engine:
             return
         slot.release()
         self._in_use_changed(name)
-        idle = slot.attempt is None and not self._refresher.begin_queued(slot)
-        if idle and slot.managed.next_refresh_at is None:
+        if slot.attempt is None and not self._refresher.begin_queued(slot) and slot.managed.next_refresh_at is None:
             self._crew.planner.plan(slot.managed)
 
     def _rotations_spent(self) -> int:
@@ -354,8 +354,7 @@ class Engine:
 
     def sink_looks(self) -> dict[str, SinkLook]:
         """Return what another thread needs to look at the sinks of each credential whose value is known."""
-        looks = {name: slot.managed.sink_look() for name, slot in self._slots.items()}
-        return {name: look for name, look in looks.items() if look is not None}
+        return {name: look for name, slot in self._slots.items() if (look := slot.managed.sink_look()) is not None}
 
     def snapshot(self, looked: Iterable[tuple[str, SinkLook, Mapping[str, bool]]] = ()) -> EngineSnapshot:
         """Return what can be seen now.
@@ -384,11 +383,12 @@ class Engine:
     def in_use(self, name: str) -> InUse | None:
         """Return what a credential has to offer to those who ask; None where it is not in the config."""
         slot = self._slots.get(name)
-        if slot is None:
-            return None
-        managed, done = slot.managed, slot.managed.in_use
-        value = managed.value_in_use() if managed.is_served else None
-        return InUse(done.generation, value, done.expiration, managed.settings.serve)
+        return in_use_of(slot.managed) if slot is not None else None
+
+    def offered(self, name: str) -> Offered | None:
+        """Return where a credential's readers find it; None where that is not to be watched, or it is not in the config."""
+        slot = self._slots.get(name)
+        return offered_by(slot.managed, self.in_emergency) if slot is not None else None
 
     def in_emergency(self) -> frozenset[str]:
         """Return the credentials whose key a `rotate` is replacing, all that hold it included."""

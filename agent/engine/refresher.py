@@ -214,7 +214,7 @@ class Refresher:
     def _overrun(self, slot: RefreshSlot, attempt: Attempt) -> None:
         work = attempt.work
         if attempt.is_over or work is None or work.is_over:
-            return  # the last: its answer is here, behind those of others that the loop has not heard yet
+            return  # its answer was heard, or is in the loop's inbox
         # The source has its whole time, however long the call waited for its turn among a thousand others.
         now = self._crew.clock.boottime()
         left_s = self._deadline_s(slot) - (now - (attempt.asked_at or now))

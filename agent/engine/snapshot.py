@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-from agent.core.credential import Credential
 from agent.core.notify_outcome import NotifyOutcome
 from agent.core.policy import Condition
-from agent.core.settings import ServeSettings
 from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import Published
 from agent.system.clock import Clock
@@ -56,23 +54,6 @@ class CredentialSnapshot:
     sinks: tuple[SinkSnapshot, ...]
     dependents: tuple[DependentSnapshot, ...]
     is_tried: bool
-
-
-@dataclass(frozen=True, slots=True)
-class InUse:
-    """What one credential has to offer to those who ask.
-
-    Attributes:
-        generation: 0 before the first publish.
-        value: with its secrets; None where they are not to be had (`ManagedCredential.value_in_use`).
-        expiration: the real one.
-        serve: who may ask; None where the config lets nobody.
-    """
-
-    generation: int
-    value: Credential | None = field(repr=False)
-    expiration: datetime | None
-    serve: ServeSettings | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from agent.engine.engine import Engine
 from agent.http.listener import Answer, Listener, Manner
 from agent.metrics.counters import Counters
 from agent.metrics.endpoints import Endpoints
-from agent.metrics.snapshot import ClientsOf, SnapshotReader, no_clients, take
+from agent.metrics.snapshot import CanaryOf, ClientsOf, SnapshotReader, no_canary, no_clients, take
 from agent.metrics.textfile import Textfile
 
 MANNER = Manner("metrics")
@@ -19,8 +19,14 @@ MANNER = Manner("metrics")
 class MetricsExporter:
     """The metrics of a daemon, as its config asks for them. Belongs to the loop's thread."""
 
-    def __init__(self, engine: Engine, in_force: ConfigInForce, clients_of: ClientsOf = no_clients) -> None:
-        self._engine, self._in_force, self._clients_of = engine, in_force, clients_of
+    def __init__(
+        self,
+        engine: Engine,
+        in_force: ConfigInForce,
+        clients_of: ClientsOf = no_clients,
+        canary_of: CanaryOf = no_canary,
+    ) -> None:
+        self._engine, self._in_force, self._clients_of, self._canary_of = engine, in_force, clients_of, canary_of
         self._counts: Counters | None = None
         self._listener: Listener | None = None
         self._textfile: Textfile | None = None
@@ -31,7 +37,7 @@ class MetricsExporter:
             if not (agent.metrics_listen or agent.metrics_textfile):
                 return
             self._counts = Counters()
-            self._glass = SnapshotReader(self._engine, self._counts, self._in_force, self._clients_of)
+            self._glass = SnapshotReader(self._engine, self._counts, self._in_force, self._clients_of, self._canary_of)
             self._engine.observe(self._counts)
         self._listen(agent.metrics_listen)
         self._write(agent.metrics_textfile)
@@ -47,7 +53,7 @@ class MetricsExporter:
         if self._listener is not None:
             self._listener.close()
         if self._textfile is not None and self._counts is not None:
-            self._textfile.close(take(self._engine, self._counts, self._in_force, self._clients_of))
+            self._textfile.close(take(self._engine, self._counts, self._in_force, self._clients_of, self._canary_of))
 
     def _listen(self, address: str | None) -> None:
         if self._listener is not None and self._listener.address != address:

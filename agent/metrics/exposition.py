@@ -76,6 +76,7 @@ class _Shown(Collector):
         yield from _instants(rows)
         yield from _conditions(rows)
         yield _clients(rows)
+        yield from _canaries(rows)
         yield from _counters(rows)
         yield _publishes(rows)
         yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
@@ -142,6 +143,27 @@ def _clients(rows: tuple[Row, ...]) -> Metric:
         for which, count in zip(("current", "older"), row.clients, strict=True):
             family.add_metric([row.name, which], count)
     return family
+
+
+def _canaries(rows: tuple[Row, ...]) -> Iterator[Metric]:
+    looks = CounterMetricFamily(
+        "keyturn_canary",
+        "Calls signed with what readers are offered, since the start of the process, by what came of them.",
+        labels=[*BY, "outcome"],
+    )
+    restricted = GaugeMetricFamily(
+        "keyturn_key_restricted",
+        "1 while a key that readers are offered was seen restricted as leaked, else 0; absent without a canary.",
+        labels=BY,
+    )
+    for row in rows:
+        if row.canary is None:
+            continue
+        counts, is_restricted = row.canary
+        restricted.add_metric([row.name], float(is_restricted))
+        for outcome, count in counts.items():
+            looks.add_metric([row.name, outcome], count)
+    return iter((looks, restricted))
 
 
 def _counters(rows: tuple[Row, ...]) -> Iterator[Metric]:

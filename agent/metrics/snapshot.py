@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
@@ -18,6 +18,16 @@ from agent.metrics.counters import NOTIFICATIONS, REFRESHES, Counters, Durations
 
 ClientsOf = Callable[[str, int], tuple[int, int]]
 """Returns, for a credential and its newest generation, how many processes fetched it, and how many may still use an older one."""
+
+
+Canary = tuple[Mapping[str, int], bool]
+"""How many looks of a credential's canary ended how, and whether a key is restricted as leaked."""
+CanaryOf = Callable[[str], Canary | None]
+"""Returns that for a credential; None where it has no canary."""
+
+
+def no_canary(_credential: str) -> None:
+    """Return that there is no canary."""
 
 
 def no_clients(_credential: str, _generation: int) -> tuple[int, int]:
@@ -40,6 +50,7 @@ class Row:
     published: tuple[int, ...]
     published_sum_s: float
     clients: tuple[int, int] = (0, 0)
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +73,29 @@ class Snapshot:
     config_refused: bool = False
 
 
-def take(engine: Engine, counters: Counters, in_force: ConfigInForce, clients_of: ClientsOf = no_clients) -> Snapshot:
+def take(
+    engine: Engine,
+    counters: Counters,
+    in_force: ConfigInForce,
+    clients_of: ClientsOf = no_clients,
+    canary_of: CanaryOf = no_canary,
+) -> Snapshot:
     """Return a copy of what there is to see. On the loop's thread, or when the loop has ended."""
     seen = engine.snapshot()
     return Snapshot(
         taken_at=seen.taken_at.timestamp(),
         passed=seen.passed,
         awaited=seen.awaited,
-        rows=tuple(_row(one, counters, clients_of(one.name, one.published.generation)) for one in seen.credentials),
+        rows=tuple(
+            _row(one, counters, clients_of(one.name, one.published.generation), canary_of(one.name))
+            for one in seen.credentials
+        ),
         config_loaded_at=in_force.loaded_at.timestamp(),
         config_refused=in_force.refused_at is not None,
     )
 
 
-def _row(one: CredentialSnapshot, counters: Counters, clients: tuple[int, int]) -> Row:
+def _row(one: CredentialSnapshot, counters: Counters, clients: tuple[int, int], canary: Canary | None) -> Row:
     types = dict.fromkeys(who.type_name for who in one.dependents)
     durations = counters.durations.get(one.name) or Durations()
     return Row(
@@ -94,6 +114,7 @@ def _row(one: CredentialSnapshot, counters: Counters, clients: tuple[int, int]) 
         published=durations.cumulative(),
         published_sum_s=durations.sum_s,
         clients=clients,
+        canary=canary,
     )
 
 
@@ -105,9 +126,14 @@ class SnapshotReader:
     """The way in which other threads look at the engine. One question is under way at a time; whoever comes meanwhile joins it."""
 
     def __init__(
-        self, engine: Engine, counters: Counters, in_force: ConfigInForce, clients_of: ClientsOf = no_clients
+        self,
+        engine: Engine,
+        counters: Counters,
+        in_force: ConfigInForce,
+        clients_of: ClientsOf = no_clients,
+        canary_of: CanaryOf = no_canary,
     ) -> None:
-        self._engine, self._counters, self._in_force, self._clients_of = engine, counters, in_force, clients_of
+        self._engine, self._shown = engine, (counters, in_force, clients_of, canary_of)
         self._lock = threading.Lock()
         self._faults = Seldom()
         self._asked: Future[Snapshot] | None = None
@@ -122,7 +148,7 @@ class SnapshotReader:
         """Ask the engine; return None where its scheduler does not move within `patience_s` seconds."""
         with self._lock:
             if self._asked is None or self._asked.done():
-                self._asked = self._engine.ask(self._take)
+                self._asked = self._engine.ask(self._taken)
             asked = self._asked
         try:
             return asked.result(patience_s)
@@ -133,6 +159,6 @@ class SnapshotReader:
                 log.error("a fault of keyturn itself; please report it", exc_info=True, **left_out)
             return None
 
-    def _take(self) -> Snapshot:
-        self._last = take(self._engine, self._counters, self._in_force, self._clients_of)
+    def _taken(self) -> Snapshot:
+        self._last = take(self._engine, *self._shown)
         return self._last

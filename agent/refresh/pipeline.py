@@ -35,8 +35,12 @@ from agent.refresh.managed_credential import ManagedCredential, is_bearer
 from agent.refresh.obtained import Obtained
 from agent.refresh.recorder import Recorder
 from agent.sinks.transaction import transaction
-from agent.state.records import Published
+from agent.sinks.transaction.transaction import TargetChangedError
+from agent.state.records import Debt, Published
 from agent.system.waiting import Activity
+
+TRIES = 3
+"""How often a publish begins anew where somebody touches a file between the look at it and the switch."""
 
 
 def obtain(
@@ -112,26 +116,28 @@ def publish(
         )
     changed = obtained.change is not policy.Change.SAME
     generation = managed.state.journal.next_generation if changed else done.generation
-    survey = transaction.survey(managed.sinks, value, generation)
-    # Without a generation nobody was ever told: a first value is published even where the files hold it already.
-    if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
-        return _unchanged(managed, obtained, cause, recorder, now)
-    if not changed and managed.is_left_alone(survey):
-        return _unchanged(managed, obtained, cause, recorder, now, survey.out_of_sync)
-    # Recorded before the first byte is staged: a log that cannot be written stops the publish.
-    if changed:
-        recorder.arrived(managed, obtained, cause)
-    else:
-        cause = Cause(Trigger.DRIFT)
-    with survey.stage() as staged:
-        following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
+    following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
+    for tries_left in reversed(range(TRIES)):
+        survey = transaction.survey(managed.sinks, value, generation)
+        # Without a generation nobody was ever told: a first value is published even where the files hold it already.
+        if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
+            return _unchanged(managed, obtained, cause, recorder, now)
+        if not changed and managed.is_left_alone(survey):
+            return _unchanged(managed, obtained, cause, recorder, now, survey.out_of_sync)
+        # Recorded before the first byte is staged: a log that cannot be written stops the publish.
+        if not changed:
+            cause = Cause(Trigger.DRIFT)
+        elif tries_left == TRIES - 1:
+            recorder.arrived(managed, obtained, cause)
         # What an SDK wrote back changes nothing for anybody, so nobody is told of its end.
         news = changed or not survey.only_written_back
         debts = managed.debts_for(generation, cause.trigger, now) if news else list(managed.state.debts)
-        # The point of no return: the journal and the debts are flushed in one write.
-        undo = recorder.begin(managed, following, debts, staged.journal)
-        _switch(staged, undo)
-        managed.state.journal.switched()
+        try:
+            _switch_all(managed, survey, following, debts, recorder)
+            break
+        except TargetChangedError:  # by an SDK that writes its profile back, for example; nothing was switched
+            if not tries_left:
+                raise
     switched_at = boottime()
     # What started before the switch may have read the old value: pickup counts from here.
     managed.state.ledger.date(now + timedelta(seconds=switched_at - began))
@@ -147,6 +153,20 @@ def publish(
     steps = {"fetch": obtained.fetch_ms, "verify": obtained.verify_ms, "publish": publish_ms}
     timings = {name: ms for name, ms in steps.items() if ms is not None}
     return Outcome(Result.PUBLISHED if changed else Result.REPAIRED, generation, timings)
+
+
+def _switch_all(
+    managed: ManagedCredential,
+    survey: transaction.Survey,
+    following: Published,
+    debts: list[Debt],
+    recorder: Recorder,
+) -> None:
+    with survey.stage() as staged:
+        # The point of no return: the journal and the debts are flushed in one write.
+        undo = recorder.begin(managed, following, debts, staged.journal)
+        _switch(staged, undo)
+        managed.state.journal.switched()
 
 
 def _warn_of_readers(managed: ManagedCredential, targets: Sequence[str]) -> None:

@@ -96,9 +96,9 @@ class EventLoop:
         self.cancel.set()
         self._workers.wake()
 
-    def busy(self) -> int:
-        """Return how many workers have not come back."""
-        return self._workers.busy()
+    def busy(self, without: Lane | None = None) -> int:
+        """Return how many workers have not come back, those of one lane perhaps left out."""
+        return self._workers.busy(without)
 
     def turn(self, wake_at: float | None) -> None:
         """Sleep until a message comes or boottime `wake_at`; then call what is in the inboxes, for as long as a turn lasts.

@@ -30,6 +30,8 @@ SLOW_S = 0.25
 class Lane(Enum):
     """What work is for, with how many pieces of it begin within `SLOW_S`, and how many are under way at most."""
 
+    CANARY = (8, 64)
+    """To look whether a key still works: behind everything else."""
     REFRESH = (16, 256)
     """To ask a source."""
     TELL = (16, 512)
@@ -145,44 +147,53 @@ class Workers:
 
     def abandon(self, work: Work) -> None:
         """Give the place of a piece of work to the next: it hangs, and nobody waits for it."""
+        at_work = self._lanes[work.lane].at_work
         with self._changed:
-            if work.is_over:
-                return  # just now: it has given its place away, or is about to
-            self._lanes[work.lane].at_work.discard(work)
-            self._abandoned.add(work)
-            self._changed.notify()
+            if work in at_work:  # else it has just come back, and will be heard
+                at_work.discard(work)
+                self._abandoned.add(work)
+                self._changed.notify()
 
     def wake(self) -> None:
         """Look again at what waits: the agent stops."""
         with self._changed:
             self._changed.notify()
 
-    def busy(self) -> int:
-        """Return how many pieces of work have not come back."""
+    def busy(self, without: Lane | None = None) -> int:
+        """Return how many pieces of work have not come back, those of one lane perhaps left out."""
         with self._changed:
-            there = sum(len(traffic.waiting) + len(traffic.at_work) for traffic in self._lanes.values())
+            counted = [traffic for lane, traffic in self._lanes.items() if lane is not without]
+            there = sum(len(traffic.waiting) + len(traffic.at_work) for traffic in counted)
             return there + len(self._abandoned)
 
     # -- on the starter's thread --------------------------------------------------------------------
 
     def _start_all(self) -> None:
-        while True:
+        try:
+            while True:
+                self._start_next()
+        except BaseException:
+            # No memory, most likely: the next piece of work brings another starter, which goes on with what waits.
             with self._changed:
+                self._starter = None
+            raise
+
+    def _start_next(self) -> None:
+        with self._changed:
+            work = self._next()
+            while work is None:
+                self._changed.wait(self._pause_s())
                 work = self._next()
-                while work is None:
-                    self._changed.wait(self._pause_s())
-                    work = self._next()
-                traffic = self._lanes[work.lane]
-                if self._cancel.is_set():
-                    self._end(work, work.end(None, CancelledError("the agent is stopping")))
-                    continue
-                work.began_at = time.monotonic()
-                traffic.at_work.add(work)
-            try:
-                threading.Thread(target=self._run, args=(work,), daemon=True).start()
-            except (RuntimeError, MemoryError):
-                with self._changed:
-                    self._end(work, work.end(None, _no_thread()))
+            if self._cancel.is_set():
+                self._end(work, work.end(None, CancelledError("the agent is stopping")))
+                return
+            work.began_at = time.monotonic()
+            self._lanes[work.lane].at_work.add(work)
+        try:
+            threading.Thread(target=self._run, args=(work,), daemon=True).start()
+        except (RuntimeError, MemoryError):
+            with self._changed:
+                self._end(work, work.end(None, _no_thread()))
 
     def _next(self) -> Work | None:
         now = time.monotonic()

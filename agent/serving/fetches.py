@@ -24,6 +24,8 @@ MAX_CLIENTS = 4096
 """Processes that are remembered, of all credentials together."""
 GRACE = timedelta(seconds=1)
 """What a request may take that was signed just before its client asked again."""
+PRUNED_EVERY = timedelta(seconds=1)
+"""The pause between two looks for a free place in a full record: one look reads the /proc entry of every process in it."""
 
 Key = tuple[int, int | None, float, str]
 
@@ -100,6 +102,7 @@ class FetchRecord:
         self._lock = threading.Lock()
         self._started, self._limit = started, limit
         self._clients: dict[str, dict[Key, _Client]] = {}
+        self._pruned_at: datetime | None = None
         self._unnamed: dict[str, dict[int, _Answer]] = {}
 
     def note(self, credential: str, generation: int, peer: Peer, now: datetime, due: datetime, until: datetime) -> bool:
@@ -121,9 +124,7 @@ class FetchRecord:
             clients = self._clients.setdefault(credential, {})
             client = clients.get(key)
             if client is None:
-                if sum(map(len, self._clients.values())) >= self._limit:
-                    self._prune(now)
-                if sum(map(len, self._clients.values())) >= self._limit:
+                if not self._has_room(now):
                     _extend(self._unnamed.setdefault(credential, {}), generation, due, until)
                     return False
                 client = self._clients.setdefault(credential, {})[key] = _Client(peer, now)
@@ -132,6 +133,16 @@ class FetchRecord:
             _forget(client.answers, now)
             _extend(client.answers, generation, due, until)
             return moved
+
+    def _has_room(self, now: datetime) -> bool:
+        if sum(map(len, self._clients.values())) < self._limit:
+            return True
+        if self._pruned_at is not None and abs(now - self._pruned_at) < PRUNED_EVERY:
+            return False
+        self._pruned_at = now
+        for name in self._clients:
+            self._prune(now, name)
+        return sum(map(len, self._clients.values())) < self._limit
 
     def drop(self, credential: str) -> None:
         """Forget a credential that left the config."""
@@ -151,26 +162,31 @@ class FetchRecord:
     def laggards(self, credential: str, generation: int, now: datetime) -> tuple[Laggard, ...]:
         """Return who may still sign with a generation before this one, the longest first."""
         with self._lock:
-            self._prune(now, credential)
+            # Whether a process lives is asked only of those that count: of thousands, most have moved.
             found = [
                 Laggard(one.peer, older, until)
-                for one in self._clients.get(credential, {}).values()
-                for older, until in _held(one.answers, generation, now)
+                for key, one in self._clients.get(credential, {}).items()
+                if (held := list(_held(one.answers, generation, now))) and self._lives(key)
+                for older, until in held
             ]
-            unnamed = self._unnamed.get(credential, {})
-            found += [Laggard(None, older, one.until) for older, one in unnamed.items() if older < generation]
+            unnamed = self._unnamed.get(credential, {}).items()
+            found += [
+                Laggard(None, older, one.until) for older, one in unnamed if older < generation and one.until > now
+            ]
         return tuple(sorted(found, key=lambda one: one.until, reverse=True))
 
-    def _prune(self, now: datetime, credential: str | None = None) -> None:
+    def _prune(self, now: datetime, credential: str) -> None:
         """Forget processes that are gone, and answers that have expired."""
-        for name in [credential] if credential is not None else list(self._clients):
-            clients = self._clients.get(name, {})
-            for key, client in list(clients.items()):
-                _forget(client.answers, now)
-                _uid, pid, began, _unit = key
-                if not client.answers or (pid is not None and self._started(pid) != began):
-                    del clients[key]
-            _forget(self._unnamed.get(name, {}), now)
+        clients = self._clients.get(credential, {})
+        for key, client in list(clients.items()):
+            _forget(client.answers, now)
+            if not client.answers or not self._lives(key):
+                del clients[key]
+        _forget(self._unnamed.get(credential, {}), now)
+
+    def _lives(self, key: Key) -> bool:
+        _uid, pid, began, _unit = key
+        return pid is None or self._started(pid) == began
 
 
 def _extend(answers: dict[int, _Answer], generation: int, due: datetime, until: datetime) -> None:
@@ -180,7 +196,13 @@ def _extend(answers: dict[int, _Answer], generation: int, due: datetime, until: 
 
 
 def _forget(answers: dict[int, _Answer], now: datetime) -> None:
-    for generation in [one for one, held in answers.items() if held.until <= now]:
+    """Forget what has expired, but for the newest answer while an older one lives: it says that the process came back.
+
+    It may expire first: an emergency shortens the answers from its beginning on.
+    """
+    living = {generation for generation, held in answers.items() if held.until > now}
+    kept = living | {max(answers)} if living else living
+    for generation in answers.keys() - kept:
         del answers[generation]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from agent.audit.log import AuditLog
+from agent.core.credential import Credential
 from agent.core.events import Event
 from agent.core.settings import ServeSettings, Settings
+from agent.core.text import first_few
 from agent.engine.engine import Engine
 from agent.logs.log import log
 from agent.serving.asking import CredentialService
@@ -18,8 +20,8 @@ from agent.serving.offers import Offer, Offers
 from agent.serving.server import BACKLOG, SOCKET_NAME, CredentialServer
 from agent.system.accounts import Accounts
 
-NAMED = 5
-"""How many processes one record names at most."""
+LOOK_AFTER_S = 1.0
+"""Seconds from a process that moved to the look whether all have: after a rotation thousands move within seconds."""
 Listen = Callable[[str, int], socket.socket]
 """Makes a listening socket that everybody may connect to, by its name and backlog."""
 
@@ -43,8 +45,7 @@ class Serving:
         self._engine, self._accounts, self._audit = engine, accounts, audit
         self._offers, self.fetches = Offers(), FetchRecord()
         self.service = CredentialService(self._offers, self.fetches, engine.clock.now, self._moved)
-        self._uids: dict[str, int | None] = {}
-        self._gids: dict[str, int | None] = {}
+        self._resolved: dict[str, tuple[ServeSettings, frozenset[int], frozenset[int]]] = {}
         self._server: CredentialServer | None = None
         self._watching = False
         self._confirmed: dict[str, int] = {}
@@ -71,7 +72,7 @@ class Serving:
             self._watching = True
             self._engine.watch_in_use(self._changed)
         else:
-            self._look_up_again()
+            self._resolve_again()
         wanted = any(one.serve is not None for one in settings.credentials.values())
         if wanted and self._server is None:
             self._server = CredentialServer(listen(SOCKET_NAME, BACKLOG), self.service, config)
@@ -79,6 +80,11 @@ class Serving:
         elif not wanted and self._server is not None:
             self.close()
             take_away(SOCKET_NAME)
+
+    def offered(self, name: str) -> Credential | None:
+        """Return the value that is handed out to those who may ask; None where there is none. On any thread."""
+        offer = self._offers.find(name)
+        return offer.value if offer is not None else None
 
     def close(self) -> None:
         """Stop serving."""
@@ -92,34 +98,41 @@ class Serving:
         if found is None:
             self._offers.drop(name)
             self.fetches.drop(name)
-            for known in (self._confirmed, self._looks):
+            for known in (self._resolved, self._confirmed, self._looks):
                 known.pop(name, None)
         else:
-            users, groups = self._who(found.serve)
+            users, groups = self._who(name, found.serve)
             hold_s = float(found.serve.hold) if found.serve is not None else HOLD_S
             self._offers.put(name, Offer(found.generation, found.value, found.expiration, hold_s, users, groups))
         self._offers.hurry(self._engine.in_emergency())
 
-    def _who(self, serve: ServeSettings | None) -> tuple[frozenset[int], frozenset[int]]:
+    def _who(self, name: str, serve: ServeSettings | None) -> tuple[frozenset[int], frozenset[int]]:
         """Return the uids and gids that may ask; looked up once for each config, since a directory service may be slow."""
         if serve is None:
             return frozenset(), frozenset()
-        return _ids(serve.users, self._uids, self._accounts.uid_of), _ids(
-            serve.groups, self._gids, self._accounts.gid_of
-        )
+        known = self._resolved.get(name)
+        if known is None or known[0] != serve:
+            users = {uid for one in serve.users if (uid := self._accounts.uid_of(one)) is not None}
+            groups = {gid for one in serve.groups if (gid := self._accounts.gid_of(one)) is not None}
+            known = self._resolved[name] = serve, frozenset(users), frozenset(groups)
+        return known[1], known[2]
 
-    def _look_up_again(self) -> None:
-        """See who the names are now: since the last config one may have been removed, and its number given to somebody else."""
-        self._uids.clear()
-        self._gids.clear()
-        for name in self._offers.names():
-            self._changed(name)
+    def _resolve_again(self) -> None:
+        """Look the users and groups up anew: a name may have another number since, and the old number another owner."""
+        before, self._resolved = self._resolved, {}
+        for name, (serve, *known) in before.items():
+            if self._who(name, serve) != tuple(known):
+                self._changed(name)
 
     # -- pickup -------------------------------------------------------------------------------------
 
     def _moved(self, name: str) -> None:
         """Look whether everybody has moved, soon, on the loop's thread. On any thread."""
-        self._engine.post(partial(self._look, name))
+        self._engine.post(partial(self._look_in, LOOK_AFTER_S, name))
+
+    def _look_in(self, seconds: float, name: str) -> None:
+        look = self._looks.setdefault(name, partial(self._look, name))
+        self._engine.after(seconds, look)
 
     def _look(self, name: str) -> None:
         """Record once for each generation that everybody who held an older one has moved; else look again in time."""
@@ -128,22 +141,13 @@ class Serving:
             return
         behind = self.fetches.laggards(name, offer.generation, now)
         if behind:
-            look = self._looks.setdefault(name, partial(self._look, name))
-            self._engine.after(max(0.1, (behind[0].until - now).total_seconds()), look)
+            self._look_in(max(LOOK_AFTER_S, (behind[0].until - now).total_seconds()), name)
             return
-        self._confirmed[name] = offer.generation
         who = [str(one.peer) for one in self.fetches.clients(name, now)]
-        more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
         self._audit.record(
             Event.PICKUP_CONFIRMED,
             credential=name,
             generation=offer.generation,
-            outcome=f"fetched by {', '.join(who[:NAMED])}{more}" if who else "nobody holds an older one",
+            outcome=f"fetched by {', '.join(first_few(who))}" if who else "nobody holds an older one",
         )
-
-
-def _ids(names: Iterable[str], known: dict[str, int | None], look_up: Callable[[str], int | None]) -> frozenset[int]:
-    for name in names:
-        if name not in known:
-            known[name] = look_up(name)
-    return frozenset(number for name in names if (number := known[name]) is not None)
+        self._confirmed[name] = offer.generation

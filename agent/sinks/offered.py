@@ -45,6 +45,14 @@ def offered(sink: Sink, read: Read = read_as_reader) -> Credential | None:
     return None
 
 
+def can_be_read_back(sink: Sink) -> bool:
+    """Return whether a sink has a file that holds a value, of a format that can be read back (`template` is none)."""
+    return any(
+        type(one).read_back is not Sink.read_back and not one.process_command and not one.settings.needs_endpoint
+        for one in sink.files_read
+    )
+
+
 def first_offered(
     sinks: Iterable[Sink], fits: Callable[[Credential], bool] = lambda _value: True, read: Read = read_as_reader
 ) -> Credential | None:

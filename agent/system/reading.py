@@ -1,6 +1,6 @@
 """Bounded reads of regular files, and of files that decide what is run: no link is followed by chance, no FIFO waited for.
 
-By itself, and without what writes files, because every command begins by reading one (agent/cli/main.py).
+By itself, and without what writes files, because every command begins by reading one (agent/config/outline.py).
 """
 
 from __future__ import annotations

@@ -103,6 +103,11 @@ class Account:
                 key.status = status
                 key.inactive_from = self.now() + self.disable_delay_s if status == "Inactive" else None
 
+    def restrict_access_key(self, access_key_id: str) -> None:
+        """Put a key under restrictive protection, as Alibaba does with one that it found in public. It is not lifted."""
+        with self._lock:
+            self.access_key(access_key_id).restricted = True
+
     def delete_access_key(self, access_key_id: str) -> None:
         """Remove a key at once."""
         with self._lock:

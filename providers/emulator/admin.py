@@ -24,7 +24,7 @@ PREFIX = "/_emulator/"
 
 
 class Admin:
-    """The admin API: `POST rotate`, `rotate_instance_session`, `detach_policies`, `fault`, `GET calls?since=N`, `summary`."""
+    """The admin API: `POST rotate`, `rotate_instance_session`, `detach_policies`, `restrict`, `fault`; `GET calls`, `summary`."""
 
     def __init__(self, cloud: Cloud, token: str) -> None:
         """Serve `cloud` to whoever has `token`."""
@@ -34,6 +34,7 @@ class Admin:
             ("POST", "rotate"): self._rotate,
             ("POST", "rotate_instance_session"): self._rotate_instance_session,
             ("POST", "detach_policies"): self._detach_policies,
+            ("POST", "restrict"): self._restrict,
             ("POST", "fault"): self._fault,
             ("GET", "calls"): self._calls,
             ("GET", "summary"): self._summary,
@@ -73,6 +74,11 @@ class Admin:
         role = json.loads(request.body)["role"]
         self._cloud.detach_policies(role)
         return {"role": role}
+
+    def _restrict(self, request: Request) -> Mapping[str, object]:
+        key_id = json.loads(request.body)["access_key_id"]
+        self._cloud.restrict_access_key(key_id)
+        return {"access_key_id": key_id}
 
     def _fault(self, request: Request) -> Mapping[str, object]:
         """Order `{"fault": NAME, "times"?, "action"?, "body"?}` or `{"status": N, "code"?, "times"?, "action"?}`."""

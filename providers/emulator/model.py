@@ -92,6 +92,7 @@ class AccessKey:
     status: str = "Active"
     inactive_from: float | None = None
     dies_at: float | None = None
+    restricted: bool = False
 
     def alive(self, now: float) -> bool:
         """Return whether the key exists at all; one that is not usable yet does."""

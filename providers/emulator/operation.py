@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .cloud import Cloud
 from .errors import ApiError, missing_parameter
-from .model import Caller, ClientKey, RsaKeyPair, Session, User
+from .model import AccessKey, Caller, ClientKey, RsaKeyPair, Session, User
 
 __all__ = ["Asked", "Json", "Operation"]
 
@@ -66,7 +66,15 @@ class Operation:
     anonymous: bool = False
 
     def admit(self, cloud: Cloud, caller: Caller) -> None:
-        """Refuse a caller that may not do this, with the code that this product uses (403)."""
+        """Refuse a caller that may not do this, with the code that this product uses (403).
+
+        A key that is restricted as leaked is refused all of RAM, and neither STS nor KMS, whose operations are not on the
+        list of "Restrictive protection for compromised AccessKey pairs" (RAM doc). Undocumented, and so decided here:
+        the code is `Forbidden`, as the page's sentence begins; it comes before a missing permission; sessions that the
+        key made are not restricted.
+        """
+        if isinstance(caller, AccessKey) and caller.restricted and self.product == "ram":
+            raise ApiError(403, "Forbidden", "There is a risk of leakage of this AccessKey.")
         if isinstance(caller, ClientKey):
             if not self.client_keys:
                 raise ApiError(403, "Forbidden.NoPermission", "This operation is forbidden for a ClientKey.")

@@ -13,6 +13,7 @@ from agent.cloud.transport import Reply
 from agent.core.errors import (
     BadAnswerError,
     KeyturnError,
+    LeakedKeyError,
     NotPermittedError,
     SourceRefusedError,
     SourceUnavailableError,
@@ -94,6 +95,17 @@ def test_each_code_has_its_meaning(status: int, code: str, kind: type[KeyturnErr
         assert part in error.problem
     assert error.code == code
     assert error.remedy
+
+
+@pytest.mark.parametrize("code", ["Forbidden", "Forbidden.Leaked", "NoPermission"])
+def test_a_key_that_is_restricted_as_leaked_is_known_by_its_sentence(code: str) -> None:
+    """Alibaba documents no code: "Forbidden : There is a risk of leakage of this AccessKey."."""
+    error = explain(403, {"Code": code, "Message": "There is a risk of leakage of this AccessKey."})
+    assert type(error) is LeakedKeyError and error.code == code and "keyturn rotate" in error.remedy
+    assert (
+        type(explain(503, {"Code": code, "Message": "There is a risk of leakage of this AccessKey."}))
+        is not LeakedKeyError
+    )
 
 
 def test_the_message_is_never_shown(shown: Callable[[BaseException], str]) -> None:

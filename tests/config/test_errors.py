@@ -137,6 +137,10 @@ ONE_PROBLEM = {
     "a poll that is no pause": (in_provider('poll_interval = "900ms"'), "credentials.a.provider.poll_interval"),
     "no time to verify": ('[credentials.a]\nverify_timeout = "0s"\n' + GOOD, "credentials.a.verify_timeout"),
     "stale at once": ('[credentials.a]\nmax_staleness = "0s"\n' + GOOD, "credentials.a.max_staleness"),
+    "a canary without a key": (
+        "[credentials.a]\ncanary = true\n" + PROVIDER + role("b", '"a"'),
+        "credentials.a.canary",
+    ),
     "no time to tell": (in_notify('type = "http"\nurl = "x"\ntimeout = "0s"'), "credentials.a.notify[0].timeout"),
     "negative retries": (in_notify('type = "http"\nurl = "x"\nretries = -1'), "credentials.a.notify[0].retries"),
     "a probe without a command": (

@@ -75,8 +75,20 @@ def test_no_fault_in_writing_ends_down_stops_those_who_wait_for_them(
     def fails(*_given: Any, **_how: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(
-        bench.states if broken is StateStore else bench.audit, "save" if broken is StateStore else "record_all", fails
-    )
+    monkeypatch.setattr(*broken, fails)
     bench.until(bench.engine.tell_now(["a"]).done)
     bench.until(lambda: second.events)
+
+
+def test_who_asks_in_the_turn_of_an_end_hears_of_it_when_it_is_written(bench: Bench) -> None:
+    """Also where nothing is left to be tried by then."""
+    managed = bench.managed(notify=[FakeDependent("d")])
+    bench.begin(managed).publish(managed, 1)
+    bench.clock.move(3.0)
+    bench.until(lambda: not managed.state.debts)
+    bench.crew.outcomes.note(Event.NOTIFIED, credential="a")
+    known: list[int] = []
+    tried = bench.engine.tell_now(["a"])
+    tried.add_done_callback(lambda _done: known.append(len(bench.records(Event.NOTIFIED))))
+    bench.until(tried.done)
+    assert known == [2]

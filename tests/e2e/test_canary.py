@@ -35,7 +35,9 @@ def test_no_secret_is_in_logs_state_audit_hooks_or_status(vm: Vm, form: str) -> 
     script = f"{{ tr '\\\\0' '\\\\n' < /proc/$$/environ; cat /proc/$$/cmdline; cat; }} >> {dump}; echo said; exit 3"
     extra = f'log_level = "debug"\nlog_format = "{form}"'
     notify = vm.hook(["/bin/sh", "-c", script], extra='retry_for = "5s"')
-    vm.configure(vm.agent(extra) + vm.credential(poll="1s", notify=notify, settings='verify_timeout = "1s"'))
+    vm.configure(
+        vm.agent(extra) + vm.credential(poll="1s", notify=notify, settings='verify_timeout = "1s"\ncanary = true')
+    )
     secrets = [vm.cloud.current_key("uploader-ak").access_key_secret]
     daemon = vm.daemon({"DEBUG": "sdk"}).ready()
     eventually(lambda: dump.exists() and "KEYTURN_EVENT" in dump.read_text())

@@ -34,8 +34,8 @@ def test_a_try_that_is_under_way_at_the_end_is_stopped(vm: Vm) -> None:
     """--retry-for ends while a hook runs for the second time: both have ended when `once` has."""
     pids = vm.directory / "pids"
     hook = ["/bin/sh", "-c", f"echo $$ >> {pids}; exec sleep 1000"]
-    vm.configure(vm.credential(notify=vm.hook(hook, extra='timeout = "2s"')))
-    done = vm.keyturn_cold("once", "--retry-for", "4s")
+    vm.configure(vm.credential(notify=vm.hook(hook, extra='timeout = "1s"')))
+    done = vm.keyturn_cold("once", "--retry-for", "5s")
     assert done.returncode == EXIT_FAILED
     assert len(pids.read_text().split()) >= 2
     assert left(pids) == []

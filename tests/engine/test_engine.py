@@ -28,6 +28,7 @@ from agent.core.settings import Duration
 from agent.engine.attempts import Attempt
 from agent.engine.refresher import MAX_ABANDONED
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.scheduler import Job, JobKind
 from tests.support.bench import Bench
 from tests.support.fakes import FakeDependent, Source, key
 from tests.support.processes import eventually
@@ -384,7 +385,8 @@ def test_a_reload_lets_go_of_what_left_the_config(bench: Bench) -> None:
     bench.settle_down()
     assert source_of(a).closed
     assert not bench.sink("a").exists()
-    assert [bench.crew.scheduler.at(f"{job} a") for job in ("refresh", "overrun", "stale", "retry")] == [None] * 4
+    kinds = (JobKind.REFRESH, JobKind.OVERRUN, JobKind.STALE, JobKind.RETRY)
+    assert [bench.crew.scheduler.at(Job(kind, "a")) for kind in kinds] == [None] * 4
 
 
 def test_a_reload_brings_new_credentials_to_work(bench: Bench) -> None:

@@ -24,6 +24,8 @@ CONTRACT = {
 }
 """PRODUCT.md, "Metrics"."""
 BESIDES = {
+    "keyturn_canary_total": {"credential", "outcome"},
+    "keyturn_key_restricted": {"credential"},
     "keyturn_clients": {"credential", "generation"},
     "keyturn_config_last_reload_successful": set[str](),
     "keyturn_config_last_reload_success_timestamp_seconds": set[str](),
@@ -34,7 +36,7 @@ BESIDES = {
 def test_names_and_labels_are_those_of_the_contract() -> None:
     """Each metric by its name with its labels, the few more that are documented, and no other."""
     found: dict[str, set[str]] = {}
-    for family in Figures(shown()).families:
+    for family in Figures(shown(row(canary=({"accepted": 1}, False)))).families:
         for sample in family.samples:
             name = sample.name.removesuffix("_bucket").removesuffix("_count")
             name = name if not name.startswith("keyturn_publish_seconds") else "keyturn_publish_seconds"
@@ -61,6 +63,15 @@ def test_every_figure_is_where_it_belongs() -> None:
     assert figures.get("keyturn_publish_seconds_bucket", credential="a", le="+Inf") == 3
     assert figures.get("keyturn_publish_seconds_count", credential="a") == 3
     assert figures.get("keyturn_publish_seconds_sum", credential="a") == pytest.approx(100.304)
+
+
+def test_a_canary_is_shown_where_there_is_one() -> None:
+    """Its looks by what came of them, and whether a key is restricted; nothing of a credential that has none."""
+    figures = Figures(shown(row("a", canary=({"accepted": 7, "refused": 0}, True)), row("b")))
+    assert figures.get("keyturn_canary_total", credential="a", outcome="accepted") == 7
+    assert figures.get("keyturn_canary_total", credential="a", outcome="refused") == 0
+    assert figures.get("keyturn_key_restricted", credential="a") == 1
+    assert figures.get("keyturn_key_restricted", credential="b") is None
 
 
 @pytest.mark.parametrize("state", Condition)

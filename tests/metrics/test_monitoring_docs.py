@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.canary.look import Verdict
 from agent.core.policy import Condition
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
 from tests.support.scraper import Figures, row, shown
@@ -19,7 +20,7 @@ from tests.support.scraper import Figures, row, shown
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"
 TEXTS = [RULES, RULE_TESTS, DASHBOARD, HERE.parent / "monitoring.md"]
-VALUES = {"state": set(Condition), "outcome": {*REFRESHES, *NOTIFICATIONS}}
+VALUES = {"state": set(Condition), "outcome": {*REFRESHES, *NOTIFICATIONS, *Verdict}}
 ADDED = {"instance", "job", "le"}
 """Labels that Prometheus adds, and the one of histograms."""
 USED = re.compile(r"\b(keyturn_[a-z_]+)(?:\{([^{}]*)\})?")
@@ -29,7 +30,7 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 def samples() -> dict[str, set[str]]:
     """Every sample that the agent shows, with its labels."""
     found: dict[str, set[str]] = {}
-    for family in Figures(shown(row(took_s=[0.1]))).families:
+    for family in Figures(shown(row(took_s=[0.1], canary=({"accepted": 1}, False)))).families:
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     return found
@@ -132,7 +133,7 @@ def test_every_query_of_the_dashboard_is_promql(promtool: str, tmp_path: Path) -
 
 def test_what_the_agent_shows_is_what_promtool_takes(promtool: str) -> None:
     """`promtool check metrics` reads the exposition and has nothing to say against its names."""
-    text = shown(row(took_s=[0.1]))
+    text = shown(row(took_s=[0.1], canary=({"accepted": 1}, False)))
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
     )

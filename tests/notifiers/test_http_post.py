@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
+from agent.cloud.deadline import Timekeeper
 from agent.core.errors import CancelledError, NotifyError
 from agent.core.events import PublishEvent
 from agent.core.settings import Duration
@@ -302,10 +304,10 @@ def test_a_limit_that_gets_no_thread_is_not_blamed_on_the_endpoint(
 ) -> None:
     """At the limit of processes or of memory nothing is posted without a deadline, and the remedy is this machine's."""
 
-    def refuse(_timer: threading.Timer) -> None:
+    def refuse(*_call: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Timer, "start", refuse)
+    monkeypatch.setattr(Timekeeper, "begin", refuse)
     with pytest.raises(NotifyError, match="no thread can be started") as caught:
         notifier(endpoint.url()).tell(event, cancel)
     assert "TasksMax" in caught.value.remedy

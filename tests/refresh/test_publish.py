@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from agent.core.errors import AuditError, StateError
+from agent.refresh.pipeline import TRIES
+from agent.refresh.recorder import Recorder
 from agent.sinks.transaction.replace import StagedFile
 from agent.sinks.transaction.transaction import TargetChangedError
 from tests.support.bench import Bench
@@ -46,23 +50,29 @@ def test_without_a_journal_the_files_stay_as_they_were(bench: Bench) -> None:
     assert held(bench) == [key(2).access_key_id] * 2
 
 
-def test_a_target_that_somebody_writes_meanwhile_stops_the_publish(bench: Bench) -> None:
-    """Nothing is switched, the state is as before, and the next refresh publishes over the foreign content."""
+@pytest.mark.parametrize("times", [1, TRIES - 1, TRIES])
+def test_a_target_that_somebody_writes_meanwhile(bench: Bench, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The publish begins anew, over the foreign content; who writes each time stops it, and nothing is switched."""
     managed = two(bench)
     change_to(managed, 2)
+    begin, begun = Recorder.begin, []
 
-    def meddle(event: str) -> None:
-        if event == "credential_fetched":
-            bench.sink("a", 1).write_text('{"AccessKeyId": "foreign"}')
+    def meddle(self: Recorder, *what: Any) -> Callable[[], None]:
+        begun.append(what)
+        if len(begun) <= times:
+            bench.sink("a", 1).write_text(json.dumps({"AccessKeyId": f"foreign {len(begun)}"}))
+        return begin(self, *what)
 
-    bench.audit.before = meddle  # type: ignore[method-assign]
-    assert isinstance(bench.refresh().error, TargetChangedError)
-    assert held(bench) == [key(1).access_key_id, "foreign"]
-    assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, ())
-    assert managed.state.journal.before is None
-    bench.audit.before = lambda _event: None  # type: ignore[method-assign]
-    assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
+    monkeypatch.setattr(Recorder, "begin", meddle)
+    report = bench.refresh()
+    if times == TRIES:
+        assert isinstance(report.error, TargetChangedError)
+        assert held(bench) == [key(1).access_key_id, f"foreign {TRIES}"]
+        assert (left_over(bench), managed.state.published.generation, managed.state.debts) == ([], 1, ())
+        assert managed.state.journal.before is None
+        assert bench.refresh().outcome.generation == 2  # type: ignore[union-attr]
     assert held(bench) == [key(2).access_key_id] * 2
+    assert len(bench.records("credential_fetched")) == (3 if times == TRIES else 2), "one for each refresh"
 
 
 def test_a_switch_that_fails_half_way_is_finished_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

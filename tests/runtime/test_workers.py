@@ -94,12 +94,14 @@ def test_there_is_a_limit_for_what_is_slow_until_one_is_given_up(desk: Desk, mon
     assert desk.workers.busy() == Lane.REFRESH.at_once + 2, "the one that hangs is still there"
 
 
-def test_what_has_come_back_is_not_given_up(desk: Desk) -> None:
-    """Its end is not heard yet: it would count as busy for ever, and the end of the agent would wait for it."""
+def test_what_has_just_come_back_is_not_left_behind(desk: Desk) -> None:
+    """Else the agent would wait for it when it stops."""
     work = desk.start("quick", waits=False)
     eventually(lambda: desk.ends)
     desk.workers.abandon(work)
     assert desk.workers.busy() == 0
+    desk.hear()
+    assert desk.heard == [("quick", "quick", None)]
 
 
 @pytest.mark.parametrize("lane", [Lane.TELL, Lane.URGENT])
@@ -163,3 +165,27 @@ def test_work_that_gets_no_thread_fails_and_the_next_runs(
     eventually(lambda: desk.ends)
     desk.hear()
     assert desk.heard[-1] == ("ran", "ran", None)
+
+
+def test_a_lane_can_be_left_out_of_what_is_waited_for(desk: Desk) -> None:
+    """An end need not wait for a look of the canary that hangs."""
+    desk.start("look", Lane.CANARY)
+    eventually(lambda: desk.began)
+    assert (desk.workers.busy(), desk.workers.busy(Lane.CANARY)) == (1, 0)
+    desk.gate.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_starter_that_ends_is_replaced_and_nothing_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory even a look may fail: else no source would be asked any more, with the watchdog fed all the while."""
+    desk.start("before", waits=False)
+    eventually(lambda: desk.began == ["before"])
+    starter = desk.workers._starter
+    assert starter is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_module._Traffic, "room_in_s", lambda *_: int("none"))
+        desk.start("waits", waits=False)
+        starter.join(10)
+    assert not starter.is_alive()
+    desk.start("next", waits=False)
+    desk.began_all(3)

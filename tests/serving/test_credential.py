@@ -17,8 +17,12 @@ import pytest
 from alibabacloud_credentials.provider.external import ExternalCredentialsProvider
 
 from agent.app import wiring
-from agent.cli import credential, credential_from_files, entry
+from agent.cli import command_line, credential, credential_from_files, entry
+from agent.config.outline import RUNTIME_DIRECTORY
 from agent.core.errors import KeyturnError
+from agent.serving.document import Format
+from agent.serving.server import SOCKET_NAME
+from agent.systemd_setup import needs
 from tests.support.processes import KEYTURN, PATIENCE_S, ROOT, eventually, in_child
 from tests.support.sinks import session
 
@@ -74,14 +78,6 @@ def test_a_config_that_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert credential._named_in(str(tmp_path / "fifo")) is None
     assert credential._named_in("/dev/zero") is None
-
-
-def test_a_closed_standard_output_gets_nothing_and_is_no_fault(vm):
-    """As for every other command: descriptor 1 is by then something else, such as the daemon's socket."""
-    started(vm)
-    command = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *KEYTURN, "--config", str(vm.config), "credential", "uploader"]
-    done = subprocess.run(command, env=vm.environ, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_official_sdk_moves_to_a_new_key_without_a_restart(vm, monkeypatch):
@@ -326,6 +322,30 @@ def test_it_imports_next_to_nothing(tmp_path):
         "agent.cli.credential",
     }
     assert modules.isdisjoint({"argparse", "tomllib", "dataclasses", "subprocess", "ctypes"})
+
+
+def test_what_is_written_out_for_a_quick_start_is_what_the_others_say():
+    """Socket, directory, config and formats stand in modules that the command does not import."""
+    assert (credential.SOCKET_NAME, credential.RUNTIME_DIRECTORY) == (SOCKET_NAME, RUNTIME_DIRECTORY)
+    assert credential.DEFAULT_CONFIG == command_line.DEFAULT_CONFIG == needs.DEFAULT_CONFIG
+    for form in Format:
+        line = ["credential", "a", "--format", str(form)]
+        assert entry._plain(line) == (None, "a", str(form))
+        assert command_line.parser(line).parse_args(line).format == form
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+def test_without_standard_output_it_says_nothing(tmp_path, closed):
+    """Whoever closed it wants no document, and gets no traceback; descriptor 1 may be something else by then."""
+    with answering(tmp_path, b'{"length": 3}\n{}\n'):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *KEYTURN, "credential", "a"],
+            env={"RUNTIME_DIRECTORY": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- an emergency -----------------------------------------------------------------------------------

@@ -51,6 +51,16 @@ def test_a_process_that_did_not_come_back_counts_until_its_expiry(machine):
     assert machine.behind(1) == []
 
 
+def test_a_newer_answer_that_expires_first_is_not_forgotten(machine):
+    """As in an emergency, which shortens the answers: the process has come back, whatever its older answer named."""
+    machine.fetch(WEB, 1)
+    machine.record.note("app", 2, WEB, after(10), after(15), after(195))
+    assert machine.behind(2, at=200) == []
+    assert machine.record.clients("app", after(200))[0].generation == 2
+    assert machine.behind(2, at=200) == []
+    assert machine.record.clients("app", after(241)) == ()
+
+
 def test_the_latest_answer_of_a_process_counts(machine):
     """Two clients of one process: the one that asked later holds its answer longer."""
     machine.fetch(WEB, 1)
@@ -97,6 +107,17 @@ def test_more_than_fit_are_remembered_without_names():
     assert machine.behind(2, at=251) == []
     machine.fetch(OTHER, 1, at=260)  # there is room again
     assert machine.behind(2, at=261) == [(OTHER, 1)]
+
+
+def test_a_full_record_is_looked_through_once_a_second():
+    """Each look reads the /proc entries of thousands, and everybody's next answer waits for it."""
+    machine = Machine(limit=1)
+    asked = []
+    machine.record = FetchRecord(lambda pid: asked.append(pid) or machine.lives.get(pid), 1)
+    machine.fetch(WEB, 1)
+    for at in (0, 0.5, 1):
+        machine.fetch(OTHER, 1, at)
+    assert asked == [700, 800, 700, 800, 800, 700]
 
 
 def test_a_credential_that_left_the_config_is_forgotten(machine):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.processes import eventually
-from tests.support.systemd.install import INSIDE, PYTHON
+from tests.support.systemd.install import INSIDE, LIBRARIES, PYTHON
 from tests.support.systemd.machine import CONFIG, UNIT, Machine
 
 HOME, TALLY = "/var/lib/uploader", "/run/sampler/tally.json"
@@ -20,7 +20,7 @@ After=keyturn.service
 [Service]
 User=uploader
 EnvironmentFile=/etc/uploader.environment
-Environment=HOME={HOME} ALIBABA_CLOUD_ECS_METADATA_DISABLED=true NO_PROXY=*
+Environment=PYTHONPATH={LIBRARIES} HOME={HOME} ALIBABA_CLOUD_ECS_METADATA_DISABLED=true NO_PROXY=*
 ExecStart={PYTHON} {INSIDE}/sampler.py $ENDPOINT /etc/ssl/cloud.pem {TALLY}
 RuntimeDirectory=sampler
 """

@@ -274,6 +274,18 @@ def test_keys_are_looked_for_at_their_own_user(world: World) -> None:
     assert [each.access_key_id for each in own] == [world.ops.access_key_id]
 
 
+def test_a_key_that_is_restricted_as_leaked_may_do_nothing_in_ram(world: World) -> None:
+    """Refused there by Alibaba's sentence, with every permission; STS goes on, and other keys of the user too."""
+    world.cloud.restrict_access_key(world.ops.access_key_id)
+    with pytest.raises(TeaRefusal) as caught:
+        world.tea(Ram, world.ops).list_access_keys(ram_models.ListAccessKeysRequest())
+    assert (caught.value.status_code, caught.value.code) == (403, "Forbidden")
+    assert "There is a risk of leakage of this AccessKey." in caught.value.message
+    world.tea(Sts, world.ops).get_caller_identity()
+    second = world.cloud.add_access_key("ops")
+    world.tea(Ram, second).list_access_keys(ram_models.ListAccessKeysRequest())
+
+
 def test_an_action_that_the_emulator_does_not_know_says_so(world: World) -> None:
     """InvalidAction.NotFound, 404."""
     with pytest.raises(TeaRefusal) as caught:

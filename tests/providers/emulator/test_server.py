@@ -195,6 +195,13 @@ def test_the_session_of_the_instance_can_be_renewed_from_outside(world: World) -
     assert first.revoked
 
 
+def test_a_leak_can_be_ordered_from_outside(world: World) -> None:
+    """A key is put under restrictive protection."""
+    named = {"access_key_id": world.key.access_key_id}
+    assert admin(world, "POST", "restrict", named).json() == named
+    assert world.key.restricted
+
+
 def test_records_can_be_read_from_outside(world: World) -> None:
     """Calls after a number, and the sums; the admin's own calls are not counted."""
     for _ in range(3):
@@ -221,6 +228,7 @@ def test_records_can_be_read_from_outside(world: World) -> None:
         ("POST", "rotate_instance_session", None, 404),
         ("POST", "detach_policies", {"role": "unknown"}, 404),
         ("POST", "detach_policies", {}, 400),
+        ("POST", "restrict", {"access_key_id": "unknown"}, 404),
         ("POST", "fault", {"fault": "unknown"}, 400),
         ("POST", "fault", {"times": 1}, 400),
         ("GET", "calls?since=x", None, 400),

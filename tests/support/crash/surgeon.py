@@ -108,10 +108,9 @@ class Operation:
             self._cut(call, time, entry=False)
         if entered.call.startswith("send") and self.manager is not None:
             self._listen()
-        told = not self._over and ours and entered.call == "write" and TOLD in entered.bytes_at(1, entered.arguments[2])
-        if told and self._until:
-            self._until -= 1
-            if not self._until:
+        if self._until > 0 and not self._over and ours and entered.call == "write":
+            self._until -= entered.bytes_at(1, entered.arguments[2]).count(TOLD)  # several may be told in one turn
+            if self._until <= 0:
                 os.kill(self._pid, signal.SIGTERM)
 
     def _cut(self, call: str, time: int, *, entry: bool) -> None:

@@ -21,6 +21,7 @@ VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SITE = f"{VENV}/lib/{VERSION}/site-packages"
 TREE = "/opt/keyturn-tree"
 LIBRARIES = "/opt/keyturn-libraries"
+"""What the tests are installed with: an application's own SDK; keyturn's too, where it is installed from the tree."""
 DEB = "/opt/keyturn.deb"
 INSIDE = "/opt/keyturn-tests"
 HIDDEN = ("/root/", "/home/", "/run/user/")
@@ -49,12 +50,13 @@ def obstacle() -> str:
 
 def binds() -> list[tuple[Path, str]]:
     """What a bed has to show for `install`."""
-    shown = [(Path(__file__).with_name("inside"), INSIDE)]
+    libraries = (Path(sysconfig.get_path("purelib")), LIBRARIES)
+    shown = [(Path(__file__).with_name("inside"), INSIDE), libraries]
     package = given_package()
     if package is not None:
         return [*shown, (package, DEB)]
     code = [(ROOT / name, f"{TREE}/{name}") for name in ("agent", "providers")]
-    return [*shown, *code, (Path(sysconfig.get_path("purelib")), LIBRARIES), *_own_python()]
+    return [*shown, *code, *_own_python()]
 
 
 def _own_python() -> list[tuple[Path, str]]:

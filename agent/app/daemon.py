@@ -19,16 +19,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
+from agent.app.config_reads import ConfigReads, NewConfig, read_config
 from agent.app.uri_tokens import token_request
-from agent.app.wiring import Application, Factory
+from agent.app.wiring import Application
 from agent.audit.log import AuditLog
 from agent.canary.canary import Canary
 from agent.control.protocol import served
@@ -45,7 +44,6 @@ from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
-from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import safely
 from agent.serving.serving import Serving
 from agent.system import systemd_credentials
@@ -62,16 +60,6 @@ START_PULSE_S = 5.0
 """Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
 """Seconds asked for each time: a daemon that is stuck before READY is ended that much later."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewConfig:
-    """A config that was read, and its parts."""
-
-    read_at: datetime
-    settings: Settings
-    factory: Factory
-    credentials: Sequence[ManagedCredential]
 
 
 class Daemon:
@@ -91,7 +79,9 @@ class Daemon:
         self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
         self._ready = False
         self._beaten_at = float("-inf")
-        self._reloads = 0
+        self._reads = ConfigReads(
+            self._engine, application.config_path, partial(read_config, application), self._has_read
+        )
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
@@ -122,6 +112,7 @@ class Daemon:
         self._engine.recover(self._beat_when_due)
         self._directory = directory
         self._follow_serving()
+        self._follow_endpoint()
         self._follow_canary()
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
@@ -156,27 +147,10 @@ class Daemon:
         deliver_kept()
 
     def _reload(self) -> None:
-        """Begin to read the config anew: a large one takes seconds, in which the loop goes on."""
         self._manager.reloading()
-        self._reloads += 1
-        if self._reloads == 1:
-            self._engine.work(partial(self._read, self._application.config_path), self._has_read)
-
-    def _read(self, path: str) -> NewConfig:
-        """Read the config and make its parts. On a worker."""
-        read_at = self._engine.clock.now()
-        settings = wiring.load_settings(path, self._application.environ)
-        factory = self._application.with_config(settings)
-        return NewConfig(read_at, settings, factory, factory.credentials())
+        self._reads.ask()
 
     def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
-        if isinstance(error, CancelledError):
-            return  # the agent stops
-        if self._reloads > 1:  # it was changed again since: what was read may be older than that
-            self._reloads = 0
-            self._reload()
-            return
-        self._reloads = 0
         was_ready = self._ready
         try:
             if read is None:
@@ -210,6 +184,7 @@ class Daemon:
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
         safely(self._follow_serving)
+        safely(self._follow_endpoint)
         self._follow_canary()
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
@@ -230,7 +205,9 @@ class Daemon:
         directory, application = self._directory, self._application
         config = self._served()["config"]
         self._serving.follow(application.settings, config, directory.listen_to_all, directory.take_away)
-        self._endpoint.follow(application.settings.agent)
+
+    def _follow_endpoint(self) -> None:
+        self._endpoint.follow(self._application.settings.agent)
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:

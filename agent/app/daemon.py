@@ -19,17 +19,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
+from agent.app.config_reads import READ_S, ConfigReads, NewConfig, read_config
 from agent.app.uri_tokens import token_request
-from agent.app.wiring import Application, Factory
+from agent.app.wiring import Application
 from agent.audit.log import AuditLog
 from agent.canary.canary import Canary
 from agent.control.protocol import served
@@ -46,7 +44,6 @@ from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
-from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of, safely
 from agent.serving.serving import Serving
 from agent.system import systemd_credentials
@@ -59,22 +56,10 @@ LINGER_S = 3.0
 """Seconds that the end waits for hooks and calls to come back."""
 STATUS_SHARE = 0.05
 """The part of the loop's time that STATUS= may cost: with a thousand credentials it is not made anew at each turn."""
-RELOAD_S = 60.0
-"""Seconds after which a config is given up that was not read: something that it lies on, or names, does not answer."""
 START_PULSE_S = 5.0
 """Seconds between two requests for more time while the first pass is under way."""
 START_EXTENSION_S = 30.0
 """Seconds asked for each time: a daemon that is stuck before READY is ended that much later."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewConfig:
-    """A config that was read, and its parts."""
-
-    read_at: datetime
-    settings: Settings
-    factory: Factory
-    credentials: Sequence[ManagedCredential]
 
 
 class Daemon:
@@ -94,9 +79,9 @@ class Daemon:
         self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
         self._ready = False
         self._beaten_at = float("-inf")
-        self._reloads = 0
-        self._reading: object = None
-        self._reloaded: list[Future[None]] = []
+        self._reads = ConfigReads(
+            self._engine, application.config_path, partial(read_config, application), self._has_read
+        )
         self._status, self._status_again_at = "", float("-inf")
         self._handlers: dict[str, Handler] = {
             "status": self._on_status,
@@ -127,6 +112,7 @@ class Daemon:
         self._engine.recover(self._beat_when_due)
         self._directory = directory
         self._follow_serving()
+        self._follow_endpoint()
         self._follow_canary()
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
@@ -161,39 +147,10 @@ class Daemon:
         deliver_kept()
 
     def _reload(self) -> None:
-        """Begin to read the config anew: a large one takes seconds, in which the loop goes on."""
         self._manager.reloading()
-        self._reloads += 1
-        if self._reloads == 1:
-            reading = self._reading = object()
-            self._engine.work(partial(self._read, self._application.config_path), partial(self._has_read, reading))
-            self._engine.after(RELOAD_S, partial(self._give_up, reading))
+        self._reads.ask()
 
-    def _give_up(self, reading: object) -> None:
-        """Refuse a config that was not read in time, or no later one would ever be read."""
-        path = self._application.config_path
-        why = f"{path}: was not read within {RELOAD_S:.0f} s; see that what it lies on, and names, answers"
-        self._has_read(reading, None, ConfigError([why]))
-
-    def _read(self, path: str) -> NewConfig:
-        """Read the config and make its parts. On a worker."""
-        read_at = self._engine.clock.now()
-        settings = wiring.load_settings(path, self._application.environ)
-        factory = self._application.with_config(settings)
-        return NewConfig(read_at, settings, factory, factory.credentials())
-
-    def _has_read(self, reading: object, read: NewConfig | None, error: BaseException | None) -> None:
-        if reading is not self._reading:
-            return  # it was given up, or this is no news
-        self._reading = None
-        if self._engine.stops_within(0.0):  # nothing is begun any more
-            self._tell_reloaded()
-            return
-        if self._reloads > 1:  # it was changed again since: what was read may be older than that
-            self._reloads = 0
-            self._reload()
-            return
-        self._reloads = 0
+    def _has_read(self, read: NewConfig | None, error: BaseException | None) -> None:
         was_ready = self._ready
         try:
             if read is None:
@@ -212,20 +169,6 @@ class Daemon:
             if was_ready:  # else the end of the first pass says it, or has just said it
                 self._note_status()
                 self._manager.ready(self._status)
-            self._tell_reloaded()
-
-    def _when_reloaded(self) -> Future[None]:
-        """Return a future that is done once no reload is under way, perhaps already. On the loop's thread."""
-        reloaded: Future[None] = Future()
-        self._reloaded.append(reloaded)
-        if not self._reloads:
-            self._tell_reloaded()
-        return reloaded
-
-    def _tell_reloaded(self) -> None:
-        reloaded, self._reloaded = self._reloaded, []
-        for one in reloaded:
-            one.set_result(None)
 
     def _look_at_credentials(self) -> None:
         for path in systemd_credentials.outdated(credential_sources(), self._application.environ):
@@ -241,6 +184,7 @@ class Daemon:
             set_up(settings.agent.log_level, settings.agent.log_format, application.environ)
         safely(partial(self._metrics.follow, settings.agent))
         safely(self._follow_serving)
+        safely(self._follow_endpoint)
         self._follow_canary()
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
@@ -261,7 +205,9 @@ class Daemon:
         directory, application = self._directory, self._application
         config = self._served()["config"]
         self._serving.follow(application.settings, config, directory.listen_to_all, directory.take_away)
-        self._endpoint.follow(application.settings.agent)
+
+    def _follow_endpoint(self) -> None:
+        self._endpoint.follow(self._application.settings.agent)
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
@@ -369,10 +315,9 @@ class Daemon:
         Raises:
             CancelledError: it takes too long.
         """
-        path = self._application.config_path
-        wait_s = 2 * RELOAD_S  # what was asked for meanwhile is read behind what is being read
-        late = CancelledError(f"{path} is still being read, after {wait_s:.0f} s", "see the log of keyturn")
-        answer_of(answer_of(self._engine.submit(self._when_reloaded), RELOAD_S, late), wait_s, late)
+        wait_s = 3 * READ_S  # what was asked for during a read is read behind it
+        late = CancelledError(f"{self._application.config_path} is still being read", "see the log of keyturn")
+        answer_of(answer_of(self._engine.submit(self._reads.when_done), READ_S, late), wait_s, late)
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)

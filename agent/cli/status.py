@@ -25,7 +25,7 @@ from agent.system.clock import Clock
 WATCH_S = 2.0
 STATUS_S = 10.0
 RELOAD_S = 150.0
-"""Longer than the daemon waits for the end of a reload (agent/app/daemon.py)."""
+"""Longer than the daemon waits for the end of a reload (agent/app/daemon.py, `_wait_for_reload`)."""
 
 
 def status(options: argparse.Namespace) -> int:

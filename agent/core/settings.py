@@ -250,6 +250,9 @@ class EmergencySettings:
     ram_user_name: str | None = None
 
 
+MAX_HOLD_S = 3600
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """`[credentials.NAME.serve]`: who may ask for the value, besides root and the agent's user, and for how long they keep it."""
@@ -264,6 +267,8 @@ class ServeSettings:
             yield "", 'lets nobody in; name who may ask, such as users = ["app"] or groups = ["app"]'
         if self.hold < 1:
             yield "hold", 'want at least "1s"'
+        if self.hold > MAX_HOLD_S:
+            yield "hold", 'want at most "1h": an emergency waits for whoever may still hold the old key'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,19 +116,19 @@ def publish(
         )
     changed = obtained.change is not policy.Change.SAME
     generation = managed.state.journal.next_generation if changed else done.generation
+    survey = transaction.survey(managed.sinks, value, generation)
+    # Without a generation nobody was ever told: a first value is published even where the files hold it already.
+    if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
+        return _unchanged(managed, obtained, cause, recorder, now)
+    if not changed and managed.is_left_alone(survey):
+        return _unchanged(managed, obtained, cause, recorder, now, survey.out_of_sync)
+    # Recorded before the first byte is staged: a log that cannot be written stops the publish.
+    if changed:
+        recorder.arrived(managed, obtained, cause)
+    else:
+        cause = Cause(Trigger.DRIFT)
     following = _following(managed, obtained, generation, now) if changed else _as_configured(managed)
     for tries_left in reversed(range(TRIES)):
-        survey = transaction.survey(managed.sinks, value, generation)
-        # Without a generation nobody was ever told: a first value is published even where the files hold it already.
-        if survey.in_sync and done.generation and value.access_key_id == done.access_key_id:
-            return _unchanged(managed, obtained, cause, recorder, now)
-        if not changed and managed.is_left_alone(survey):
-            return _unchanged(managed, obtained, cause, recorder, now, survey.out_of_sync)
-        # Recorded before the first byte is staged: a log that cannot be written stops the publish.
-        if not changed:
-            cause = Cause(Trigger.DRIFT)
-        elif tries_left == TRIES - 1:
-            recorder.arrived(managed, obtained, cause)
         # What an SDK wrote back changes nothing for anybody, so nobody is told of its end.
         news = changed or not survey.only_written_back
         debts = managed.debts_for(generation, cause.trigger, now) if news else list(managed.state.debts)
@@ -138,6 +138,7 @@ def publish(
         except TargetChangedError:  # by an SDK that writes its profile back, for example; nothing was switched
             if not tries_left:
                 raise
+            survey = transaction.survey(managed.sinks, value, generation)
     switched_at = boottime()
     # What started before the switch may have read the old value: pickup counts from here.
     managed.state.ledger.date(now + timedelta(seconds=switched_at - began))

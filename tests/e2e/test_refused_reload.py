@@ -107,22 +107,6 @@ def test_whoever_asks_for_the_outcome_of_a_reload_waits_for_it(vm: Vm) -> None:
     assert vm.keyturn("status", "--fail-if-refused").returncode == 0
 
 
-def test_a_config_that_is_never_read_is_refused_and_the_next_one_is_read(vm: Vm) -> None:
-    """What it names does not answer: that is said, and a later reload is not lost behind it."""
-    site = wedge(vm.directory / "site", "import agent.app.daemon\nagent.app.daemon.RELOAD_S = 0.3\n")
-    packaged(site, "stuck", "import time\ntime.sleep(600)\nclass Stuck: pass\n", "Stuck")
-    vm.environ["PYTHONPATH"] += f":{site}"
-    quick = vm.credential("quick", provider=f'type = "wedge"\nfifo = "{vm.directory}/fifo"', settings='verify = "off"')
-    vm.configure(quick)
-    daemon = vm.daemon().ready()
-    vm.configure(quick, vm.credential("other", provider='type = "stuck"', sinks=""))
-    reload(daemon, 1)
-    assert said(daemon).startswith("config refused, the old one stays: "), said(daemon)
-    vm.configure(quick)
-    reload(daemon, 2)
-    assert not said(daemon).startswith("config refused"), said(daemon)
-
-
 def test_an_end_in_the_midst_of_a_reload_begins_nothing(vm: Vm) -> None:
     """The config is read to its end while the daemon stops: it says READY no more, and leaves no socket behind."""
     gate, wait = gated(vm)

@@ -117,7 +117,8 @@ class Commands:
         found = self._call(partial(self._engine.holders, name))
         # All that was fetched is older than what the rotation brings.
         fetched = [one for holder in found for one in self._laggards(holder.name, holder.seen.published.generation + 1)]
-        return {**_outlook(found), "fetched": [{"who": one.who, "until": rfc3339(one.until)} for one in fetched]}
+        rows = [{"who": one.who, "until": rfc3339(one.until), "hold_s": one.hold.total_seconds()} for one in fetched]
+        return {**_outlook(found), "fetched": rows}
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.

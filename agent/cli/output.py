@@ -101,7 +101,10 @@ def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
         latest = max(one["until"] for one in fetched)
         names = list(dict.fromkeys(one["who"] for one in fetched))
         named = ", ".join(first_few(names))
-        lines.append(f"  it waits for those who fetched the key, until {latest} at the latest: {named}")
+        hold = f"{max(one['hold_s'] for one in fetched):g} s"
+        lines.append(
+            f"  it waits for those who fetched the key, usually within {hold}, until {latest} at the latest: {named}"
+        )
     if foreseen.get("left_behind") and disable_old:
         lines.append("  the old key is not disabled over them without --force")
     if "unknown" in foreseen:

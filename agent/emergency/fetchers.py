@@ -10,7 +10,7 @@ Decisions:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from agent.core.text import first_few
@@ -32,6 +32,10 @@ class Fetched(Protocol):
     @property
     def until(self) -> datetime:
         """When it does not use it any more, at the latest."""
+
+    @property
+    def hold(self) -> timedelta:
+        """How long it keeps an answer while it is in use."""
 
 
 WhoFetched = Callable[[str, int], Sequence[Fetched]]
@@ -62,15 +66,20 @@ class Fetchers:
         if found and not force:
             self._steps.show("fetched", lambda: self._wait(old_id))
             return ()
-        return tuple(_left_behind(name, one) for name, one in found)
+        # One that fetched several generations is named once for each credential, by its latest answer.
+        found.sort(key=lambda pair: pair[1].until, reverse=True)
+        latest = {(name, one.who): one for name, one in reversed(found)}
+        return tuple(_left_behind(name, one) for name, one in found if latest[name, one.who] is one)
 
     def _wait(self, old_id: str) -> tuple[StepOutcome, str]:
         seen: dict[str, None] = {}
         while found := self._now(old_id):
             seen.update((one.who, None) for _name, one in found)
+            hold_s = max(one.hold for _name, one in found).total_seconds()
             latest = max(one.until for _name, one in found)
             self._steps.activity.begin(
-                f"{_few([one.who for _name, one in found])} to fetch the new key, until {rfc3339(latest)} at the latest"
+                f"{_few([one.who for _name, one in found])} to fetch the new key, usually within {hold_s:g} s, "
+                f"until {rfc3339(latest)} at the latest"
             )
             self._held.pause(LOOK_AGAIN_S)
         return StepOutcome.DONE, f"on the new key, or past their expiry: {_few(list(seen))}"

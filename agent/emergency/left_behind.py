@@ -98,6 +98,11 @@ def named(left: Sequence[LeftBehind]) -> str:
     return ", ".join(dict.fromkeys(str(one) for one in left))
 
 
+def named_once(left: Sequence[LeftBehind]) -> str:
+    """Return them in one line, each process once: the first of what is said of it."""
+    return named(list({one.who: one for one in reversed(left)}.values())[::-1])
+
+
 def refusal(left: Sequence[LeftBehind], place: str, old_id: str | None) -> KeyturnError | None:
     """Return the error with which an emergency stops over them; None where nothing holds it up.
 

@@ -35,7 +35,7 @@ from agent.emergency.authority import Authority
 from agent.emergency.fetchers import Fetchers, WhoFetched, nobody
 from agent.emergency.key_followers import KeyFollowers
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
-from agent.emergency.left_behind import named
+from agent.emergency.left_behind import named, named_once
 from agent.emergency.old_key import NoSecretError, disable, refuse_key_in_use, see_refused
 from agent.emergency.report import OldKey, Patience, Request, Result, Show, StepOutcome, Steps
 from agent.engine.engine import Engine
@@ -299,7 +299,7 @@ class Emergency:
         """Wait for those who fetched the old key, or note that `--force` does not."""
         if left := self._fetchers.wait(self._old_id, force=self._request.force):
             self._result.left_behind += left
-            self._result.notes.append(f"--force did not wait for those who fetched the old key: {named(left)}")
+            self._result.notes.append(f"--force did not wait for those who fetched the old key: {named_once(left)}")
 
     # -- the old key --------------------------------------------------------------------------------
 

@@ -81,18 +81,20 @@ class Gate:
         Raises:
             RefusedError: it gets no value; its reply has the status.
         """
-        _refuse_others(request)
+        self._refuse_others(request)
         name, token = _asked(request)
         client, now = client_of(request.headers), self._now()
         if not self._book.is_right(name, token, now):
-            raise self._wrong_token(name, token, client, now)
+            raise self._wrong_token(name, token, client, now, channel)
         peer = self._peer(channel)
         offer = self._offers.find(name)
         self._judge(name, offer, peer, client)
         try:
             answer = self._service.answer(name, Format.URI, client.window_s, peer, let_in=True)
         except KeyturnError as error:
-            raise self._refused(_status(error), str(error), name, client, peer) from None
+            raise self._refused(
+                _status(error), str(error), name, client, peer, f"{_status(error).phrase} {name}"
+            ) from None
         self._book.used(token, now, peer.uid if peer is not None else None)
         log.debug("a credential was served", credential=name, client=client.name, uid=peer.uid if peer else None)
         return Reply(HTTPStatus.OK, _as_taken(answer, client), "application/json")
@@ -105,10 +107,10 @@ class Gate:
         """
         if offer is not None and (offer.users or offer.groups) and not may_have(offer, peer):
             why = "`serve` does not name its user" if peer is not None else "the kernel does not say who it is"
-            raise self._refused(HTTPStatus.FORBIDDEN, why, name, client, peer)
+            raise self._refused(HTTPStatus.FORBIDDEN, why, name, client, peer, f"user {name}")
         if offer is not None and offer.value is not None and not (client.takes_keys or _has_token(offer.value)):
             why = "the value is a long-term AccessKey, and a client that does not say its name may be Node's, which takes none"
-            raise self._refused(HTTPStatus.NOT_ACCEPTABLE, why, name, client, peer)
+            raise self._refused(HTTPStatus.NOT_ACCEPTABLE, why, name, client, peer, f"client {name}")
 
     def _peer(self, channel: socket.socket) -> Peer | None:
         try:
@@ -130,21 +132,38 @@ class Gate:
             self._groups[uid] = (time.monotonic() + GROUPS_S, groups)
         return groups
 
-    def _wrong_token(self, name: str, token: str, client: Client, now: datetime) -> RefusedError:
-        """Return the refusal, after a while: that of a token that is dead, or of one that never was."""
+    def _wrong_token(
+        self, name: str, token: str, client: Client, now: datetime, channel: socket.socket
+    ) -> RefusedError:
+        """Return the refusal, after a while: that of a token that is dead, or of one that never was.
+
+        A dead token was somebody's who is to be restarted: the kernel is asked who, and guesses of others hide no such line.
+        """
         died = self._book.died(name, token, now)
         why = f"its token was replaced, and died at {rfc3339(died)}: restart it" if died else "its token is wrong"
+        what = f"dead token {name}" if died else "wrong token"
+        peer = self._peer(channel) if died else None
         if not self._waiting.acquire(blocking=False):
-            return self._refused(HTTPStatus.TOO_MANY_REQUESTS, why, name, client, None)
+            return self._refused(HTTPStatus.TOO_MANY_REQUESTS, why, name, client, peer, what)
         try:
             self._wait(PENALTY_S)
         finally:
             self._waiting.release()
-        return self._refused(HTTPStatus.FORBIDDEN, why, name, client, None)
+        return self._refused(HTTPStatus.FORBIDDEN, why, name, client, peer, what)
 
-    def _refused(self, status: HTTPStatus, why: str, name: str, client: Client, peer: Peer | None) -> RefusedError:
-        """Return the refusal, and say why in the log: there alone, and once a minute for each status."""
-        if (left_out := self._seldom(status.phrase).due()) is not None:
+    def _refuse_others(self, request: Request) -> None:
+        if request.method != "GET":
+            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is served")
+        if any(name in request.headers for name in FORWARDED):
+            raise self._refused(
+                HTTPStatus.FORBIDDEN, "it came through a proxy", None, client_of(request.headers), None, "proxy"
+            )
+
+    def _refused(
+        self, status: HTTPStatus, why: str, name: str | None, client: Client, peer: Peer | None, what: str
+    ) -> RefusedError:
+        """Return the refusal, and say why in the log: there alone, and once a minute for each reason, `what`."""
+        if (left_out := self._seldom(what).due()) is not None:
             uid = peer.uid if peer is not None else None
             log.warning(
                 "a request for a credential was refused",
@@ -164,13 +183,6 @@ def without_body(reply: Reply) -> Reply:
     """Return the refusal that a client gets: its status alone."""
     allowed = {"Allow": "GET"} if reply.status is HTTPStatus.METHOD_NOT_ALLOWED else {}
     return Reply(reply.status, b"", headers=allowed)
-
-
-def _refuse_others(request: Request) -> None:
-    if request.method != "GET":
-        raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is served")
-    if any(name in request.headers for name in FORWARDED):
-        raise RefusedError(HTTPStatus.FORBIDDEN, "the request came through a proxy")
 
 
 def _asked(request: Request) -> tuple[str, str]:

@@ -115,7 +115,7 @@ class Listener:
         self._server: BoundedServer | None = None
         self._is_loopback = True
         self._clients = _Clients()
-        self._faults = Seldom()
+        self._faults, self._rebound = Seldom(), Seldom()
         threading.Thread(target=self._run, name=self._manner.name, daemon=True).start()
 
     def close(self) -> None:
@@ -169,7 +169,12 @@ class Listener:
 
     def _judged(self, answer: Answer, request: Request, channel: socket.socket) -> Reply:
         if self._is_loopback:
-            message.refuse_rebound(request, self._host)
+            try:
+                message.refuse_rebound(request, self._host)
+            except RefusedError as refused:
+                if (left_out := self._rebound.due()) is not None:
+                    log.warning(f"{self._manner.name}: a request was refused", why=str(refused), **left_out)
+                raise
         return answer(request, channel)
 
     def _answer_one(self, channel: socket.socket, answer: Answer) -> None:

@@ -55,11 +55,13 @@ class Laggard:
         peer: who; None for those that did not fit into the record.
         generation: the older one.
         until: when it does not any more, at the latest.
+        hold: how long it keeps an answer while it is in use.
     """
 
     peer: Peer | None
     generation: int
     until: datetime
+    hold: timedelta
 
     @property
     def who(self) -> str:
@@ -71,6 +73,7 @@ class Laggard:
 class _Answer:
     due: datetime  # when its client asks again, if it is in use
     until: datetime  # the expiry that it named
+    hold: timedelta  # how long a client in use keeps it
 
 
 @dataclass(slots=True)
@@ -125,13 +128,13 @@ class FetchRecord:
             client = clients.get(key)
             if client is None:
                 if not self._has_room(now):
-                    _extend(self._unnamed.setdefault(credential, {}), generation, due, until)
+                    _extend(self._unnamed.setdefault(credential, {}), generation, _Answer(due, until, due - now))
                     return False
                 client = self._clients.setdefault(credential, {})[key] = _Client(peer, now)
             moved = bool(client.answers) and max(client.answers) < generation
             client.peer, client.fetched_at = peer, now
             _forget(client.answers, now)
-            _extend(client.answers, generation, due, until)
+            _extend(client.answers, generation, _Answer(due, until, due - now))
             return moved
 
     def _has_room(self, now: datetime) -> bool:
@@ -164,14 +167,16 @@ class FetchRecord:
         with self._lock:
             # Whether a process lives is asked only of those that count: of thousands, most have moved.
             found = [
-                Laggard(one.peer, older, until)
+                Laggard(one.peer, older, until, one.answers[older].hold)
                 for key, one in self._clients.get(credential, {}).items()
                 if (held := list(_held(one.answers, generation, now))) and self._lives(key)
                 for older, until in held
             ]
             unnamed = self._unnamed.get(credential, {}).items()
             found += [
-                Laggard(None, older, one.until) for older, one in unnamed if older < generation and one.until > now
+                Laggard(None, older, one.until, one.hold)
+                for older, one in unnamed
+                if older < generation and one.until > now
             ]
         return tuple(sorted(found, key=lambda one: one.until, reverse=True))
 
@@ -189,10 +194,10 @@ class FetchRecord:
         return pid is None or self._started(pid) == began
 
 
-def _extend(answers: dict[int, _Answer], generation: int, due: datetime, until: datetime) -> None:
+def _extend(answers: dict[int, _Answer], generation: int, new: _Answer) -> None:
     """Add an answer to those of its generation: of several clients the latest counts."""
-    held = answers.setdefault(generation, _Answer(due, until))
-    held.due, held.until = max(held.due, due), max(held.until, until)
+    held = answers.setdefault(generation, new)
+    held.due, held.until, held.hold = max(held.due, new.due), max(held.until, new.until), max(held.hold, new.hold)
 
 
 def _forget(answers: dict[int, _Answer], now: datetime) -> None:

@@ -52,6 +52,17 @@ def test_it_names_who_holds_the_key_and_who_would_be_left_behind(station: Statio
     assert station.asked("RotateSecret") == 0
 
 
+def test_the_wait_for_those_who_fetched_is_given_as_usual_and_at_most(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that nobody takes the latest time for the usual one; each process once."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    held = [{"who": "pid 7", "until": f"2030-01-01T00:0{minute}:00Z", "hold_s": 60.0} for minute in (4, 9)]
+    output.agreed("uploader", {"fetched": held}, disable_old=True)
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "pid 7" in one]
+    assert "usually within 60 s" in line and "00:09:00Z" in line and line.count("pid 7") == 1
+
+
 @pytest.mark.parametrize(("answer", "yes"), [("y\n", True), ("n\n", False), ("", False), ("\ufffd\n", False)])
 def test_it_is_asked_even_where_that_is_not_known(
     answer: str, yes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

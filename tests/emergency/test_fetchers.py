@@ -19,6 +19,7 @@ class Fetched:
 
     who: str = "pid 7 /usr/bin/web (web.service)"
     until: datetime = NOW + timedelta(seconds=240)
+    hold: timedelta = timedelta(seconds=60)
 
 
 @pytest.fixture
@@ -58,6 +59,28 @@ def test_force_does_not_wait_and_says_whom_it_overrides(station, fetched):
     (left,) = result.left_behind
     assert (left.who, left.reason) == (Fetched().who, "fetched the old key")
     assert rfc3339(Fetched().until) in left.why
+
+
+def test_a_process_that_fetched_three_generations_is_named_once(station, fetched):
+    """In the note of `--force` and among those left behind: by the answer that lives longest."""
+    looks, _asked = fetched
+    looks += [[Fetched(until=NOW + timedelta(seconds=held)) for held in (240, 180, 120)]]
+    result = station.rotate(disable_old=True, force=True)
+    (left,) = result.left_behind
+    (note,) = [one for one in result.notes if Fetched().who in one]
+    assert note.count(Fetched().who) == 1
+    assert rfc3339(Fetched().until) in left.why and rfc3339(Fetched().until) in note
+
+
+def test_the_wait_says_how_long_it_usually_is(station, fetched, monkeypatch):
+    """The longest of their holds, beside the latest time."""
+    said = []
+    monkeypatch.setattr("agent.system.waiting.Activity.begin", lambda _self, what: said.append(what))
+    looks, _asked = fetched
+    looks += [[Fetched(hold=timedelta(seconds=5)), Fetched("pid 8")]] * 2
+    station.rotate(disable_old=True)
+    (wait,) = {one for one in said if "pid 8" in one}
+    assert "usually within 60 s" in wait and rfc3339(Fetched().until) in wait
 
 
 def test_nobody_is_no_step(station, fetched):

@@ -153,6 +153,31 @@ def test_everything_else_is_refused_without_a_word(door: Door, what: str) -> Non
     assert door.ask().status == 200
 
 
+def test_no_reason_of_a_refusal_hides_another_in_the_log(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line for each: a dead token is named with its user's uid, however many wrong ones were guessed just before."""
+    said: list[tuple[Any, Any]] = []
+
+    def warning(_event: str, **fields: Any) -> None:
+        said.append((fields["why"].split(",")[0], fields.get("uid")))
+
+    monkeypatch.setattr("agent.logs.log.log.warning", warning)
+    old = door.token
+    door.tokens = door.tokens.followed(NOW - timedelta(hours=1), NOW - timedelta(seconds=1))
+    door.sink.keep(door.tokens)
+    for token in ("guess", "guess", old, "guess", old):
+        assert door.ask(f"/v1/credentials/app?token={token}").status == 403
+    door.offer(key(), users=frozenset({APP + 1}))
+    for headers in ({}, {"Via": "1.1 squid"}, {"Host": "evil.example"}, {"Host": "evil.example"}):
+        assert door.ask(**headers).status == 403
+    assert said == [
+        ("its token is wrong", None),
+        ("its token was replaced", APP),
+        ("`serve` does not name its user", APP),
+        ("it came through a proxy", None),
+        ("the Host of this request is not this machine's loopback; ask for localhost", None),
+    ]
+
+
 @pytest.mark.parametrize("raw", [b"hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 20000])
 def test_what_is_no_request_is_refused_without_a_word(door: Door, raw: bytes) -> None:
     """Also where the refusal is the server's and not the gate's."""

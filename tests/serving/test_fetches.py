@@ -30,6 +30,15 @@ class Machine:
         return [(one.peer, one.generation) for one in self.record.laggards("app", generation, after(at))]
 
 
+def test_it_says_how_long_an_answer_is_kept_by_a_client_in_use():
+    """The longest of a generation, whoever is asked about it."""
+    machine = Machine()
+    machine.fetch(WEB, 1)
+    machine.record.note("app", 1, WEB, after(1), after(6), after(186))
+    (one,) = machine.record.laggards("app", 2, after(2))
+    assert (one.hold, one.until) == (timedelta(seconds=60), after(240))
+
+
 @pytest.fixture
 def machine():
     return Machine()

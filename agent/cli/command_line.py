@@ -171,7 +171,7 @@ def _demo(demo: argparse.ArgumentParser) -> None:
 
 def _emulator(emulator: argparse.ArgumentParser) -> None:
     emulator.add_argument("--directory", metavar="DIR", required=True)
-    emulator.add_argument("--port", type=int, default=0, help="default: a free one")
+    emulator.add_argument("--port", type=int, help="default: the one that the config in DIR names, else a free one")
     emulator.add_argument("--rotate-every", metavar="10s", help="have KMS rotate the secret by itself")
     emulator.add_argument(
         "--propagation-delay", metavar="TIME", default="1s", help="until a new key works (default: 1s)"

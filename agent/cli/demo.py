@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from agent.cli.option_types import seconds
+from agent.core.errors import KeyturnError
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -18,13 +19,25 @@ def demo(options: argparse.Namespace) -> int:
 
 def emulator(options: argparse.Namespace) -> int:
     """Run the cloud emulator until interrupted; return the exit code."""
-    from providers.emulator.command import run
+    from providers.emulator.command import PortError, run
 
-    return run(
-        Path(options.directory),
-        port=options.port,
-        propagation_delay_s=seconds(options.propagation_delay, "--propagation-delay"),
-        old_key_life_s=seconds(options.old_key_life, "--old-key-life"),
-        rotate_every_s=seconds(options.rotate_every, "--rotate-every") if options.rotate_every else None,
-        out=sys.stdout,
-    )
+    try:
+        return run(
+            Path(options.directory),
+            port=options.port,
+            propagation_delay_s=seconds(options.propagation_delay, "--propagation-delay"),
+            old_key_life_s=seconds(options.old_key_life, "--old-key-life"),
+            rotate_every_s=seconds(options.rotate_every, "--rotate-every") if options.rotate_every else None,
+            out=sys.stdout,
+        )
+    except PortError as error:
+        raise KeyturnError(
+            f"nothing can listen on 127.0.0.1:{error.port}: {error.strerror}",
+            f"see who holds it (ss -ltnp 'sport = :{error.port}'), or give --port another one (0: any that is free)",
+        ) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise KeyturnError(
+            f"{error.filename or options.directory}: {error.strerror}", "name a directory that this user may write"
+        ) from None

@@ -76,8 +76,11 @@ class Admin:
         return {"role": role}
 
     def _restrict(self, request: Request) -> Mapping[str, object]:
-        key_id = json.loads(request.body)["access_key_id"]
-        self._cloud.restrict_access_key(key_id)
+        """Restrict `{"access_key_id": ID}`, or `{"secret": NAME}`: the key that a secret has now."""
+        asked = json.loads(request.body)
+        with self._cloud.locked():
+            key_id = asked.get("access_key_id") or self._cloud.current_key(asked["secret"]).access_key_id
+            self._cloud.restrict_access_key(key_id)
         return {"access_key_id": key_id}
 
     def _fault(self, request: Request) -> Mapping[str, object]:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 import signal
 import threading
 from pathlib import Path
 from typing import TextIO
 
 from .cloud import Cloud
-from .directory import write_directory
+from .directory import Files, standing_port, write_directory
 from .metadata import MetadataServer
 from .server import EmulatorServer
 
-__all__ = ["run"]
+__all__ = ["PortError", "run"]
 
 _STOP = {signal.SIGINT, signal.SIGTERM}
+
+
+class PortError(OSError):
+    """The error that nothing can listen on a port."""
+
+    def __init__(self, error: OSError, port: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.port = port
 
 
 def run(
     directory: Path,
     *,
-    port: int = 0,
+    port: int | None = None,
     propagation_delay_s: float = 1.0,
     old_key_life_s: float = 10.0,
     rotate_every_s: float | None = None,
@@ -31,14 +41,17 @@ def run(
     """Serve the cloud and an instance's metadata on 127.0.0.1 until SIGINT or SIGTERM.
 
     To be called in the main thread, before other threads are started.
-    The account is new each time; CA and ClientKey of the directory are kept. A line on `out` says when it is ready.
+    The account is new each time, and so are its AccessKeys. CA, ClientKey, admin token and edited configs of the directory are
+    kept, and the port that its config names unless another is given (0: any free one). A line on `out` says when it is ready;
+    how to rotate comes after it.
     With `rotate_every_s`, the secret is rotated that often, as KMS does on its schedule.
 
     Returns:
         0, the exit code.
 
     Raises:
-        OSError: when the port is taken or the directory cannot be written.
+        PortError: when the port cannot be had.
+        OSError: when the directory cannot be written.
     """
     # The two signals are blocked and waited for: without a handler there is no race with locks of the main thread.
     blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
@@ -46,7 +59,11 @@ def run(
     try:
         cloud = Cloud(old_key_life_s=old_key_life_s)
         cloud.add_ram_secret(secret, user=user)
-        with EmulatorServer(cloud, directory, port=port) as server, MetadataServer(cloud) as metadata:
+        standing = standing_port(directory)
+        with (
+            _server(cloud, directory, (standing or 0) if port is None else port) as server,
+            MetadataServer(cloud) as metadata,
+        ):
             files = write_directory(
                 directory,
                 cloud,
@@ -59,7 +76,7 @@ def run(
             cloud.propagation_delay_s = propagation_delay_s  # the keys so far have been there for ages
             if rotate_every_s is not None:
                 _rotate_in_background(cloud, secret, rotate_every_s, stop)
-            print(f"emulator ready on https://{server.endpoint}, files in {files.directory}", file=out, flush=True)
+            print(_greeting(server, files, standing, secret), file=out, flush=True)
             signal.sigwait(_STOP)
     finally:
         stop.set()
@@ -67,6 +84,32 @@ def run(
             signal.sigwait(_STOP)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
     return 0
+
+
+def _server(cloud: Cloud, directory: Path, port: int) -> EmulatorServer:
+    try:
+        return EmulatorServer(cloud, directory, port=port)
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) or (
+            error.filename is None and error.errno == errno.EACCES
+        ):
+            raise PortError(error, port) from error
+        raise
+
+
+def _greeting(server: EmulatorServer, files: Files, standing: int | None, secret: str) -> str:
+    """Return what is said at the start: that it is ready, what was kept, and commands for the admin API that can be pasted."""
+    lines = [f"emulator ready on https://{server.endpoint}, files in {files.directory}"]
+    for config in files.kept:
+        stale = f"; it names port {standing}, and the emulator is on {server.port}" if standing != server.port else ""
+        if config == files.examples.config:
+            stale += "; what it names of the metadata service and the RSA key pair is of an earlier start"
+        lines.append(f"{config} was edited, and is kept as it stands{stale}")
+    options = shlex.join(["--noproxy", "*", "--cacert", str(files.ca), "-H", f"@{files.admin_header}"])
+    order = shlex.quote(f'{{"secret": "{secret}"}}')
+    for what, route in (("to rotate now", "rotate"), ("to restrict the present key as leaked", "restrict")):
+        lines.append(f"{what}:\n  curl {options} -d {order} https://{server.endpoint}/_emulator/{route}")
+    return "\n".join(lines)
 
 
 def _rotate_in_background(cloud: Cloud, secret: str, every_s: float, stop: threading.Event) -> None:

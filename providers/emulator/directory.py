@@ -8,6 +8,7 @@ directory `providers` has a config for all other kinds of credentials (`examples
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ from .cloud import Cloud
 from .examples import ExampleFiles, write_examples
 from .model import AccessKey, ClientKey, random_text
 from .pki import client_key_file, read_client_key_file
-from .private_files import make_private_directory, write_private, write_public
+from .private_files import make_passable_directory, make_private_directory, write_config, write_private, write_public
 
-__all__ = ["Files", "write_directory"]
+__all__ = ["Files", "standing_port", "write_directory"]
 
 AUTHORITY_USER = "ops"
 AUTHORITY_ACTIONS = (
@@ -33,9 +34,14 @@ AUTHORITY_ACTIONS = (
 
 @dataclass(frozen=True)
 class Files:
-    """The paths in an emulator's directory."""
+    """The paths in an emulator's directory.
+
+    Attributes:
+        kept: configs that somebody had edited, and that were not written.
+    """
 
     directory: Path
+    kept: tuple[Path, ...] = ()
 
     @property
     def ca(self) -> Path:
@@ -46,6 +52,11 @@ class Files:
     def admin_token(self) -> Path:
         """The token of the admin API."""
         return self.directory / "admin-token"
+
+    @property
+    def admin_header(self) -> Path:
+        """The header with that token, for `curl -H @FILE`: on a command line everybody could read it."""
+        return self.directory / "admin-header"
 
     @property
     def client_key(self) -> Path:
@@ -104,29 +115,40 @@ def write_directory(
     one `endpoint` that serves them all.
 
     A ClientKey that is in the directory already is taken over into the cloud, so that a daemon that has loaded it
-    survives a restart of the emulator. `ca.pem` and `admin-token` are the server's to write.
+    survives a restart of the emulator. `ca.pem`, `admin-token` and `admin-header` are the server's to write. A config that somebody
+    edited is kept.
     """
     files = Files(directory.absolute())
     named = endpoints or dict.fromkeys(("kms", "sts", "ram"), endpoint)
-    for place in (
-        files.directory,
-        files.app,
-        files.directory / "state",
-        files.directory / "run",
-        files.directory / "log",
-    ):
-        make_private_directory(place)
+    for passable in (files.directory, files.directory / "run"):  # for `keyturn credential` of other users
+        make_passable_directory(passable)
+    for private in (files.app, files.directory / "state", files.directory / "log"):
+        make_private_directory(private)
     _client_key(cloud, files)
     authority = _authority(cloud)
     write_private(files.authority_id, authority.access_key_id)
     write_private(files.authority_secret, authority.access_key_secret)
     write_public(files.properties, _properties(files, cloud.region_id, named["kms"]))
-    write_public(files.config, _config(files, cloud.region_id, endpoint, named, secret, user))
-    if metadata_url is not None:
-        write_examples(
-            files.examples, cloud, named, metadata_url, properties=files.properties, secret=secret, user=user
-        )
-    return files
+    kept = (
+        []
+        if write_config(files.config, _config(files, cloud.region_id, endpoint, named, secret, user))
+        else [files.config]
+    )
+    if metadata_url is not None and not write_examples(
+        files.examples, cloud, named, metadata_url, properties=files.properties, secret=secret, user=user
+    ):
+        kept.append(files.examples.config)
+    return Files(files.directory, tuple(kept))
+
+
+def standing_port(directory: Path) -> int | None:
+    """Return the port that the config in a directory names; None where there is no such config, or it names none."""
+    try:
+        text = Files(directory).config.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    found = re.search(r'^\s*kms_endpoint\s*=\s*"127\.\d+\.\d+\.\d+:(\d{1,5})"', text, re.MULTILINE)
+    return int(found[1]) if found and 0 < int(found[1]) < 65536 else None
 
 
 def _client_key(cloud: Cloud, files: Files) -> ClientKey:

@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from .cloud import Cloud
-from .private_files import make_private_directory, write_private, write_public
+from .private_files import make_passable_directory, make_private_directory, write_config, write_private, write_public
 from .uri import PATH as CREDENTIALS_PATH
 
 __all__ = ["ROLE", "ExampleFiles", "write_examples"]
@@ -65,7 +65,7 @@ def write_examples(
     properties: Path,
     secret: str,
     user: str,
-) -> None:
+) -> bool:
     """Write the examples; `user`, whose key `secret` holds, may then assume the role `app`.
 
     Args:
@@ -76,9 +76,14 @@ def write_examples(
         properties: the official client's configuration for the secret.
         secret: the managed secret.
         user: its RAM user.
+
+    Returns:
+        whether the config was written; False where somebody edited it.
     """
-    for place in (files.directory, *(files.directory / name for name in ("app", "state", "run", "log"))):
-        make_private_directory(place)
+    for name in ("", "run"):
+        make_passable_directory(files.directory / name)
+    for name in ("app", "state", "log"):
+        make_private_directory(files.directory / name)
     cloud.add_user(user, "sts:AssumeRole")
     cloud.add_role(ROLE, "kms:GetSecretValue")
     cloud.set_instance_role(ROLE)
@@ -106,7 +111,7 @@ def write_examples(
     }
     tables = [_agent(files.directory), _cloud(cloud.region_id, endpoints, files.directory.parent / "ca.pem")]
     tables += [_credential(files.directory, name, fields) for name, fields in credentials.items()]
-    write_public(files.config, "\n".join(tables))
+    return write_config(files.config, "\n".join(tables))
 
 
 def _table(header: str, fields: dict[str, object]) -> str:

@@ -30,7 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .hosts import ADDRESSES, PLAIN_ADDRESS, certificate_names
 from .model import ClientKey
-from .private_files import make_private_directory, write_private, write_public
+from .private_files import make_passable_directory, write_private, write_public
 
 __all__ = ["CertificateKind", "client_key_file", "read_client_key_file", "server_context"]
 
@@ -47,7 +47,7 @@ def server_context(directory: Path, kind: CertificateKind = "good", region_id: s
     server's own certificate (`hosts.py` has its names) is made again each time. With another `kind` than `good`, it is
     wrong in that one respect.
     """
-    make_private_directory(directory)
+    make_passable_directory(directory)
     ca_key, ca_certificate = _authority(directory)
     if kind == "unknown_ca":
         ca_key = ec.generate_private_key(ec.SECP256R1())

@@ -1,17 +1,52 @@
-"""Writing of private files: nobody else can read them at any moment, and nobody sees them half written."""
+"""Writing of private files: nobody else can read them at any moment, and nobody sees them half written.
+
+Configs are for everyone, and are the user's once they were edited: their first line has a digest of what was written below it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from secrets import token_hex
 
-__all__ = ["make_private_directory", "write_private", "write_public"]
+__all__ = ["make_passable_directory", "make_private_directory", "write_config", "write_private", "write_public"]
+
+_MARK = "# Written by `keyturn emulator`, which writes it anew at each start until it was edited: "
 
 
 def make_private_directory(directory: Path) -> None:
     """Make `directory` for its owner alone; one that exists is left as it is."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def make_passable_directory(directory: Path) -> None:
+    """Make `directory` for its owner, and for others who know a name in it; one that exists is left as it is."""
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        if not directory.is_dir():
+            raise
+        return
+    directory.chmod(0o711)  # whatever the umask
+
+
+def write_config(path: Path, text: str) -> bool:
+    """Write or replace `path` as `write_public`, but for one that somebody edited; return whether it was written."""
+    try:
+        standing = path.read_bytes()
+    except FileNotFoundError:
+        pass
+    else:
+        first, _newline, rest = standing.partition(b"\n")
+        if first != _mark(rest):
+            return False
+    write_public(path, _mark(text.encode()).decode() + "\n" + text)
+    return True
+
+
+def _mark(text: bytes) -> bytes:
+    return f"{_MARK}{hashlib.sha256(text).hexdigest()[:16]}".encode()
 
 
 def write_private(path: Path, data: bytes | str) -> None:

@@ -5,6 +5,7 @@ The `Host` of a request decides which products it may be for (`hosts.py`), its p
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from secrets import token_urlsafe
 
@@ -28,7 +29,8 @@ __all__ = ["EmulatorServer"]
 class EmulatorServer(Listener):
     """The emulated cloud on `127.0.0.1:PORT`, as a context manager or by `start()` and `stop()`.
 
-    Files in `directory`: `ca.pem` (what clients must trust), `ca-key.pem`, `server.pem`, `admin-token`.
+    Files in `directory`: `ca.pem` (what clients must trust), `ca-key.pem`, `server.pem`; `admin-token` and
+    `admin-header`, which are kept as they stand.
 
     Attributes:
         drip_interval_s: the pause between two bytes of a dripping answer.
@@ -46,10 +48,11 @@ class EmulatorServer(Listener):
         super().__init__(cloud, server_context(directory, certificate, cloud.region_id), port, ADDRESSES.values())
         self.directory = directory
         self.ca_file = directory / "ca.pem"
-        self.admin_token = token_urlsafe(24)
+        self.admin_token = _standing(directory / "admin-token") or token_urlsafe(24)
         self.services = Services(cloud)
         self.admin = Admin(cloud, self.admin_token)
         write_private(directory / "admin-token", self.admin_token)
+        write_private(directory / "admin-header", f"X-Emulator-Token: {self.admin_token}\n")
 
     @property
     def credentials_uri(self) -> str:
@@ -83,3 +86,12 @@ class EmulatorServer(Listener):
         if INSTANCE in products:
             return answer_dedicated(self.cloud, request)
         return self.services.handle(request, products)
+
+
+def _standing(path: Path) -> str | None:
+    """Return the token that an emulator wrote before, so that who has read it goes on; None where there is none."""
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch(r"[A-Za-z0-9_-]{32}", text) else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +45,14 @@ def start() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
         process.communicate()
 
 
+def rest(process: subprocess.Popen[str]) -> str:
+    """Wait for the end of a process; return what it has said since the last look."""
+    assert process.stdout is not None
+    said = process.stdout.read()
+    process.wait(30)
+    return said
+
+
 def admin(url: str, directory: Path, path: str) -> dict[str, object]:
     headers = {"X-Emulator-Token": (directory / "admin-token").read_text()}
     reply = requests.get(f"{url}/_emulator/{path}", headers=headers, verify=str(directory / "ca.pem"), timeout=30)
@@ -56,8 +66,9 @@ def test_it_serves_until_a_signal_and_exits_with_zero(tmp_path: Path, start: Cal
     process, url = start(tmp_path / "world")
     assert admin(url, tmp_path / "world", "summary")["calls"] == 0
     process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
-    assert (process.returncode, output) == (0, "")
+    output = rest(process)
+    assert process.returncode == 0
+    assert output.count("  curl ") == 2, "what is said at the start, and nothing after it"
 
 
 def test_it_serves_the_metadata_of_an_instance(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
@@ -122,6 +133,57 @@ def test_it_rotates_by_itself_when_asked_to(tmp_path: Path, start: Callable) -> 
         if answer["old_access_key_id"] != made:
             break
         made = answer["access_key_id"]
+
+
+def test_a_config_that_was_edited_is_kept_and_goes_on_fitting(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """Its text, the port that it names and the admin token stay, and it is said; an unedited one is the emulator's."""
+    directory = tmp_path / "world"
+    process, url = start(directory)
+    config, examples = directory / "keyturn.toml", directory / "providers" / "keyturn.toml"
+    edited, token = config.read_text() + "# mine\n", (directory / "admin-token").read_text()
+    config.write_text(edited)
+    process.terminate()
+    process.communicate(timeout=30)
+    before = examples.read_text()
+    process, again = start(directory)
+    assert (again, config.read_text(), (directory / "admin-token").read_text()) == (url, edited, token)
+    assert examples.read_text() != before
+    process.terminate()
+    said = rest(process)
+    assert f"{config} was edited, and is kept" in said and str(examples) not in said
+
+
+def test_another_port_than_a_kept_config_names_is_said(tmp_path: Path, start: Callable, port: int) -> None:  # type: ignore[type-arg]
+    """Nobody is left to wonder why the daemon finds no cloud."""
+    directory = tmp_path / "world"
+    directory.mkdir()
+    (directory / "keyturn.toml").write_text('[cloud]\nkms_endpoint = "127.0.0.3:1"\n')
+    process, _ = start(directory, f"port={port}")
+    process.terminate()
+    assert f"it names port 1, and the emulator is on {port}" in rest(process)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_commands_that_it_prints_can_be_pasted(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """Rotate, then restrict what is current now; the token is in no argument list."""
+    directory = tmp_path / "a world"
+    process, _ = start(directory)
+    assert process.stdout is not None
+    commands = [line for line in (process.stdout.readline() for _ in range(4)) if line.startswith("  curl ")]
+    assert not any((directory / "admin-token").read_text() in command for command in commands)
+    run = [subprocess.run(["sh", "-c", one], capture_output=True, check=True, timeout=30).stdout for one in commands]
+    rotated, restricted = map(json.loads, run)
+    assert rotated["access_key_id"] == restricted["access_key_id"] != rotated["old_access_key_id"]
+
+
+def test_a_taken_port_is_one_sentence_of_the_command(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """With the port, and what to do; also where it comes from the config of a directory that is in use."""
+    directory = tmp_path / "one"
+    _, url = start(directory)
+    command = [sys.executable, "-m", "agent", "emulator", "--directory", str(directory)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert url.removeprefix("https://") in ended.stderr and "--port" in ended.stderr
 
 
 def test_a_taken_port_is_an_os_error(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]

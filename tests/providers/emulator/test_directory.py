@@ -29,11 +29,18 @@ if TYPE_CHECKING:
 
 
 def test_secrets_are_private_and_the_rest_can_be_read(world: World) -> None:
-    """0600 for keys, passwords and tokens, whatever the umask; 0700 for directories."""
+    """0600 for keys, passwords and tokens, whatever the umask; 0700 for directories but those on the way to the socket."""
     files = world.files
-    for path in (files.client_key, files.client_key_password, files.authority_id, files.authority_secret):
+    for path in (
+        files.admin_header,
+        files.client_key,
+        files.client_key_password,
+        files.authority_id,
+        files.authority_secret,
+    ):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    assert stat.S_IMODE(files.directory.stat().st_mode) == 0o700
+    for directory in (files.directory, files.directory / "run"):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o711, "others cannot use `keyturn credential`"
     assert stat.S_IMODE(files.app.stat().st_mode) == 0o700
     assert not [path for path in files.directory.rglob(".*")], "a temporary file was left behind"
 

@@ -72,7 +72,8 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     yield from set_up
     state, runtime, _audit = wiring.paths(settings)
     yield from daemon_findings(state, runtime, path, environ, start=_start(path) if _is_asked(settings) else "")
-    yield from application_findings(settings, path, runtime)
+    if os.geteuid() == 0 or not _is_the_services(path):  # not again in the sandbox, which hides directories from all
+        yield from application_findings(settings, path, runtime)
     if as_service.applies(path):
         yield Finding("ok", setup_check.PLACE, "what follows is seen as the service, by its user and in its sandbox")
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.app import wiring
+from agent.app.check_applications import findings as application_findings
 from agent.app.check_daemon import daemon_findings
 from agent.audit.preflight import log_problem
 from agent.control.runtime_directory import runtime_problem
@@ -69,7 +70,10 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
     path = os.path.abspath(path)  # the service's config is the service's, also as `cd /etc/keyturn` names it
     set_up = list(setup_check.findings(settings, path, environ))
     yield from set_up
-    yield from daemon_findings(*wiring.paths(settings)[:2], path, environ)
+    state, runtime, _audit = wiring.paths(settings)
+    yield from daemon_findings(state, runtime, path, environ, start=_start(path) if _is_asked(settings) else "")
+    if os.geteuid() == 0 or not _is_the_services(path):  # not again in the sandbox, which hides directories from all
+        yield from application_findings(settings, path, runtime)
     if as_service.applies(path):
         yield Finding("ok", setup_check.PLACE, "what follows is seen as the service, by its user and in its sandbox")
         try:
@@ -134,6 +138,15 @@ def _is_the_services(path: str) -> bool:
         return setup_check.is_the_services(path)
     except KeyturnError:  # the setup says it
         return False
+
+
+def _is_asked(settings: Settings) -> bool:
+    return settings.agent.endpoint is not None or any(one.serve is not None for one in settings.credentials.values())
+
+
+def _start(path: str) -> str:
+    """Return the command that runs the daemon of a config."""
+    return "systemctl start keyturn" if _is_the_services(path) else shlex.join((*wiring.keyturn_command(path), "run"))
 
 
 def _writable(key: str, directory: Path, mode: str, *, is_made: bool = True, problem: Problem | None = None) -> Finding:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.app.daemon_users import daemon_users
 from agent.control import client
-from agent.core.errors import KeyturnError
+from agent.core.errors import DaemonUnreachableError, KeyturnError
 from agent.core.finding import Finding
 from agent.core.policy import Condition
 from agent.system.systemd_credentials import OF_THE_SERVICE, by_source
@@ -20,27 +20,35 @@ MENDED = "mend that, then `systemctl reload keyturn`, or `systemctl restart keyt
 _ILL = frozenset({Condition.FAILING, Condition.STALE, Condition.EXPIRED})
 
 
-def daemon_findings(state: Path, runtime: Path, config: str, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Ask the daemon of this config; yield nothing where none answers, for a check comes before a start too.
+def daemon_findings(
+    state: Path, runtime: Path, config: str, environ: Mapping[str, str], *, start: str = ""
+) -> Iterator[Finding]:
+    """Ask the daemon of this config. That none answers is a warning at most: a check comes before a start too.
 
     Args:
         state: the state directory, whose owner may run the daemon.
         runtime: the directory of its socket.
         config: the config that is checked.
         environ: the environment of the check, which knows where systemd takes the service's files from.
+        start: the command that starts it; "" where no application asks it.
     """
+    text = "no keyturn runs with this config; applications that ask get nothing"
+    nobody = [Finding("warning", DAEMON, text, f"`{start}`")] if start else []
     try:
         found, _code = client.ask(runtime, {"command": "status"}, patience_s=ASK_S, agents=daemon_users(state))
-        for one in _told(found, config):
+        if found["agent"]["config"] != config:
+            yield from nobody
+            return
+        for one in _told(found):
             yield replace(one, text=by_source(one.text, OF_THE_SERVICE, environ))
+    except DaemonUnreachableError:
+        yield from nobody
     except (KeyturnError, KeyError, TypeError):
         return
 
 
-def _told(found: dict[str, Any], config: str) -> Iterator[Finding]:
+def _told(found: dict[str, Any]) -> Iterator[Finding]:
     agent = found["agent"]
-    if agent["config"] != config:
-        return
     for problem in agent.get("config_problems", ()):
         text = f"the daemon that runs refused the config of its last reload: {problem}"
         yield Finding("error", DAEMON, text, MENDED)

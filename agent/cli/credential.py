@@ -66,7 +66,7 @@ def credential(options: argparse.Namespace) -> int:
     """Print the document; return the exit code.
 
     Raises:
-        KeyturnError: there is none for this user.
+        KeyturnError: there is none for this user; at once where a directory on the way is closed, which no waiting opens.
     """
     ends = time.monotonic() + RESTART_S
     document, problem = _whole(options)
@@ -74,6 +74,8 @@ def credential(options: argparse.Namespace) -> int:
         from agent.cli import credential_from_files  # which takes ten times as long
 
         document, problem = credential_from_files.read(options.config, options.name, options.format)
+        if document is None:
+            credential_from_files.refuse_closed(options.config, options.name, _named_in(options.config))
     while document is None and time.monotonic() < ends:
         time.sleep(PAUSE_S)
         document, later = _whole(options)

@@ -7,13 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from agent.app import wiring
+from agent.cli.command_line import DEFAULT_CONFIG
+from agent.config.outline import RUNTIME_DIRECTORY
 from agent.core.credential import Credential
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError, UsageError
 from agent.core.text import nearest
 from agent.serving.document import HOLD_S, WINDOWS_S, Format, document, named_expiry
+from agent.serving.server import SOCKET_NAME
 from agent.sinks.interface import Sink
 from agent.sinks.offered import first_offered
+from agent.system.accounts import user_name
 from agent.system.clock import Clock
+from agent.system.passage import closed_to_this_process, opening
 
 START = "start it (systemctl start keyturn), or look at its log"
 
@@ -41,6 +46,29 @@ def read(config: str, name: str, form: str) -> tuple[bytes | None, KeyturnError]
         return None, DaemonUnreachableError(f"{place}, and {_which(sinks)}", START)
     hold_s = float(entry.serve.hold) if entry.serve is not None else HOLD_S
     return _document(value, Format(form), now, hold_s), DaemonUnreachableError(place, START)
+
+
+def refuse_closed(config: str, name: str, named: str | None) -> None:
+    """Raise an error where this user can reach neither the daemon nor the word of where it is.
+
+    That users may not enter the directory of the usual config is as it should be: its daemon is at the usual place.
+
+    Args:
+        config: the path of the config.
+        name: of the credential, for the message.
+        named: the `agent.runtime_directory` of the config; None where it names none, or cannot be read.
+
+    Raises:
+        NotPermittedError: a directory on the way is closed.
+    """
+    wanted = [f"{named or RUNTIME_DIRECTORY}/{SOCKET_NAME}", *([config] if config != DEFAULT_CONFIG else [])]
+    for path in wanted:
+        closed = closed_to_this_process(path)
+        if closed:
+            raise NotPermittedError(
+                f"credentials.{name}: {' and '.join(closed)} is closed to user {user_name()}, who cannot reach {path}",
+                f"as root or its owner: `{opening(closed)}`",
+            )
 
 
 def _living(sinks: tuple[Sink, ...], now: datetime) -> Credential | None:

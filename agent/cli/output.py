@@ -148,7 +148,8 @@ def rotated(result: dict[str, Any]) -> None:
         sys.stdout.flush()
         print(one_line(f"keyturn: {result['error']}"), file=sys.stderr, flush=True)
     good = result["safe"] and result["all_moved"]
-    print(paint(one_line(f"{_safety(result)}; {_moved(result)}"), "good" if good else "bad"))
+    last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
+    print(paint(one_line(last), "good" if good else "bad"))
 
 
 def _safety(result: dict[str, Any]) -> str:
@@ -160,7 +161,7 @@ def _safety(result: dict[str, Any]) -> str:
         return f"not safe: the old key {old} is disabled, but was not seen refused"
     if result["new_access_key_id"]:
         return f"not safe: the old key {old} was not seen refused"
-    return f"not safe: {old} is still in use" if old else "not safe: nothing was rotated"
+    return f"not safe: {old} is still in use"
 
 
 def _moved(result: dict[str, Any]) -> str:

@@ -51,6 +51,13 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     progress: Step = output.wait if options.json else output.step
     try:
         return reach.ask(request, progress)
+    except KeyboardInterrupt:
+        print(
+            f"keyturn: the daemon goes on with it; what comes of it: `keyturn audit show --credential {options.name}`, "
+            "and the daemon's log",
+            file=sys.stderr,
+        )
+        raise
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:

@@ -13,7 +13,7 @@ from agent.core.events import PublishEvent, Trigger
 from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
 from agent.notifiers.interface import Notifier
-from agent.refresh.sink_look import Identities, SinkLook, identities
+from agent.refresh.sink_look import Identities, SinkLook, Writers, identities, writers
 from agent.sinks.interface import Sink
 from agent.sinks.offered import first_offered
 from agent.sinks.transaction import transaction
@@ -54,7 +54,7 @@ class ManagedCredential:
         self._left: Identities = {}
         self._poll_s = float(getattr(settings.provider, "poll_interval", POLL_INTERVAL_S))
         self._astray = False
-        self._cleaned_in = 0
+        self._cleaned_in: tuple[int, Writers] | None = None
 
     # -- what is known while this process runs --------------------------------------------------------
 
@@ -86,12 +86,15 @@ class ManagedCredential:
         return self._in_sync.get(target)
 
     def is_left_alone(self, survey: transaction.Survey) -> bool:
-        """Return whether readers wrote the value into their files once more after that was put right in this generation."""
-        return survey.only_written_back and self._cleaned_in == self.state.published.generation
+        """Return whether readers wrote the value into their files once more after that was put right in this generation.
+
+        Not where an operator has since changed who may write the directories of the files: then it is put right once more.
+        """
+        return survey.only_written_back and self._cleaned_in == (self.state.published.generation, writers(self.sinks))
 
     def cleaned(self) -> None:
         """Note that what readers wrote into their files was put right in this generation; not kept over a restart."""
-        self._cleaned_in = self.state.published.generation
+        self._cleaned_in = (self.state.published.generation, writers(self.sinks))
 
     def remember(self, state: CredentialState) -> None:
         """Take over the state that an earlier run left."""

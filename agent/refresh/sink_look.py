@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from agent.sinks.transaction import transaction
 from agent.system.file_identity import FileIdentity
 
 Identities = Mapping[str, FileIdentity | None]
+Writers = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,16 @@ def identities(sinks: Sequence[Sink]) -> Identities:
     if not all(sink.watched for sink in sinks):
         return {}
     return {path: FileIdentity.of_link(path) for sink in sinks for path in sink.watched}
+
+
+def writers(sinks: Sequence[Sink]) -> Writers:
+    """Return owner, group and mode of the directory of each sink: who may write there."""
+    return tuple(_writers(os.path.dirname(sink.path)) for sink in sinks)
+
+
+def _writers(directory: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return None
+    return found.st_uid, found.st_gid, found.st_mode

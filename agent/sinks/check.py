@@ -95,21 +95,21 @@ def _kept_from_readers(sink: Sink, directory: Directory, wanted: Attributes) -> 
             f"the SDKs write the key into a file that its application owns, and {user_name(wanted.uid)} will own this one",
             f'leave `owner` out; `group = "{group_name(wanted.gid)}"` and `mode = "0640"` let the application read it',
         )
+    group, path = group_name(wanted.gid), shlex.quote(directory.path)
+    is_open = directory.uid not in ours or directory.shared_with
+    commands = [f"chown {agent_user()}:{group} {path} && chmod 0750 {path}"] if is_open else []
     present = read_present(directory, split(sink.path)[1]).content
     if isinstance(sink, FileSink) and present and sink.only_written_back(present):
-        yield Finding(
-            "warning",
-            sink.target,
-            "an SDK wrote a key into this file, in clear, by the rights of its application",
-            "have the application run as a user of its own, who may read the file and write neither it nor its directory",
-        )
-    if directory.uid not in ours or directory.shared_with:
-        group, path = group_name(wanted.gid), shlex.quote(directory.path)
+        # Only once the directory is closed: the new file then has the owner, group and mode of the config, and stays so.
+        commands.append(shlex.join((*sink.context.command, "refresh", sink.context.credential)))
+        text = "an SDK wrote a key into this file, in clear, by the rights of its application"
+        yield Finding("warning", sink.target, text, f"`{' && '.join(commands)}`")
+    if is_open:
         yield Finding(
             "error",
             sink.target,
             f"the application could write {directory.path}, and its SDK would put the key into this file, in clear",
-            f"`chown {agent_user()}:{group} {path} && chmod 0750 {path}`",
+            f"`{' && '.join(commands)}`",
         )
 
 

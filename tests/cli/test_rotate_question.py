@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent.cli import output
+from agent.cli.daemon_client import Reach
+from agent.cli.main import main
+from agent.emergency.report import Result
 from tests.support.processes import KEYTURN
 from tests.support.station import Station
 from tests.support.vm import Vm
@@ -72,3 +75,20 @@ def test_it_is_asked_even_where_that_is_not_known(
     assert output.agreed("uploader", {"unknown": "it is older"}, disable_old=True) is yes
     told = capsys.readouterr().err
     assert "not known: it is older" in told and told.rstrip().endswith("[y/N]")
+
+
+def test_a_rotation_that_the_operator_no_longer_watches_is_said_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Ctrl-C ends the command, not what the daemon does; and a command that did nothing says no more than that."""
+
+    def interrupted(*_asked: object, **_how: object) -> None:
+        raise KeyboardInterrupt
+
+    config = tmp_path / "keyturn.toml"
+    config.write_text("[agent]\n")
+    monkeypatch.setattr(Reach, "ask", interrupted)
+    assert main(["--config", str(config), "rotate", "uploader", "--reason", "leaked", "--yes"]) == 130
+    assert "keyturn audit show --credential uploader" in capsys.readouterr().err
+    output.rotated(Result("uploader", error="a `keyturn rotate` is under way").as_json())
+    assert capsys.readouterr().out == "this command did nothing itself\n"

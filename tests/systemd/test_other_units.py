@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,9 @@ def test_logrotate_does_not_break_the_audit_chain(logrotate: Machine) -> None:
     for _ in range(3):
         newest = machine.cloud.rotate()
         machine.picked_up(newest)
+        eventually(
+            lambda: f"-{int(time.time())}" not in machine.bed.do("ls", "/var/log/keyturn"), "names are by the second"
+        )
         done = machine.bed.run("logrotate", "--force", SNIPPET)
         assert done.returncode == 0, done.both
     newest = machine.cloud.rotate()

@@ -46,6 +46,7 @@ StateDirectory=cloud
 [Unit]
 Description=an application that signs requests
 [Service]
+Type=notify
 User=uploader
 EnvironmentFile=/etc/uploader.environment
 ExecStart={PYTHON} {INSIDE}/dependent.py {INI} $ENDPOINT /etc/ssl/cloud.pem {TALLY}

@@ -24,6 +24,7 @@ from pathlib import Path
 from agent.cloud.acs3 import sign
 from agent.core.credential import Credential
 from agent.core.secret import Secret
+from agent.system.systemd_notify import ServiceManager
 
 SIGNALS = {signal.SIGHUP, signal.SIGTERM}
 PAUSE_S = 0.05
@@ -95,6 +96,9 @@ class Dependent:
 def main() -> None:
     # Blocked and waited for: none is lost, and none comes between a request and its count.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    ServiceManager(os.environ).ready(
+        "reads its file on SIGHUP"
+    )  # not before: a reload while Python loads would kill it
     credentials, endpoint, ca, tally = sys.argv[1:]
     Dependent(Path(credentials), endpoint, ca, Path(tally)).run()
 

@@ -26,12 +26,20 @@ FIELDS = (
     "access_key_id",
     "previous_access_key_id",
     "version_id",
+    "created_at",
     "expiration",
+    "identity",
     "sinks",
     "notified",
+    "steps",
+    "left_behind",
     "outcome",
     "error",
+    "request_id",
     "duration_ms",
+    "host",
+    "agent_version",
+    "config",
 )
 """The keys of a record besides its time, event, number and hashes, in the order in which they are shown."""
 MAX_LINE_BYTES = 256 * 1024

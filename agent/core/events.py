@@ -43,10 +43,15 @@ class Event(StrEnum):
     NOTIFY_GAVE_UP = "notify_gave_up"
     ROTATION_REQUESTED = "rotation_requested"
     ROTATION_STARTED = "rotation_started"
+    ROTATION_ENDED = "rotation_ended"
     OLD_KEY_DISABLED = "old_key_disabled"
+    OLD_KEY_DELETED = "old_key_deleted"
     ENDPOINT_TOKEN_ROTATED = "endpoint_token_rotated"
     PICKUP_CONFIRMED = "pickup_confirmed"
     STALE = "stale"
+    KEY_TOO_OLD = "key_too_old"
+    KEY_RESTRICTED = "key_restricted"
+    CLIENT_KEY_EXPIRES = "client_key_expires"
     RECOVERED = "recovered"
 
 

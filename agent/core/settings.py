@@ -273,9 +273,16 @@ class ServeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialSettings:
-    """`[credentials.NAME]`."""
+    """`[credentials.NAME]`.
+
+    Attributes:
+        owner: the team or person who answers for it, as the report shows it.
+        max_age: the age of an AccessKey from which on it is an alarm; None for never.
+    """
 
     provider: ProviderSettings
+    owner: str | None = None
+    max_age: Duration | None = None
     verify: Literal["caller_identity", "off"] = "caller_identity"
     verify_timeout: Duration = Duration(60)
     max_staleness: Duration | None = None  # None: 24h, for a session its expiry
@@ -289,6 +296,8 @@ class CredentialSettings:
         """Yield limits under which every value would be refused, or stale at once, and a canary without a key."""
         if self.verify_timeout < 1:
             yield "verify_timeout", 'want at least "1s"'
+        if self.max_age is not None and self.max_age < 1:
+            yield "max_age", 'want at least "1s", such as "90d"'
         if self.max_staleness is not None and self.max_staleness < 1:
             yield "max_staleness", 'want at least "1s"'
         if self.canary and not self.sinks and self.serve is None:

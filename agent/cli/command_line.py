@@ -126,6 +126,21 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+    report = _parser(
+        actions.add_parser,
+        "report",
+        help="every credential, its key, its rotations, and whether the log behind that verified",
+        epilog="example: keyturn audit report --since 2026-07-01 --format html --output report.html",
+    )
+    report.set_defaults(run="agent.cli.audit_report:audit_report")
+    report.add_argument("--credential", metavar="N")
+    report.add_argument("--since", metavar="T", help="a time like 2026-07-01, or how long ago, like 90d; default: all")
+    report.add_argument(
+        "--format", choices=("table", "csv", "json", "ocsf", "html"), default="table", help="default: table"
+    )
+    report.add_argument("--output", metavar="FILE", help="write it there; default: standard output")
+    report.add_argument("--log", metavar="PATH", help="a copy of the log, newest file: no config and no state is read")
+    report.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
 
 
 def _endpoint(endpoint: argparse.ArgumentParser) -> None:

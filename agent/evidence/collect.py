@@ -1,0 +1,92 @@
+"""The log read once: proved and collected in the same pass, in memory that is bounded by credentials and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent.audit.head import read_head
+from agent.audit.proof import TRIES, Verdict, verify
+from agent.core.timestamps import moment_of
+from agent.evidence.history import History, text
+from agent.evidence.model import LogRange
+
+MOST_ORIGINS = 100
+"""Hosts, agent versions and configs that are named, each."""
+MOST_CREDENTIALS = 100_000
+"""More than any config has: a log that somebody forged does not fill the memory."""
+
+
+class Collected:
+    """What a log says, credential by credential. `see` takes every record, in the order of the log."""
+
+    def __init__(self, since: datetime | None) -> None:
+        self._since = since
+        self.histories: dict[str, History] = {}
+        self.origins: dict[str, dict[str, None]] = {"host": {}, "agent_version": {}, "config": {}}
+        self.first: tuple[int, datetime | None] | None = None
+        self.last: tuple[int, datetime | None, str] = (0, None, "")
+
+    def see(self, record: Mapping[str, Any]) -> None:
+        """Take note of a record."""
+        at = moment_of(text(record, "time"))
+        self.first = self.first or (record["seq"], at)
+        self.last = (record["seq"], at or self.last[1], record["hash"])
+        for name, known in self.origins.items():
+            if (found := text(record, name)) and len(known) < MOST_ORIGINS:
+                known[found] = None
+        name = text(record, "credential")
+        if not name or at is None:
+            return
+        history = self.histories.get(name)
+        if history is None:
+            if len(self.histories) >= MOST_CREDENTIALS:
+                return
+            history = self.histories[name] = History(name, self._since)
+        history.see(record, at)
+
+    def range(self, verdict: Verdict, *, end_proved: bool) -> LogRange:
+        """Return what the report rests on."""
+        first_seq, first_at = self.first or (0, None)
+        return LogRange(
+            list(verdict.files),
+            verdict.records,
+            first_seq,
+            self.last[0],
+            first_at,
+            self.last[1],
+            self.last[2],
+            verdict.whole,
+            end_proved and verdict.whole,
+            list(verdict.problems),
+            list(verdict.notes),
+        )
+
+
+def collect(
+    path: Path, head_path: Path | None, since: datetime | None, *, first_seq: int = 1
+) -> tuple[Collected, LogRange]:
+    """Read the log and its rotated files, while keyturn may be writing it.
+
+    A log that is read after its head may go further; so what is not whole is read again while the head moves.
+
+    Args:
+        path: the newest file of the log.
+        head_path: the state's file about it; None for a copy, whose end nothing can prove.
+        since: the beginning of the period that is reported; what is before is read all the same.
+        first_seq: as for `audit verify`.
+
+    Raises:
+        NotPermittedError: a file may not be read by this user.
+    """
+    remembered = read_head(head_path) if head_path else None
+    for _ in range(TRIES):
+        found = Collected(since)
+        verdict = verify(path, remembered, first_seq=first_seq, is_copy=head_path is None, onlooker=found.see)
+        after = read_head(head_path) if head_path else None
+        if verdict.whole or after == remembered:
+            break
+        remembered = after
+    return found, found.range(verdict, end_proved=remembered is not None)

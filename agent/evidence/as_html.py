@@ -103,7 +103,7 @@ def _about(one: CredentialReport, report: Report) -> Iterator[Block]:
 
 def _facts(one: CredentialReport) -> Iterator[tuple[str, Cell]]:
     yield "Owner", one.owner or Pill("not named", "dim")
-    yield "RAM user or role", [one.identity, Pill(one.identity_source, "dim")] if one.identity else UNKNOWN
+    yield "RAM user or role", f"{one.identity} ({one.identity_source})" if one.identity else UNKNOWN
     if one.provider:
         yield "Source", f"{one.provider} {one.secret}"
     yield "Compliant", [Pill(one.compliant, MOODS[one.compliant]), one.why]
@@ -151,14 +151,19 @@ def _change(of: tuple[Change, list[str]]) -> tuple[Cell, ...]:
         change.trigger,
         change.actor,
         change.reason,
-        change.identity or UNKNOWN,
+        _owner(change),
         end,
     )
 
 
+def _owner(key: Change) -> Cell:
+    """Return the user or role of an ARN: `user/uploader`; the account is the same all over a table."""
+    return key.identity.rpartition(":")[2] or UNKNOWN
+
+
 def _emergency(one: Emergency) -> tuple[Cell, ...]:
     seen = Pill(exposure(one), "good") if one.exposure_s is not None else Pill("not seen refused", "bad")
-    outcome: list[str | Pill] = [one.outcome, *([Pill("failed", "bad"), one.error] if one.error else [])]
+    outcome: list[str | Pill] = [Pill(one.outcome, "bad"), one.error] if one.error else [one.outcome]
     return (
         rfc3339(one.asked_at),
         one.actor or UNKNOWN,

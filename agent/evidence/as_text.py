@@ -29,7 +29,7 @@ def lines(report: Report, width: int, paint: Paint) -> Iterator[str]:
     if not log.verified:
         yield paint("THE AUDIT LOG DID NOT VERIFY: what follows cannot be relied upon", "bad")
         for problem in log.problems:
-            yield from _wrapped(problem, width, "  ")
+            yield from _wrapped(problem, width, "  ", 4)
         yield ""
     yield f"keyturn rotation report, {period(report)}"
     yield f"{len(report.credentials)} credentials; {escaped(', '.join(report.hosts)) or f'host {NOT_RECORDED}'}"
@@ -41,9 +41,9 @@ def lines(report: Report, width: int, paint: Paint) -> Iterator[str]:
     yield ""
     for number, line in enumerate(basis(report)):
         mood = "bad" if not log.verified else "good" if log.end_proved else "so-so"
-        yield from (paint(text, mood if number == 0 else None) for text in _wrapped(line, width, ""))
+        yield from (paint(text, mood if number == 0 else None) for text in _wrapped(line, width))
     for note in log.notes:
-        yield from _wrapped(f"note: {note}", width, "")
+        yield from _wrapped(f"note: {note}", width)
 
 
 def _population(credentials: Sequence[CredentialReport], width: int, paint: Paint) -> Iterator[str]:
@@ -78,8 +78,10 @@ def _credential(one: CredentialReport, width: int, paint: Paint) -> Iterator[str
     left = one.in_config is False
     yield paint(escaped(one.name), "bad" if one.compliant == "no" else None) + (" (not in the config)" if left else "")
     for label, values in _facts(one):
-        for number, value in enumerate(values if isinstance(values, list) else [values]):
-            yield from _wrapped(value, width, f"  {'' if number else label:<{LABEL_WIDTH}}")
+        several = values if isinstance(values, list) else [values]
+        for number, value in enumerate(several):
+            before = f"  {'' if number else label:<{LABEL_WIDTH}}"
+            yield from _wrapped(value, width, before, len(before) + (2 if len(several) > 1 else 0))
 
 
 def _facts(one: CredentialReport) -> Iterator[tuple[str, str | list[str]]]:
@@ -144,7 +146,7 @@ def old_key_line(old: OldKey) -> str:
         if at is not None
     ]
     if old.disabled_at is None and old.refused_at is None and old.deleted_at is None:
-        ends.append("not ended by keyturn")
+        ends.append("its end is not recorded")
     return f"{old.access_key_id}: {', '.join(ends)}"
 
 
@@ -162,8 +164,8 @@ def _fold(text: str, width: int) -> list[str]:
     return textwrap.wrap(escaped(text), width) or [""]
 
 
-def _wrapped(text: str, width: int, before: str) -> list[str]:
-    hanging = " " * len(before) if before.strip() else before + "  "
+def _wrapped(text: str, width: int, before: str = "", hang: int = 2) -> list[str]:
+    """Return lines of at most `width` columns, and all but the first further in."""
     return textwrap.wrap(
-        escaped(text), max(width, 40), initial_indent=before, subsequent_indent=hanging, break_on_hyphens=False
+        escaped(text), max(width, 40), initial_indent=before, subsequent_indent=" " * hang, break_on_hyphens=False
     ) or [before.rstrip()]

@@ -95,18 +95,18 @@ def _credential(
 def compliance(key: Change | None, config: Configured | None, as_of: datetime) -> tuple[str, str]:
     """Return whether a key is as young as `max_age` asks, "yes", "no" or "unknown", and why."""
     if config is None:
-        return "unknown", "no max_age is known: it is not in the config"
+        return "unknown", "max_age stands in the config, which has no such credential, or was not read"
     if config.max_age is None:
         return "unknown", "the config has no max_age for it"
     if key is None:
         return "unknown", "no key was published here"
+    if key.is_session and config.max_age >= LONGEST_SESSION:
+        return "yes", "no session lives longer than 12 h"
     age = as_of - key.born_at
     if age > config.max_age:
         return "no", "it is older than max_age"
     if key.created_at is not None:
         return "yes", "by the time of its creation"
-    if key.is_session and config.max_age >= LONGEST_SESSION:
-        return "yes", "no session lives longer than 12 h"
     return "unknown", "when it was created is not recorded, only when it was first published here"
 
 
@@ -208,7 +208,7 @@ def rotations(one: CredentialReport) -> str:
 
 def exposure(one: Emergency) -> str:
     """Return how long the old key lived after the command."""
-    return "the old key was not seen refused" if one.exposure_s is None else f"{one.exposure_s:.1f} s"
+    return "not ended: the old key was not seen refused" if one.exposure_s is None else f"{one.exposure_s:.1f} s"
 
 
 def alarms(one: CredentialReport) -> str:

@@ -33,7 +33,9 @@ class WrittenLog:
         self.now += timedelta(seconds=1)
         return record
 
-    def publish(self, name: str, key_id: str, trigger: str = "poll", *, files: list[str] | None = None, **more: Any) -> None:
+    def publish(
+        self, name: str, key_id: str, trigger: str = "poll", *, files: list[str] | None = None, **more: Any
+    ) -> None:
         """Write what a refresh with a new key writes: fetched, verified, published."""
         version = f"version-of-{key_id}"
         about = {"credential": name, "access_key_id": key_id, "version_id": version, "trigger": trigger}
@@ -62,7 +64,9 @@ class WrittenLog:
         self.publish(name, key_id, "emergency", actor=ROOT, reason=reason, **more)
         self.tell(name)
         self.write(Event.OLD_KEY_DISABLED, **about, access_key_id=old, outcome="inactive, not yet seen refused")
-        self.write(Event.OLD_KEY_DISABLED, **about, access_key_id=old, outcome="refused with InvalidAccessKeyId.Inactive")
+        self.write(
+            Event.OLD_KEY_DISABLED, **about, access_key_id=old, outcome="refused with InvalidAccessKeyId.Inactive"
+        )
         self.write(Event.OLD_KEY_DELETED, **about, access_key_id=old)
         self.write(
             Event.ROTATION_ENDED, **about, previous_access_key_id=old, access_key_id=key_id, outcome="old key refused",
@@ -89,7 +93,8 @@ def two_years(directory: Path) -> WrittenLog:
     for hour in range(8):
         expires = datetime(2026, 3, 1, hour + 1, tzinfo=UTC)
         log.at(f"2026-03-01T{hour:02}:00:00Z").publish("session", f"STS.NSession{hour}", "schedule", expiration=expires)
-    log.at("2026-08-14T02:58:00Z").emergency("billing", "LTAI5tBilling0000000002", created_at=datetime(2026, 8, 14, 2, 58, tzinfo=UTC))
+    made = datetime(2026, 8, 14, 2, 58, tzinfo=UTC)
+    log.at("2026-08-14T02:58:00Z").emergency("billing", "LTAI5tBilling0000000002", created_at=made)
     log.tell("billing", "exec /usr/local/bin/reload", Event.NOTIFY_GAVE_UP, error="exit status 1", outcome="7 attempts")
     log.at("2026-09-01T10:00:00Z").write(
         Event.ROTATION_REQUESTED, credential="uploader", trigger="emergency", actor=ROOT, reason="=cmd|' /C calc'!A0",

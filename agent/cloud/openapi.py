@@ -120,6 +120,7 @@ class OpenApi:
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
             error = (judge(failed) if judge else None) or failures.explain(failed, now)
+            error.request_id = failed.request_id
             raise error.at(action)
         answer = failures.json_object(reply.body)
         if answer is None:
@@ -141,10 +142,11 @@ class OpenApi:
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """The owner of a key, as STS names it."""
+    """The owner of a key, as STS names it; `request_id` is its name for the call."""
 
     arn: str
     account_id: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,8 @@ class Sts(OpenApi):
         """
         action = "GetCallerIdentity"
         answer = self.call(action, {}, identity, now=now, timeout_s=timeout_s)
-        return CallerIdentity(self._text(action, answer, "Arn"), self._text(action, answer, "AccountId"))
+        arn, account_id = self._text(action, answer, "Arn"), self._text(action, answer, "AccountId")
+        return CallerIdentity(arn, account_id, failures.request_id_of(answer))
 
     def assume_role(
         self,

@@ -269,7 +269,7 @@ class Kms(OpenApi):
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> str:
-        """Rotate a managed secret at once and return the id of the new version.
+        """Rotate a managed secret at once, to the version `version_id`; return KMS's name for the call, "" for none.
 
         `version_id` is the caller's and makes a repetition harmless (KMS API, RotateSecret). KMS allows
         50 rotations per hour and account.
@@ -281,7 +281,8 @@ class Kms(OpenApi):
         action = "RotateSecret"
         params = {"SecretName": secret_name, "VersionId": version_id}
         answer = self.call(action, params, identity, now=now, timeout_s=timeout_s, judge=_rotation_running)
-        return self._text(action, answer, "VersionId")
+        self._text(action, answer, "VersionId")
+        return failures.request_id_of(answer)
 
 
 class Ram(OpenApi):
@@ -299,8 +300,8 @@ class Ram(OpenApi):
         *,
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
-    ) -> None:
-        """Set a user's AccessKey "Active" or "Inactive".
+    ) -> str:
+        """Set a user's AccessKey "Active" or "Inactive"; return RAM's name for the call, "" for none.
 
         `user` must be named: without it RAM means the caller's own keys.
 
@@ -308,7 +309,7 @@ class Ram(OpenApi):
             KeyturnError: as `OpenApi.call`.
         """
         params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
-        self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s)
+        return failures.request_id_of(self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s))
 
     def see_own_keys(self, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Ask for the list of the caller's own AccessKeys (ListAccessKeys without a user), and throw it away.

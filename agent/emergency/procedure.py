@@ -144,7 +144,13 @@ class Emergency:
         self._result.error, self._result.exit_code = str(error), error.exit_code
         asked = {"credential": self._request.credential, **self._cause.as_fields()}
         try:
-            self._audit.record(Event.ROTATION_REQUESTED, outcome="failed", error=str(error), **asked)
+            self._audit.record(
+                Event.ROTATION_REQUESTED,
+                outcome="failed",
+                error=str(error),
+                request_id=error.request_id or None,
+                **asked,
+            )
         except KeyturnError as unwritten:
             log.error("the audit log cannot be written", error=str(unwritten))
         return self._result

@@ -92,7 +92,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
-        return redacted(value.encode("utf-8", "backslashreplace").decode())
+        return redacted(value if value.isascii() else value.encode("utf-8", "backslashreplace").decode())
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -52,7 +52,7 @@ def _population(credentials: Sequence[CredentialReport], width: int, paint: Pain
     widths = [max(len(cells[column]) for cells, _mood in rows) for column in range(len(HEAD))]
     widths[0] = min(widths[0], NAME_WIDTH)
     used = sum(widths[:4]) + 2 * 5
-    widths[4] = max(9, min(widths[4], width - used - 24))
+    widths[4] = max(13, min(widths[4], width - used - 24))
     widths[5] = max(12, width - used - widths[4])
     for cells, mood in rows:
         folded = [_fold(cell, widths[column]) for column, cell in enumerate(cells)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from agent import __version__
@@ -37,6 +37,7 @@ def report(
         credential: the only one that is wanted; None for the whole population.
     """
     as_of = now if configured is not None else log.last_at or now
+    _share_ends(found.histories.values())
     names = [*(configured or {}), *(name for name in sorted(found.histories) if name not in (configured or {}))]
     one_of = [name for name in names if credential is None or name == credential]
     hosts, versions, configs = (list(found.origins[name]) for name in ("host", "agent_version", "config"))
@@ -117,6 +118,18 @@ def _owed(history: History, config: Configured | None) -> tuple[list[str], str]:
     told = history.key.told if history.key else {}
     expected = dict.fromkeys([*(config.dependents if config else sorted(history.expected)), *told])
     return [who for who in expected if told.get(who, "failed") in NOT_TOLD], "as far as the log tells"
+
+
+def _share_ends(histories: Collection[History]) -> None:
+    """Give a key that several credentials held its end in each: it is recorded for the one that was rotated."""
+    ended: dict[str, OldKey] = {}
+    for old in (old for one in histories for old in one.old_keys.values()):
+        if old.disabled_at or old.refused_at or old.deleted_at:
+            ended[old.access_key_id] = old
+    for old in (old for one in histories for old in one.old_keys.values()):
+        end = ended.get(old.access_key_id, old)
+        old.disabled_at, old.refused_at = old.disabled_at or end.disabled_at, old.refused_at or end.refused_at
+        old.deleted_at, old.refusal = old.deleted_at or end.deleted_at, old.refusal or end.refusal
 
 
 def _expose(history: History) -> None:

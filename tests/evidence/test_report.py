@@ -157,6 +157,20 @@ def test_an_emergency_that_is_taken_up_again_was_exposed_from_the_first_command_
     assert first.exposure_s > 3000 > second.exposure_s > 0
 
 
+def test_a_key_that_others_held_too_ended_for_all(tmp_path):
+    """The end is recorded for the credential that was rotated; it is told of each that held the key."""
+    log = WrittenLog(tmp_path)
+    for name in ("a", "copy"):
+        log.publish(name, "LTAI1", "start")
+    log.emergency("a", "LTAI2")
+    log.publish("copy", "LTAI2", "emergency")
+    first, second = (one.old_keys[0] for one in made(log.close(), {}).credentials)
+    assert first.deleted_at is not None
+    assert (first.disabled_at, first.refused_at, first.deleted_at) == (
+        second.disabled_at, second.refused_at, second.deleted_at,
+    )  # fmt: skip
+
+
 def test_since_bounds_what_happened_and_not_the_population(log):
     """Keys and emergencies before the period are not listed, the keys in use and the credentials are."""
     since = datetime(2026, 8, 20, tzinfo=UTC)

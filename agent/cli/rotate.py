@@ -21,6 +21,10 @@ FORESEE_S = 20.0
 
 def rotate(options: argparse.Namespace) -> int:
     """Run the emergency and print what comes of it; return the exit code."""
+    if options.drill:
+        from agent.cli.rotate_drill import play  # the emulator, which no emergency needs
+
+        return play(options)
     try:
         result, code = _rotated(options)
     except KeyturnError as error:

@@ -43,6 +43,7 @@ KNOWS = {
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
+    "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
@@ -56,7 +57,8 @@ KNOWS = {
         "providers", "providers.kms", "providers.emulator",
     },
     "agent.cli": EVERYBODY | {
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.state",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
+        "agent.state",
         "agent.systemd_setup",
         "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },

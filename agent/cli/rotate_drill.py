@@ -11,7 +11,8 @@ from agent.cli import output
 from agent.cli.without_daemon import this_user
 from agent.core.errors import KeyturnError
 from agent.drill.drill import CANNOT_SHOW, Drilled, drill
-from agent.emergency.report import Result, emergency_request
+from agent.emergency.report import Result
+from agent.emergency.request import emergency_request
 from agent.logs.setup import set_up
 
 

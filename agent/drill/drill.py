@@ -41,7 +41,8 @@ from agent.drill.dependents import NamedOnly
 from agent.drill.extent import extent_of
 from agent.drill.sinks import Redirection
 from agent.drill.sources import PLAYED, Sources
-from agent.emergency.report import Request, Result, Show
+from agent.emergency.report import Result, Show
+from agent.emergency.request import Request
 from agent.system.scratch_directory import ScratchDirectory, scratch_directory
 from providers.emulator import Cloud, EmulatorServer, MetadataServer
 

@@ -1,13 +1,15 @@
 """How long an emergency takes from the command to "safe", beside the sum of its own network calls of the same run.
 
-    python -m bench.safe [--rounds 12]
+    python -m bench.safe [--rounds 20] [--directory DIR]
 
 The emulated cloud runs in a process of its own and answers at once. The credential has two files and three dependents: one is
 told by a signal, one by a command, one by HTTP. Each round is `keyturn rotate --disable-old` as an operator calls it, once
-through a daemon and once without one, in turn; the time is that on the wall from the start of the command to its end, which
-comes right after "safe". The calls are those to KMS, RAM and STS, timed where they are made, TLS handshake and signature
-check included: below that no emergency can be. Of all rounds the one counts that took least, for other work on the machine
-only adds.
+through a daemon and once without one, in turn. Two times are shown: on the wall, from the start of the command to its end,
+interpreter and imports included; and from when the command arrived where it is carried out to "safe", as the result says it
+(`time_to_safe_ms`). That one stands beside the calls to KMS, RAM and STS, timed where they are made, TLS handshakes included:
+below their sum no emergency can be. Of all rounds the one counts that took least, for other work on the machine only adds.
+On standard error is what that round consisted of: calls, flushes, and the rest. `--directory` on a tmpfs, where a flush costs
+nothing, shows it without the disk.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,28 +40,33 @@ NAME = "uploader"
 
 @dataclass(frozen=True)
 class Run:
-    """One emergency, in seconds: from the command to its end, to "safe" as it says itself, and in its calls."""
+    """One emergency, in seconds: on the wall, to "safe" as it says itself, in calls to the cloud, in flushes; and its steps."""
 
     wall_s: float
     safe_s: float
     calls_s: float
-    calls: int
+    flushes_s: float
     steps: dict[str, int]
 
 
 def timed(arguments: list[str], report: Path) -> int:
-    """Run a command of keyturn, and write down how long each call to the cloud took."""
-    real, lock = Transport.request, threading.Lock()
+    """Run a command of keyturn, and write down how long each call to the cloud and each flush took."""
+    lock = threading.Lock()
 
-    def request(self: Transport, *args: Any, **options: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return real(self, *args, **options)
-        finally:
-            with lock, report.open("a") as out:
-                out.write(f"{time.perf_counter() - began}\n")
+    def watched(kind: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return real(*args, **options)
+            finally:
+                took = time.perf_counter() - began
+                with lock, report.open("a") as out:
+                    out.write(f"{kind} {took}\n")
 
-    Transport.request = request  # type: ignore[method-assign]
+        return act
+
+    Transport.request = watched("call", Transport.request)  # type: ignore[method-assign]
+    os.fsync, os.fdatasync = watched("flush", os.fsync), watched("flush", os.fdatasync)
     return command.main(arguments)
 
 
@@ -118,6 +125,7 @@ access_key_secret_from_file_path = "{authority}_secret.txt"
 
     def start(self) -> None:
         """Start a daemon, whose calls are timed."""
+        time.sleep(1.1)  # a file that changed in the second in which the daemon reads it is judged by each command
         argv = [sys.executable, "-m", "bench.safe", "--timed", str(self.report), "--config", str(self.config), "run"]
         self._daemon = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         assert self._daemon.stderr is not None
@@ -144,9 +152,10 @@ access_key_secret_from_file_path = "{authority}_secret.txt"
         result = json.loads(done.stdout)
         if not (result["safe"] and result["all_moved"]):
             raise SystemExit(f"the emergency did not end well: {result}")
-        calls = [float(line) for line in self.report.read_text().split()]
+        lines = [line.split() for line in self.report.read_text().splitlines()]
+        calls_s, flushes_s = (sum(float(took) for kind, took in lines if kind == one) for one in ("call", "flush"))
         steps = {step["name"]: step["ms"] for step in result["steps"]}
-        return Run(wall_s, result["time_to_safe_ms"] / 1000, sum(calls), len(calls), steps)
+        return Run(wall_s, result["time_to_safe_ms"] / 1000, calls_s, flushes_s, steps)
 
 
 def rows(directory: Path, rounds: int) -> Iterator[Row]:
@@ -165,11 +174,16 @@ def rows(directory: Path, rounds: int) -> Iterator[Row]:
         hosts["through a daemon"].stop()
         cloud.close()
     for way, runs in found.items():
-        best = min(runs, key=lambda run: run.wall_s)
+        wall_s, best = min(run.wall_s for run in runs), min(runs, key=lambda run: run.safe_s)
         print(f"{way}: {best}", file=sys.stderr)
-        what = f"rotate --disable-old {way}, three dependents"
-        yield Row(f"{what}: command to safe", best.wall_s, "s", None, AIM_S)
-        yield Row("the same beside its own network calls", best.wall_s * 1000, "ms", best.calls_s * 1000, AIM_RATIO)
+        yield Row(f"rotate --disable-old {way}, on the wall", wall_s, "s", None, AIM_S)
+        yield Row(
+            "the same from its arrival to safe; its network calls",
+            best.safe_s * 1000,
+            "ms",
+            best.calls_s * 1000,
+            AIM_RATIO,
+        )
 
 
 def main() -> int:
@@ -177,12 +191,13 @@ def main() -> int:
     if sys.argv[1:2] == ["--timed"]:
         return timed(sys.argv[3:], Path(sys.argv[2]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--directory", default=None, help="where to write; by default the temporary directory")
     parser.add_argument("--quick", action="store_true", help="one round: whether the program still runs")
     add_option(parser)
     options = parser.parse_args()
     os.umask(0o077)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         show(rows(Path(directory), 1 if options.quick else options.rounds), options.json)
     return 0
 

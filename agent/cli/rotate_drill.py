@@ -29,7 +29,7 @@ def play(options: argparse.Namespace) -> int:
         print(json.dumps(drilled.as_json()), file=options.out)
     else:
         _show_end(drilled)
-    return drilled.result.exit_code
+    return drilled.exit_code
 
 
 def _played(options: argparse.Namespace) -> Drilled:
@@ -59,18 +59,19 @@ def _begin(directory: str) -> None:
 
 
 def _show_end(drilled: Drilled) -> None:
+    shown = drilled.emergency
     for one in drilled.would_tell:
         _say(f"would tell {one.dependent} of credentials.{one.credential}: {one.how}")
     for remark in drilled.remarks:
         _say(f"played otherwise: {remark}")
     _say("the time that each step took:")
-    for step in drilled.result.steps:
+    for step in shown["steps"]:
         _say(f"  {_seconds(step['ms'])}  {step['name']}")
-    if drilled.result.time_to_safe_ms is not None:
-        _say(f"  {_seconds(drilled.result.time_to_safe_ms)}  from the command to safe")
+    if shown["time_to_safe_ms"] is not None:
+        _say(f"  {_seconds(shown['time_to_safe_ms'])}  from the command to safe")
     for what in CANNOT_SHOW:
         _say(f"a drill cannot show {what}")
-    output.rotated(drilled.result.as_json(), drill=True)
+    output.rotated(shown, drill=True)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -35,6 +35,7 @@ from agent.core.settings import (
     CredentialSettings,
     Duration,
     FilePath,
+    ProviderSettings,
     Settings,
 )
 from agent.drill.dependents import NamedOnly
@@ -75,20 +76,26 @@ class Drilled:
     """What came of a drill.
 
     Attributes:
-        result: of the emergency that was played.
+        emergency: the object that `rotate --json` prints, of the emergency that was played.
+        exit_code: its own.
         would_tell: the dependents, each once for each credential.
         remarks: where the play differed from the config.
     """
 
-    result: Result
+    emergency: dict[str, Any]
+    exit_code: int
     would_tell: tuple[WouldTell, ...]
     remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `rotate --json`, marked as a drill."""
-        shown = self.result.as_json()
-        notes = [*shown["notes"], *self.remarks, *(f"a drill cannot show {what}" for what in CANNOT_SHOW)]
-        return {**shown, "notes": notes, "drill": True, "would_tell": [one.as_json() for one in self.would_tell]}
+        notes = [*self.emergency["notes"], *self.remarks, *(f"a drill cannot show {what}" for what in CANNOT_SHOW)]
+        return {
+            **self.emergency,
+            "notes": notes,
+            "drill": True,
+            "would_tell": [one.as_json() for one in self.would_tell],
+        }
 
 
 def drill(
@@ -141,6 +148,7 @@ class _Play:
         self._request, self._scratch = request, scratch
         state = wiring.paths(settings)[0]
         self._extent = extent_of(settings.credentials, request.credential, state)
+        self._redirection = Redirection(scratch)
         self._remarks = [self._extent.note] if self._extent.note else []
 
     def run(self, show: Show) -> Drilled:
@@ -150,8 +158,18 @@ class _Play:
             sources = Sources(cloud, server, metadata, directory)
             played = self._settings(sources, server)
             environ = {**self._environ, **sources.variables}
-            result = run_here(played, self._config_path, environ, self._work(show), lambda _remark: None, NamedOnly)
-        return Drilled(result, tuple(self._would_tell()), tuple(self._remarks))
+            work = self._work(lambda step: show(self._named_really(step)))
+            result = run_here(played, self._config_path, environ, work, lambda _remark: None, NamedOnly)
+        emergency = self._named_really(result.as_json())
+        return Drilled(emergency, result.exit_code, tuple(self._would_tell()), tuple(dict.fromkeys(self._remarks)))
+
+    def _named_really(self, said: Any) -> Any:
+        """Return what was said with the files called as the config calls them."""
+        if isinstance(said, str):
+            return said.replace(str(self._redirection.root), "")
+        if isinstance(said, list):
+            return [self._named_really(one) for one in said]
+        return {key: self._named_really(one) for key, one in said.items()} if isinstance(said, dict) else said
 
     def _work(self, show: Show) -> Callable[[Commands], Result]:
         def work(commands: Commands) -> Result:
@@ -164,7 +182,6 @@ class _Play:
 
     def _settings(self, sources: Sources, server: EmulatorServer) -> Settings:
         """Return the config of the play: made anew, so that nothing of the real one is taken over unseen."""
-        sinks = Redirection(self._scratch)
         entries = self._real.credentials
         own = entries[self._request.credential]
         key = sources.prepare_secret(
@@ -179,8 +196,8 @@ class _Play:
             is_copy = key is not None and name in self._extent.copies
             place = f"credentials.{name}.provider"
             provider = sources.copy_of(key) if key and is_copy else sources.likeness(place, entry.provider)
-            credentials[name] = self._credential(name, entry, sources, sinks, provider)
-        self._remarks += [*sources.remarks, *sinks.remarks]
+            credentials[name] = self._credential(name, entry, sources, provider)
+        self._remarks += [*sources.remarks, *self._redirection.remarks]
         base = self._scratch.path
         (base / "log").mkdir(mode=0o700)
         return Settings(
@@ -202,7 +219,7 @@ class _Play:
         )
 
     def _credential(
-        self, name: str, entry: CredentialSettings, sources: Sources, sinks: Redirection, provider: Any
+        self, name: str, entry: CredentialSettings, sources: Sources, provider: ProviderSettings
     ) -> CredentialSettings:
         emergency = entry.emergency if name == self._request.credential else None
         if emergency is not None and not isinstance(emergency.authority, str):
@@ -212,7 +229,7 @@ class _Play:
             provider=provider,
             verify=entry.verify,
             verify_timeout=entry.verify_timeout,
-            sinks=sinks.redirected(entry.sinks),
+            sinks=self._redirection.redirected(entry.sinks),
             notify=tuple(dataclasses.replace(one, splay=Duration(0), pickup=None) for one in entry.notify),
             emergency=emergency,
         )

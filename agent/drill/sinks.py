@@ -19,11 +19,12 @@ class Redirection:
     """The way of each sink's file into the scratch directory.
 
     Attributes:
+        root: what stands before each file's own path.
         remarks: where a sink differs from the config.
     """
 
     def __init__(self, scratch: ScratchDirectory) -> None:
-        self._scratch, self._root = scratch, scratch.path / "files"
+        self._scratch, self.root = scratch, scratch.path / "files"
         self.remarks: list[str] = []
 
     def redirected(self, sinks: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
@@ -36,7 +37,7 @@ class Redirection:
     def _redirected(self, sink: SinkSettings) -> SinkSettings:
         if not isinstance(sink, FileSinkSettings):
             raise KeyturnError(f"a drill cannot play a sink of type {sink.type}", "take it out of a copy of the config")
-        place = self._root / str(sink.path).lstrip("/")
+        place = self.root / str(sink.path).lstrip("/")
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sink.write == "in_place":
             write_atomic(place, b"", flush=False)  # an inode to write through, as behind a bind mount

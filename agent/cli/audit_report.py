@@ -14,12 +14,12 @@ from agent.app import wiring
 from agent.audit.reader import brothers
 from agent.cli import output
 from agent.cli.option_types import moment
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, NotPermittedError, UsageError
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, KeyturnError, NotPermittedError, UsageError
 from agent.core.settings import CredentialSettings, FileSinkSettings, Settings
-from agent.core.text import nearest
+from agent.core.text import first_few, nearest
 from agent.evidence.collect import Collected, collect
 from agent.evidence.model import Configured, LogRange, Report, as_json
-from agent.evidence.report import report
+from agent.evidence.report import SHOWN, report
 from agent.system import files
 from agent.system.clock import Clock
 from agent.system.oserrors import explain
@@ -48,7 +48,7 @@ def audit_report(options: argparse.Namespace) -> int:
 
 def _is_sound(log: LogRange) -> bool:
     """Say on standard error, too, that the log did not verify: a program may read the report."""
-    for problem in log.problems:
+    for problem in first_few(log.problems, SHOWN):
         print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
     if not log.verified:
         print("keyturn: the audit log did not verify; the report says so first", file=sys.stderr)
@@ -117,6 +117,10 @@ def _may_read(head: Path) -> bool:
 
 
 def _refuse_none(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise AuditError(
+            f"{path} is not a regular file", "name the newest file of the log; the rotated ones lie beside it"
+        )
     if not path.is_file() and not brothers(path):
         raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
 
@@ -181,12 +185,12 @@ def _write(path: Path, text: str) -> None:
 
     Raises:
         UsageError: it stands for something else than a file.
-        OSError: it cannot be written.
+        KeyturnError: it cannot be written.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageError(f"--output: {path} is not a regular file", "name a file, or leave --output out and redirect")
     try:
         files.write_atomic(path, _encoded(text), MODE)
     except OSError as error:
-        why = explain(error, str(path))
-        raise UsageError(f"--output: {path}: {why.text}", why.remedy) from error
+        why = explain(error, str(path)).text
+        raise KeyturnError(f"--output: {path}: {why}", "name a file in a directory that this user may write") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
 from agent.evidence.as_text import MOODS, NOT_RECORDED, proof
 from agent.evidence.model import Change, CredentialReport, Emergency, Report
@@ -24,7 +25,7 @@ from agent.evidence.page import (
     Timeline,
     render,
 )
-from agent.evidence.report import age, alarms, basis, days, exposure, period, rotations
+from agent.evidence.report import SHOWN, age, alarms, basis, days, exposure, period, rotations
 
 UNKNOWN = Pill(NOT_RECORDED, "dim")
 LEGEND = Legend([
@@ -48,7 +49,9 @@ def html(report: Report) -> Iterator[str]:
 def _blocks(report: Report) -> Iterator[Block]:
     log = report.log
     if not log.verified:
-        yield Notice("bad", "The audit log did not verify. What follows cannot be relied upon.", log.problems)
+        yield Notice(
+            "bad", "The audit log did not verify. What follows cannot be relied upon.", first_few(log.problems, SHOWN)
+        )
     else:
         yield Notice("good" if log.end_proved else "so-so", f"The audit log: {basis(report)[0]}", basis(report)[3:])
     yield Section(
@@ -177,7 +180,7 @@ def _emergency(one: Emergency) -> tuple[Cell, ...]:
 
 def _basis(report: Report) -> Iterator[tuple[str, Cell]]:
     yield "Audit log", basis(report)
-    yield "Notes", report.log.notes or Pill("none", "dim")
+    yield "Notes", first_few(report.log.notes, SHOWN) or Pill("none", "dim")
     yield "Hosts", report.hosts or UNKNOWN
     yield "Agent versions", report.agent_versions or UNKNOWN
     yield "Configs", report.configs or UNKNOWN

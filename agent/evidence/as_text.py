@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
-from agent.core.text import escaped
+from agent.core.text import escaped, first_few
 from agent.core.timestamps import rfc3339
 from agent.evidence.model import Change, CredentialReport, Emergency, OldKey, Report
-from agent.evidence.report import age, alarms, basis, days, exposure, period, rotations
+from agent.evidence.report import SHOWN, age, alarms, basis, days, exposure, period, rotations
 
 Paint = Callable[[str, "str | None"], str]
 MOODS = {"yes": "good", "no": "bad", "unknown": "so-so"}
@@ -28,7 +28,7 @@ def lines(report: Report, width: int, paint: Paint) -> Iterator[str]:
     log = report.log
     if not log.verified:
         yield paint("THE AUDIT LOG DID NOT VERIFY: what follows cannot be relied upon", "bad")
-        for problem in log.problems:
+        for problem in first_few(log.problems, SHOWN):
             yield from _wrapped(problem, width, "  ", 4)
         yield ""
     yield f"keyturn rotation report, {period(report)}"
@@ -42,7 +42,7 @@ def lines(report: Report, width: int, paint: Paint) -> Iterator[str]:
     for number, line in enumerate(basis(report)):
         mood = "bad" if not log.verified else "good" if log.end_proved else "so-so"
         yield from (paint(text, mood if number == 0 else None) for text in _wrapped(line, width))
-    for note in log.notes:
+    for note in first_few(log.notes, SHOWN):
         yield from _wrapped(f"note: {note}", width)
 
 

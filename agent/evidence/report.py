@@ -14,6 +14,8 @@ from agent.evidence.model import Change, Configured, CredentialReport, Emergency
 
 LONGEST_SESSION = timedelta(hours=12)
 """The most that `DurationSeconds` of AssumeRole and the role's own limit allow (Alibaba Cloud STS: 43200 s)."""
+SHOWN = 20
+"""What is wrong with a log is shown to people up to so many; programs get all of it."""
 NOT_TOLD = frozenset({"failed", "gave up"})
 
 

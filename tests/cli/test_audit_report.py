@@ -105,12 +105,12 @@ def test_the_file_is_for_its_owner_alone(place, capfd):
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("target", ["a directory", "a link", "no directory"])
-def test_output_goes_into_files_only(place, capfd, target):
-    """A device, a directory, a link of somebody's is not replaced: exit 2, with the place."""
+@pytest.mark.parametrize(("target", "code"), [("a directory", 2), ("a link", 2), ("no directory", 1)])
+def test_output_goes_into_files_only(place, capfd, target, code):
+    """A device, a directory, a link of somebody's is not replaced, and what cannot be written is named with its place."""
     path = {"a directory": place, "a link": place / "link", "no directory": place / "none" / "out"}[target]
     (place / "link").symlink_to("/dev/null")
-    assert call(place, "--output", str(path)) == 2
+    assert call(place, "--output", str(path)) == code
     assert str(path) in capfd.readouterr().err
     assert os.readlink(place / "link") == "/dev/null"
 
@@ -132,12 +132,23 @@ def test_a_part_of_a_log_needs_its_first_number(place, capfd):
 
 
 def test_mistakes_are_named(place, capfd):
-    """An unknown credential, a time that is none, a log that is not there."""
+    """An unknown credential, a time that is none, a log that is not there, or is a directory."""
     assert call(place, "--credential", "uploadr") == 2
     assert "did you mean uploader?" in capfd.readouterr().err
     assert call(place, "--since", "yesterday") == 2
     assert call(place, "--log", str(place / "none.jsonl")) == 1
     assert str(place / "none.jsonl") in capfd.readouterr().err
+    assert call(place, "--log", str(place)) == 1
+    assert capfd.readouterr().out == ""
+
+
+def test_a_log_that_is_all_wrong_does_not_flood(place, capfd):
+    """People see the first of what is wrong and how much more there is; programs get all."""
+    (place / "audit.jsonl").write_text("rubbish\n" * 500)
+    assert call(place) == 1
+    said = capfd.readouterr()
+    assert len(said.out.splitlines()) < 120 and "more" in said.out and len(said.err.splitlines()) < 30
+    assert len(as_json(place, capfd)[1]["log"]["problems"]) >= 500
 
 
 def test_the_first_start_has_not_been(tmp_path, capfd):

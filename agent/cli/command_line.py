@@ -125,6 +125,19 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     )
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    verify.add_argument(
+        "--hmac-key-file",
+        metavar="PATH",
+        action="append",
+        help="the key that authenticates the records, instead of the config's; again for each key of earlier times",
+    )
+    verify.add_argument(
+        "--journal",
+        metavar="FILE",
+        help="compare with the heads in a journal: what journalctl -o json printed; - for stdin",
+    )
+    verify.add_argument("--log", metavar="PATH", help="a copy of the log, without config and state")
+    verify.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -114,11 +114,18 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "show",
         help="read it",
-        epilog="example: keyturn audit show --credential uploader --since 2d",
+        epilog="example: keyturn audit show --credential uploader --since 2d --tail 20",
     )
     show.set_defaults(run="agent.cli.audit_show:audit_show")
     show.add_argument("--credential", metavar="N")
     show.add_argument("--since", metavar="T", help="a time like 2026-11-22T03:00:00Z, or how long ago, like 2d")
+    show.add_argument("--key", metavar="ID", help="records that name this AccessKey id")
+    show.add_argument("--tail", metavar="N", type=int, help="the newest N of them")
+    show.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on with what is written from now on, until Ctrl-C; begins with the newest 10",
+    )
     show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
     verify = _parser(
         actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"

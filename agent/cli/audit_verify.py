@@ -20,6 +20,7 @@ from agent.audit.journal_heads import ToldHeads, told_heads
 from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.system.reading import open_regular
 
 _HEAD = re.compile(r"(?P<seq>[1-9][0-9]{0,18}):(?P<hash>[0-9a-f]{64})")
 
@@ -86,9 +87,9 @@ def _opened(path: str) -> Iterator[TextIO]:
         yield sys.stdin
         return
     try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            yield lines
+        lines = os.fdopen(open_regular(path), encoding="utf-8", errors="replace")
     except OSError as error:
-        raise AuditError(
-            f"{path}: cannot be read: {error.strerror}", "name a file that journalctl -o json wrote"
-        ) from error
+        remedy = "name a file that journalctl -o json wrote, or - for standard input"
+        raise AuditError(f"{path}: cannot be read: {error.strerror}", remedy) from error
+    with lines:
+        yield lines

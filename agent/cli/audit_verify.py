@@ -1,4 +1,4 @@
-"""`keyturn audit verify`."""
+"""`keyturn audit verify`, on the host itself or, with a copy of the log, elsewhere."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from agent.app import wiring
-from agent.audit.proof import verify_against
+from agent.audit.head import Remembered
+from agent.audit.hmac_key import HmacKey, read_key
+from agent.audit.journal_heads import ToldHeads, told_heads
+from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.cli import output
-from agent.core.errors import EXIT_DONE, EXIT_FAILED
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.system.reading import open_regular
+
+_HEAD = re.compile(r"(?P<seq>[1-9][0-9]{0,18}):(?P<hash>[0-9a-f]{64})")
 
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Print whether the audit log is whole; return 1 where it is not."""
-    settings = wiring.load_settings(options.config, os.environ)
-    state_directory, _runtime, path = wiring.paths(settings)
-    verdict = verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq)
+    verdict = _of_a_copy(options) if options.log else _of_this_host(options)
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
@@ -26,3 +35,61 @@ def audit_verify(options: argparse.Namespace) -> int:
     for sentence in (*verdict.problems, *verdict.notes):
         print(output.one_line(f"keyturn: {sentence}"), file=sys.stderr)
     return EXIT_DONE if verdict.whole else EXIT_FAILED
+
+
+def _of_this_host(options: argparse.Namespace) -> Verdict:
+    if options.head:
+        raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
+    settings = wiring.load_settings(options.config, os.environ)
+    state_directory, _runtime, path = wiring.paths(settings)
+    keys = _given_keys(options)
+    if not keys and (configured := wiring.hmac_key(settings, os.environ)) is not None:
+        keys = (configured,)
+    witnesses = Witnesses(keys, _journal(options))
+    return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq, witnesses=witnesses)
+
+
+def _of_a_copy(options: argparse.Namespace) -> Verdict:
+    path = Path(options.log)
+    if not path.exists():
+        raise AuditError(
+            f"{path}: there is no such file", "name the newest file of the log; the rotated ones lie beside it"
+        )
+    witnesses = Witnesses(_given_keys(options), _journal(options))
+    return verify(path, _known_head(options.head), first_seq=options.from_seq, witnesses=witnesses)
+
+
+def _known_head(text: str | None) -> Remembered | None:
+    if text is None:
+        return None
+    match = _HEAD.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            "--head is not the number and the hash of a record", "write it as SEQ:HASH, with all 64 digits"
+        )
+    return Remembered(int(match["seq"]), match["hash"])
+
+
+def _given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
+    return tuple(read_key(path) for path in options.hmac_key_file or ())
+
+
+def _journal(options: argparse.Namespace) -> ToldHeads | None:
+    if options.journal is None:
+        return None
+    with _opened(options.journal) as lines:
+        return told_heads(lines, options.journal if options.journal != "-" else "standard input")
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
+    if path == "-":
+        yield sys.stdin
+        return
+    try:
+        lines = os.fdopen(open_regular(path), encoding="utf-8", errors="replace")
+    except OSError as error:
+        remedy = "name a file that journalctl -o json wrote, or - for standard input"
+        raise AuditError(f"{path}: cannot be read: {error.strerror}", remedy) from error
+    with lines:
+        yield lines

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.audit.head import read_head
-from agent.audit.proof import TRIES, Verdict, verify
+from agent.audit.proof import NOBODY_ELSE, Onlooker, Verdict, Witnesses, verify, verify_against
 from agent.core.timestamps import moment_of
 from agent.evidence.history import History, text
 from agent.evidence.model import LogRange
@@ -66,27 +66,34 @@ class Collected:
 
 
 def collect(
-    path: Path, head_path: Path | None, since: datetime | None, *, first_seq: int = 1
+    path: Path,
+    head_path: Path | None,
+    since: datetime | None,
+    *,
+    first_seq: int = 1,
+    witnesses: Witnesses = NOBODY_ELSE,
 ) -> tuple[Collected, LogRange]:
     """Read the log and its rotated files, while keyturn may be writing it.
-
-    A log that is read after its head may go further; so what is not whole is read again while the head moves.
 
     Args:
         path: the newest file of the log.
         head_path: the state's file about it; None for a copy, whose end nothing can prove.
         since: the beginning of the period that is reported; what is before is read all the same.
-        first_seq: as for `audit verify`.
+        first_seq: as for `audit verify`, and so are `witnesses`.
+        witnesses: what an auditor has besides.
 
     Raises:
         NotPermittedError: a file may not be read by this user.
     """
-    remembered = read_head(head_path) if head_path else None
-    for _ in range(TRIES):
+    found = Collected(since)
+
+    def begin() -> Onlooker:
+        nonlocal found
         found = Collected(since)
-        verdict = verify(path, remembered, first_seq=first_seq, is_copy=head_path is None, onlooker=found.see)
-        after = read_head(head_path) if head_path else None
-        if verdict.whole or after == remembered:
-            break
-        remembered = after
-    return found, found.range(verdict, end_proved=remembered is not None)
+        return found.see
+
+    if head_path is None:
+        verdict = verify(path, None, first_seq=first_seq, witnesses=witnesses, is_copy=True, onlooker=found.see)
+    else:
+        verdict = verify_against(path, head_path, first_seq=first_seq, witnesses=witnesses, onlooker=begin)
+    return found, found.range(verdict, end_proved=head_path is not None and read_head(head_path) is not None)

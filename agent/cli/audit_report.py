@@ -9,10 +9,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.app import wiring
+from agent.audit.head import Remembered
+from agent.audit.hmac_key import HmacKey
+from agent.audit.proof import Witnesses
 from agent.audit.reader import brothers
 from agent.cli import output
+from agent.cli.audit_verify import given_keys, known_head
 from agent.cli.option_types import moment
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, KeyturnError, NotPermittedError, UsageError
 from agent.core.settings import CredentialSettings, FileSinkSettings, Settings
@@ -34,11 +39,11 @@ def audit_report(options: argparse.Namespace) -> int:
     """Print the report, or write it to a file; return 1 where the log did not verify: the report is made all the same."""
     now = Clock().now()
     since = moment(options.since, "--since", now) if options.since else None
-    configured, log_path, head_path = _sources(options)
-    _refuse_none(log_path)
-    found, log = _collected(log_path, head_path, since, options.from_seq)
-    _refuse_unknown(options.credential, {*found.histories, *(configured or {})})
-    made = report(found, log, configured, now=now, since=since, credential=options.credential)
+    sources = _sources(options)
+    _refuse_none(sources.log)
+    found, log = _collected(sources, since, options.from_seq)
+    _refuse_unknown(options.credential, {*found.histories, *(sources.configured or {})})
+    made = report(found, log, sources.configured, now=now, since=since, credential=options.credential)
     if options.output:
         _write(Path(options.output), "".join(_rendered(made, options.format, is_file=True)))
     else:
@@ -58,13 +63,43 @@ def _is_sound(log: LogRange) -> bool:
 # -- where it comes from ---------------------------------------------------------------------------------
 
 
-def _sources(options: argparse.Namespace) -> tuple[Mapping[str, Configured] | None, Path, Path | None]:
-    """Return what the config says of each credential, the log, and the state's file about it; with `--log` the log alone."""
+class _Sources(NamedTuple):
+    """What the report is made of.
+
+    Attributes:
+        configured: what the config says of each credential; None where the log is all there is.
+        log: its newest file.
+        head: the state's file about it, or what somebody knows of a copy's newest record.
+        witnesses: the keys that authenticate its records.
+    """
+
+    configured: Mapping[str, Configured] | None
+    log: Path
+    head: Path | Remembered | None
+    witnesses: Witnesses
+
+
+def _sources(options: argparse.Namespace) -> _Sources:
+    keys = given_keys(options)
     if options.log:
-        return None, Path(options.log), None
+        return _Sources(None, Path(options.log), known_head(options.head), Witnesses(keys))
+    if options.head:
+        raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, log_path = wiring.paths(settings)
-    return _configured(settings, options.config), log_path, state_directory / wiring.AUDIT_HEAD
+    configured = _configured(settings, options.config)
+    if not keys and (own := _own_key(settings)) is not None:
+        keys = (own,)
+    return _Sources(configured, log_path, state_directory / wiring.AUDIT_HEAD, Witnesses(keys))
+
+
+def _own_key(settings: Settings) -> HmacKey | None:
+    """Return the config's key; None where it has none, or this user may not read it: HMACs are not checked then."""
+    try:
+        return wiring.hmac_key(settings, os.environ)
+    except NotPermittedError as error:
+        print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
+        return None
 
 
 def _configured(settings: Settings, config: str) -> Mapping[str, Configured]:
@@ -102,18 +137,15 @@ def _dependent(row: Mapping[str, str]) -> str:
     return f"{row['type']} {row['target']}"
 
 
-def _collected(path: Path, head: Path | None, since: datetime | None, first_seq: int) -> tuple[Collected, LogRange]:
+def _collected(sources: _Sources, since: datetime | None, first_seq: int) -> tuple[Collected, LogRange]:
+    log, head, witnesses = sources.log, sources.head, sources.witnesses
     try:
-        return collect(path, head, since, first_seq=first_seq)
+        return collect(log, head, since, first_seq=first_seq, witnesses=witnesses)
     except NotPermittedError:
-        if head is None or _may_read(head):
+        if not isinstance(head, Path) or os.access(head, os.R_OK):
             raise
         print(f"keyturn: warning: {output.one_line(str(head))}: this user may not read the state", file=sys.stderr)
-        return collect(path, None, since, first_seq=first_seq)
-
-
-def _may_read(head: Path) -> bool:
-    return os.access(head, os.R_OK)
+        return collect(log, None, since, first_seq=first_seq, witnesses=witnesses)
 
 
 def _refuse_none(path: Path) -> None:

@@ -42,7 +42,7 @@ def _of_this_host(options: argparse.Namespace) -> Verdict:
         raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    keys = _given_keys(options)
+    keys = given_keys(options)
     if not keys and (configured := wiring.hmac_key(settings, os.environ)) is not None:
         keys = (configured,)
     witnesses = Witnesses(keys, _journal(options))
@@ -55,11 +55,16 @@ def _of_a_copy(options: argparse.Namespace) -> Verdict:
         raise AuditError(
             f"{path}: there is no such file", "name the newest file of the log; the rotated ones lie beside it"
         )
-    witnesses = Witnesses(_given_keys(options), _journal(options))
-    return verify(path, _known_head(options.head), first_seq=options.from_seq, witnesses=witnesses)
+    witnesses = Witnesses(given_keys(options), _journal(options))
+    return verify(path, known_head(options.head), first_seq=options.from_seq, witnesses=witnesses)
 
 
-def _known_head(text: str | None) -> Remembered | None:
+def known_head(text: str | None) -> Remembered | None:
+    """Return the head of `--head`, a copy's newest record as somebody knows it.
+
+    Raises:
+        UsageError: it is none.
+    """
     if text is None:
         return None
     match = _HEAD.fullmatch(text)
@@ -70,7 +75,12 @@ def _known_head(text: str | None) -> Remembered | None:
     return Remembered(int(match["seq"]), match["hash"])
 
 
-def _given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
+def given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
+    """Return the keys of `--hmac-key-file`.
+
+    Raises:
+        KeyturnError: one cannot be read.
+    """
     return tuple(read_key(path) for path in options.hmac_key_file or ())
 
 

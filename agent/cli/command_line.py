@@ -163,6 +163,8 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     )
     report.add_argument("--output", metavar="FILE", help="write it there; default: standard output")
     report.add_argument("--log", metavar="PATH", help="a copy of the log, newest file: no config and no state is read")
+    report.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
+    report.add_argument("--hmac-key-file", metavar="PATH", action="append", help="as for audit verify")
     report.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
 
 

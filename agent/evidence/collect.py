@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.audit.head import read_head
+from agent.audit.head import Remembered, read_head
 from agent.audit.proof import NOBODY_ELSE, Onlooker, Verdict, Witnesses, verify, verify_against
 from agent.core.timestamps import moment_of
 from agent.evidence.history import History, text
@@ -67,7 +67,7 @@ class Collected:
 
 def collect(
     path: Path,
-    head_path: Path | None,
+    head: Path | Remembered | None,
     since: datetime | None,
     *,
     first_seq: int = 1,
@@ -77,7 +77,7 @@ def collect(
 
     Args:
         path: the newest file of the log.
-        head_path: the state's file about it; None for a copy, whose end nothing can prove.
+        head: the state's file about it; for a copy its newest record, as somebody knows it, or None: its end is not proved then.
         since: the beginning of the period that is reported; what is before is read all the same.
         first_seq: as for `audit verify`, and so are `witnesses`.
         witnesses: what an auditor has besides.
@@ -92,8 +92,8 @@ def collect(
         found = Collected(since)
         return found.see
 
-    if head_path is None:
-        verdict = verify(path, None, first_seq=first_seq, witnesses=witnesses, is_copy=True, onlooker=found.see)
-    else:
-        verdict = verify_against(path, head_path, first_seq=first_seq, witnesses=witnesses, onlooker=begin)
-    return found, found.range(verdict, end_proved=head_path is not None and read_head(head_path) is not None)
+    if isinstance(head, Path):
+        verdict = verify_against(path, head, first_seq=first_seq, witnesses=witnesses, onlooker=begin)
+        return found, found.range(verdict, end_proved=read_head(head) is not None)
+    verdict = verify(path, head, first_seq=first_seq, witnesses=witnesses, is_copy=True, onlooker=found.see)
+    return found, found.range(verdict, end_proved=head is not None)

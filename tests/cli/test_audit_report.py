@@ -122,6 +122,28 @@ def test_a_copy_needs_neither_config_nor_state(place, capfd):
     assert (code, found["config_read"], found["log"]["verified"], found["log"]["end_proved"]) == (0, False, True, False)
 
 
+def test_the_end_of_a_copy_is_proved_by_a_known_head(place, capfd):
+    """As the journal or the host named it; another one, or an end that was cut off, is a failure."""
+    path = place / "audit.jsonl"
+    head = json.loads(path.read_text().splitlines()[-1])
+    known = f"{head['seq']}:{head['hash']}"
+    code, found, _err = as_json(place, capfd, "--log", str(path), "--head", known)
+    assert (code, found["log"]["end_proved"]) == (0, True)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    code, found, _err = as_json(place, capfd, "--log", str(path), "--head", known)
+    assert (code, found["log"]["verified"]) == (1, False)
+    assert call(place, "--head", known) == 2
+
+
+def test_hmacs_are_checked(place, tmp_path, capfd):
+    """By a key that never made one: the log did not verify."""
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef" * 4)
+    key.chmod(0o600)
+    assert call(place, "--hmac-key-file", str(key)) == 1
+    assert "HMAC" in capfd.readouterr().out
+
+
 def test_a_part_of_a_log_needs_its_first_number(place, capfd):
     """Where older files were archived elsewhere, what is missing is named, unless one says where it begins."""
     path = place / "audit.jsonl"

@@ -258,7 +258,7 @@ class _Proof:
         self.count += 1
         if line.text != written:
             self.problems.append(f"{place}: seq {record['seq']}: the line was edited (it is not what was written)")
-        self.problems.extend(f"{place}: {what}" for what in faults(record, self.expected, self._previous))
+        self.problems.extend(f"{place}: {what}" for what in faults(record, self.expected, self._previous, claimed))
         self._previous = Head(record["seq"], str(record.get("hash")))
         self.expected = record["seq"] + 1
         self.authenticity.see(place, record)

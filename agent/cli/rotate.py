@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
-from agent.app.commands import foresee_from_disk
-from agent.cli import output
+from agent.cli import output, plan_output
 from agent.cli.daemon_client import Reach, Step, find
+from agent.cli.plan import dry_run, planned
 from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
 from agent.emergency.report import Result, emergency_request
 
-FORESEE_S = 20.0
+FORESEE_S = 5.0
+"""Seconds that the question waits for the cloud: whoever is asked has no time."""
 
 
 def rotate(options: argparse.Namespace) -> int:
     """Run the emergency and print what comes of it; return the exit code."""
+    if options.dry_run:
+        return dry_run(options, _request(options))
     try:
         result, code = _rotated(options)
     except KeyturnError as error:
@@ -35,18 +37,10 @@ def rotate(options: argparse.Namespace) -> int:
 
 
 def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    reach = find(options)
-    request = {
-        "command": "rotate",
-        "credential": options.name,
-        "reason": options.reason,
-        "leaked": options.leaked,
-        "disable_old": options.disable_old,
-        "force": options.force,
-    }
+    reach, request = find(options), _request(options)
     wanted = emergency_request(request, this_user())
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
-    if asks and not output.agreed(options.name, _foreseen(reach, options.name), disable_old=options.disable_old):
+    if asks and not _is_agreed(reach, options, request):
         raise CancelledError("nothing was done")
     progress: Step = output.wait if options.json else output.step
     try:
@@ -65,14 +59,25 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         return result.as_json(), result.exit_code
 
 
-def _foreseen(reach: Reach, name: str) -> dict[str, Any]:
+def _request(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "command": "rotate",
+        "credential": options.name,
+        "reason": options.reason,
+        "leaked": options.leaked,
+        "disable_old": options.disable_old,
+        "force": options.force,
+    }
+
+
+def _is_agreed(reach: Reach, options: argparse.Namespace, request: dict[str, Any]) -> bool:
+    found = _foreseen(reach, options.name, request)
+    return plan_output.agreed(options.name, found, disable_old=options.disable_old)
+
+
+def _foreseen(reach: Reach, name: str, request: dict[str, Any]) -> dict[str, Any]:
     """What the question shows. That it cannot be had keeps nobody from an emergency: then it says why."""
     try:
-        try:
-            return reach.ask({"command": "foresee", "credential": name}, output.wait, FORESEE_S)[0]
-        except client.ConnectionLostError:
-            raise
-        except DaemonUnreachableError:
-            return foresee_from_disk(reach.own_settings, os.environ, name)
+        return planned(reach, name, request, FORESEE_S)
     except KeyturnError as error:
         return {"unknown": str(error)}

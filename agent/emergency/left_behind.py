@@ -81,16 +81,15 @@ def find(
     return tuple(one for holder in holders for one in _of(holder, old_id, failed.get(holder.name)))
 
 
-def foreseen(holders: Sequence[Holder]) -> tuple[LeftBehind, ...]:
-    """Return the dependents whom no notification will move, before anything happens."""
-    return tuple(
-        LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
-        for holder in holders
-        for notifier in holder.notifiers
-        if notifier.settings.pickup is None
-        and (cannot := notifier.hindered(holder.formats)) is not None
-        and cannot.pickup is Pickup.NOT_PICKED_UP
-    )
+def foreseen(holder: Holder, notifier: Notifier) -> LeftBehind | None:
+    """Return a dependent whom its notification will not move, before anything happens; None for one that it may move.
+
+    Asks the notifier, so not on the loop's thread.
+    """
+    cannot = notifier.hindered(holder.formats) if notifier.settings.pickup is None else None
+    if cannot is None or cannot.pickup is not Pickup.NOT_PICKED_UP:
+        return None
+    return LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
 
 
 def named(left: Sequence[LeftBehind]) -> str:

@@ -187,8 +187,8 @@ def _dependent(one: _Dependent, errands: Errands) -> tuple[dict[str, Any], LeftB
     findings: list[Finding] = []
     problem = ""
     try:
-        findings = errands.answer(one.findings, whom)
-        left = errands.answer(one.hindered, whom)
+        findings = errands.answer(one.findings)
+        left = errands.answer(one.hindered)
     except KeyturnError as error:
         problem = str(error)
     level = next((each for each in ("error", "warning") if any(found.level == each for found in findings)), "ok")

@@ -51,6 +51,7 @@ def dry_run(options: argparse.Namespace, request: dict[str, Any]) -> int:
         request: the emergency, as the daemon would be asked for it.
     """
     try:
+        emergency_request(request, this_user())  # before anything of it leaves this process: --leaked may be a secret
         found = planned(find(options), options.name, request)
     except KeyturnError as error:
         return failed(options, error)
@@ -133,7 +134,7 @@ def _process(one: Holding, found: dict[str, Any]) -> dict[str, Any]:
         "unit": one.unit or None,
         "credentials": names,
         "started_at": rfc3339(started),
-        "started": None if newest is None else "after the publish" if started >= newest else "before the publish",
+        "started": None if newest is None else _since(started, newest),
         "opened": list(one.opened),
         "in_environment": list(one.key_ids),
     }
@@ -145,3 +146,11 @@ def _concerned(one: Holding, found: dict[str, Any]) -> list[str]:
     names += [row["credential"] for row in found["credentials"] if row["access_key_id"] in one.key_ids]
     names += [row["credential"] for row in found["dependents"] if (row["type"], row["target"]) == ("systemd", one.unit)]
     return list(dict.fromkeys(names))
+
+
+def _since(started: datetime, published: datetime) -> str:
+    """Return whether a process was started before its value was published; that stands in whole seconds."""
+    passed_s = (started - published).total_seconds()
+    if passed_s < 0:
+        return "before the publish"
+    return "after the publish" if passed_s >= 1 else "within a second of the publish"

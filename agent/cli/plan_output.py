@@ -46,8 +46,7 @@ def verdict(found: dict[str, Any]) -> str:
     """Return the last line of `rotate --dry-run`."""
     if found["possible"]:
         return paint("it could be done, as far as can be seen; nothing was changed", "good")
-    first = found["in_the_way"][0]
-    return paint(one_line(f"it would end at {first['step']}: {first['problem']}; nothing was changed"), "bad")
+    return paint(one_line(f"it would end at {found['in_the_way'][0]['step']}, see above; nothing was changed"), "bad")
 
 
 def agreed(name: str, found: dict[str, Any], *, disable_old: bool) -> bool:
@@ -159,9 +158,10 @@ def _processes(found: dict[str, Any]) -> Iterator[str]:
         rows.append(f"and {len(seen['found']) - MOST_ROWS} more (--json has all)")
     if not seen["found"]:
         rows.append("none is seen to hold it (a file that was read and closed leaves no trace)")
-    if seen["unseen"] or seen["hidden"]:
-        who = "those of other users" if seen["hidden"] else f"{seen['unseen']} of other users"
-        rows.append(f"not to be seen by this user: {who}; root sees them")
+    if seen["hidden"]:
+        rows.append("/proc hides the processes of other users from this one: not to be seen, root sees them")
+    elif seen["unseen"]:
+        rows.append(f"{seen['unseen']} more may not be looked into: not to be seen, unless by root with CAP_SYS_PTRACE")
     if not seen["complete"]:
         rows.append("not all processes could be looked at in time")
     yield from _bullets(rows)

@@ -124,9 +124,10 @@ class Foreseer:
         sign_in = self._errands.ask(self._authority.sign_in)
         who: Credential | None = None
         try:
-            who = self._errands.answer(sign_in, f"{self._place}.emergency.authority: to sign in")
+            who = self._errands.answer(sign_in)
         except KeyturnError as error:
-            found.cannot_sign_in = error
+            is_placed = error.problem.startswith(self._place)
+            found.cannot_sign_in = error if is_placed else error.at(f"{self._place}.emergency.authority")
         if who is not None:
             found.signed_in = who.access_key_id
             self._as_authority(who, secret_name, user, known_id)
@@ -187,7 +188,7 @@ class Foreseer:
     def _answered(self, call: str, action: str, future: Future[T], proved: Callable[[T], str]) -> T | None:
         """Wait for the answer to a call, and note what came of it; return it, or None."""
         try:
-            answer = self._errands.answer(future, call)
+            answer = self._errands.answer(future)
         except KeyturnError as error:
             self._found.checks.append(Check(call, action, _outcome(error), error.problem, error))
             return None

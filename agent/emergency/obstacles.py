@@ -129,7 +129,7 @@ def _rotate(outlook: Outlook) -> Iterator[Obstacle]:
     place, found, taken_up = f"credentials.{outlook.seen.name}", outlook.found, outlook.seen.unfinished is not None
     described = _check(outlook, "KMS DescribeSecret")
     if described is not None and described.outcome in (CheckOutcome.REFUSED, CheckOutcome.UNKNOWN) and described.error:
-        yield Obstacle(Step.ROTATE, described.error.at(place))
+        yield Obstacle(Step.ROTATE, _of_a_call(described.error, f"{place}: KMS"))
     if found.secret is not None and found.secret.secret_type != MANAGED:
         yield Obstacle(
             Step.ROTATE,
@@ -176,7 +176,7 @@ def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
 def _fetch(outlook: Outlook) -> Iterator[Obstacle]:
     for check in outlook.found.checks:
         if check.call.endswith(" fetch") and check.error is not None:
-            yield Obstacle(Step.FETCH, check.error)
+            yield Obstacle(Step.FETCH, _of_a_call(check.error, f"credentials.{outlook.seen.name}"))
 
 
 def _notify(outlook: Outlook) -> Iterator[Obstacle]:
@@ -195,7 +195,7 @@ def _disable(outlook: Outlook) -> Iterator[Obstacle]:
         yield Obstacle(Step.DISABLE_OLD, error)
     listed = _check(outlook, "RAM ListAccessKeys")
     if listed is not None and listed.outcome in (CheckOutcome.REFUSED, CheckOutcome.UNKNOWN) and listed.error:
-        yield Obstacle(Step.DISABLE_OLD, listed.error.at(place))
+        yield Obstacle(Step.DISABLE_OLD, _of_a_call(listed.error, f"{place}: RAM"))
     ids = {one.access_key_id for one in found.keys or ()}
     if found.keys is not None and outlook.current_id and outlook.current_id not in ids:
         error = SourceRefusedError(
@@ -217,3 +217,11 @@ def _leave_behind(outlook: Outlook) -> Iterator[Obstacle]:
 
 def _check(outlook: Outlook, call: str) -> Check | None:
     return next((one for one in outlook.found.checks if one.call == call), None)
+
+
+def _of_a_call(error: KeyturnError, place: str) -> KeyturnError:
+    """Return what a failed call is in the way of; of one that may pass it is said that the emergency has more patience."""
+    placed = error if error.problem.startswith(place) else error.at(place)
+    if not error.retryable:
+        return placed
+    return placed.because("`rotate` would try again for a while", "look at the network and the endpoints")

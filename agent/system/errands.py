@@ -52,11 +52,8 @@ class Errands:
                 threading.Thread(target=self._work, daemon=True).start()
         return future
 
-    def answer(self, future: Future[T], what: str) -> T:
+    def answer(self, future: Future[T]) -> T:
         """Wait for an answer until the deadline.
-
-        Args:
-            what: the question in a few words, for the error.
 
         Raises:
             SourceUnavailableError: there was none by then.
@@ -67,7 +64,7 @@ class Errands:
         except FuturesTimeoutError:
             if future.done():
                 raise  # the question's own
-            raise SourceUnavailableError(f"{what}: no answer in time", "try again; see whether it hangs") from None
+            raise SourceUnavailableError("no answer in time", "see whether it hangs, and try again") from None
 
     def _work(self) -> None:
         while True:

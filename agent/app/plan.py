@@ -120,7 +120,7 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         "fetched": None if scene.laggards is None else [_fetched(one) for one in scene.laggards],
         "other_hosts": None,  # nobody is known without a fleet
         "authority": _authority(found) if secret_name else None,
-        "kms": _kms(outlook) if secret_name else None,
+        "kms": _kms(outlook, request) if secret_name else None,
         "ram": _ram(outlook) if secret_name else None,
         "in_the_way": in_the_way,
         "possible": not in_the_way,
@@ -225,13 +225,13 @@ def _authority(found: Foresight) -> dict[str, Any]:
     }
 
 
-def _kms(outlook: Outlook) -> dict[str, Any]:
-    unfinished, secret = outlook.seen.unfinished, outlook.found.secret
+def _kms(outlook: Outlook, request: Request | None) -> dict[str, Any]:
+    taken_up, secret = outlook.taken_up(request), outlook.found.secret
     return {
         "rotations_spent": outlook.spent,
         "rotations_per_hour": ROTATIONS_PER_HOUR,
         "last_rotated_at": stamp(secret.last_rotated_at) if secret is not None else None,
-        "taken_up": {"begun_at": stamp(unfinished.begun_at), "reason": unfinished.reason} if unfinished else None,
+        "taken_up": {"begun_at": stamp(taken_up.begun_at), "reason": taken_up.reason} if taken_up else None,
         "is_under_way": _is_under_way(outlook),
     }
 

@@ -8,10 +8,11 @@ from enum import StrEnum
 
 from agent.core.errors import BusyError, KeyturnError, SourceRefusedError, SourceUnavailableError, UsageError
 from agent.emergency.foresight import Check, CheckOutcome, Foresight
-from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
+from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, is_over
 from agent.emergency.left_behind import LeftBehind, named
 from agent.emergency.report import Request
 from agent.engine.snapshot import CredentialSnapshot
+from agent.state.records import RotationJournal
 
 MANAGED = "RAMCredentials"
 """The type of the secrets whose AccessKey KMS replaces."""
@@ -73,6 +74,13 @@ class Outlook:
         """The key that would be replaced: the source's word, else what was published last."""
         return self.found.source.access_key_id if self.found.source is not None else self.seen.published.access_key_id
 
+    def taken_up(self, request: Request | None) -> RotationJournal | None:
+        """The rotation that a `rotate` would go on with instead of asking for another; None for none."""
+        journal, source, done = self.seen.unfinished, self.found.source, self.seen.published
+        version_id = source.version_id if source is not None else done.version_id
+        leaked = request.leaked if request is not None else None
+        return None if journal is None or is_over(journal, version_id, self.current_id, leaked) else journal
+
     @property
     def previous_ids(self) -> frozenset[str]:
         """The key before it, as far as is known."""
@@ -83,7 +91,8 @@ class Outlook:
 
 def obstacles(outlook: Outlook, request: Request | None = None) -> tuple[Obstacle, ...]:
     """Return what is in the way, in the order of the steps: of everything that can be asked for, or of one request."""
-    found = [*_preflight(outlook, request), *_rotate(outlook), *_fetch(outlook), *_notify(outlook), *_disable(outlook)]
+    found = [*_preflight(outlook, request), *_rotate(outlook, request), *_fetch(outlook), *_notify(outlook)]
+    found += _disable(outlook, request)
     found += _leave_behind(outlook)
     if request is not None:
         found = [one for one in found if _concerns(one, outlook, request)]
@@ -125,8 +134,8 @@ def _preflight(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
         yield Obstacle(Step.PREFLIGHT, error)
 
 
-def _rotate(outlook: Outlook) -> Iterator[Obstacle]:
-    place, found, taken_up = f"credentials.{outlook.seen.name}", outlook.found, outlook.seen.unfinished is not None
+def _rotate(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
+    place, found = f"credentials.{outlook.seen.name}", outlook.found
     described = _check(outlook, "KMS DescribeSecret")
     if described is not None and described.outcome in (CheckOutcome.REFUSED, CheckOutcome.UNKNOWN) and described.error:
         yield Obstacle(Step.ROTATE, _of_a_call(described.error, f"{place}: KMS"))
@@ -138,7 +147,7 @@ def _rotate(outlook: Outlook) -> Iterator[Obstacle]:
                 f"replace the value in the secret, then run: keyturn refresh {outlook.seen.name}",
             ),
         )
-    if taken_up:  # what was begun is gone on with: no second rotation is asked for
+    if outlook.taken_up(request) is not None:  # what was begun is gone on with: no second rotation is asked for
         return
     if outlook.spent >= ROTATIONS_PER_HOUR:
         yield Obstacle(
@@ -184,7 +193,7 @@ def _notify(outlook: Outlook) -> Iterator[Obstacle]:
         yield Obstacle(Step.NOTIFY, error)
 
 
-def _disable(outlook: Outlook) -> Iterator[Obstacle]:
+def _disable(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
     place, found = f"credentials.{outlook.seen.name}", outlook.found
     if found.cannot_sign_in is not None:
         return
@@ -196,6 +205,8 @@ def _disable(outlook: Outlook) -> Iterator[Obstacle]:
     listed = _check(outlook, "RAM ListAccessKeys")
     if listed is not None and listed.outcome in (CheckOutcome.REFUSED, CheckOutcome.UNKNOWN) and listed.error:
         yield Obstacle(Step.DISABLE_OLD, _of_a_call(listed.error, f"{place}: RAM"))
+    if only_disables(outlook, request) or outlook.taken_up(request) is not None:
+        return  # the old key is one that was replaced already, and may be gone
     ids = {one.access_key_id for one in found.keys or ()}
     if found.keys is not None and outlook.current_id and outlook.current_id not in ids:
         error = SourceRefusedError(

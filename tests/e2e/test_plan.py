@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from agent.app import wiring
 from agent.app.commands import plan_from_disk
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE
 from agent.emergency.report import Request
+from agent.notifiers.exec_command import ExecNotifier
 from providers.emulator.faults import Fault
 from tests.support.processes import KEYTURN
 from tests.support.station import ME, Station
 from tests.support.vm import PATIENCE_S, Vm, eventually, quoted
 
+STRANGER = 64321
 DRY_RUN = ("rotate", "uploader", "--reason", "a test", "--dry-run")
 LOOKS = ("kms:DescribeSecret", "ram:ListAccessKeys", "ram:GetAccessKeyLastUsed")
 READ_ONLY = {
@@ -286,13 +290,20 @@ def test_the_key_before_needs_no_rotation(set_up: Station) -> None:
     assert (done.returncode, in_the_way(json.loads(done.stdout))[0]) == (EXIT_USAGE, ("preflight", EXIT_USAGE))
 
 
-def test_a_call_that_hangs_does_not_hold_the_plan_up(set_up: Station) -> None:
-    """The rest is printed, and that nothing is known by that call."""
+def test_what_hangs_does_not_hold_the_plan_up(set_up: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call, or what a notifier asks of the system: the plan is made at its deadline, and says what is not known by it."""
+    never = threading.Event()
+    monkeypatch.setattr(ExecNotifier, "inspect", lambda _self: iter([never.wait(PATIENCE_S)]))
+    set_up.vm.configure(set_up.vm.credential(notify=set_up.vm.hook(["/bin/true"])), set_up.table)
     set_up.cloud.inject(Fault.HANG, action="ListAccessKeys")
-    found = from_disk(set_up.vm, 2.0, disable_old=True)
+    found = from_disk(set_up.vm, 1.5, disable_old=True)
+    never.set()
+    (dependent,) = found["dependents"]
+    assert (dependent["level"], dependent["moves"]) == ("unknown", None) and dependent["seen"]
     assert outcome_of(found, "RAM ListAccessKeys") == "unknown"
-    assert outcome_of(found, "KMS DescribeSecret") == outcome_of(found, "RAM GetAccessKeyLastUsed") == "ok"
-    assert in_the_way(found) == [("disable_old", EXIT_SOURCE_UNAVAILABLE)]
+    assert found["ram"]["keys"] is found["kms"]["is_under_way"] is None
+    assert ("disable_old", EXIT_SOURCE_UNAVAILABLE) in in_the_way(found)
+    assert found["files"] and found["credentials"]
 
 
 # -- that nothing changes -----------------------------------------------------------------------------
@@ -404,3 +415,17 @@ def test_a_rotation_under_way_is_in_the_way(set_up: Station) -> None:
     assert ("preflight", EXIT_FAILED) in in_the_way(found)
     other.kill()
     other.wait(PATIENCE_S)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_member_of_the_control_group_is_told_what_it_cannot_see(public_vm: Vm) -> None:
+    """The daemon's plan, and of the processes no more than its own rights show; a stranger gets nothing."""
+    vm = public_vm
+    group = next(entry for entry in grp.getgrall() if entry.gr_gid != 0)
+    vm.configure(vm.agent(f'control_group = "{group.gr_name}"') + vm.credential(sinks=vm.env()))
+    vm.daemon().ready()
+    member = vm.keyturn_as(STRANGER, "plan", "uploader", "--json", groups=[group.gr_gid])
+    assert member.returncode == EXIT_DONE, member.stderr
+    seen = json.loads(member.stdout)["processes"]
+    assert seen["unseen"] > 0 or seen["hidden"]
+    assert vm.keyturn_as(STRANGER, "plan", "uploader").returncode == EXIT_NOT_PERMITTED

@@ -23,6 +23,7 @@ from agent.core.errors import EXIT_DONE, DaemonUnreachableError, KeyturnError
 from agent.core.timestamps import moment_of, rfc3339
 from agent.emergency.report import emergency_request
 from agent.system.process_search import Holding, Search, Wanted
+from agent.systemd_setup.unit import with_credentials
 
 SEARCH_S = 5.0
 """Seconds for the look at all processes: one that is stuck in the kernel must not hold up the rest."""
@@ -95,7 +96,7 @@ def planned(
         raise
     except DaemonUnreachableError:
         request = emergency_request(rotate, this_user()) if rotate is not None else None
-        found = plan_from_disk(reach.own_settings, os.environ, name, request, deadline_s)
+        found = plan_from_disk(reach.own_settings, with_credentials(os.environ), name, request, deadline_s)
     return {**found, "processes": _processes(found)}
 
 

@@ -23,7 +23,7 @@ from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
 from agent.emergency.foresight import UNPROVED, Foreseer, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
-from agent.emergency.left_behind import LeftBehind, foreseen
+from agent.emergency.left_behind import Foreseen, LeftBehind, foreseen
 from agent.emergency.obstacles import Obstacle, Outlook, Step, obstacles, only_disables
 from agent.emergency.report import Request
 from agent.engine.key_holders import Holder
@@ -76,7 +76,7 @@ class _Dependent:
     holder: Holder
     notifier: Notifier
     findings: Future[list[Finding]]
-    hindered: Future[LeftBehind | None]
+    hindered: Future[Foreseen | None]
 
 
 def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
@@ -183,14 +183,16 @@ def _ask(holder: Holder, notifier: Notifier, errands: Errands) -> _Dependent:
 def _dependent(one: _Dependent, errands: Errands) -> tuple[dict[str, Any], LeftBehind | None, KeyturnError | None]:
     """Return its row, whether it would be left behind, and why it could not be told."""
     notifier, whom = one.notifier, f"{one.notifier.type_name} {one.notifier.target}"
-    left: LeftBehind | None = None
+    seen: Foreseen | None = None
     findings: list[Finding] = []
     problem = ""
     try:
         findings = errands.answer(one.findings)
-        left = errands.answer(one.hindered)
+        seen = errands.answer(one.hindered)
     except KeyturnError as error:
         problem = str(error)
+    left = seen.behind if seen is not None and seen.is_certain else None
+    doubt = seen.behind if seen is not None and not seen.is_certain else None
     level = next((each for each in ("error", "warning") if any(found.level == each for found in findings)), "ok")
     known = next(who for who in one.holder.seen.dependents if who.identity == notifier.identity)
     row = {
@@ -201,6 +203,7 @@ def _dependent(one: _Dependent, errands: Errands) -> tuple[dict[str, Any], LeftB
         "level": level if not problem else "unknown",
         "seen": [found.text for found in findings] or [problem or "nothing is known of it"],
         "moves": left is None if not problem else None,
+        "doubt": {"why": doubt.why, "move": doubt.move} if doubt is not None else None,
         "pickup": known.pickup,
         "owed": known.owed,
     }

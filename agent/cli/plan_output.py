@@ -181,6 +181,8 @@ def _told(found: dict[str, Any]) -> Iterator[str]:
         said += [text if one["level"] == "ok" else f"{one['level']}: {text}" for text in one["seen"]]
         said += ["it is still owed the news of the present key"] if one["owed"] else []
         said += [f"will not move it: {behind['why']}", f"to move it: {behind['move']}"] if behind else []
+        doubt = one["doubt"]
+        said += [f"may not move it: {doubt['why']}", f"to move it: {doubt['move']}"] if doubt else []
         rows.append((one["credential"], said))
     yield from _table(rows) if rows else _bullets(["nobody: no notifier is configured"])
 

@@ -81,15 +81,24 @@ def find(
     return tuple(one for holder in holders for one in _of(holder, old_id, failed.get(holder.name)))
 
 
-def foreseen(holder: Holder, notifier: Notifier) -> LeftBehind | None:
-    """Return a dependent whom its notification will not move, before anything happens; None for one that it may move.
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A dependent whom its notification will not move, or (`is_certain` is false) may not move."""
+
+    behind: LeftBehind
+    is_certain: bool
+
+
+def foreseen(holder: Holder, notifier: Notifier) -> Foreseen | None:
+    """Return what stands in the way of a notification's effect, before anything happens; None for nothing that is known.
 
     Asks the notifier, so not on the loop's thread.
     """
     cannot = notifier.hindered(holder.formats) if notifier.settings.pickup is None else None
-    if cannot is None or cannot.pickup is not Pickup.NOT_PICKED_UP:
+    if cannot is None:
         return None
-    return LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
+    behind = LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
+    return Foreseen(behind, cannot.pickup is Pickup.NOT_PICKED_UP)
 
 
 def named(left: Sequence[LeftBehind]) -> str:

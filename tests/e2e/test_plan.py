@@ -93,9 +93,10 @@ def test_it_names_files_processes_credentials_and_dependents(
     vm.cloud.add_role("app", trusted=["uploader"])
     session = f'type = "ram_role_arn"\nrole_arn = "{vm.cloud.role_arn("app")}"\nbase = "backup"\n'
     told = f'[[credentials.backup.notify]]\ntype = "signal"\npid_file = {quoted(pid_file)}\n'
+    served, hup = '[credentials.uploader.serve]\nusers = ["root"]\n', told.replace("backup", "uploader")
     vm.configure(
-        vm.credential(),
-        station.table,
+        vm.credential(notify=hup),
+        station.table + served,
         vm.credential("backup", sinks=vm.env("backup"), notify=told),
         vm.credential("app", provider=session, sinks=vm.env("app")),
     )
@@ -113,6 +114,7 @@ def test_it_names_files_processes_credentials_and_dependents(
     with_key = run("sleep 300; :", env={"ALIBABA_CLOUD_ACCESS_KEY_ID": key_id, "PATH": os.environ["PATH"]})
     if through == "the daemon":
         vm.daemon().ready()
+        assert vm.keyturn("credential", "uploader").returncode == EXIT_DONE
     found = planned(vm)
     assert {one["credential"]: one["relation"] for one in found["credentials"]} == {
         "uploader": "itself",
@@ -125,12 +127,15 @@ def test_it_names_files_processes_credentials_and_dependents(
     assert seen[with_key.pid]["in_environment"] == [key_id] and seen[with_key.pid]["started"] != "before the publish"
     assert seen[replaced.pid]["started"] != "after the publish"
     assert found["processes"]["complete"] is True
-    (dependent,) = found["dependents"]
+    doubtful, dependent = found["dependents"]
+    assert (doubtful["credential"], doubtful["moves"]) == ("uploader", True) and doubtful["doubt"]["move"]
+    assert dependent["doubt"] is None
     assert (dependent["credential"], dependent["level"], dependent["moves"]) == ("backup", "ok", False)
     assert dependent["how"] == f"SIGHUP to the process in {pid_file}" and str(started.pid) in dependent["seen"][0]
     (left,) = found["left_behind"]
     assert (left["dependent"], left["reason"]) == (f"signal {pid_file}", "told without effect") and left["move"]
-    assert found["fetched"] == ([] if through == "the daemon" else None)
+    fetched = found["fetched"]
+    assert (fetched is None) if through == "the state on disk" else ([one["hold_s"] for one in fetched] == [60.0])
     assert found["other_hosts"] is None
     text = vm.keyturn("plan", "uploader").stdout
     for word in (key_id, f"pid {opened.pid}", "backup", "is built on it", left["move"], "not known to keyturn"):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
-from agent.app.plan import DEADLINE_S, Scene, plan
+from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import CanaryOf, as_json
 from agent.app.uri_tokens import TokenRequest
@@ -24,7 +24,8 @@ from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
 from agent.emergency.procedure import Emergency
-from agent.emergency.report import Request, Result, Show
+from agent.emergency.report import Result, Show
+from agent.emergency.request import PLAN_S, Request
 from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
 from agent.engine.key_holders import holders
@@ -190,7 +191,7 @@ def plan_from_disk(
     environ: Mapping[str, str],
     name: str,
     request: Request | None = None,
-    deadline_s: float = DEADLINE_S,
+    deadline_s: float = PLAN_S,
 ) -> dict[str, Any]:
     """Return what `Commands.plan` does, where no daemon runs.
 
@@ -219,7 +220,7 @@ def plan_from_disk(
 
 
 def _bounded(deadline_s: object) -> float:
-    return min(DEADLINE_S, max(0.1, float(deadline_s))) if isinstance(deadline_s, int | float) else DEADLINE_S
+    return min(PLAN_S, max(0.1, float(deadline_s))) if isinstance(deadline_s, int | float) else PLAN_S
 
 
 def uri_tokens_from_disk(settings: Settings, environ: Mapping[str, str], names: Sequence[str]) -> dict[str, Any]:

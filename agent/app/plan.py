@@ -4,7 +4,7 @@ The object of `plan --json` is a contract (docs/emergency.md). Here is what the 
 processes hold the key is looked for by the command itself, with the rights of whoever asks (agent/cli/plan.py).
 
 Everything that may take long (the cloud, the source, what a notifier asks of the system) is asked at once, on threads of its
-own, and the plan is made with what has answered at `DEADLINE_S`.
+own, and the plan is made with what has answered at `PLAN_S`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,13 @@ from agent.emergency.foresight import UNPROVED, Foreseer, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
 from agent.emergency.left_behind import Foreseen, LeftBehind, foreseen
 from agent.emergency.obstacles import Obstacle, Outlook, Step, obstacles, only_disables
-from agent.emergency.report import Request
+from agent.emergency.request import PLAN_S, Request
 from agent.engine.key_holders import Holder
 from agent.notifiers.interface import Notifier
 from agent.serving.fetches import Laggard
 from agent.sinks.interface import Sink
 from agent.system.clock import Clock
 from agent.system.errands import Errands
-
-DEADLINE_S = 10.0
-"""Seconds after which the plan is made with what is known."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class _Dependent:
     hindered: Future[Foreseen | None]
 
 
-def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float = PLAN_S) -> dict[str, Any]:
     """Return the object of `plan --json`; not on the loop's thread.
 
     Args:

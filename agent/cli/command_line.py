@@ -89,6 +89,9 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     instead.add_argument(
         "--dry-run", action="store_true", help="show the plan and what is in the way, and change nothing"
     )
+    instead.add_argument(
+        "--drill", action="store_true", help="play it against the emulator on loopback: nothing real is touched or told"
+    )
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 

@@ -13,17 +13,13 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.app.commands import plan_from_disk
-from agent.app.plan import DEADLINE_S
 from agent.cli import output, plan_output
 from agent.cli.daemon_client import Reach, find
-from agent.cli.without_daemon import this_user
 from agent.control import client
 from agent.core.errors import EXIT_DONE, DaemonUnreachableError, KeyturnError
 from agent.core.timestamps import moment_of, rfc3339
-from agent.emergency.report import emergency_request
+from agent.emergency.request import PLAN_S, emergency_request
 from agent.system.process_search import Holding, Search, Wanted
-from agent.systemd_setup.unit import with_credentials
 
 SEARCH_S = 5.0
 """Seconds for the look at all processes: one that is stuck in the kernel must not hold up the rest."""
@@ -52,7 +48,7 @@ def dry_run(options: argparse.Namespace, request: dict[str, Any]) -> int:
         request: the emergency, as the daemon would be asked for it.
     """
     try:
-        emergency_request(request, this_user())  # before anything of it leaves this process: --leaked may be a secret
+        emergency_request(request, None)  # before anything of it leaves this process: --leaked may be a secret
         found = planned(find(options), options.name, request)
     except KeyturnError as error:
         return failed(options, error)
@@ -76,7 +72,7 @@ def failed(options: argparse.Namespace, error: KeyturnError) -> int:
 
 
 def planned(
-    reach: Reach, name: str, rotate: dict[str, Any] | None = None, deadline_s: float = DEADLINE_S
+    reach: Reach, name: str, rotate: dict[str, Any] | None = None, deadline_s: float = PLAN_S
 ) -> dict[str, Any]:
     """Return the object of `plan --json`: from the daemon, or from the state on disk where none runs.
 
@@ -95,7 +91,10 @@ def planned(
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
-        request = emergency_request(rotate, this_user()) if rotate is not None else None
+        from agent.app.commands import plan_from_disk  # with all that a credential consists of
+        from agent.systemd_setup.unit import with_credentials
+
+        request = emergency_request(rotate, None) if rotate is not None else None
         found = plan_from_disk(reach.own_settings, with_credentials(os.environ), name, request, deadline_s)
     return {**found, "processes": _processes(found)}
 

@@ -1,4 +1,8 @@
-"""`keyturn rotate`: through the daemon, or by this process under the same lock where no daemon runs."""
+"""`keyturn rotate`: through the daemon, or by this process under the same lock where no daemon runs.
+
+With a daemon it imports as little as `refresh`: the engine alone takes longer to import than an emergency takes whose cloud
+answers at once (bench/safe.py).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,11 @@ import json
 import sys
 from typing import Any
 
-from agent.cli import output, plan_output
+from agent.cli import output
 from agent.cli.daemon_client import Reach, Step, find
-from agent.cli.plan import dry_run, planned
-from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
-from agent.emergency.report import Result, emergency_request
+from agent.emergency.request import emergency_request
 
 FORESEE_S = 5.0
 """Seconds that the question waits for the cloud: whoever is asked has no time."""
@@ -22,12 +24,20 @@ FORESEE_S = 5.0
 def rotate(options: argparse.Namespace) -> int:
     """Run the emergency and print what comes of it; return the exit code."""
     if options.dry_run:
+        from agent.cli.plan import dry_run  # which looks at every process
+
         return dry_run(options, _request(options))
+    if options.drill:
+        from agent.cli.rotate_drill import play  # the emulator, which no emergency needs
+
+        return play(options)
     try:
         result, code = _rotated(options)
     except KeyturnError as error:
         if not options.json:
             raise
+        from agent.emergency.report import Result  # what it consists of comes along
+
         result, code = Result(options.name, error=str(error)).as_json(), error.exit_code
     if options.json:
         print(json.dumps(result), file=options.out)
@@ -38,7 +48,7 @@ def rotate(options: argparse.Namespace) -> int:
 
 def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     reach, request = find(options), _request(options)
-    wanted = emergency_request(request, this_user())
+    emergency_request(request, None)  # what is wrong with it is said before anything is asked
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not _is_agreed(reach, options, request):
         raise CancelledError("nothing was done")
@@ -55,6 +65,9 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
+        from agent.cli.without_daemon import run_here, this_user  # the engine
+
+        wanted = emergency_request(request, this_user())
         result = run_here(reach.own_settings, options.config, lambda commands: commands.rotate(wanted, progress))
         return result.as_json(), result.exit_code
 
@@ -71,13 +84,11 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _is_agreed(reach: Reach, options: argparse.Namespace, request: dict[str, Any]) -> bool:
-    found = _foreseen(reach, options.name, request)
-    return plan_output.agreed(options.name, found, disable_old=options.disable_old)
+    """Ask, with the plan in short. That it cannot be had keeps nobody from an emergency: then it says why."""
+    from agent.cli import plan, plan_output  # what only a person at a terminal needs
 
-
-def _foreseen(reach: Reach, name: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What the question shows. That it cannot be had keeps nobody from an emergency: then it says why."""
     try:
-        return planned(reach, name, request, FORESEE_S)
+        found = plan.planned(reach, options.name, request, FORESEE_S)
     except KeyturnError as error:
-        return {"unknown": str(error)}
+        found = {"unknown": str(error)}
+    return plan_output.agreed(options.name, found, disable_old=options.disable_old)

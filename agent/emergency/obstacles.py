@@ -10,7 +10,7 @@ from agent.core.errors import BusyError, KeyturnError, SourceRefusedError, Sourc
 from agent.emergency.foresight import Check, CheckOutcome, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, is_over
 from agent.emergency.left_behind import LeftBehind, named
-from agent.emergency.report import Request
+from agent.emergency.request import Request
 from agent.engine.snapshot import CredentialSnapshot
 from agent.state.records import RotationJournal
 

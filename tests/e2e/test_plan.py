@@ -16,7 +16,7 @@ import pytest
 from agent.app import wiring
 from agent.app.commands import plan_from_disk
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE
-from agent.emergency.report import Request
+from agent.emergency.request import Request
 from agent.notifiers.exec_command import ExecNotifier
 from providers.emulator.faults import Fault
 from tests.support.processes import KEYTURN

@@ -164,8 +164,9 @@ def _rotate(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
 def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
     """Return why the RAM user's keys leave no room for a new one: RAM allows two."""
     keys, current = outlook.found.keys or (), outlook.current_id
-    others = [one.access_key_id for one in keys if one.access_key_id != current]
-    if len(keys) < 2 or not others:
+    ids = [one.access_key_id for one in keys]
+    others = [key_id for key_id in ids if key_id != current]
+    if len(keys) < 2 or current not in ids:  # there is room, or they are another user's
         return None
     replaced = [one for one in others if one in outlook.previous_ids]
     if replaced:
@@ -175,6 +176,8 @@ def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
             f"if {replaced[0]} leaked: --leaked {replaced[0]} --disable-old only disables it; if {current} leaked: disable it in "
             "the RAM console, or wait: KMS takes up to two days",
         )
+    if outlook.found.source is None:
+        return None  # the other one may be newer than what was published
     return SourceRefusedError(
         f"{place}: RAM user {outlook.found.user} has a second key that is not of this secret, {', '.join(others)}, and RAM "
         "allows two: KMS cannot make a new one",

@@ -80,11 +80,13 @@ def outcome_of(found: dict[str, Any], call: str) -> str:
 # -- who holds it -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("through", ["the daemon", "the state on disk"])
 def test_it_names_files_processes_credentials_and_dependents(
-    station: Station, run: Callable[..., subprocess.Popen[bytes]], through: str
+    station: Station, run: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    """With real processes: one has a file open, one had it replaced since, one was started with the key."""
+    """With real processes: one has a file open, one had it replaced since, one was started with the key.
+
+    By the state on disk, and the same through a daemon, which knows who fetched it, too.
+    """
     vm, pid_file = station.vm, station.vm.directory / "app.pid"
     station.cloud.allow("ops", *LOOKS)
     vm.cloud.allow("uploader", "sts:AssumeRole")
@@ -110,9 +112,6 @@ def test_it_names_files_processes_credentials_and_dependents(
     with vm.ini_path().open() as file:
         opened = run("sleep 300; :", stdin=file)
     with_key = run("sleep 300; :", env={"ALIBABA_CLOUD_ACCESS_KEY_ID": key_id, "PATH": os.environ["PATH"]})
-    if through == "the daemon":
-        vm.daemon().ready()
-        assert vm.keyturn("credential", "uploader").returncode == EXIT_DONE
     found = planned(vm)
     assert {one["credential"]: one["relation"] for one in found["credentials"]} == {
         "uploader": "itself",
@@ -132,15 +131,20 @@ def test_it_names_files_processes_credentials_and_dependents(
     assert dependent["how"] == f"SIGHUP to the process in {pid_file}" and str(started.pid) in dependent["seen"][0]
     (left,) = found["left_behind"]
     assert (left["dependent"], left["reason"]) == (f"signal {pid_file}", "told without effect") and left["move"]
-    fetched = found["fetched"]
-    assert (fetched is None) if through == "the state on disk" else ([one["hold_s"] for one in fetched] == [60.0])
-    assert found["other_hosts"] is None
+    assert found["fetched"] is found["other_hosts"] is None
     text = vm.keyturn("plan", "uploader").stdout
     for word in (key_id, f"pid {opened.pid}", "backup", "is built on it", left["move"], "not known to keyturn"):
         assert word in re.sub(r"\s+", " ", text)
     assert max(map(len, text.replace(str(vm.directory), "").splitlines())) <= 80
     for key in vm.cloud.keys_of("uploader"):
         assert key.access_key_secret not in text + json.dumps(found)
+    vm.daemon().ready()
+    assert vm.keyturn("credential", "uploader").returncode == EXIT_DONE
+    asked = planned(vm)
+    assert [one["hold_s"] for one in asked["fetched"]] == [60.0]
+    for part in ("credentials", "dependents", "left_behind", "authority", "kms", "in_the_way"):
+        assert asked[part] == found[part], part
+    assert [one["pid"] for one in asked["processes"]["found"]] == [one["pid"] for one in found["processes"]["found"]]
 
 
 # -- what is in the way -------------------------------------------------------------------------------

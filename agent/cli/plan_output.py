@@ -105,7 +105,8 @@ def _waits(fetched: Sequence[dict[str, Any]]) -> str:
 
 
 def _headline(found: dict[str, Any]) -> str:
-    name, key = found["credential"], found["access_key_id"] or "a key that is not known yet"
+    name = found["credential"]
+    key = found["access_key_id"] or ("its value" if found["generation"] else "a key that is not known yet")
     does = {
         "rotate": f"KMS would replace {key} of secret {found['secret']}",
         "disable": f"nothing needs rotating, {key} stays; the key before it would be disabled",

@@ -216,6 +216,13 @@ def a_dependent_that_cannot_be_told(station: Station) -> None:
     station.vm.configure(station.vm.credential(notify=hook), station.table)
 
 
+def a_generic_secret(station: Station) -> None:
+    key = station.cloud.current_key("uploader-ak")
+    text = json.dumps({"AccessKeyId": key.access_key_id, "AccessKeySecret": key.access_key_secret})
+    station.cloud.add_generic_secret("copy", text)
+    station.vm.configure(station.vm.credential(secret="copy"), station.table)
+
+
 ANY, LAST = "rotate", "disable_old"
 CASES: dict[str, tuple[Callable[[Station], None], list[tuple[str, int]]]] = {
     "the authority's key is disabled": (
@@ -231,6 +238,7 @@ CASES: dict[str, tuple[Callable[[Station], None], list[tuple[str, int]]]] = {
     "the source refuses": (the_source_refuses, [("fetch", EXIT_FAILED)]),
     "RAM is down": (ram_is_down, [(LAST, EXIT_SOURCE_UNAVAILABLE)]),
     "the authority is restricted as leaked": (the_authority_leaked, [(LAST, EXIT_NOT_PERMITTED)]),
+    "KMS does not replace the key of such a secret": (a_generic_secret, [(ANY, EXIT_FAILED), (LAST, EXIT_USAGE)]),
     "a dependent cannot be told": (a_dependent_that_cannot_be_told, [("notify", EXIT_FAILED)]),
 }  # fmt: skip
 

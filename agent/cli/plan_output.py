@@ -86,8 +86,8 @@ def _short(found: dict[str, Any], disable_old: bool) -> Iterator[str]:
     if told:
         yield f"it tells: {', '.join(first_few(told))}"
     for one in found["left_behind"]:
-        whom = f"{one['dependent']} of credentials.{one['credential']}"
-        yield f"it will leave behind {whom}: {one['why']}; to move it: {one['move']}"
+        whom = f"{one['dependent']} of " if one["dependent"] else ""
+        yield f"it will leave behind {whom}credentials.{one['credential']}: {one['why']}; to move it: {one['move']}"
     if found["fetched"] and disable_old:
         yield _waits(found["fetched"])
     for one in found["in_the_way"]:

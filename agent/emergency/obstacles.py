@@ -9,7 +9,7 @@ from enum import StrEnum
 from agent.core.errors import BusyError, KeyturnError, SourceRefusedError, SourceUnavailableError, UsageError
 from agent.emergency.foresight import Check, CheckOutcome, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, is_over
-from agent.emergency.left_behind import LeftBehind, named
+from agent.emergency.left_behind import LeftBehind, named, who_holds_it_up
 from agent.emergency.request import Request
 from agent.engine.snapshot import CredentialSnapshot
 from agent.state.records import RotationJournal
@@ -93,7 +93,7 @@ def obstacles(outlook: Outlook, request: Request | None = None) -> tuple[Obstacl
     """Return what is in the way, in the order of the steps: of everything that can be asked for, or of one request."""
     found = [*_preflight(outlook, request), *_rotate(outlook, request), *_fetch(outlook), *_notify(outlook)]
     found += _disable(outlook, request)
-    found += _leave_behind(outlook)
+    found += leave_behind(outlook, request)
     if request is not None:
         found = [one for one in found if _concerns(one, outlook, request)]
     return tuple(sorted(found, key=lambda one: list(Step).index(one.step)))
@@ -107,8 +107,6 @@ def only_disables(outlook: Outlook, request: Request | None) -> bool:
 def _concerns(one: Obstacle, outlook: Outlook, request: Request) -> bool:
     if one.step is Step.DISABLE_OLD:
         return request.disable_old
-    if one.step is Step.LEAVE_BEHIND:
-        return request.disable_old and not request.force
     if one.step in (Step.ROTATE, Step.FETCH):
         return not only_disables(outlook, request)
     return not (one.step is Step.NOTIFY and request.disable_old and request.force)
@@ -219,14 +217,18 @@ def _disable(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
         yield Obstacle(Step.DISABLE_OLD, error)
 
 
-def _leave_behind(outlook: Outlook) -> Iterator[Obstacle]:
-    if outlook.left_behind:
-        error = KeyturnError(
-            f"credentials.{outlook.seen.name}: would be left behind on the old key: {named(outlook.left_behind)}",
-            "move them in the way that is said once it has stopped there, and run the same command again; --force disables "
-            "the old key over them",
-        )
-        yield Obstacle(Step.LEAVE_BEHIND, error)
+def leave_behind(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
+    """Yield what holds up the end of a `rotate` after everybody was told: who would be left behind on the old key."""
+    disables, forced = request is None or request.disable_old, request is not None and request.force
+    left = outlook.left_behind if disables else who_holds_it_up(outlook.left_behind)
+    if not left or (disables and forced):
+        return
+    error = KeyturnError(
+        f"credentials.{outlook.seen.name}: would be left behind on the old key: {named(left)}",
+        "do what is named, and run the same command again, which does not rotate again"
+        + ("; --force disables the old key over them" if disables else ""),
+    )
+    yield Obstacle(Step.LEAVE_BEHIND, error)
 
 
 def _check(outlook: Outlook, call: str) -> Check | None:

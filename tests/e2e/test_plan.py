@@ -266,6 +266,24 @@ def test_what_concerns_the_end_of_the_old_key_is_in_the_way_of_that_alone(statio
     assert in_the_way(planned(station.vm)) == [(LAST, EXIT_FAILED)]
 
 
+def test_a_copy_of_the_key_would_be_left_behind(set_up: Station) -> None:
+    """It is in the way of any rotation, as it is of `rotate`; `--force` disables over it."""
+    vm, key = set_up.vm, set_up.cloud.current_key("uploader-ak")
+    for part, text in (("id", key.access_key_id), ("secret", key.access_key_secret)):
+        (vm.directory / f"copy_{part}").touch(mode=0o600)
+        (vm.directory / f"copy_{part}").write_text(text)
+    parts = "\n".join(f'access_key_{part}_from_file_path = "{vm.directory}/copy_{part}"' for part in ("id", "secret"))
+    copy = vm.credential("copy", provider=f'type = "access_key"\n{parts}\n')
+    vm.configure(vm.credential(), set_up.table, copy)
+    assert vm.keyturn("once").returncode == EXIT_DONE
+    found = from_disk(vm)
+    assert [(one["credential"], one["relation"]) for one in found["credentials"]][1:] == [("copy", "same key")]
+    assert [(one["credential"], one["dependent"]) for one in found["left_behind"]] == [("copy", None)]
+    assert in_the_way(found) == in_the_way(from_disk(vm, disable_old=True)) == [("pickup", EXIT_FAILED)]
+    assert in_the_way(from_disk(vm, disable_old=True, force=True)) == []
+    assert set_up.status_of(key.access_key_id) == "Active"
+
+
 def test_fifty_rotations_an_hour_are_counted(set_up: Station) -> None:
     """As far as this keyturn began them; then it is in the way, as temporary."""
     state = next((set_up.vm.state / "credentials").iterdir())

@@ -17,6 +17,8 @@ OTHER_HOSTS = (
     "not known to keyturn. Where they share the secret: rotate without --disable-old, `keyturn refresh` on each of them, "
     "then `keyturn rotate NAME --leaked OLD --disable-old`"
 )
+_BEFORE_THE_SWITCH = ("preflight", "rotate", "fetch")
+"""The steps after which the key is still the old one."""
 _MOODS = {"ok": "good", "not permitted": "so-so", "unknown": "so-so", "refused": "bad", "not proved": "dim"}
 
 
@@ -46,7 +48,11 @@ def verdict(found: dict[str, Any]) -> str:
     """Return the last line of `rotate --dry-run`."""
     if found["possible"]:
         return paint("it could be done, as far as can be seen; nothing was changed", "good")
-    return paint(one_line(f"it would end at {found['in_the_way'][0]['step']}, see above; nothing was changed"), "bad")
+    step = found["in_the_way"][0]["step"]
+    before = (
+        "" if step in _BEFORE_THE_SWITCH or found["would"] == "disable" else "the new key would be published, then "
+    )
+    return paint(one_line(f"{before}it would end at {step}, see above; nothing was changed"), "bad")
 
 
 def agreed(name: str, found: dict[str, Any], *, disable_old: bool) -> bool:

@@ -281,7 +281,8 @@ def test_a_copy_of_the_key_would_be_left_behind(set_up: Station) -> None:
     assert [(one["credential"], one["dependent"]) for one in found["left_behind"]] == [("copy", None)]
     assert in_the_way(found) == in_the_way(from_disk(vm, disable_old=True)) == [("pickup", EXIT_FAILED)]
     assert in_the_way(from_disk(vm, disable_old=True, force=True)) == []
-    assert set_up.status_of(key.access_key_id) == "Active"
+    assert "the new key would be published, then" in vm.keyturn(*DRY_RUN).stdout
+    assert (set_up.status_of(key.access_key_id), set_up.rotations) == ("Active", 0)
 
 
 def test_fifty_rotations_an_hour_are_counted(set_up: Station) -> None:

@@ -10,6 +10,8 @@ from secrets import choice
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
+from .policies import AccessRule, Policy
+
 __all__ = [
     "AccessKey",
     "BearerToken",
@@ -44,11 +46,15 @@ def _permits(allowed: set[str], action: str) -> bool:
 
 @dataclass
 class User:
-    """A RAM user and the actions that its policies allow, for example `kms:RotateSecret` or `kms:*`."""
+    """A RAM user and the actions that its policies allow, for example `kms:RotateSecret` or `kms:*`.
+
+    `policies` are documents that are attached besides, by their names.
+    """
 
     name: str
     user_id: str
     allowed: set[str] = field(default_factory=set)
+    policies: dict[str, Policy] = field(default_factory=dict)
 
     def may(self, action: str) -> bool:
         """Return whether a policy of this user allows `action`."""
@@ -70,6 +76,7 @@ class Role:
     max_session_s: float = 43_200
     external_id: str | None = None
     attached: bool = True
+    policies: dict[str, Policy] = field(default_factory=dict)
 
     def may(self, action: str) -> bool:
         """Return whether a policy of this role allows `action`."""
@@ -159,6 +166,11 @@ class ClientKey:
     private_key: RSAPrivateKey | None = field(default=None, repr=False)
     status: str = "Active"
     expires_at: float | None = None
+    rules: list[AccessRule] = field(default_factory=list)
+
+    def may_read(self, secret: str) -> bool:
+        """Return whether the access point lets the key read a secret; one without rules lets it read all."""
+        return not self.rules or any(rule.opens(secret) for rule in self.rules)
 
     def usable(self, now: float) -> bool:
         """Return whether the key is neither disabled nor expired."""

@@ -44,6 +44,7 @@ KNOWS = {
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
     "agent.ram_policy": EVERYBODY | {"providers", "providers.kms"},
+    "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
@@ -53,7 +54,8 @@ KNOWS = {
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.state", "agent.systemd_setup",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
+        "agent.systemd_setup",
         "agent.config", "agent.ram_policy", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},

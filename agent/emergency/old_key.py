@@ -8,11 +8,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from agent.cloud.openapi import Ram, Sts
+from agent.cloud.openapi import Cloud, Ram, Sts
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, SourceRefusedError
+from agent.core.events import Event
 from agent.core.retry import Retry
-from agent.engine.held_credential import HeldCredential
+from agent.emergency.authority import Authority
+from agent.emergency.case import Case
+from agent.emergency.kms_key import KmsKey, NoSecretError
+from agent.emergency.report import OldKey
 from agent.system.clock import Clock
 from agent.system.waiting import Activity
 
@@ -20,21 +24,53 @@ REFUSED = "InvalidAccessKeyId"
 GONE = "EntityNotExist.User.AccessKey"
 
 
-class NoSecretError(KeyturnError):
-    """The error that the old key's secret is not to be had any more, so nothing can be signed with it."""
+class EndOfOldKey:
+    """Disables the key that was replaced and proves that it is refused."""
 
+    def __init__(self, case: Case, key: KmsKey, cloud: Cloud, authority: Authority) -> None:
+        self._case, self._key, self._cloud, self._authority = case, key, cloud, authority
 
-def refuse_key_in_use(held: HeldCredential, old_id: str) -> None:
-    """Raise for a key that is in use; `--force` does not help here.
+    def end(self) -> None:
+        """Disable it and see it refused; show both steps.
 
-    Raises:
-        KeyturnError: it is.
-    """
-    if not old_id or held.look().seen.published.access_key_id == old_id:
-        raise KeyturnError(
-            f"credentials.{held.name}: {old_id or 'the old key'} is the key in use and is not disabled",
-            "look at `keyturn status`, and run the same command again",
+        Raises:
+            KeyturnError: it is in use, RAM does not let the authority do it, or no refusal was seen.
+        """
+        self._refuse_key_in_use()
+        self._case.steps.do("disable_old", self._disable)
+        self._case.steps.do("prove_refused", self._prove_refused)
+
+    def _refuse_key_in_use(self) -> None:
+        """Raise for a key that is in use; `--force` does not help here."""
+        old_id = self._case.old_id
+        if not old_id or self._case.published.access_key_id == old_id:
+            raise KeyturnError(
+                f"{self._case.place}: {old_id or 'the old key'} is the key in use and is not disabled",
+                "look at `keyturn status`, and run the same command again",
+            )
+
+    def _disable(self) -> str:
+        case, user = self._case, self._key.owner()
+        if not disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock):
+            return f"RAM knows no key {case.old_id} of {user}: it was deleted, or is another user's"
+        case.result.old_key = OldKey.DISABLED
+        case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome="inactive, not yet seen refused")
+        return f"{case.old_id} of {user}"
+
+    def _prove_refused(self) -> str:
+        case = self._case
+        try:
+            old = self._key.secret_of_old()
+        except NoSecretError:
+            self._key.forget()  # another run could prove no more
+            raise
+        code = see_refused(
+            self._cloud.sts, old, case.clock, case.patience.refusal_s, case.held.pause, case.steps.activity
         )
+        case.result.safe, case.result.old_key = True, OldKey.DISABLED
+        case.result.time_to_safe_ms = case.steps.passed_ms()
+        case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome=f"refused with {code}")
+        return f"refused with {code}"
 
 
 def disable(

@@ -1,0 +1,60 @@
+"""Who has to be off the old key before it ends: everybody on this host, and whoever fetched it from here.
+
+What else is to be waited for before a key is disabled belongs here, too: every live host of a fleet, for one.
+"""
+
+from __future__ import annotations
+
+from agent.emergency import left_behind
+from agent.emergency.case import Case
+from agent.emergency.fetchers import Fetchers, WhoFetched
+from agent.emergency.key_followers import KeyFollowers
+from agent.emergency.left_behind import named, named_once
+
+
+class Clearance:
+    """Moves everybody to the new key, and says whether the old one may end."""
+
+    def __init__(self, case: Case, who_fetched: WhoFetched) -> None:
+        self._case = case
+        self._followers = KeyFollowers(case.held, case.steps, case.patience)
+        self._fetchers = Fetchers(case.held, case.steps, who_fetched)
+
+    def move_everybody(self) -> None:
+        """Refresh whoever else holds the key, and tell every dependent.
+
+        Raises:
+            CancelledError: the agent is stopping, or did not answer.
+        """
+        self._case.result.left_behind = self._followers.move_everybody(self._case.old_id)
+
+    def refuse_to_leave_behind(self) -> None:
+        """Stop where somebody is left behind, or note what `--force` overrides.
+
+        Raises:
+            KeyturnError: who it is.
+        """
+        left, request = self._case.result.left_behind, self._case.request
+        error = left_behind.refusal(left, self._case.place, self._case.old_id if request.disable_old else None)
+        if error is not None and request.disable_old and request.force:
+            self._case.result.notes.append(
+                f"--force overrides that these are left behind on the old key: {named(left)}"
+            )
+        elif error is not None:
+            raise error
+
+    def wait_for_others(self) -> None:
+        """Wait for those whom nobody tells: who fetched the old key. Or note that `--force` does not.
+
+        Raises:
+            CancelledError: the agent is stopping.
+        """
+        case = self._case
+        if left := self._fetchers.wait(case.old_id, force=case.request.force):
+            case.result.left_behind += left
+            case.result.notes.append(f"--force did not wait for those who fetched the old key: {named_once(left)}")
+
+    def look_at_the_end(self) -> None:
+        """Note who is left behind where that was not looked at, because an error came before."""
+        if not self._case.result.left_behind:
+            self._case.result.left_behind = self._followers.left_behind(self._case.old_id)

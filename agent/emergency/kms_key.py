@@ -1,0 +1,173 @@
+"""The AccessKey of a managed RAM secret: KMS replaces it, and hands out the one before.
+
+A source that replaces keys in another way (a RAM user whose keys keyturn makes itself) gets a class beside this one, with
+the same public methods: procedure.py chooses, and neither it nor old_key.py knows KMS.
+"""
+
+from __future__ import annotations
+
+from agent.cloud.openapi import Cloud
+from agent.core.credential import Credential
+from agent.core.errors import KeyturnError, SourceUnavailableError, UsageError
+from agent.core.events import Event
+from agent.core.rotatable import Rotatable
+from agent.core.timestamps import rfc3339
+from agent.emergency.authority import Authority
+from agent.emergency.case import Case
+from agent.emergency.following import follow
+from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
+
+
+class NoSecretError(KeyturnError):
+    """The error that the old key's secret is not to be had any more, so nothing can be signed with it."""
+
+
+class KmsKey:
+    """The current key of a credential's secret, and the one before it."""
+
+    def __init__(self, case: Case, secret: Rotatable, cloud: Cloud, authority: Authority) -> None:
+        self._case, self._secret, self._sts, self._authority = case, secret, cloud.sts, authority
+        self._rotation = KmsRotation(case.held, cloud.kms, authority, secret.secret_name)
+        self._old: Credential | None = None
+
+    def preflight(self) -> str:
+        """Sign in as the authority and look at the current key: the one to replace, whose secret signs the proof at the end.
+
+        Raises:
+            KeyturnError: the authority may not or cannot sign in, or there is no value to replace.
+        """
+        case = self._case
+        known_as = self._sign_in()
+        case.refresh_first()
+        unfinished = self._rotation.unfinished(case.request.leaked)
+        self._old = case.held.look().value
+        case.result.old_access_key_id = case.published.access_key_id
+        if unfinished is not None:
+            case.result.old_access_key_id = unfinished.old_access_key_id
+            case.result.notes.append(
+                f"took up the rotation that was begun at {rfc3339(unfinished.begun_at)} ({unfinished.reason}) and "
+                f"replaces {case.old_id}; if the key after it leaked as well, run again with --leaked and its id"
+            )
+        spent = f"{self._rotation.spent()} of {ROTATIONS_PER_HOUR} rotations spent this hour, as far as is known here"
+        return f"{known_as}; {spent}"
+
+    def is_only_to_be_disabled(self) -> bool:
+        """Return whether `--leaked` names the key before the current one.
+
+        Raises:
+            UsageError: it names neither of the two.
+        """
+        leaked, done = self._case.request.leaked, self._case.published
+        if leaked is None or leaked == done.access_key_id:
+            return False
+        previous, doubt = self._previous()
+        if leaked not in {done.previous_access_key_id, previous.access_key_id if previous else ""}:
+            unsure = f" as far as is known here ({doubt})" if doubt else ""
+            raise UsageError(
+                f"{self._case.place}: {leaked} is neither its current key {done.access_key_id} nor the one before{unsure}; "
+                "nothing was rotated or disabled",
+                "look up whose key it is (RAM console); for this credential's own keys see `keyturn audit show`",
+            )
+        self._case.result.old_access_key_id = leaked
+        if previous is not None and previous.access_key_id == leaked:
+            self._old = previous
+        return True
+
+    def rotate(self) -> str:
+        """Have KMS rotate the secret once.
+
+        Raises:
+            KeyturnError: KMS refused, or could not be asked.
+        """
+        case = self._case
+        begun = self._rotation.begin(case.old_id, case.request.reason)
+        journal = begun.journal
+        case.result.version_id = journal.version_id
+        if not journal.asked:  # else KMS said yes to an earlier `rotate`, and only the rest is missing
+            self._rotation.ask(begun, case.refresh)
+            case.record(
+                Event.ROTATION_STARTED,
+                version_id=journal.version_id,
+                previous_access_key_id=journal.old_access_key_id or None,
+            )
+            self._rotation.asked()
+        return f"{'taken up again: ' if begun.taken_up else ''}version {journal.version_id}"
+
+    def follow(self) -> None:
+        """Wait until the version that `rotate` asked for is current and published.
+
+        Raises:
+            KeyturnError: it was not in `follow_s` seconds, or cannot be.
+        """
+        wanted = self._case.result.version_id
+        follow(
+            self._case,
+            lambda: self._case.published.version_id == wanted,
+            not_arrived=self._not_arrived,
+            hands_out_another=True,
+        )
+
+    def secret_of_old(self) -> Credential:
+        """Return the old key with its secret: the one that this process knew, or KMS's version before.
+
+        Raises:
+            NoSecretError: neither is to be had.
+        """
+        old, old_id, doubt = self._old, self._case.old_id, ""
+        if old is None or old.access_key_id != old_id or old.access_key_secret is None:
+            old, doubt = self._previous()
+        if old is None or old.access_key_id != old_id:
+            raise NoSecretError(
+                f"{self._case.place}: that the old key {old_id} is refused cannot be proved: its secret is not to be "
+                f"had any more{f' ({doubt})' if doubt else ''}",
+                "look in the RAM console that the key is inactive or gone",
+            )
+        return old
+
+    def owner(self) -> str:
+        """Return the RAM user whose key it is, as the config or KMS names it.
+
+        Raises:
+            UsageError: neither does.
+        """
+        case = self._case
+        settings = case.held.settings.emergency
+        user = (settings.ram_user_name if settings else None) or case.published.ram_user_name
+        if not user:
+            raise UsageError(
+                f"{case.place}.emergency.ram_user_name: KMS does not say whose key it is, so the old key "
+                f"{case.old_id} was left active",
+                "name the RAM user there, then run the same command again (it does not rotate again)",
+            )
+        return user
+
+    def forget(self) -> None:
+        """Forget the rotation: it is over, or another run could do no more for it."""
+        self._rotation.forget()
+
+    def _sign_in(self) -> str:
+        """Have STS name the authority; an STS that cannot answer does not stop the rotation."""
+        case = self._case
+        case.steps.activity.begin("the authority to sign in, and STS to name it")
+        who = self._authority.sign_in()
+        try:
+            return f"signed in as {self._sts.get_caller_identity(who, now=case.clock.now(), timeout_s=5.0).arn}"
+        except KeyturnError as error:
+            if not error.retryable:
+                place = f"{case.place}.emergency.authority {who.access_key_id}"
+                raise error.because("nothing was rotated").at(place) from None
+            return f"the authority is not proved: {error.problem}"
+
+    def _previous(self) -> tuple[Credential | None, str]:
+        """Return the key before the current one; or None and, where it is known, why it is not to be had."""
+        self._case.steps.activity.begin("KMS to hand out the key before")
+        try:
+            return self._secret.fetch_previous(), ""
+        except KeyturnError as error:
+            return None, error.problem
+
+    def _not_arrived(self) -> KeyturnError:
+        return SourceUnavailableError(
+            f"{self._case.place}: KMS has not made the new version current within {self._case.patience.follow_s:g} s",
+            "run the same command again: it takes this rotation up and does not rotate twice",
+        )

@@ -130,6 +130,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     )
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
 

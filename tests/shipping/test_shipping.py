@@ -1,6 +1,6 @@
 """The audit log through a collector to a Kafka broker: what arrives is whole, whatever happens on the way.
 
-Real programs: a keyturn daemon, logrotate with the shipped rule, rsyslog with the config of docs/shipping/rsyslog.conf, and
+Real programs: a keyturn daemon, logrotate with the shipped rule, syslog-ng with the config of docs/shipping/syslog-ng.conf, and
 librdkafka's mock broker, which kcat holds open and reads. The broker speaks no SASL_SSL, so those lines are left out.
 """
 
@@ -21,16 +21,22 @@ import pytest
 from tests.support.vm import PATIENCE_S, Vm, eventually
 
 ROOT = Path(__file__).parents[2]
-UNPACKED = ROOT / "build" / "tools" / "usr"
-"""Where .ci/run unpacks the packages, since an installed rsyslog would be a service."""
-LIBRARIES = UNPACKED / "lib" / "x86_64-linux-gnu"
-PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(UNPACKED / "bin"), str(UNPACKED / "sbin")])
-TOOLS = {name: shutil.which(name, path=PATH) or "" for name in ("rsyslogd", "kcat", "logrotate")}
-ENVIRON = {"PATH": PATH, "LC_ALL": "C.UTF-8", "LD_LIBRARY_PATH": str(LIBRARIES)}
+UNPACKED = ROOT / "build" / "tools"
+"""Where .ci/run unpacks the packages, since an installed syslog-ng would be a service."""
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", *(str(UNPACKED / "usr" / name) for name in ("bin", "sbin"))])
+TOOLS = {name: shutil.which(name, path=PATH) or "" for name in ("syslog-ng", "kcat", "logrotate")}
+MODULES = [*UNPACKED.glob("usr/lib/syslog-ng/*.*/"), *Path("/usr/lib/syslog-ng").glob("*.*/")]
+LIBRARIES = [
+    *UNPACKED.glob("usr/lib/*-linux-gnu"),
+    *UNPACKED.glob("lib/*-linux-gnu"),
+    UNPACKED / "usr/lib/syslog-ng",
+    *MODULES,
+]
+ENVIRON = {"PATH": PATH, "LC_ALL": "C.UTF-8", "LD_LIBRARY_PATH": os.pathsep.join(map(str, LIBRARIES))}
 
-pytestmark = pytest.mark.skipif(
-    not all(TOOLS.values()), reason=f"not here: {[name for name, at in TOOLS.items() if not at]}"
-)
+MISSING = [name for name, at in TOOLS.items() if not at]
+MISSING += [] if any((one / "libkafka.so").exists() for one in MODULES) else ["syslog-ng-mod-rdkafka"]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not here: {MISSING}")
 
 
 class Broker:
@@ -54,35 +60,41 @@ class Broker:
 
 
 class Collector:
-    """rsyslog with the config of the documents, which differs in places and addresses only."""
+    """syslog-ng with the config of the documents, which differs in places and addresses only."""
 
     def __init__(self, directory: Path, log: Path, broker: str) -> None:
-        (directory / "spool").mkdir()
-        self._directory, self._process = directory, None
-        text = (ROOT / "docs" / "shipping" / "rsyslog.conf").read_text()
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        text = (ROOT / "docs" / "shipping" / "syslog-ng.conf").read_text()
         for there, here in (
-            ("/var/log/keyturn/audit.jsonl", str(log)),
-            ("/var/spool/rsyslog", str(directory / "spool")),
+            ("/var/log/keyturn", str(log.parent)),
             ("<SLS_PROJECT>.<REGION>.log.aliyuncs.com:10012", broker),
             ("<SLS_LOGSTORE>", "audit"),
         ):
             assert there in text
             text = text.replace(there, here)
-        text = re.sub(r'\n *"(security|sasl)\.[^\n]*', "", text)
-        self._config = directory / "rsyslog.conf"
-        self._config.write_text(f'global(workDirectory="{directory}/spool" maxMessageSize="512k")\n{text}')
+        self._config = directory / "syslog-ng.conf"
+        self._config.write_text(re.sub(r"\n *(security|sasl)\.[^\n]*", "", text))
 
     def start(self) -> None:
-        modules = ["-M", str(LIBRARIES / "rsyslog")] if TOOLS["rsyslogd"].startswith(str(UNPACKED)) else []
-        command = [TOOLS["rsyslogd"], "-n", "-f", str(self._config), "-i", str(self._directory / "pid"), *modules]
-        with (self._directory / "rsyslog.log").open("ab") as err:
+        own = {"-R": "persist", "-p": "pid", "-c": "control"}
+        files = [part for option, name in own.items() for part in (option, str(self._directory / name))]
+        command = [
+            TOOLS["syslog-ng"],
+            "-F",
+            "--no-caps",
+            f"--module-path={MODULES[0]}",
+            "-f",
+            str(self._config),
+            *files,
+        ]
+        with (self._directory / "syslog-ng.log").open("ab") as err:
             self._process = subprocess.Popen(command, stdout=err, stderr=err, env=ENVIRON)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(PATIENCE_S)
-            (self._directory / "pid").unlink(missing_ok=True)  # which one that was killed leaves
             self._process = None
 
 
@@ -119,8 +131,9 @@ class World:
     def written(self) -> list[str]:
         """Every line that keyturn wrote, in order."""
         files = sorted(self.log.parent.glob("audit.jsonl-*"), key=lambda path: path.name)
-        texts = [gzip.open(path, "rt").read() if path.suffix == ".gz" else path.read_text() for path in files]
-        return ("".join(texts) + self.log.read_text()).splitlines()
+        texts = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files]
+        newest = self.log.read_bytes() if self.log.exists() else b""
+        return b"".join([*texts, newest]).decode().splitlines()
 
     def exported(self) -> Path:
         """What arrived, in order, once all of it is there."""
@@ -164,10 +177,10 @@ def test_what_arrives_is_whole_whatever_happens_on_the_way(world: World) -> None
     world.collector.start()
     world.rotate_keys()
     world.broker.process.send_signal(signal.SIGCONT)
-    world.collector.end()
-    world.collector.start()
+    world.collector.end()  # away itself while the log is renamed
     world.rotate_keys()
     world.rotate_log()
+    world.collector.start()
     world.rotate_keys()
     copy = world.exported()
     assert copy.read_text().splitlines() == world.written()

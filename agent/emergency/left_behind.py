@@ -81,16 +81,24 @@ def find(
     return tuple(one for holder in holders for one in _of(holder, old_id, failed.get(holder.name)))
 
 
-def foreseen(holders: Sequence[Holder]) -> tuple[LeftBehind, ...]:
-    """Return the dependents whom no notification will move, before anything happens."""
-    return tuple(
-        LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
-        for holder in holders
-        for notifier in holder.notifiers
-        if notifier.settings.pickup is None
-        and (cannot := notifier.hindered(holder.formats)) is not None
-        and cannot.pickup is Pickup.NOT_PICKED_UP
-    )
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A dependent whom its notification will not move, or (`is_certain` is false) may not move."""
+
+    behind: LeftBehind
+    is_certain: bool
+
+
+def foreseen(holder: Holder, notifier: Notifier) -> Foreseen | None:
+    """Return what stands in the way of a notification's effect, before anything happens; None for nothing that is known.
+
+    Asks the notifier, so not on the loop's thread.
+    """
+    cannot = notifier.hindered(holder.formats) if notifier.settings.pickup is None else None
+    if cannot is None:
+        return None
+    behind = LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
+    return Foreseen(behind, cannot.pickup is Pickup.NOT_PICKED_UP)
 
 
 def named(left: Sequence[LeftBehind]) -> str:

@@ -2,8 +2,9 @@
 
 * KMS: `kms:<api-name>` on `acs:kms:${region}:${account}:secret/${secret-name}`, `kms:Decrypt` on `…:key/${key-id}` (KMS, "Use RAM
   to control access to KMS resources"). GetSecretValue of a RAM identity takes both (KMS, GetSecretValue).
-* RAM: `ram:UpdateAccessKey`, `ram:DeleteAccessKey`, `ram:ListAccessKeys` on `acs:ram:*:<account-id>:user/<user-name>` (RAM,
-  "Authorization information"; the same form in "Authorize a RAM user to manage AccessKey pairs").
+* RAM: `ram:UpdateAccessKey`, `ram:DeleteAccessKey`, `ram:ListAccessKeys`, `ram:GetAccessKeyLastUsed` on
+  `acs:ram:*:<account-id>:user/<user-name>` (RAM and IMS, "Authorization information"; the same form in "Authorize a RAM user to
+  manage AccessKey pairs").
 * STS: `sts:AssumeRole` on the role's ARN (RAM, "FAQ about RAM roles and STS tokens", which role a user can assume).
   GetCallerIdentity and AssumeRoleWithOIDC take no permission.
 * Access points: RBAC permission `SecretUser` for the shared gateway, `CryptoServiceSecretUser` for an instance, resources as
@@ -36,6 +37,19 @@ def read_secret(secret_name: str, region_id: str) -> tuple[Grant, Grant]:
 def rotate_secret(secret_name: str, region_id: str) -> Grant:
     """Return what `keyturn rotate` takes at KMS."""
     return Grant("kms:RotateSecret", secret_arn(secret_name, region_id), "rotate: a new key at once")
+
+
+def foresee(secret_name: str, region_id: str, user: str) -> tuple[Grant, ...]:
+    """Return what the calls take that only look, for `keyturn plan` and the prompt of `keyturn rotate`."""
+    return (
+        Grant("kms:DescribeSecret", secret_arn(secret_name, region_id), "plan: see the secret"),
+        Grant(
+            "ram:ListAccessKeys",
+            user_arn(user),
+            "plan: see the user's keys, of which there may be two; rotate: name a third",
+        ),
+        Grant("ram:GetAccessKeyLastUsed", user_arn(user), "plan: see when the key was used last"),
+    )
 
 
 def end_old_key(user: str) -> tuple[Grant, ...]:

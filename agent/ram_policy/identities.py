@@ -145,7 +145,9 @@ class _Found:
             self._provider(place, emergency.authority)
         user = self._user_of(name) or "<RAM_USER>"
         whose = self._whose(emergency.authority, place)
-        whose.use(place, calls.rotate_secret(entry.provider.secret_name, self._region), *calls.end_old_key(user))
+        secret = entry.provider.secret_name
+        whose.use(place, calls.rotate_secret(secret, self._region), *calls.end_old_key(user))
+        whose.use(place, *calls.foresee(secret, self._region, user))
 
     # Who somebody is
 

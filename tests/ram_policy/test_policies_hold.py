@@ -12,11 +12,18 @@ import pytest
 
 from agent.app import check, wiring
 from agent.core.errors import NotPermittedError
+from agent.emergency.foresight import CheckOutcome, Foreseer
 from agent.ram_policy.documents import Identity
 from agent.ram_policy.identities import identities
+from agent.system.clock import Clock
+from agent.system.errands import Errands
 from providers.emulator.operation import ENCRYPTION_KEY_ID
 from providers.emulator.policies import SECRET_USER
 from tests.support.station import Station, steps
+from tests.support.vm import PATIENCE_S
+
+LOOKS = ("kms:DescribeSecret", "ram:ListAccessKeys", "ram:GetAccessKeyLastUsed")
+"""What the authority may do for `plan` alone: no emergency fails for want of it."""
 
 CREDENTIALS = """
 [credentials.by_key.provider]
@@ -187,6 +194,8 @@ def test_the_emergency_needs_every_action_and_its_refusal_names_it(world: World)
     """Without RotateSecret nothing happens; without UpdateAccessKey the old key stays; each time the action is named."""
     old, told = world.station.start().current, {}
     for action in world.without("ops"):
+        if action in LOOKS:
+            continue
         result = world.station.rotate(disable_old=True)
         failed = next(name for name, outcome in steps(result).items() if outcome == "failed")
         told[action] = failed
@@ -196,6 +205,26 @@ def test_the_emergency_needs_every_action_and_its_refusal_names_it(world: World)
         assert world.station.status_of(old) == "Active"
     assert told == {"kms:RotateSecret": "rotate", "ram:UpdateAccessKey": "disable_old"}
     assert world.station.rotate(disable_old=True).safe
+
+
+def foreseen(world: World) -> dict[str, CheckOutcome]:
+    """What `plan` asks as the authority: the RAM action of each call, and how that ended."""
+    authority, source = (
+        world.factory.authority("uploader"),
+        world.factory.provider("uploader", world.settings.credentials["uploader"].provider),
+    )
+    foreseer = Foreseer("uploader", authority, world.factory.cloud(), Clock(), Errands(PATIENCE_S))
+    found = foreseer.look(source, "uploader-ak", "uploader", world.station.current)
+    return {one.action: one.outcome for one in found.checks if one.action}
+
+
+def test_what_plan_asks_needs_every_action_that_only_looks(world: World) -> None:
+    """With what was printed every look succeeds; without one of them, that one is not permitted, and the others still are."""
+    assert foreseen(world) == dict.fromkeys(LOOKS, CheckOutcome.OK)
+    for action in world.without("ops"):
+        if action in LOOKS:
+            wanted = {one: CheckOutcome.NOT_PERMITTED if one == action else CheckOutcome.OK for one in LOOKS}
+            assert foreseen(world) == wanted
 
 
 def test_a_client_key_whose_access_point_names_another_secret_is_refused(world: World) -> None:

@@ -32,6 +32,10 @@ def policy(options: argparse.Namespace) -> int:
         answer = {"config": options.config, "identities": objects, "placeholders": missing}
         print(output.json_line(answer, options.out), file=options.out)
         return EXIT_DONE
+    if not found:
+        print(
+            "# keyturn asks nothing of the cloud for this that takes a permission; what the application does is not known here"
+        )
     for one in found:
         print("\n".join(_shown(one)))
     if missing:

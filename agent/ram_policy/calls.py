@@ -5,7 +5,8 @@
 * RAM: `ram:UpdateAccessKey`, `ram:DeleteAccessKey`, `ram:ListAccessKeys`, `ram:GetAccessKeyLastUsed` on
   `acs:ram:*:<account-id>:user/<user-name>` (RAM and IMS, "Authorization information"; the same form in "Authorize a RAM user to
   manage AccessKey pairs").
-* STS: `sts:AssumeRole` on the role's ARN (RAM, "FAQ about RAM roles and STS tokens", which role a user can assume).
+* STS: `sts:AssumeRole` on `acs:ram:*:<account-id>:role/<role-name>` (RAM, "FAQ about RAM roles and STS tokens", which role a
+  user can assume).
   GetCallerIdentity and AssumeRoleWithOIDC take no permission.
 * Access points: RBAC permission `SecretUser` for the shared gateway, `CryptoServiceSecretUser` for an instance, resources as
   `secret/${SecretName}` (KMS, "Use AAP for access control" and CreatePolicy; the scope "shared" as the Terraform resource
@@ -67,8 +68,8 @@ def see_own_keys(user: str) -> Grant:
 
 
 def assume(role_arn: str) -> Grant:
-    """Return what AssumeRole takes of its caller."""
-    return Grant("sts:AssumeRole", role_arn, "assume the role")
+    """Return what AssumeRole takes of its caller; policies name a role with a star for the region, which its ARN leaves empty."""
+    return Grant("sts:AssumeRole", role_arn.replace("acs:ram::", "acs:ram:*:", 1), "assume the role")
 
 
 def secret_rule(secret_name: str, *, instance: str | None = None, vpc: bool = False) -> Json:

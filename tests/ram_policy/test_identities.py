@@ -89,7 +89,7 @@ def test_an_assumed_role_that_reads_a_secret(configs: Configs) -> None:
     """Two identities: the role reads, the AccessKey only assumes it."""
     role, key = configs.found("up", up=configs.secret(*BY_ROLE))
     assert grants(role) == READS
-    assert grants(key) == {("sts:AssumeRole", ROLE)}
+    assert grants(key) == {("sts:AssumeRole", "acs:ram:*:7:role/app")}
     assert role.trusts[0]["Principal"] == {"RAM": ["acs:ram::<ACCOUNT_ID>:user/<USER_OF_THE_KEY>"]}
 
 
@@ -194,7 +194,7 @@ def test_an_authority_that_is_a_role(configs: Configs) -> None:
         f'role_arn = "{ROLE}"\nexternal_id = "e-1"\nbase = {KEY_FILES}\n'
     )
     _reader, key, role = configs.found("up", up=configs.secret(*AK, more=more))
-    assert grants(key) == {("sts:AssumeRole", ROLE)}
+    assert grants(key) == {("sts:AssumeRole", "acs:ram:*:7:role/app")}
     assert {"kms:RotateSecret", "ram:UpdateAccessKey", "ram:DeleteAccessKey"} < {
         action for action, _arn in grants(role)
     }
@@ -206,7 +206,7 @@ def test_the_base_of_a_session_by_its_name(configs: Configs) -> None:
     session = f'provider = {{ type = "ram_role_arn", role_arn = "{ROLE}", base = "up" }}\n'
     found = configs.found(up=configs.secret(*AK), session=session)
     (base,) = [one for one in found if one.used_by == ["credentials.session.provider.base"]]
-    assert grants(base) == {("sts:AssumeRole", ROLE)}
+    assert grants(base) == {("sts:AssumeRole", "acs:ram:*:7:role/app")}
     assert "uploader-ak" in base.name
 
 

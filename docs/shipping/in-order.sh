@@ -1,5 +1,5 @@
 #!/bin/sh
-# Print the records of an export in the order of their seq, each once: `in-order.sh EXPORT > copy.jsonl`.
+# Print the records of an export in the order of their seq, each once: `sh in-order.sh EXPORT > copy.jsonl`.
 # Only whole lines that are the same are taken for one; two records with one seq both stay, and `keyturn audit verify` names them.
 # Nothing is parsed and written anew, for then the bytes would not be those that were hashed.
 set -eu

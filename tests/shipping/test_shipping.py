@@ -140,7 +140,9 @@ class World:
         eventually(lambda: set(self.broker.arrived()) >= set(self.written()), "not everything arrived")
         export, copy = self.directory / "export", self.directory / "copy.jsonl"
         export.write_text("\n".join(self.broker.arrived()) + "\n")
-        done = subprocess.run([ROOT / "docs/shipping/in-order.sh", export], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["sh", ROOT / "docs/shipping/in-order.sh", export], capture_output=True, text=True, check=True
+        )
         copy.write_text(done.stdout)
         return copy
 

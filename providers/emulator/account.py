@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .errors import ApiError
 from .model import AccessKey, BearerToken, Caller, ClientKey, Role, RsaKeyPair, User, iso, random_text
-from .policies import AccessRule, Policy, verdict
+from .policies import AccessRule, Policy, Trust, verdict
 
 __all__ = ["MAX_KEYS_PER_USER", "Account", "too_many_keys"]
 
@@ -80,6 +80,15 @@ class Account:
         policy = Policy.parse(document)
         with self._lock:
             principal.policies[name] = policy
+
+    def trust(self, role: Role, document: str | Mapping[str, Any]) -> None:
+        """Give a role this trust policy, in place of whom it trusted.
+
+        Raises:
+            ValueError: it is none, or says what the emulator does not know.
+        """
+        with self._lock:
+            role.trust = Trust.parse(document)
 
     def denial(self, principal: User | Role, action: str, resource: str) -> str:
         """Return how a principal is denied an action, as RAM names it; "" where it may do it."""

@@ -80,7 +80,10 @@ class Admin:
                 self._cloud.attach_rule(asked["client_key"], asked.get("permission", SECRET_USER), *asked["resources"])
             elif "role" in asked:
                 role = self._cloud.role(self._cloud.role_arn(asked["role"]))
-                self._cloud.attach_policy(role, asked["document"], asked.get("name", "policy"))
+                if asked.get("name") == "trust":
+                    self._cloud.trust(role, asked["document"])
+                else:
+                    self._cloud.attach_policy(role, asked["document"], asked.get("name", "policy"))
             else:
                 self._cloud.attach_policy(
                     self._cloud.user(asked["user"]), asked["document"], asked.get("name", "policy")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["SECRET_USER", "AccessRule", "Policy", "resource_of", "verdict"]
+__all__ = ["SECRET_USER", "AccessRule", "Policy", "Trust", "resource_of", "verdict"]
 
 SECRET_USER = "RbacPermission/Template/SecretUser"
 """The permission to read secrets through the shared gateway (KMS, "Use AAP for access control")."""
@@ -32,6 +32,8 @@ _OPERATORS: Tests = {
     "DateLessThan": lambda given, wanted: _moment(given) < _moment(wanted),
     "DateGreaterThan": lambda given, wanted: _moment(given) > _moment(wanted),
 }
+_Conditions = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""Operator, key and values, one of which has to fit."""
 _STATEMENT_KEYS = {"Effect", "Action", "NotAction", "Resource", "Condition"}
 
 
@@ -41,17 +43,14 @@ class _Statement:
     actions: tuple[str, ...]
     but_these: bool
     resources: tuple[str, ...]
-    conditions: tuple[tuple[str, str, tuple[str, ...]], ...]
+    conditions: _Conditions
 
     def covers(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
         named = any(_fits(pattern.lower(), action.lower()) for pattern in self.actions)
         return (
             named is not self.but_these
             and any(_fits(pattern, resource) for pattern in self.resources)
-            and all(
-                any(key in context and _OPERATORS[operator](context[key], value) for value in values)
-                for operator, key, values in self.conditions
-            )
+            and _hold(self.conditions, context)
         )
 
 
@@ -68,10 +67,7 @@ class Policy:
         Raises:
             ValueError: it is none, or says what the emulator does not know.
         """
-        parsed = json.loads(document) if isinstance(document, str) else document
-        if not isinstance(parsed, Mapping) or set(parsed) != {"Version", "Statement"} or parsed["Version"] != "1":
-            raise ValueError('want an object of Version "1" and Statement')
-        return cls(tuple(_statement(each) for each in parsed["Statement"]))
+        return cls(tuple(_statement(each) for each in _said(document)))
 
 
 def verdict(policies: Sequence[Policy], action: str, resource: str, context: Mapping[str, str]) -> str:
@@ -111,6 +107,44 @@ class AccessRule:
         return any(_fits(pattern, f"secret/{secret}") for pattern in self.resources)
 
 
+@dataclass(frozen=True)
+class Trust:
+    """The trust policy of a role: who may assume it (RAM, "Edit the trust policy of a RAM role").
+
+    Attributes:
+        statements: kind of the principal ("RAM", "Service" or "Federated"), its names, and conditions.
+    """
+
+    statements: tuple[tuple[str, tuple[str, ...], _Conditions], ...]
+
+    @classmethod
+    def parse(cls, document: str | Mapping[str, Any]) -> Trust:
+        """Read a trust policy.
+
+        Raises:
+            ValueError: it is none, or says what the emulator does not know.
+        """
+        found = []
+        for said in _said(document):
+            if not set(said) <= {"Effect", "Action", "Principal", "Condition"} or said["Effect"] != "Allow":
+                raise ValueError("want statements of Effect Allow, Action, Principal and Condition")
+            if _texts(said["Action"]) != ("sts:AssumeRole",):
+                raise ValueError("want the Action sts:AssumeRole")
+            for kind, names in said["Principal"].items():
+                if kind not in ("RAM", "Service", "Federated"):
+                    raise ValueError("want a Principal of RAM, Service or Federated")
+                found.append((kind, _texts(names), _conditions(said)))
+        return cls(tuple(found))
+
+    def admits(self, kind: str, name: str, context: Mapping[str, str]) -> bool:
+        """Return whether somebody may assume the role; an account's `root` stands for everybody in it."""
+        root = re.sub(r":(user|role)/.*", ":root", name)
+        return any(
+            kind == one and {name, root} & set(names) and _hold(conditions, context)
+            for one, names, conditions in self.statements
+        )
+
+
 def resource_of(region_id: str, account_id: str, product: str, parameters: Mapping[str, str], caller: str) -> str:
     """Return the ARN that a call is about; "*" where it is about nothing that has one.
 
@@ -134,21 +168,39 @@ def _statement(said: Any) -> _Statement:
         raise ValueError(f"want a statement of {', '.join(sorted(_STATEMENT_KEYS))}")
     if said["Effect"] not in ("Allow", "Deny") or ("Action" in said) is ("NotAction" in said):
         raise ValueError("want Effect Allow or Deny, and either Action or NotAction")
-    conditions = tuple(
-        (operator, key, _texts(values))
-        for operator, keys in said.get("Condition", {}).items()
-        for key, values in keys.items()
-    )
-    for operator, _key, _values in conditions:
-        if operator not in _OPERATORS:
-            raise ValueError(f"want a condition of {', '.join(_OPERATORS)}, not {operator}")
     actions = _texts(said.get("Action", said.get("NotAction")))
     # The region of a role's or user's ARN is empty or a star in Alibaba's own examples; both mean the same.
     resources = tuple(
         one.replace("acs:ram::", "acs:ram:*:", 1) if one.startswith("acs:ram::") else one
         for one in _texts(said["Resource"])
     )
-    return _Statement(said["Effect"] == "Deny", actions, "NotAction" in said, resources, conditions)
+    return _Statement(said["Effect"] == "Deny", actions, "NotAction" in said, resources, _conditions(said))
+
+
+def _said(document: str | Mapping[str, Any]) -> list[Any]:
+    parsed = json.loads(document) if isinstance(document, str) else document
+    if not isinstance(parsed, Mapping) or set(parsed) != {"Version", "Statement"} or parsed["Version"] != "1":
+        raise ValueError('want an object of Version "1" and Statement')
+    return list(parsed["Statement"])
+
+
+def _conditions(said: Mapping[str, Any]) -> _Conditions:
+    found = tuple(
+        (operator, key, _texts(values))
+        for operator, keys in said.get("Condition", {}).items()
+        for key, values in keys.items()
+    )
+    for operator, _key, _values in found:
+        if operator not in _OPERATORS:
+            raise ValueError(f"want a condition of {', '.join(_OPERATORS)}, not {operator}")
+    return found
+
+
+def _hold(conditions: _Conditions, context: Mapping[str, str]) -> bool:
+    return all(
+        any(key in context and _OPERATORS[operator](context[key], value) for value in values)
+        for operator, key, values in conditions
+    )
 
 
 def _texts(said: Any) -> tuple[str, ...]:

@@ -163,7 +163,11 @@ class Sessions(Account):
         """Refuse a caller whose policies do not allow sts:AssumeRole, or whom the role's trust policy does not name."""
         principal = self.principal_of(caller)
         arn = f"acs:ram:*:{self.account_id}:role/{role.name}"
-        if principal is None or self.denial(principal, "sts:AssumeRole", arn) or not role.trusts(principal.name):
+        if principal is None or self.denial(principal, "sts:AssumeRole", arn):
+            raise untrusted()
+        who = f"acs:ram::{self.account_id}:{'role' if isinstance(principal, Role) else 'user'}/{principal.name}"
+        context = {"sts:ExternalId": external_id} if external_id is not None else {}
+        if not role.trusts(principal.name, "RAM", who, context):
             raise untrusted()
         if role.external_id is not None and role.external_id != external_id:
             raise untrusted()

@@ -17,6 +17,7 @@ from agent.ram_policy.documents import Identity
 from agent.ram_policy.identities import identities
 from agent.system.clock import Clock
 from agent.system.errands import Errands
+from providers.emulator.errors import ApiError
 from providers.emulator.operation import ENCRYPTION_KEY_ID
 from providers.emulator.policies import SECRET_USER
 from tests.support.station import Station, steps
@@ -71,8 +72,8 @@ class World:
             )
             self._write(f"{name}.properties", f"{rest}{text}cache_client_region_id={regions}\n")
         self.keys = keys
-        self.cloud.add_role("reading", trusted=("assumer",))
-        self.cloud.add_role("app", trusted=("base",))
+        self.cloud.add_role("reading")
+        self.cloud.add_role("app")
         others = CREDENTIALS.format(directory=vm.directory, account=self.cloud.account_id)
         sinks = "".join(vm.json(name) for name in ("by_key", "by_role", "session"))
         station.table = station.emergency('ram_user_name = "uploader"') + others + sinks
@@ -83,6 +84,10 @@ class World:
         for name, one in self.printed.items():
             if (policy := self.policy(one)) is not None:
                 self.attach(name, policy)
+            if one.trust_policy is not None:
+                base = {"reading": "assumer", "app": "base"}[name]
+                document = json.dumps(one.trust_policy).replace("<USER_OF_THE_KEY>", base)
+                self.cloud.trust(self.cloud.role(self.cloud.role_arn(name)), self._filled(document))
             for rule in one.access_point:
                 key_id = self.cloud.client_keys()[0].key_id
                 assert (rule["Scope"], rule["RBAC permissions"]) == ("shared", "SecretUser")
@@ -105,11 +110,10 @@ class World:
 
     def policy(self, one: Identity) -> dict[str, Any] | None:
         """What was printed, with what an operator puts in the place of each placeholder."""
-        known = {"<ACCOUNT_ID>": self.cloud.account_id, "<KMS_KEY_ID>": ENCRYPTION_KEY_ID}
-        text = json.dumps(one.policy())
-        for name, value in known.items():
-            text = text.replace(name, value)
-        return None if one.policy() is None else json.loads(text)
+        return None if one.policy() is None else json.loads(self._filled(json.dumps(one.policy())))
+
+    def _filled(self, text: str) -> str:
+        return text.replace("<ACCOUNT_ID>", self.cloud.account_id).replace("<KMS_KEY_ID>", ENCRYPTION_KEY_ID)
 
     def attach(self, name: str, policy: dict[str, Any]) -> None:
         if "Collector" in name or "collector" in name:
@@ -188,6 +192,23 @@ def test_a_fetch_needs_every_action_and_its_refusal_names_it(
         seen.add(action)
     assert seen == needed
     world.fetch(credential)
+
+
+def test_a_role_trusts_nobody_but_the_base_that_was_printed(world: World) -> None:
+    """Somebody else who may assume it is refused, and so is a base without the external id that the policy asks for."""
+    app = world.cloud.role(world.cloud.role_arn("app"))
+    anybody = {"Version": "1", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]}
+    world.cloud.attach_policy(world.cloud.user("reader"), anybody)
+    arn, keys = world.cloud.role_arn("app"), world.keys
+    with pytest.raises(ApiError, match="NoPermission"):
+        world.cloud.assume_role(arn, "x1", caller=keys["reader"])
+    assert world.cloud.assume_role(arn, "x1", caller=keys["base"]).principal is app
+    found = Identity("the role")
+    found.trust({"RAM": [f"acs:ram::{world.cloud.account_id}:user/base"]}, {"StringEquals": {"sts:ExternalId": "e-1"}})
+    world.cloud.trust(app, found.trust_policy or {})
+    with pytest.raises(ApiError, match="NoPermission"):
+        world.cloud.assume_role(arn, "x1", caller=keys["base"])
+    assert world.cloud.assume_role(arn, "x1", caller=keys["base"], external_id="e-1").principal is app
 
 
 def test_the_emergency_needs_every_action_and_its_refusal_names_it(world: World) -> None:

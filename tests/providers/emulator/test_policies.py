@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from providers.emulator import Cloud
-from providers.emulator.policies import SECRET_USER, AccessRule, Policy, resource_of, verdict
+from providers.emulator.policies import SECRET_USER, AccessRule, Policy, Trust, resource_of, verdict
 
 SECRET = "acs:kms:cn-hangzhou:1:secret/uploader-ak"
 
@@ -82,6 +82,44 @@ def test_documents_take_the_place_of_named_actions() -> None:
     assert cloud.denial(user, "kms:RotateSecret", SECRET) == "ImplicitDeny"
     assert cloud.denial(user, "ram:UpdateAccessKey", "acs:ram:*:1:user/uploader") == ""
     assert cloud.denial(user, "ram:UpdateAccessKey", "acs:ram:*:1:user/other") == "ImplicitDeny"
+
+
+TOKEN = {"oidc:iss": "https://i", "oidc:aud": "a", "oidc:sub": "s"}
+
+
+def trusting(kind: str, *names: str, **more: Any) -> dict[str, Any]:
+    return document({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {kind: list(names)}, **more})
+
+
+def test_a_trust_policy_admits_whom_it_names() -> None:
+    """A user, an account with everybody in it, a service, a token whose claims fit; and nobody else."""
+    user = Trust.parse(trusting("RAM", "acs:ram::1:user/alice"))
+    assert user.admits("RAM", "acs:ram::1:user/alice", {})
+    assert not user.admits("RAM", "acs:ram::1:user/bob", {})
+    assert not user.admits("Service", "acs:ram::1:user/alice", {})
+    account = Trust.parse(trusting("RAM", "acs:ram::1:root"))
+    assert account.admits("RAM", "acs:ram::1:role/any", {})
+    assert not account.admits("RAM", "acs:ram::2:user/any", {})
+    assert Trust.parse(trusting("Service", "ecs.aliyuncs.com")).admits("Service", "ecs.aliyuncs.com", {})
+    pod = Trust.parse(trusting("Federated", "acs:ram::1:oidc-provider/c", Condition={"StringEquals": TOKEN}))
+    assert pod.admits("Federated", "acs:ram::1:oidc-provider/c", TOKEN)
+    assert not pod.admits("Federated", "acs:ram::1:oidc-provider/c", {**TOKEN, "oidc:sub": "another"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        trusting("AWS", "x"),
+        document(allow("sts:AssumeRole")),
+        document({"Effect": "Deny", "Action": "sts:AssumeRole", "Principal": {"RAM": "x"}}),
+        document({"Effect": "Allow", "Action": "sts:*", "Principal": {"RAM": "x"}}),
+        {"Version": "2", "Statement": []},
+    ],
+)
+def test_a_trust_policy_that_is_not_understood_is_refused(wrong: Any) -> None:
+    """As with a policy."""
+    with pytest.raises(ValueError, match="want"):
+        Trust.parse(wrong)
 
 
 def test_the_resource_of_each_call() -> None:

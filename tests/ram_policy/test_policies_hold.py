@@ -13,6 +13,7 @@ import pytest
 from agent.app import check, wiring
 from agent.core.errors import NotPermittedError
 from agent.emergency.foresight import CheckOutcome, Foreseer
+from agent.emergency.request import Request
 from agent.ram_policy.documents import Identity
 from agent.ram_policy.identities import identities
 from agent.system.clock import Clock
@@ -267,3 +268,17 @@ def test_check_names_the_action_that_a_refusal_points_to(world: World) -> None:
     (wrong,) = [one for one in found if one.level == "error" and one.place == "credentials.by_key.provider"]
     for word in ("kms:GetSecretValue", "reports", world.keys["reader"].access_key_id, "keyturn policy"):
         assert word in wrong.remedy
+
+
+@pytest.mark.skipif("delete_old" not in Request.__annotations__, reason="this keyturn does not delete old keys")
+def test_deleting_the_old_key_takes_the_policy_that_is_printed_apart(world: World) -> None:
+    """Without it the key is dead but kept, and the action is named; with it the key is deleted."""
+    old = world.station.start().current
+    first = world.station.rotate(disable_old=True, delete_old=True)
+    assert first.safe
+    assert "ram:DeleteAccessKey" in str(first.error)
+    apart = world.printed["ops"].policy("rotate --delete-old")
+    world.cloud.attach_policy(world.cloud.user("ops"), world._filled(json.dumps(apart)), "apart")
+    again = world.station.rotate(disable_old=True, delete_old=True, leaked=old)
+    assert (again.error, again.safe) == (None, True)
+    assert old not in {key.access_key_id for key in world.cloud.keys_of("uploader")}

@@ -39,7 +39,9 @@ def _of_copy(path: Path, first_seq: int) -> Verdict:
     if not path.is_file():
         raise AuditError(f"{path} is no file", "name the copy of the log that is to be verified")
     verdict = verify(path, None, first_seq=first_seq, is_copy=True)
+    if not verdict.whole:
+        return verdict
     if not verdict.records:
-        return replace(verdict, problems=(*verdict.problems, f"{path}: it has no record"))
+        return replace(verdict, problems=(f"{path}: it has no record",))
     end = f"{path}: nothing here says whether the log went on behind its last record: compare with the host's newest seq and hash"
     return replace(verdict, notes=(*verdict.notes, end))

@@ -28,24 +28,22 @@ def test_a_whole_copy_is_whole_and_says_what_it_cannot_prove(copied: Vm) -> None
     assert found["records"] == len(copied.audit())
 
 
-@pytest.mark.parametrize(
-    ("what", "seq"), [("removed", 2), ("edited", 2), ("put in twice", 2), ("out of order", 2), ("cut at the front", 1)]
-)
-def test_what_was_done_to_a_copy_is_named(copied: Vm, what: str, seq: int) -> None:
+def test_what_was_done_to_a_copy_is_named(copied: Vm) -> None:
     """Removed, edited, repeated, reordered: exit 1, with the seq."""
     copy = copied.directory / "copy.jsonl"
     lines = copy.read_text().splitlines(keepends=True)
     changed = {
-        "removed": [lines[0], *lines[2:]],
-        "edited": [lines[0], lines[1].replace('"seq"', ' "seq"'), *lines[2:]],
-        "put in twice": [*lines[:2], *lines[1:]],
-        "out of order": [lines[0], lines[2], lines[1], *lines[3:]],
-        "cut at the front": lines[1:],
-    }[what]
-    copy.write_text("".join(changed))
-    done = copied.keyturn("audit", "verify", "--log", str(copy))
-    assert done.returncode == 1
-    assert f"seq {seq}" in done.stderr
+        "seq 1": lines[1:],
+        "seq 2": [lines[0], *lines[2:]],
+        "seq 2: the line was edited": [lines[0], lines[1].replace('"seq"', ' "seq"'), *lines[2:]],
+        "copy.jsonl:3: seq 2": [*lines[:2], *lines[1:]],
+        "copy.jsonl:2: seq": [lines[0], lines[2], lines[1], *lines[3:]],
+    }
+    for said, left in changed.items():
+        copy.write_text("".join(left))
+        done = copied.keyturn("audit", "verify", "--log", str(copy))
+        assert done.returncode == 1
+        assert said in done.stderr, done.stderr
 
 
 def test_the_front_of_a_copy_may_be_elsewhere(copied: Vm) -> None:
@@ -55,10 +53,10 @@ def test_the_front_of_a_copy_may_be_elsewhere(copied: Vm) -> None:
     assert copied.keyturn("audit", "verify", "--from-seq", "2", "--log", str(copy)).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["nowhere.jsonl", "empty.jsonl"])
-def test_a_copy_that_is_none_is_not_whole(copied: Vm, name: str) -> None:
+def test_a_copy_that_is_none_is_not_whole(copied: Vm) -> None:
     """A wrong name, or an export that is empty, proves nothing."""
     (copied.directory / "empty.jsonl").touch()
-    done = copied.keyturn("audit", "verify", "--log", str(copied.directory / name))
-    assert done.returncode == 1
-    assert name in done.stderr
+    for name in ("nowhere.jsonl", "empty.jsonl"):
+        done = copied.keyturn("audit", "verify", "--log", str(copied.directory / name))
+        assert done.returncode == 1
+        assert name in done.stderr

@@ -23,8 +23,8 @@ from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
 from agent.emergency.foresight import UNPROVED, Foreseer, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
-from agent.emergency.left_behind import Foreseen, LeftBehind, foreseen
-from agent.emergency.obstacles import Obstacle, Outlook, Step, obstacles, only_disables
+from agent.emergency.left_behind import Foreseen, LeftBehind, copy_of_the_key, foreseen
+from agent.emergency.obstacles import Obstacle, Outlook, Step, leave_behind, obstacles, only_disables
 from agent.emergency.request import PLAN_S, Request
 from agent.engine.key_holders import Holder
 from agent.notifiers.interface import Notifier
@@ -95,7 +95,8 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         foreseer = Foreseer(scene.name, scene.authority, scene.cloud, clock, errands)
         found = foreseer.look(source, source.secret_name, user, done.access_key_id)
     dependents = [_dependent(one, errands) for one in asked]
-    left = [behind for _row, behind, _cannot in dependents if behind is not None]
+    left = [behind for one in scene.found if (behind := copy_of_the_key(one, scene.name)) is not None]
+    left += [behind for _row, behind, _cannot in dependents if behind is not None]
     untellable = [cannot for _row, _behind, cannot in dependents if cannot is not None]
     secret_name = source.secret_name if isinstance(source, Rotatable) else ""
     outlook = Outlook(own.seen, secret_name, scene.is_busy, scene.spent, found, left, untellable)
@@ -289,3 +290,4 @@ def _obstacles(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
         )
         yield Obstacle(Step.PREFLIGHT, error)
     yield from (Obstacle(Step.NOTIFY, error) for error in outlook.untellable)
+    yield from leave_behind(outlook, request)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,7 +112,12 @@ def _processes(found: dict[str, Any]) -> dict[str, Any]:
         key_ids=list(dict.fromkeys(one["access_key_id"] for one in found["credentials"] if one["access_key_id"])),
         units=[one["target"] for one in found["dependents"] if one["type"] == "systemd"],
     )
-    looking = threading.Thread(target=search.run, args=(wanted,), daemon=True)
+
+    def look() -> None:
+        with suppress(Exception):  # then it is not complete, which is said
+            search.run(wanted)
+
+    looking = threading.Thread(target=look, daemon=True)
     looking.start()
     looking.join(SEARCH_S)
     return {

@@ -17,6 +17,8 @@ OTHER_HOSTS = (
     "not known to keyturn. Where they share the secret: rotate without --disable-old, `keyturn refresh` on each of them, "
     "then `keyturn rotate NAME --leaked OLD --disable-old`"
 )
+_BEFORE_THE_SWITCH = ("preflight", "rotate", "fetch")
+"""The steps after which the key is still the old one."""
 _MOODS = {"ok": "good", "not permitted": "so-so", "unknown": "so-so", "refused": "bad", "not proved": "dim"}
 
 
@@ -46,7 +48,11 @@ def verdict(found: dict[str, Any]) -> str:
     """Return the last line of `rotate --dry-run`."""
     if found["possible"]:
         return paint("it could be done, as far as can be seen; nothing was changed", "good")
-    return paint(one_line(f"it would end at {found['in_the_way'][0]['step']}, see above; nothing was changed"), "bad")
+    step = found["in_the_way"][0]["step"]
+    before = (
+        "" if step in _BEFORE_THE_SWITCH or found["would"] == "disable" else "the new key would be published, then "
+    )
+    return paint(one_line(f"{before}it would end at {step}, see above; nothing was changed"), "bad")
 
 
 def agreed(name: str, found: dict[str, Any], *, disable_old: bool) -> bool:
@@ -86,8 +92,8 @@ def _short(found: dict[str, Any], disable_old: bool) -> Iterator[str]:
     if told:
         yield f"it tells: {', '.join(first_few(told))}"
     for one in found["left_behind"]:
-        whom = f"{one['dependent']} of credentials.{one['credential']}"
-        yield f"it will leave behind {whom}: {one['why']}; to move it: {one['move']}"
+        whom = f"{one['dependent']} of " if one["dependent"] else ""
+        yield f"it will leave behind {whom}credentials.{one['credential']}: {one['why']}; to move it: {one['move']}"
     if found["fetched"] and disable_old:
         yield _waits(found["fetched"])
     for one in found["in_the_way"]:
@@ -105,7 +111,8 @@ def _waits(fetched: Sequence[dict[str, Any]]) -> str:
 
 
 def _headline(found: dict[str, Any]) -> str:
-    name, key = found["credential"], found["access_key_id"] or "a key that is not known yet"
+    name = found["credential"]
+    key = found["access_key_id"] or ("its value" if found["generation"] else "a key that is not known yet")
     does = {
         "rotate": f"KMS would replace {key} of secret {found['secret']}",
         "disable": f"nothing needs rotating, {key} stays; the key before it would be disabled",

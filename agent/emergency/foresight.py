@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -183,7 +184,8 @@ class Foreseer:
                 previous = ""
             return current, previous
         finally:
-            source.close()
+            with suppress(Exception):  # a third party's
+                source.close()
 
     def _answered(self, call: str, action: str, future: Future[T], proved: Callable[[T], str]) -> T | None:
         """Wait for the answer to a call, and note what came of it; return it, or None."""

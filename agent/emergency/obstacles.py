@@ -9,7 +9,7 @@ from enum import StrEnum
 from agent.core.errors import BusyError, KeyturnError, SourceRefusedError, SourceUnavailableError, UsageError
 from agent.emergency.foresight import Check, CheckOutcome, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, is_over
-from agent.emergency.left_behind import LeftBehind, named
+from agent.emergency.left_behind import LeftBehind, named, who_holds_it_up
 from agent.emergency.request import Request
 from agent.engine.snapshot import CredentialSnapshot
 from agent.state.records import RotationJournal
@@ -93,7 +93,7 @@ def obstacles(outlook: Outlook, request: Request | None = None) -> tuple[Obstacl
     """Return what is in the way, in the order of the steps: of everything that can be asked for, or of one request."""
     found = [*_preflight(outlook, request), *_rotate(outlook, request), *_fetch(outlook), *_notify(outlook)]
     found += _disable(outlook, request)
-    found += _leave_behind(outlook)
+    found += leave_behind(outlook, request)
     if request is not None:
         found = [one for one in found if _concerns(one, outlook, request)]
     return tuple(sorted(found, key=lambda one: list(Step).index(one.step)))
@@ -107,8 +107,6 @@ def only_disables(outlook: Outlook, request: Request | None) -> bool:
 def _concerns(one: Obstacle, outlook: Outlook, request: Request) -> bool:
     if one.step is Step.DISABLE_OLD:
         return request.disable_old
-    if one.step is Step.LEAVE_BEHIND:
-        return request.disable_old and not request.force
     if one.step in (Step.ROTATE, Step.FETCH):
         return not only_disables(outlook, request)
     return not (one.step is Step.NOTIFY and request.disable_old and request.force)
@@ -164,8 +162,9 @@ def _rotate(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
 def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
     """Return why the RAM user's keys leave no room for a new one: RAM allows two."""
     keys, current = outlook.found.keys or (), outlook.current_id
-    others = [one.access_key_id for one in keys if one.access_key_id != current]
-    if len(keys) < 2 or not others:
+    ids = [one.access_key_id for one in keys]
+    others = [key_id for key_id in ids if key_id != current]
+    if len(keys) < 2 or current not in ids:  # there is room, or they are another user's
         return None
     replaced = [one for one in others if one in outlook.previous_ids]
     if replaced:
@@ -175,6 +174,8 @@ def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
             f"if {replaced[0]} leaked: --leaked {replaced[0]} --disable-old only disables it; if {current} leaked: disable it in "
             "the RAM console, or wait: KMS takes up to two days",
         )
+    if outlook.found.source is None:
+        return None  # the other one may be newer than what was published
     return SourceRefusedError(
         f"{place}: RAM user {outlook.found.user} has a second key that is not of this secret, {', '.join(others)}, and RAM "
         "allows two: KMS cannot make a new one",
@@ -216,14 +217,18 @@ def _disable(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
         yield Obstacle(Step.DISABLE_OLD, error)
 
 
-def _leave_behind(outlook: Outlook) -> Iterator[Obstacle]:
-    if outlook.left_behind:
-        error = KeyturnError(
-            f"credentials.{outlook.seen.name}: would be left behind on the old key: {named(outlook.left_behind)}",
-            "move them in the way that is said once it has stopped there, and run the same command again; --force disables "
-            "the old key over them",
-        )
-        yield Obstacle(Step.LEAVE_BEHIND, error)
+def leave_behind(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
+    """Yield what holds up the end of a `rotate` after everybody was told: who would be left behind on the old key."""
+    disables, forced = request is None or request.disable_old, request is not None and request.force
+    left = outlook.left_behind if disables else who_holds_it_up(outlook.left_behind)
+    if not left or (disables and forced):
+        return
+    error = KeyturnError(
+        f"credentials.{outlook.seen.name}: would be left behind on the old key: {named(left)}",
+        "do what is named, and run the same command again, which does not rotate again"
+        + ("; --force disables the old key over them" if disables else ""),
+    )
+    yield Obstacle(Step.LEAVE_BEHIND, error)
 
 
 def _check(outlook: Outlook, call: str) -> Check | None:

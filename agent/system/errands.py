@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FuturesTimeoutError
+from concurrent.futures import Future, wait
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from agent.core.errors import SourceUnavailableError
+from agent.core.errors import KeyturnError, SourceUnavailableError
 
 T = TypeVar("T")
 MOST_AT_ONCE = 16
@@ -57,14 +56,15 @@ class Errands:
 
         Raises:
             SourceUnavailableError: there was none by then.
-            Exception: what the question raised.
+            KeyturnError: what the question raised; anything else is reported as a fault, without its text.
         """
-        try:
-            return future.result(self.left_s)
-        except FuturesTimeoutError:
-            if future.done():
-                raise  # the question's own
-            raise SourceUnavailableError("no answer in time", "see whether it hangs, and try again") from None
+        wait([future], self.left_s)
+        if not future.done():
+            raise SourceUnavailableError("no answer in time", "see whether it hangs, and try again")
+        error = future.exception()
+        if error is None or isinstance(error, KeyturnError):
+            return future.result()
+        raise KeyturnError(f"failed with {type(error).__name__}", "please report it") from None
 
     def _work(self) -> None:
         while True:

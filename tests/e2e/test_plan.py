@@ -80,11 +80,13 @@ def outcome_of(found: dict[str, Any], call: str) -> str:
 # -- who holds it -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("through", ["the daemon", "the state on disk"])
 def test_it_names_files_processes_credentials_and_dependents(
-    station: Station, run: Callable[..., subprocess.Popen[bytes]], through: str
+    station: Station, run: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    """With real processes: one has a file open, one had it replaced since, one was started with the key."""
+    """With real processes: one has a file open, one had it replaced since, one was started with the key.
+
+    By the state on disk, and the same through a daemon, which knows who fetched it, too.
+    """
     vm, pid_file = station.vm, station.vm.directory / "app.pid"
     station.cloud.allow("ops", *LOOKS)
     vm.cloud.allow("uploader", "sts:AssumeRole")
@@ -110,9 +112,6 @@ def test_it_names_files_processes_credentials_and_dependents(
     with vm.ini_path().open() as file:
         opened = run("sleep 300; :", stdin=file)
     with_key = run("sleep 300; :", env={"ALIBABA_CLOUD_ACCESS_KEY_ID": key_id, "PATH": os.environ["PATH"]})
-    if through == "the daemon":
-        vm.daemon().ready()
-        assert vm.keyturn("credential", "uploader").returncode == EXIT_DONE
     found = planned(vm)
     assert {one["credential"]: one["relation"] for one in found["credentials"]} == {
         "uploader": "itself",
@@ -132,15 +131,20 @@ def test_it_names_files_processes_credentials_and_dependents(
     assert dependent["how"] == f"SIGHUP to the process in {pid_file}" and str(started.pid) in dependent["seen"][0]
     (left,) = found["left_behind"]
     assert (left["dependent"], left["reason"]) == (f"signal {pid_file}", "told without effect") and left["move"]
-    fetched = found["fetched"]
-    assert (fetched is None) if through == "the state on disk" else ([one["hold_s"] for one in fetched] == [60.0])
-    assert found["other_hosts"] is None
+    assert found["fetched"] is found["other_hosts"] is None
     text = vm.keyturn("plan", "uploader").stdout
     for word in (key_id, f"pid {opened.pid}", "backup", "is built on it", left["move"], "not known to keyturn"):
         assert word in re.sub(r"\s+", " ", text)
     assert max(map(len, text.replace(str(vm.directory), "").splitlines())) <= 80
     for key in vm.cloud.keys_of("uploader"):
         assert key.access_key_secret not in text + json.dumps(found)
+    vm.daemon().ready()
+    assert vm.keyturn("credential", "uploader").returncode == EXIT_DONE
+    asked = planned(vm)
+    assert [one["hold_s"] for one in asked["fetched"]] == [60.0]
+    for part in ("credentials", "dependents", "left_behind", "authority", "kms", "in_the_way"):
+        assert asked[part] == found[part], part
+    assert [one["pid"] for one in asked["processes"]["found"]] == [one["pid"] for one in found["processes"]["found"]]
 
 
 # -- what is in the way -------------------------------------------------------------------------------
@@ -212,6 +216,13 @@ def a_dependent_that_cannot_be_told(station: Station) -> None:
     station.vm.configure(station.vm.credential(notify=hook), station.table)
 
 
+def a_generic_secret(station: Station) -> None:
+    key = station.cloud.current_key("uploader-ak")
+    text = json.dumps({"AccessKeyId": key.access_key_id, "AccessKeySecret": key.access_key_secret})
+    station.cloud.add_generic_secret("copy", text)
+    station.vm.configure(station.vm.credential(secret="copy"), station.table)
+
+
 ANY, LAST = "rotate", "disable_old"
 CASES: dict[str, tuple[Callable[[Station], None], list[tuple[str, int]]]] = {
     "the authority's key is disabled": (
@@ -227,6 +238,7 @@ CASES: dict[str, tuple[Callable[[Station], None], list[tuple[str, int]]]] = {
     "the source refuses": (the_source_refuses, [("fetch", EXIT_FAILED)]),
     "RAM is down": (ram_is_down, [(LAST, EXIT_SOURCE_UNAVAILABLE)]),
     "the authority is restricted as leaked": (the_authority_leaked, [(LAST, EXIT_NOT_PERMITTED)]),
+    "KMS does not replace the key of such a secret": (a_generic_secret, [(ANY, EXIT_FAILED), (LAST, EXIT_USAGE)]),
     "a dependent cannot be told": (a_dependent_that_cannot_be_told, [("notify", EXIT_FAILED)]),
 }  # fmt: skip
 
@@ -252,6 +264,25 @@ def test_what_concerns_the_end_of_the_old_key_is_in_the_way_of_that_alone(statio
     assert in_the_way(from_disk(station.vm)) == []
     assert in_the_way(from_disk(station.vm, disable_old=True)) == [(LAST, EXIT_FAILED)]
     assert in_the_way(planned(station.vm)) == [(LAST, EXIT_FAILED)]
+
+
+def test_a_copy_of_the_key_would_be_left_behind(set_up: Station) -> None:
+    """It is in the way of any rotation, as it is of `rotate`; `--force` disables over it."""
+    vm, key = set_up.vm, set_up.cloud.current_key("uploader-ak")
+    for part, text in (("id", key.access_key_id), ("secret", key.access_key_secret)):
+        (vm.directory / f"copy_{part}").touch(mode=0o600)
+        (vm.directory / f"copy_{part}").write_text(text)
+    parts = "\n".join(f'access_key_{part}_from_file_path = "{vm.directory}/copy_{part}"' for part in ("id", "secret"))
+    copy = vm.credential("copy", provider=f'type = "access_key"\n{parts}\n')
+    vm.configure(vm.credential(), set_up.table, copy)
+    assert vm.keyturn("once").returncode == EXIT_DONE
+    found = from_disk(vm)
+    assert [(one["credential"], one["relation"]) for one in found["credentials"]][1:] == [("copy", "same key")]
+    assert [(one["credential"], one["dependent"]) for one in found["left_behind"]] == [("copy", None)]
+    assert in_the_way(found) == in_the_way(from_disk(vm, disable_old=True)) == [("pickup", EXIT_FAILED)]
+    assert in_the_way(from_disk(vm, disable_old=True, force=True)) == []
+    assert "the new key would be published, then" in vm.keyturn(*DRY_RUN).stdout
+    assert (set_up.status_of(key.access_key_id), set_up.rotations) == ("Active", 0)
 
 
 def test_fifty_rotations_an_hour_are_counted(set_up: Station) -> None:

@@ -50,13 +50,18 @@ def _of_this_host(options: argparse.Namespace) -> Verdict:
 
 
 def _of_a_copy(options: argparse.Namespace) -> Verdict:
+    """Judge a copy, which no state belongs to: whether records are missing at its end, only who knows newer ones can say."""
     path = Path(options.log)
-    if not path.exists():
-        raise AuditError(
-            f"{path}: there is no such file", "name the newest file of the log; the rotated ones lie beside it"
-        )
-    witnesses = Witnesses(given_keys(options), _journal(options))
-    return verify(path, known_head(options.head), first_seq=options.from_seq, witnesses=witnesses)
+    if not path.is_file():
+        raise AuditError(f"{path} is no file", "name the newest file of the copy; the rotated ones lie beside it")
+    head, witnesses = known_head(options.head), Witnesses(given_keys(options), _journal(options))
+    verdict = verify(path, head, first_seq=options.from_seq, witnesses=witnesses, is_copy=True)
+    if not verdict.whole or head is not None or witnesses.journal is not None:
+        return verdict
+    if not verdict.records:
+        return dataclasses.replace(verdict, problems=(f"{path}: it has no record",))
+    end = f"{path}: nothing here says whether the log went on behind its last record: compare with the host's newest seq and hash"
+    return dataclasses.replace(verdict, notes=(*verdict.notes, end))
 
 
 def known_head(text: str | None) -> Remembered | None:

@@ -20,7 +20,10 @@ from agent.audit.journal_heads import ToldHeads, told_heads
 from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.system.accounts import find_account
 from agent.system.reading import open_regular
+from agent.system.systemd_unit import agent_user
+from agent.systemd_setup.unit import with_credentials
 
 _HEAD = re.compile(r"(?P<seq>[1-9][0-9]{0,18}):(?P<hash>[0-9a-f]{64})")
 
@@ -43,7 +46,10 @@ def _of_this_host(options: argparse.Namespace) -> Verdict:
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
     keys = _given_keys(options)
-    if not keys and (configured := wiring.hmac_key(settings, os.environ)) is not None:
+    if (
+        not keys
+        and (configured := wiring.hmac_key(settings, with_credentials(os.environ), also=_service())) is not None
+    ):
         keys = (configured,)
     witnesses = Witnesses(keys, _journal(options))
     return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq, witnesses=witnesses)
@@ -71,7 +77,13 @@ def _known_head(text: str | None) -> Remembered | None:
 
 
 def _given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
-    return tuple(read_key(path) for path in options.hmac_key_file or ())
+    return tuple(read_key(os.path.abspath(path), also=_service()) for path in options.hmac_key_file or ())
+
+
+def _service() -> int | None:
+    """Return the uid of the service, whose key root may verify with."""
+    account = find_account(agent_user())
+    return account.uid if account is not None else None
 
 
 def _journal(options: argparse.Namespace) -> ToldHeads | None:

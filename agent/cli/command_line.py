@@ -85,10 +85,19 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
-    rotate.add_argument(
+    instead = rotate.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run", action="store_true", help="show the plan and what is in the way, and change nothing"
+    )
+    instead.add_argument(
         "--drill", action="store_true", help="play it against the emulator on loopback: nothing real is touched or told"
     )
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
+
+
+def _plan(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("name", metavar="NAME")
+    plan.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _check(check: argparse.ArgumentParser) -> None:
@@ -230,6 +239,12 @@ COMMANDS = {
         "the emergency: rotate at the source, follow the new key to every dependent, cut the old one off",
         'keyturn rotate uploader --reason "key on a public repo" --disable-old',
         _rotate,
+    ),
+    "plan": Command(
+        "agent.cli.plan:plan",
+        "who holds a key, who would be told of a new one and how, and what is in the way of a `rotate`; changes nothing",
+        "keyturn plan uploader",
+        _plan,
     ),
     "check": Command(
         "agent.cli.check:check",

@@ -43,6 +43,7 @@ OPERATIONS: dict[str, Operation] = {
     "GenerateSessionAccessKey": Operation(*STS, None, sts.generate_session_access_key, key_pairs=True),
     "UpdateAccessKey": Operation(*RAM, "ram:UpdateAccessKey", ram.update_access_key),
     "ListAccessKeys": Operation(*RAM, "ram:ListAccessKeys", ram.list_access_keys),
+    "GetAccessKeyLastUsed": Operation(*RAM, "ram:GetAccessKeyLastUsed", ram.get_access_key_last_used),
 }
 
 

@@ -56,13 +56,20 @@ def _of_this_host(options: argparse.Namespace) -> Verdict:
 
 
 def _of_a_copy(options: argparse.Namespace) -> Verdict:
+    """Judge a copy, which no state belongs to: whether records are missing at its end, a head or a journal has to say."""
     path = Path(options.log)
-    if not path.exists():
-        raise AuditError(
-            f"{path}: there is no such file", "name the newest file of the log; the rotated ones lie beside it"
-        )
-    witnesses = Witnesses(_given_keys(options), _journal(options))
-    return verify(path, _known_head(options.head), first_seq=options.from_seq, witnesses=witnesses)
+    if not path.is_file():
+        raise AuditError(f"{path} is no file", "name the copy of the log that is to be verified")
+    head, witnesses = _known_head(options.head), Witnesses(_given_keys(options), _journal(options))
+    verdict = verify(path, head, first_seq=options.from_seq, is_copy=True, witnesses=witnesses)
+    if not verdict.whole:
+        return verdict
+    if not verdict.records:
+        return dataclasses.replace(verdict, problems=(f"{path}: it has no record",))
+    if head is not None or witnesses.journal is not None:
+        return verdict
+    end = f"{path}: nothing here says whether the log went on behind its last record: compare with the host's newest seq and hash"
+    return dataclasses.replace(verdict, notes=(*verdict.notes, end))
 
 
 def _known_head(text: str | None) -> Remembered | None:

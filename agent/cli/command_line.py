@@ -105,6 +105,11 @@ def _check(check: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _policy(policy: argparse.ArgumentParser) -> None:
+    policy.add_argument("--credential", metavar="N", help="only what this credential needs")
+    policy.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _status(status: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument(
@@ -155,7 +160,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="compare with the heads in a journal: what journalctl -o json printed; - for stdin",
     )
-    verify.add_argument("--log", metavar="PATH", help="a copy of the log, without config and state")
+    verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
     verify.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -251,6 +256,12 @@ COMMANDS = {
         "say, line by line, whether config, files, keys, endpoints, credentials and dependents are in order",
         "keyturn check --offline",
         _check,
+    ),
+    "policy": Command(
+        "agent.cli.policy:policy",
+        "the least RAM policy that each identity of the config needs, ready to paste",
+        "keyturn policy --credential uploader",
+        _policy,
     ),
     "status": Command(
         "agent.cli.status:status",

@@ -272,15 +272,20 @@ def paths(settings: Settings) -> tuple[Path, Path, Path]:
     return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
 
 
-def hmac_key(settings: Settings, environ: Mapping[str, str]) -> HmacKey | None:
+def hmac_key(settings: Settings, environ: Mapping[str, str], *, also: int | None = None) -> HmacKey | None:
     """Return the key by which audit records are authenticated; None where the config names none.
+
+    Args:
+        settings: the config.
+        environ: of the agent, for systemd's credentials.
+        also: who may own the file besides root and this user.
 
     Raises:
         CredentialFileError, NotPermittedError: it cannot be used.
     """
     path = settings.agent.audit.hmac_key_file
     try:
-        return None if path is None else read_key(str(path), environ)
+        return None if path is None else read_key(str(path), environ, also=also)
     except KeyturnError as error:
         raise error.at("agent.audit.hmac_key_file") from None
 

@@ -7,6 +7,7 @@ its end once the new one holds something, and then left.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from agent.core.errors import AuditError, NotPermittedError
 from agent.system import reading
 
 CHUNK = 1 << 16
+MAX_SEEN = 1000
+"""Hashes of records read elsewhere: of those that were written meanwhile, which are few."""
 
 
 class Follower:
@@ -35,6 +38,7 @@ class Follower:
         """
         self._path, self._passed_over = path, passed_over
         self._seq, self._half = 0, b""
+        self._seen: deque[str] = deque(maxlen=MAX_SEEN)
         self._fd = self._opened()
         if self._fd >= 0:
             self._go_to_end()
@@ -47,9 +51,9 @@ class Follower:
         self._seq = last["seq"] if last else 0
         os.lseek(self._fd, size - len(tail) + whole, os.SEEK_SET)
 
-    def seen(self, seq: int) -> None:
-        """Note that everything up to this record was read elsewhere."""
-        self._seq = max(self._seq, seq)
+    def seen(self, record: dict[str, Any]) -> None:
+        """Note that this record was read elsewhere, after the follower was made."""
+        self._seen.append(record["hash"])
 
     def news(self) -> Iterator[dict[str, Any]]:
         """Yield the records that were written since the last call.
@@ -77,16 +81,14 @@ class Follower:
 
     def _ours(self, records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for record in records:
-            if record["seq"] > self._seq:
-                self._seq = record["seq"]
+            self._seq = record["seq"]
+            if record["hash"] not in self._seen:
                 yield record
 
     def _between(self) -> Iterator[dict[str, Any]]:
-        """Yield what went through files that were renamed before they were seen; a log that was begun anew is seen anew."""
+        """Yield what went through files that were renamed before they were seen."""
         first = self._first_seq()
-        if first == 1:
-            self._seq = 0
-        elif first is not None and first > self._seq + 1 > 1:
+        if first is not None and first > self._seq + 1 > 1:
             for file in rotated_files(self._path)[-3:-1]:
                 yield from self._ours(legible(file, self._seq, self._passed_over))
 

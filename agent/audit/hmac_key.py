@@ -43,18 +43,19 @@ class HmacKey:
         return "HmacKey(...)"
 
 
-def read_key(path: Path | str, environ: Mapping[str, str] = os.environ) -> HmacKey:
+def read_key(path: Path | str, environ: Mapping[str, str] = os.environ, *, also: int | None = None) -> HmacKey:
     """Return the key in a file: its bytes, without a line end behind them.
 
     Args:
         path: the file, which may be one of systemd's credentials.
         environ: as for a private file, `agent.system.files.read_private`.
+        also: likewise.
 
     Raises:
         CredentialFileError: it is missing, others can read or write it, or it holds no key.
         NotPermittedError: this user may not read it.
     """
-    key = read_private(path, MAX_BYTES, environ).rstrip(b"\r\n")
+    key = read_private(path, MAX_BYTES, environ, also=also).rstrip(b"\r\n")
     remedy = f"make one: (umask 077; openssl rand -hex 32 > {path})"
     if len(key) < MIN_BYTES:
         raise CredentialFileError(

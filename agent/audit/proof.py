@@ -109,8 +109,8 @@ def verify(
     remembered: Remembered | None,
     *,
     first_seq: int = 1,
-    witnesses: Witnesses = NOBODY_ELSE,
     is_copy: bool = False,
+    witnesses: Witnesses = NOBODY_ELSE,
     onlooker: Onlooker | None = None,
 ) -> Verdict:
     """Check that the log is whole.
@@ -120,8 +120,8 @@ def verify(
         remembered: what the state remembers; None where it has nothing, and so cannot prove the end.
         first_seq: the number that the oldest kept record must have; more than 1 where older files were
             archived elsewhere.
-        witnesses: what else there is.
         is_copy: whether it lies where no state can be, so that an end that is not proved is no fault of it.
+        witnesses: what else there is.
         onlooker: is shown the records, so that they are read once.
 
     Raises:

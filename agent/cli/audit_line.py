@@ -91,7 +91,7 @@ def facts(record: dict[str, Any]) -> Iterator[str]:
         yield f"gen {_text(record['generation'])}"
     key, before = _text(record.get("access_key_id", "")), _text(record.get("previous_access_key_id", ""))
     if key or before:
-        yield f"{before} -> {key}" if key and before else key or f"{before} ->"
+        yield f"{before} -> {key}" if key and before else key or f"replaces {before}"
     for name in ("notified", "outcome", "identity", "error"):
         if name in record:
             yield _text(record[name])

@@ -17,7 +17,7 @@ from agent.audit.hmac_key import HmacKey
 from agent.audit.proof import Witnesses
 from agent.audit.reader import brothers
 from agent.cli import output
-from agent.cli.audit_verify import given_keys, known_head
+from agent.cli.audit_verify import configured_keys, given_keys, known_head
 from agent.cli.option_types import moment
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, KeyturnError, NotPermittedError, UsageError
 from agent.core.settings import CredentialSettings, FileSinkSettings, Settings
@@ -88,18 +88,17 @@ def _sources(options: argparse.Namespace) -> _Sources:
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, log_path = wiring.paths(settings)
     configured = _configured(settings, options.config)
-    if not keys and (own := _own_key(settings)) is not None:
-        keys = (own,)
+    keys = keys or _own_keys(settings)
     return _Sources(configured, log_path, state_directory / wiring.AUDIT_HEAD, Witnesses(keys))
 
 
-def _own_key(settings: Settings) -> HmacKey | None:
-    """Return the config's key; None where it has none, or this user may not read it: HMACs are not checked then."""
+def _own_keys(settings: Settings) -> tuple[HmacKey, ...]:
+    """Return the config's key; none where this user may not read it: HMACs are not checked then, and a note says so."""
     try:
-        return wiring.hmac_key(settings, os.environ)
+        return configured_keys(settings)
     except NotPermittedError as error:
         print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
-        return None
+        return ()
 
 
 def _configured(settings: Settings, config: str) -> Mapping[str, Configured]:

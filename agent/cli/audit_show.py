@@ -98,7 +98,7 @@ def _newest(path: Path, wanted: _Wanted, count: int, named: set[str]) -> Iterato
     for file in reversed(rotated_files(path)):
         if len(kept) >= count:
             break
-        found: deque[dict[str, Any]] = deque(maxlen=count - len(kept))
+        found: deque[dict[str, Any]] = deque(maxlen=min(count - len(kept), sys.maxsize))
         for record in legible(file, -1, _passed_over):
             named.add(str(record.get("credential")))
             if wanted(record):
@@ -116,7 +116,7 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
         for record in read(path, _passed_over) if count is None else _newest(path, wanted, count, set()):
             if wanted(record):
                 show(record)
-                follower.seen(record["seq"])
+                follower.seen(record)
         while True:
             for record in follower.news():
                 if wanted(record):

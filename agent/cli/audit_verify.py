@@ -20,7 +20,11 @@ from agent.audit.journal_heads import ToldHeads, told_heads
 from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.core.settings import Settings
+from agent.system.accounts import find_account
 from agent.system.reading import open_regular
+from agent.system.systemd_unit import agent_user
+from agent.systemd_setup.unit import with_credentials
 
 _HEAD = re.compile(r"(?P<seq>[1-9][0-9]{0,18}):(?P<hash>[0-9a-f]{64})")
 
@@ -42,24 +46,23 @@ def _of_this_host(options: argparse.Namespace) -> Verdict:
         raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    keys = given_keys(options)
-    if not keys and (configured := wiring.hmac_key(settings, os.environ)) is not None:
-        keys = (configured,)
-    witnesses = Witnesses(keys, _journal(options))
+    witnesses = Witnesses(given_keys(options) or configured_keys(settings), _journal(options))
     return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq, witnesses=witnesses)
 
 
 def _of_a_copy(options: argparse.Namespace) -> Verdict:
-    """Judge a copy, which no state belongs to: whether records are missing at its end, only who knows newer ones can say."""
+    """Judge a copy, which no state belongs to: whether records are missing at its end, a head or a journal has to say."""
     path = Path(options.log)
     if not path.is_file():
-        raise AuditError(f"{path} is no file", "name the newest file of the copy; the rotated ones lie beside it")
+        raise AuditError(f"{path} is no file", "name the copy of the log that is to be verified")
     head, witnesses = known_head(options.head), Witnesses(given_keys(options), _journal(options))
-    verdict = verify(path, head, first_seq=options.from_seq, witnesses=witnesses, is_copy=True)
-    if not verdict.whole or head is not None or witnesses.journal is not None:
+    verdict = verify(path, head, first_seq=options.from_seq, is_copy=True, witnesses=witnesses)
+    if not verdict.whole:
         return verdict
     if not verdict.records:
         return dataclasses.replace(verdict, problems=(f"{path}: it has no record",))
+    if head is not None or witnesses.journal is not None:
+        return verdict
     end = f"{path}: nothing here says whether the log went on behind its last record: compare with the host's newest seq and hash"
     return dataclasses.replace(verdict, notes=(*verdict.notes, end))
 
@@ -86,7 +89,23 @@ def given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
     Raises:
         KeyturnError: one cannot be read.
     """
-    return tuple(read_key(path) for path in options.hmac_key_file or ())
+    return tuple(read_key(os.path.abspath(path), also=_service()) for path in options.hmac_key_file or ())
+
+
+def configured_keys(settings: Settings) -> tuple[HmacKey, ...]:
+    """Return the config's key, where it has one.
+
+    Raises:
+        KeyturnError: it cannot be read.
+    """
+    found = wiring.hmac_key(settings, with_credentials(os.environ), also=_service())
+    return () if found is None else (found,)
+
+
+def _service() -> int | None:
+    """Return the uid of the service, whose key root may verify with."""
+    account = find_account(agent_user())
+    return account.uid if account is not None else None
 
 
 def _journal(options: argparse.Namespace) -> ToldHeads | None:

@@ -160,7 +160,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="compare with the heads in a journal: what journalctl -o json printed; - for stdin",
     )
-    verify.add_argument("--log", metavar="PATH", help="a copy of the log, without config and state")
+    verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
     verify.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     report = _parser(

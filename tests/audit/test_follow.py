@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def test_each_record_is_seen_once_and_those_before_not_at_all(written: Written) 
     """Also one that was read elsewhere, between the start and the first look."""
     assert written.news == []
     written.write(2)
-    written.follower.seen(3)
+    written.follower.seen(json.loads(written.path.read_bytes().splitlines()[2]))
     assert written.news == [4]
     assert written.news == []
 
@@ -82,6 +83,17 @@ def test_half_a_line_is_seen_when_it_is_whole_and_rubbish_never(written: Written
     with written.path.open("ab") as stream:
         stream.write(line[50:] + b"rubbish\n[]\n" + b"x" * 300_000)
     assert written.news == [3]
+
+
+def test_a_number_that_a_stranger_appended_hides_nothing(written: Written) -> None:
+    """keyturn goes on behind its own newest record, and so does whoever follows."""
+    with written.path.open("ab") as stream:
+        stream.write(json.dumps({"seq": 10**30, "hash": "f" * 64}).encode() + b"\n")
+    written.write()
+    assert written.news == [10**30, 3]
+    written.rotate("1")
+    written.write()
+    assert written.news == [4]
 
 
 def test_a_log_that_is_begun_anew_is_followed_from_its_first_record(written: Written) -> None:

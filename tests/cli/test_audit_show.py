@@ -78,6 +78,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> list[int]:
         (("--tail", "3"), [5, 6, 7]),
         (("--tail", "6"), [2, 3, 4, 5, 6, 7]),
         (("--tail", "0"), []),
+        (("--tail", str(10**30)), [1, 2, 3, 4, 5, 6, 7]),
         (("--tail", "99", "--credential", "billing"), [4]),
         (("--tail", "1", "--since", "2026-11-22T03:02:00Z", "--credential", "uploader"), [7]),
         (("--since", "2026-11-22T03:06:00Z"), [6, 7]),

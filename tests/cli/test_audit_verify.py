@@ -46,9 +46,9 @@ def copy(tmp_path: Path) -> Copy:
 def test_a_copy_is_proved_by_a_head_or_a_journal_and_authenticated_by_the_key(
     copy: Copy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without either, its end is not proved, and that is noted."""
+    """Without either, it is said that its end is not proved."""
     assert copy.verify("--hmac-key-file", copy.key) == EXIT_DONE
-    assert "behind its last record" in capsys.readouterr().err
+    assert "nothing here says whether the log went on" in capsys.readouterr().err
     assert copy.verify("--hmac-key-file", copy.key, "--head", copy.head) == EXIT_DONE
     assert capsys.readouterr() == (f"whole: 3 records in {copy.log}\n", "")
     assert copy.verify("--journal", copy.journal, "--json") == EXIT_DONE

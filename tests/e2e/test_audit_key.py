@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
 
 from agent.core.errors import EXIT_DONE, EXIT_FAILED
-from tests.support.vm import Vm
+from tests.support.vm import Vm, eventually
 
 
 def test_keyturn_works_with_the_key_of_its_config_or_not_at_all(vm: Vm) -> None:
@@ -43,3 +45,21 @@ def test_keyturn_works_with_the_key_of_its_config_or_not_at_all(vm: Vm) -> None:
     assert vm.keyturn("audit", "verify", "--hmac-key-file", str(key)).returncode == EXIT_FAILED
     written = [file for folder in (vm.state, vm.log_directory) for file in folder.rglob("*") if file.is_file()]
     assert written and not [file for file in written if secret.encode() in file.read_bytes()]
+
+
+def test_a_reload_names_the_config_that_it_took_over_and_takes_over_no_key(vm: Vm) -> None:
+    """The records of a new key are under the config of then; authentication begins with a start, and never unnoticed later."""
+    vm.configure(vm.credential())
+    daemon = vm.daemon().ready()
+    vm.config.write_text(vm.config.read_text() + "# another\n")
+    daemon.signal(signal.SIGHUP)
+    eventually(lambda: vm.audit("config_reloaded"))
+    digests = [f"sha256:{hashlib.sha256(vm.config.read_bytes()).hexdigest()[:16]}"]
+    assert [record["config"] for record in vm.audit("config_reloaded")] == digests
+    assert vm.audit("agent_started")[0]["config"] not in digests
+    vm.config.write_text(
+        vm.config.read_text().replace("[agent.audit]\n", '[agent.audit]\nhmac_key_file = "/etc/none"\n')
+    )
+    daemon.signal(signal.SIGHUP)
+    eventually(lambda: vm.audit("config_rejected"))
+    assert "agent.audit.hmac_key_file cannot change while keyturn runs" in vm.audit("config_rejected")[0]["error"]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+
+import pytest
 
 from agent.audit.journal_heads import MESSAGE_ID
 from tests.support.processes import eventually
@@ -44,3 +48,26 @@ def test_the_journal_proves_the_end_of_the_log_and_names_what_was_cut_off_or_rew
     assert code == 1
     assert f"the end is missing: the journal names seq {max(records)}" in said
     audit("rm -r /tmp/copy /tmp/heads.json")
+
+
+@pytest.mark.parametrize("place", ["${CREDENTIALS_DIRECTORY}/audit-hmac", "/etc/keyturn/audit-hmac"])
+def test_a_key_of_systemds_or_of_the_services_own_authenticates_and_root_verifies_with_it(
+    machine: Machine, place: str
+) -> None:
+    """Root's file, handed over by LoadCredential=, or one that belongs to the service's user; the log proves nothing without it."""
+    machine.bed.write("/etc/keyturn/audit-hmac", os.urandom(32).hex() + "\n", 0o600)
+    if place.startswith("$"):
+        machine.drop_in("LoadCredential=audit-hmac:/etc/keyturn/audit-hmac")
+    else:
+        machine.bed.do("chown", "keyturn", "/etc/keyturn/audit-hmac")
+    machine.configure(f'[agent.audit]\nhmac_key_file = "{place}"\n')
+    machine.start()
+    machine.picked_up(machine.cloud.current())
+    assert all(record["hmac"] for record in machine.audit())
+    done = machine.keyturn("audit", "verify")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert machine.keyturn("audit", "verify", "--hmac-key-file", "/etc/keyturn/audit-hmac").returncode == 0
+    checked = machine.keyturn("check").stdout
+    assert re.search(r"^ok +agent\.audit\.hmac_key_file", checked, re.M), checked
+    machine.systemctl("stop", UNIT)
+    machine.bed.do("rm", "/etc/keyturn/audit-hmac")

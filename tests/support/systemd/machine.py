@@ -249,9 +249,9 @@ action = "reload"
         self.bed.do("journalctl", "--sync")
         return self.bed.do("journalctl", "--no-pager", "-b", "-u", unit, *words)
 
-    def entries(self, *words: str) -> list[dict[str, Any]]:
+    def entries(self, *words: str, unit: str = UNIT) -> list[dict[str, Any]]:
         """The journal's entries that keyturn itself wrote, with every field; without the heads of the audit log."""
-        lines = self.journal("-o", "json", f"_SYSTEMD_UNIT={UNIT}", *words).splitlines()
+        lines = self.journal("-o", "json", f"_SYSTEMD_UNIT={unit}", *words, unit=unit).splitlines()
         return [entry for line in lines if (entry := json.loads(line)).get("MESSAGE_ID") != MESSAGE_ID]
 
     def cursor(self) -> str:

@@ -42,7 +42,7 @@ from agent.core.settings import (
 from agent.drill.dependents import NamedOnly
 from agent.drill.extent import extent_of
 from agent.drill.sinks import Redirection
-from agent.drill.sources import PLAYED, Sources
+from agent.drill.sources import Sources, unplayable
 from agent.emergency.report import Result, Show
 from agent.emergency.request import Request
 from agent.system.scratch_directory import ScratchDirectory, scratch_directory
@@ -125,10 +125,9 @@ def drill(
         KeyboardInterrupt: a signal asked for the end; everything was removed.
     """
     known_names(list(settings.credentials), [request.credential])
-    provider = settings.credentials[request.credential].provider
-    if not isinstance(provider, PLAYED):
+    if without := unplayable(settings.credentials[request.credential].provider):
         raise UsageError(
-            f"credentials.{request.credential}.provider: a drill cannot play a source of type {provider.type}, and runs none",
+            f"credentials.{request.credential}.provider: a drill cannot play {without}",
             "name a credential with another source; what an emergency of this one would do says `keyturn plan`",
         )
     with scratch_directory(PREFIX) as scratch, _without_proxies():

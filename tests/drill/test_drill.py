@@ -191,7 +191,7 @@ def test_what_cannot_be_played_is_refused_before_anything_is_made(
         .replace('bearer_token_from_file_path = "HERE/secrets/token"', 'type = "process"\ncommand = ["/bin/true"]')
         .replace('secret_name = "uploader-ak"', 'secret_name = "uploader-ak"\nversion_stage = "Mine"')
     )
-    for name, place in (("stranger", "credentials.stranger.provider"), ("twin", "ACSCurrent"), ("nobody", "nobody")):
+    for name, place in (("stranger", "credentials.stranger.provider"), ("twin", "Mine"), ("nobody", "nobody")):
         assert main(host.arguments(name=name)) == 2
         assert place in capsys.readouterr().err
     assert main(host.arguments("--json", name="stranger")) == 2

@@ -87,7 +87,7 @@ class Daemon:
             "status": self._on_status,
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
-            "foresee": self._on_foresee,
+            "plan": self._on_plan,
             "uri_tokens": self._on_uri_tokens,
             "rotate_uri_token": self._on_rotate_uri_token,
         }
@@ -331,8 +331,11 @@ class Daemon:
         result = self._commands.rotate(emergency_request(request, actor), send)
         return self._dated(result.as_json()), result.exit_code
 
-    def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
-        return self._commands.foresee(str(request.get("credential"))), 0
+    def _on_plan(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        meant = request.get("rotate")
+        wanted = emergency_request(meant, actor) if isinstance(meant, dict) else None
+        deadline_s = request.get("deadline_s")
+        return self._commands.plan(str(request.get("credential")), wanted, deadline_s), 0
 
     def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.uri_tokens(_names(request)), 0

@@ -20,6 +20,7 @@ from agent.engine.dependency_graph import in_order
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import ManagedCredential
+from agent.sinks.interface import Sink
 from agent.system.clock import Clock
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -32,10 +33,12 @@ class Holder:
     Attributes:
         follows: its source hands out the rotated secret, so the new key will come.
         holds_old: what it published last is the old key.
+        is_built_on: it is made of a holder, and holds no key of its own.
         is_current: what it published is known here, and is not older than what it is built on.
         is_refreshing: a refresh is under way.
         sinks_behind: the sinks that do not hold what it published; None where that is not known, and none where the files
             were not read.
+        sinks: as configured.
         notifiers: its dependents, whose calls are made on workers anyway.
         formats: the types of its files.
     """
@@ -43,9 +46,11 @@ class Holder:
     seen: CredentialSnapshot
     follows: bool
     holds_old: bool
+    is_built_on: bool
     is_current: bool
     is_refreshing: bool
     sinks_behind: tuple[str, ...] | None
+    sinks: tuple[Sink, ...]
     notifiers: tuple[Notifier, ...]
     formats: frozenset[str]
 
@@ -156,9 +161,11 @@ def _holder(
         seen=snapshot_of(managed, clock),
         follows=bool(secrets_of(managed) & secrets_of(everyone[name])),
         holds_old=bool(old_id) and done.access_key_id == old_id,
+        is_built_on=managed.name not in direct,
         is_current=known and (managed.name in direct or not done.generation or (done.obtained_at or NEVER) >= newest),
         is_refreshing=slot.attempt is not None or slot.is_queued,
         sinks_behind=_sinks_behind(managed) if reads_files else (),
+        sinks=managed.sinks,
         notifiers=managed.notifiers,
         formats=managed.formats,
     )

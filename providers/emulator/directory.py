@@ -29,6 +29,7 @@ AUTHORITY_ACTIONS = (
     "kms:ListSecretVersionIds",
     "ram:UpdateAccessKey",
     "ram:ListAccessKeys",
+    "ram:GetAccessKeyLastUsed",
 )
 
 

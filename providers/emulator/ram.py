@@ -6,7 +6,7 @@ from .errors import ApiError
 from .model import iso
 from .operation import Asked, Json
 
-__all__ = ["list_access_keys", "update_access_key"]
+__all__ = ["get_access_key_last_used", "list_access_keys", "update_access_key"]
 
 
 def update_access_key(asked: Asked) -> Json:
@@ -26,3 +26,16 @@ def list_access_keys(asked: Asked) -> Json:
         for key in asked.cloud.keys_of(asked.target_user())
     ]
     return {"AccessKeys": {"AccessKey": shown}}
+
+
+def get_access_key_last_used(asked: Asked) -> Json:
+    """Answer GetAccessKeyLastUsed: when a call was signed with a key.
+
+    What RAM answers for a key that was never used is not documented; the emulator leaves the date empty.
+    """
+    user, key_id = asked.target_user(), asked.need("UserAccessKeyId")
+    with asked.cloud.locked():
+        if asked.cloud.access_key(key_id).user != user:
+            raise ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
+        at = asked.cloud.log.last_used(key_id)
+    return {"AccessKeyLastUsed": {"LastUsedDate": iso(at) if at is not None else ""}}

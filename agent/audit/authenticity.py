@@ -1,4 +1,4 @@
-"""What the HMACs of a log prove, seen by `audit verify` record by record (docs/adr/0021).
+"""What the HMACs of a log prove, seen by `audit verify` record by record (docs/adr/0023).
 
 An HMAC covers `prev`, and so everything before its record: who has no key can alter nothing up to the last record that has one.
 """

@@ -1,4 +1,4 @@
-"""The key by which records are authenticated, `[agent.audit] hmac_key_file` (docs/adr/0021).
+"""The key by which records are authenticated, `[agent.audit] hmac_key_file` (docs/adr/0023).
 
 A record's `hmac` is HMAC-SHA256 over its canonical form without `hash` and `hmac`; `hash` then covers it like any other field.
 """

@@ -84,6 +84,11 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
+    rotate.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write the emergency as a document (.md, .html or .json) at its end, on failure too",
+    )
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     instead = rotate.add_mutually_exclusive_group()
     instead.add_argument(
@@ -138,6 +143,20 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+    incident = _parser(
+        actions.add_parser,
+        "incident",
+        help="one emergency as a document, to attach to a ticket; default: the newest",
+        epilog="example: keyturn audit incident --credential uploader --output incident.html",
+    )
+    incident.set_defaults(run="agent.cli.audit_incident:audit_incident")
+    incident.add_argument("--credential", metavar="N", help="the newest of this credential")
+    incident.add_argument("--key", metavar="ACCESS_KEY_ID", help="the one about this key")
+    incident.add_argument("--list", action="store_true", help="list the emergencies that the log has, the oldest first")
+    incident.add_argument(
+        "--format", choices=("markdown", "html", "json"), help="default: what FILE ends in, else markdown"
+    )
+    incident.add_argument("--output", metavar="FILE", help="write it there, with mode 0600; default: standard output")
 
 
 def _endpoint(endpoint: argparse.ArgumentParser) -> None:

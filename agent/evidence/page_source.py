@@ -69,13 +69,13 @@ ul.legend svg { width: 18px; height: 14px; vertical-align: middle; margin-right:
 footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: .85rem; }
 @media screen and (max-width: 45rem) {
   body { padding: 1rem; }
-  dl { display: block; } dd { margin: 0 0 .6rem; }
+  dl { display: block; } dd { margin: 0 0 .6rem; } td:has(> div:empty) { display: none; }
   table, tbody, tr, td { display: block; } thead { display: none; }
   caption { display: block; }
   tr { margin: 0 0 1rem; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: .25rem; }
   td { padding: .2rem 0; border: 0; display: grid; grid-template-columns: 8rem 1fr; gap: .5rem; }
   td::before { content: attr(data-column); color: var(--faint); }
-  td:has(> div:empty) { display: none; }
+  td:empty { display: none; }
   .minor { display: none; }
 }
 @media print {

@@ -163,7 +163,9 @@ def test_which_one_is_chosen(ops: Ops) -> None:
     for reason in ("first", "second"):
         vm.cloud.old_key_life_s = 0.0
         keys.append(ops.key().access_key_id)
-        assert vm.keyturn("rotate", "uploader", "--reason", reason, "--disable-old").returncode == EXIT_DONE
+        rotate = ("rotate", "uploader", "--reason", reason, "--disable-old")
+        assert vm.keyturn(*rotate, "--leaked", keys[-1]).returncode == EXIT_DONE
+    assert vm.keyturn(*rotate).returncode == EXIT_FAILED  # turned away: it was done already, and is no emergency
     listed = json.loads(vm.keyturn("audit", "incident", "--list", "--format", "json").stdout)
     assert [(one["key"], one["reason"], one["old_key"]) for one in listed] == [
         (keys[0], "first", "refused"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app import wiring
+from agent.audit.proof import Verdict, Witnesses, verify_against
 from agent.cli import output
 from agent.config.outline import outline
 from agent.core.errors import KeyturnError
@@ -17,6 +18,9 @@ from agent.core.settings import Settings
 from agent.evidence.emergencies import Emergencies, Emergency
 from agent.evidence.incident import Incident
 from agent.evidence.incident_from_log import Frame, emergencies_in, incident_from_log
+from agent.system.accounts import find_account
+from agent.system.systemd_unit import agent_user
+from agent.systemd_setup.unit import with_credentials
 
 
 class Evidence:
@@ -68,7 +72,15 @@ class Evidence:
             NotPermittedError: this user may not read the log.
         """
         frame = self.frame(emergency.credential, now)
-        return incident_from_log(self.log, self._head, found, emergency, frame, _not_again)
+        return incident_from_log(self.log, self._prove, found, emergency, frame, _not_again)
+
+    def _prove(self, first_seq: int) -> Verdict:
+        """Prove the log as `audit verify` does, with the key of the config where it names one."""
+        service, key = find_account(agent_user()), None
+        if self.settings is not None:
+            key = wiring.hmac_key(self.settings, with_credentials(os.environ), also=service.uid if service else None)
+        witnesses = Witnesses((key,) if key is not None else ())
+        return verify_against(self.log, self._head, first_seq=first_seq, witnesses=witnesses)
 
     def frame(self, credential: str, now: datetime) -> Frame:
         """Return what a document says of itself and of the credential."""

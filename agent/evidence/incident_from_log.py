@@ -6,19 +6,20 @@ for the proof that it is whole. Each time record by record, so that the log may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.audit.proof import verify_against
+from agent.audit.proof import Verdict
 from agent.audit.reader import PassedOver, read
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
 from agent.evidence.emergencies import PUBLISHES, Emergencies, Emergency, number_of, text_of, time_of
 from agent.evidence.incident import Basis, Dependent, How, Incident, LeftBehind
 
+Prove = Callable[[int], Verdict]
 MAX_PROBLEMS = 5
 NOT_TOLD = "not told"
 """The reason of one left behind who moves by being told after all (agent/emergency/left_behind.py)."""
@@ -57,13 +58,13 @@ def emergencies_in(path: Path, passed_over: PassedOver) -> Emergencies:
 
 
 def incident_from_log(
-    path: Path, state_head: Path, found: Emergencies, emergency: Emergency, frame: Frame, passed_over: PassedOver
+    path: Path, prove: Prove, found: Emergencies, emergency: Emergency, frame: Frame, passed_over: PassedOver
 ) -> Incident:
     """Return an emergency with all that the log says of it.
 
     Args:
         path: the newest file of the log.
-        state_head: the state's file about it, which proves its end.
+        prove: proves it from a `seq` on, that of its oldest record; may raise a `KeyturnError`.
         found: what was read of it.
         emergency: one of those.
         frame: of the document.
@@ -91,14 +92,14 @@ def incident_from_log(
         told.left_behind,
         emergency.last.left_behind_more,
         region=frame.region,
-        basis=_basis(path, state_head, found, emergency.asked[0].first_seq, max(emergency.ended_seq, told.last_seq)),
+        basis=_basis(path, prove, found, emergency.asked[0].first_seq, max(emergency.ended_seq, told.last_seq)),
     )
 
 
-def _basis(path: Path, state_head: Path, found: Emergencies, first_seq: int, last_seq: int) -> Basis:
+def _basis(path: Path, prove: Prove, found: Emergencies, first_seq: int, last_seq: int) -> Basis:
     basis = Basis(str(path), "", first_seq, last_seq, *found.head, verified_from=found.first_seq)
     try:
-        verdict = verify_against(path, state_head, first_seq=found.first_seq)
+        verdict = prove(found.first_seq)
     except KeyturnError as error:
         return replace(basis, problems=(str(error),))
     return replace(basis, whole=verdict.whole, problems=verdict.problems[:MAX_PROBLEMS])

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.audit.log import AuditLog
+from agent.audit.proof import Verdict, verify_against
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
@@ -56,7 +57,10 @@ class Log:
         emergency = newest(found.found(), **which)
         assert emergency is not None
         frame = Frame(self.now + timedelta(seconds=10), "0.0", "team oss", "cn-beijing")
-        return incident_from_log(self.path, self.head, found, emergency, frame, raised)
+        return incident_from_log(self.path, self._prove, found, emergency, frame, raised)
+
+    def _prove(self, first_seq: int) -> Verdict:
+        return verify_against(self.path, self.head, first_seq=first_seq)
 
     def count(self) -> int:
         return len(emergencies_in(self.path, raised).found())

@@ -18,7 +18,7 @@ from agent.cloud import acs3, failures
 from agent.cloud.failures import Judge, ServiceError
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
+from agent.core.errors import BadAnswerError, KeyturnError, LeakedKeyError, SourceRefusedError
 from agent.core.secret import Secret
 from agent.core.timestamps import rfc3339
 
@@ -65,7 +65,11 @@ class OpenApi:
         signed = acs3.sign(
             action, self._version, params, identity, host=self.endpoint, at=now, nonce=secrets.token_hex(16)
         )
-        return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge)
+        try:
+            return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge)
+        except LeakedKeyError as error:
+            error.restricted_key = identity.access_key_id
+            raise
 
     def call_anonymously(
         self,

@@ -43,6 +43,7 @@ KNOWS = {
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
+    "agent.ram_policy": EVERYBODY | {"providers", "providers.kms"},
     "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
@@ -60,7 +61,7 @@ KNOWS = {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
         "agent.state",
         "agent.systemd_setup",
-        "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
+        "agent.config", "agent.ram_policy", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},
     "providers": {"agent.core", "agent.system", "agent.cloud"},

@@ -105,6 +105,11 @@ def _check(check: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _policy(policy: argparse.ArgumentParser) -> None:
+    policy.add_argument("--credential", metavar="N", help="only what this credential needs")
+    policy.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _status(status: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument(
@@ -137,6 +142,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     )
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -231,6 +237,12 @@ COMMANDS = {
         "say, line by line, whether config, files, keys, endpoints, credentials and dependents are in order",
         "keyturn check --offline",
         _check,
+    ),
+    "policy": Command(
+        "agent.cli.policy:policy",
+        "the least RAM policy that each identity of the config needs, ready to paste",
+        "keyturn policy --credential uploader",
+        _policy,
     ),
     "status": Command(
         "agent.cli.status:status",

@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.cloud import acs3, failures
 from agent.cloud.failures import Judge, ServiceError
+from agent.cloud.permissions import Asked
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, LeakedKeyError, SourceRefusedError
@@ -65,8 +66,11 @@ class OpenApi:
         signed = acs3.sign(
             action, self._version, params, identity, host=self.endpoint, at=now, nonce=secrets.token_hex(16)
         )
+        asked = Asked(action, params, identity.access_key_id)
         try:
-            return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge)
+            return self.send(
+                action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge, asked=asked
+            )
         except LeakedKeyError as error:
             error.restricted_key = identity.access_key_id
             raise
@@ -114,8 +118,12 @@ class OpenApi:
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
         judge: Judge | None = None,
+        asked: Asked | None = None,
     ) -> dict[str, Any]:
         """Send a call that is ready, and return the reply's JSON object.
+
+        Args:
+            asked: who makes it and what it is about, for the remedy where it is not permitted.
 
         Raises:
             KeyturnError: as `call`.
@@ -123,7 +131,7 @@ class OpenApi:
         reply = self._transport.post(self.endpoint, query, headers=headers, body=body, timeout_s=timeout_s)
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
-            error = (judge(failed) if judge else None) or failures.explain(failed, now)
+            error = (judge(failed) if judge else None) or failures.explain(failed, now, asked)
             error.request_id = failed.request_id
             raise error.at(action)
         answer = failures.json_object(reply.body)

@@ -94,7 +94,7 @@ class Services:
             raise _unknown()
         _check_version(operation, claim)
         caller = self._identify(request, claim)
-        operation.admit(self.cloud, caller)
+        operation.admit(self.cloud, caller, claim.parameters)
         return operation.answer(Asked(self.cloud, caller, claim.parameters))
 
     def _identify(self, request: Request, claim: Claim) -> Caller:
@@ -137,6 +137,8 @@ def _error_reply(error: ApiError, action: str, request: Request) -> Reply:
         "Code": error.code,
         "Message": error.message,
     }
+    if error.detail:
+        body["AccessDeniedDetail"] = dict(error.detail)
     operation = OPERATIONS.get(action)
     if operation is None or operation.product == "kms":
         body["HttpStatus"] = error.status

@@ -12,6 +12,7 @@ from agent.cli import output
 from agent.cli.incident_document import Evidence
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
 from agent.core.text import nearest
+from agent.emergency.request import refuse_secret
 from agent.evidence.emergencies import Emergencies, Emergency
 from agent.evidence.formats import Format, format_of
 from agent.evidence.incident import Incident
@@ -24,6 +25,8 @@ from agent.system.reserved_file import ReservedFile
 
 def audit_incident(options: argparse.Namespace) -> int:
     """Write the newest emergency, or the one that was asked for; return 1 where the log did not verify."""
+    if options.key is not None:
+        refuse_secret(options.key, "--key")
     with _place(options.output) as place:
         form = (
             Format(options.format)

@@ -165,7 +165,7 @@ def _owner(key: Change) -> Cell:
 
 
 def _emergency(one: Emergency) -> tuple[Cell, ...]:
-    seen = Pill(exposure(one), "good") if one.exposure_s is not None else Pill("not seen refused", "bad")
+    seen = Pill(exposure(one), "good") if one.refused_at is not None else Pill("not seen refused", "bad")
     outcome: list[str | Pill] = [Pill(one.outcome, "bad"), one.error] if one.error else [one.outcome]
     return (
         rfc3339(one.asked_at),

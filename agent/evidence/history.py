@@ -15,6 +15,8 @@ from agent.evidence.model import Change, Emergency, OldKey
 
 MOST = 1000
 """Keys, old keys and emergencies of one credential that are listed: the newest; older ones are only counted."""
+MAX_MS = 10**11
+"""Three years: no emergency takes longer."""
 MOST_OPEN = 16
 """Emergencies without an end that are remembered: the newest."""
 MOST_NAMES = 200
@@ -44,6 +46,8 @@ class History:
         self.sessions = self.listed = 0
         self.changes: deque[Change] = deque(maxlen=MOST)
         self.old_keys: dict[str, OldKey] = {}
+        self.refused_in: dict[str, int] = {}
+        """For each of these that was seen refused, the `seq` of the first record of it."""
         self.emergencies: deque[Emergency] = deque(maxlen=MOST)
         self.failures: Counter[str] = Counter()
         self.longest_s: float | None = None
@@ -169,7 +173,9 @@ class History:
         if key_id not in self.old_keys:
             self.old_keys[key_id] = OldKey(key_id)
             if len(self.old_keys) > MOST:
-                del self.old_keys[next(iter(self.old_keys))]
+                oldest = next(iter(self.old_keys))
+                del self.old_keys[oldest]
+                self.refused_in.pop(oldest, None)
         return self.old_keys[key_id]
 
     def _old_key_ends(self, record: Record, at: datetime, event: str) -> None:
@@ -179,6 +185,7 @@ class History:
             old.deleted_at = old.deleted_at or at
         elif outcome.startswith("refused"):
             old.refused_at, old.refusal = old.refused_at or at, old.refusal or outcome
+            self.refused_in.setdefault(key_id, record["seq"])
         else:
             old.disabled_at = old.disabled_at or at
         asked = self._under_way(record)
@@ -214,6 +221,8 @@ class History:
         asked.new_key = text_of(record, "access_key_id") or asked.new_key
         asked.error = text_of(record, "error") or asked.error
         asked.left_behind = _left_behind(record)
+        if self.refused_in.get(asked.old_key, 0) > asked.seq:
+            asked.exposure_s = _proved_after_s(record)
         self._open.pop(asker_of(record), None)
 
     def _under_way(self, record: Record) -> Emergency | None:
@@ -273,6 +282,18 @@ def _request_ids(record: Record) -> list[str]:
 def _add(to: list[str], more: list[str]) -> list[str]:
     to.extend(one for one in more if one not in to and len(to) < MOST_NAMES)
     return to
+
+
+def _proved_after_s(record: Record) -> float | None:
+    """Return when the step that proves the refusal was done, in seconds since the command, which no clock's setting changes."""
+    steps = record.get("steps")
+    done = (
+        number_of(one, "at_ms")
+        for one in (steps if isinstance(steps, list) else ())
+        if isinstance(one, dict) and (one.get("name"), one.get("outcome")) == ("prove_refused", "done")
+    )
+    at_ms = next(done, None)
+    return at_ms / 1000 if at_ms is not None and 0 <= at_ms < MAX_MS else None
 
 
 def _left_behind(record: Record) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,6 +183,21 @@ def test_a_request_that_is_turned_away_is_no_emergency_of_its_own(log: Log) -> N
         log.publish(f"K{number}", number, f"K{number - 1}")
     log.says(Event.ROTATION_REQUESTED, outcome="failed", error="who is that", **asks(BOB))
     assert log.incident().old.access_key_id == "K5"  # long after, it is another matter
+
+
+def test_a_clock_that_is_set_back_is_said(log: Log) -> None:
+    """No document says that a key was refused a negative time after the command."""
+    log.publish("K1", 1)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.now -= timedelta(hours=1)
+    log.says(Event.OLD_KEY_DISABLED, access_key_id="K1", outcome="inactive", **asks())
+    log.says(Event.OLD_KEY_DISABLED, access_key_id="K1", outcome="refused with InvalidAccessKeyId.Inactive", **asks())
+    log.says(Event.ROTATION_ENDED, **ended(), **asks())
+    told = log.incident()
+    assert as_json(told)["exposure_ms"] == {"to_disabled": None, "to_refused": None}
+    text = written(told, Format.MARKDOWN)
+    assert text.count("the clock was set back") == 2
+    assert re.search(r"-\d+(\.\d+)? (s|min|h)\b", text) is None
 
 
 def test_two_at_once_keep_their_own_ends(log: Log) -> None:

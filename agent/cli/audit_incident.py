@@ -7,7 +7,9 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from agent.audit.reader import brothers
 from agent.cli import output
 from agent.cli.incident_document import Evidence
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
@@ -36,6 +38,8 @@ def audit_incident(options: argparse.Namespace) -> int:
             else Format.MARKDOWN
         )
         evidence = Evidence(options.config)
+        if place is not None:
+            place.refuse([Path(options.config), evidence.log, *brothers(evidence.log)])
         found = evidence.read()
         emergencies = _of(found, evidence, options.credential)
         if options.list:

@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -25,14 +26,12 @@ from agent.core.text import first_few, nearest
 from agent.evidence.collect import Collected, collect
 from agent.evidence.model import Configured, LogRange, Report, as_json
 from agent.evidence.report import SHOWN, report
-from agent.system import files
 from agent.system.clock import Clock
-from agent.system.oserrors import explain
+from agent.system.reserved_file import ReservedFile
 from agent.system.terminal import paint, terminal_size
 
 OUTPUT_WIDTH = 100
 """Columns of the table in a file."""
-MODE = 0o600
 
 
 def audit_report(options: argparse.Namespace) -> int:
@@ -41,14 +40,30 @@ def audit_report(options: argparse.Namespace) -> int:
     since = moment(options.since, "--since", now) if options.since else None
     sources = _sources(options)
     _refuse_none(sources.log)
-    found, log = _collected(sources, since, options.from_seq)
-    _refuse_unknown(options.credential, {*found.histories, *(sources.configured or {})})
-    made = report(found, log, sources.configured, now=now, since=since, credential=options.credential)
-    if options.output:
-        _write(Path(options.output), "".join(_rendered(made, options.format, is_file=True)))
-    else:
-        _print(_rendered(made, options.format, is_file=False), options)
+    with _place(options, sources.log) as place:
+        found, log = _collected(sources, since, options.from_seq)
+        _refuse_unknown(options.credential, {*found.histories, *(sources.configured or {})})
+        made = report(found, log, sources.configured, now=now, since=since, credential=options.credential)
+        if place is not None:
+            place.write(_encoded("".join(_rendered(made, options.format, is_file=True))))
+        else:
+            _print(_rendered(made, options.format, is_file=False), options)
     return EXIT_DONE if _is_sound(log) else EXIT_FAILED
+
+
+@contextmanager
+def _place(options: argparse.Namespace, log: Path) -> Iterator[ReservedFile | None]:
+    """Yield the file of `--output`, of which is known before a long log is read that it can be written."""
+    if options.output is None:
+        yield None
+        return
+    try:
+        place = ReservedFile(options.output)
+    except KeyturnError as error:
+        raise error.at("--output") from None
+    with closing(place):
+        place.refuse([Path(options.config), log, *brothers(log)])
+        yield place
 
 
 def _is_sound(log: LogRange) -> bool:
@@ -148,11 +163,11 @@ def _collected(sources: _Sources, since: datetime | None, first_seq: int) -> tup
 
 
 def _refuse_none(path: Path) -> None:
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise AuditError(
             f"{path} is not a regular file", "name the newest file of the log; the rotated ones lie beside it"
         )
-    if not path.is_file() and not brothers(path):
+    if not os.path.isfile(path) and not brothers(path):
         raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
 
 
@@ -209,19 +224,3 @@ def _encoded(text: str) -> bytes:
     return text.encode(
         "utf-8", "backslashreplace"
     )  # a lone surrogate of a forged record, which JSON then has as an escape
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file, whole or not at all, for this user alone.
-
-    Raises:
-        UsageError: it stands for something else than a file.
-        KeyturnError: it cannot be written.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UsageError(f"--output: {path} is not a regular file", "name a file, or leave --output out and redirect")
-    try:
-        files.write_atomic(path, _encoded(text), MODE)
-    except OSError as error:
-        why = explain(error, str(path)).text
-        raise KeyturnError(f"--output: {path}: {why}", "name a file in a directory that this user may write") from error

@@ -417,6 +417,7 @@ def test_csv_is_read_by_any_spreadsheet(whole):
 def test_a_formula_is_a_text(text):
     """What a spreadsheet would compute begins with an apostrophe."""
     assert as_csv.cell(text).startswith("'")
+    assert as_csv.cell(f"seen; told;{text}").startswith("seen; told;'"), "a semicolon begins a cell in much of Europe"
     assert as_csv.cell(-1.25) == "-1.2" and as_csv.cell(None) == ""
 
 

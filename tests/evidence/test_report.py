@@ -323,6 +323,20 @@ def test_the_log_of_an_older_version(tmp_path):
     assert "not recorded" in text_of(one)
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00.000000Z", "9999-12-30T00:00:00.000000Z"])
+def test_a_time_that_no_calendar_can_go_on_from_stops_no_report(time):
+    """As somebody wrote it who can write the log: it counts as not recorded."""
+    found = Collected(None)
+    for seq, at in enumerate(("2026-01-01T00:00:00.000000Z", time), 1):
+        record = {"event": "published", "credential": "uploader", "access_key_id": f"K{seq}", "generation": seq}
+        found.see(record | {"seq": seq, "time": at, "created_at": time, "hash": "0"})
+    told = report(found, found.range(Verdict(2, (), (), ()), end_proved=True), None, now=NOW, since=None)
+    (one,) = told.credentials
+    assert one.key is not None
+    assert (one.key.access_key_id, one.key.created_at, told.log.last_seq) == ("K1", None, 2)
+    assert all("K1" in text for text in ("".join(html(told)), text_of(told), "".join(as_csv.rows(told))))
+
+
 # -- the formats -----------------------------------------------------------------------------------------
 
 

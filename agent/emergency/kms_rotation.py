@@ -9,7 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from agent.cloud.openapi import Kms, RotationRunningError
+from agent.cloud.failures import RotationRunningError
+from agent.cloud.openapi import Kms
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.timestamps import rfc3339

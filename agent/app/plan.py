@@ -17,6 +17,7 @@ from typing import Any
 
 from agent.app.status import stamp
 from agent.cloud.openapi import Cloud
+from agent.core.credential import SESSION
 from agent.core.errors import KeyturnError, NotifyError, UsageError
 from agent.core.finding import Finding
 from agent.core.provider import Provider
@@ -274,7 +275,7 @@ def _would(outlook: Outlook, request: Request | None) -> str:
     if outlook.secret_name:
         return "disable" if only_disables(outlook, request) else "rotate"
     done = outlook.seen.published
-    if done.expiration is not None or done.access_key_id.startswith("STS."):
+    if done.expiration is not None or done.access_key_id.startswith(SESSION):
         return "renew"
     return "nothing" if done.generation else "unknown"
 

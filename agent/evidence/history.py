@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from agent.core.credential import SESSION
 from agent.core.events import Event, Trigger
 from agent.evidence.fields import left_behind_of, number_of, text_of, texts_of, time_of
 from agent.evidence.model import Change, Emergency, OldKey
@@ -154,7 +155,7 @@ class History:
             text_of(record, "host"),
             text_of(record, "agent_version"),
             text_of(record, "config"),
-            expires_at is not None or key_id.startswith("STS."),
+            expires_at is not None or key_id.startswith(SESSION),
         )
 
     def _aged(self, key: Change, until: datetime) -> None:

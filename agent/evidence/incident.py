@@ -13,10 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from agent.core.credential import SESSION
 from agent.core.timestamps import rfc3339_micros
-
-SESSION = "STS."
-"""How the ids of sessions begin (Alibaba Cloud, STS)."""
 
 
 class How(StrEnum):

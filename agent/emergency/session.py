@@ -6,11 +6,11 @@ from datetime import datetime
 
 from agent.cloud.openapi import Sts
 from agent.core.credential import Kind
+from agent.core.cut_off import cutting_off, letting_back, role_in
 from agent.core.errors import KeyturnError, SourceRefusedError, UsageError
 from agent.core.timestamps import rfc3339
 from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
-from agent.emergency.cut_off import cutting_off, letting_back, role_in
 from agent.emergency.following import follow
 
 

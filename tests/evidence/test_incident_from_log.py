@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agent.audit.log import AuditLog
 from agent.audit.proof import Verdict, verify_against
+from agent.core.cut_off import cutting_off, letting_back
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
@@ -269,7 +270,8 @@ def test_an_older_log_without_the_end_says_what_is_not_recorded(log: Log) -> Non
 
 
 def test_sessions_are_told_in_honest_words(log: Log) -> None:
-    """A session lives until it expires: no claim that it ended, and the expiry is named."""
+    """A session lives until it expires: no claim that it ended; the expiry is named, and what cuts off the role that STS named."""
+    log.says(Event.VERIFIED, access_key_id="STS.one", identity="acs:ram::1234567890123456:assumed-role/app/web-1")
     log.publish("STS.one", 1, expiration="2026-11-30T04:00:00Z", trigger="start")
     log.says(Event.ROTATION_REQUESTED, **asks())
     log.publish("STS.two", 2, "STS.one", **asks())
@@ -278,7 +280,7 @@ def test_sessions_are_told_in_honest_words(log: Log) -> None:
     text = written(told, Format.MARKDOWN)
     assert told.old.expires_at == datetime(2026, 11, 30, 4, tzinfo=UTC)
     assert "2026-11-30T04:00:00.000Z" in text
-    assert "detached from its role" in text
+    assert all(f"\n{command}\n" in text for command in (*cutting_off("app"), *letting_back("app")))
     assert "seen refused" not in text
     assert "--disable-old" not in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -338,6 +339,29 @@ def test_no_record_that_somebody_made_up_stops_the_reading(odd: list[dict[str, A
     for one in found.found():
         told = Incident(one.credential, one.old_key(), tuple(asked.told for asked in one.asked), BEGIN, "0.0")
         assert all(written(told, form) for form in Format)
+
+
+def test_the_documented_keys_of_the_json_are_those_there_are(log: Log) -> None:
+    """Each is named in docs/incident.md."""
+    log.publish("K1", 1)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.publish("K2", 2, "K1", **asks())
+    log.says(Event.NOTIFIED, generation=2, notified="systemd web.service")
+    log.says(
+        Event.ROTATION_ENDED, **ended(left_behind=[{"credential": "uploader", "reason": "x", "move": "y"}]), **asks()
+    )
+    documented = set(
+        re.findall(r"`(\w+)`", (Path(__file__).parents[2] / "docs/incident.md").read_text().partition("## JSON")[2])
+    )
+    assert set(keys_of(json.loads(written(log.incident(), Format.JSON)))) - documented == set()
+
+
+def keys_of(value: Any) -> Iterator[str]:
+    """Every key in it, at any depth."""
+    if isinstance(value, dict):
+        yield from value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from keys_of(one)
 
 
 def test_a_thousand_dependents_fit(log: Log) -> None:

@@ -25,7 +25,8 @@ from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, NotPermittedEr
 from agent.core.settings import CredentialSettings, FileSinkSettings, Settings
 from agent.core.text import first_few
 from agent.evidence.collect import Collected, collect
-from agent.evidence.model import Configured, LogRange, Report, as_json
+from agent.evidence.model import Configured, LogRange, Report
+from agent.evidence.plain import plain
 from agent.evidence.report import SHOWN, report
 from agent.system.clock import Clock
 from agent.system.reserved_file import ReservedFile
@@ -179,7 +180,7 @@ def _rendered(made: Report, form: str, *, is_file: bool) -> Iterable[str]:
 
         return (f"{line}\n" for line in events(made))
     if form == "json":
-        return (json.dumps(as_json(made), ensure_ascii=False, indent=2), "\n")
+        return (json.dumps(plain(made), ensure_ascii=False, indent=2), "\n")
     from agent.evidence.as_text import lines
 
     shown = lines(made, OUTPUT_WIDTH, _unpainted) if is_file else lines(made, terminal_size().columns, paint)

@@ -12,6 +12,8 @@ from typing import Any
 from agent.core.timestamps import moment_of
 from agent.evidence.incident import LeftBehind, Step
 
+NOT_RECORDED = "not recorded"
+"""What documents say in the place of a field that is not there."""
 YEARS = range(2000, 9000)
 """Of a time that is believed: with others, sums with a time overflow."""
 MAX_MS = 10**11

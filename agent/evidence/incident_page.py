@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from agent.core.cut_off import cutting_off, letting_back, role_in
 from agent.core.timestamps import rfc3339
 from agent.evidence.actiontrail import looks, window
+from agent.evidence.fields import NOT_RECORDED
 from agent.evidence.incident import Attempt, Dependent, How, Incident, LeftBehind
 from agent.evidence.page import Block, Cell, Commands, Facts, Notice, Page, Paragraph, Pill, Section, Table
 
 MAX_ROWS = 200
 """Rows of one table; the JSON has all."""
-NOT_RECORDED = "not recorded"
 NO_RECORD = "no record of it"
 _MOODS = {
     "done": "good", "failed": "bad", "warning": "so-so",

@@ -41,7 +41,7 @@ def html(report: Report) -> Iterator[str]:
     hosts = ", ".join(report.hosts) or f"host {NOT_RECORDED}"
     footer = [
         f"Made {rfc3339(report.made_at)} by {report.made_by}; ages are as of {rfc3339(report.as_of)}.",
-        f"Written by keyturn {', '.join(report.agent_versions) or f'of a version that is {NOT_RECORDED}'}.",
+        f"The log was written by keyturn {', '.join(report.agent_versions) or f'of a version that is {NOT_RECORDED}'}.",
     ]
     return render(Page("Rotation report", f"{hosts}, {period(report)}", list(_blocks(report)), footer))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.core.events import Event, Trigger
 from agent.core.timestamps import moment_of
-from agent.evidence.model import Change, Emergency, OldKey
+from agent.evidence.model import Change, Emergency, Ending, OldKey
 
 MOST = 1000
 """Keys, old keys and emergencies of one credential that are listed: the newest; older ones are only counted."""
@@ -173,13 +173,18 @@ class History:
 
     def _old_key_ends(self, record: Record, at: datetime, event: str) -> None:
         key_id, outcome = text(record, "access_key_id"), text(record, "outcome")
-        old = self._old_key(key_id)
+        old, ending = (
+            self._old_key(key_id),
+            Ending(record["seq"], actor(record), text(record, "reason"), text(record, "host")),
+        )
         if event == Event.OLD_KEY_DELETED:
-            old.deleted_at = old.deleted_at or at
+            old.deleted_at, old.deleted = old.deleted_at or at, old.deleted or ending
         elif outcome.startswith("refused"):
             old.refused_at, old.refusal = old.refused_at or at, old.refusal or outcome
         else:
             old.disabled_at = old.disabled_at or at
+        if event != Event.OLD_KEY_DELETED:
+            old.ended = old.ended or ending
         if self._open is not None:
             self._open.old_key = self._open.old_key or key_id
             _add(self._open.request_ids, _request_ids(record))

@@ -73,9 +73,23 @@ class Change:
         return self.created_at or self.at
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The record of an end: its number, who asked for it and why, on which host."""
+
+    seq: int
+    actor: str = ""
+    reason: str = ""
+    host: str = ""
+
+
 @dataclass(slots=True)
 class OldKey:
-    """A key that was replaced, and its end as far as keyturn brought it about."""
+    """A key that was replaced, and its end as far as keyturn brought it about.
+
+    Attributes:
+        ended, deleted: the records of its end: the first that says inactive or refused, and that of its deletion.
+    """
 
     access_key_id: str
     replaced_at: datetime | None = None
@@ -83,6 +97,8 @@ class OldKey:
     refused_at: datetime | None = None
     refusal: str = ""
     deleted_at: datetime | None = None
+    ended: Ending | None = None
+    deleted: Ending | None = None
 
 
 @dataclass(slots=True)

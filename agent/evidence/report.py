@@ -132,6 +132,7 @@ def _share_ends(histories: Collection[History]) -> None:
         end = ended.get(old.access_key_id, old)
         old.disabled_at, old.refused_at = old.disabled_at or end.disabled_at, old.refused_at or end.refused_at
         old.deleted_at, old.refusal = old.deleted_at or end.deleted_at, old.refusal or end.refusal
+        old.ended, old.deleted = old.ended or end.ended, old.deleted or end.deleted
 
 
 def _expose(history: History) -> None:

@@ -426,6 +426,10 @@ def test_what_each_activity_is(whole):
         "LTAI5tBilling0000000002",
     )
     assert (update["comment"], update["actor"]["user"]) == ("key on a public repo", {"name": "root", "uid": "0"})
+    for event in billing[3:]:  # an auditor asks first who ended a key, on which host, and where that stands
+        assert (event["actor"]["user"], event["comment"]) == ({"name": "root", "uid": "0"}, "key on a public repo")
+        assert event["metadata"]["sequence"] > update["metadata"]["sequence"]
+    assert billing[3]["src_endpoint"] == {"hostname": "web-1"}
     (failed,) = [event for event in events if event["status_id"] == 2]
     assert (failed["status_detail"], failed["src_endpoint"]) == ("the authority may not rotate", {"hostname": "web-1"})
 

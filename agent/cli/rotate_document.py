@@ -14,12 +14,12 @@ from typing import Any
 from agent.cli.incident_document import Evidence, frame_of
 from agent.core.errors import KeyturnError
 from agent.emergency.request import Request
-from agent.evidence.emergencies import steps_of, texts_of
 from agent.evidence.formats import Format
 from agent.evidence.incident import Attempt, Incident
 from agent.evidence.incident_file import written
 from agent.evidence.incident_from_log import newest
 from agent.evidence.incident_from_result import incident_from_result
+from agent.evidence.record_fields import steps_of, texts_of
 from agent.system.accounts import actor_name
 from agent.system.clock import Clock
 

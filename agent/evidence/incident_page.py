@@ -105,6 +105,8 @@ def _verdict(incident: Incident) -> Notice:
         return Notice("so-so", "A new session was taken; the old one lives until it expires", details)
     if incident.new_access_key_id:
         return Notice("bad", "The old key was replaced and not disabled: it may still work", details)
+    if old.is_anothers:
+        return Notice("bad", "Nothing was done: the key that was named is not one of this credential's", details)
     return Notice("bad", "No new key was published: the key that leaked is still in use here", details)
 
 

@@ -116,7 +116,8 @@ def _facts(one: CredentialReport) -> Iterator[tuple[str, Cell]]:
         yield "Created", rfc3339(key.created_at) if key.created_at else UNKNOWN
         yield "Published here", rfc3339(key.at)
         yield "Proved", proof(key)
-        yield "Age", f"{age(one)} of {days(one.max_age_s) or 'no limit'}"
+        limit = days(one.max_age_s) or ("no limit" if one.in_config else "")
+        yield "Age", f"{age(one)} of {limit}" if limit else age(one)
     yield "First published", _time(one.first_published_at) or Pill("never", "dim")
     yield "Files", one.files or Pill("none", "dim")
     yield "Told", [f"{who}: {what}" for who, what in one.told.items()] or Pill("nobody", "dim")
@@ -165,7 +166,8 @@ def _owner(key: Change) -> Cell:
 
 
 def _emergency(one: Emergency) -> tuple[Cell, ...]:
-    seen = Pill(exposure(one), "good") if one.exposure_s is not None else Pill("not seen refused", "bad")
+    not_seen = Pill("nothing was done", "dim") if one.turned_away else Pill("not seen refused", "bad")
+    seen = Pill(exposure(one), "good") if one.exposure_s is not None else not_seen
     outcome: list[str | Pill] = [Pill(one.outcome, "bad"), one.error] if one.error else [one.outcome]
     return (
         rfc3339(one.asked_at),

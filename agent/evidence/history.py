@@ -25,6 +25,8 @@ FAILURES = frozenset({
 OF_DEPENDENTS = {
     Event.NOTIFIED: "told", Event.PICKUP_CONFIRMED: "confirmed", Event.NOTIFY_FAILED: "failed", Event.NOTIFY_GAVE_UP: "gave up",
 }  # fmt: skip
+IN_USE = "old key in use"
+"""How an emergency ended in which nothing was rotated (agent/emergency/end_record.py)."""
 
 Record = Mapping[str, Any]
 
@@ -212,7 +214,12 @@ class History:
             _add(self._open.request_ids, _request_ids(record))
         else:
             self._open.ended_at, self._open.outcome = at, text(record, "outcome")
-            self._open.old_key = text(record, "previous_access_key_id") or self._open.old_key
+            old_key = text(record, "previous_access_key_id") or self._open.old_key
+            # Nothing began, and the key that was named is not the one in use: a slip, or another's key.
+            self._open.turned_away = (
+                self._open.outcome == IN_USE and not self._open.version_id and self._open.leaked not in ("", old_key)
+            )
+            self._open.old_key = self._open.leaked if self._open.turned_away else old_key
             self._open.new_key = text(record, "access_key_id") or self._open.new_key
             self._open.error = text(record, "error") or self._open.error
             self._open.left_behind = _left_behind(record)
@@ -228,7 +235,7 @@ class History:
         made.old_key = made.old_key or (self.key.access_key_id if self.key else "")
         made.host, made.agent_version = text(record, "host"), text(record, "agent_version")
         if failed:
-            made.outcome, made.error, made.ended_at = "failed", text(record, "error"), at
+            made.outcome, made.error, made.ended_at, made.turned_away = "failed", text(record, "error"), at, True
         if self.counts(at):
             self.emergencies.append(made)
         self._open = None if failed else made

@@ -109,6 +109,7 @@ class Emergency:
         outcome: what the log says of its end; "not recorded" for one of an older version or one that never ended.
         exposure_s: from the command to the first proof that the old key is refused; None where there is none.
         left_behind: who could not pick up the new key.
+        turned_away: nothing was done: it was refused at the door, or `--leaked` named a key that is not this credential's.
     """
 
     seq: int
@@ -131,6 +132,7 @@ class Emergency:
     request_ids: list[str] = field(default_factory=list)
     host: str = ""
     agent_version: str = ""
+    turned_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ def test_a_second_rotation_while_one_runs_says_what_works_and_what_to_do(station
         "nothing was rotated",
         f"the current key {new} works",
         f"--leaked {old} --disable-old",
-        "RAM console",
+        f"aliyun ram UpdateAccessKey --UserName uploader --UserAccessKeyId {new} --Status Inactive",
     ):
         assert words in str(result.error)
     assert station.rotations == 1

@@ -84,8 +84,8 @@ class OpenApi:
     ) -> dict[str, Any]:
         """Call one action that takes no signature, and return the reply's JSON object.
 
-        Its parameters travel in the body, as a form: what proves the caller (a token) is then in no URL, which proxies and libraries
-        write down. Alibaba's own credentials library for Go sends AssumeRoleWithOIDC so (aliyun/credentials-go,
+        Its parameters travel in the body, as a form: what proves the caller (a token) is then in no URL, which proxies and
+        libraries write down. Alibaba's own credentials library for Go sends AssumeRoleWithOIDC so (aliyun/credentials-go,
         credentials/providers/oidc.go); the generated SDKs put it into the query.
 
         Raises:

@@ -266,6 +266,6 @@ def _marks(one: CredentialReport, keys: list[Change], scale: _Scale) -> Iterator
             if at is not None and scale.shows(at):
                 yield Mark(scale.at(at), shape, f"{old.access_key_id} {name} {rfc3339(at)}")
     for emergency in one.emergencies:
-        if scale.shows(emergency.asked_at):
+        if scale.shows(emergency.asked_at) and not emergency.turned_away:
             text = f"emergency {rfc3339(emergency.asked_at)}: {emergency.reason}; exposure {exposure(emergency)}"
             yield Mark(scale.at(emergency.asked_at), "diamond", text, "bad")

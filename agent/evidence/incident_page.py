@@ -235,6 +235,8 @@ def _exposure(incident: Incident) -> str:
             "A session cannot be ended: it works until it expires, unless all policies are detached from its role. "
             "keyturn took a new one, which ends nothing."
         )
+    if old.is_anothers:
+        return "The log shows other keys in use here when it was named: see in RAM whose it is, and end it there."
     if old.refused_at is None and old.disabled_at is None:
         if not incident.new_access_key_id:
             return "It was neither replaced nor disabled: it is still exposed."

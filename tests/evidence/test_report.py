@@ -174,10 +174,13 @@ def test_a_command_that_did_nothing_has_no_exposure(tmp_path):
         error="LTAI9 is neither",
     )
     log.emergency("a", "LTAI3", "this one leaked much later")
-    done, again, slip, later = made(log.close(), {}).credentials[0].emergencies
+    whole = made(log.close(), {})
+    done, again, slip, later = whole.credentials[0].emergencies
     assert [one.turned_away for one in (done, again, slip, later)] == [False, True, True, False]
     assert (again.exposure_s, slip.exposure_s, slip.old_key) == (None, None, "LTAI9")
     assert done.exposure_s and later.exposure_s
+    page = "".join(html(whole))
+    assert page.count("<title>emergency ") == 2 and page.count("nothing was done") == 2
 
 
 def test_a_key_that_others_held_too_ended_for_all(tmp_path):

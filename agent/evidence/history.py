@@ -1,22 +1,19 @@
-"""What the records of one credential come to, one after the other: memory grows with its keys and emergencies, and is bounded.
-
-A log that did not verify is reported as well, so no field is taken for granted: what is not of its type counts as not recorded.
-"""
+"""What the records of one credential come to, one after the other: memory grows with its keys and emergencies, and is bounded."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from agent.core.credential import SESSION
 from agent.core.events import Event, Trigger
-from agent.evidence.fields import Asker, Record, asker_of, number_of, text_of, time_of
-from agent.evidence.model import Change, Emergency, OldKey
+from agent.evidence.fields import Asker, asker_of, left_behind_of, number_of, steps_of, text_of, texts_of, time_of
+from agent.evidence.model import Change, Emergency, Ending, OldKey
 
 MOST = 1000
 """Keys, old keys and emergencies of one credential that are listed: the newest; older ones are only counted."""
-MAX_MS = 10**11
-"""Three years: no emergency takes longer."""
 MOST_OPEN = 16
 """Emergencies without an end that are remembered: the newest."""
 MOST_NAMES = 200
@@ -28,6 +25,10 @@ FAILURES = frozenset({
 OF_DEPENDENTS = {
     Event.NOTIFIED: "told", Event.PICKUP_CONFIRMED: "confirmed", Event.NOTIFY_FAILED: "failed", Event.NOTIFY_GAVE_UP: "gave up",
 }  # fmt: skip
+IN_USE = "old key in use"
+"""How an emergency ended in which nothing was rotated (agent/emergency/end_record.py)."""
+
+Record = Mapping[str, Any]
 
 
 class History:
@@ -156,13 +157,13 @@ class History:
             expires_at,
             arrived.get("identity", ""),
             arrived.get("proved_at"),
-            texts(record, "sinks"),
+            list(texts_of(record, "sinks")[:MOST_NAMES]),
             {},
             _add(list(arrived.get("request_ids", ())), _request_ids(record)),
             text_of(record, "host"),
             text_of(record, "agent_version"),
             text_of(record, "config"),
-            expires_at is not None or key_id.startswith("STS."),
+            expires_at is not None or key_id.startswith(SESSION),
         )
 
     def _aged(self, key: Change, until: datetime) -> None:
@@ -180,14 +181,19 @@ class History:
 
     def _old_key_ends(self, record: Record, at: datetime, event: str) -> None:
         key_id, outcome = text_of(record, "access_key_id"), text_of(record, "outcome")
-        old = self._old_key(key_id)
+        old, ending = (
+            self._old_key(key_id),
+            Ending(record["seq"], actor(record), text_of(record, "reason"), text_of(record, "host")),
+        )
         if event == Event.OLD_KEY_DELETED:
-            old.deleted_at = old.deleted_at or at
+            old.deleted_at, old.deleted = old.deleted_at or at, old.deleted or ending
         elif outcome.startswith("refused"):
             old.refused_at, old.refusal = old.refused_at or at, old.refusal or outcome
             self.refused_in.setdefault(key_id, record["seq"])
         else:
             old.disabled_at = old.disabled_at or at
+        if event != Event.OLD_KEY_DELETED:
+            old.ended = old.ended or ending
         asked = self._under_way(record)
         if asked is not None:
             asked.old_key = asked.old_key or key_id
@@ -212,12 +218,15 @@ class History:
         asked = self._under_way(record)
         if asked is None:
             return
-        asked.old_key = text_of(record, "previous_access_key_id") or asked.old_key
+        old_key = text_of(record, "previous_access_key_id") or asked.old_key
         if event == Event.ROTATION_STARTED:
-            asked.version_id = text_of(record, "version_id")
+            asked.old_key, asked.version_id = old_key, text_of(record, "version_id")
             _add(asked.request_ids, _request_ids(record))
             return
         asked.ended_at, asked.outcome = at, text_of(record, "outcome")
+        # Nothing began, and the key that was named is not the one in use: a slip, or another's key.
+        asked.turned_away = asked.outcome == IN_USE and not asked.version_id and asked.leaked not in ("", old_key)
+        asked.old_key = asked.leaked if asked.turned_away else old_key
         asked.new_key = text_of(record, "access_key_id") or asked.new_key
         asked.error = text_of(record, "error") or asked.error
         asked.left_behind = _left_behind(record)
@@ -239,7 +248,7 @@ class History:
         made.old_key = made.old_key or (self.key.access_key_id if self.key else "")
         made.host, made.agent_version = text_of(record, "host"), text_of(record, "agent_version")
         if failed:
-            made.outcome, made.error, made.ended_at = "failed", text_of(record, "error"), at
+            made.outcome, made.error, made.ended_at, made.turned_away = "failed", text_of(record, "error"), at, True
         if self.counts(at):
             self.emergencies.append(made)
         if not failed:
@@ -249,13 +258,7 @@ class History:
                 del self._open[next(iter(self._open))]
 
 
-# -- the fields of a record ------------------------------------------------------------------------------
-
-
-def texts(record: Record, name: str) -> list[str]:
-    """Return a field that is a list, as texts; at most `MOST_NAMES` of them."""
-    found = record.get(name)
-    return [str(one) for one in found[:MOST_NAMES]] if isinstance(found, list) else []
+# -- what several fields say together --------------------------------------------------------------------
 
 
 def actor(record: Record) -> str:
@@ -276,7 +279,7 @@ def _same_key(one: Change, other: Change) -> bool:
 
 def _request_ids(record: Record) -> list[str]:
     found = text_of(record, "request_id")
-    return [found] if found else texts(record, "request_id")
+    return [found] if found else list(texts_of(record, "request_id")[:MOST_NAMES])
 
 
 def _add(to: list[str], more: list[str]) -> list[str]:
@@ -286,26 +289,13 @@ def _add(to: list[str], more: list[str]) -> list[str]:
 
 def _proved_after_s(record: Record) -> float | None:
     """Return when the step that proves the refusal was done, in seconds since the command, which no clock's setting changes."""
-    steps = record.get("steps")
-    done = (
-        number_of(one, "at_ms")
-        for one in (steps if isinstance(steps, list) else ())
-        if isinstance(one, dict) and (one.get("name"), one.get("outcome")) == ("prove_refused", "done")
-    )
+    steps = steps_of(record.get("steps")) or ()
+    done = (one.at_ms for one in steps if (one.name, one.outcome) == ("prove_refused", "done"))
     at_ms = next(done, None)
-    return at_ms / 1000 if at_ms is not None and 0 <= at_ms < MAX_MS else None
+    return None if at_ms is None else at_ms / 1000
 
 
 def _left_behind(record: Record) -> list[str]:
-    found = record.get("left_behind")
-    named = (
-        (one if isinstance(one, dict) else {"dependent": one} for one in found[:MOST_NAMES])
-        if isinstance(found, list)
-        else ()
-    )
-    return [
-        f"{one['more']} more"
-        if "more" in one
-        else str(one.get("dependent") or f"credentials.{one.get('credential', '?')}")
-        for one in named
-    ]
+    named, more = left_behind_of(record.get("left_behind"))
+    left = [one.dependent or f"credentials.{one.credential or '?'}" for one in named[:MOST_NAMES]]
+    return [*left, f"{more} more"] if more else left

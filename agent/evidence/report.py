@@ -142,6 +142,7 @@ def _share_ends(histories: Collection[History]) -> None:
         end = ended.get(old.access_key_id, old)
         old.disabled_at, old.refused_at = old.disabled_at or end.disabled_at, old.refused_at or end.refused_at
         old.deleted_at, old.refusal = old.deleted_at or end.deleted_at, old.refusal or end.refusal
+        old.ended, old.deleted = old.ended or end.ended, old.deleted or end.deleted
 
 
 def _expose(history: History) -> None:
@@ -150,7 +151,7 @@ def _expose(history: History) -> None:
         old = history.old_keys.get(one.old_key)
         if old is not None:
             one.disabled_at, one.refused_at, one.deleted_at = old.disabled_at, old.refused_at, old.deleted_at
-        if one.refused_at is not None and one.exposure_s is None:
+        if one.refused_at is not None and one.exposure_s is None and not one.turned_away:
             passed_s = (one.refused_at - one.asked_at).total_seconds()
             was_before = history.refused_in.get(one.old_key, 0) < one.seq
             one.exposure_s = passed_s if passed_s >= 0 else 0.0 if was_before else None
@@ -237,6 +238,8 @@ def exposure(one: Emergency) -> str:
     """Return how long the old key lived after the command."""
     if one.exposure_s is not None:
         return f"{one.exposure_s:.1f} s"
+    if one.turned_away:
+        return "not counted: nothing was done"
     if one.refused_at is not None:
         return "seen refused, after a time that is not known: the clock was set back"
     return "not ended: the old key was not seen refused"

@@ -11,9 +11,10 @@ from pathlib import Path
 from agent.audit.reader import brothers
 from agent.cli import output
 from agent.cli.audit_log import refuse_unknown
+from agent.cli.audit_verify import given_keys, known_head
 from agent.cli.document_file import encoded, reserved
-from agent.cli.incident_document import Evidence
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError
+from agent.cli.incident_document import Evidence, of_a_copy, of_this_host
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
 from agent.emergency.request import refuse_secret
 from agent.evidence.emergencies import Emergencies, Emergency
 from agent.evidence.formats import Format, format_of
@@ -36,7 +37,7 @@ def audit_incident(options: argparse.Namespace) -> int:
             if place
             else Format.MARKDOWN
         )
-        evidence = Evidence(options.config)
+        evidence = _evidence(options)
         if place is not None:
             place.refuse([Path(options.config), evidence.log, *brothers(evidence.log)])
         found = evidence.read()
@@ -57,6 +58,15 @@ def audit_incident(options: argparse.Namespace) -> int:
         else:
             place.write(encoded(text))
     return _complain(incident)
+
+
+def _evidence(options: argparse.Namespace) -> Evidence:
+    keys = given_keys(options)
+    if options.log:
+        return of_a_copy(Path(options.log), known_head(options.head), keys, options.from_seq)
+    if options.head:
+        raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
+    return of_this_host(options.config, keys, options.from_seq)
 
 
 def _of(found: Emergencies, evidence: Evidence, credential: str | None) -> list[Emergency]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
+from agent.audit.reader import brothers, look_for_log
 from agent.cli.output import one_line
-from agent.core.errors import KeyturnError, UsageError
+from agent.core.errors import AuditError, KeyturnError, UsageError
 from agent.core.text import nearest
 
 
@@ -22,6 +24,21 @@ def refuse_unknown(wanted: str | None, known: Collection[str]) -> None:
             f"there is no credential {wanted!r}, neither in the config nor in the audit log",
             f"did you mean {near}?" if near else "see `keyturn status`",
         )
+
+
+def refuse_none(path: Path) -> None:
+    """Refuse a path at which there is no log, neither its newest file nor a rotated one.
+
+    Raises:
+        AuditError: there is none.
+    """
+    is_there, is_file = look_for_log(path)
+    if is_there and not is_file:
+        raise AuditError(
+            f"{path} is not a regular file", "name the newest file of the log; the rotated ones lie beside it"
+        )
+    if not is_file and not brothers(path):
+        raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
 
 
 def warn(error: KeyturnError) -> None:

@@ -15,13 +15,13 @@ from agent.app import wiring
 from agent.audit.head import Remembered
 from agent.audit.hmac_key import HmacKey
 from agent.audit.proof import Witnesses
-from agent.audit.reader import brothers, look_for_log
+from agent.audit.reader import brothers
 from agent.cli import output
-from agent.cli.audit_log import refuse_unknown, warn
+from agent.cli.audit_log import refuse_none, refuse_unknown, warn
 from agent.cli.audit_verify import configured_keys, given_keys, known_head, settings_of_this_host
 from agent.cli.document_file import encoded, reserved
 from agent.cli.option_types import moment
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, NotPermittedError, UsageError
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, NotPermittedError, UsageError
 from agent.core.settings import CredentialSettings, FileSinkSettings, Settings
 from agent.core.text import first_few
 from agent.evidence.collect import Collected, collect
@@ -46,7 +46,7 @@ def _report(options: argparse.Namespace, file: ReservedFile | None) -> int:
     now = Clock().now()
     since = moment(options.since, "--since", now) if options.since else None
     sources = _sources(options)
-    _refuse_none(sources.log)
+    refuse_none(sources.log)
     if file is not None:
         file.refuse([Path(options.config), sources.log, *brothers(sources.log)])
     found, log = _collected(sources, since, options.from_seq)
@@ -153,16 +153,6 @@ def _collected(sources: _Sources, since: datetime | None, first_seq: int) -> tup
             raise
         print(f"keyturn: warning: {output.one_line(str(head))}: this user may not read the state", file=sys.stderr)
         return collect(log, None, since, first_seq=first_seq, witnesses=witnesses)
-
-
-def _refuse_none(path: Path) -> None:
-    is_there, is_file = look_for_log(path)
-    if is_there and not is_file:
-        raise AuditError(
-            f"{path} is not a regular file", "name the newest file of the log; the rotated ones lie beside it"
-        )
-    if not is_file and not brothers(path):
-        raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
 
 
 # -- where it goes ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 from agent.audit.reader import brothers, legible, read, rotated_files
 from agent.cli import output
 from agent.cli.audit_line import Columns
-from agent.cli.audit_log import refuse_unknown, warn
+from agent.cli.audit_log import refuse_none, refuse_unknown, warn
 from agent.cli.option_types import moment
 from agent.config.outline import outline
 from agent.core.errors import EXIT_DONE, AuditError, UsageError
@@ -40,8 +40,7 @@ def audit_show(options: argparse.Namespace) -> int:
     `--follow` goes on until Ctrl-C, which is its proper end (exit code 0).
     """
     wanted = _Wanted(options)
-    path, credentials = _log_and_credentials(options.config)
-    _refuse_none(path)
+    path, credentials = _log_and_credentials(options)
     show = _shown(options, credentials)
     named = set(credentials)
     if options.follow:
@@ -130,12 +129,23 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
         follower.close()
 
 
-def _log_and_credentials(config: str) -> tuple[Path, Collection[str]]:
-    """Return where the log is, and the names of the credentials.
+def _log_and_credentials(options: argparse.Namespace) -> tuple[Path, Collection[str]]:
+    """Return where the log is, and the names of the credentials that the config has; a copy has no config.
 
     Raises:
-        ConfigError, NotPermittedError: the config does not say.
+        AuditError: there is no log.
+        ConfigError, NotPermittedError: the config does not say where it is.
     """
+    if options.log:
+        copy = Path(options.log)
+        refuse_none(copy)
+        return copy, ()
+    path, credentials = _configured(options.config)
+    _refuse_none(path)
+    return path, credentials
+
+
+def _configured(config: str) -> tuple[Path, Collection[str]]:
     found = outline(config, os.environ)
     if found is not None:
         return Path(found.audit), found.credentials

@@ -164,6 +164,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         help="go on with what is written from now on, until Ctrl-C; begins with the newest 10",
     )
     show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
+    _log(show)
     verify = _parser(
         actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"
     )
@@ -196,9 +197,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         "--format", choices=("table", "csv", "json", "ocsf", "html"), default="table", help="default: table"
     )
     report.add_argument("--output", metavar="FILE", help="write it there; default: standard output")
-    report.add_argument("--log", metavar="PATH", help="a copy of the log, newest file: no config and no state is read")
-    report.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
-    report.add_argument("--hmac-key-file", metavar="PATH", action="append", help="as for audit verify")
+    _copy(report)
     report.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     incident = _parser(
         actions.add_parser,
@@ -214,6 +213,20 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         "--format", choices=("markdown", "html", "json"), help="default: what FILE ends in, else markdown"
     )
     incident.add_argument("--output", metavar="FILE", help="write it there, with mode 0600; default: standard output")
+    _copy(incident)
+    incident.add_argument(
+        "--from-seq", metavar="N", type=int, help="the oldest record must be this one; default: whichever is the oldest"
+    )
+
+
+def _copy(action: argparse.ArgumentParser) -> None:
+    _log(action)
+    action.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
+    action.add_argument("--hmac-key-file", metavar="PATH", action="append", help="as for audit verify")
+
+
+def _log(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--log", metavar="PATH", help="a copy of the log, newest file: no config and no state is read")
 
 
 def _endpoint(endpoint: argparse.ArgumentParser) -> None:

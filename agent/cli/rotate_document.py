@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.cli.incident_document import Evidence, frame_of
+from agent.cli.incident_document import Evidence, frame_of, of_this_host
 from agent.core.errors import KeyturnError
 from agent.emergency.request import Request
 from agent.evidence.fields import steps_of, texts_of
@@ -49,7 +49,7 @@ def document(told: Told, config: str, form: Format) -> str:
     request = told.request
     settings = None
     try:
-        evidence = Evidence(config)
+        evidence = of_this_host(config)
         settings = evidence.settings
         incident = _from_log(evidence, told)
         why_not = f"{evidence.log} has no record of this emergency"

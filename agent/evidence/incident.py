@@ -156,6 +156,8 @@ class Basis:
         head_seq, head_hash: of the newest record of the log when it was read.
         whole: whether the log verified; None where that could not be tried.
         verified_from: the first `seq` of the proof.
+        is_copy: it is a copy of the log, read without the config and the state that belong to it.
+        end_proved: the state, or a head that somebody knew, confirmed that nothing is missing behind its newest record.
         problems: what is wrong with the log, or why it could not be verified; the first few.
     """
 
@@ -167,6 +169,8 @@ class Basis:
     head_hash: str = ""
     whole: bool | None = None
     verified_from: int = 1
+    is_copy: bool = False
+    end_proved: bool = False
     problems: tuple[str, ...] = ()
 
 

@@ -124,6 +124,14 @@ def test_mistakes_are_one_sentence(host: Host, capsys: pytest.CaptureFixture[str
     assert "did you mean uploader?" in capsys.readouterr().err
 
 
+def test_a_copy_needs_no_config(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """As an auditor has it: the newest file is named, the rotated ones lie beside it."""
+    host.config.unlink()
+    assert host.show("--json", "--log", str(host.log), "--credential", "billing") == EXIT_DONE
+    assert shown(capsys) == [4]
+    assert host.show("--log", str(host.log), "--credential", "biling") == EXIT_USAGE
+
+
 def test_a_log_that_was_just_rotated_is_there(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     """Between the rename and the next record only the rotated files are."""
     host.log.rename(host.log.with_name("audit.jsonl-3"))

@@ -143,7 +143,14 @@ def _safety(result: dict[str, Any]) -> str:
 
 
 def _moved(result: dict[str, Any]) -> str:
-    """Who is on the new key, as far as is known."""
+    """Who is on the new key, and how far that is known."""
+    told = result.get("assumed", ())  # an older daemon does not say
+    names = first_few(list(dict.fromkeys(str(one["dependent"]) for one in told)))
+    only = f"; only assumed: {', '.join(names)}" if names else ""
+    return f"{_known_to_be_moved(result)}{only}"
+
+
+def _known_to_be_moved(result: dict[str, Any]) -> str:
     if result["all_moved"]:
         return "all moved: nobody here is known to be left behind"
     whom = dict.fromkeys(f"{_who(one)} ({one['reason']}; to move it: {one['move']})" for one in result["left_behind"])

@@ -55,6 +55,12 @@ class Clearance:
             case.result.notes.append(f"--force did not wait for those who fetched the old key: {named_once(left)}")
 
     def look_at_the_end(self) -> None:
-        """Note who is left behind where that was not looked at, because an error came before."""
-        if not self._case.result.left_behind:
-            self._case.result.left_behind = self._followers.left_behind(self._case.old_id)
+        """Note who is left behind, where an error kept that from being looked at, and who is only assumed to have moved.
+
+        Raises:
+            CancelledError: the agent is stopping, or did not answer.
+        """
+        result, old_id = self._case.result, self._case.old_id
+        if not result.left_behind:
+            result.left_behind = self._followers.left_behind(old_id)
+        result.assumed = self._followers.assumed(old_id, result.left_behind)

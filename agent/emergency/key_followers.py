@@ -13,6 +13,7 @@ from agent.emergency.left_behind import LeftBehind, find
 from agent.emergency.report import Patience, StepOutcome, Steps
 from agent.engine.held_credential import HeldCredential
 from agent.engine.key_holders import Holder
+from agent.engine.snapshot import DependentSnapshot
 from agent.notifiers.interface import Pickup
 
 LOOK_AGAIN_S = 0.2
@@ -42,6 +43,18 @@ class KeyFollowers:
         """Return who is known to be still on the old key."""
         return find(self._held.holders(old_id, reads_files=True), old_id, self._errors)
 
+    def assumed(self, old_id: str, left: Sequence[LeftBehind]) -> tuple[tuple[str, str], ...]:
+        """Return each credential and dependent that was told, and of which there is no evidence either way."""
+        behind = {(one.credential, one.dependent) for one in left}
+        told = (
+            (one.name, _called(who))
+            for one in self._held.holders(old_id)
+            if one.has_moved
+            for who in one.seen.dependents
+            if not who.untold and _pickup(who) == Pickup.ASSUMED
+        )
+        return tuple(pair for pair in told if pair not in behind)
+
     # -- its steps ----------------------------------------------------------------------------------
 
     def _refresh_others(self, old_id: str) -> tuple[StepOutcome, str]:
@@ -60,13 +73,13 @@ class KeyFollowers:
             self._held.look_again(names, self._patience.told_s)
             self._held.tell_now(names, self._patience.told_s)
         dependents = (who for one in self._held.holders(old_id) for who in one.seen.dependents if who.untold)
-        return list(dict.fromkeys(f"{who.type_name} {who.target}" for who in dependents))
+        return list(dict.fromkeys(map(_called, dependents)))
 
     def _show_pickup(self, old_id: str, left: Sequence[LeftBehind]) -> None:
         """Show of each dependent what is known, once: no pickup is assumed of one that was not told."""
         began = self._held.clock.boottime()
         seen = {
-            f"{who.type_name} {who.target}": "not told" if who.untold else who.pickup or str(Pickup.ASSUMED)
+            _called(who): "not told" if who.untold else _seen(who)
             for one in self._held.holders(old_id)
             if one.has_moved
             for who in one.seen.dependents
@@ -115,6 +128,18 @@ class KeyFollowers:
                 return [one for one in others if not one.has_moved and one.name not in hopeless]
             with self._asking(old_id):
                 self._held.pause(LOOK_AGAIN_S)
+
+
+def _called(who: DependentSnapshot) -> str:
+    return f"{who.type_name} {who.target}"
+
+
+def _pickup(who: DependentSnapshot) -> str:
+    return who.pickup or Pickup.ASSUMED
+
+
+def _seen(who: DependentSnapshot) -> str:
+    return "assumed (told, no evidence either way)" if _pickup(who) == Pickup.ASSUMED else str(who.pickup)
 
 
 def _is_hopeless(holder: Holder, error: KeyturnError | None) -> bool:

@@ -200,7 +200,14 @@ class Emergency:
         result.generation = done.generation
         if result.error and now.unfinished is None:
             result.version_id = ""  # KMS refused it: there is no such version, and no new key to be behind
-        if result.version_id or result.new_access_key_id:
-            clearance.look_at_the_end()
-        result.all_moved = bool(result.new_access_key_id) and not result.left_behind
+        is_looked_at = not (result.version_id or result.new_access_key_id) or self._looks_at_the_end(clearance)
+        result.all_moved = bool(result.new_access_key_id) and not result.left_behind and is_looked_at
         result.version_id = result.version_id or done.version_id
+
+    def _looks_at_the_end(self, clearance: Clearance) -> bool:
+        try:
+            clearance.look_at_the_end()
+        except KeyturnError as error:  # the agent stops
+            log.warning("who is left behind could not be looked at", error=str(error))
+            return False
+        return True

@@ -62,6 +62,7 @@ class Result:
         time_to_safe_ms: from the command to that refusal; None where there was none, or it was before the command.
         left_behind: whoever is known to be still on the old key (left_behind.py).
         all_moved: the key was replaced, and nobody is known to be left behind.
+        assumed: each credential and dependent that was told without an error, and of which there is no evidence either way.
     """
 
     credential: str
@@ -75,6 +76,7 @@ class Result:
     time_to_safe_ms: int | None = None
     left_behind: tuple[LeftBehind, ...] = ()
     all_moved: bool = False
+    assumed: tuple[tuple[str, str], ...] = ()
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0
@@ -84,6 +86,7 @@ class Result:
         shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
             "old_key": str(self.old_key),
             "left_behind": [one.as_json() for one in self.left_behind],
+            "assumed": [{"credential": name, "dependent": whom} for name, whom in self.assumed],
         }
         if self.error is None:
             del shown["error"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from agent.evidence.fields import left_behind_of, number_of, steps_of, text_of, texts_of
-from agent.evidence.incident import Attempt, Basis, Dependent, How, Incident, OldKey, Step
+from agent.evidence.incident import Attempt, Basis, Dependent, How, Incident, LeftBehind, OldKey, Step
 from agent.evidence.incident_from_log import NOT_TOLD, Frame
 
 
@@ -51,17 +51,25 @@ def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Fra
         text_of(result, "new_access_key_id"),
         text_of(result, "version_id"),
         number_of(result, "generation"),
-        dependents=tuple(
-            Dependent(one.credential, one.dependent, How.NOT_TOLD if one.reason == NOT_TOLD else How.LEFT_BEHIND)
-            for one in left
-            if one.dependent
-        ),
+        dependents=(*_assumed(result.get("assumed")), *_left_behind(left)),
         left_behind=left,
         left_behind_more=more,
         notes=texts_of(result, "notes"),
         region=frame.region,
         basis=Basis(why_not=why_not),
     )
+
+
+def _assumed(given: Any) -> Iterator[Dependent]:
+    for one in given if isinstance(given, list) else ():  # an older daemon does not say
+        if isinstance(one, dict):
+            yield Dependent(text_of(one, "credential"), text_of(one, "dependent"), How.ASSUMED)
+
+
+def _left_behind(left: Iterable[LeftBehind]) -> Iterator[Dependent]:
+    for one in left:
+        if one.dependent:
+            yield Dependent(one.credential, one.dependent, How.NOT_TOLD if one.reason == NOT_TOLD else How.LEFT_BEHIND)
 
 
 def _ended(began_at: datetime, steps: tuple[Step, ...], name: str) -> datetime | None:

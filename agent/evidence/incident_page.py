@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from agent.core.cut_off import cutting_off, letting_back, role_in
+from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
 from agent.evidence.actiontrail import looks, window
 from agent.evidence.fields import NOT_RECORDED
@@ -92,6 +93,9 @@ def _verdict(incident: Incident) -> Notice:
         details.append(f"Left behind on the old key: {_named(behind)}{more}.")
     elif incident.new_access_key_id:
         details.append("Nobody on this host is known to be left behind.")
+    if assumed := [one.name for one in incident.dependents if one.how is How.ASSUMED]:
+        names = ", ".join(first_few(list(dict.fromkeys(assumed)), 10))
+        details.append(f"Only assumed to use the new key, told and without evidence either way: {names}.")
     if incident.last.ended_at is None:
         details.append("The last attempt has no end in what this document was made of: it goes on, or was interrupted.")
     if incident.basis.whole is False:

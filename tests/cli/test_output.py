@@ -36,6 +36,7 @@ RESULT = {
     "safe": False,
     "all_moved": False,
     "left_behind": [dict.fromkeys(("credential", "dependent", "reason", "move"), HOSTILE)],
+    "assumed": [{"credential": HOSTILE, "dependent": HOSTILE}],
     "old_key": "active",
 }
 
@@ -53,6 +54,19 @@ def test_a_refused_config_is_shown_with_each_problem() -> None:
     lines = list(output.status_lines({"agent": REFUSED, "credentials": {HOSTILE: CREDENTIAL}}, NOW))
     assert len(lines) == 8
     assert all("refused" in line and line.isprintable() for line in lines[1:3]), lines
+
+
+def test_all_moved_names_who_is_only_assumed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Some of many; an older daemon, which does not say, leaves the clause out."""
+    done = RESULT | {"safe": True, "time_to_safe_ms": 4200, "all_moved": True, "left_behind": [], "notes": []}
+    del done["error"]
+    told = [{"credential": "uploader", "dependent": f"signal {name}"} for name in "abcdefg"]
+    output.rotated(done | {"assumed": told})
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("; only assumed: signal a, signal b, signal c, signal d, signal e, and 2 more")
+    del done["assumed"]
+    output.rotated(done)
+    assert "assumed" not in capsys.readouterr().out
 
 
 def test_the_outcome_of_an_emergency_is_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

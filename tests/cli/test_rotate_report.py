@@ -37,6 +37,7 @@ RESULT = {
         }
     ],
     "notes": ["--force overrides"],
+    "assumed": [{"credential": "uploader", "dependent": "signal nginx"}],
 }
 
 
@@ -64,7 +65,10 @@ def test_without_the_log_the_result_is_told(tmp_path: Path) -> None:
     assert told["exposure_ms"] == {"to_disabled": 800, "to_refused": 900}
     assert (told["old"]["refusal"], told["new_access_key_id"]) == ("refused with X", "LTAI5tNew")
     assert told["left_behind"][0]["move"] == "systemctl restart a"
-    assert [one["how"] for one in told["dependents"]] == ["not told"]
+    assert [(one["name"], one["how"]) for one in told["dependents"]] == [
+        ("signal nginx", "assumed"),
+        ("systemd a", "not told"),
+    ]
     assert told["notes"] == ["--force overrides"]
     assert told["basis"]["log"] == ""
     assert told["attempts"][0]["leaked"] == "LTAI5tLeaked"

@@ -35,6 +35,7 @@ CONTRACT_KEYS = {
     "time_to_safe_ms",
     "left_behind",
     "all_moved",
+    "assumed",
 }
 
 

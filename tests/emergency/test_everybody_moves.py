@@ -209,6 +209,16 @@ def test_what_is_only_assumed_is_listed_and_holds_up_nothing(station: Station) -
     result = station.rotate(disable_old=True)
     assert (result.safe, result.all_moved, steps(result)["pickup"]) == (True, True, "done")
     assert "fake web: assumed" in next(one["detail"] for one in result.steps if one["name"] == "pickup")
+    assert ("uploader", "fake web") in result.assumed
+    assert {"credential": "uploader", "dependent": "fake web"} in result.as_json()["assumed"]
+
+
+def test_who_is_confirmed_or_left_behind_is_not_assumed(station: Station) -> None:
+    """Each dependent is named once: by what is known of it."""
+    station.start()
+    for one, seen in zip(station.dependents, (Pickup.CONFIRMED, Pickup.NOT_PICKED_UP), strict=False):
+        one.evidence = seen
+    assert station.rotate(disable_old=True, force=True).assumed == ()
 
 
 def test_a_pickup_that_says_no_counts_as_left_behind(station: Station) -> None:

@@ -101,7 +101,7 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
     left += [behind for _row, behind, _cannot in dependents if behind is not None]
     untellable = [cannot for _row, _behind, cannot in dependents if cannot is not None]
     secret_name = source.secret_name if isinstance(source, Rotatable) else ""
-    outlook = Outlook(own.seen, secret_name, scene.is_busy, scene.spent, found, left, untellable)
+    outlook = Outlook(own.seen, secret_name, scene.is_busy, scene.spent, found, left, untellable, clock.now())
     in_the_way = [one.as_json() for one in _obstacles(outlook, request)]
     return {
         "credential": scene.name,

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from agent.core.errors import BusyError, KeyturnError, SourceRefusedError, SourceUnavailableError, UsageError
+from agent.core.timestamps import rfc3339
 from agent.emergency.foresight import Check, CheckOutcome, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, is_over
+from agent.emergency.last_rotation import is_repeated, told
 from agent.emergency.left_behind import LeftBehind, named, who_holds_it_up
 from agent.emergency.refusals import not_its_key
+from agent.emergency.report import OldKey
 from agent.emergency.request import Request
 from agent.engine.snapshot import CredentialSnapshot
 from agent.state.records import RotationJournal
 
 MANAGED = "RAMCredentials"
 """The type of the secrets whose AccessKey KMS replaces."""
+UNFINISHED = timedelta(days=2)
+"""The longest that KMS takes for a rotation, until it removes the old key; it refuses another meanwhile."""
 
 
 class Step(StrEnum):
@@ -60,6 +66,7 @@ class Outlook:
         found: what the cloud said.
         left_behind: whom no notification will move.
         untellable: those who cannot be told, each with why.
+        now: the wall clock.
     """
 
     seen: CredentialSnapshot
@@ -69,6 +76,7 @@ class Outlook:
     found: Foresight
     left_behind: Sequence[LeftBehind]
     untellable: Sequence[KeyturnError]
+    now: datetime
 
     @property
     def current_id(self) -> str:
@@ -120,6 +128,14 @@ def _preflight(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
             f"{place}: a `keyturn rotate` is under way and goes on by itself", "run the same command again in a minute"
         )
         yield Obstacle(Step.PREFLIGHT, error)
+    ended = outlook.seen.rotation_ended
+    if outlook.seen.unfinished is None and ended and is_repeated(ended, outlook.current_id, leaked, outlook.now):
+        error = KeyturnError(
+            f"{place}: {told(ended)}; for an hour, a `rotate` without --leaked is taken for the same command run again, and "
+            "does nothing",
+            f"if {ended.new_access_key_id} leaked as well: --leaked {ended.new_access_key_id}",
+        )
+        yield Obstacle(Step.PREFLIGHT, error)
     if outlook.found.cannot_sign_in is not None:
         yield Obstacle(Step.PREFLIGHT, outlook.found.cannot_sign_in)
     identity = _check(outlook, "STS GetCallerIdentity")
@@ -153,8 +169,27 @@ def _rotate(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
                 "wait, or disable the key in the RAM console",
             ),
         )
-    if found.keys is not None and (blocked := _second_key(outlook, place)) is not None:
+    blocked = _begun_here(outlook, place) if found.keys is None else _second_key(outlook, place)
+    if blocked is not None:
         yield Obstacle(Step.ROTATE, blocked)
+
+
+def _begun_here(outlook: Outlook, place: str) -> KeyturnError | None:
+    """Return why KMS may refuse, as this host's own state knows it: the authority may not see the RAM user's keys."""
+    seen = outlook.seen
+    begun_at, ended = seen.rotation_begun_at, seen.rotation_ended
+    if begun_at is None or abs(outlook.now - begun_at) >= UNFINISHED:
+        return None
+    if ended is not None and ended.ended_at >= begun_at and ended.old_key == OldKey.DELETED:
+        return None
+    return SourceRefusedError(
+        f"{place}: a rotation was begun here at {rfc3339(begun_at)}, and KMS, which takes up to two days, refuses another until it "
+        "has finished it; whether it has cannot be seen without ram:ListAccessKeys",
+        f"allow the authority ram:ListAccessKeys; what leaked can be disabled without another rotation: if it is the key before, "
+        f"--leaked {seen.published.previous_access_key_id or 'ID'} --disable-old; if {outlook.current_id} leaked: aliyun ram "
+        f"UpdateAccessKey --UserName {outlook.found.user or 'USER'} --UserAccessKeyId {outlook.current_id} --Status Inactive, "
+        "which stops whoever uses it",
+    )
 
 
 def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:

@@ -10,7 +10,7 @@ from agent.core.notify_outcome import NotifyOutcome
 from agent.core.policy import Condition
 from agent.engine.client_key_alarms import ClientKeySnapshot
 from agent.refresh.managed_credential import ManagedCredential
-from agent.state.records import Published, RotationJournal
+from agent.state.records import Published, RotationEnd, RotationJournal
 from agent.system.clock import Clock
 
 
@@ -49,6 +49,8 @@ class CredentialSnapshot:
         key_alarms: those about its keys that stand.
         unfinished: the rotation at the source that an emergency began and did not end.
         rotations_spent: how many it began within the hour.
+        rotation_begun_at: when it began the newest one that KMS did not refuse; None for none.
+        rotation_ended: what became of the last one that came to its end.
     """
 
     name: str
@@ -67,6 +69,8 @@ class CredentialSnapshot:
     key_alarms: tuple[KeyAlarm, ...]
     unfinished: RotationJournal | None
     rotations_spent: int
+    rotation_begun_at: datetime | None
+    rotation_ended: RotationEnd | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +123,6 @@ def snapshot_of(managed: ManagedCredential, clock: Clock, *, is_tried: bool = Tr
         key_alarms=managed.key_alarms(now),
         unfinished=managed.state.rotation.unfinished,
         rotations_spent=managed.state.rotation.spent(now),
+        rotation_begun_at=max(managed.state.rotation.begun_at, default=None),
+        rotation_ended=managed.state.rotation.ended,
     )

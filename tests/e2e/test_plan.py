@@ -319,6 +319,23 @@ def test_a_rotation_that_was_begun_is_taken_up_and_not_in_the_way(set_up: Statio
     assert in_the_way(found) == [("rotate", EXIT_FAILED)]
 
 
+def test_a_rotation_that_was_begun_here_is_known_without_looking(station: Station) -> None:
+    """The authority may list no keys, but the state has when the last one was begun: KMS refuses, and so says the plan."""
+    station.vm.configure(station.vm.credential(), station.table)
+    assert station.vm.keyturn("once").returncode == EXIT_DONE
+    assert in_the_way(from_disk(station.vm)) == []
+    old = station.current
+    done = station.vm.keyturn("rotate", "uploader", "--reason", "a test", "--disable-old")
+    assert done.returncode == EXIT_DONE, done.stderr
+    assert in_the_way(planned(station.vm)) == [("preflight", EXIT_FAILED), ("rotate", EXIT_FAILED)]
+    again = from_disk(station.vm, leaked=station.current, disable_old=True)
+    assert in_the_way(again) == [("rotate", EXIT_FAILED)]
+    assert station.current in again["in_the_way"][0]["remedy"]
+    assert in_the_way(from_disk(station.vm, leaked=old, disable_old=True)) == [], "which needs no rotation"
+    done = station.vm.keyturn("rotate", "uploader", "--reason", "a test", "--leaked", station.current)
+    assert (done.returncode, station.rotations) == (EXIT_FAILED, 1), "as it was planned"
+
+
 def test_the_key_before_needs_no_rotation(set_up: Station) -> None:
     """`--leaked` with it: only disabling is planned, though KMS would refuse to rotate; no other key will do."""
     old = set_up.current

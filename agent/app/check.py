@@ -32,6 +32,7 @@ from agent.core.problem import Problem
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
+from agent.core.text import counted
 from agent.core.timestamps import rfc3339
 from agent.endpoint.check import findings as endpoint_findings
 from agent.engine.key_holders import shared_secrets
@@ -69,7 +70,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         environ: the environment of the agent.
         offline: leave out whatever needs the network.
     """
-    yield Finding("ok", path, f"the config is valid: {len(settings.credentials)} credentials")
+    yield Finding("ok", path, f"the config is valid: {counted(len(settings.credentials), 'credential')}")
     path = os.path.abspath(path)  # the service's config is the service's, also as `cd /etc/keyturn` names it
     set_up = list(setup_check.findings(settings, path, environ))
     yield from set_up

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.audit.chain import authenticated
 from agent.audit.hmac_key import HmacKey
+from agent.core.text import counted
 
 MAX_MISFITS = 100
 
@@ -72,7 +73,8 @@ class Authenticity:
         if not self._signed:
             return []
         if not self.keys:
-            told = f"{self._signed} records have an HMAC, which was not checked: give the key by --hmac-key-file"
+            have = "has" if self._signed == 1 else "have"
+            told = f"{counted(self._signed, 'record')} {have} an HMAC, which was not checked: give the key by --hmac-key-file"
             return [told, *self._stops[:1]]
         notes = []
         if self._bare_before:

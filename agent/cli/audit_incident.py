@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.audit.reader import brothers
 from agent.cli import output
-from agent.cli.audit_log import refuse_unknown
+from agent.cli.audit_log import refuse_unknown, say_what_to_do
 from agent.cli.audit_verify import given_keys, known_head
 from agent.cli.document_file import encoded, reserved
 from agent.cli.incident_document import Evidence, of_a_copy, of_this_host
@@ -129,4 +129,7 @@ def _complain(incident: Incident) -> int:
     basis = incident.basis
     for problem in basis.problems:
         print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
-    return EXIT_FAILED if basis.whole is False else EXIT_DONE
+    if basis.whole is not False:
+        return EXIT_DONE
+    say_what_to_do()
+    return EXIT_FAILED

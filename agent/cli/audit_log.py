@@ -41,6 +41,15 @@ def refuse_none(path: Path) -> None:
         raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
 
 
+def say_what_to_do() -> None:
+    """Say on standard error what to do about a log that did not verify."""
+    print(
+        "keyturn: copy the log and the state as evidence before anything else, then compare with a copy that was shipped and "
+        'with the heads in the journal: docs/runbook.md, "The audit does not verify"',
+        file=sys.stderr,
+    )
+
+
 def warn(error: KeyturnError) -> None:
     """Say on standard error what went wrong and ends nothing, such as a file of the log that cannot be read any further."""
     print(one_line(f"keyturn: warning: {error}"), file=sys.stderr)

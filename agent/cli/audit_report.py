@@ -17,7 +17,7 @@ from agent.audit.hmac_key import HmacKey
 from agent.audit.proof import Witnesses
 from agent.audit.reader import brothers
 from agent.cli import output
-from agent.cli.audit_log import refuse_none, refuse_unknown, warn
+from agent.cli.audit_log import refuse_none, refuse_unknown, say_what_to_do, warn
 from agent.cli.audit_verify import configured_keys, given_keys, known_head, settings_of_this_host
 from agent.cli.document_file import encoded, reserved
 from agent.cli.option_types import moment
@@ -65,6 +65,7 @@ def _is_sound(log: LogRange) -> bool:
         print(output.one_line(f"keyturn: {problem}"), file=sys.stderr)
     if not log.verified:
         print("keyturn: the audit log did not verify; the report says so first", file=sys.stderr)
+        say_what_to_do()
     return log.verified
 
 

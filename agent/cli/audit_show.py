@@ -39,6 +39,10 @@ def audit_show(options: argparse.Namespace) -> int:
 
     `--follow` goes on until Ctrl-C, which is its proper end (exit code 0).
     """
+    if options.key is not None:
+        from agent.emergency.request import refuse_secret  # which most who read the log do not need
+
+        refuse_secret(options.key, "--key")
     wanted = _Wanted(options)
     path, credentials = _log_and_credentials(options)
     show = _shown(options, credentials)
@@ -46,12 +50,16 @@ def audit_show(options: argparse.Namespace) -> int:
     if options.follow:
         _follow(path, wanted, show, options)
         return EXIT_DONE
-    count = options.tail
+    count, is_any = options.tail, False
     for record in read(path, warn) if count is None else _newest(path, wanted, count, named):
         named.add(str(record.get("credential", "")))
         if wanted(record):
             show(record)
+            is_any = True
     refuse_unknown(options.credential, named)
+    if not is_any and count != 0:
+        none = "no record is what was asked for" if wanted.is_choice else "no record is there"
+        print(output.one_line(f"keyturn: {path}: {none}"), file=sys.stderr)
     return EXIT_DONE
 
 
@@ -66,6 +74,11 @@ class _Wanted:
         if options.tail is not None and options.tail < 0:
             raise UsageError(f"--tail: {options.tail} is no number of records", "give 0 or more")
         self._key = re.compile(rf"(?<![\w.-]){re.escape(key)}(?![\w-])") if key else None
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether some records are not wanted."""
+        return bool(self._credential or self._since or self._key)
 
     def __call__(self, record: dict[str, Any]) -> bool:
         if self._credential and record.get("credential") != self._credential:

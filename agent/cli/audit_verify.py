@@ -20,8 +20,10 @@ from agent.audit.journal_heads import ToldHeads, told_heads
 from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.audit.reader import look_for_log
 from agent.cli import output
+from agent.cli.audit_log import say_what_to_do
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, ConfigError, UsageError
 from agent.core.settings import Settings
+from agent.core.text import counted
 from agent.system.accounts import find_account
 from agent.system.reading import open_regular
 from agent.system.systemd_unit import agent_user
@@ -36,10 +38,13 @@ def audit_verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
-        print(f"whole: {verdict.records} records in {', '.join(verdict.files)}")
+        print(f"whole: {counted(verdict.records, 'record')} in {', '.join(verdict.files)}")
     for sentence in (*verdict.problems, *verdict.notes):
         print(output.one_line(f"keyturn: {sentence}"), file=sys.stderr)
-    return EXIT_DONE if verdict.whole else EXIT_FAILED
+    if verdict.whole:
+        return EXIT_DONE
+    say_what_to_do()
+    return EXIT_FAILED
 
 
 def _of_this_host(options: argparse.Namespace) -> Verdict:

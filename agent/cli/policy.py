@@ -32,11 +32,18 @@ def policy(options: argparse.Namespace) -> int:
         answer = {"config": options.config, "identities": objects, "placeholders": missing}
         print(output.json_line(answer, options.out), file=options.out)
         return EXIT_DONE
-    if not found:
+    own, collectors = [one for one in found if not one.is_collector], [one for one in found if one.is_collector]
+    if not own:
         print(
             "# keyturn asks nothing of the cloud for this that takes a permission; what the application does is not known here"
         )
-    for one in found:
+    for one in own:
+        print("\n".join(_shown(one)))
+    if collectors:
+        print(
+            "# ---- Only where the audit log is shipped to Simple Log Service: one of these, for the collector (docs/shipping.md)\n"
+        )
+    for one in collectors:
         print("\n".join(_shown(one)))
     if missing:
         print("# Put in their place:")

@@ -22,6 +22,11 @@ def first_few(texts: Sequence[str], most: int = 5) -> list[str]:
     return [*texts[:most], f"and {left} more"] if left > 0 else list(texts)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are, with the plural of a noun that takes an s: "1 record", "2 records"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def escaped(text: str) -> str:
     """Write out as escapes what could forge a line or drive a terminal; nothing of the text is lost."""
     if text.isprintable():

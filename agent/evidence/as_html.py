@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from agent.core.text import first_few
+from agent.core.text import counted, first_few
 from agent.core.timestamps import rfc3339
 from agent.evidence.as_text import MOODS, proof
 from agent.evidence.fields import NOT_RECORDED
@@ -56,7 +56,7 @@ def _blocks(report: Report) -> Iterator[Block]:
     else:
         yield Notice("good" if log.end_proved else "so-so", f"The audit log: {basis(report)[0]}", basis(report)[3:])
     yield Section(
-        "Population", [_population(report.credentials)], Pill(f"{len(report.credentials)} credentials", "dim")
+        "Population", [_population(report.credentials)], Pill(counted(len(report.credentials), "credential"), "dim")
     )
     yield LEGEND
     for one in report.credentials:
@@ -99,7 +99,7 @@ def _about(one: CredentialReport, report: Report) -> Iterator[Block]:
             ("Published", "Key", "Trigger", "Asked by", "Reason", "Proved", "End"), list(map(_change, _ends(one)))
         )
     if one.changes_left_out:
-        yield Paragraph(f"{one.changes_left_out} keys before these are counted only.")
+        yield Paragraph(f"{counted(one.changes_left_out, 'key')} before these: counted only.")
     if one.emergencies:
         head = ("Emergency", "Asked by", "Reason", "Keys", "Exposure", "Outcome", "Left behind")
         yield Table(head, [_emergency(emergency) for emergency in one.emergencies])
@@ -213,7 +213,7 @@ def _timeline(one: CredentialReport, report: Report) -> Timeline | None:
     limit = timedelta(seconds=one.max_age_s) if one.max_age_s is not None else None
     spans = [span for key in keys for span in _spans(key, scale, limit)]
     return Timeline(
-        f"{one.name}: {len(keys)} keys from {start:%Y-%m-%d} to {report.as_of:%Y-%m-%d}",
+        f"{one.name}: {counted(len(keys), 'key')} from {start:%Y-%m-%d} to {report.as_of:%Y-%m-%d}",
         spans,
         list(_marks(one, keys, scale)),
         list(scale.ticks()),

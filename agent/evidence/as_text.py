@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
-from agent.core.text import escaped, first_few
+from agent.core.text import counted, escaped, first_few
 from agent.core.timestamps import rfc3339
 from agent.evidence.fields import NOT_RECORDED
 from agent.evidence.model import Change, CredentialReport, Emergency, OldKey, Report
@@ -32,7 +32,7 @@ def lines(report: Report, width: int, paint: Paint) -> Iterator[str]:
             yield from _wrapped(problem, width, "  ", 4)
         yield ""
     yield f"keyturn rotation report, {period(report)}"
-    yield f"{len(report.credentials)} credentials; {escaped(', '.join(report.hosts)) or f'host {NOT_RECORDED}'}"
+    yield f"{counted(len(report.credentials), 'credential')}; {escaped(', '.join(report.hosts)) or f'host {NOT_RECORDED}'}"
     yield ""
     yield from _population(report.credentials, width, paint)
     for one in report.credentials:

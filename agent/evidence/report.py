@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from agent import __version__
 from agent.core.events import Event
-from agent.core.text import first_few
+from agent.core.text import counted, first_few
 from agent.evidence.collect import Collected
 from agent.evidence.history import History
 from agent.evidence.model import Change, Configured, CredentialReport, Emergency, LogRange, OldKey, Report
@@ -209,7 +209,7 @@ def basis(made: Report) -> list[str]:
     """Return the lines about what the report rests on."""
     log = made.log
     lines = [
-        f"{log.verdict}: {log.records} records, seq {log.first_seq} to {log.last_seq}",
+        f"{log.verdict}: {counted(log.records, 'record')}, seq {log.first_seq} to {log.last_seq}",
         f"head: seq {log.last_seq}, hash {log.head_hash or 'none'}",
         f"files: {', '.join(first_few(log.files)) or 'none'}",
     ]

@@ -57,6 +57,7 @@ class Identity:
         access_point: the permission policies of a ClientKey's application access point.
         trusts: the statements of a role's trust policy.
         notes: what to know besides.
+        is_collector: it ships the audit log, which keyturn leaves to others: this host may have nobody who does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Identity:
     access_point: list[Json] = field(default_factory=list)
     trusts: list[Json] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    is_collector: bool = False
 
     def use(self, place: str, *grants: Grant) -> None:
         """Add a key of the config that uses it, and what that needs."""
@@ -107,6 +109,7 @@ class Identity:
             "trust_policy": self.trust_policy,
             "uses": {grant.action: grant.use for grant in self.grants},
             "notes": self.notes,
+            "is_collector": self.is_collector,
         }
 
 

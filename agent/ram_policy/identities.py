@@ -74,6 +74,7 @@ class _Found:
         by_kafka.use(place, *calls.write_logs_by_kafka(self._region))
         for one in (by_api, by_kafka):
             one.note(note)
+            one.is_collector = True
 
     # What is asked of the cloud
 

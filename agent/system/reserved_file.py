@@ -85,6 +85,10 @@ class ReservedFile:
 
     def _cannot(self, error: OSError) -> KeyturnError:
         missing = Problem("its directory is not there", "make the directory, or name another file")
-        problem = missing if error.errno == errno.ENOENT else explain(error, self.path)
+        nowhere = Problem("no file can be made in its directory", "name another directory")
+        if error.errno == errno.ENOENT:  # what /proc says, too, of a name that is new
+            problem = nowhere if Path(self.path).parent.is_dir() else missing
+        else:
+            problem = explain(error, self.path)
         kind = NotPermittedError if is_permission(error) else KeyturnError
         return kind(f"{self.path}: it cannot be written: {problem.text}", problem.remedy)

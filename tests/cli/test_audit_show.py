@@ -124,6 +124,28 @@ def test_mistakes_are_one_sentence(host: Host, capsys: pytest.CaptureFixture[str
     assert "did you mean uploader?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [("--key", "LTAI5tNobodys"), ("--credential", "billing", "--since", "2027-01-01")])
+def test_that_nothing_was_found_is_said(
+    host: Host, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """Whatever was asked for; it is no failure, and standard output stays empty."""
+    assert host.show("--json", *options) == EXIT_DONE
+    out, err = capsys.readouterr()
+    assert out == "" and str(host.log) in err
+    host.show("--key", "LTAI5t3")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_secret_in_the_place_of_a_key_is_refused_without_repeating_it(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `audit incident --key` and `rotate --leaked` do."""
+    secret = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0"
+    assert host.show("--key", secret) == EXIT_USAGE
+    out, err = capsys.readouterr()
+    assert "--key" in err and secret not in out + err
+
+
 def test_a_copy_needs_no_config(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     """As an auditor has it: the newest file is named, the rotated ones lie beside it."""
     host.config.unlink()

@@ -60,6 +60,15 @@ def test_a_copy_is_proved_by_a_head_or_a_journal_and_authenticated_by_the_key(
     assert "the journal names abab" in capsys.readouterr().err
 
 
+def test_a_log_that_is_not_whole_names_what_to_do(copy: Copy, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the chapter of the runbook, which is there."""
+    copy.log.write_text(copy.log.read_text().replace("uploader", "uploadee", 1))
+    assert copy.verify("--head", copy.head) == EXIT_FAILED
+    chapter = capsys.readouterr().err.rpartition(': docs/runbook.md, "')[2].strip().rstrip('"')
+    runbook = Path(__file__).parents[2] / "docs" / "runbook.md"
+    assert f"### {chapter}" in runbook.read_text().splitlines()
+
+
 def test_keys_of_earlier_times_are_given_one_after_the_other(copy: Copy, capsys: pytest.CaptureFixture[str]) -> None:
     """The order does not matter; a wrong one alone is said to be wrong."""
     assert copy.verify("--head", copy.head, "--hmac-key-file", copy.other, "--hmac-key-file", copy.key) == EXIT_DONE

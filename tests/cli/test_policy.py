@@ -55,6 +55,16 @@ def test_json_is_one_object(vm: Vm) -> None:
     assert found["placeholders"].keys() >= {"<ACCOUNT_ID>", "<HOST_ADDRESS>", "<SLS_PROJECT>"}
 
 
+def test_what_only_a_collector_needs_stands_apart(vm: Vm) -> None:
+    """Below a line of its own, behind everything that this config itself needs."""
+    vm.configure(vm.credential(), EMERGENCY)
+    own, shipped = vm.keyturn("policy").stdout.split("# ---- ")
+    assert "log:PostLogStoreLogs" not in own and "kms:RotateSecret" in own
+    assert shipped.count('"Statement"') == 2 and "log:PostLogStoreLogs" in shipped
+    collectors = [one["is_collector"] for one in json.loads(vm.keyturn("policy", "--json").stdout)["identities"]]
+    assert collectors == sorted(collectors) and sum(collectors) == 2
+
+
 def test_a_credential_that_is_not_there_is_wrong_usage(vm: Vm) -> None:
     """The nearest name is offered."""
     vm.configure(vm.credential())

@@ -74,3 +74,13 @@ def test_a_place_where_nothing_can_be_written_is_said(
     (tmp_path / "file").touch()
     with pytest.raises(KeyturnError):
         ReservedFile(path)
+
+
+def test_a_directory_that_takes_no_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """/proc says of a new name that it is not there, as a directory does that is missing."""
+    with pytest.raises(KeyturnError) as proc:
+        ReservedFile("/proc/a.md")
+    with pytest.raises(KeyturnError) as missing:
+        ReservedFile(str(tmp_path / "none" / "a.md"))
+    assert "make the directory" in missing.value.remedy
+    assert "make the directory" not in proc.value.remedy

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from agent.cloud.openapi import Kms, RotationRunningError
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
-from agent.emergency.authority import Authority
+from agent.cloud.authority import Authority
 from agent.engine.held_credential import HeldCredential
 from agent.state.records import RotationJournal
 from agent.state.rotation_record import Begun

@@ -22,6 +22,8 @@ from agent.engine.refresher import Crew
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
+from agent.sinks.interface import Sink
+from agent.state.ram_record import RamRecord
 from agent.state.records import RotationJournal
 from agent.state.rotation_record import Begun, RotationRecord
 from agent.system.clock import Clock
@@ -41,12 +43,16 @@ class Held:
         value: the value that was last published or found unchanged, with its secrets; None until the first fetch.
         known: the value in use, with its secrets if this process saw it; None before the first publish.
         unfinished: the rotation that an earlier `rotate` began.
+        ram: which keys of a RAM user are ours.
+        made_id: of the key that was made here and is not published; "" for none.
     """
 
     seen: CredentialSnapshot
     value: Credential | None
     known: Credential | None
     unfinished: RotationJournal | None
+    ram: RamRecord
+    made_id: str
 
 
 class HeldCredential:
@@ -82,6 +88,11 @@ class HeldCredential:
     def provider(self) -> Provider:
         """Its provider, whose calls are made on workers."""
         return self._slot.managed.provider
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Its sinks, which may be read on any thread."""
+        return self._slot.managed.sinks
 
     @property
     def settings(self) -> CredentialSettings:
@@ -178,6 +189,20 @@ class HeldCredential:
         """Return how many rotations were begun within the hour, all credentials of this keyturn together."""
         return self._call(self._rotations_spent)
 
+    # -- the keys of a RAM user ---------------------------------------------------------------------
+
+    def keep_ram(self, record: RamRecord) -> None:
+        """Write down which keys of the RAM user are ours, and what was begun.
+
+        Raises:
+            StateError: it cannot be written; RAM must not be asked for anything.
+        """
+        self._saved(lambda: self._managed.state.ram.replace(record))
+
+    def hand(self, value: Credential) -> None:
+        """Have the provider hand out a value that was made here; in memory only."""
+        self._crew.bases.hand(self.name, value)
+
     # -- the rest -----------------------------------------------------------------------------------
 
     def pause(self, seconds: float) -> None:
@@ -204,7 +229,9 @@ class HeldCredential:
     def _looked(self) -> Held:
         managed = self._managed
         seen = snapshot_of(managed, self.clock)
-        return Held(seen, managed.value, managed.known, managed.state.rotation.unfinished)
+        state, made = managed.state, self._crew.bases.made(managed.name)
+        made_id = made.access_key_id if made is not None else ""
+        return Held(seen, managed.value, managed.known, state.rotation.unfinished, state.ram.record, made_id)
 
     def _saved(self, change: Callable[[], T]) -> T:
         return self._call(partial(self._change_and_save, change))

@@ -1,4 +1,4 @@
-"""The identity that may rotate and disable in an emergency.
+"""The identity that may rotate, disable and delete: in an emergency, and for a RAM user's keys also by the schedule.
 
 It signs in anew for each call, and is patient with a KMS or RAM that is down.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypeVar
 
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, UsageError
@@ -15,12 +16,13 @@ from agent.core.retry import Retry
 from agent.system.clock import Clock
 from agent.system.waiting import Activity
 
+T = TypeVar("T")
 CLIENT_KEY = "KAAP."
 """How the key id of a ClientKey begins."""
 
 
 class Authority:
-    """The identity of `[credentials.NAME.emergency]`."""
+    """The identity of `[credentials.NAME.emergency]`, or of a provider's own `authority`."""
 
     def __init__(
         self,
@@ -30,6 +32,9 @@ class Authority:
         patience_s: float,
         pause: Callable[[float], None],
         activity: Activity,
+        *,
+        place: str = "",
+        needs: str = "kms:RotateSecret",
     ) -> None:
         """Keep what every call needs.
 
@@ -40,9 +45,11 @@ class Authority:
             patience_s: for how long a temporary failure is tried again.
             pause: sleeps that many seconds; raises when the agent is stopping.
             activity: told what is waited for.
+            place: the table of the config that names it; "" for `[credentials.NAME.emergency]`.
+            needs: the action that it must be allowed, for the texts.
         """
-        self._activity = activity
-        self._place, self._provider = f"credentials.{name}.emergency", provider
+        self._activity, self._needs = activity, needs
+        self._place, self._provider = place or f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
     def sign_in(self) -> Credential:
@@ -54,23 +61,24 @@ class Authority:
         if self._provider is None:
             raise UsageError(
                 f"{self._place} is not configured, so nothing was rotated: a ClientKey may not rotate",
-                "name an authority there, an AccessKey or a role that may call kms:RotateSecret; until then, "
+                f"name an authority there, an AccessKey or a role that may call {self._needs}; until then, "
                 "rotate the secret in the KMS console",
             )
         who = self._provider.fetch(self._clock.now())
         if who.access_key_id.startswith(CLIENT_KEY):
             raise UsageError(
                 f"{self._place}.authority: {who.access_key_id} is a ClientKey, which may not rotate",
-                "name an AccessKey or a role that may call kms:RotateSecret",
+                f"name an AccessKey or a role that may call {self._needs}",
             )
         return who
 
-    def ask(self, what: str, call: Callable[[Credential], str]) -> str:
+    def ask(self, what: str, call: Callable[[Credential], T], *, once: bool = False) -> T:
         """Make a call as this identity, and return what it returns; a temporary failure is tried again.
 
         Args:
             what: the call, for whoever waits.
             call: makes it.
+            once: do not repeat it: the service cannot tell a repetition from another call.
 
         Raises:
             KeyturnError: the call's error, with the key that made it.
@@ -84,5 +92,5 @@ class Authority:
                 return call(who)
             except KeyturnError as error:
                 self._activity.failed(error.problem)
-                if not error.retryable or not retry.again():
+                if once or not error.retryable or not retry.again():
                     raise error.at(f"{self._place}.authority {who.access_key_id}") from None

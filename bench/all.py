@@ -33,6 +33,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "memory": ("--polls", "20", "--rotations", "20"),
     "fleet": ("--hours", "4"),
     "serve": (),
+    "report": (),
     "safe": (),
     "soak": ("--minutes", "1"),
 }

@@ -55,15 +55,16 @@ def verdict(found: dict[str, Any]) -> str:
     return paint(one_line(f"{before}it would end at {step}, see above; nothing was changed"), "bad")
 
 
-def agreed(name: str, found: dict[str, Any], *, disable_old: bool) -> bool:
+def agreed(name: str, found: dict[str, Any], *, disable_old: bool, delete_old: bool) -> bool:
     """Ask before an emergency, with the plan in short; return whether the answer was yes.
 
     Args:
         name: of the credential.
         found: the plan, or {"unknown": why there is none}.
         disable_old: whether the old key is to be disabled.
+        delete_old: and deleted then.
     """
-    then = " and disable the key before it" if disable_old else ""
+    then = f" and disable {'and delete ' if delete_old else ''}the key before it" if disable_old else ""
     said = (
         [f"who else holds the key is not known: {found['unknown']}"]
         if "unknown" in found

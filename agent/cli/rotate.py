@@ -15,7 +15,7 @@ from agent.cli import output
 from agent.cli.daemon_client import Reach, Step, find
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
-from agent.emergency.request import emergency_request
+from agent.emergency.request import Request, emergency_request
 
 FORESEE_S = 5.0
 """Seconds that the question waits for the cloud: whoever is asked has no time."""
@@ -48,9 +48,9 @@ def rotate(options: argparse.Namespace) -> int:
 
 def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     reach, request = find(options), _request(options)
-    emergency_request(request, None)  # what is wrong with it is said before anything is asked
+    wanted = emergency_request(request, None)  # what is wrong with it is said before anything is asked
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
-    if asks and not _is_agreed(reach, options, request):
+    if asks and not _is_agreed(reach, wanted, request):
         raise CancelledError("nothing was done")
     progress: Step = output.wait if options.json else output.step
     try:
@@ -65,11 +65,23 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
-        from agent.cli.without_daemon import run_here, this_user  # the engine
+        return _rotated_here(reach, options.config, request, progress)
 
-        wanted = emergency_request(request, this_user())
-        result = run_here(reach.own_settings, options.config, lambda commands: commands.rotate(wanted, progress))
-        return result.as_json(), result.exit_code
+
+def _rotated_here(reach: Reach, config: str, request: dict[str, Any], progress: Step) -> tuple[dict[str, Any], int]:
+    from agent.cli.without_daemon import run_here, this_user  # the engine
+
+    wanted = emergency_request(request, this_user())
+    try:
+        result = run_here(reach.own_settings, config, lambda commands: commands.rotate(wanted, progress))
+    except KeyboardInterrupt:
+        print(
+            "keyturn: interrupted; what is done so far is on disk: run the same command again, which takes it up where it was "
+            "and never rotates twice",
+            file=sys.stderr,
+        )
+        raise
+    return result.as_json(), result.exit_code
 
 
 def _request(options: argparse.Namespace) -> dict[str, Any]:
@@ -79,16 +91,17 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
         "reason": options.reason,
         "leaked": options.leaked,
         "disable_old": options.disable_old,
+        "delete_old": options.delete_old,
         "force": options.force,
     }
 
 
-def _is_agreed(reach: Reach, options: argparse.Namespace, request: dict[str, Any]) -> bool:
+def _is_agreed(reach: Reach, wanted: Request, request: dict[str, Any]) -> bool:
     """Ask, with the plan in short. That it cannot be had keeps nobody from an emergency: then it says why."""
     from agent.cli import plan, plan_output  # what only a person at a terminal needs
 
     try:
-        found = plan.planned(reach, options.name, request, FORESEE_S)
+        found = plan.planned(reach, wanted.credential, request, FORESEE_S)
     except KeyturnError as error:
         found = {"unknown": str(error)}
-    return plan_output.agreed(options.name, found, disable_old=options.disable_old)
+    return plan_output.agreed(wanted.credential, found, disable_old=wanted.disable_old, delete_old=wanted.delete_old)

@@ -40,6 +40,7 @@ def _played(options: argparse.Namespace) -> Drilled:
             "reason": options.reason,
             "leaked": options.leaked,
             "disable_old": options.disable_old,
+            "delete_old": options.delete_old,
             "force": options.force,
         },
         this_user(),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, UsageError
+from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError, UsageError
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.system.clock import Clock
@@ -19,6 +19,9 @@ from agent.system.waiting import Activity
 T = TypeVar("T")
 CLIENT_KEY = "KAAP."
 """How the key id of a ClientKey begins."""
+
+
+AGAIN = "then run the same command again"
 
 
 class Authority:
@@ -35,6 +38,7 @@ class Authority:
         *,
         place: str = "",
         needs: str = "kms:RotateSecret",
+        again: str = "run the same command again: it takes up what is left, and never rotates twice",
     ) -> None:
         """Keep what every call needs.
 
@@ -46,9 +50,10 @@ class Authority:
             pause: sleeps that many seconds; raises when the agent is stopping.
             activity: told what is waited for.
             place: the table of the config that names it; "" for `[credentials.NAME.emergency]`.
-            needs: the action that it must be allowed, for the texts.
+            needs: the action that it must be allowed before all others, for the texts.
+            again: the remedy for a failure that may pass.
         """
-        self._activity, self._needs = activity, needs
+        self._activity, self._needs, self._again = activity, needs, again
         self._place, self._provider = place or f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
@@ -62,9 +67,18 @@ class Authority:
             raise UsageError(
                 f"{self._place} is not configured, so nothing was rotated: a ClientKey may not rotate",
                 f"name an authority there, an AccessKey or a role that may call {self._needs}; until then, "
-                "rotate the secret in the KMS console",
+                "rotate in the console",
             )
-        who = self._provider.fetch(self._clock.now())
+        try:
+            who = self._provider.fetch(self._clock.now())
+        except NotPermittedError as error:
+            if self._provider.type_name != "ram_role_arn" or isinstance(error, LeakedKeyError):
+                raise
+            raise error.because(
+                "the authority may not sts:AssumeRole",
+                f"let {self._place}.authority assume its role: allow its base sts:AssumeRole on the role in RAM, and name "
+                "that base in the role's trust policy; then run the same command again",
+            ) from None
         if who.access_key_id.startswith(CLIENT_KEY):
             raise UsageError(
                 f"{self._place}.authority: {who.access_key_id} is a ClientKey, which may not rotate",
@@ -72,13 +86,14 @@ class Authority:
             )
         return who
 
-    def ask(self, what: str, call: Callable[[Credential], T], *, once: bool = False) -> T:
+    def ask(self, what: str, permission: str, call: Callable[[Credential], T], *, once: bool = False) -> T:
         """Make a call as this identity, and return what it returns; a temporary failure is tried again.
 
         Args:
             what: the call, for whoever waits.
+            permission: the RAM action that it needs, such as "kms:RotateSecret".
             call: makes it.
-            once: do not repeat it: the service cannot tell a repetition from another call.
+            once: do not repeat it, since the service cannot tell a repetition from another call.
 
         Raises:
             KeyturnError: the call's error, with the key that made it.
@@ -93,4 +108,18 @@ class Authority:
             except KeyturnError as error:
                 self._activity.failed(error.problem)
                 if once or not error.retryable or not retry.again():
-                    raise error.at(f"{self._place}.authority {who.access_key_id}") from None
+                    raise self._explained(error, permission, once=once).at(
+                        f"{self._place}.authority {who.access_key_id}"
+                    ) from None
+
+    def _explained(self, error: KeyturnError, permission: str, *, once: bool) -> KeyturnError:
+        if error.retryable and once:
+            return error
+        if error.retryable:
+            return error.because(
+                f"it was tried again for {self._patience_s:g} s",
+                self._again,
+            )
+        if not isinstance(error, NotPermittedError) or isinstance(error, LeakedKeyError):
+            return error
+        return error.because(f"it may not {permission}", f"{error.remedy}, {AGAIN}")

@@ -317,6 +317,25 @@ class Ram(OpenApi):
         params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
         return failures.request_id_of(self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s))
 
+    def delete_access_key(
+        self,
+        user: str,
+        access_key_id: str,
+        identity: Credential,
+        *,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> str:
+        """Delete a user's AccessKey, which must be inactive; return RAM's name for the call, "" for none.
+
+        RAM's recycle bin keeps it for 30 days.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        params = {"UserName": user, "UserAccessKeyId": access_key_id}
+        return failures.request_id_of(self.call("DeleteAccessKey", params, identity, now=now, timeout_s=timeout_s))
+
     def see_own_keys(self, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Ask for the list of the caller's own AccessKeys (ListAccessKeys without a user), and throw it away.
 

@@ -31,6 +31,7 @@ class OldKey(StrEnum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Result:
 
     Attributes:
         safe: a call signed with the old key was seen refused.
-        time_to_safe_ms: from the command to that refusal.
+        time_to_safe_ms: from the command to that refusal; None where there was none, or it was before the command.
         left_behind: whoever is known to be still on the old key (left_behind.py).
         all_moved: the key was replaced, and nobody is known to be left behind.
     """

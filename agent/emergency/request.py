@@ -16,13 +16,14 @@ PLAN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The operator's request."""
+    """The operator's request. To delete the old key includes to disable it."""
 
     credential: str
     reason: str
     actor: Actor
     leaked: str | None = None
     disable_old: bool = False
+    delete_old: bool = False
     force: bool = False
 
 
@@ -49,6 +50,7 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         redacted(without_suspects(reason.strip())),
         actor,
         leaked,
-        bool(raw.get("disable_old")),
-        bool(raw.get("force")),
+        disable_old=bool(raw.get("disable_old")) or bool(raw.get("delete_old")),
+        delete_old=bool(raw.get("delete_old")),
+        force=bool(raw.get("force")),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
 from agent.sinks.interface import Sink
 from agent.state.ram_record import RamRecord
-from agent.state.records import RotationJournal
+from agent.state.records import RotationEnd, RotationJournal
 from agent.state.rotation_record import Begun, RotationRecord
 from agent.system.clock import Clock
 
@@ -43,6 +44,7 @@ class Held:
         value: the value that was last published or found unchanged, with its secrets; None until the first fetch.
         known: the value in use, with its secrets if this process saw it; None before the first publish.
         unfinished: the rotation that an earlier `rotate` began.
+        ended: what became of the last rotation that came to its end.
         ram: which keys of a RAM user are ours.
         made_id: of the key that was made here and is not published; "" for none.
     """
@@ -51,6 +53,7 @@ class Held:
     value: Credential | None
     known: Credential | None
     unfinished: RotationJournal | None
+    ended: RotationEnd | None
     ram: RamRecord
     made_id: str
 
@@ -70,14 +73,12 @@ class HeldCredential:
         under_way: Callable[[Collection[str]], str],
         refresh: Callable[[str], Future[Report]],
         tell_now: Callable[[Collection[str]], Future[None]],
-        rotations_spent: Callable[[], int],
         release: Callable[[], None],
     ) -> None:
         """Keep what the engine does on behalf of the holder; each function runs on the loop's thread."""
         self._slot, self._crew, self._slots = slot, crew, slots
         self._under_way = under_way
-        self._refresh, self._tell_now, self._rotations_spent = refresh, tell_now, rotations_spent
-        self._release = release
+        self._refresh, self._tell_now, self._release = refresh, tell_now, release
 
     @property
     def name(self) -> str:
@@ -117,9 +118,10 @@ class HeldCredential:
         late = CancelledError("the agent did not answer in time", "run the same command again")
         return answer_of(self._call(partial(self._refresh, self.name)), patience_s, late)
 
-    def holders(self, old_id: str) -> tuple[Holder, ...]:
-        """Return everybody on this host who holds the same key, itself included (key_holders.py)."""
-        return self._call(partial(holders, self._slots, self.name, old_id, self._crew.clock))
+    def holders(self, old_id: str, *, reads_files: bool = False) -> tuple[Holder, ...]:
+        """Return everybody on this host who holds the same key, itself included; with what their files hold if that is read."""
+        look = partial(holders, self._slots, self.name, old_id, self._crew.clock, reads_files=reads_files)
+        return self._call(look)
 
     def under_way(self, old_id: str) -> str:
         """Return what the refreshes and notifications of everybody who holds the key wait for, within a second.
@@ -129,7 +131,7 @@ class HeldCredential:
         """
 
         def look() -> str:
-            found = holders(self._slots, self.name, old_id, self._crew.clock)
+            found = holders(self._slots, self.name, old_id, self._crew.clock, reads_files=False)
             return self._under_way([one.name for one in found])
 
         return answer_of(self._crew.loop.submit(look), LOOK_S, CancelledError("the agent is busy"))
@@ -181,13 +183,24 @@ class HeldCredential:
         """Write down that the source said yes."""
         self._saved(self._rotation.asked)
 
-    def forget_rotation(self) -> None:
-        """Forget the rotation: it is over, or never was."""
-        self._saved(self._rotation.forget)
+    def old_key_refused(self, code: str) -> None:
+        """Write down that the key before was seen refused, with the code of that: soon its secret may not be had any more."""
+        self._saved(partial(self._rotation.refused, code))
 
-    def rotations_spent(self) -> int:
-        """Return how many rotations were begun within the hour, all credentials of this keyturn together."""
-        return self._call(self._rotations_spent)
+    def end_rotation(self, ended: RotationEnd) -> None:
+        """Write down that the rotation came to its end, and what became of it."""
+        self._saved(partial(self._rotation.end, ended))
+
+    def forget_rotation(self, *, rotated: bool = True) -> None:
+        """Forget the rotation: another run could do no more for it, or the source did not rotate."""
+        self._saved(self._rotation.forget if rotated else self._rotation.never_was)
+
+    def rotations_spent(self) -> tuple[datetime, ...]:
+        """Return when the rotations of the last hour were begun, those of all credentials of this keyturn."""
+        now, slots = self.clock.now(), self._slots
+        return self._call(
+            lambda: tuple(when for slot in slots.values() for when in slot.managed.state.rotation.counted(now))
+        )
 
     # -- the keys of a RAM user ---------------------------------------------------------------------
 
@@ -229,9 +242,10 @@ class HeldCredential:
     def _looked(self) -> Held:
         managed = self._managed
         seen = snapshot_of(managed, self.clock)
-        state, made = managed.state, self._crew.bases.made(managed.name)
+        rotation, made = managed.state.rotation, self._crew.bases.made(managed.name)
         made_id = made.access_key_id if made is not None else ""
-        return Held(seen, managed.value, managed.known, state.rotation.unfinished, state.ram.record, made_id)
+        ram = managed.state.ram.record
+        return Held(seen, managed.value, managed.known, rotation.unfinished, rotation.ended, ram, made_id)
 
     def _saved(self, change: Callable[[], T]) -> T:
         return self._call(partial(self._change_and_save, change))

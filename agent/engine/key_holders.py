@@ -36,7 +36,8 @@ class Holder:
         is_built_on: it is made of a holder, and holds no key of its own.
         is_current: what it published is known here, and is not older than what it is built on.
         is_refreshing: a refresh is under way.
-        sinks_behind: the sinks that do not hold what it published; None where that is not known.
+        sinks_behind: the sinks that do not hold what it published; None where that is not known, and none where the files
+            were not read.
         sinks: as configured.
         notifiers: its dependents, whose calls are made on workers anyway.
         formats: the types of its files.
@@ -64,12 +65,15 @@ class Holder:
         return not self.holds_old and self.is_current
 
 
-def holders(slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clock) -> tuple[Holder, ...]:
+def holders(
+    slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clock, *, reads_files: bool = True
+) -> tuple[Holder, ...]:
     """Return everybody who holds the key of a credential, or is made of it, each behind what it builds on.
 
     Args:
         name: of the credential.
         old_id: the key that is to go; "" where it is not known yet.
+        reads_files: whether it is looked what the sinks hold.
     """
     everyone = {other: slot.managed for other, slot in slots.items()}
     if name not in everyone:
@@ -77,7 +81,9 @@ def holders(slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clo
     direct = _direct(everyone, name, old_id)
     found = direct | _built_on(everyone, direct, secrets_of(everyone[name]))
     return tuple(
-        _holder(slots[one], everyone, found, direct, name, old_id, clock) for one in in_order(slots) if one in found
+        _holder(slots[one], everyone, found, direct, name, old_id, clock, reads_files)
+        for one in in_order(slots)
+        if one in found
     )
 
 
@@ -144,6 +150,7 @@ def _holder(
     name: str,
     old_id: str,
     clock: Clock,
+    reads_files: bool,
 ) -> Holder:
     managed = slot.managed
     done = managed.state.published
@@ -157,7 +164,7 @@ def _holder(
         is_built_on=managed.name not in direct,
         is_current=known and (managed.name in direct or not done.generation or (done.obtained_at or NEVER) >= newest),
         is_refreshing=slot.attempt is not None or slot.is_queued,
-        sinks_behind=_sinks_behind(managed),
+        sinks_behind=_sinks_behind(managed) if reads_files else (),
         sinks=managed.sinks,
         notifiers=managed.notifiers,
         formats=managed.formats,

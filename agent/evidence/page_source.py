@@ -45,6 +45,7 @@ dt, dd { margin: 0; } dd > div { min-height: 1.5em; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; padding: .25rem 0; }
 th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+.word { white-space: nowrap; }
 th { font-weight: 600; overflow-wrap: normal; }
 ol.steps { margin: .75rem 0 .75rem .5rem; padding: 0 0 0 1rem; list-style: none; border-left: 2px solid var(--line); }
 ol.steps li { position: relative; margin: .5rem 0; }
@@ -75,7 +76,7 @@ footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--li
   td { padding: .2rem 0; border: 0; display: grid; grid-template-columns: 8rem 1fr; gap: .5rem; }
   td::before { content: attr(data-column); color: var(--faint); }
   td:empty { display: none; }
-  .minor { display: none; }
+  .minor { display: none; } .word { white-space: normal; }
 }
 @media print {
   :root { color-scheme: light; --ground: #fff; --raised: #f4f6f8; --text: #000; --faint: #444; --line: #aaa;
@@ -91,7 +92,11 @@ footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--li
 
 TEMPLATE = """\
 {%- macro one(item) -%}
-{% if item is string %}{{ item }}{% else %}<span class="pill {{ item.mood }}">{{ item.text }}</span>{% endif %}
+{% if item is string %}
+{% for word in item.split(" ") %}
+{{ " " if not loop.first }}{% if 10 < word | length < 32 %}<span class="word">{{ word }}</span>{% else %}{{ word }}{% endif %}
+{% endfor %}
+{% else %}<span class="pill {{ item.mood }}">{{ item.text }}</span>{% endif %}
 {%- endmacro %}
 {%- macro cell(value) -%}
 {% set items = value | cells %}
@@ -145,7 +150,7 @@ TEMPLATE = """\
 {% for at, label in it.ticks %}
 <line class="tick" x1="{{ at }}%" x2="{{ at }}%" y1="10" y2="48"/>
 <text class="{{ "minor" if loop.index0 % 3 else "" }}" x="{{ at }}%" y="62"
- text-anchor="{{ "end" if at > 95 else "start" if at < 5 else "middle" }}">{{ label }}</text>
+ text-anchor="{{ "end" if at > 97 else "start" if at < 3 else "middle" }}">{{ label }}</text>
 {% endfor %}
 {% for mark in it.marks %}
 <svg x="{{ mark.at }}%" y="25" overflow="visible"><g><title>{{ mark.text }}</title>{{ shape(mark.shape, mark.mood) }}</g></svg>

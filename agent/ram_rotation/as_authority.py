@@ -32,7 +32,7 @@ class AsAuthority:
             rows = list_access_keys(self._ram, self._user, who, now=self._clock.now())
             return tuple(Listed(row.access_key_id, row.status, row.created_at) for row in rows)
 
-        return self._authority.ask("RAM ListAccessKeys", ask)
+        return self._authority.ask("RAM ListAccessKeys", "ram:ListAccessKeys", ask)
 
     def last_use(self, access_key_id: str) -> LastUse:
         """Return when a key was used last.
@@ -45,7 +45,7 @@ class AsAuthority:
             at, service = access_key_last_use(self._ram, self._user, access_key_id, who, now=self._clock.now())
             return LastUse(at, service)
 
-        return self._authority.ask("RAM GetAccessKeyLastUsed", ask)
+        return self._authority.ask("RAM GetAccessKeyLastUsed", "ram:GetAccessKeyLastUsed", ask)
 
     def create(self) -> Credential:
         """Make a key, with one call.
@@ -55,6 +55,7 @@ class AsAuthority:
         """
         return self._authority.ask(
             "RAM CreateAccessKey",
+            "ram:CreateAccessKey",
             lambda who: self._ram.create_access_key(self._user, who, now=self._clock.now()),
             once=True,
         )
@@ -66,7 +67,7 @@ class AsAuthority:
             KeyturnError: as `listed`.
         """
         return self._unless_gone(
-            "RAM UpdateAccessKey",
+            "UpdateAccessKey",
             lambda who: self._ram.update_access_key(
                 self._user, access_key_id, "Inactive", who, now=self._clock.now()
             ),
@@ -79,13 +80,13 @@ class AsAuthority:
             KeyturnError: as `listed`.
         """
         return self._unless_gone(
-            "RAM DeleteAccessKey",
+            "DeleteAccessKey",
             lambda who: self._ram.delete_access_key(self._user, access_key_id, who, now=self._clock.now()),
         )
 
-    def _unless_gone(self, what: str, call: Callable[[Credential], str]) -> str:
+    def _unless_gone(self, action: str, call: Callable[[Credential], str]) -> str:
         try:
-            return self._authority.ask(what, call)
+            return self._authority.ask(f"RAM {action}", f"ram:{action}", call)
         except SourceRefusedError as error:
             if not error.code.startswith(GONE):
                 raise

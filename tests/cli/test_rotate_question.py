@@ -66,7 +66,7 @@ def test_the_wait_for_those_who_fetched_is_given_as_usual_and_at_most(
     held = [{"who": "pid 7", "until": f"2030-01-01T00:0{minute}:00Z", "hold_s": 60.0} for minute in (4, 9)]
     nothing: dict[str, Any] = {name: [] for name in ("files", "credentials", "dependents", "left_behind", "in_the_way")}
     plan = {"credential": "uploader", **nothing, "processes": {"found": []}, "fetched": held}
-    plan_output.agreed("uploader", plan, disable_old=True)
+    plan_output.agreed("uploader", plan, disable_old=True, delete_old=False)
     (line,) = [one for one in capsys.readouterr().err.splitlines() if "pid 7" in one]
     assert "usually within 60 s" in line and "00:09:00Z" in line and line.count("pid 7") == 1
 
@@ -77,7 +77,7 @@ def test_it_is_asked_even_where_that_is_not_known(
 ) -> None:
     """That the daemon cannot say it keeps nobody from an emergency: the question says why; only a yes is one."""
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    assert plan_output.agreed("uploader", {"unknown": "it is older"}, disable_old=True) is yes
+    assert plan_output.agreed("uploader", {"unknown": "it is older"}, disable_old=True, delete_old=False) is yes
     told = capsys.readouterr().err
     assert "not known: it is older" in told and told.rstrip().endswith("[y/N]")
 

@@ -42,6 +42,7 @@ h2 .pill { font-size: .8rem; vertical-align: middle; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .2rem 1.25rem; margin: .75rem 0; }
 dt, dd { margin: 0; } dd > div { min-height: 1.5em; }
 .wide { overflow-x: auto; margin: .75rem 0; }
+.short { white-space: nowrap; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; padding: .25rem 0; }
 th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
@@ -55,7 +56,7 @@ ol.steps li.good::before { background: var(--good); } ol.steps li.bad::before { 
 ol.steps li.so-so::before { background: var(--so-so); }
 ol.steps .at { color: var(--faint); font-variant-numeric: tabular-nums; margin-right: .5rem; }
 pre { margin: .75rem 0; padding: .75rem; background: var(--raised); border: 1px solid var(--line); border-radius: .25rem;
-  overflow-x: auto; white-space: pre; }
+  white-space: pre-wrap; }
 svg.timeline { display: block; width: 100%; height: 68px; margin: .75rem 0; overflow: visible; }
 svg text { fill: var(--faint); font-size: 12px; }
 .axis, .tick { stroke: var(--line); stroke-width: 1; }
@@ -69,7 +70,7 @@ ul.legend svg { width: 18px; height: 14px; vertical-align: middle; margin-right:
 footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: .85rem; }
 @media screen and (max-width: 45rem) {
   body { padding: 1rem; }
-  dl { display: block; } dd { margin: 0 0 .6rem; }
+  dl { display: block; } dd { margin: 0 0 .6rem; } td:has(> div:empty) { display: none; }
   table, tbody, tr, td { display: block; } thead { display: none; }
   caption { display: block; }
   tr { margin: 0 0 1rem; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: .25rem; }
@@ -86,7 +87,7 @@ footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--li
   body { max-width: none; padding: 0; font-size: 9.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   table { font-size: 8pt; }
   h2, h3 { break-after: avoid; } tr, dl, .notice, svg, ol.steps li { break-inside: avoid; } thead { display: table-header-group; }
-  .wide, pre { overflow: visible; } pre { white-space: pre-wrap; }
+  .wide { overflow: visible; } pre { break-before: avoid; break-inside: avoid; }
 }
 """
 
@@ -126,7 +127,8 @@ TEMPLATE = """\
 <thead><tr>{% for name in it.head %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in it.rows %}
-<tr>{% for value in row %}<td data-column="{{ it.head[loop.index0] }}"><div>{{ cell(value) }}</div></td>{% endfor %}</tr>
+<tr>{% for value in row %}<td data-column="{{ it.head[loop.index0] }}">
+<div class="{{ "short" if value is string and value | length < 16 else "long" }}">{{ cell(value) }}</div></td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% elif it.kind == "steps" %}

@@ -15,11 +15,12 @@ from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
+from agent.app.rotations import rotations_of
 from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
-from agent.core.errors import CancelledError
+from agent.core.errors import CancelledError, KeyturnError
 from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
@@ -30,6 +31,7 @@ from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
 from agent.engine.key_holders import holders
 from agent.engine.snapshot import snapshot_of
+from agent.ram_rotation.view import Rest
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
 from agent.serving.fetches import FetchRecord, Laggard
@@ -98,6 +100,33 @@ class Commands:
         work = RefreshNow(self._engine, cause, retry_for_s)
         with Silence(work.under_way, show):
             return work.run(names)
+
+    def rotate_by_calendar(self, names: Sequence[str]) -> dict[str, str]:
+        """Do what is due for the keys of RAM users, for a keyturn that runs once and ends.
+
+        Args:
+            names: of credentials; none means all.
+
+        Returns:
+            what each waits for or what is wrong, as a sentence; only where there is something to say.
+
+        Raises:
+            UsageError: a name is not in the config.
+        """
+        known_names(list(self._application.settings.credentials), names)
+        plans = self._application.factory.ram_users()
+        rotations = rotations_of(self._application)
+        self._call(partial(rotations.know, plans))
+        said: dict[str, str] = {}
+        for name, user in plans.items():
+            if user.is_owner and (not names or name in names):
+                try:
+                    rest = rotations.run_now(name)
+                except KeyturnError as error:
+                    rest = Rest(error.problem, error.remedy)
+                if rest.text:
+                    said[name] = f"{rest.text}; {rest.remedy}" if rest.remedy else rest.text
+        return said
 
     def rotate(self, request: Request, show: Show) -> Result:
         """Run the emergency from end to end; its error stands in the result.

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from agent.audit.log import AuditLog
-from agent.core.errors import BusyError
+from agent.core.errors import BusyError, RotatedByScheduleError
 from agent.core.events import Cause, Trigger
 from agent.core.observer import Observer
 from agent.core.outcome import Report
@@ -299,7 +299,8 @@ class Engine:
             raise gone(name)
         if slot.emergency is not None:
             by = f" by {slot.operator.user}" if slot.operator else ""
-            raise BusyError(
+            kind = BusyError if slot.operator else RotatedByScheduleError
+            raise kind(
                 f"credentials.{name}: a `keyturn rotate`{by} is under way ({slot.emergency.reason}) and goes on by itself",
                 "run the same command again in a minute: it takes up what is left, and does not rotate again",
             )

@@ -58,6 +58,7 @@ BUILT_IN = {
     "oidc_role_arn": "providers.oidc_role_arn:OidcRoleArn",
     "process": "providers.process:Process",
     "ram_role_arn": "providers.ram_role_arn:RamRoleArn",
+    "ram_user": "providers.ram_user:RamUser",
     "rsa_key_pair": "providers.rsa_key_pair:RsaKeyPair",
     "sts": "providers.sts:Sts",
 }

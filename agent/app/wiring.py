@@ -25,6 +25,7 @@ from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
 from agent.config.load import load
 from agent.config.registry import Family, Registry
+from agent.core.credential import Credential
 from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import KeyturnError, StateError
 from agent.core.provider import Base, Provider, ProviderContext
@@ -36,6 +37,7 @@ from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.directory import MemberSettings, member_of
 from agent.sinks.interface import Sink, SinkContext
+from agent.sinks.offered import first_offered
 from agent.state.store import StateStore
 from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
@@ -157,8 +159,23 @@ class Factory:
     def provider(self, name: str, settings: ProviderSettings) -> Provider:
         """Return the provider of one credential, or of its emergency's authority."""
         base_of = partial(self._base, name)
-        context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ), base_of)
+        context = ProviderContext(
+            name, self._settings.cloud, self.hostname, dict(self._environ), base_of, partial(self._in_use, name)
+        )
         return providers.load(settings.type).made(settings, context)
+
+    def _in_use(self, name: str) -> Credential | None:
+        """Return the value of a credential that this host made or published last; None where it is not to be had."""
+        if name not in self._settings.credentials:
+            return None  # an inline provider
+        if (known := self._bases.newest(name)) is not None:
+            return known
+        state = StateStore(paths(self._settings)[0]).peek(name)
+        journal = state.journal
+        done = [journal.published, *([journal.before] if journal.is_half_switched and journal.before else [])]
+        wanted = [one.access_key_id for one in done if one.generation] or [one.access_key_id for one in state.ram.record.keys[-1:]]
+        found = (first_offered(self.sinks(name), partial(_has_id, access_key_id)) for access_key_id in wanted)
+        return next(filter(None, found), None)
 
     def _base(self, owner: str, base: ProviderSettings | str) -> Base:
         """Return what the provider of `owner` builds on."""
@@ -215,6 +232,10 @@ class Factory:
             notifiers=tuple(map(self._notifier_of, entry.notify)),
             source=self._source(entry.provider),
         )
+
+
+def _has_id(access_key_id: str, value: Credential) -> bool:
+    return value.access_key_id == access_key_id
 
 
 def _said(settings: ProviderSettings) -> list[tuple[str, Any]]:

@@ -21,7 +21,7 @@ from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError
 from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
-from agent.emergency.authority import Authority
+from agent.cloud.authority import Authority
 from agent.system.clock import Clock
 from agent.system.errands import Errands
 from agent.system.waiting import Activity

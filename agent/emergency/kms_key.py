@@ -20,7 +20,7 @@ from agent.core.errors import (
 from agent.core.events import Event
 from agent.core.rotatable import Rotatable
 from agent.core.timestamps import rfc3339
-from agent.emergency.authority import Authority
+from agent.cloud.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.following import follow
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, TOO_MANY_KEYS, KmsRotation

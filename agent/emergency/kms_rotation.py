@@ -13,7 +13,7 @@ from agent.cloud.openapi import Kms, RotationRunningError
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.timestamps import rfc3339
-from agent.emergency.authority import Authority
+from agent.cloud.authority import Authority
 from agent.emergency.last_rotation import told
 from agent.engine.held_credential import HeldCredential
 from agent.state.records import RotationJournal

@@ -14,7 +14,7 @@ from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError
 from agent.core.events import Event
 from agent.core.retry import Retry
-from agent.emergency.authority import AGAIN, Authority
+from agent.cloud.authority import AGAIN, Authority
 from agent.emergency.case import Case
 from agent.emergency.kms_key import KmsKey, NoSecretError
 from agent.emergency.report import OldKey

@@ -19,7 +19,7 @@ from agent.core.errors import CancelledError, KeyturnError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
-from agent.emergency.authority import Authority
+from agent.cloud.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
 from agent.emergency.end_record import DETAIL_BYTES, TEXT_BYTES, cut, end_record

@@ -1,4 +1,4 @@
-"""All that is remembered of one credential over a restart: four parts, each changed by itself alone, saved as one record."""
+"""All that is remembered of one credential over a restart: five parts, each changed by itself alone, saved as one record."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from agent.core.notify_outcome import NotifyOutcome
 from agent.state.health_record import HealthRecord
 from agent.state.notification_ledger import NotificationLedger
 from agent.state.publish_journal import PublishJournal
+from agent.state.ram_record import RamKeys, RamRecord
 from agent.state.records import CredentialRecord, Debt, Published
 from agent.state.rotation_record import RotationRecord
 
 
 class CredentialState:
-    """The state of one credential: what is published, who is owed the news, how refreshes fare, what an emergency began."""
+    """The state of one credential: what is published, who is owed the news, how refreshes fare, what an emergency began,
+    which keys of a RAM user are ours."""
 
     def __init__(
         self,
@@ -21,11 +23,13 @@ class CredentialState:
         ledger: NotificationLedger | None = None,
         health: HealthRecord | None = None,
         rotation: RotationRecord | None = None,
+        ram: RamKeys | None = None,
     ) -> None:
         self.journal = journal or PublishJournal()
         self.ledger = ledger or NotificationLedger()
         self.health = health or HealthRecord()
         self.rotation = rotation or RotationRecord()
+        self.ram = ram or RamKeys()
 
     @property
     def published(self) -> Published:
@@ -63,6 +67,7 @@ class CredentialState:
                 is_stale=record.stale,
             ),
             RotationRecord(record.rotation, record.rotations, record.rotation_end),
+            RamKeys(record.ram),
         )
 
     def record(self) -> CredentialRecord:
@@ -87,4 +92,5 @@ class CredentialState:
             before=journal.before,
             untold=ledger.untold,
             spent=journal.spent,
+            ram=self.ram.record if self.ram.record != RamRecord() else None,
         )

@@ -9,6 +9,7 @@ import msgspec
 
 from agent.core.credential import Credential
 from agent.core.events import Trigger
+from agent.state.ram_record import RamRecord
 
 
 def key(identity: tuple[str, ...]) -> str:
@@ -121,3 +122,4 @@ class CredentialRecord(msgspec.Struct, omit_defaults=True):
     before: Published | None = None  # what to return to when the journal cannot be finished
     untold: int = 0  # the newest generation of which a dependent was not told that the config no longer names
     spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
+    ram: RamRecord | None = None  # the AccessKeys of a RAM user that keyturn rotates itself

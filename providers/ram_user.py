@@ -56,7 +56,10 @@ class RamUserSettings(ProviderSettings):
         if self.every < 60:
             yield "every", 'want at least "1m", such as "60d"'
         if self.disable_after + self.delete_after > self.every:
-            yield "every", "is shorter than disable_after and delete_after together: RAM allows two keys, and a third has no place"
+            yield (
+                "every",
+                "is shorter than disable_after and delete_after together: RAM allows two keys, and a third has no place",
+            )
         if self.ram_endpoint is not None and (fault := endpoint_fault(self.ram_endpoint)):
             yield "ram_endpoint", fault
         if (wrong := window_fault(self.between, self.time_zone)) is not None:
@@ -111,7 +114,11 @@ class RamUser(Provider):
         yield from self._authority.inspect()
         place, own = f"credentials.{self.context.credential}.provider", self.settings
         if own.owner:
-            yield Finding("ok", f"{place}.owner", f"this host makes, disables and deletes the keys of RAM user {own.ram_user_name}")
+            yield Finding(
+                "ok",
+                f"{place}.owner",
+                f"this host makes, disables and deletes the keys of RAM user {own.ram_user_name}",
+            )
         else:
             what = f"this host changes nothing of RAM user {own.ram_user_name}, and no rotation happens here"
             yield Finding("warning", f"{place}.owner", what, "set owner = true on the one host that is to rotate")

@@ -35,8 +35,10 @@ KNOWS = {
     "agent.engine": EVERYBODY
     | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.sinks", "agent.state"},
     # built on the engine, strangers to each other
+    "agent.ram_rotation": EVERYBODY
+    | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks", "agent.state"},
     "agent.emergency": EVERYBODY
-    | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
+    | {"agent.ram_rotation", "agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.canary": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
     "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
@@ -48,7 +50,7 @@ KNOWS = {
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
-        "agent.canary",
+        "agent.canary", "agent.ram_rotation",
         "agent.emergency", "agent.endpoint", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
         "providers",
     },

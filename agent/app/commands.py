@@ -15,7 +15,7 @@ from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
-from agent.app.status import CanaryOf, as_json
+from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
@@ -49,6 +49,7 @@ class Commands:
         started_at: datetime,
         fetches: FetchRecord | None = None,
         canary_of: CanaryOf = lambda _name: None,
+        rotation_of: RotationOf = lambda _name: None,
     ) -> None:
         """Keep what is needed.
 
@@ -57,15 +58,18 @@ class Commands:
             started_at: when.
             fetches: who fetched what from it; None where nobody can.
             canary_of: returns what the canary saw of a credential.
+            rotation_of: returns what its rotation of a RAM user's keys waits for; on the loop's thread.
         """
         self._application, self._engine = application, application.engine
         self._started_at, self._fetches, self._canary_of = started_at, fetches or FetchRecord(), canary_of
+        self._rotation_of = rotation_of
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
         looks = self._call(self._engine.sink_looks)
         looked = [(name, look, look.compare()) for name, look in looks.items()]
         seen = self._call(partial(self._engine.snapshot, looked))
+        rotations = self._call(lambda: {one.name: self._rotation_of(one.name) for one in seen.credentials})
         return as_json(
             seen.credentials,
             self._application.config_path,
@@ -74,6 +78,7 @@ class Commands:
             in_force=self._application.in_force,
             clients_of=partial(client_rows, self._fetches, now=seen.taken_at),
             canary_of=self._canary_of,
+            rotation_of=rotations.get,
         )
 
     def refresh(
@@ -168,7 +173,7 @@ class Commands:
             UsageError: the credential is not in the config.
         """
         chosen(self._engine, [name])
-        return self._application.factory.authority(name), self._application.factory.cloud()
+        return self._application.factory.authority(name), self._application.factory.cloud_of(name)
 
     def _call(self, function: Callable[[], T]) -> T:
         late = CancelledError("the agent did not answer in time", "see its log")

@@ -17,6 +17,7 @@ from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
 CanaryOf = Callable[[str], dict[str, Any] | None]
+RotationOf = Callable[[str], dict[str, Any] | None]
 ClientsOf = Callable[[str, int], list[dict[str, Any]]]
 
 
@@ -29,6 +30,7 @@ def as_json(
     in_force: ConfigInForce | None = None,
     clients_of: ClientsOf = lambda _name, _generation: [],
     canary_of: CanaryOf = lambda _name: None,
+    rotation_of: RotationOf = lambda _name: None,
 ) -> dict[str, Any]:
     """Return the object of `status --json`.
 
@@ -40,6 +42,7 @@ def as_json(
         in_force: what became of its last reload.
         clients_of: returns who fetched a credential from it (agent/app/clients.py), by its name and newest generation.
         canary_of: returns what the canary saw of it (agent/canary/canary.py), by its name.
+        rotation_of: returns how the rotation of a RAM user's keys stands (agent/ram_rotation/rotations.py), by its name.
     """
     return {
         "agent": {
@@ -52,13 +55,20 @@ def as_json(
             "config_problems": list(in_force.problems) if in_force else [],
         },
         "credentials": {
-            one.name: _row(one, clients_of(one.name, one.published.generation), canary_of(one.name))
+            one.name: _row(
+                one, clients_of(one.name, one.published.generation), canary_of(one.name), rotation_of(one.name)
+            )
             for one in credentials
         },
     }
 
 
-def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[str, Any] | None) -> dict[str, Any]:
+def _row(
+    one: CredentialSnapshot,
+    clients: list[dict[str, Any]],
+    canary: dict[str, Any] | None,
+    rotation: dict[str, Any] | None,
+) -> dict[str, Any]:
     done = one.published
     return {
         "provider": one.provider,
@@ -77,6 +87,7 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[st
         "notify": notify_rows(one, clients),
         "clients": clients,
         **({"canary": canary} if canary is not None else {}),
+        **({"rotation": rotation} if rotation is not None else {}),
     }
 
 

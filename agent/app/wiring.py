@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -25,10 +25,11 @@ from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
 from agent.config.load import load
 from agent.config.registry import Family, Registry
-from agent.core.credential import Credential
 from agent.core.config_in_force import ConfigInForce
+from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, StateError
 from agent.core.provider import Base, Provider, ProviderContext
+from agent.core.ram_user import HasRamUser, RamUserPlan
 from agent.core.settings import CredentialSettings, NotifierSettings, ProviderSettings, Settings
 from agent.endpoint.tokens import TokenBook
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
@@ -173,7 +174,9 @@ class Factory:
         state = StateStore(paths(self._settings)[0]).peek(name)
         journal = state.journal
         done = [journal.published, *([journal.before] if journal.is_half_switched and journal.before else [])]
-        wanted = [one.access_key_id for one in done if one.generation] or [one.access_key_id for one in state.ram.record.keys[-1:]]
+        wanted = [one.access_key_id for one in done if one.generation] or [
+            one.access_key_id for one in state.ram.record.keys[-1:]
+        ]
         found = (first_offered(self.sinks(name), partial(_has_id, access_key_id)) for access_key_id in wanted)
         return next(filter(None, found), None)
 
@@ -194,10 +197,30 @@ class Factory:
         """Return the provider of who may rotate and disable for a credential: an inline one, or that of another credential."""
         emergency = self._settings.credentials[name].emergency
         if emergency is None:
-            return None
-        if isinstance(emergency.authority, str):
-            return self.provider(emergency.authority, self._settings.credentials[emergency.authority].provider)
-        return self.provider(f"{name}.emergency.authority", emergency.authority)
+            return self.rotator(name)
+        return self._who(emergency.authority, f"{name}.emergency.authority")
+
+    def rotator(self, name: str) -> Provider | None:
+        """Return the provider of who makes the keys of a RAM user, which its provider names; None where there is none."""
+        settings = self._settings.credentials[name].provider
+        return self._who(settings.authority, f"{name}.provider.authority") if isinstance(settings, HasRamUser) else None
+
+    def _who(self, authority: ProviderSettings | str, place: str) -> Provider:
+        if isinstance(authority, str):
+            return self.provider(authority, self._settings.credentials[authority].provider)
+        return self.provider(place, authority)
+
+    def ram_users(self) -> dict[str, RamUserPlan]:
+        """Return the RAM users whose keys keyturn itself makes, by the names of their credentials."""
+        found = {name: entry.provider for name, entry in self._settings.credentials.items()}
+        return {name: settings.ram_user for name, settings in found.items() if isinstance(settings, HasRamUser)}
+
+    def cloud_of(self, name: str) -> Cloud:
+        """Return the clients for the keys of one credential, whose provider may name its own endpoint of RAM."""
+        cloud, settings = self.cloud(), self._settings.credentials[name].provider
+        if not isinstance(settings, HasRamUser) or not settings.ram_user.endpoint:
+            return cloud
+        return replace(cloud, ram=Ram(Transport(self._ca_file), settings.ram_user.endpoint))
 
     def cloud(self, *, shares: bool = False) -> Cloud:
         """Return the clients of KMS, RAM and STS, for the management calls.

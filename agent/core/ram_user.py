@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from agent.core.scalars import Duration
+from agent.core.settings import ProviderSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class RamUserPlan:
 @runtime_checkable
 class HasRamUser(Protocol):
     """The settings of a provider whose RAM user's AccessKeys keyturn itself makes."""
+
+    @property
+    def authority(self) -> ProviderSettings | str:
+        """Who makes, disables and deletes the keys: an inline provider, or the name of another credential."""
 
     @property
     def ram_user(self) -> RamUserPlan:

@@ -15,13 +15,13 @@ from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
+from agent.cloud.authority import Authority
 from agent.cloud.looks import AccessKeySeen, SecretDescription, access_key_last_used, describe_secret, list_access_keys
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError
 from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
-from agent.cloud.authority import Authority
 from agent.system.clock import Clock
 from agent.system.errands import Errands
 from agent.system.waiting import Activity

@@ -9,11 +9,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from agent.cloud.authority import Authority
 from agent.cloud.openapi import Kms, RotationRunningError
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.timestamps import rfc3339
-from agent.cloud.authority import Authority
 from agent.emergency.last_rotation import told
 from agent.engine.held_credential import HeldCredential
 from agent.state.records import RotationJournal

@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any
 
 from agent.audit.log import AuditLog
+from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError, KeyturnError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.provider import Provider
+from agent.core.ram_user import HasRamUser
 from agent.core.rotatable import Rotatable
-from agent.cloud.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
 from agent.emergency.end_record import DETAIL_BYTES, TEXT_BYTES, cut, end_record
@@ -27,12 +28,14 @@ from agent.emergency.fetchers import WhoFetched, nobody
 from agent.emergency.kms_key import KmsKey
 from agent.emergency.last_rotation import refuse_repetition
 from agent.emergency.old_key import EndOfOldKey
+from agent.emergency.ram_user_key import RamUserKey
 from agent.emergency.report import Patience, Result, Show, Steps
 from agent.emergency.request import Request
 from agent.emergency.session import SessionRenewal
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
+from agent.ram_rotation.rotations import rotation_of
 from agent.runtime.event_loop import answer_of
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
@@ -123,7 +126,8 @@ class Emergency:
     def _play(self, case: Case, clearance: Clearance) -> None:
         case.result.old_access_key_id = case.published.access_key_id
         source = case.held.provider
-        if not isinstance(source, Rotatable):  # nothing at KMS: at most a session that the source can be asked for anew
+        is_ram_user = isinstance(case.held.settings.provider, HasRamUser)
+        if not isinstance(source, Rotatable) and not is_ram_user:
             SessionRenewal(case, clearance, self._cloud.sts).play()
             return
         authority = Authority(
@@ -133,8 +137,10 @@ class Emergency:
             case.patience.ask_s,
             case.held.pause,
             case.steps.activity,
+            place="" if case.held.settings.emergency or not is_ram_user else f"{case.place}.provider",
+            needs="ram:CreateAccessKey" if is_ram_user else "kms:RotateSecret",
         )
-        key = KmsKey(case, source, self._cloud, authority)
+        key = self._key(case, source, authority)
         case.steps.do("preflight", key.preflight)
         if key.is_only_to_be_disabled():
             case.result.notes.append(f"{case.old_id} was replaced already: nothing needed rotating")
@@ -148,13 +154,20 @@ class Emergency:
             self._end_old_key(case, key, EndOfOldKey(case, key, self._cloud, authority))
         else:
             case.result.notes.append(
-                f"the old key {case.old_id} was not disabled and may work for up to two days (KMS); to cut it off now: "
+                f"the old key {case.old_id} was not disabled and {key.old_lives()}; to cut it off now: "
                 f"keyturn rotate {case.held.name} --leaked {case.old_id} --disable-old --reason 'key leaked'"
             )
         # Only now: after an error on the way here the next `rotate` takes the rotation up.
         key.end()
 
-    def _end_old_key(self, case: Case, key: KmsKey, old: EndOfOldKey) -> None:
+    def _key(self, case: Case, source: Provider, authority: Authority) -> KmsKey | RamUserKey:
+        if isinstance(source, Rotatable):
+            return KmsKey(case, source, self._cloud, authority)
+        return RamUserKey(
+            case, self._cloud, authority, rotation_of(case.held, self._audit, authority, self._cloud, self._cause)
+        )
+
+    def _end_old_key(self, case: Case, key: KmsKey | RamUserKey, old: EndOfOldKey) -> None:
         old.end()
         if not case.request.delete_old:
             return

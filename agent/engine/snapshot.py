@@ -8,6 +8,7 @@ from datetime import datetime
 from agent.core.notify_outcome import NotifyOutcome
 from agent.core.policy import Condition
 from agent.refresh.managed_credential import ManagedCredential
+from agent.state.ram_record import RamRecord
 from agent.state.records import Published, RotationJournal
 from agent.system.clock import Clock
 
@@ -45,6 +46,7 @@ class CredentialSnapshot:
     Attributes:
         unfinished: the rotation at the source that an emergency began and did not end.
         rotations_spent: how many it began within the hour.
+        ram: which keys of a RAM user are ours.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CredentialSnapshot:
     is_tried: bool
     unfinished: RotationJournal | None
     rotations_spent: int
+    ram: RamRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +109,5 @@ def snapshot_of(managed: ManagedCredential, clock: Clock, *, is_tried: bool = Tr
         is_tried=is_tried,
         unfinished=managed.state.rotation.unfinished,
         rotations_spent=managed.state.rotation.spent(now),
+        ram=managed.state.ram.record,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.cloud.authority import Authority
-from agent.cloud.looks import access_key_last_use, list_access_keys
-from agent.cloud.openapi import Ram
+from agent.cloud.looks import access_key_last_used, key_last_use, list_access_keys
+from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
-from agent.core.errors import SourceRefusedError
+from agent.core.errors import KeyturnError, SourceRefusedError
 from agent.ram_rotation.view import LastUse, Listed
 from agent.system.clock import Clock
 
@@ -18,8 +18,16 @@ GONE = "EntityNotExist.User.AccessKey"
 class AsAuthority:
     """`agent.ram_rotation.rotation.Calls`. What cannot be told from a repetition is tried once, the rest for a while."""
 
-    def __init__(self, ram: Ram, user: str, authority: Authority, clock: Clock) -> None:
-        self._ram, self._user, self._authority, self._clock = ram, user, authority, clock
+    def __init__(self, cloud: Cloud, user: str, authority: Authority, clock: Clock) -> None:
+        """Keep what the calls need.
+
+        Args:
+            cloud: the clients; that of RAM at the endpoint of this user's provider.
+            user: the RAM user's name.
+            authority: who signs.
+            clock: for the signatures.
+        """
+        self._cloud, self._ram, self._user, self._authority, self._clock = cloud, cloud.ram, user, authority, clock
 
     def listed(self) -> tuple[Listed, ...]:
         """Return the user's keys.
@@ -42,10 +50,19 @@ class AsAuthority:
         """
 
         def ask(who: Credential) -> LastUse:
-            at, service = access_key_last_use(self._ram, self._user, access_key_id, who, now=self._clock.now())
-            return LastUse(at, service)
+            at = access_key_last_used(self._ram, self._user, access_key_id, who, now=self._clock.now())
+            return LastUse(at, self._service(access_key_id, who) if at is not None else "")
 
         return self._authority.ask("RAM GetAccessKeyLastUsed", "ram:GetAccessKeyLastUsed", ask)
+
+    def _service(self, access_key_id: str, who: Credential) -> str:
+        """Return which service a key was used for last, which only IMS says; "" where that is not to be had: it is for people."""
+        now, cloud = self._clock.now(), self._cloud
+        try:
+            account_id = cloud.sts.get_caller_identity(who, now=now).account_id
+            return key_last_use(cloud.ims, self._user, account_id, access_key_id, who, now=now).service
+        except KeyturnError:
+            return ""
 
     def create(self) -> Credential:
         """Make a key, with one call.
@@ -56,8 +73,18 @@ class AsAuthority:
         return self._authority.ask(
             "RAM CreateAccessKey",
             "ram:CreateAccessKey",
-            lambda who: self._ram.create_access_key(self._user, who, now=self._clock.now()),
+            self._created,
             once=True,
+        )
+
+    def _created(self, who: Credential) -> Credential:
+        made = self._ram.create_access_key(self._user, who, now=self._clock.now())
+        return Credential(
+            made.access_key_id,
+            made.access_key_secret,
+            ram_user_name=self._user,
+            created_at=made.created_at,
+            request_id=made.request_id,
         )
 
     def disable(self, access_key_id: str) -> str:
@@ -68,9 +95,7 @@ class AsAuthority:
         """
         return self._unless_gone(
             "UpdateAccessKey",
-            lambda who: self._ram.update_access_key(
-                self._user, access_key_id, "Inactive", who, now=self._clock.now()
-            ),
+            lambda who: self._ram.update_access_key(self._user, access_key_id, "Inactive", who, now=self._clock.now()),
         )
 
     def delete(self, access_key_id: str) -> str:

@@ -16,7 +16,19 @@ from datetime import datetime, timedelta
 from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
 from agent.ram_rotation import journal
-from agent.ram_rotation.view import Action, AskLastUse, Create, Delete, Disable, Listed, Note, Publish, Rest, View, Wanted
+from agent.ram_rotation.view import (
+    Action,
+    AskLastUse,
+    Create,
+    Delete,
+    Disable,
+    Listed,
+    Note,
+    Publish,
+    Rest,
+    View,
+    Wanted,
+)
 from agent.state.ram_record import GUESSED, RamKey
 
 MOST_KEYS = 2
@@ -50,7 +62,9 @@ def decide(view: View) -> Action:
 def _not_ours_to_rotate(view: View) -> Rest | None:
     record, plan = view.record, view.plan
     if not plan.is_owner:
-        return Rest("this host is not the owner of the RAM user's keys and changes nothing", "set owner = true on one host")
+        return Rest(
+            "this host is not the owner of the RAM user's keys and changes nothing", "set owner = true on one host"
+        )
     if record.host and record.host != view.host:
         return _stop(
             "the state directory is of another machine, or this one was renamed, so its keys are left alone",
@@ -150,11 +164,15 @@ def _end_of_guess(key: RamKey, row: Listed, view: View) -> Action:
         if key.disabled_at is not None:
             return Rest(f"RAM to show {name} as inactive", until=key.disabled_at + journal.LIST_LAG)
         if view.now < begins:
-            return Rest(f"{about}; it is disabled unless it is used", f"if it is yours, use it before {rfc3339(begins)}", begins)
+            return Rest(
+                f"{about}; it is disabled unless it is used", f"if it is yours, use it before {rfc3339(begins)}", begins
+            )
         return Disable(name, "nobody used it since a call of keyturn's whose reply was lost")
     ends = (key.disabled_at or view.now) + view.plan.rest
     if view.now < ends:
-        return Rest(f"{about}; it is inactive and will be deleted", "if it is yours, enable it in the RAM console", ends)
+        return Rest(
+            f"{about}; it is inactive and will be deleted", "if it is yours, enable it in the RAM console", ends
+        )
     return Delete(name, "nobody used it since a call of keyturn's whose reply was lost")
 
 
@@ -167,7 +185,9 @@ def _disabled(key: RamKey, view: View) -> Action:
         return Rest(f"the key before, {name}, to have been replaced for disable_after", until=begins)
     if view.in_use.owed:
         whom = ", ".join(first_few(view.in_use.owed))
-        return Rest(f"the key before, {name}, is not disabled before these were told: {whom}", until=view.now + TELL_AGAIN)
+        return Rest(
+            f"the key before, {name}, is not disabled before these were told: {whom}", until=view.now + TELL_AGAIN
+        )
     if name not in view.used:
         return AskLastUse(name)
     use = view.used[name]

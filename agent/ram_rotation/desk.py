@@ -66,7 +66,9 @@ class HeldDesk:
         if report.error is not None:
             raise report.error
         if self._held.look().seen.published.access_key_id != access_key_id:
-            raise SourceUnavailableError(f"credentials.{self._held.name}: the new key {access_key_id} is not published yet")
+            raise SourceUnavailableError(
+                f"credentials.{self._held.name}: the new key {access_key_id} is not published yet"
+            )
 
     def note(self, event: str, access_key_id: str, outcome: str, request_id: str) -> None:
         """Write it to the audit log and the log; a log that cannot be written does not undo what RAM did."""

@@ -134,6 +134,27 @@ class KeyRotation:
             raise SourceRefusedError(f"{self._place}: {done.text or 'there is nothing to do'}", done.remedy)
         return done.access_key_id
 
+    @property
+    def user(self) -> str:
+        """The RAM user's name."""
+        return self._plan.user
+
+    def caught_up(self) -> View:
+        """Look at the keys and write down what is new; change nothing in the cloud. Return what is known then.
+
+        Raises:
+            SourceRefusedError: the keys are not ours to rotate, or in doubt; the text says why, and what to do.
+            KeyturnError: as `go_on`.
+        """
+        view = self.view(Wanted.EMERGENCY)
+        match decide(view):
+            case Note(record):
+                self._desk.keep(record)
+                return self.caught_up()
+            case Rest(text, remedy, is_wrong=True):
+                raise SourceRefusedError(f"{self._place}: {text}", remedy)
+        return view
+
     def view(self, wanted: Wanted = Wanted.NO, used: Mapping[str, LastUse] | None = None) -> View:
         """Ask RAM for the keys, and return what is known."""
         desk, used = self._desk, used or {}
@@ -181,8 +202,9 @@ class KeyRotation:
         desk.keep(journal.begin(desk.record(), self._host, self._plan.user, self._reason, known, self._now()))
         try:
             value = self._calls.create()
-        except (NotPermittedError, SourceRefusedError):  # a clear no: there is no key
-            desk.keep(journal.refused(desk.record()))
+        except KeyturnError as error:
+            if _is_clear(error):
+                desk.keep(journal.refused(desk.record()))
             raise
         desk.keep(journal.answered(desk.record(), value.access_key_id, value.created_at))
         desk.hand(value)
@@ -201,3 +223,8 @@ class KeyRotation:
         self._desk.keep(journal.changed(self._desk.record(), access_key_id, deleted_at=self._now()))
         self._desk.note("old_key_deleted", access_key_id, why, request_id)
         return request_id
+
+
+def _is_clear(error: KeyturnError) -> bool:
+    """Return whether an error says that no key was made; one that says nothing leaves that open."""
+    return isinstance(error, NotPermittedError | SourceRefusedError) or error.code.startswith("Throttling")

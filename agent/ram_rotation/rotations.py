@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from agent.audit.log import AuditLog
 from agent.cloud.authority import Authority
-from agent.cloud.openapi import Ram
+from agent.cloud.openapi import Cloud
 from agent.core.errors import BusyError, CancelledError, KeyturnError
 from agent.core.events import Cause, Trigger
 from agent.core.policy import backoff
 from agent.core.provider import Provider
-from agent.core.ram_user import RamUserPlan
+from agent.core.ram_user import HasRamUser, RamUserPlan
 from agent.core.timestamps import rfc3339
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
@@ -40,14 +40,17 @@ ASK_S = 20.0
 """Seconds for which one call to RAM is tried again before the errand ends and is put off."""
 DAILY_S = 86_400.0
 """Seconds after which the keys are looked at although nothing is due: somebody may have changed them by hand."""
+STOPPED_S = 600.0
+"""Seconds after which it is looked whether somebody has changed what nothing goes on without."""
 RETRY_CAP_S = 600.0
 SOON_S = 5.0
 LOOK_S = 3600.0
 """The longest sleep: the wall clock, by which rotations are planned, may be set."""
 NEEDS = "ram:CreateAccessKey"
 
-Means = Callable[[str], tuple[Provider | None, Ram]]
-"""Returns who may rotate a credential's keys, and the client of RAM. On the loop's thread."""
+
+MeansOf = Callable[[str], tuple[Provider | None, Cloud]]
+"""Returns who may rotate a credential's keys, and the clients. On the loop's thread."""
 
 
 @dataclass
@@ -58,22 +61,24 @@ class _Entry:
     again_at: float  # boottime
     is_busy: bool = False
     failures: int = 0
-    rest: Rest = Rest()
+    rest: Rest = field(default_factory=Rest)
 
 
 class RamRotations:
     """The rotations of one agent. Belongs to the loop's thread, but for `run_now`."""
 
-    def __init__(self, engine: Engine, audit: AuditLog, means: Means, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, engine: Engine, audit: AuditLog, means_of: MeansOf, changed: Callable[[], None] = lambda: None
+    ) -> None:
         """Keep what is needed.
 
         Args:
             engine: whose credentials these are.
             audit: the log.
-            means: who rotates, and where.
+            means_of: who rotates, and where.
             changed: called when what is to be shown has changed.
         """
-        self._engine, self._audit, self._means, self._changed = engine, audit, means, changed
+        self._engine, self._audit, self._means_of, self._changed = engine, audit, means_of, changed
         self._entries: dict[str, _Entry] = {}
         self._host = machine()
         self._is_begun = False
@@ -94,8 +99,8 @@ class RamRotations:
 
     def as_json(self, name: str) -> dict[str, Any] | None:
         """Return what `status --json` shows of a credential's rotation; None where there is none."""
-        entry, record = self._entries.get(name), self._engine.ram_record(name)
-        if entry is None or record is None:
+        entry, seen = self._entries.get(name), self._engine.look(name)
+        if entry is None or seen is None:
             return None
         return {
             "ram_user_name": entry.plan.user,
@@ -104,7 +109,7 @@ class RamRotations:
             "waits_for": entry.rest.text or None,
             "remedy": entry.rest.remedy or None,
             "stopped": entry.rest.is_wrong,
-            "keys": _rows(record),
+            "keys": _rows(seen.ram),
         }
 
     # -- the schedule -------------------------------------------------------------------------------
@@ -134,7 +139,9 @@ class RamRotations:
         since = done.created_at or done.published_at or self._engine.clock.now()
         every = timedelta(seconds=float(plan.every))
         window = window_of(plan.between, plan.time_zone)
-        return next_rotation(since, every, window, f"{self._host}\0{name}\0{done.access_key_id}", self._engine.clock.now())
+        return next_rotation(
+            since, every, window, f"{self._host}\0{name}\0{done.access_key_id}", self._engine.clock.now()
+        )
 
     def _wanted(self, name: str, entry: _Entry) -> Wanted:
         due = self._due(name, entry)
@@ -149,19 +156,19 @@ class RamRotations:
             BusyError: a `keyturn rotate` of it is under way.
             KeyturnError: RAM refused, or did not answer; or the state cannot be written.
         """
-        cause, wanted, held, authority, ram = self._call(partial(self._begin, name))
+        cause, wanted, held, provider, cloud = self._call(partial(self._begin, name))
         try:
-            rotation = rotation_of(held, self._audit, authority, ram, cause, self._host)
-            return rotation.go_on(wanted)
+            who = _authority(held, provider)
+            return rotation_of(held, self._audit, who, cloud, cause).go_on(wanted)
         finally:
             held.release()
 
-    def _begin(self, name: str) -> tuple[Cause, Wanted, HeldCredential, Provider | None, Ram]:
+    def _begin(self, name: str) -> tuple[Cause, Wanted, HeldCredential, Provider | None, Cloud]:
         entry = self._entries[name]
         wanted = self._wanted(name, entry)
         cause = Cause(Trigger.SCHEDULE, reason=f"rotation of RAM user {entry.plan.user} by the schedule")
-        authority, ram = self._means(name)
-        return cause, wanted, self._engine.hold(name, cause), authority, ram
+        provider, cloud = self._means_of(name)
+        return cause, wanted, self._engine.hold(name, cause), provider, cloud
 
     def _ended(self, name: str, rest: Rest | None, error: BaseException | None) -> None:
         entry, clock = self._entries.get(name), self._engine.clock
@@ -179,7 +186,9 @@ class RamRotations:
             entry.rest = _told(error)
             entry.again_at = clock.boottime() + max(SOON_S, backoff(entry.failures + 3, random.random(), RETRY_CAP_S))
         if entry.rest.text != before.text and entry.rest.remedy:
-            log.warning("the keys of a RAM user wait", credential=name, detail=entry.rest.text, remedy=entry.rest.remedy)
+            log.warning(
+                "the keys of a RAM user wait", credential=name, detail=entry.rest.text, remedy=entry.rest.remedy
+            )
         self._changed()
         self._engine.after(0.0, self._plan_anew)
 
@@ -191,40 +200,46 @@ class RamRotations:
         now, due = self._engine.clock.now(), self._due(name, entry)
         moments = [entry.rest.until, due if due is not None and due > now else None]
         waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
+        most_s = STOPPED_S if entry.rest.text and entry.rest.until is None else DAILY_S
         # A full second later: dates of RAM and of the record are not finer than that.
-        return max(1.0, min([DAILY_S, *(wait + 1.0 for wait in waits)]))
+        return max(1.0, min([most_s, *(wait + 1.0 for wait in waits)]))
 
     def _call(self, function: Callable[[], Any]) -> Any:
-        return answer_of(self._engine.submit(function), CALL_S, CancelledError("the agent did not answer in time", "see its log"))
+        return answer_of(
+            self._engine.submit(function), CALL_S, CancelledError("the agent did not answer in time", "see its log")
+        )
 
 
-def rotation_of(
-    held: HeldCredential, audit: AuditLog, authority: Provider | None, ram: Ram, cause: Cause, host: str
-) -> KeyRotation:
+def rotation_of(held: HeldCredential, audit: AuditLog, authority: Authority, cloud: Cloud, cause: Cause) -> KeyRotation:
     """Return the rotation of a credential that is held.
 
     Args:
         held: the credential, whose provider's settings have a plan.
         audit: the log.
         authority: who may make, disable and delete keys.
-        ram: the client.
+        cloud: the clients.
         cause: for the records.
-        host: this machine.
     """
-    plan: RamUserPlan = held.settings.provider.ram_user  # type: ignore[attr-defined]
-    who = Authority(
+    settings = held.settings.provider
+    assert isinstance(settings, HasRamUser)
+    plan = settings.ram_user
+    calls = AsAuthority(cloud, plan.user, authority, held.clock)
+    return KeyRotation(
+        held.name, plan, machine(), HeldDesk(held, audit, cause), calls, held.clock.now, cause.reason or ""
+    )
+
+
+def _authority(held: HeldCredential, provider: Provider | None) -> Authority:
+    return Authority(
         held.name,
-        authority,
+        provider,
         held.clock,
         ASK_S,
         held.pause,
         Activity(),
         place=f"credentials.{held.name}.provider",
         needs=NEEDS,
-    )
-    calls = AsAuthority(ram, plan.user, who, held.clock)
-    return KeyRotation(
-        held.name, plan, host, HeldDesk(held, audit, cause), calls, held.clock.now, cause.reason or ""
+        again="it is tried again by itself",
     )
 
 

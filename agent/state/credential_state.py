@@ -14,8 +14,7 @@ from agent.state.rotation_record import RotationRecord
 
 
 class CredentialState:
-    """The state of one credential: what is published, who is owed the news, how refreshes fare, what an emergency began,
-    which keys of a RAM user are ours."""
+    """The state of one credential: what is published, who is owed it, how refreshes fare, what was begun, which keys are ours."""
 
     def __init__(
         self,

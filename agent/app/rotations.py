@@ -1,0 +1,17 @@
+"""The rotations of RAM users' keys of one application: what agent/ram_rotation is made with."""
+
+from __future__ import annotations
+
+from agent.app.wiring import Application
+from agent.cloud.openapi import Cloud
+from agent.core.provider import Provider
+from agent.ram_rotation.rotations import RamRotations
+
+
+def rotations_of(application: Application) -> RamRotations:
+    """Return the rotations; nothing is looked at before `follow`."""
+
+    def means(name: str) -> tuple[Provider | None, Cloud]:
+        return application.factory.rotator(name), application.factory.cloud_of(name)
+
+    return RamRotations(application.engine, application.audit, means)

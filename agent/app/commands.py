@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent.app import uri_tokens
+from agent.app.adopt import adopt
 from agent.app.clients import client_rows
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
@@ -149,6 +150,20 @@ class Commands:
             partial(factory.provider, name, settings.provider),
             cloud,
         )
+
+    def adopt(self, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
+        """Return what is there of a RAM user whose key was copied by hand; take it under rotation where that was agreed to.
+
+        Args:
+            name: of the credential.
+            agreed: the key id that the operator agreed to; "" only looks.
+            cause: for the audit.
+
+        Raises:
+            UsageError: the credential is not in the config, or is no `ram_user`.
+            KeyturnError: it cannot be taken.
+        """
+        return adopt(self._application, name, agreed, cause)
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.

@@ -95,6 +95,7 @@ class Adoption:
     """All that was seen.
 
     Attributes:
+        value: what the files hold, with its secret.
         key: the row of RAM's list for the key in the files; None where it is not there.
         identity: whom STS names for it; "" where it was not asked or refused.
         warnings: what the operator should know and may go on with.
@@ -107,6 +108,7 @@ class Adoption:
     user: str
     files: list[HeldFile] = field(default_factory=list)
     access_key_id: str = ""
+    value: Credential | None = field(default=None, repr=False)
     key: AccessKeySeen | None = None
     identity: str = ""
     authority: str = ""
@@ -159,7 +161,7 @@ def _judge(scene: Scene, found: Adoption) -> None:
             f"set owner = true on the one host that is to rotate it, {AGAIN} there",
         )
     value = _value_in_files(scene, found)
-    found.access_key_id = value.access_key_id
+    found.access_key_id, found.value = value.access_key_id, value
     who = _ask_ram(scene, found)
     _check_key(scene, found, value)
     _check_others(scene, found)
@@ -344,9 +346,11 @@ def _steps(scene: Scene, found: Adoption, *, is_due: bool) -> Iterator[tuple[str
     plan, key_id = scene.plan, found.access_key_id
     files = [one.sink.rpartition(" (")[0] for one in found.files]
     yield "now", f"{key_id} is written down as keyturn's key of RAM user {plan.user}; RAM is asked for nothing"
-    missing = [one.sink.rpartition(" (")[0] for one in found.files if one.problem]
-    more = f", and written into {', '.join(missing)}" if missing else "; no file that holds it changes"
-    yield "now", f"it is proved at STS and becomes generation 1{more}"
+    once = f", and {', '.join(scene.dependents)} told" if scene.dependents else ""
+    yield (
+        "now",
+        f"it is proved at STS and published: {', '.join(files)} written with the same key, in keyturn's form{once}",
+    )
     assert found.first_rotation_at is not None
     at = "at once" if is_due else rfc3339(found.first_rotation_at)
     told = f", and told to {', '.join(scene.dependents)}" if scene.dependents else "; nobody is told: it has no notify"

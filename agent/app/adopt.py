@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from agent.app.refresh_now import CALL_S, chosen, known_names
 from agent.app.wiring import Application, Factory, paths
-from agent.core.errors import CancelledError, SinkError, UsageError
+from agent.core.errors import CancelledError, KeyturnError, SinkError, UsageError
 from agent.core.events import Cause, Event
 from agent.core.ram_user import HasRamUser
 from agent.core.settings import Settings
@@ -25,6 +25,8 @@ from agent.system.clock import Clock
 from agent.system.machine import machine
 
 T = TypeVar("T")
+TELL_S = 60.0
+"""Seconds that are waited for the dependents to be told."""
 
 
 def adopt(application: Application, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
@@ -113,18 +115,23 @@ def _take(
         desk = HeldDesk(held, application.audit, cause)
         desk.hand(replace(found.value, created_at=row.created_at, ram_user_name=scene.plan.user))
         desk.note(Event.KEY_ADOPTED, found.access_key_id, "adopted", "")
+    warnings = [*found.warnings, *_publish(held)]
+    done = held.look().seen.published
+    generation = done.generation if done.access_key_id == found.access_key_id else 0
+    return {**found.as_json(), "adopted": True, "generation": generation, "warnings": warnings}
+
+
+def _publish(held: HeldCredential) -> list[str]:
+    """Publish the key that was taken, and tell the dependents; return what is tried again later."""
     report = held.refresh(PUBLISH_S)
-    seen = held.look().seen
-    is_published = seen.published.access_key_id == found.access_key_id
-    return {
-        **found.as_json(),
-        "adopted": True,
-        "generation": seen.published.generation if is_published else 0,
-        "warnings": [
-            *found.warnings,
-            *([f"it is not published yet, and is tried again: {report.error}"] if report.error is not None else []),
-        ],
-    }
+    if report.error is not None:
+        return [f"it is not published yet, and is tried again: {report.error}"]
+    try:
+        held.tell_now([held.name], TELL_S)
+    except KeyturnError as error:
+        return [str(error)]
+    owed = [f"{one.type_name} {one.target}" for one in held.look().seen.dependents if one.owed]
+    return [f"not told yet, and tried again: {', '.join(owed)}"] if owed else []
 
 
 def _call(application: Application, function: Callable[[], T]) -> T:

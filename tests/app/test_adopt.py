@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from agent.core.errors import EXIT_NOT_PERMITTED, KeyturnError, SinkError, Usage
 from agent.core.events import Actor, Cause, Trigger
 from providers.emulator import Cloud, EmulatorServer
 from providers.emulator.model import AccessKey
+from providers.emulator.pki import server_context
 
 ACTIONS = ("ListAccessKeys", "GetAccessKeyLastUsed", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey")
 NAME = "reporter"
@@ -23,13 +25,17 @@ NAME = "reporter"
 class Host:
     """A host to which somebody copied the key of RAM user `reporter` by hand, into two files."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.cloud = directory, Cloud()
+    def __init__(self, directory: Path, authority: Path) -> None:
+        self.directory, self.cloud, self.ca_file = directory, Cloud(), authority / "ca.pem"
         self.cloud.add_user("reporter")
         self.key = self.cloud.add_access_key("reporter")
         self.cloud.add_user("ops", *(f"ram:{action}" for action in ACTIONS))
         self.ops = self.cloud.add_access_key("ops")
-        self.server = EmulatorServer(self.cloud, directory / "cloud")
+        place = directory / "cloud"
+        place.mkdir(mode=0o700)
+        for name in ("ca.pem", "ca-key.pem"):
+            shutil.copy2(authority / name, place / name)
+        self.server = EmulatorServer(self.cloud, place)
         self.ini, self.env = directory / "credentials.ini", directory / "aliyun.env"
         self.copy(self.key)
         self.authorize(self.ops)
@@ -76,7 +82,7 @@ settle = "0s"
 [agent.audit]
 path = "{here}/audit.jsonl"
 [cloud]
-ca_file = "{server.ca_file}"
+ca_file = "{self.ca_file}"
 sts_endpoint = "{server.endpoint_of("sts")}"
 ram_endpoint = "{server.endpoint_of("ram")}"
 ims_endpoint = "{server.endpoint_of("ims")}"
@@ -114,10 +120,18 @@ command = ["/bin/sh", "-c", "echo told >> {here}/told"]
         return [one for one in map(json.loads, lines) if one["event"] == event]
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one CA for all: to load the system's beside it takes a while, and is done once a CA."""
+    directory = tmp_path_factory.mktemp("authority")
+    server_context(directory)
+    return directory
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path, authority: Path) -> Iterator[Host]:
     """One with its cloud."""
-    made = Host(tmp_path)
+    made = Host(tmp_path, authority)
     with made.server:
         yield made
 

@@ -53,8 +53,8 @@ class RamUserSettings(ProviderSettings):
         """Yield (key, sentence) for what the types cannot rule out."""
         if not self.ram_user_name or not self.ram_user_name.isprintable() or len(self.ram_user_name) > 64:
             yield "ram_user_name", "want the name of a RAM user: 1 to 64 characters"
-        if self.every < 60:
-            yield "every", 'want at least "1m", such as "60d"'
+        if self.every < 1:
+            yield "every", 'want at least "1s", such as "60d"'
         if self.disable_after + self.delete_after > self.every:
             yield (
                 "every",

@@ -56,7 +56,7 @@ def decide(view: View) -> Action:
     rests = [end for end in ends if isinstance(end, Rest)]
     if view.wanted is not Wanted.NO:
         return _new_key(view, rests)
-    return _all([*rests, *_lost(view)])
+    return _all([*rests, *_lost(view), *_second_key(view)])
 
 
 def _not_ours_to_rotate(view: View) -> Rest | None:
@@ -225,11 +225,8 @@ def _new_key(view: View, rests: Sequence[Rest]) -> Action:
             return _all(lost)
         return Create(tuple(one.access_key_id for one in view.listed))
     if strangers:
-        return _stop(
-            f"RAM user {user} has a second key that keyturn did not make, {', '.join(strangers)}, and RAM allows two; it is not "
-            "touched, so no new one can be made",
-            "see who uses it, disable and delete it in the RAM console, or give that user's own work another RAM user",
-        )
+        second = _second_key(view)[0]
+        return _stop(second.text, second.remedy)
     if not is_emergency:
         return _all(rests)
     for key in view.others:
@@ -243,6 +240,21 @@ def _new_key(view: View, rests: Sequence[Rest]) -> Action:
         f"delete {others} in the RAM console if nobody needs it, or keyturn rotate {view.name} --leaked {others} "
         "--disable-old --delete-old --reason TEXT, and run the same command again",
     )
+
+
+def _second_key(view: View) -> list[Rest]:
+    """Return what a key of somebody else's, beside ours, means for the next rotation; nothing where there is room."""
+    strangers = [one.access_key_id for one in view.strangers]
+    if not strangers or len(view.present) < MOST_KEYS:
+        return []
+    user = view.plan.user
+    return [
+        Rest(
+            f"RAM user {user} has a second key that keyturn did not make, {', '.join(strangers)}, and RAM allows two; it is not "
+            "touched, so no new one can be made",
+            "see who uses it, disable and delete it in the RAM console, or give that user's own work another RAM user",
+        )
+    ]
 
 
 def _lost(view: View) -> list[Rest]:

@@ -83,8 +83,8 @@ class RamRotations:
         self._host = machine()
         self._is_begun = False
 
-    def follow(self, plans: Mapping[str, RamUserPlan]) -> None:
-        """Go by these plans from now on; a new or changed one is looked at soon."""
+    def know(self, plans: Mapping[str, RamUserPlan]) -> None:
+        """Go by these plans from now on; nothing is begun by itself before `follow`."""
         now = self._engine.clock.boottime()
         before, self._entries = self._entries, {}
         for name, plan in plans.items():
@@ -92,6 +92,10 @@ class RamRotations:
             if entry is None or entry.plan != plan:
                 entry = _Entry(plan, now + random.random() * SOON_S, entry is not None and entry.is_busy)
             self._entries[name] = entry
+
+    def follow(self, plans: Mapping[str, RamUserPlan]) -> None:
+        """Go by these plans, and by the calendar; a new or changed one is looked at soon."""
+        self.know(plans)
         if plans and not self._is_begun:
             self._is_begun = True
             self._engine.every(self._pause_s, self._look)
@@ -155,17 +159,21 @@ class RamRotations:
 
     # -- one errand ---------------------------------------------------------------------------------
 
-    def run_now(self, name: str) -> Rest:
+    def run_now(self, name: str, wanted: Wanted | None = None) -> Rest:
         """Do all that can be done now for one credential; return what the rest waits for. On another thread than the loop's.
+
+        Args:
+            name: of the credential.
+            wanted: whether a new key is; None: as the calendar says.
 
         Raises:
             BusyError: a `keyturn rotate` of it is under way.
             KeyturnError: RAM refused, or did not answer; or the state cannot be written.
         """
-        cause, wanted, held, provider, cloud = self._call(partial(self._begin, name))
+        cause, due, held, provider, cloud = self._call(partial(self._begin, name))
         try:
             who = _authority(held, provider)
-            return rotation_of(held, self._audit, who, cloud, cause).go_on(wanted)
+            return rotation_of(held, self._audit, who, cloud, cause).go_on(wanted or due)
         finally:
             held.release()
 

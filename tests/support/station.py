@@ -53,6 +53,10 @@ class Station:
         table = "[credentials.uploader.emergency"
         return f'{table}]\n{extra}\n{table}.authority]\ntype = "access_key"\n{files}\n'
 
+    def credential(self) -> str:
+        """The tables of the credential that is rotated."""
+        return str(self.vm.credential())
+
     # -- keyturn ------------------------------------------------------------------------------------
 
     @property
@@ -66,7 +70,7 @@ class Station:
 
     def start(self, *, publish: bool = True) -> Station:
         """Start a keyturn over the VM's state directory, and publish the present key."""
-        self.vm.configure(self.vm.credential(), self.table)
+        self.vm.configure(self.credential(), self.table)
         path = str(self.vm.config)
         self.application = wiring.open_application(wiring.load_settings(path, {}), path, {})
         self.managed.notifiers = tuple(self.dependents)

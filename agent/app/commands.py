@@ -16,6 +16,7 @@ from agent.app.adopt import adopt
 from agent.app.clients import client_rows
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
+from agent.app.rotate_due import rotate_due
 from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
@@ -99,6 +100,20 @@ class Commands:
         work = RefreshNow(self._engine, cause, retry_for_s)
         with Silence(work.under_way, show):
             return work.run(names)
+
+    def once(self, names: Sequence[str], cause: Cause, show: Show, *, retry_for_s: float) -> dict[str, Any]:
+        """Do what is due for the keys of RAM users, then what `refresh` does; where no daemon runs.
+
+        Args, what is returned and raised are those of `refresh`; `rotations` has what each look at such keys came to.
+        """
+        turns = rotate_due(self._application, names)
+        answer = self.refresh(names, cause, show, retry_for_s=retry_for_s)
+        worst = next((turn.exit_code for turn in turns if turn.exit_code), 0)
+        return {
+            **answer,
+            "rotations": [turn.as_json() for turn in turns],
+            "exit_code": answer["exit_code"] or worst,
+        }
 
     def rotate(self, request: Request, show: Show) -> Result:
         """Run the emergency from end to end; its error stands in the result.

@@ -41,13 +41,14 @@ def once(options: argparse.Namespace) -> int:
         answer = run_here(
             settings,
             options.config,
-            lambda commands: commands.refresh(options.names, Cause(Trigger.START), show, retry_for_s=retry_for_s),
+            lambda commands: commands.once(options.names, Cause(Trigger.START), show, retry_for_s=retry_for_s),
             logged=in_journal,
         )
     except (BusyError, ServicesStateError) as error:
         raise _with_another_way(error, settings, _refresh(options)) from error
     if not in_journal:
         output.refreshed(answer)
+        output.turned(answer["rotations"])
     return int(answer["exit_code"])
 
 

@@ -18,10 +18,10 @@ function without one gets none. When it ends is said nowhere, so it is good for 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from agent.core.credential import Credential
 from agent.core.errors import SourceRefusedError
@@ -37,6 +37,14 @@ HEADERS = {part: f"x-fc-{part.replace('_', '-')}" for part in PARTS}
 _NO_ROLE = "give the function a role that RAM lets do what keyturn is to do, and that trusts fc.aliyuncs.com"
 
 
+@runtime_checkable
+class Headers(Protocol):
+    """The headers of a request: a mapping, or the message of `http.server`."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Return names and values."""
+
+
 def from_context(context: object) -> Credential:
     """Return the session in the context object of an event handler.
 
@@ -47,7 +55,7 @@ def from_context(context: object) -> Credential:
     return _session({part: getattr(found, part, None) for part in PARTS}, "context.credentials", PARTS)
 
 
-def from_headers(headers: Mapping[str, str]) -> Credential:
+def from_headers(headers: Headers) -> Credential:
     """Return the session in the headers of a request to a custom runtime, in whatever case they are written.
 
     Raises:
@@ -68,7 +76,7 @@ def invocation(source: object) -> Iterator[Credential]:
     Raises:
         SourceRefusedError: it brings no session.
     """
-    value = from_headers(source) if isinstance(source, Mapping) else from_context(source)
+    value = from_headers(source) if isinstance(source, Headers) else from_context(source)
     _INVOCATIONS.begin(value)
     try:
         yield value

@@ -40,13 +40,8 @@ TELL_AGAIN = timedelta(minutes=10)
 
 def decide(view: View) -> Action:
     """Return the next thing to do. After everything but `Rest` it is asked again, with a fresh view."""
-    if (stop := _not_ours_to_rotate(view)) is not None:
-        return stop
-    caught_up = journal.caught_up(view)
-    if caught_up != view.record:
-        return Note(caught_up)
-    if (stop := _in_doubt(view)) is not None:
-        return stop
+    if (first := before_all(view)) is not None:
+        return first
     if view.record.intent is not None:
         return Publish(view.record.intent.access_key_id)
     ends = list(_ends(view))
@@ -57,6 +52,14 @@ def decide(view: View) -> Action:
     if view.wanted is not Wanted.NO:
         return _new_key(view, rests)
     return _all([*rests, *_lost(view), *_second_key(view)])
+
+
+def before_all(view: View) -> Note | Rest | None:
+    """Return what comes before anything is done: what is to be written down, or why nothing may be touched; None for neither."""
+    if (stop := _not_ours_to_rotate(view)) is not None:
+        return stop
+    caught_up = journal.caught_up(view)
+    return Note(caught_up) if caught_up != view.record else _in_doubt(view)
 
 
 def _not_ours_to_rotate(view: View) -> Rest | None:

@@ -8,14 +8,15 @@ run's decision (decide.py) removes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
+from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, UsageError
 from agent.core.ram_user import RamUserPlan
 from agent.ram_rotation import journal
-from agent.ram_rotation.decide import decide
+from agent.ram_rotation.decide import before_all, decide
 from agent.ram_rotation.view import (
     AskLastUse,
     Create,
@@ -147,13 +148,40 @@ class KeyRotation:
             KeyturnError: as `go_on`.
         """
         view = self.view(Wanted.EMERGENCY)
-        match decide(view):
+        match before_all(view):
             case Note(record):
                 self._desk.keep(record)
                 return self.caught_up()
             case Rest(text, remedy, is_wrong=True):
                 raise SourceRefusedError(f"{self._place}: {text}", remedy)
         return view
+
+    def adopt(self, value: Credential) -> None:
+        """Take a key that somebody else made as the one in use, and as ours from now on; it is published next.
+
+        Args:
+            value: the key with its secret, as the files hold it.
+
+        Raises:
+            UsageError: this host is not the owner, or RAM lists no such active key of the user.
+            KeyturnError: as `go_on`.
+        """
+        if not self._plan.is_owner:
+            raise UsageError(
+                f"{self._place}.provider: this host is not the owner", "set owner = true on this host alone"
+            )
+        access_key_id = value.access_key_id
+        row = next((one for one in self._calls.listed() if one.access_key_id == access_key_id), None)
+        if row is None or not row.is_active:
+            is_there = "has it, but inactive" if row is not None else "has no such key"
+            raise UsageError(
+                f"{self._place}: {access_key_id} is not taken: RAM user {self._plan.user} {is_there}",
+                "correct ram_user_name, or put a key of that user into the files that works",
+            )
+        self._desk.keep(journal.adopted(self._desk.record(), self._host, self._plan.user, row, self._now()))
+        self._desk.hand(replace(value, ram_user_name=self._plan.user, created_at=row.created_at))
+        self._desk.publish(access_key_id)
+        self.caught_up()
 
     def view(self, wanted: Wanted = Wanted.NO, used: Mapping[str, LastUse] | None = None) -> View:
         """Ask RAM for the keys, and return what is known."""

@@ -8,7 +8,8 @@ memory only: after a start everything is looked at anew, and the record (agent/s
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 from agent.audit.log import AuditLog
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
+from agent.core.credential import Credential
 from agent.core.errors import BusyError, CancelledError, KeyturnError
 from agent.core.events import Cause, Trigger
 from agent.core.policy import backoff
@@ -170,19 +172,43 @@ class RamRotations:
             BusyError: a `keyturn rotate` of it is under way.
             KeyturnError: RAM refused, or did not answer; or the state cannot be written.
         """
-        cause, due, held, provider, cloud = self._call(partial(self._begin, name))
+        due = self._call(lambda: self._wanted(name, self._entries[name]))
+        with self._held(name) as rotation:
+            return rotation.go_on(wanted or due)
+
+    def adopt(self, name: str, value: Credential, cause: Cause) -> datetime | None:
+        """Take a key that somebody made by hand as the one in use, and as ours from now on; prove and publish it.
+
+        Args:
+            name: of the credential.
+            value: the key with its secret, as the files hold it.
+            cause: who asked.
+
+        Returns:
+            when it will be replaced.
+
+        Raises:
+            UsageError: this host is not the owner, or RAM lists no such active key of the user.
+            KeyturnError: it cannot be proved or published, or RAM does not answer.
+        """
+        with self._held(name, cause) as rotation:
+            rotation.adopt(value)
+        due: datetime | None = self._call(lambda: self._due(name, self._entries[name]))
+        return due
+
+    @contextmanager
+    def _held(self, name: str, cause: Cause | None = None) -> Iterator[KeyRotation]:
+        cause, held, provider, cloud = self._call(partial(self._begin, name, cause))
         try:
-            who = _authority(held, provider)
-            return rotation_of(held, self._audit, who, cloud, cause).go_on(wanted or due)
+            yield rotation_of(held, self._audit, _authority(held, provider), cloud, cause)
         finally:
             held.release()
 
-    def _begin(self, name: str) -> tuple[Cause, Wanted, HeldCredential, Provider | None, Cloud]:
+    def _begin(self, name: str, cause: Cause | None) -> tuple[Cause, HeldCredential, Provider | None, Cloud]:
         entry = self._entries[name]
-        wanted = self._wanted(name, entry)
-        cause = Cause(Trigger.SCHEDULE, reason=f"rotation of RAM user {entry.plan.user} by the schedule")
+        cause = cause or Cause(Trigger.SCHEDULE, reason=f"rotation of RAM user {entry.plan.user} by the schedule")
         provider, cloud = self._means_of(name)
-        return cause, wanted, self._engine.hold(name, cause), provider, cloud
+        return cause, self._engine.hold(name, cause), provider, cloud
 
     def _ended(self, name: str, rest: Rest | None, error: BaseException | None) -> None:
         entry, clock = self._entries.get(name), self._engine.clock

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from agent.core.credential import Credential
+from agent.core.events import Cause, Trigger
+from agent.core.secret import Secret
 from agent.ram_rotation.view import Rest, Wanted
 from tests.support.ram_station import RamStation
+from tests.support.station import ME, Crash, steps
+
+
+class Dies:
+    """A proof in the middle of which the process dies."""
+
+    def verify(self, *args: Any, **options: Any) -> Any:
+        raise Crash("in the proof")
 
 
 def test_the_first_key_is_made_and_published(ram_station: RamStation) -> None:
@@ -23,3 +36,62 @@ def test_a_rotation_replaces_the_key_and_leaves_the_old_one_for_a_while(ram_stat
     assert ram_station.keys == {old: "Active", ram_station.published: "Active"}
     replaced = ram_station.record.key(old)
     assert replaced is not None and replaced.replaced_at is not None
+
+
+def test_the_emergency_ends_with_the_old_key_seen_refused_and_deleted(ram_station: RamStation) -> None:
+    """As for a managed secret: the same steps and the same object; the record knows what became of the keys."""
+    old = ram_station.start().published
+    result = ram_station.rotate(disable_old=True, delete_old=True)
+    assert (result.error, result.safe, str(result.old_key)) == (None, True, "deleted")
+    assert set(steps(result).values()) == {"done"}
+    assert list(steps(result)) == [
+        "preflight", "rotate", "fetch", "verify", "publish", "notify", "pickup", "disable_old", "prove_refused", "delete_old",
+    ]  # fmt: skip
+    assert (result.old_access_key_id, result.new_access_key_id) == (old, ram_station.published)
+    assert ram_station.keys == {ram_station.published: "Active"}
+    assert result.time_to_safe_ms is not None
+    assert isinstance(ram_station.errand(), Rest)
+    assert ram_station.vm.holds(ram_station.published)
+
+
+def test_a_hand_made_key_stops_the_first_rotation_until_it_is_adopted(ram_station: RamStation) -> None:
+    """It is named and left alone; adopted it is published, ours, and replaced like any other."""
+    mine = ram_station.cloud.add_access_key("batch")
+    ram_station.start(publish=False)
+    rest = ram_station.errand()
+    assert isinstance(rest, Rest) and rest.is_wrong and mine.access_key_id in rest.text
+    value = Credential(mine.access_key_id, Secret(mine.access_key_secret))
+    assert ram_station.ram_rotations is not None
+    ram_station.ram_rotations.adopt("uploader", value, Cause(Trigger.OPERATOR, ME))
+    assert ram_station.published == mine.access_key_id
+    assert ram_station.vm.holds(mine.access_key_id)
+    done = ram_station.errand(Wanted.DUE)
+    assert isinstance(done, Rest) and not done.is_wrong
+    assert ram_station.published != mine.access_key_id
+    assert ram_station.keys == {mine.access_key_id: "Active", ram_station.published: "Active"}
+
+
+def test_after_a_restart_the_value_is_read_back_from_a_sink(ram_station: RamStation) -> None:
+    """The secret stands in the sinks alone: a new process publishes it again where one file is missing, and rotates."""
+    before = ram_station.start().published
+    ram_station.restart()
+    ram_station.vm.env_path().unlink()
+    assert ram_station.refresh().error is None
+    assert ram_station.published == before
+    assert before in ram_station.vm.env_path().read_text()
+    assert isinstance(ram_station.errand(Wanted.DUE), Rest)
+    assert ram_station.published != before
+
+
+def test_a_crash_before_the_publish_leaves_one_key_that_the_next_start_removes(ram_station: RamStation) -> None:
+    """Made, its id written down, and the process gone: it is disabled and deleted, and the rotation made anew."""
+    before = ram_station.start().published
+    ram_station.managed.verifier = Dies()
+    assert not isinstance(ram_station.errand(Wanted.DUE), Rest)
+    unusable = set(ram_station.keys) - {before}
+    assert len(unusable) == 1
+    ram_station.restart()
+    assert isinstance(ram_station.errand(), Rest)
+    assert ram_station.keys == {before: "Active"}
+    assert isinstance(ram_station.errand(Wanted.DUE), Rest)
+    assert ram_station.published not in {before, *unusable}

@@ -12,15 +12,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent.app import uri_tokens
+from agent.app.adopt import adopt
 from agent.app.clients import client_rows
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
-from agent.app.rotations import rotations_of
+from agent.app.rotate_due import rotate_due
 from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
-from agent.core.errors import CancelledError, KeyturnError
+from agent.core.errors import CancelledError
 from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
@@ -31,7 +32,6 @@ from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
 from agent.engine.key_holders import holders
 from agent.engine.snapshot import snapshot_of
-from agent.ram_rotation.view import Rest
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
 from agent.serving.fetches import FetchRecord, Laggard
@@ -101,32 +101,19 @@ class Commands:
         with Silence(work.under_way, show):
             return work.run(names)
 
-    def rotate_by_calendar(self, names: Sequence[str]) -> dict[str, str]:
-        """Do what is due for the keys of RAM users, for a keyturn that runs once and ends.
+    def once(self, names: Sequence[str], cause: Cause, show: Show, *, retry_for_s: float) -> dict[str, Any]:
+        """Do what is due for the keys of RAM users, then what `refresh` does; where no daemon runs.
 
-        Args:
-            names: of credentials; none means all.
-
-        Returns:
-            what each waits for or what is wrong, as a sentence; only where there is something to say.
-
-        Raises:
-            UsageError: a name is not in the config.
+        Args, what is returned and raised are those of `refresh`; `rotations` has what each look at such keys came to.
         """
-        known_names(list(self._application.settings.credentials), names)
-        plans = self._application.factory.ram_users()
-        rotations = rotations_of(self._application)
-        self._call(partial(rotations.know, plans))
-        said: dict[str, str] = {}
-        for name, user in plans.items():
-            if user.is_owner and (not names or name in names):
-                try:
-                    rest = rotations.run_now(name)
-                except KeyturnError as error:
-                    rest = Rest(error.problem, error.remedy)
-                if rest.text:
-                    said[name] = f"{rest.text}; {rest.remedy}" if rest.remedy else rest.text
-        return said
+        turns = rotate_due(self._application, names)
+        answer = self.refresh(names, cause, show, retry_for_s=retry_for_s)
+        worst = next((turn.exit_code for turn in turns if turn.exit_code), 0)
+        return {
+            **answer,
+            "rotations": [turn.as_json() for turn in turns],
+            "exit_code": answer["exit_code"] or worst,
+        }
 
     def rotate(self, request: Request, show: Show) -> Result:
         """Run the emergency from end to end; its error stands in the result.
@@ -178,6 +165,20 @@ class Commands:
             partial(factory.provider, name, settings.provider),
             cloud,
         )
+
+    def adopt(self, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
+        """Return what is there of a RAM user whose key was copied by hand; take it under rotation where that was agreed to.
+
+        Args:
+            name: of the credential.
+            agreed: the key id that the operator agreed to; "" only looks.
+            cause: for the audit.
+
+        Raises:
+            UsageError: the credential is not in the config, or is no `ram_user`.
+            KeyturnError: it cannot be taken.
+        """
+        return adopt(self._application, name, agreed, cause)
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.

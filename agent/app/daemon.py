@@ -94,6 +94,7 @@ class Daemon:
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
             "plan": self._on_plan,
+            "adopt": self._on_adopt,
             "uri_tokens": self._on_uri_tokens,
             "rotate_uri_token": self._on_rotate_uri_token,
         }
@@ -359,6 +360,13 @@ class Daemon:
         wanted = emergency_request(meant, actor) if isinstance(meant, dict) else None
         deadline_s = request.get("deadline_s")
         return self._commands.plan(str(request.get("credential")), wanted, deadline_s), 0
+
+    def _on_adopt(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        name, agreed = str(request.get("credential")), str(request.get("access_key_id") or "")
+        answer = self._commands.adopt(name, agreed, Cause(Trigger.OPERATOR, actor))
+        if agreed:
+            self._engine.post(partial(self._rotations.look_again, name))
+        return self._dated(answer), 0
 
     def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.uri_tokens(_names(request)), 0

@@ -174,11 +174,12 @@ class Factory:
         state = StateStore(paths(self._settings)[0]).peek(name)
         journal = state.journal
         done = [journal.published, *([journal.before] if journal.is_half_switched and journal.before else [])]
-        wanted = [one.access_key_id for one in done if one.generation] or [
-            one.access_key_id for one in state.ram.record.keys[-1:]
-        ]
+        ours = state.ram.record.keys[-1:]  # an adopted key, which is not published yet
+        wanted = [one.access_key_id for one in done if one.generation] + [one.access_key_id for one in ours]
         found = (first_offered(self.sinks(name), partial(_has_id, access_key_id)) for access_key_id in wanted)
-        return next(filter(None, found), None)
+        value = next(filter(None, found), None)
+        mine = state.ram.record.key(value.access_key_id) if value is not None else None
+        return replace(value, created_at=mine.created_at) if value is not None and mine is not None else value
 
     def _base(self, owner: str, base: ProviderSettings | str) -> Base:
         """Return what the provider of `owner` builds on."""

@@ -103,6 +103,13 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
+def _adopt(adopt: argparse.ArgumentParser) -> None:
+    adopt.add_argument("name", metavar="NAME")
+    adopt.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+    adopt.add_argument("--dry-run", action="store_true", help="show what is there and what would be done, and stop")
+    adopt.add_argument("--json", action="store_true", help="print one JSON object at the end")
+
+
 def _plan(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("name", metavar="NAME")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
@@ -283,6 +290,12 @@ COMMANDS = {
         "the emergency: rotate at the source, follow the new key to every dependent, cut the old one off",
         'keyturn rotate uploader --reason "key on a public repo" --disable-old',
         _rotate,
+    ),
+    "adopt": Command(
+        "agent.cli.adopt:adopt",
+        "take a RAM user whose key was copied by hand under rotation, in steps that it says before",
+        "keyturn adopt reporter --dry-run",
+        _adopt,
     ),
     "plan": Command(
         "agent.cli.plan:plan",

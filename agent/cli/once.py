@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 from agent.app import wiring
-from agent.app.commands import Commands
 from agent.app.daemon_users import daemon_users
 from agent.cli import output
 from agent.cli.option_types import seconds
@@ -18,7 +17,6 @@ from agent.control import client
 from agent.core.errors import BusyError, KeyturnError, NotPermittedError
 from agent.core.events import Cause, Trigger
 from agent.core.settings import Settings
-from agent.emergency.report import Show
 from agent.logs.log import log
 from agent.state.store import ServicesStateError
 from agent.system.journal_stream import is_stream
@@ -43,21 +41,15 @@ def once(options: argparse.Namespace) -> int:
         answer = run_here(
             settings,
             options.config,
-            lambda commands: _pass(commands, options.names, show, retry_for_s),
+            lambda commands: commands.once(options.names, Cause(Trigger.START), show, retry_for_s=retry_for_s),
             logged=in_journal,
         )
     except (BusyError, ServicesStateError) as error:
         raise _with_another_way(error, settings, _refresh(options)) from error
     if not in_journal:
         output.refreshed(answer)
+        output.turned(answer["rotations"])
     return int(answer["exit_code"])
-
-
-def _pass(commands: Commands, names: list[str], show: Show, retry_for_s: float) -> dict[str, Any]:
-    """Rotate what is due by the calendar, where keyturn makes the keys itself; then refresh."""
-    for name, text in commands.rotate_by_calendar(names).items():
-        log.warning("the keys of a RAM user wait", credential=name, detail=text)
-    return commands.refresh(names, Cause(Trigger.START), show, retry_for_s=retry_for_s)
 
 
 def _with_another_way(error: KeyturnError, settings: Settings, refresh: str) -> KeyturnError:

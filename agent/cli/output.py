@@ -86,6 +86,15 @@ def refreshed(answer: dict[str, Any]) -> None:
                 print(one_line(f"  {one['type']} {one['target']}: {one['last_outcome']}{owed}"))
 
 
+def turned(rotations: Sequence[dict[str, Any]]) -> None:
+    """Print what the looks at the keys of RAM users came to."""
+    for one in rotations:
+        if one["error"]:
+            print(one_line(f"keyturn: {one['error']}"), file=sys.stderr)
+        elif one["waits_for"]:
+            print(one_line(f"{one['credential']}: its rotation waits for {one['waits_for']}"))
+
+
 def wait(one: dict[str, Any]) -> None:
     """What is waited for, on standard error: standard output is for what came of it. Other steps are not shown."""
     if one["outcome"] == WAITING:

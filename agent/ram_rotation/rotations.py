@@ -103,6 +103,12 @@ class RamRotations:
             self._engine.every(self._pause_s, self._look)
         self._engine.after(0.0, self._look)
 
+    def look_again(self, name: str) -> None:
+        """Look soon, whatever is waited for: somebody has just changed what it goes by."""
+        if (entry := self._entries.get(name)) is not None:
+            entry.again_at, entry.rest = self._engine.clock.boottime(), Rest()
+            self._engine.after(0.0, self._look)
+
     def as_json(self, name: str) -> dict[str, Any] | None:
         """Return what `status --json` shows of a credential's rotation; None where there is none."""
         entry, seen = self._entries.get(name), self._engine.look(name)

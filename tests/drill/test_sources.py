@@ -35,11 +35,15 @@ TABLES = {
         'role_arn = "acs:ram::1:role/x", external_id = "four", sts_endpoint = "sts.invalid", '
         f'base = {{ type = "access_key", {UNSET} }}'
     ),
+    "function_compute": "",
     "process": 'command = ["/bin/false"]',
     "default": "",
 }
-KINDS = {"bearer": Kind.BEARER, **dict.fromkeys(("kms_secret", "access_key", "process", "default"), Kind.ACCESS_KEY)}
-STAND_INS = {"process", "default"}
+KINDS = {
+    "bearer": Kind.BEARER,
+    **dict.fromkeys(("kms_secret", "access_key", "process", "default", "function_compute"), Kind.ACCESS_KEY),
+}
+STAND_INS = {"process", "default", "function_compute"}
 
 
 class Stage:

@@ -30,6 +30,7 @@ def _rotation(vm: Vm) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.crash
 def test_a_daemon_rotates_by_the_calendar_and_ends_what_it_replaced(vm: Vm) -> None:
     """Made, published, replaced, disabled once it rests, deleted; `status` says what the rotation waits for."""
     _prepare(vm, QUICK)

@@ -19,7 +19,7 @@ from agent.cloud.failures import Judge, ServiceError
 from agent.cloud.permissions import Asked
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
+from agent.core.errors import BadAnswerError, KeyturnError, LeakedKeyError, SourceRefusedError
 from agent.core.secret import Secret
 from agent.core.timestamps import moment_of, rfc3339
 
@@ -67,7 +67,13 @@ class OpenApi:
             action, self._version, params, identity, host=self.endpoint, at=now, nonce=secrets.token_hex(16)
         )
         asked = Asked(action, params, identity.access_key_id)
-        return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge, asked=asked)
+        try:
+            return self.send(
+                action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge, asked=asked
+            )
+        except LeakedKeyError as error:
+            error.restricted_key = identity.access_key_id
+            raise
 
     def call_anonymously(
         self,

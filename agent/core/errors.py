@@ -35,6 +35,7 @@ The tree; the number is the exit code where it is not 1, and `r` marks what is w
         TooMuchError                       (systemd_setup) the unit would need root's rights
       AuditError                           the audit log
       BusyError                            another keyturn, or the same work, is under way
+        RotatedByScheduleError             the schedule rotates a RAM user's keys, for seconds
       DaemonUnreachableError       69
         ConnectionLostError        69      (control.client) it went away before it had answered
       RemoteError                          (control.client) the daemon's own error, with its exit code
@@ -78,7 +79,9 @@ class KeyturnError(Exception):
     place = ""
     """What `at` put before the problem last."""
 
-    def __init__(self, problem: str, remedy: str = "", *, code: str = "", request_id: str = "") -> None:
+    def __init__(
+        self, problem: str, remedy: str = "", *, code: str = "", request_id: str = "", restricted_key: str = ""
+    ) -> None:
         """Keep the parts of the text.
 
         Args:
@@ -86,12 +89,14 @@ class KeyturnError(Exception):
             remedy: what the operator does about it; may be empty where nothing can be said.
             code: the error code of the service, where there is one, such as `Rejected.Throttling`.
             request_id: the service's name for the call that failed, where there was one.
+            restricted_key: the AccessKey that signed, where Alibaba Cloud has restricted it as leaked.
         """
         super().__init__(problem, remedy)
         self.problem = problem
         self.remedy = remedy
         self.code = code
         self.request_id = request_id
+        self.restricted_key = restricted_key
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -223,6 +228,10 @@ class AuditError(KeyturnError):
 
 class BusyError(KeyturnError):
     """Another keyturn works on the same state directory, or the same work is already under way."""
+
+
+class RotatedByScheduleError(BusyError):
+    """The schedule is at work on the same keys, for seconds."""
 
 
 class DaemonUnreachableError(KeyturnError):

@@ -16,7 +16,7 @@ from typing import Any
 from agent.audit.log import AuditLog
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
-from agent.core.errors import CancelledError, KeyturnError
+from agent.core.errors import CancelledError, KeyturnError, RotatedByScheduleError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.provider import Provider
 from agent.core.ram_user import HasRamUser
@@ -39,6 +39,10 @@ from agent.ram_rotation.rotations import rotation_of
 from agent.runtime.event_loop import answer_of
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
+
+
+SCHEDULE_S = 150.0
+"""Seconds for which an errand of the schedule is waited for: the proof of a new key takes a minute and more."""
 
 
 class Emergency:
@@ -95,8 +99,10 @@ class Emergency:
             begun = True
             case.record(Event.ROTATION_REQUESTED, access_key_id=self._leaked)
             self._play(case, clearance)
+            case.held.note_authority(None, self._cause)
         except KeyturnError as error:
             self._failed(error)
+            case.held.note_authority(error, self._cause)
         except Exception:
             log.error("a fault of keyturn itself; please report it", exc_info=True)
             self._failed(KeyturnError(f"{case.place}: a fault of keyturn itself", "please report it with its log"))
@@ -118,8 +124,14 @@ class Emergency:
 
     def _hold(self) -> HeldCredential:
         late = CancelledError("the agent did not answer in time", "see its log")
-        held = self._engine.submit(partial(self._engine.hold, self._request.credential, self._cause))
-        return answer_of(held, CALL_S, late)
+        ends = self._engine.clock.boottime() + SCHEDULE_S
+        while True:
+            held = self._engine.submit(partial(self._engine.hold, self._request.credential, self._cause))
+            try:
+                return answer_of(held, CALL_S, late)
+            except RotatedByScheduleError:  # a call to RAM, or a proof, is under way
+                if self._engine.clock.boottime() > ends or self._engine.stops_within(0.2):
+                    raise
 
     # -- the play -----------------------------------------------------------------------------------
 

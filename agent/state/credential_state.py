@@ -1,10 +1,11 @@
-"""All that is remembered of one credential over a restart: five parts, each changed by itself alone, saved as one record."""
+"""All that is remembered of one credential over a restart: six parts, each changed by itself alone, saved as one record."""
 
 from __future__ import annotations
 
 from typing import Self
 
 from agent.core.notify_outcome import NotifyOutcome
+from agent.state.alarm_record import AlarmRecord
 from agent.state.health_record import HealthRecord
 from agent.state.notification_ledger import NotificationLedger
 from agent.state.publish_journal import PublishJournal
@@ -14,7 +15,7 @@ from agent.state.rotation_record import RotationRecord
 
 
 class CredentialState:
-    """The state of one credential: what is published, who is owed it, how refreshes fare, what was begun, which keys are ours."""
+    """The state of one credential: what is published, who is owed it, how refreshes fare, rotations, alarms, whose keys."""
 
     def __init__(
         self,
@@ -22,12 +23,14 @@ class CredentialState:
         ledger: NotificationLedger | None = None,
         health: HealthRecord | None = None,
         rotation: RotationRecord | None = None,
+        alarms: AlarmRecord | None = None,
         ram: RamKeys | None = None,
     ) -> None:
         self.journal = journal or PublishJournal()
         self.ledger = ledger or NotificationLedger()
         self.health = health or HealthRecord()
         self.rotation = rotation or RotationRecord()
+        self.alarms = alarms or AlarmRecord()
         self.ram = ram or RamKeys()
 
     @property
@@ -66,6 +69,7 @@ class CredentialState:
                 is_stale=record.stale,
             ),
             RotationRecord(record.rotation, record.rotations, record.rotation_end),
+            AlarmRecord(record.too_old, record.restricted),
             RamKeys(record.ram),
         )
 
@@ -90,6 +94,8 @@ class CredentialState:
             journal_seq=journal.audit_seq,
             before=journal.before,
             untold=ledger.untold,
+            too_old=self.alarms.too_old,
+            restricted={key_id: str(seen) for key_id, seen in self.alarms.restricted.items()},
             spent=journal.spent,
             ram=self.ram.record if self.ram.record != RamRecord() else None,
         )

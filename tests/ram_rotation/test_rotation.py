@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from agent.core.credential import Credential
 from agent.core.events import Cause, Trigger
 from agent.core.secret import Secret
 from agent.ram_rotation.view import Rest, Wanted
-from tests.support.ram_station import RamStation
+from tests.support.ram_station import RamStation, prepare, provider
 from tests.support.station import ME, Crash, steps
+
+
+def template(vm: Any) -> str:
+    """A sink that cannot be read back."""
+    path = vm.directory / "t.j2"
+    path.write_text("{{ access_key_id }}")
+    return f'''\
+[[credentials.uploader.sinks]]
+type = "template"
+path = "{vm.app}/out"
+source = "{path}"
+'''
 
 
 class Dies:
@@ -95,3 +110,69 @@ def test_a_crash_before_the_publish_leaves_one_key_that_the_next_start_removes(r
     assert ram_station.keys == {before: "Active"}
     assert isinstance(ram_station.errand(Wanted.DUE), Rest)
     assert ram_station.published not in {before, *unusable}
+
+
+def test_once_makes_what_is_due_and_refreshes(vm: Any) -> None:
+    """A host without a daemon: the first `once` makes the first key and publishes it; the next has nothing to do."""
+    prepare(vm, "owner = true")
+    assert vm.keyturn("once").returncode == 0
+    (key,) = vm.cloud.keys_of("batch")
+    assert vm.holds(key.access_key_id)
+    assert vm.keyturn("once").returncode == 0
+    assert [one.access_key_id for one in vm.cloud.keys_of("batch")] == [key.access_key_id]
+
+
+def test_check_warns_of_a_user_who_rotates_itself(vm: Any) -> None:
+    """A key that leaked is refused all of RAM, and cannot replace itself; and a secret that no sink gives back is an error."""
+    prepare(vm, "owner = true", user="ops")
+    said = vm.keyturn("check")
+    assert "cannot replace itself" in said.stdout
+    vm.configure(vm.credential(provider=provider(vm.directory, "owner = true"), sinks=template(vm)))
+    assert "credentials.uploader.sinks" in vm.keyturn("check", "--offline").stdout
+
+
+class Mortal:
+    """RAM's client, in one call of which the process dies: before RAM has heard of it, or after."""
+
+    def __init__(self, ram: Any, action: str, when: str) -> None:
+        self._ram, self._action, self._when = ram, action, when
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._ram, name)
+        if name != self._action:
+            return real
+
+        def call(*args: Any, **options: Any) -> Any:
+            if self._when == "after":
+                real(*args, **options)
+            raise Crash(f"{self._when} {name}")
+
+        return call
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("action", ["create_access_key", "update_access_key", "delete_access_key"])
+@pytest.mark.parametrize("disable_after", ["0s", "1h"])
+def test_a_death_around_each_call_is_gone_on_from(
+    ram_station: RamStation, action: str, when: str, disable_after: str
+) -> None:
+    """Whatever RAM has heard: one key in use that works, and nothing of ours left over but what waits for its time."""
+    ram_station.extra = f'owner = true\ndisable_after = "{disable_after}"\ndelete_after = "0s"'
+    before = ram_station.start().published
+    ram_station.changed_cloud = lambda real: replace(real, ram=Mortal(real.ram, action, when))
+    try:
+        died = ram_station.errand(Wanted.DUE) is None
+    except Crash:
+        died = True
+    ram_station.changed_cloud = lambda real: real
+    ram_station.restart()
+    assert died or disable_after == "1h"
+    first = ram_station.errand()
+    assert isinstance(first, Rest)
+    rest = ram_station.errand(Wanted.DUE if ram_station.published == before else Wanted.NO)
+    assert isinstance(rest, Rest) and not rest.is_wrong
+    assert ram_station.keys[ram_station.published] == "Active"
+    assert ram_station.vm.holds(ram_station.published)
+    ours = {one.access_key_id for one in ram_station.record.keys}
+    assert set(ram_station.keys) <= {*ours, *(one for one in ram_station.keys if ram_station.record.lost)}

@@ -34,6 +34,18 @@ authority = {{ type = "access_key", {files} }}
 """
 
 
+def prepare(vm: Any, extra: str, user: str = "batch") -> None:
+    """Make the user, an authority whose key lies in files, and the config of a VM that has no engine in this process."""
+    vm.cloud.add_user("batch")
+    vm.cloud.add_user("ops", *ROTATES)
+    key = vm.cloud.add_access_key("ops")
+    for part, text in (("id", key.access_key_id), ("secret", key.access_key_secret)):
+        path = vm.directory / f"authority_{part}"
+        path.touch(mode=0o600)
+        path.write_text(text)
+    vm.configure(vm.credential(provider=provider(vm.directory, extra, user)))
+
+
 class RamStation(Station):
     """RAM user `batch`, who has no key yet, and the one host that rotates."""
 
@@ -84,4 +96,4 @@ class RamStation(Station):
         return {key.access_key_id: key.status for key in self.cloud.keys_of("batch")}
 
 
-__all__ = ["ROTATES", "RamStation", "provider"]
+__all__ = ["ROTATES", "RamStation", "prepare", "provider"]

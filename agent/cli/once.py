@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from agent.app import wiring
@@ -49,6 +50,8 @@ def once(options: argparse.Namespace) -> int:
     if not in_journal:
         output.refreshed(answer)
         output.turned(answer["rotations"])
+    else:
+        _log_rotations(answer["rotations"])
     return int(answer["exit_code"])
 
 
@@ -71,6 +74,14 @@ def _refresh(options: argparse.Namespace) -> str:
     is_found = options.config == (os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG)
     config = [] if is_found else ["--config", options.config]
     return f"`{shlex.join(['keyturn', *config, 'refresh', *options.names])}`"
+
+
+def _log_rotations(rotations: Sequence[dict[str, Any]]) -> None:
+    for one in rotations:
+        if one["error"]:
+            log.error("the keys of a RAM user need somebody", credential=one["credential"], error=one["error"])
+        elif one["waits_for"]:
+            log.info("the keys of a RAM user wait", credential=one["credential"], detail=one["waits_for"])
 
 
 def _log_wait(one: dict[str, Any]) -> None:

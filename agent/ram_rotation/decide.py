@@ -29,7 +29,7 @@ from agent.ram_rotation.view import (
     View,
     Wanted,
 )
-from agent.state.ram_record import GUESSED, RamKey
+from agent.state.ram_record import ADOPTED, GUESSED, RamKey
 
 MOST_KEYS = 2
 """RAM: AccessKeys of one user (LimitExceeded.User.AccessKey)."""
@@ -217,6 +217,8 @@ def _new_key(view: View, rests: Sequence[Rest]) -> Action:
     is_emergency = view.wanted is Wanted.EMERGENCY
     current, user = view.in_use.access_key_id, view.plan.user
     strangers = [one.access_key_id for one in view.strangers]
+    if not current and not is_emergency and (waiting := _adopted(view)):
+        return Rest(f"the adopted key {waiting} to be published", until=view.now + TELL_AGAIN)
     if not current and strangers:
         return _stop(
             f"RAM user {user} has keys that keyturn did not make: {', '.join(strangers)}; none is touched, and no other is made",
@@ -257,6 +259,12 @@ def _second_key(view: View) -> list[Rest]:
             "see who uses it, disable and delete it in the RAM console, or give that user's own work another RAM user",
         )
     ]
+
+
+def _adopted(view: View) -> str:
+    """Return the key that was adopted, and that the files hold, before anything was published; "" for none."""
+    held = (one for one in view.others if one.origin == ADOPTED and one.access_key_id in view.in_use.in_sinks)
+    return next((one.access_key_id for one in held), "")
 
 
 def _lost(view: View) -> list[Rest]:

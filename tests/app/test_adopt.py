@@ -283,6 +283,31 @@ def test_a_key_that_was_copied_over_the_one_in_use(host: Host) -> None:
     assert {one["whose"] for one in host.look()["keys"]} == {"in the files", "keyturn's"}
 
 
+def test_a_death_behind_the_record_is_made_good(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is ours and not published: the next run publishes it from the files, and adopts nothing anew."""
+
+    class Death(BaseException):
+        """kill -9, as far as the state is concerned."""
+
+    def die(_held: object) -> list[str]:
+        raise Death
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.app.adopt._publish", die)
+        with pytest.raises(Death):
+            host.take(host.key.access_key_id)
+    assert host.look()["already"] is True
+    config, here = str(host.directory / "keyturn.toml"), host.settings()
+    cause = Cause(Trigger.START)
+    answer = without_daemon.run_here(
+        here, config, {}, lambda commands: commands.once([], cause, lambda _wait: None, retry_for_s=0.0), print
+    )
+    (row,) = answer["credentials"]
+    assert (answer["exit_code"], row["generation"], row["access_key_id"]) == (0, 1, host.key.access_key_id)
+    assert len(host.audit("key_adopted")) == 1
+    assert host.cloud.calls_of("CreateAccessKey") == []
+
+
 def test_what_was_agreed_to_is_what_is_taken(host: Host) -> None:
     """Between the question and the answer the files may change: then nothing is done."""
     with pytest.raises(SinkError):

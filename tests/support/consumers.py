@@ -191,7 +191,9 @@ def busy(options: argparse.Namespace) -> None:
             found = read_env(options.env)
             key_id, secret = found["ALIBABA_CLOUD_ACCESS_KEY_ID"], found["ALIBABA_CLOUD_ACCESS_KEY_SECRET"]
             token = found.get("ALIBABA_CLOUD_SECURITY_TOKEN")  # which an AccessKey has not
-            identity = {"access_key_id": key_id, "access_key_secret": secret} | ({"security_token": token} if token else {})
+            identity = {"access_key_id": key_id, "access_key_secret": secret} | (
+                {"security_token": token} if token else {}
+            )
             sts = client(options.endpoint, options.ca, **identity)
             keys.append(key_id)
         if sts is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_once_makes_what_is_due_and_refreshes(vm: Any) -> None:
     assert vm.holds(key.access_key_id)
     assert vm.keyturn("once").returncode == 0
     assert [one.access_key_id for one in vm.cloud.keys_of("batch")] == [key.access_key_id]
+
+
+def test_the_plan_foresees_what_the_rotation_would_decide(vm: Any) -> None:
+    """Nothing in the way, said by looks alone; a stranger's second key is, with the very sentence of the rotation."""
+    prepare(vm, "owner = true")
+    assert vm.keyturn("once").returncode == 0
+    (key,) = vm.cloud.keys_of("batch")
+    done = vm.keyturn("rotate", "uploader", "--reason", "x", "--dry-run", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["possible"], found["would"], found["in_the_way"]) == (0, True, "rotate", [])
+    assert [one["access_key_id"] for one in found["ram"]["keys"]] == [key.access_key_id]
+    stranger = vm.cloud.add_access_key("batch")
+    done = vm.keyturn("plan", "uploader", "--json")
+    (one,) = json.loads(done.stdout)["in_the_way"]
+    assert one["step"] == "rotate" and stranger.access_key_id in one["problem"]
+    assert not vm.cloud.calls_of("UpdateAccessKey")
+    assert len(vm.cloud.calls_of("CreateAccessKey")) == 1
 
 
 def test_check_warns_of_a_user_who_rotates_itself(vm: Any) -> None:

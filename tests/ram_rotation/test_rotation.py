@@ -43,6 +43,21 @@ def test_the_first_key_is_made_and_published(ram_station: RamStation) -> None:
     assert all(one.generations == [1] for one in ram_station.dependents)
 
 
+def test_the_secret_stands_in_the_sinks_alone(ram_station: RamStation, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the state nor the audit log nor a log line has it, nor the errors and the object of an emergency."""
+    ram_station.start()
+    result = ram_station.rotate(disable_old=True)
+    secrets = [key.access_key_secret for key in ram_station.cloud.keys_of("batch")]
+    assert len(secrets) == 2 and ram_station.vm.holds(secrets[1])
+    places = [
+        path for path in ram_station.vm.directory.rglob("*") if path.is_file() and path.parent != ram_station.vm.app
+    ]
+    said = caplog.text + repr(result) + str(ram_station.record)
+    texts = {str(path): path.read_bytes().decode("latin-1") for path in places} | {"said": said}
+    assert any("batch" in text for text in texts.values())
+    assert [place for place, text in texts.items() if any(secret in text for secret in secrets)] == []
+
+
 def test_a_rotation_replaces_the_key_and_leaves_the_old_one_for_a_while(ram_station: RamStation) -> None:
     """Both work; the record says which was replaced, and nothing is disabled before disable_after."""
     old = ram_station.start().published

@@ -94,9 +94,8 @@ def _in_doubt(view: View) -> Rest | None:
             f"keyturn adopt {view.name}",
         )
     if row is None:
-        settles = mine.known_at + journal.LIST_LAG
-        if view.now <= settles:
-            return Rest(f"RAM to list the new key {current}", until=settles)
+        if view.now <= mine.known_at + journal.LIST_LAG:
+            return Rest(f"RAM to list the new key {current}", until=_soon(mine.known_at, view))
         return _stop(
             f"RAM user {plan.user} has no key {current}, which is the one in use; none of that user's keys is touched",
             f"restore it from RAM's recycle bin if it was deleted by mistake, or correct ram_user_name, or put a key of that "
@@ -165,7 +164,7 @@ def _end_of_guess(key: RamKey, row: Listed, view: View) -> Action:
     if row.is_active:
         begins = key.known_at + GUESS_RESTS
         if key.disabled_at is not None:
-            return Rest(f"RAM to show {name} as inactive", until=key.disabled_at + journal.LIST_LAG)
+            return Rest(f"RAM to show {name} as inactive", until=_soon(key.disabled_at, view))
         if view.now < begins:
             return Rest(
                 f"{about}; it is disabled unless it is used", f"if it is yours, use it before {rfc3339(begins)}", begins
@@ -182,7 +181,7 @@ def _end_of_guess(key: RamKey, row: Listed, view: View) -> Action:
 def _disabled(key: RamKey, view: View) -> Action:
     name = key.access_key_id
     if key.disabled_at is not None:
-        return Rest(f"RAM to show {name} as inactive", until=key.disabled_at + journal.LIST_LAG)
+        return Rest(f"RAM to show {name} as inactive", until=_soon(key.disabled_at, view))
     begins = (key.replaced_at or view.now) + view.plan.rest
     if view.now < begins:
         return Rest(f"the key before, {name}, to have been replaced for disable_after", until=begins)
@@ -269,8 +268,14 @@ def _adopted(view: View) -> str:
 
 
 def _lost(view: View) -> list[Rest]:
-    settles = [one.begun_at + journal.LIST_LAG for one in view.record.lost]
-    return [Rest("RAM to show whether the call whose reply was lost made a key", until=one) for one in settles]
+    text = "RAM to show whether the call whose reply was lost made a key"
+    return [Rest(text, until=_soon(one.begun_at, view)) for one in view.record.lost]
+
+
+def _soon(since: datetime, view: View) -> datetime:
+    """Return when to look again at a list that lags behind what was done at `since`: after twice the time that passed."""
+    passed = max(view.now - since, timedelta(seconds=1))
+    return min(view.now + passed, max(since + journal.LIST_LAG, view.now) + timedelta(seconds=1))
 
 
 def _all(rests: Sequence[Rest]) -> Rest:

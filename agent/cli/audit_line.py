@@ -23,6 +23,7 @@ GOOD = frozenset(
         "rotation_ended",
         "old_key_disabled",
         "old_key_deleted",
+        "key_adopted",
     }
 )
 SO_SO = frozenset(

@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable
 
 from agent.cloud.authority import Authority
-from agent.cloud.openapi import Kms, RotationRunningError
+from agent.cloud.failures import RotationRunningError
+from agent.cloud.openapi import Kms
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.timestamps import rfc3339

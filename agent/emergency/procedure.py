@@ -2,7 +2,7 @@
 
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Here is the order of
 things; each has a module of its own, and they share one `Case` (case.py): the rotation that ended before (last_rotation.py), the
-key at KMS (kms_key.py, kms_rotation.py) or a session (session.py, cut_off.py); who asks (authority.py); the new value on its way
+key at KMS (kms_key.py, kms_rotation.py) or a session (session.py); who asks (authority.py); the new value on its way
 (following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its
 end (old_key.py); what is shown (report.py).
 What "safe" means, what is taken up again and what is waited for: docs/adr/0012.

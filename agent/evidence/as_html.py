@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
-from agent.evidence.as_text import MOODS, NOT_RECORDED, proof
+from agent.evidence.as_text import MOODS, proof
+from agent.evidence.fields import NOT_RECORDED
 from agent.evidence.model import Change, CredentialReport, Emergency, Report
 from agent.evidence.page import (
     Block,

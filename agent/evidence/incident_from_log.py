@@ -16,7 +16,8 @@ from agent.audit.proof import Verdict
 from agent.audit.reader import PassedOver, read
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
-from agent.evidence.emergencies import PUBLISHES, Emergencies, Emergency, number_of, text_of, time_of
+from agent.evidence.emergencies import PUBLISHES, Emergencies, Emergency
+from agent.evidence.fields import number_of, text_of, time_of
 from agent.evidence.incident import Basis, Dependent, How, Incident, LeftBehind
 
 Prove = Callable[[int], Verdict]

@@ -1,13 +1,9 @@
-"""The rotation report as values: what every format shows. `as_json` of a `Report` is the documented form of `--format json`."""
+"""The rotation report as values, which every format shows; `--format json` is a `Report` as it stands (plain.py)."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
-
-from agent.core.timestamps import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +211,3 @@ class Report:
     agent_versions: list[str]
     configs: list[str]
     credentials: list[CredentialReport]
-
-
-def as_json(value: Any) -> Any:
-    """Return dataclasses and what they hold as JSON has it: times in RFC 3339, in UTC and whole seconds."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return rfc3339(value)
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from agent.audit.log import AuditLog
 from agent.audit.proof import Verdict, verify_against
+from agent.core.cut_off import cutting_off, letting_back
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
@@ -269,7 +271,8 @@ def test_an_older_log_without_the_end_says_what_is_not_recorded(log: Log) -> Non
 
 
 def test_sessions_are_told_in_honest_words(log: Log) -> None:
-    """A session lives until it expires: no claim that it ended, and the expiry is named."""
+    """A session lives until it expires: no claim that it ended; the expiry is named, and what cuts off the role that STS named."""
+    log.says(Event.VERIFIED, access_key_id="STS.one", identity="acs:ram::1234567890123456:assumed-role/app/web-1")
     log.publish("STS.one", 1, expiration="2026-11-30T04:00:00Z", trigger="start")
     log.says(Event.ROTATION_REQUESTED, **asks())
     log.publish("STS.two", 2, "STS.one", **asks())
@@ -278,7 +281,7 @@ def test_sessions_are_told_in_honest_words(log: Log) -> None:
     text = written(told, Format.MARKDOWN)
     assert told.old.expires_at == datetime(2026, 11, 30, 4, tzinfo=UTC)
     assert "2026-11-30T04:00:00.000Z" in text
-    assert "detached from its role" in text
+    assert all(f"\n{command}\n" in text for command in (*cutting_off("app"), *letting_back("app")))
     assert "seen refused" not in text
     assert "--disable-old" not in text
 
@@ -336,6 +339,29 @@ def test_no_record_that_somebody_made_up_stops_the_reading(odd: list[dict[str, A
     for one in found.found():
         told = Incident(one.credential, one.old_key(), tuple(asked.told for asked in one.asked), BEGIN, "0.0")
         assert all(written(told, form) for form in Format)
+
+
+def test_the_documented_keys_of_the_json_are_those_there_are(log: Log) -> None:
+    """Each is named in docs/incident.md."""
+    log.publish("K1", 1)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.publish("K2", 2, "K1", **asks())
+    log.says(Event.NOTIFIED, generation=2, notified="systemd web.service")
+    log.says(
+        Event.ROTATION_ENDED, **ended(left_behind=[{"credential": "uploader", "reason": "x", "move": "y"}]), **asks()
+    )
+    documented = set(
+        re.findall(r"`(\w+)`", (Path(__file__).parents[2] / "docs/incident.md").read_text().partition("## JSON")[2])
+    )
+    assert set(keys_of(json.loads(written(log.incident(), Format.JSON)))) - documented == set()
+
+
+def keys_of(value: Any) -> Iterator[str]:
+    """Every key in it, at any depth."""
+    if isinstance(value, dict):
+        yield from value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from keys_of(one)
 
 
 def test_a_thousand_dependents_fit(log: Log) -> None:

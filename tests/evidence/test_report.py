@@ -19,7 +19,8 @@ from agent.evidence import as_csv, as_ocsf, as_text
 from agent.evidence.as_html import html
 from agent.evidence.collect import Collected, collect
 from agent.evidence.history import MOST
-from agent.evidence.model import Change, Configured, as_json
+from agent.evidence.model import Change, Configured
+from agent.evidence.plain import plain
 from agent.evidence.report import age, compliance, report
 from tests.support.written_logs import ROOT, WrittenLog, two_years
 
@@ -239,9 +240,9 @@ def test_rotated_and_compressed_files_make_the_same_report(log, whole, tmp_path)
     (tmp_path / "audit.jsonl.1").write_bytes(b"".join(lines[30:50]))
     (tmp_path / "audit.jsonl").write_bytes(b"".join(lines[50:]))
     found, basis = collect(tmp_path / "audit.jsonl", log.head, None)
-    cut = as_json(report(found, basis, CONFIG, now=NOW, since=None))
+    cut = plain(report(found, basis, CONFIG, now=NOW, since=None))
     assert len(cut["log"].pop("files")) == 3
-    expected = as_json(whole)
+    expected = plain(whole)
     expected["log"].pop("files")
     assert cut == expected
 
@@ -273,7 +274,7 @@ def test_what_did_not_verify_is_said_first(forged):
     rows = list(csv.DictReader(io.StringIO("".join(as_csv.rows(forged)), newline="")))
     assert {row["log_verdict"] for row in rows} == {"NOT VERIFIED"}
     assert {json.loads(line)["unmapped"]["log_verdict"] for line in as_ocsf.lines(forged)} == {"NOT VERIFIED"}
-    assert as_json(forged)["log"]["verified"] is False
+    assert plain(forged)["log"]["verified"] is False
 
 
 NONSENSE = [None, True, -1, 1.5, "", "x" * 300, "\ud800\u202e", [], [None, {}], {}, {"a": {"b": []}}, 10**30]
@@ -296,7 +297,7 @@ def test_a_forged_field_is_not_recorded(nonsense):
     basis = made_of_nothing(found)
     one = report(found, basis, None, now=NOW, since=None)
     assert text_of(one) and "".join(html(one)) and list(as_csv.rows(one))
-    assert json.dumps(as_json(one)) and list(as_ocsf.lines(one))
+    assert json.dumps(plain(one)) and list(as_ocsf.lines(one))
 
 
 def made_of_nothing(found):
@@ -321,6 +322,20 @@ def test_the_log_of_an_older_version(tmp_path):
     one = report(found, basis, None, now=NOW, since=None)
     assert basis.verified and one.hosts == [] and one.credentials
     assert "not recorded" in text_of(one)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00.000000Z", "9999-12-30T00:00:00.000000Z"])
+def test_a_time_that_no_calendar_can_go_on_from_stops_no_report(time):
+    """As somebody wrote it who can write the log: it counts as not recorded."""
+    found = Collected(None)
+    for seq, at in enumerate(("2026-01-01T00:00:00.000000Z", time), 1):
+        record = {"event": "published", "credential": "uploader", "access_key_id": f"K{seq}", "generation": seq}
+        found.see(record | {"seq": seq, "time": at, "created_at": time, "hash": "0"})
+    told = report(found, found.range(Verdict(2, (), (), ()), end_proved=True), None, now=NOW, since=None)
+    (one,) = told.credentials
+    assert one.key is not None
+    assert (one.key.access_key_id, one.key.created_at, told.log.last_seq) == ("K1", None, 2)
+    assert all("K1" in text for text in ("".join(html(told)), text_of(told), "".join(as_csv.rows(told))))
 
 
 # -- the formats -----------------------------------------------------------------------------------------
@@ -356,7 +371,7 @@ def test_the_documented_columns_and_keys_are_those_there_are(whole):
     """docs/audit_report.md names each column of the CSV and each key of the JSON."""
     page = (Path(__file__).parent.parent.parent / "docs" / "audit_report.md").read_text()
     named = set(re.findall(r"`([a-z_0-9]+)`", page))
-    found = as_json(whole)
+    found = plain(whole)
     keys = {*found, *found["log"], *found["credentials"][0], *found["credentials"][0]["changes"][0]}
     keys |= {
         key

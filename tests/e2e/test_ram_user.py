@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
 import pytest
 
 from tests.support.consumers import Busy
-from tests.support.ram_station import prepare
+from tests.support.ram_station import prepare, provider
 from tests.support.vm import Vm, eventually
 
 QUICK = 'owner = true\nevery = "2s"\ndisable_after = "1s"\ndelete_after = "0s"\npoll_interval = "1s"'
@@ -70,3 +71,26 @@ signal = "SIGHUP"
     print(said["sent"], "calls,", len(said["keys"]), "keys")
     assert len(said["keys"]) >= ROTATIONS
     assert said["errors"] == {}
+
+
+@pytest.mark.crash
+def test_killed_again_and_again_it_leaves_one_unusable_key_at_most_and_removes_it(vm: Vm) -> None:
+    """kill -9 at any moment of a rotation: the key in the files works at each, and at the end nothing is left over."""
+    vm.cloud.propagation_delay_s = 0.3
+    prepare(vm, QUICK)
+    chance = random.Random(16)
+    for _ in range(12):
+        daemon = vm.daemon().ready()
+        time.sleep(chance.uniform(0.0, 3.0))
+        daemon.process.kill()
+        daemon.process.wait()
+        published = vm.audit("published")
+        if published:
+            in_use = published[-1]["access_key_id"]
+            assert vm.cloud.access_key(in_use).status == "Active"
+        assert len(vm.cloud.keys_of("batch")) <= 2
+    vm.configure(vm.credential(provider=provider(vm.directory, QUICK.replace('every = "2s"', 'every = "1h"'))))
+    vm.daemon().ready()
+    eventually(lambda: len(vm.cloud.keys_of("batch")) == 1)
+    (left,) = vm.cloud.keys_of("batch")
+    assert vm.holds(left.access_key_id) and left.status == "Active"

@@ -219,7 +219,15 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"
     yield from _clients(one)
+    yield from _rotation(one.get("rotation") or {})
     yield from _canary(one.get("canary") or {"looks": ()})  # an older daemon does not say
+
+
+def _rotation(seen: dict[str, Any]) -> Iterator[str]:
+    """Yield what the rotation of a RAM user's keys waits for, where that is somebody's doing."""
+    if seen.get("waits_for") and (seen.get("remedy") or seen.get("stopped")):
+        remedy = f"; {seen['remedy']}" if seen.get("remedy") else ""
+        yield f"rotation {'stopped' if seen['stopped'] else 'waits'}: {seen['waits_for']}{remedy}"
 
 
 def _canary(seen: dict[str, Any]) -> Iterator[str]:

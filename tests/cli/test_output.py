@@ -73,3 +73,15 @@ def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> 
         lines = stream.split("\n")
         assert len(lines) == count + 1
         assert all(line.isprintable() for line in lines), lines
+
+
+def test_a_rotation_that_waits_for_somebody_has_a_line() -> None:
+    """With what to do; one that waits for its time has none, and no line can be forged."""
+    stopped = {"waits_for": HOSTILE, "remedy": HOSTILE, "stopped": True}
+    waits = {"waits_for": "the key before", "remedy": None, "stopped": False}
+    shown = [
+        list(output.status_lines({"agent": AGENT, "credentials": {"batch": {**CREDENTIAL, "rotation": one}}}, NOW))
+        for one in (stopped, waits)
+    ]
+    assert [len(lines) for lines in shown] == [7, 6]
+    assert all(line.isprintable() for line in shown[0])

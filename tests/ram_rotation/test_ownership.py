@@ -169,6 +169,18 @@ def test_row_8_the_key_in_use_was_disabled_by_hand(world: RamWorld) -> None:
     assert world.keys[world.host.published].status == "Active"
 
 
+def test_row_8_the_key_before_is_not_ended_while_the_one_in_use_is_inactive(world: RamWorld) -> None:
+    """It may be the last one that works: neither a rotation nor an emergency touches it."""
+    old = world.host.published
+    well(world.run(Wanted.DUE))
+    world.now += timedelta(days=3)
+    world.keys[world.host.published].status = "Inactive"
+    stopped(world.run())
+    error = world.emergency()
+    assert isinstance(error, SourceRefusedError) and old in error.problem
+    assert world.keys[old].status == "Active" and not world.touched
+
+
 def test_row_9_the_old_key_is_gone_or_disabled_already(world: RamWorld) -> None:
     """Deleted by hand: it is forgotten. Disabled by hand: its time until the deletion begins then."""
     old = world.host.published
@@ -254,10 +266,10 @@ def test_row_12_whoever_made_it_by_hand_in_these_seconds_can_claim_it(world: Ram
     assert theirs.status == "Active"
 
 
-def test_row_12_two_keys_of_the_same_seconds_are_nobodys(world: RamWorld) -> None:
-    """Where two fit, neither is taken."""
+def test_row_12_two_keys_of_the_same_seconds_are_nobodys() -> None:
+    """Where two fit, neither is taken: only the user's first key leaves room for two."""
+    world = RamWorld()
     world.run(Wanted.DUE, die_at=2)
-    del world.keys[world.host.published]
     first, second = world.add(), world.add()
     world.settle()
     assert not world.touched and {first.status, second.status} == {"Active"}

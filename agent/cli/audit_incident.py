@@ -86,7 +86,15 @@ _HEAD = ("asked_at", "credential", "key", "attempts", "old_key", "user", "reason
 def _row(one: Emergency) -> tuple[str, ...]:
     first, old = one.asked[0].told, one.old_key()
     became = (
-        "refused" if old.refused_at else "deleted" if old.deleted_at else "disabled" if old.disabled_at else "active"
+        "not touched"
+        if old.is_anothers
+        else "refused"
+        if old.refused_at
+        else "deleted"
+        if old.deleted_at
+        else "disabled"
+        if old.disabled_at
+        else "active"
     )
     return (
         instant(first.began_at),

@@ -15,10 +15,10 @@ from agent.app import wiring
 from agent.audit.head import Remembered
 from agent.audit.hmac_key import HmacKey
 from agent.audit.proof import Witnesses
-from agent.audit.reader import brothers
+from agent.audit.reader import brothers, look_for_log
 from agent.cli import output
 from agent.cli.audit_log import refuse_unknown, warn
-from agent.cli.audit_verify import configured_keys, given_keys, known_head
+from agent.cli.audit_verify import configured_keys, given_keys, known_head, settings_of_this_host
 from agent.cli.document_file import encoded, reserved
 from agent.cli.option_types import moment
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, NotPermittedError, UsageError
@@ -91,7 +91,7 @@ def _sources(options: argparse.Namespace) -> _Sources:
         return _Sources(None, Path(options.log), known_head(options.head), Witnesses(keys))
     if options.head:
         raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
-    settings = wiring.load_settings(options.config, os.environ)
+    settings = settings_of_this_host(options.config)
     state_directory, _runtime, log_path = wiring.paths(settings)
     configured = _configured(settings, options.config)
     keys = keys or _own_keys(settings)
@@ -154,11 +154,12 @@ def _collected(sources: _Sources, since: datetime | None, first_seq: int) -> tup
 
 
 def _refuse_none(path: Path) -> None:
-    if path.exists() and not path.is_file():
+    is_there, is_file = look_for_log(path)
+    if is_there and not is_file:
         raise AuditError(
             f"{path} is not a regular file", "name the newest file of the log; the rotated ones lie beside it"
         )
-    if not path.is_file() and not brothers(path):
+    if not is_file and not brothers(path):
         raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
 
 

@@ -1,8 +1,6 @@
 """The few calls of STS, KMS and RAM that keyturn makes, as thin methods over one signed POST.
 
-Wire facts (versions, parameters, replies): the models of alibabacloud-sts20150401 1.2.0,
-alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0. The tests compare what is sent here with what these
-SDKs send.
+Wire facts: the models of alibabacloud-sts20150401 1.2.0, -kms20160120 3.3.1, -ram20150501 1.3.0; the tests send by both.
 """
 
 from __future__ import annotations
@@ -85,9 +83,9 @@ class OpenApi:
     ) -> dict[str, Any]:
         """Call one action that takes no signature, and return the reply's JSON object.
 
-        Its parameters travel in the body, as a form: what proves the caller (a token) is then in no URL, which proxies
-        and libraries write down. Alibaba's own credentials library for Go sends AssumeRoleWithOIDC so
-        (aliyun/credentials-go, credentials/providers/oidc.go); the generated SDKs put it into the query.
+        Its parameters travel in the body, as a form: what proves the caller (a token) is then in no URL, which proxies and
+        libraries write down. Alibaba's own credentials library for Go sends AssumeRoleWithOIDC so (aliyun/credentials-go,
+        credentials/providers/oidc.go); the generated SDKs put it into the query.
 
         Raises:
             KeyturnError: as `call`.

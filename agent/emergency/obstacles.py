@@ -169,8 +169,9 @@ def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
         return SourceRefusedError(
             f"{place}: KMS has not finished the rotation before, since the key before, {replaced[0]}, is still there; until "
             "then it refuses another",
-            f"if {replaced[0]} leaked: --leaked {replaced[0]} --disable-old only disables it; if {current} leaked: disable it in "
-            "the RAM console, or wait: KMS takes up to two days",
+            f"if {replaced[0]} leaked: --leaked {replaced[0]} --disable-old only disables it; if {current} leaked: aliyun ram "
+            f"UpdateAccessKey --UserName {outlook.found.user} --UserAccessKeyId {current} --Status Inactive, which stops whoever "
+            "uses it, or wait: KMS takes up to two days",
         )
     if outlook.found.source is None:
         return None  # the other one may be newer than what was published

@@ -221,9 +221,9 @@ class Emergency:
         result, done = self._result, now.seen.published
         result.new_access_key_id = done.access_key_id if done.access_key_id != case.old_id else ""
         result.generation = done.generation
+        if result.error and now.unfinished is None:
+            result.version_id = ""  # KMS refused it: there is no such version, and no new key to be behind
         if result.version_id or result.new_access_key_id:
             clearance.look_at_the_end()
         result.all_moved = bool(result.new_access_key_id) and not result.left_behind
-        if result.error and now.unfinished is None:
-            result.version_id = ""  # KMS refused it: there is no such version
         result.version_id = result.version_id or done.version_id

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from agent.core.events import Event, Trigger
-from agent.evidence.fields import left_behind_of, number_of, steps_of, text_of, texts_of, time_of
-from agent.evidence.incident import Attempt, LeftBehind, OldKey, Record
+from agent.evidence.fields import in_short, left_behind_of, number_of, steps_of, text_of, texts_of, time_of
+from agent.evidence.incident import Attempt, LeftBehind, OldKey
 
 MAX_RECORDS = 200
 """Records of one attempt that are told of one by one."""
@@ -33,6 +33,7 @@ class Asked:
         old_id, version_id, new_id: as its own records name them; "" where none does.
         moved: credential and generation of each publish that it brought.
         has_end: whether it left `rotation_ended`.
+        has_begun: whether it left a record of something that it did to a key.
     """
 
     credential: str
@@ -55,11 +56,22 @@ class Asked:
     left_behind_more: int = 0
     is_open: bool = True
     has_end: bool = False
+    has_begun: bool = False
 
     @property
     def key_id(self) -> str:
         """The key that it was about, as far as its own records and the publishes before it say."""
+        if self.is_about_another:
+            return self.told.leaked
         return self.old_id or self.told.leaked or (self.in_use.access_key_id if self.in_use else "")
+
+    @property
+    def is_about_another(self) -> bool:
+        """Whether `--leaked` named a key that is not this credential's, so that nothing was done: a slip, or another's key."""
+        around = {key.access_key_id for key in (self.in_use, self.before) if key is not None}
+        return (
+            bool(self.told.leaked and around) and not self.has_begun and self.told.leaked not in {self.new_id, *around}
+        )
 
     @property
     def is_finished(self) -> bool:
@@ -74,7 +86,7 @@ class Asked:
         """Add a record to what is told of it."""
         self.last_seq = max(self.last_seq, record["seq"])
         if len(self.told.records) < MAX_RECORDS:
-            self.tells(records=(*self.told.records, _in_short(record)))
+            self.tells(records=(*self.told.records, in_short(record)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,11 @@ class Emergency:
     credential: str
     key_id: str
     asked: tuple[Asked, ...]
+
+    @property
+    def is_about_another(self) -> bool:
+        """Whether its key is not the credential's, so that nothing was done."""
+        return all(one.is_about_another for one in self.asked)
 
     @property
     def last(self) -> Asked:
@@ -119,6 +136,7 @@ class Emergency:
             refused_at=self.first("refused_at"),
             refusal=self.first("refusal") or "",
             deleted_at=self.first("deleted_at"),
+            is_anothers=self.is_about_another,
         )
 
 
@@ -220,6 +238,7 @@ class Emergencies:
                 return  # the end of another key: one that an ordinary rotation replaced
             asked.old_id = asked.old_id or key_id
             self._end_of_key(asked, record, at)
+        asked.has_begun = True
         asked.add(record)
 
     def _end_of_key(self, asked: Asked, record: Mapping[str, Any], at: datetime | None) -> None:
@@ -307,6 +326,9 @@ def _grouped(name: str, asked: Sequence[Asked]) -> Iterator[Emergency]:
     groups: dict[str, list[Asked]] = {}
     key_id, before = "", None
     for one in asked:
+        if one.is_about_another:
+            groups.setdefault(one.key_id, []).append(one)
+            continue
         if before is None or not _goes_on(one, before, key_id):
             key_id = one.key_id or f"seq {one.first_seq}"
         groups.setdefault(key_id, []).append(one)
@@ -333,12 +355,3 @@ def _asker_of(record: Mapping[str, Any]) -> tuple[Any, Any, str]:
     actor = record.get("actor")
     known = actor if isinstance(actor, Mapping) else {}
     return known.get("uid"), known.get("pid"), text_of(record, "reason")[:REASON]
-
-
-def _in_short(record: Mapping[str, Any]) -> Record:
-    """Return what a table says of a record: what came of it, and the key or version that it names."""
-    named = [text_of(record, name) for name in ("credential", "access_key_id", "version_id", "outcome", "error")]
-    generation, request = number_of(record, "generation"), text_of(record, "request_id")
-    told = [*named[:1], f"generation {generation}" if generation is not None else "", *named[1:]]
-    told.append(f"request {request}" if request else "")
-    return Record(record["seq"], time_of(record), str(record.get("event")), ", ".join(filter(None, told)))

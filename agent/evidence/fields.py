@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.core.timestamps import moment_of
-from agent.evidence.incident import LeftBehind, Step
+from agent.evidence.incident import LeftBehind, Record, Step
 
 NOT_RECORDED = "not recorded"
 """What documents say in the place of a field that is not there."""
@@ -69,6 +69,15 @@ def left_behind_of(found: Any) -> tuple[tuple[LeftBehind, ...], int]:
         if "more" not in one
     )
     return named, sum(number_of(one, "more") or 0 for one in objects)
+
+
+def in_short(record: Mapping[str, Any]) -> Record:
+    """Return what a table says of a record: what came of it, and the key or version that it names."""
+    named = [text_of(record, name) for name in ("credential", "access_key_id", "version_id", "outcome", "error")]
+    generation, request = number_of(record, "generation"), text_of(record, "request_id")
+    told = [*named[:1], f"generation {generation}" if generation is not None else "", *named[1:]]
+    told.append(f"request {request}" if request else "")
+    return Record(record["seq"], time_of(record), str(record.get("event")), ", ".join(filter(None, told)))
 
 
 def _ms(record: Mapping[str, Any], name: str) -> int:

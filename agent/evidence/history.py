@@ -10,7 +10,7 @@ from typing import Any
 from agent.core.credential import SESSION
 from agent.core.events import Event, Trigger
 from agent.evidence.fields import left_behind_of, number_of, text_of, texts_of, time_of
-from agent.evidence.model import Change, Emergency, OldKey
+from agent.evidence.model import Change, Emergency, Ending, OldKey
 
 MOST = 1000
 """Keys, old keys and emergencies of one credential that are listed: the newest; older ones are only counted."""
@@ -23,6 +23,8 @@ FAILURES = frozenset({
 OF_DEPENDENTS = {
     Event.NOTIFIED: "told", Event.PICKUP_CONFIRMED: "confirmed", Event.NOTIFY_FAILED: "failed", Event.NOTIFY_GAVE_UP: "gave up",
 }  # fmt: skip
+IN_USE = "old key in use"
+"""How an emergency ended in which nothing was rotated (agent/emergency/end_record.py)."""
 
 Record = Mapping[str, Any]
 
@@ -171,13 +173,18 @@ class History:
 
     def _old_key_ends(self, record: Record, at: datetime, event: str) -> None:
         key_id, outcome = text_of(record, "access_key_id"), text_of(record, "outcome")
-        old = self._old_key(key_id)
+        old, ending = (
+            self._old_key(key_id),
+            Ending(record["seq"], actor(record), text_of(record, "reason"), text_of(record, "host")),
+        )
         if event == Event.OLD_KEY_DELETED:
-            old.deleted_at = old.deleted_at or at
+            old.deleted_at, old.deleted = old.deleted_at or at, old.deleted or ending
         elif outcome.startswith("refused"):
             old.refused_at, old.refusal = old.refused_at or at, old.refusal or outcome
         else:
             old.disabled_at = old.disabled_at or at
+        if event != Event.OLD_KEY_DELETED:
+            old.ended = old.ended or ending
         if self._open is not None:
             self._open.old_key = self._open.old_key or key_id
             _add(self._open.request_ids, _request_ids(record))
@@ -205,7 +212,12 @@ class History:
             _add(self._open.request_ids, _request_ids(record))
         else:
             self._open.ended_at, self._open.outcome = at, text_of(record, "outcome")
-            self._open.old_key = text_of(record, "previous_access_key_id") or self._open.old_key
+            old_key = text_of(record, "previous_access_key_id") or self._open.old_key
+            # Nothing began, and the key that was named is not the one in use: a slip, or another's key.
+            self._open.turned_away = (
+                self._open.outcome == IN_USE and not self._open.version_id and self._open.leaked not in ("", old_key)
+            )
+            self._open.old_key = self._open.leaked if self._open.turned_away else old_key
             self._open.new_key = text_of(record, "access_key_id") or self._open.new_key
             self._open.error = text_of(record, "error") or self._open.error
             self._open.left_behind = _left_behind(record)
@@ -221,7 +233,7 @@ class History:
         made.old_key = made.old_key or (self.key.access_key_id if self.key else "")
         made.host, made.agent_version = text_of(record, "host"), text_of(record, "agent_version")
         if failed:
-            made.outcome, made.error, made.ended_at = "failed", text_of(record, "error"), at
+            made.outcome, made.error, made.ended_at, made.turned_away = "failed", text_of(record, "error"), at, True
         if self.counts(at):
             self.emergencies.append(made)
         self._open = None if failed else made

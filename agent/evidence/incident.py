@@ -103,6 +103,7 @@ class OldKey:
         disabled_at: RAM set it inactive.
         refused_at: a call signed with it was seen refused, with `refusal`.
         deleted_at: RAM deleted it.
+        is_anothers: the log shows other keys in use when it was named: it is not this credential's.
     """
 
     access_key_id: str
@@ -119,6 +120,7 @@ class OldKey:
     refused_at: datetime | None = None
     refusal: str = ""
     deleted_at: datetime | None = None
+    is_anothers: bool = False
 
     @property
     def is_session(self) -> bool:

@@ -106,6 +106,8 @@ def _verdict(incident: Incident) -> Notice:
         return Notice("so-so", "A new session was taken; the old one lives until it expires", details)
     if incident.new_access_key_id:
         return Notice("bad", "The old key was replaced and not disabled: it may still work", details)
+    if old.is_anothers:
+        return Notice("bad", "Nothing was done: the key that was named is not one of this credential's", details)
     return Notice("bad", "No new key was published: the key that leaked is still in use here", details)
 
 
@@ -234,6 +236,8 @@ def _exposure(incident: Incident) -> str:
             "A session cannot be ended: it works until it expires, unless its role is cut off as a whole. keyturn took a new one, "
             "which ends nothing."
         )
+    if old.is_anothers:
+        return "The log shows other keys in use here when it was named: see in RAM whose it is, and end it there."
     if old.refused_at is None and old.disabled_at is None:
         if not incident.new_access_key_id:
             return "It was neither replaced nor disabled: it is still exposed."

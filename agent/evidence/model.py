@@ -69,9 +69,23 @@ class Change:
         return self.created_at or self.at
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The record of an end: its number, who asked for it and why, on which host."""
+
+    seq: int
+    actor: str = ""
+    reason: str = ""
+    host: str = ""
+
+
 @dataclass(slots=True)
 class OldKey:
-    """A key that was replaced, and its end as far as keyturn brought it about."""
+    """A key that was replaced, and its end as far as keyturn brought it about.
+
+    Attributes:
+        ended, deleted: the records of its end: the first that says inactive or refused, and that of its deletion.
+    """
 
     access_key_id: str
     replaced_at: datetime | None = None
@@ -79,6 +93,8 @@ class OldKey:
     refused_at: datetime | None = None
     refusal: str = ""
     deleted_at: datetime | None = None
+    ended: Ending | None = None
+    deleted: Ending | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +105,7 @@ class Emergency:
         outcome: what the log says of its end; "not recorded" for one of an older version or one that never ended.
         exposure_s: from the command to the first proof that the old key is refused; None where there is none.
         left_behind: who could not pick up the new key.
+        turned_away: nothing was done: it was refused at the door, or `--leaked` named a key that is not this credential's.
     """
 
     seq: int
@@ -111,6 +128,7 @@ class Emergency:
     request_ids: list[str] = field(default_factory=list)
     host: str = ""
     agent_version: str = ""
+    turned_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,26 @@ def test_a_request_that_is_turned_away_is_no_emergency_of_its_own(log: Log) -> N
     assert log.incident().old.access_key_id == "K5"  # long after, it is another matter
 
 
+def test_a_slip_in_the_id_that_leaked_does_not_take_the_place_of_the_emergency(log: Log) -> None:
+    """`--leaked` with somebody else's key, behind an emergency that ended safe: an entry of its own, in which nothing was done."""
+    log.publish("K1", 1)
+    log.publish("K2", 2, "K1", **asks())
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.publish("K3", 3, "K2", **asks())
+    log.says(Event.ROTATION_ENDED, **ended("K3", "K2"), **asks())
+    slip = asks(reason="a slip")
+    log.says(Event.ROTATION_REQUESTED, access_key_id="K9", **slip)
+    log.says(Event.ROTATION_REQUESTED, access_key_id="K9", outcome="failed", error="K9 is neither", **slip)
+    log.says(Event.ROTATION_ENDED, **ended("", "K3", outcome="old key in use", error="K9 is neither"), **slip)
+    log.says(Event.ROTATION_REQUESTED, outcome="failed", error="it was done already", **asks(BOB))
+    told = log.incident()
+    assert (log.count(), told.old.access_key_id, told.old.is_anothers) == (2, "K2", False)
+    assert [one.turned_away for one in told.attempts] == [False, True]
+    other = log.incident(key_id="K9")
+    assert other.old.is_anothers and len(other.attempts) == 1
+    assert "Nothing was done" in written(other, Format.MARKDOWN)
+
+
 def test_two_at_once_keep_their_own_ends(log: Log) -> None:
     """The end of one comes after the next was asked for: who asked tells them apart."""
     log.publish("K1", 1)

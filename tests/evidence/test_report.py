@@ -158,6 +158,32 @@ def test_an_emergency_that_is_taken_up_again_was_exposed_from_the_first_command_
     assert first.exposure_s > 3000 > second.exposure_s > 0
 
 
+def test_a_command_that_did_nothing_has_no_exposure(tmp_path):
+    """The same command again behind one that did it all, and a slip in `--leaked`: the key in use is not said to be exposed."""
+    log = WrittenLog(tmp_path)
+    log.publish("a", "LTAI1", "start")
+    log.emergency("a", "LTAI2", "leak")
+    about = {"credential": "a", "trigger": "emergency", "actor": ROOT, "reason": "again"}
+    log.write(Event.ROTATION_REQUESTED, **about, outcome="failed", error="the last rotation ended safe")
+    log.write(Event.ROTATION_REQUESTED, **about, access_key_id="LTAI9")
+    log.write(Event.ROTATION_REQUESTED, **about, access_key_id="LTAI9", outcome="failed", error="LTAI9 is neither")
+    log.write(
+        Event.ROTATION_ENDED,
+        **about,
+        previous_access_key_id="LTAI2",
+        outcome="old key in use",
+        error="LTAI9 is neither",
+    )
+    log.emergency("a", "LTAI3", "this one leaked much later")
+    whole = made(log.close(), {})
+    done, again, slip, later = whole.credentials[0].emergencies
+    assert [one.turned_away for one in (done, again, slip, later)] == [False, True, True, False]
+    assert (again.exposure_s, slip.exposure_s, slip.old_key) == (None, None, "LTAI9")
+    assert done.exposure_s and later.exposure_s
+    page = "".join(html(whole))
+    assert page.count("<title>emergency ") == 2 and page.count("nothing was done") == 2
+
+
 def test_a_key_that_others_held_too_ended_for_all(tmp_path):
     """The end is recorded for the credential that was rotated; it is told of each that held the key."""
     log = WrittenLog(tmp_path)
@@ -441,6 +467,10 @@ def test_what_each_activity_is(whole):
         "LTAI5tBilling0000000002",
     )
     assert (update["comment"], update["actor"]["user"]) == ("key on a public repo", {"name": "root", "uid": "0"})
+    for event in billing[3:]:  # an auditor asks first who ended a key, on which host, and where that stands
+        assert (event["actor"]["user"], event["comment"]) == ({"name": "root", "uid": "0"}, "key on a public repo")
+        assert event["metadata"]["sequence"] > update["metadata"]["sequence"]
+    assert billing[3]["src_endpoint"] == {"hostname": "web-1"}
     (failed,) = [event for event in events if event["status_id"] == 2]
     assert (failed["status_detail"], failed["src_endpoint"]) == ("the authority may not rotate", {"hostname": "web-1"})
 

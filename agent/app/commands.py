@@ -165,6 +165,7 @@ class Commands:
             authority,
             partial(factory.provider, name, settings.provider),
             cloud,
+            settings.emergency is not None,
         )
 
     def adopt(self, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
@@ -250,7 +251,8 @@ def plan_from_disk(
         mine.emergency.ram_user_name or "" if mine.emergency else "",
         factory.authority(name),
         partial(factory.provider, name, mine.provider),
-        factory.cloud(),
+        factory.cloud_of(name),
+        mine.emergency is not None,
     )
     return plan(scene, request, clock, deadline_s)
 

@@ -111,11 +111,17 @@ def _waits(fetched: Sequence[dict[str, Any]]) -> str:
 # -- sections -----------------------------------------------------------------------------------------
 
 
+def _replaces(found: dict[str, Any], key: str) -> str:
+    if found["secret"]:
+        return f"KMS would replace {key} of secret {found['secret']}"
+    return f"keyturn would have RAM make a key that replaces {key} of RAM user {(found['ram'] or {}).get('user')}"
+
+
 def _headline(found: dict[str, Any]) -> str:
     name = found["credential"]
     key = found["access_key_id"] or ("its value" if found["generation"] else "a key that is not known yet")
     does = {
-        "rotate": f"KMS would replace {key} of secret {found['secret']}",
+        "rotate": _replaces(found, key),
         "disable": f"nothing needs rotating, {key} stays; the key before it would be disabled",
         "renew": f"a new session would take the place of {key}; sessions already issued live on until they expire",
         "nothing": f"{key} cannot be rotated by keyturn: its source is {found['provider']}",
@@ -219,21 +225,23 @@ def _authority(found: dict[str, Any]) -> Iterator[str]:
 
 def _cloud(found: dict[str, Any]) -> Iterator[str]:
     kms, ram = found["kms"], found["ram"]
-    if kms is None:
+    if ram is None:
         return
-    rows = [
-        f"{kms['rotations_spent']} of {kms['rotations_per_hour']} rotations spent this hour, as far as is known here"
-    ]
-    if kms["last_rotated_at"]:
-        rows.append(f"last rotated {kms['last_rotated_at']}")
-    if kms["taken_up"]:
-        rows.append(f"a rotation begun {kms['taken_up']['begun_at']} would be taken up: {kms['taken_up']['reason']}")
+    rows = list(_kms(kms)) if kms is not None else []
     for one in ram["keys"] or ():
         created = f", created {one['created_at']}" if one["created_at"] else ""
         rows.append(f"RAM user {ram['user']}: {one['access_key_id']}, {one['whose']}, {one['status']}{created}")
     if ram["last_used_at"]:
         rows.append(f"the current key was used last {ram['last_used_at']}")
     yield from _bullets(rows)
+
+
+def _kms(kms: dict[str, Any]) -> Iterator[str]:
+    yield f"{kms['rotations_spent']} of {kms['rotations_per_hour']} rotations spent this hour, as far as is known here"
+    if kms["last_rotated_at"]:
+        yield f"last rotated {kms['last_rotated_at']}"
+    if kms["taken_up"]:
+        yield f"a rotation begun {kms['taken_up']['begun_at']} would be taken up: {kms['taken_up']['reason']}"
 
 
 def _in_the_way(found: dict[str, Any]) -> Iterator[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
-from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError, UsageError
+from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError
 from agent.core.timestamps import rfc3339
 from agent.emergency.case import Case
 from agent.emergency.following import follow
 from agent.emergency.kms_key import NoSecretError, end_of
+from agent.emergency.refusals import not_its_key
 from agent.logs.log import log
 from agent.ram_rotation.rotation import KeyRotation
 
@@ -55,11 +56,7 @@ class RamUserKey:
         if leaked is None or leaked == current:
             return False
         if case.held.look().ram.key(leaked) is None:
-            raise UsageError(
-                f"{case.place}: {leaked} is neither its current key {current} nor one that keyturn made before; nothing was "
-                "rotated or disabled",
-                "look up whose key it is (RAM console); for this credential's own keys see `keyturn status`",
-            )
+            raise not_its_key(case.held.name, leaked, current)
         case.result.old_access_key_id, self._old = leaked, None
         return True
 

@@ -31,6 +31,11 @@ class BaseCredentials:
         with self._lock:
             self._made[name] = value
 
+    def forsake(self, name: str) -> None:
+        """Forget that value."""
+        with self._lock:
+            self._made.pop(name, None)
+
     def made(self, name: str) -> Credential | None:
         """Return that value; None where there is none, or it has been published."""
         with self._lock:

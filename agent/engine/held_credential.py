@@ -218,6 +218,10 @@ class HeldCredential:
         """Have the provider hand out a value that was made here; in memory only."""
         self._crew.bases.hand(self.name, value)
 
+    def forsake(self) -> None:
+        """Have the provider hand out the value in use again."""
+        self._crew.bases.forsake(self.name)
+
     # -- the rest -----------------------------------------------------------------------------------
 
     def pause(self, seconds: float) -> None:

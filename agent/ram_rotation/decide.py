@@ -22,6 +22,7 @@ from agent.ram_rotation.view import (
     Create,
     Delete,
     Disable,
+    Forsake,
     Listed,
     Note,
     Publish,
@@ -29,7 +30,7 @@ from agent.ram_rotation.view import (
     View,
     Wanted,
 )
-from agent.state.ram_record import ADOPTED, GUESSED, RamKey
+from agent.state.ram_record import ADOPTED, GUESSED, RamIntent, RamKey
 
 MOST_KEYS = 2
 """RAM: AccessKeys of one user (LimitExceeded.User.AccessKey)."""
@@ -43,7 +44,7 @@ def decide(view: View) -> Action:
     if (first := before_all(view)) is not None:
         return first
     if view.record.intent is not None:
-        return Publish(view.record.intent.access_key_id)
+        return _made(view.record.intent, view)
     ends = list(_ends(view))
     for end in ends:
         if not isinstance(end, Rest):
@@ -52,6 +53,14 @@ def decide(view: View) -> Action:
     if view.wanted is not Wanted.NO:
         return _new_key(view, rests)
     return _all([*rests, *_lost(view), *_second_key(view)])
+
+
+def _made(intent: RamIntent, view: View) -> Action:
+    """Return what becomes of a key that this process made: it is published, unless somebody has ended it before."""
+    row = view.row(intent.access_key_id)
+    is_gone = row is None and view.now - intent.begun_at > journal.LIST_LAG
+    is_ended = is_gone or (row is not None and not row.is_active)
+    return Forsake(intent.access_key_id) if is_ended else Publish(intent.access_key_id)
 
 
 def before_all(view: View) -> Note | Rest | None:

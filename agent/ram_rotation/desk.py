@@ -56,6 +56,10 @@ class HeldDesk:
         """Have the provider hand this value out from now on."""
         self._held.hand(value)
 
+    def forsake(self) -> None:
+        """Have the provider hand out the key in use again."""
+        self._held.forsake()
+
     def publish(self, access_key_id: str) -> None:
         """Refresh once: proof, publish, and the news to every dependent.
 
@@ -78,7 +82,12 @@ class HeldDesk:
             "outcome": outcome or None,
             "request_id": request_id or None,
         }
-        log.info(event.replace("_", " "), **{name: value for name, value in fields.items() if value})
+        if event == Event.ROTATION_STARTED:
+            done = self._held.look().seen.published
+            fields |= {"previous_access_key_id": done.access_key_id or None, "created_at": done.created_at}
+        log.info(
+            event.replace("_", " "), **{name: value for name, value in fields.items() if value and name != "created_at"}
+        )
         try:
             self._audit.record(Event(event), **fields, **self._cause.as_fields())
         except KeyturnError as error:

@@ -22,6 +22,7 @@ from agent.ram_rotation.view import (
     Create,
     Delete,
     Disable,
+    Forsake,
     InUse,
     LastUse,
     Listed,
@@ -55,6 +56,9 @@ class Desk(Protocol):
 
     def hand(self, value: Credential) -> None:
         """Give a key that was made to the provider, which hands it out from now on."""
+
+    def forsake(self) -> None:
+        """Have the provider hand out the key in use again."""
 
     def publish(self, access_key_id: str) -> None:
         """Have that key proved, published and told.
@@ -213,6 +217,8 @@ class KeyRotation:
                 case Publish(access_key_id):
                     self._desk.publish(access_key_id)
                     wanted = Wanted.NO
+                case Forsake():
+                    self._desk.forsake()
                 case Note(record):
                     self._desk.keep(record)
                 case AskLastUse(access_key_id):

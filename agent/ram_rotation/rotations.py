@@ -238,6 +238,8 @@ class RamRotations:
 
     def _again_s(self, name: str, entry: _Entry) -> float:
         now, due = self._engine.clock.now(), self._due(name, entry)
+        if due is not None and due <= now and not entry.rest.text:
+            return 1.0  # it has become due meanwhile
         moments = [entry.rest.until, due if due is not None and due > now else None]
         waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
         most_s = STOPPED_S if entry.rest.text and entry.rest.until is None else DAILY_S

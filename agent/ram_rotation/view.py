@@ -154,6 +154,13 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Forsake:
+    """Hand out the key in use again instead of the one that was made, which RAM has no more or does not take."""
+
+    access_key_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Disable:
     """Set a key of ours inactive."""
 
@@ -186,4 +193,4 @@ class Rest:
     is_wrong: bool = False
 
 
-Action = Note | AskLastUse | Create | Publish | Disable | Delete | Rest
+Action = Note | AskLastUse | Create | Publish | Forsake | Disable | Delete | Rest

@@ -13,7 +13,7 @@ from tests.support.vm import Vm, eventually
 
 QUICK = 'owner = true\nevery = "2s"\ndisable_after = "1s"\ndelete_after = "0s"\npoll_interval = "1s"'
 
-ROTATIONS, PATIENT_S = 50, 290
+ROTATIONS, PATIENT_S = 50, 285
 
 
 def _rotation(vm: Vm) -> dict[str, Any]:

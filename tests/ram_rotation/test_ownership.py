@@ -340,6 +340,25 @@ def test_row_18_an_emergency_takes_the_place_of_a_key_that_waits_for_its_deletio
     assert world.deleted == [first]
 
 
+@pytest.mark.parametrize("ended", ["disabled", "deleted"])
+def test_row_19_a_new_key_that_was_ended_by_hand_is_forsaken(world: RamWorld, ended: str) -> None:
+    """It never worked here, so the key in use is handed out again, and the rotation made anew."""
+    before = world.host.published
+    world.proof_fails = True
+    assert isinstance(world.run(Wanted.DUE), KeyturnError)
+    (new,) = set(world.keys) - {before}
+    world.proof_fails = False
+    if ended == "deleted":
+        del world.keys[new]
+        world.now += timedelta(minutes=11)
+    else:
+        world.keys[new].status = "Inactive"
+    well(world.run())
+    assert world.made is None and set(world.keys) == {before} and world.host.published == before
+    well(world.run(Wanted.DUE))
+    assert world.host.published not in {before, new}
+
+
 def test_the_table_names_these_rows() -> None:
     """Each row of the document has its test here, and each test its row."""
     rows = set(re.findall(r"^\| (\d+) \|", DOCS.read_text(), re.MULTILINE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,21 @@ def test_the_first_key_is_made_and_published(ram_station: RamStation) -> None:
     assert ram_station.keys == {ram_station.published: "Active"}
     assert ram_station.vm.holds(ram_station.published)
     assert all(one.generations == [1] for one in ram_station.dependents)
+
+
+def test_the_secret_stands_in_the_sinks_alone(ram_station: RamStation, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the state nor the audit log nor a log line has it, nor the errors and the object of an emergency."""
+    ram_station.start()
+    result = ram_station.rotate(disable_old=True)
+    secrets = [key.access_key_secret for key in ram_station.cloud.keys_of("batch")]
+    assert len(secrets) == 2 and ram_station.vm.holds(secrets[1])
+    places = [
+        path for path in ram_station.vm.directory.rglob("*") if path.is_file() and path.parent != ram_station.vm.app
+    ]
+    said = caplog.text + repr(result) + str(ram_station.record)
+    texts = {str(path): path.read_bytes().decode("latin-1") for path in places} | {"said": said}
+    assert any("batch" in text for text in texts.values())
+    assert [place for place, text in texts.items() if any(secret in text for secret in secrets)] == []
 
 
 def test_a_rotation_replaces_the_key_and_leaves_the_old_one_for_a_while(ram_station: RamStation) -> None:
@@ -120,6 +136,23 @@ def test_once_makes_what_is_due_and_refreshes(vm: Any) -> None:
     assert vm.holds(key.access_key_id)
     assert vm.keyturn("once").returncode == 0
     assert [one.access_key_id for one in vm.cloud.keys_of("batch")] == [key.access_key_id]
+
+
+def test_the_plan_foresees_what_the_rotation_would_decide(vm: Any) -> None:
+    """Nothing in the way, said by looks alone; a stranger's second key is, with the very sentence of the rotation."""
+    prepare(vm, "owner = true")
+    assert vm.keyturn("once").returncode == 0
+    (key,) = vm.cloud.keys_of("batch")
+    done = vm.keyturn("rotate", "uploader", "--reason", "x", "--dry-run", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["possible"], found["would"], found["in_the_way"]) == (0, True, "rotate", [])
+    assert [one["access_key_id"] for one in found["ram"]["keys"]] == [key.access_key_id]
+    stranger = vm.cloud.add_access_key("batch")
+    done = vm.keyturn("plan", "uploader", "--json")
+    (one,) = json.loads(done.stdout)["in_the_way"]
+    assert one["step"] == "rotate" and stranger.access_key_id in one["problem"]
+    assert not vm.cloud.calls_of("UpdateAccessKey")
+    assert len(vm.cloud.calls_of("CreateAccessKey")) == 1
 
 
 def test_check_warns_of_a_user_who_rotates_itself(vm: Any) -> None:

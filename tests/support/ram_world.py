@@ -66,6 +66,7 @@ class RamWorld:
         self.refuses: set[str] = set()
         self.silent: set[str] = set()
         self.proved = True
+        self.proof_fails = False
         self.die_at: int | None = None
         self.points = 0
         self._number = 0
@@ -154,10 +155,13 @@ class RamWorld:
     def hand(self, value: Credential) -> None:
         self.made = value
 
+    def forsake(self) -> None:
+        self.made = None
+
     def publish(self, access_key_id: str) -> None:
         self._point()
         key = self.keys.get(access_key_id)
-        if key is None or key.status != "Active":
+        if self.proof_fails or key is None or key.status != "Active":
             raise SourceRefusedError(f"{access_key_id} is not accepted")
         assert self.made is not None and self.made.access_key_id == access_key_id, "only who made it has its secret"
         key.used_at = self.now

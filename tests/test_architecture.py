@@ -37,6 +37,7 @@ KNOWS = {
     # built on the engine, strangers to each other
     "agent.emergency": EVERYBODY
     | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
+    "agent.fleet": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime"},
     "agent.canary": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
     "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
@@ -303,6 +304,7 @@ REVEALERS = {
     "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
+    "agent/fleet/entries.py": 1,  # the key of a host's proof
     "agent/sinks/formats/credentials_uri.py": 2,  # the endpoint's token: into the file, and to the log's masks
     "providers/kms/client_key.py": 2,  # opens the PKCS#12, and tells by a keyed hash whether it was opened already
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header

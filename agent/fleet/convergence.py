@@ -1,0 +1,75 @@
+"""Who of a fleet is on a version: the judgement of an emergency, from what stands on the board and the secret that it fetched.
+
+A rule of safety, so it is pure and knows no Redis: a host counts as moved by its proof alone. What it says without one is shown,
+and believed by nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent.core.secret import Secret
+from agent.fleet.board import Host
+from agent.fleet.entries import proves
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One host of the fleet, for one announcement.
+
+    Attributes:
+        is_live: it was there a moment ago; else it is absent.
+        has_moved: it proved the version, and owes nothing.
+        why: what is missing, in a clause; "" for nothing.
+    """
+
+    host: str
+    is_live: bool
+    has_moved: bool
+    why: str
+    age_s: float
+
+
+def standings(
+    hosts: Iterable[Host], own: str, machine: str, credential: str, version_id: str, nonce: str, secret: Secret
+) -> list[Standing]:
+    """Return how each host stands, but for the one that asks.
+
+    Args:
+        hosts: what the board has.
+        own: this host's name; another machine that goes by it counts as another host.
+        machine: tells this machine from it.
+        credential: whose new version it is.
+        version_id: the new version.
+        nonce: of the announcement.
+        secret: of the new version.
+    """
+    found = []
+    for host in hosts:
+        state = host.state
+        if host.name == own and (state is None or (state.machine == machine and not state.twins)):
+            continue
+        moved = (
+            state is not None and not state.twins and proves(state, secret, credential, host.name, version_id, nonce)
+        )
+        why = "" if moved else _why(host, version_id, nonce)
+        found.append(Standing(host.name, host.is_live, moved, why, host.age_s))
+    return found
+
+
+def _why(host: Host, version_id: str, nonce: str) -> str:
+    state = host.state
+    if state is None:
+        return "it says nothing that can be understood"
+    if state.twins:
+        return "two machines go by this name; give one of them another `[fleet] host`"
+    if state.failed and state.version_id != version_id:
+        return f"it is not on the new version: {state.failed}"
+    if state.version_id != version_id:
+        return "it has not fetched the new version"
+    if state.owed:
+        return f"{state.owed} of its dependents are not known to be on the new version"
+    if state.nonce != nonce:
+        return "it has not heard the announcement"
+    return "its proof is not that of who has the new secret"

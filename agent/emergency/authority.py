@@ -65,8 +65,8 @@ class Authority:
             )
         return who
 
-    def ask(self, what: str, call: Callable[[Credential], object]) -> None:
-        """Make a call as this identity; a temporary failure is tried again.
+    def ask(self, what: str, call: Callable[[Credential], str]) -> str:
+        """Make a call as this identity, and return what it returns; a temporary failure is tried again.
 
         Args:
             what: the call, for whoever waits.
@@ -81,8 +81,7 @@ class Authority:
         while True:
             who = self.sign_in()
             try:
-                call(who)
-                return
+                return call(who)
             except KeyturnError as error:
                 self._activity.failed(error.problem)
                 if not error.retryable or not retry.again():

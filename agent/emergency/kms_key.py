@@ -84,11 +84,15 @@ class KmsKey:
         journal = begun.journal
         case.result.version_id = journal.version_id
         if not journal.asked:  # else KMS said yes to an earlier `rotate`, and only the rest is missing
-            self._rotation.ask(begun, case.refresh)
+            replaced = case.published
+            request_id = self._rotation.ask(begun, case.refresh)
+            is_known = replaced.access_key_id == journal.old_access_key_id
             case.record(
                 Event.ROTATION_STARTED,
                 version_id=journal.version_id,
                 previous_access_key_id=journal.old_access_key_id or None,
+                created_at=replaced.created_at if is_known else None,  # of the key that is replaced
+                request_id=request_id or None,
             )
             self._rotation.asked()
         return f"{'taken up again: ' if begun.taken_up else ''}version {journal.version_id}"

@@ -51,10 +51,16 @@ class EndOfOldKey:
 
     def _disable(self) -> str:
         case, user = self._case, self._key.owner()
-        if not disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock):
+        request_id = disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock)
+        if request_id is None:
             return f"RAM knows no key {case.old_id} of {user}: it was deleted, or is another user's"
         case.result.old_key = OldKey.DISABLED
-        case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome="inactive, not yet seen refused")
+        case.record(
+            Event.OLD_KEY_DISABLED,
+            access_key_id=case.old_id,
+            outcome="inactive, not yet seen refused",
+            request_id=request_id or None,
+        )
         return f"{case.old_id} of {user}"
 
     def _prove_refused(self) -> str:
@@ -64,19 +70,25 @@ class EndOfOldKey:
         except NoSecretError:
             self._key.forget()  # another run could prove no more
             raise
-        code = see_refused(
+        refusal = see_refused(
             self._cloud.sts, old, case.clock, case.patience.refusal_s, case.held.pause, case.steps.activity
         )
         case.result.safe, case.result.old_key = True, OldKey.DISABLED
         case.result.time_to_safe_ms = case.steps.passed_ms()
-        case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome=f"refused with {code}")
-        return f"refused with {code}"
+        outcome = f"refused with {refusal.code}"
+        case.record(
+            Event.OLD_KEY_DISABLED,
+            access_key_id=case.old_id,
+            outcome=outcome,
+            request_id=refusal.request_id or None,
+        )
+        return outcome
 
 
 def disable(
-    ram: Ram, user: str, access_key_id: str, ask: Callable[[str, Callable[[Credential], object]], None], clock: Clock
-) -> bool:
-    """Set a user's key inactive; return False where RAM knows no such key of that user.
+    ram: Ram, user: str, access_key_id: str, ask: Callable[[str, Callable[[Credential], str]], str], clock: Clock
+) -> str | None:
+    """Set a user's key inactive; return RAM's name for the call, None where it knows no such key of that user.
 
     Args:
         ram: the client.
@@ -89,21 +101,20 @@ def disable(
         KeyturnError: RAM does not let the authority do it, or could not be asked.
     """
     try:
-        ask(
+        return ask(
             "RAM UpdateAccessKey",
             lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()),
         )
     except SourceRefusedError as error:
         if not error.code.startswith(GONE):
             raise
-        return False
-    return True
+        return None
 
 
 def see_refused(
     sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None], activity: Activity
-) -> str:
-    """Sign calls with the old key until STS refuses it; return the code of the refusal.
+) -> KeyturnError:
+    """Sign calls with the old key until STS refuses it; return the refusal, with its code.
 
     Args:
         sts: the client.
@@ -120,9 +131,10 @@ def see_refused(
     paused = activity.pausing(pause)
     retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=paused, monotonic=clock.boottime)
     while True:
-        code, answer = _ask(sts, old, clock)
-        if code.startswith(REFUSED):
-            return code
+        refusal = _ask(sts, old, clock)
+        if refusal is not None and refusal.code.startswith(REFUSED):
+            return refusal
+        answer = refusal.problem if refusal else "STS still accepts it"
         activity.failed(answer)
         if not retry.again():
             raise KeyturnError(
@@ -132,10 +144,10 @@ def see_refused(
             )
 
 
-def _ask(sts: Sts, old: Credential, clock: Clock) -> tuple[str, str]:
-    """Return the code of the error, "" for none, and what is to be said of the answer."""
+def _ask(sts: Sts, old: Credential, clock: Clock) -> KeyturnError | None:
+    """Return the error of a call that is signed with the old key; None where STS accepts it."""
     try:
         sts.get_caller_identity(old, now=clock.now())
     except KeyturnError as error:
-        return error.code, error.problem
-    return "", "STS still accepts it"
+        return error
+    return None

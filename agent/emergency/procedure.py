@@ -155,6 +155,7 @@ class Emergency:
             access_key_id=self._leaked,
             outcome="failed",
             error=cut(str(error), TEXT_BYTES),
+            request_id=error.request_id or None,
             **self._cause.as_fields(),
         )
         return self._result

@@ -31,6 +31,7 @@ from agent.engine.planner import RefreshPlanner
 from agent.engine.refresher import Crew, Refresher, gone
 from agent.engine.reload import take_over
 from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
+from agent.engine.version_held import VersionHeld, version_held
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.recorder import Recorder
@@ -257,10 +258,7 @@ class Engine:
     def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
         """Refresh one credential now; return a future of what comes of it.
 
-        Args:
-            name: of the credential.
-            cause: for the audit.
-            retry_until: boottime until which temporary failures are tried again before they are reported.
+        Until boottime `retry_until`, temporary failures are tried again before they are reported.
         """
         return self._refresher.refresh(name, cause, retry_until=retry_until)
 
@@ -384,6 +382,10 @@ class Engine:
         """Return what a credential has to offer to those who ask; None where it is not in the config."""
         slot = self._slots.get(name)
         return in_use_of(slot.managed) if slot is not None else None
+
+    def version_held(self, name: str) -> VersionHeld | None:
+        """Return which version of a key this host holds, and who here has not moved; None where it is not in the config."""
+        return version_held(self._slots, name)
 
     def offered(self, name: str) -> Offered | None:
         """Return where a credential's readers find it; None where that is not to be watched, or it is not in the config."""

@@ -49,6 +49,7 @@ class Commands:
         started_at: datetime,
         fetches: FetchRecord | None = None,
         canary_of: CanaryOf = lambda _name: None,
+        fleet: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         """Keep what is needed.
 
@@ -57,9 +58,11 @@ class Commands:
             started_at: when.
             fetches: who fetched what from it; None where nobody can.
             canary_of: returns what the canary saw of a credential.
+            fleet: returns how the connection to the fleet's board fares; None without a fleet.
         """
         self._application, self._engine = application, application.engine
         self._started_at, self._fetches, self._canary_of = started_at, fetches or FetchRecord(), canary_of
+        self._fleet = fleet
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
@@ -74,6 +77,7 @@ class Commands:
             in_force=self._application.in_force,
             clients_of=partial(client_rows, self._fetches, now=seen.taken_at),
             canary_of=self._canary_of,
+            fleet=self._fleet(),
         )
 
     def refresh(

@@ -26,6 +26,7 @@ from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
 from agent.app.config_reads import READ_S, ConfigReads, NewConfig, read_config
+from agent.app.fleet import FleetPart
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
 from agent.audit.log import AuditLog
@@ -73,8 +74,13 @@ class Daemon:
         gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
         self._endpoint = Endpoint(gate)
         self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
+        self._fleet = FleetPart(application)
         self._commands = Commands(
-            application, self._engine.clock.now(), self._serving.fetches, canary_of=self._canary.as_json
+            application,
+            self._engine.clock.now(),
+            self._serving.fetches,
+            canary_of=self._canary.as_json,
+            fleet=self._fleet.as_json,
         )
         self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
         self._ready = False
@@ -114,6 +120,7 @@ class Daemon:
         self._follow_serving()
         self._follow_endpoint()
         self._follow_canary()
+        safely(self._fleet.follow)
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
@@ -127,6 +134,7 @@ class Daemon:
             self._engine.run()
         finally:
             self._manager.stopping()
+            self._fleet.close()
             self._endpoint.close()
             self._serving.close()
             server.close()
@@ -186,6 +194,7 @@ class Daemon:
         safely(self._follow_serving)
         safely(self._follow_endpoint)
         self._follow_canary()
+        safely(self._fleet.follow)
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
         return counted(self._serving.fetches, name, generation, self._engine.clock.now())

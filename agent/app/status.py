@@ -29,6 +29,7 @@ def as_json(
     in_force: ConfigInForce | None = None,
     clients_of: ClientsOf = lambda _name, _generation: [],
     canary_of: CanaryOf = lambda _name: None,
+    fleet: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the object of `status --json`.
 
@@ -40,6 +41,7 @@ def as_json(
         in_force: what became of its last reload.
         clients_of: returns who fetched a credential from it (agent/app/clients.py), by its name and newest generation.
         canary_of: returns what the canary saw of it (agent/canary/canary.py), by its name.
+        fleet: how the connection to the fleet's board fares.
     """
     return {
         "agent": {
@@ -50,6 +52,7 @@ def as_json(
             "config_loaded_at": rfc3339_micros(in_force.loaded_at) if in_force else None,
             "config_refused_at": stamp(in_force.refused_at) if in_force else None,
             "config_problems": list(in_force.problems) if in_force else [],
+            **({"fleet": fleet} if fleet is not None else {}),
         },
         "credentials": {
             one.name: _row(one, clients_of(one.name, one.published.generation), canary_of(one.name))

@@ -355,11 +355,7 @@ class Engine:
         return {name: look for name, slot in self._slots.items() if (look := slot.managed.sink_look()) is not None}
 
     def snapshot(self, looked: Iterable[tuple[str, SinkLook, Mapping[str, bool]]] = ()) -> EngineSnapshot:
-        """Return what can be seen now.
-
-        Args:
-            looked: for each credential what was found at its sinks, by `SinkLook.compare`.
-        """
+        """Return what can be seen now; `looked` is what `SinkLook.compare` found at the sinks of each credential."""
         for name, look, found in looked:
             if name in self._slots:
                 self._slots[name].managed.looked(look, found)

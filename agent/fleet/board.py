@@ -78,18 +78,21 @@ class Board:
         return entry.decode()
 
     @translated
-    def newest(self, credentials: Iterable[str]) -> dict[str, Announcement]:
-        """Return the newest announcement of each credential that has one."""
+    def recent(self, credentials: Sequence[str], count: int) -> dict[str, list[tuple[str, Announcement | None]]]:
+        """Return the newest entries of each credential's announcements, the older ones first: id, and what it says."""
         pipe = self._client.pipeline(transaction=False)
-        names = list(credentials)
-        for name in names:
-            pipe.xrevrange(self.key(name, "announce"), count=1)
-        found = {}
-        for name, entries in zip(names, pipe.execute(), strict=True):
-            for entry, fields in entries:
-                if (news := announcement(entry, fields)) is not None:
-                    found[name] = news
-        return found
+        for name in credentials:
+            pipe.xrevrange(self.key(name, "announce"), count=count)
+        return {
+            name: [(entry.decode(), announcement(entry, fields)) for entry, fields in reversed(entries)]
+            for name, entries in zip(credentials, pipe.execute(), strict=True)
+        }
+
+    @translated
+    def since(self, credential: str, entry: str, count: int) -> list[Announcement]:
+        """Return the announcements from an entry on, itself included, the newest `count` of them."""
+        found = self._client.xrevrange(self.key(credential, "announce"), min=entry, count=count)
+        return [news for each, fields in found if (news := announcement(each, fields)) is not None]
 
     @translated
     def hear(self, since: Mapping[str, str], wait_s: float) -> list[tuple[str, str, Announcement | None]]:

@@ -41,13 +41,13 @@ class _TlsConnection(Connection):
             raise
 
 
-def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, answer_s: float = ANSWER_S) -> Board:
+def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, wait_s: float = 0.0) -> Board:
     """Return the board of this config. Nothing is sent before its first use; its password is read now.
 
     Args:
         settings: `[fleet]`.
         environ: for systemd's credentials.
-        answer_s: how long an answer may take, besides what a command itself waits.
+        wait_s: how long a command of it may wait at the server for something to come.
 
     Raises:
         KeyturnError: the password or the CA file cannot be used.
@@ -67,7 +67,7 @@ def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, ans
         db=int(address.path.strip("/") or 0),
         username=settings.username,
         socket_connect_timeout=CONNECT_S,
-        socket_timeout=answer_s,
+        socket_timeout=wait_s + ANSWER_S,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         protocol=2,

@@ -6,7 +6,7 @@ and believed by nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from agent.core.secret import Secret
@@ -32,7 +32,13 @@ class Standing:
 
 
 def standings(
-    hosts: Iterable[Host], own: str, machine: str, credential: str, version_id: str, nonce: str, secret: Secret
+    hosts: Iterable[Host],
+    own: str,
+    machine: str,
+    credential: str,
+    version_id: str,
+    nonces: Collection[str],
+    secret: Secret,
 ) -> list[Standing]:
     """Return how each host stands, but for the one that asks.
 
@@ -42,7 +48,7 @@ def standings(
         machine: tells this machine from it.
         credential: whose new version it is.
         version_id: the new version.
-        nonce: of the announcement.
+        nonces: of the announcement, and of later ones of the same version, which others made: a proof of any of them is as fresh.
         secret: of the new version.
     """
     found = []
@@ -51,14 +57,16 @@ def standings(
         if host.name == own and (state is None or (state.machine == machine and not state.twins)):
             continue
         moved = (
-            state is not None and not state.twins and proves(state, secret, credential, host.name, version_id, nonce)
+            state is not None
+            and not state.twins
+            and any(proves(state, secret, credential, host.name, version_id, nonce) for nonce in nonces)
         )
-        why = "" if moved else _why(host, version_id, nonce)
+        why = "" if moved else _why(host, version_id, nonces)
         found.append(Standing(host.name, host.is_live, moved, why, host.age_s))
     return found
 
 
-def _why(host: Host, version_id: str, nonce: str) -> str:
+def _why(host: Host, version_id: str, nonces: Collection[str]) -> str:
     state = host.state
     if state is None:
         return "it says nothing that can be understood"
@@ -70,6 +78,6 @@ def _why(host: Host, version_id: str, nonce: str) -> str:
         return "it has not fetched the new version"
     if state.owed:
         return f"{state.owed} of its dependents are not known to be on the new version"
-    if state.nonce != nonce:
+    if state.nonce not in nonces:
         return "it has not heard the announcement"
     return "its proof is not that of who has the new secret"

@@ -54,7 +54,7 @@ def moved(host: str, credential: str = "uploader", secret: Secret = SECRET) -> H
 
 
 def judged(board: Board, own: str = "web-1", machine: str = "m1") -> dict[str, tuple[bool, bool]]:
-    found = standings(board.hosts("uploader"), own, machine, "uploader", "v2", NONCE, SECRET)
+    found = standings(board.hosts("uploader"), own, machine, "uploader", "v2", {NONCE}, SECRET)
     return {one.host: (one.is_live, one.has_moved) for one in found}
 
 
@@ -70,7 +70,9 @@ def test_an_announcement_is_read_up_by_a_host_that_was_away(board: Board) -> Non
         Why.EMERGENCY,
         "web-1",
     )
-    assert board.newest(["uploader", "other"])["uploader"].entry == second
+    recent = board.recent(["uploader", "other"], 1)
+    assert [entry for entry, _news in recent["uploader"]] == [second] and recent["other"] == []
+    assert [one.entry for one in board.since("uploader", second, 10)] == [second]
     assert board.hear({"uploader": second}, 0.01) == []
 
 
@@ -145,9 +147,9 @@ def test_a_server_that_is_away_or_refuses(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "data", "--requirepass", "right") as server:
         settings = FleetSettings(url=server.url, username="default", password_from_file_path=str(password))  # type: ignore[arg-type]
         with pytest.raises(FleetRefusedError):
-            opened(settings).newest(["uploader"])
+            opened(settings).recent(["uploader"], 1)
         password.write_text("right\n")
-        assert opened(settings).newest(["uploader"]) == {}
+        assert opened(settings).recent(["uploader"], 1) == {"uploader": []}
         server.kill()
         with pytest.raises(FleetError):
-            opened(settings).newest(["uploader"])
+            opened(settings).recent(["uploader"], 1)

@@ -1,0 +1,73 @@
+"""A fleet as a part of the daemon: nothing of it is imported before a config has `[fleet]`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agent.app.wiring import Application, paths
+from agent.core.errors import KeyturnError, UsageError
+from agent.core.settings import FleetSettings
+
+if TYPE_CHECKING:
+    from agent.fleet.board import Board
+    from agent.fleet.member import Member
+
+
+class FleetPart:
+    """This host's part in a fleet, where it has one. On the loop's thread; `as_json` is for any."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._member: Member | None = None
+
+    def follow(self) -> None:
+        """Begin, go on or end to be in a fleet as the config in force says.
+
+        Raises:
+            KeyturnError: the client of Redis is not installed.
+        """
+        application = self._application
+        wanted = application.settings.fleet
+        if wanted is None and self._member is None:
+            return
+        if self._member is None:
+            from agent.fleet.member import Member, machine_id
+
+            machine = machine_id(paths(application.settings)[0])
+            self._member = Member(application.engine, application.factory.hostname, machine)
+        self._member.follow(application.settings, partial(open_board, wanted) if wanted else _nothing)
+
+    def as_json(self) -> dict[str, Any] | None:
+        """Return what `status --json` shows of the connection; None where the config has no fleet."""
+        health = self._member.health if self._member is not None else None
+        if health is None or self._member is None:
+            return None
+        return {"host": self._member.host, "connected": health.up_since is not None, "error": health.error or None}
+
+    def close(self) -> None:
+        """End the connections."""
+        if self._member is not None:
+            self._member.close()
+
+
+def open_board(settings: FleetSettings, wait_s: float = 0.0) -> Board:
+    """Return the board of a fleet (agent/fleet/client.py).
+
+    Raises:
+        UsageError: the client of Redis is not installed.
+        KeyturnError: the password or the CA file cannot be used.
+    """
+    try:
+        from agent.fleet.client import opened
+    except ImportError as error:
+        if error.name != "redis":
+            raise
+        raise UsageError(
+            "fleet: the client of Redis is not installed", "install keyturn with it: pip install 'keyturn[fleet]'"
+        ) from None
+    return opened(settings, wait_s=wait_s)
+
+
+def _nothing(_wait_s: float) -> Board:
+    raise KeyturnError("there is no fleet")

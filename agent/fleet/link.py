@@ -1,0 +1,210 @@
+"""The threads between a host and the board: one listens, one says how this host stands. Neither holds anybody up.
+
+Each has a connection of its own and makes it again with back-off and full jitter, from 1 s to 60 s, for as long as it takes.
+What is to be said is the newest state of each credential and the newest news; what could not be said is said after the next
+connection, together with everything else, for a server may come back without its memory.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.core.errors import KeyturnError
+from agent.fleet.board import Board
+from agent.fleet.entries import Announcement, HostState
+from agent.logs.log import log
+
+LISTEN_S = 10.0
+"""How long one reading waits; after it, it is looked for credentials that came or went."""
+BEAT_S = 30.0
+"""Seconds between two signs of life, a third of what makes a host absent."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+RECENT = 10
+"""Announcements of each credential that a host reads up at a new connection."""
+
+OpenBoard = Callable[[float], Board]
+"""Opens a connection whose answers may take so many seconds."""
+Hear = Callable[[str, Announcement], None]
+"""Is called, on a thread of the link, with a credential and its news."""
+Seen = Callable[[Mapping[str, HostState | None]], None]
+"""Is called, on a thread of the link, with what the board has as this host's states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the connections fare: since when both are up, by boottime, None while one is down; and what was wrong last."""
+
+    up_since: float | None
+    error: str
+
+
+class Link:
+    """The connections of one host. Its methods are for the loop's thread and return at once."""
+
+    def __init__(self, host: str, open_board: OpenBoard, hear: Hear, seen: Seen, boottime: Callable[[], float]) -> None:
+        """Keep what is needed; nothing is connected before `start`.
+
+        Args:
+            host: this host's name.
+            open_board: opens a connection.
+            hear: is called with each announcement, the older ones first; again with those that were heard before.
+            seen: is called after each sign of life.
+            boottime: the clock.
+        """
+        self._host, self._open, self._hear, self._seen, self._boottime = host, open_board, hear, seen, boottime
+        self._names: tuple[str, ...] = ()
+        self._states: dict[str, HostState] = {}
+        self._unsaid: set[str] = set()
+        self._news: dict[str, Announcement] = {}
+        self._lock, self._wake, self._ending = threading.Lock(), threading.Event(), threading.Event()
+        self._up: dict[str, float] = {}
+        self._error = ""
+
+    @property
+    def health(self) -> Health:
+        """How the connections fare."""
+        with self._lock:
+            return Health(max(self._up.values()) if len(self._up) == 2 else None, self._error)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        for name, work in (("fleet-hear", self._listen), ("fleet-say", self._say)):
+            threading.Thread(target=self._again_and_again, args=(name, work), name=name, daemon=True).start()
+
+    def end(self) -> None:
+        """Have the threads end; one that waits for an answer does so later, and nobody waits for it."""
+        self._ending.set()
+        self._wake.set()
+
+    def follow(self, names: Collection[str]) -> None:
+        """Listen for these credentials from now on, and say no more of others."""
+        with self._lock:
+            self._names = tuple(names)
+            self._states = {name: state for name, state in self._states.items() if name in names}
+
+    def say(self, states: Mapping[str, HostState]) -> None:
+        """Put these states on the board, soon."""
+        with self._lock:
+            self._states.update(states)
+            self._unsaid.update(states)
+        self._wake.set()
+
+    def announce(self, credential: str, news: Announcement) -> None:
+        """Put this on the board, soon, unless the board has news of that version by then."""
+        with self._lock:
+            self._news[credential] = news
+        self._wake.set()
+
+    # -- the threads --------------------------------------------------------------------------------
+
+    def _again_and_again(self, name: str, work: Callable[[str], None]) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._ending.is_set():
+            began = self._boottime()
+            try:
+                work(name)
+            except KeyturnError as error:
+                self._down(name, str(error))
+            except Exception:
+                log.error("a fault of keyturn itself in its fleet; please report it", exc_info=True)
+                self._down(name, "a fault of keyturn itself; see the log")
+            if self._boottime() - began > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            self._ending.wait(random.uniform(0.0, pause_s))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _listen(self, name: str) -> None:
+        """Hear what there is, then what comes, until the connection breaks or the link ends."""
+        board = self._open(LISTEN_S)
+        try:
+            since: dict[str, str] = {}
+            while not self._ending.is_set():
+                names = self._names
+                if not names:
+                    self._ending.wait(1.0)
+                    continue
+                since = {one: since[one] for one in names if one in since}
+                if fresh := [one for one in names if one not in since]:
+                    since |= self._read_up(board, fresh)
+                self._is_up(name)
+                for credential, entry, news in board.hear(since, LISTEN_S):
+                    since[credential] = entry
+                    if news is not None:
+                        self._hear(credential, news)
+        finally:
+            board.close()
+
+    def _read_up(self, board: Board, names: Sequence[str]) -> dict[str, str]:
+        since = dict.fromkeys(names, "0-0")
+        for credential, recent in board.recent(names, RECENT).items():
+            for entry, news in recent:
+                since[credential] = entry
+                if news is not None:
+                    self._hear(credential, news)
+        return since
+
+    def _say(self, name: str) -> None:
+        """Say everything, then what is new, and every so often that this host is there."""
+        board = self._open(0.0)
+        try:
+            beat_at = 0.0
+            with self._lock:
+                self._unsaid = set(self._states)
+            while not self._ending.is_set():
+                self._wake.clear()
+                self._say_once(board)
+                if self._boottime() >= beat_at:
+                    self._beat(board)
+                    beat_at = self._boottime() + BEAT_S * random.uniform(0.9, 1.1)
+                self._is_up(name)
+                self._wake.wait(max(0.0, beat_at - self._boottime()))
+        finally:
+            board.close()
+
+    def _say_once(self, board: Board) -> None:
+        with self._lock:
+            unsaid, news = {name: self._states[name] for name in self._unsaid if name in self._states}, dict(self._news)
+        if unsaid:
+            board.post(self._host, unsaid)
+        for credential, one in news.items():
+            recent = board.recent([credential], RECENT).get(credential, [])
+            if all(known is None or known.version_id != one.version_id for _entry, known in recent):
+                board.announce(credential, one)
+        with self._lock:
+            self._unsaid -= {name for name, state in unsaid.items() if self._states.get(name) == state}
+            self._news = {name: one for name, one in self._news.items() if news.get(name) != one}
+
+    def _beat(self, board: Board) -> None:
+        with self._lock:
+            mine = dict(self._states)
+        found = board.beat(self._host, mine)
+        self._seen(found)
+        lost = {name for name, state in found.items() if state is None or state.machine != mine[name].machine}
+        with self._lock:
+            self._unsaid |= lost
+        if lost:
+            self._wake.set()
+
+    # -- how they fare ------------------------------------------------------------------------------
+
+    def _is_up(self, name: str) -> None:
+        with self._lock:
+            if name in self._up:
+                return
+            self._up[name] = self._boottime()
+            whole = len(self._up) == 2
+            if whole:
+                self._error = ""
+        if whole:
+            log.info("the fleet's board is there", host=self._host)
+
+    def _down(self, name: str, error: str) -> None:
+        with self._lock:
+            first = not self._error
+            self._up.pop(name, None)
+            self._error = error
+        if first and not self._ending.is_set():
+            log.warning("the fleet's board is not there; everything else goes on as on one host", error=error)

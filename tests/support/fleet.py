@@ -1,0 +1,47 @@
+"""Several VMs of one fleet: one cloud, one redis-server, and a daemon on each.
+
+fleet = FleetRig(make_vm, RedisServer(tmp_path / "redis")); fleet.add("web-1"); fleet.start()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.processes import Daemon
+from tests.support.redis_server import RedisServer
+from tests.support.vm import Vm
+
+
+class FleetRig:
+    """The VMs of a fleet by the names of their hosts; the first one's cloud is everybody's."""
+
+    def __init__(self, make_vm: Callable[..., Vm], server: RedisServer) -> None:
+        self._make_vm, self.server = make_vm, server
+        self.vms: dict[str, Vm] = {}
+        self.daemons: dict[str, Daemon] = {}
+
+    @property
+    def first(self) -> Vm:
+        return next(iter(self.vms.values()))
+
+    def add(
+        self, host: str, *tables: str, poll: str = "1h", jitter: str = "0s", notify: str = "", fleet: str = ""
+    ) -> Vm:
+        """One more host; `tables` besides the agent's, the fleet's and the credential `uploader`."""
+        vm = self._make_vm(host)
+        self.vms[host] = vm
+        server = self.first.server
+        vm.configure(
+            vm.agent(**{f"{product}_endpoint": server.endpoint_of(product) for product in ("sts", "kms", "ram")}),
+            f'[fleet]\nurl = "{self.server.url}"\nhost = "{host}"\nannounce_jitter = "{jitter}"\n{fleet}',
+            vm.credential(poll=poll, endpoint=server.endpoint, notify=notify),
+            *tables,
+        )
+        return vm
+
+    def start(self, *hosts: str) -> None:
+        """Start the daemons of these hosts, or of all."""
+        for host in hosts or self.vms:
+            self.daemons[host] = self.vms[host].daemon()
+        for host in hosts or self.vms:
+            self.daemons[host].ready()

@@ -54,7 +54,7 @@ KNOWS = {
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.fleet", "agent.state",
         "agent.systemd_setup",
         "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },

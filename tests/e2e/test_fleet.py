@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from tests.support.fleet import FleetRig
 from tests.support.redis_server import RedisServer
@@ -40,3 +44,28 @@ def test_a_rotation_that_one_host_sees_reaches_all_of_them(fleet: FleetRig) -> N
             fleet.server.start()
             eventually(lambda: all(map(connected, fleet.vms.values())), "everybody is connected again")
     assert [len(vm.audit("fetch_failed")) for vm in fleet.vms.values()] == [0, 0, 0]
+
+
+def test_fleet_status_and_leave(fleet: FleetRig) -> None:
+    """Who is there, who is behind, who is absent, as rows and as JSON; one that left is on the board no more."""
+    for host in ("web-1", "web-2"):
+        fleet.add(host)
+    fleet.start()
+    eventually(lambda: all(map(connected, fleet.vms.values())), "everybody is connected")
+    vm = fleet.first
+    eventually(lambda: vm.keyturn("fleet", "status").returncode == 0, "both are current")
+    fleet.daemons["web-2"].process.kill()
+    raw: Any = redis.Redis(port=fleet.server.port)
+    raw.zadd("keyturn:{fleet}:uploader:seen", {"web-2": time.time() - 100})
+    done = vm.keyturn("fleet", "status", "--json")
+    found = json.loads(done.stdout)
+    states = {row["host"]: row["state"] for row in found["credentials"]["uploader"]["hosts"]}
+    assert (done.returncode, found["host"], states) == (1, "web-1", {"web-1": "current", "web-2": "absent"})
+    assert "web-2" in vm.keyturn("fleet", "status").stdout
+    assert vm.keyturn("fleet", "leave", "--host", "web-2").returncode == 0
+    assert vm.keyturn("fleet", "leave", "--host", "web-2").returncode == 2
+    assert vm.keyturn("fleet", "status").returncode == 0
+    assert vm.keyturn("fleet", "status", "nobody").returncode == 2
+    fleet.server.kill()
+    done = vm.keyturn("fleet", "status")
+    assert (done.returncode, done.stdout) == (75, "") and done.stderr.count("\n") == 1

@@ -54,8 +54,8 @@ KNOWS = {
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.fleet", "agent.state",
-        "agent.systemd_setup",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
+        "agent.fleet", "agent.systemd_setup",
         "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},

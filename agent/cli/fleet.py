@@ -124,7 +124,7 @@ def _print_again(settings: Settings, fleet: FleetSettings, names: Sequence[str],
     if options.json:
         print(json.dumps(found), file=options.out, flush=True)
         return
-    lines = [output.dated(Clock().now()), *_lines(found)]
+    lines = [output.dated(Clock().now(), ""), *_lines(found)]
     print(
         (output.CLEAR if output.is_terminal() else "")
         + "\n".join(output.fitting(lines) if output.is_terminal() else lines)

@@ -135,8 +135,8 @@ def step(one: dict[str, Any]) -> None:
 
 def rotated(result: dict[str, Any]) -> None:
     """Print the end of an emergency."""
-    for note in result["notes"]:
-        print(one_line(f"note: {note}"))
+    for note in result["notes"]:  # a command stands alone, ready to be pasted
+        print(one_line(note if note.startswith("aliyun ") else f"note: {note}"))
     if result["new_access_key_id"]:
         print(
             one_line(
@@ -155,8 +155,11 @@ def rotated(result: dict[str, Any]) -> None:
 def _safety(result: dict[str, Any]) -> str:
     """Whether the old key is dead, and no more than was seen of it."""
     old = result["old_access_key_id"]
+    if result["safe"] and result["time_to_safe_ms"] is None:
+        return f"safe: the old key {old} was seen refused before this command"
     if result["safe"]:
-        return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command"
+        gone = " and deleted" if result["old_key"] == "deleted" else ""
+        return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command{gone}"
     if result["old_key"] == "disabled":
         return f"not safe: the old key {old} is disabled, but was not seen refused"
     if result["new_access_key_id"]:
@@ -168,8 +171,12 @@ def _moved(result: dict[str, Any]) -> str:
     """Who is on the new key, as far as is known."""
     if result["all_moved"]:
         return "all moved: nobody here is known to be left behind"
-    whom = dict.fromkeys(one["dependent"] or f"credentials.{one['credential']}" for one in result["left_behind"])
+    whom = dict.fromkeys(f"{_who(one)} ({one['reason']}; to move it: {one['move']})" for one in result["left_behind"])
     return f"left behind: {', '.join(whom)}" if whom else "nobody moved"
+
+
+def _who(left: dict[str, Any]) -> str:
+    return str(left["dependent"] or f"credentials.{left['credential']}")
 
 
 def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:

@@ -14,7 +14,7 @@ from agent.cli.daemon_client import Reach, Step, find
 from agent.cli.without_daemon import run_here, this_user
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
-from agent.emergency.report import Result, emergency_request
+from agent.emergency.report import Request, Result, emergency_request
 
 FORESEE_S = 20.0
 
@@ -42,11 +42,12 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         "reason": options.reason,
         "leaked": options.leaked,
         "disable_old": options.disable_old,
+        "delete_old": options.delete_old,
         "force": options.force,
     }
     wanted = emergency_request(request, this_user())
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
-    if asks and not output.agreed(options.name, _foreseen(reach, options.name), disable_old=options.disable_old):
+    if asks and not output.agreed(options.name, _foreseen(reach, options.name), disable_old=wanted.disable_old):
         raise CancelledError("nothing was done")
     progress: Step = output.wait if options.json else output.step
     try:
@@ -61,8 +62,20 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     except client.ConnectionLostError:
         raise
     except DaemonUnreachableError:
-        result = run_here(reach.own_settings, options.config, lambda commands: commands.rotate(wanted, progress))
-        return result.as_json(), result.exit_code
+        return _rotated_here(reach, options.config, wanted, progress)
+
+
+def _rotated_here(reach: Reach, config: str, wanted: Request, progress: Step) -> tuple[dict[str, Any], int]:
+    try:
+        result = run_here(reach.own_settings, config, lambda commands: commands.rotate(wanted, progress))
+    except KeyboardInterrupt:
+        print(
+            "keyturn: interrupted; what is done so far is on disk: run the same command again, which takes it up where it was "
+            "and never rotates twice",
+            file=sys.stderr,
+        )
+        raise
+    return result.as_json(), result.exit_code
 
 
 def _foreseen(reach: Reach, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The end of the key that was replaced: disable it, and see that a call signed with it is refused.
+"""The end of the key that was replaced: disable it, see that a call signed with it is refused, and delete it where that was asked.
 
 Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from agent.cloud.openapi import Cloud, Ram, Sts
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, SourceRefusedError
+from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError
 from agent.core.events import Event
 from agent.core.retry import Retry
 from agent.emergency.authority import Authority
@@ -25,7 +25,7 @@ GONE = "EntityNotExist.User.AccessKey"
 
 
 class EndOfOldKey:
-    """Disables the key that was replaced and proves that it is refused."""
+    """Disables the key that was replaced, proves that it is refused, and deletes it."""
 
     def __init__(self, case: Case, key: KmsKey, cloud: Cloud, authority: Authority) -> None:
         self._case, self._key, self._cloud, self._authority = case, key, cloud, authority
@@ -39,6 +39,15 @@ class EndOfOldKey:
         self._refuse_key_in_use()
         self._case.steps.do("disable_old", self._disable)
         self._case.steps.do("prove_refused", self._prove_refused)
+
+    def delete(self) -> None:
+        """Delete the key, which was seen refused: who looks for inactive keys finds none, and RAM's recycle bin is the net.
+
+        Raises:
+            CancelledError: the agent is stopping.
+            KeyturnError: it stays disabled; the text says why, and how to delete it later.
+        """
+        self._case.steps.do("delete_old", self._delete)
 
     def _refuse_key_in_use(self) -> None:
         """Raise for a key that is in use; `--force` does not help here."""
@@ -62,6 +71,9 @@ class EndOfOldKey:
         try:
             old = self._key.secret_of_old()
         except NoSecretError:
+            if code := self._key.refused_before():
+                case.result.safe, case.result.old_key = True, OldKey.DISABLED
+                return f"refused with {code} in the run before; its secret is not to be had any more"
             self._key.forget()  # another run could prove no more
             raise
         code = see_refused(
@@ -70,11 +82,39 @@ class EndOfOldKey:
         case.result.safe, case.result.old_key = True, OldKey.DISABLED
         case.result.time_to_safe_ms = case.steps.passed_ms()
         case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome=f"refused with {code}")
+        if case.request.delete_old:
+            self._key.seen_refused(code)
         return f"refused with {code}"
+
+    def _delete(self) -> str:
+        case, user, old_id, told = self._case, self._key.owner(), self._case.old_id, "deleted"
+        try:
+            self._authority.ask(
+                "RAM DeleteAccessKey",
+                "ram:DeleteAccessKey",
+                lambda who: self._cloud.ram.delete_access_key(user, old_id, who, now=case.clock.now()),
+            )
+        except CancelledError:
+            raise
+        except KeyturnError as error:
+            if not error.code.startswith(GONE):
+                raise KeyturnError(
+                    f"{error.problem}; so the old key {old_id} is disabled and was seen refused, but was not deleted",
+                    f"{error.remedy.partition(', then run')[0]}; then run: keyturn rotate {case.held.name} --leaked {old_id} "
+                    "--delete-old --reason TEXT (it does not rotate again)",
+                ) from None
+            told = "RAM knew it no more"
+        case.result.old_key = OldKey.DELETED
+        case.record(Event.OLD_KEY_DELETED, access_key_id=old_id, outcome=told)
+        return f"{old_id} of {user}: {told}; RAM's recycle bin keeps a deleted key for 30 days"
 
 
 def disable(
-    ram: Ram, user: str, access_key_id: str, ask: Callable[[str, Callable[[Credential], object]], None], clock: Clock
+    ram: Ram,
+    user: str,
+    access_key_id: str,
+    ask: Callable[[str, str, Callable[[Credential], object]], None],
+    clock: Clock,
 ) -> bool:
     """Set a user's key inactive; return False where RAM knows no such key of that user.
 
@@ -91,6 +131,7 @@ def disable(
     try:
         ask(
             "RAM UpdateAccessKey",
+            "ram:UpdateAccessKey",
             lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()),
         )
     except SourceRefusedError as error:

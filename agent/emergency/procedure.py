@@ -1,9 +1,10 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Here is the order of
-things; each has a module of its own, and they share one `Case` (case.py): the key at KMS (kms_key.py, kms_rotation.py), or a
-session (session.py); who asks (authority.py); the new value on its way (following.py); who has to be off the old key before it
-ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its end (old_key.py); what is shown (report.py).
+things; each has a module of its own, and they share one `Case` (case.py): the rotation that ended before (last_rotation.py), the
+key at KMS (kms_key.py, kms_rotation.py) or a session (session.py, cut_off.py); who asks (authority.py); the new value on its way
+(following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its
+end (old_key.py); what is shown (report.py).
 What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
 """
 
@@ -22,6 +23,7 @@ from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
 from agent.emergency.fetchers import WhoFetched, nobody
 from agent.emergency.kms_key import KmsKey
+from agent.emergency.last_rotation import refuse_repetition
 from agent.emergency.old_key import EndOfOldKey
 from agent.emergency.report import Patience, Request, Result, Show, Steps
 from agent.emergency.session import SessionRenewal
@@ -107,7 +109,7 @@ class Emergency:
         case.result.old_access_key_id = case.published.access_key_id
         source = case.held.provider
         if not isinstance(source, Rotatable):  # nothing at KMS: at most a session that the source can be asked for anew
-            SessionRenewal(case, clearance).play()
+            SessionRenewal(case, clearance, self._cloud.sts).play()
             return
         authority = Authority(
             case.held.name,
@@ -117,6 +119,7 @@ class Emergency:
             case.held.pause,
             case.steps.activity,
         )
+        refuse_repetition(case)
         key = KmsKey(case, source, self._cloud, authority)
         case.steps.do("preflight", key.preflight)
         if key.is_only_to_be_disabled():
@@ -128,14 +131,26 @@ class Emergency:
         clearance.refuse_to_leave_behind()
         if case.request.disable_old:
             clearance.wait_for_others()
-            EndOfOldKey(case, key, self._cloud, authority).end()
+            self._end_old_key(case, key, EndOfOldKey(case, key, self._cloud, authority))
         else:
             case.result.notes.append(
                 f"the old key {case.old_id} was not disabled and may work for up to two days (KMS); to cut it off now: "
                 f"keyturn rotate {case.held.name} --leaked {case.old_id} --disable-old --reason 'key leaked'"
             )
         # Only now: after an error on the way here the next `rotate` takes the rotation up.
-        key.forget()
+        key.end()
+
+    def _end_old_key(self, case: Case, key: KmsKey, old: EndOfOldKey) -> None:
+        old.end()
+        if not case.request.delete_old:
+            return
+        try:
+            old.delete()
+        except CancelledError:
+            raise
+        except KeyturnError:  # the key is dead all the same, so this rotation is over
+            key.end()
+            raise
 
     # -- its end ------------------------------------------------------------------------------------
 

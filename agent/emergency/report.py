@@ -37,6 +37,7 @@ class OldKey(StrEnum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,14 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The operator's request."""
+    """The operator's request. To delete the old key includes to disable it."""
 
     credential: str
     reason: str
     actor: Actor
     leaked: str | None = None
     disable_old: bool = False
+    delete_old: bool = False
     force: bool = False
 
 
@@ -76,7 +78,7 @@ class Result:
 
     Attributes:
         safe: a call signed with the old key was seen refused.
-        time_to_safe_ms: from the command to that refusal.
+        time_to_safe_ms: from the command to that refusal; None where there was none, or it was before the command.
         left_behind: whoever is known to be still on the old key (left_behind.py).
         all_moved: the key was replaced, and nobody is known to be left behind.
     """
@@ -209,6 +211,7 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         redacted(without_suspects(reason.strip())),
         actor,
         leaked,
-        bool(raw.get("disable_old")),
-        bool(raw.get("force")),
+        disable_old=bool(raw.get("disable_old")) or bool(raw.get("delete_old")),
+        delete_old=bool(raw.get("delete_old")),
+        force=bool(raw.get("force")),
     )

@@ -19,6 +19,9 @@ CLIENT_KEY = "KAAP."
 """How the key id of a ClientKey begins."""
 
 
+AGAIN = "then run the same command again"
+
+
 class Authority:
     """The identity of `[credentials.NAME.emergency]`."""
 
@@ -101,10 +104,14 @@ class Authority:
                     ) from None
 
     def _explained(self, error: KeyturnError, permission: str) -> KeyturnError:
+        if error.retryable:
+            return error.because(
+                f"it was tried again for {self._patience_s:g} s",
+                "run the same command again: it takes up what is left, and never rotates twice",
+            )
         if not isinstance(error, NotPermittedError) or isinstance(error, LeakedKeyError):
             return error
         return error.because(
             f"it may not {permission}",
-            f"allow this identity {permission} in RAM (`keyturn policy --credential {self._name}` prints the least policy), "
-            "then run the same command again",
+            f"allow this identity {permission} in RAM (`keyturn policy --credential {self._name}` prints what it needs), {AGAIN}",
         )

@@ -127,8 +127,8 @@ class KmsKey:
             again = "then run the same command again: it does not rotate again"
             may_not = "it may not kms:GetSecretValue; " if isinstance(error, NotPermittedError) and error.code else ""
             raise error.because(
-                f"{may_not}KMS has replaced {case.old_id}, but what is published here is not certain to hold the new key: the files "
-                f"may still hold {case.old_id}, which works until KMS ends it, within two days",
+                f"{may_not}KMS has replaced {case.old_id}, but the new key is not published everywhere here: files may still hold "
+                f"{case.old_id}, which works until KMS ends it, within two days",
                 f"{error.remedy}; {again}" if error.remedy else again,
             ) from None
 

@@ -13,7 +13,7 @@ from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError
 from agent.core.events import Event
 from agent.core.retry import Retry
-from agent.emergency.authority import Authority
+from agent.emergency.authority import AGAIN, Authority
 from agent.emergency.case import Case
 from agent.emergency.kms_key import KmsKey, NoSecretError
 from agent.emergency.report import OldKey
@@ -98,15 +98,20 @@ class EndOfOldKey:
             raise
         except KeyturnError as error:
             if not error.code.startswith(GONE):
-                raise KeyturnError(
-                    f"{error.problem}; so the old key {old_id} is disabled and was seen refused, but was not deleted",
-                    f"{error.remedy.partition(', then run')[0]}; then run: keyturn rotate {case.held.name} --leaked {old_id} "
-                    "--delete-old --reason TEXT (it does not rotate again)",
-                ) from None
+                raise self._kept(error) from None
             told = "RAM knew it no more"
         case.result.old_key = OldKey.DELETED
         case.record(Event.OLD_KEY_DELETED, access_key_id=old_id, outcome=told)
         return f"{old_id} of {user}: {told}; RAM's recycle bin keeps a deleted key for 30 days"
+
+    def _kept(self, error: KeyturnError) -> KeyturnError:
+        """Return the error of a key that is dead, but was not deleted: no code of its own, for it is safe."""
+        old_id, name = self._case.old_id, self._case.held.name
+        first = "" if error.retryable else f"{error.remedy.removesuffix(', ' + AGAIN)}; "
+        return KeyturnError(
+            f"{error.problem}; so the old key {old_id} is disabled and was seen refused, but was not deleted",
+            f"{first}to delete it later: keyturn rotate {name} --reason TEXT --leaked {old_id} --delete-old",
+        )
 
 
 def disable(

@@ -1,7 +1,7 @@
 # make venv   .venv with .venv/bin/keyturn, from the hash lock, without a compiler
 # make dev    the same, with everything that tests and linters need
 # make demo   the main job and an emergency on this machine, against the bundled cloud emulator
-# make test   every test but the long ones   make test-all   crashes, power cuts, a real systemd and the package too
+# make test   every test but the long ones   make test-all   crashes, power cuts, faults, a real systemd and the package too
 # make lint   what CI checks besides         make bench      the benchmarks
 # make deb    dist/keyturn_VERSION_ARCH.deb, for the distribution's own Python (packaging/README.md)
 # make lock   renew requirements/*.lock (needs uv on the PATH)
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Five at a time: most tests wait for real processes and deadlines, not for the processor.
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
-LONG := crash or systemd or packaging or bench
+LONG := crash or faults or systemd or packaging or bench
 
 .PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 
@@ -37,11 +37,11 @@ demo: venv
 	$(BIN)/keyturn demo
 
 test: .venv/.dev
-	@echo "keyturn: everything but crashes, power cuts, systemd, packaging and benchmarks (make test-all); five minutes on two cores"
+	@echo "keyturn: everything but crashes, power cuts, faults, systemd, packaging and benchmarks (make test-all); five minutes on two cores"
 	$(PYTEST) -m "not ($(LONG))"
 
 test-long: .venv/.dev
-	@echo "keyturn: crashes, power cuts, a real systemd, the package, whether the benchmarks run; ten minutes on two cores"
+	@echo "keyturn: crashes, power cuts, faults, a real systemd, the package, whether the benchmarks run; ten minutes on two cores"
 	$(PYTEST) -m "$(LONG)"
 
 test-all: test test-long

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from agent.cloud.acs3 import canonical_query
-from agent.cloud.failures import ServiceError
+from agent.cloud.failures import ServiceError, request_id_of
 from agent.cloud.openapi import Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
@@ -110,7 +110,7 @@ class RsaKeyPair(Provider):
         if not isinstance(found, dict):
             raise reader.bad("has no SessionAccessKey")
         key_id, secret = found.get("SessionAccessKeyId"), found.get("SessionAccessKeySecret")
-        return reader.read(key_id, secret, found.get("Expiration"))
+        return reader.read(key_id, secret, found.get("Expiration"), request_id=request_id_of(answer))
 
     def inspect(self) -> Iterator[Finding]:
         """Open the private key, and yield whether that worked. Uses no network."""

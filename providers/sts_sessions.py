@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.cloud.failures import json_object
+from agent.cloud.failures import json_object, request_id_of
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError
 from agent.core.provider import ProviderContext
@@ -125,13 +125,16 @@ class SessionReader:
         if not isinstance(found, dict):
             raise self.bad("has no Credentials")
         key_id, secret, token = (found.get(name) for name in ("AccessKeyId", "AccessKeySecret", "SecurityToken"))
-        return self.read(key_id, secret, found.get("Expiration"), token or "")
+        return self.read(key_id, secret, found.get("Expiration"), token or "", request_id=request_id_of(answer))
 
-    def read(self, key_id: object, secret: object, expiration: object, token: object | None = None) -> Credential:
+    def read(
+        self, key_id: object, secret: object, expiration: object, token: object | None = None, *, request_id: str
+    ) -> Credential:
         """Return the credential in the reply.
 
         Args:
             token: None for a kind of session that has none.
+            request_id: the service's name for the call; "" where it gives none.
 
         Raises:
             BadAnswerError: a part is missing or of another type.
@@ -141,6 +144,7 @@ class SessionReader:
             access_key_secret=Secret(self._text("secret", secret)),
             security_token=None if token is None else Secret(self._text("SecurityToken", token)),
             expiration=self._moment(expiration),
+            request_id=request_id,
         )
 
     def bad(self, what: str) -> BadAnswerError:

@@ -43,6 +43,7 @@ KNOWS = {
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
+    "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
@@ -52,7 +53,8 @@ KNOWS = {
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
     "agent.cli": EVERYBODY | {
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.state", "agent.systemd_setup",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
+        "agent.systemd_setup",
         "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import providers
+from agent import __version__
 from agent.audit.log import AuditLog
+from agent.audit.origin import Origin
 from agent.cloud.openapi import Cloud, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
@@ -225,6 +227,7 @@ class Application:
         """Take over another config, read at that time, from now on, as the engine did already. On the loop's thread."""
         self.settings, self.factory = settings, factory
         self.tokens.follow(self.engine.sinks())
+        self.audit.follow_config(settings.digest)
         self.in_force.loaded(read_at)
 
     def close(self) -> None:
@@ -264,7 +267,8 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
     states.prepare()
     lock = StateLock(state_directory)
     try:
-        audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now)
+        origin = Origin(socket.gethostname(), __version__, settings.digest)
+        audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now, origin)
         bases = BaseCredentials()
         factory = Factory(settings, environ, bases, config_path=config_path)
         settle_s = float(settings.agent.settle)

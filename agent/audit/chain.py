@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from agent.core.events import Event
 from agent.core.timestamps import rfc3339
 from agent.logs.redaction import redacted
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _canonical = msgspec.json.Encoder(order="sorted").encode
 """`canonical` for text, integers, lists and objects, twenty times as fast; tests/audit/test_audit.py compares them."""
 
@@ -31,9 +33,19 @@ def refuse_unknown(fields: Mapping[str, Any]) -> None:
         raise ValueError(f"not fields of an audit record: {sorted(unknown)}")
 
 
-def follower(head: Head, time: str, event: Event, fields: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Return the record that follows another one, and its line; absent (None) fields are left out."""
-    record: dict[str, Any] = {"seq": head.seq + 1, "time": time, "event": str(event), "prev": head.hash}
+def follower(
+    head: Head, time: str, event: Event, fields: Mapping[str, Any], common: Mapping[str, str] = NOTHING
+) -> tuple[dict[str, Any], bytes]:
+    """Return the record that follows another one, and its line; absent (None) fields are left out.
+
+    Args:
+        head: the record before it.
+        time: when it happened, as it is to stand there.
+        event: what happened.
+        fields: what is to be said of it.
+        common: what all such records say (agent/audit/origin.py).
+    """
+    record: dict[str, Any] = {"seq": head.seq + 1, "time": time, "event": str(event), "prev": head.hash, **common}
     record.update({key: plain(value) for key, value in fields.items() if value is not None})
     record["hash"] = hashlib.sha256(_canonical(record)).hexdigest()
     return record, _canonical(record) + b"\n"
@@ -80,7 +92,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, str):  # an argument of the command line may hold bytes that are no text (PEP 383)
-        return redacted(value.encode("utf-8", "backslashreplace").decode())
+        return redacted(value if value.isascii() else value.encode("utf-8", "backslashreplace").decode())
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -27,6 +27,7 @@ from agent.audit.continuation import look_behind, read_tail, sound_bytes
 from agent.audit.head import Break, Head, read_head
 from agent.audit.head_file import HeadFile
 from agent.audit.lines import MAX_LINE_BYTES, parsed
+from agent.audit.origin import OF_A_CONFIG, Origin
 from agent.audit.preflight import NOT_REGULAR, remedy
 from agent.audit.reader import read
 from agent.audit.recent import highest_generations, passed_over, records_at_end, records_behind
@@ -52,8 +53,14 @@ class AuditBusyError(AuditError, BusyError):
 class AuditLog:
     """The log, open for appending. Safe to use from several threads."""
 
-    def __init__(self, path: Path, head_path: Path, now: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, head_path: Path, now: Callable[[], datetime], origin: Origin | None = None) -> None:
         """Open the log and find its end.
+
+        Args:
+            path: the newest file of the log.
+            head_path: the state's file about it.
+            now: the wall clock, for the time of each record.
+            origin: what records have in common.
 
         Raises:
             AuditBusyError: another keyturn writes it.
@@ -61,6 +68,8 @@ class AuditLog:
         """
         self.path = path
         self._now = now
+        self._origin = origin or Origin()
+        self._describe()
         self._lock = threading.Lock()
         self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
@@ -77,6 +86,15 @@ class AuditLog:
         except BaseException:
             os.close(self._fd)
             raise
+
+    def follow_config(self, digest: str) -> None:
+        """Name another config in the records from now on."""
+        with self._lock:
+            self._origin = self._origin.under(digest)
+            self._describe()
+
+    def _describe(self) -> None:
+        self._common, self._of_a_config = self._origin.of_all(), self._origin.of_a_config()
 
     @property
     def head(self) -> Head:
@@ -123,7 +141,8 @@ class AuditLog:
         lines: list[bytes] = []
         head = self._head
         for event, fields in entries:
-            record, line = follower(head, self._time(), event, fields)
+            common = self._of_a_config if event in OF_A_CONFIG else self._common
+            record, line = follower(head, self._time(), event, fields, common)
             self._refuse_long(line)
             head = Head(record["seq"], record["hash"])
             records.append(record)

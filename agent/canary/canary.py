@@ -301,6 +301,7 @@ class Canary:
                 sinks=[found.place],
                 outcome=str(found.verdict),
                 error=found.detail,
+                request_id=found.request_id or None,
                 **Cause(Trigger.POLL, reason="canary").as_fields(),
             )
         except KeyturnError as error:

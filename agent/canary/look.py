@@ -73,6 +73,7 @@ class Look:
         code: of the refusal.
         detail: why it is not accepted.
         leak: whether the key is restricted as leaked; None where nobody was asked.
+        request_id: the cloud's name for the call that was refused.
     """
 
     verdict: Verdict
@@ -81,6 +82,7 @@ class Look:
     code: str = ""
     detail: str = ""
     leak: Leak | None = None
+    request_id: str = ""
 
     @property
     def may_be_old(self) -> bool:
@@ -109,16 +111,20 @@ def look(place: Place, cloud: Cloud, now: Callable[[], datetime], known: Contain
     try:
         cloud.sts.get_caller_identity(value, now=now(), timeout_s=CALL_S)
     except LeakedKeyError as error:
-        return Look(Verdict.RESTRICTED, place.name, key_id, error.code, error.problem, Leak.RESTRICTED)
+        return Look(
+            Verdict.RESTRICTED, place.name, key_id, error.code, error.problem, Leak.RESTRICTED, error.request_id
+        )
     except KeyturnError as error:
         verdict = Verdict.REFUSED if is_verdict(error) else Verdict.UNANSWERED
-        return Look(verdict, place.name, key_id, error.code, error.problem)
+        return Look(verdict, place.name, key_id, error.code, error.problem, request_id=error.request_id)
     if value.kind is not Kind.ACCESS_KEY or key_id in known:
         return Look(Verdict.ACCEPTED, place.name, key_id)
     try:
         cloud.ram.see_own_keys(value, now=now(), timeout_s=CALL_S)
     except LeakedKeyError as error:
-        return Look(Verdict.RESTRICTED, place.name, key_id, error.code, error.problem, Leak.RESTRICTED)
+        return Look(
+            Verdict.RESTRICTED, place.name, key_id, error.code, error.problem, Leak.RESTRICTED, error.request_id
+        )
     except KeyturnError:
         return Look(Verdict.ACCEPTED, place.name, key_id, leak=Leak.UNKNOWN)
     return Look(Verdict.ACCEPTED, place.name, key_id, leak=Leak.CLEAR)

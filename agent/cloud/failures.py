@@ -239,10 +239,15 @@ def read(host: str, reply: Reply) -> ServiceError:
         host=host,
         status=reply.status,
         code=_checked(_CODE, body.get("Code")),
-        request_id=_checked(_REQUEST_ID, body.get("RequestId")),
+        request_id=request_id_of(body),
         message=str(body.get("Message") or "")[:2000],
         date=_date(reply.headers),
     )
+
+
+def request_id_of(answer: Mapping[str, object]) -> str:
+    """Return the service's name for a call, from its reply; "" where that has none in an acceptable form."""
+    return _checked(_REQUEST_ID, answer.get("RequestId"))
 
 
 def explain(failed: ServiceError, now: datetime) -> KeyturnError:
@@ -251,6 +256,12 @@ def explain(failed: ServiceError, now: datetime) -> KeyturnError:
     Args:
         now: this machine's clock, against which the service's is compared.
     """
+    error = _explained(failed, now)
+    error.request_id = failed.request_id
+    return error
+
+
+def _explained(failed: ServiceError, now: datetime) -> KeyturnError:
     if is_about_clock(failed.code):
         return _clock(failed, now)
     if 400 <= failed.status < 500 and LEAKED in failed.message.lower():

@@ -120,6 +120,7 @@ class OpenApi:
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
             error = (judge(failed) if judge else None) or failures.explain(failed, now)
+            error.request_id = failed.request_id
             raise error.at(action)
         answer = failures.json_object(reply.body)
         if answer is None:
@@ -141,10 +142,11 @@ class OpenApi:
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """The owner of a key, as STS names it."""
+    """The owner of a key, as STS names it; `request_id` is its name for the call."""
 
     arn: str
     account_id: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,8 @@ class Sts(OpenApi):
         """
         action = "GetCallerIdentity"
         answer = self.call(action, {}, identity, now=now, timeout_s=timeout_s)
-        return CallerIdentity(self._text(action, answer, "Arn"), self._text(action, answer, "AccountId"))
+        arn, account_id = self._text(action, answer, "Arn"), self._text(action, answer, "AccountId")
+        return CallerIdentity(arn, account_id, failures.request_id_of(answer))
 
     def assume_role(
         self,
@@ -266,7 +269,7 @@ class Kms(OpenApi):
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> str:
-        """Rotate a managed secret at once and return the id of the new version.
+        """Rotate a managed secret at once, to the version `version_id`; return KMS's name for the call, "" for none.
 
         `version_id` is the caller's and makes a repetition harmless (KMS API, RotateSecret). KMS allows
         50 rotations per hour and account.
@@ -278,7 +281,8 @@ class Kms(OpenApi):
         action = "RotateSecret"
         params = {"SecretName": secret_name, "VersionId": version_id}
         answer = self.call(action, params, identity, now=now, timeout_s=timeout_s, judge=_rotation_running)
-        return self._text(action, answer, "VersionId")
+        self._text(action, answer, "VersionId")
+        return failures.request_id_of(answer)
 
 
 class Ram(OpenApi):
@@ -296,8 +300,8 @@ class Ram(OpenApi):
         *,
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
-    ) -> None:
-        """Set a user's AccessKey "Active" or "Inactive".
+    ) -> str:
+        """Set a user's AccessKey "Active" or "Inactive"; return RAM's name for the call, "" for none.
 
         `user` must be named: without it RAM means the caller's own keys.
 
@@ -305,7 +309,7 @@ class Ram(OpenApi):
             KeyturnError: as `OpenApi.call`.
         """
         params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
-        self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s)
+        return failures.request_id_of(self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s))
 
     def delete_access_key(
         self,
@@ -315,14 +319,16 @@ class Ram(OpenApi):
         *,
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
-    ) -> None:
-        """Delete a user's AccessKey, which must be inactive; RAM's recycle bin keeps it for 30 days.
+    ) -> str:
+        """Delete a user's AccessKey, which must be inactive; return RAM's name for the call, "" for none.
+
+        RAM's recycle bin keeps it for 30 days.
 
         Raises:
             KeyturnError: as `OpenApi.call`.
         """
         params = {"UserName": user, "UserAccessKeyId": access_key_id}
-        self.call("DeleteAccessKey", params, identity, now=now, timeout_s=timeout_s)
+        return failures.request_id_of(self.call("DeleteAccessKey", params, identity, now=now, timeout_s=timeout_s))
 
     def list_access_keys(
         self, user: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S

@@ -43,6 +43,7 @@ class Verification:
         arn: whose key it is; "" unless verified.
         account_id: the account of its owner; "" unless verified.
         detail: why STS could not judge; "" when verified.
+        request_id: STS's name for the last call, where it answered.
     """
 
     outcome: Literal["verified", "unreachable"]
@@ -50,6 +51,7 @@ class Verification:
     arn: str = ""
     account_id: str = ""
     detail: str = ""
+    request_id: str = ""
 
 
 class Verifier:
@@ -99,14 +101,16 @@ class Verifier:
         while True:
             answer = self._ask(credential, now())
             if isinstance(answer, CallerIdentity):
-                return Verification("verified", retry.attempts, answer.arn, answer.account_id)
+                return Verification(
+                    "verified", retry.attempts, answer.arn, answer.account_id, request_id=answer.request_id
+                )
             doubted(answer.problem)
             refusal = answer if is_verdict(answer) else refusal
             if refusal is not None:
                 if not retry.again():
                     raise _refused(credential, refusal, retry.attempts, timeout_s)
             elif not answer.retryable or not retry.again(UNREACHABLE_FOR_S):
-                return Verification("unreachable", retry.attempts, detail=answer.problem)
+                return Verification("unreachable", retry.attempts, detail=answer.problem, request_id=answer.request_id)
 
     def _ask(self, credential: Credential, now: datetime) -> CallerIdentity | KeyturnError:
         try:
@@ -127,4 +131,5 @@ def _refused(credential: Credential, refusal: KeyturnError, attempts: int, timeo
         f"STS refused AccessKey {credential.access_key_id} for {timeout_s:g} s ({attempts} calls): {refusal.problem}",
         "look at the key in the RAM console; the value in use stays",
         code=refusal.code,
+        request_id=refusal.request_id,
     )

@@ -10,6 +10,7 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from agent.config import checks, file_conflicts
@@ -64,7 +65,13 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
     checks.accounts(walker.built, users, report)
     if report:
         raise ConfigError(report.lines(place))
-    return dataclasses.replace(settings, agent=agent)
+    loaded = dataclasses.replace(settings, agent=agent)
+    object.__setattr__(loaded, "digest", _digest(text))  # no key of the file, so it is no argument either
+    return loaded
+
+
+def _digest(text: bytes) -> str:
+    return f"sha256:{sha256(text).hexdigest()[:16]}"
 
 
 def _read(path: str) -> bytes:

@@ -27,6 +27,8 @@ class Credential:
         expiration: when the source says the value dies, UTC-aware; None for one that lives until rotated.
         version_id: the source's name for this value (KMS VersionId); empty where it has none.
         ram_user_name: whose AccessKey it is, where the source says so (the secret's ExtendedConfig).
+        created_at: when the key was made, UTC-aware, where the source says so.
+        request_id: the cloud's name for the call that brought this answer; "" where it was not asked.
     """
 
     access_key_id: str = ""
@@ -36,6 +38,8 @@ class Credential:
     expiration: datetime | None = None
     version_id: str = ""
     ram_user_name: str = field(default="", compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
+    request_id: str = field(default="", compare=False)
 
     @property
     def kind(self) -> Kind:

@@ -78,18 +78,20 @@ class KeyturnError(Exception):
     place = ""
     """What `at` put before the problem last."""
 
-    def __init__(self, problem: str, remedy: str = "", *, code: str = "") -> None:
+    def __init__(self, problem: str, remedy: str = "", *, code: str = "", request_id: str = "") -> None:
         """Keep the parts of the text.
 
         Args:
             problem: one clause, without a full stop, that names the file and key or the credential.
             remedy: what the operator does about it; may be empty where nothing can be said.
             code: the error code of the service, where there is one, such as `Rejected.Throttling`.
+            request_id: the service's name for the call that failed, where there was one.
         """
         super().__init__(problem, remedy)
         self.problem = problem
         self.remedy = remedy
         self.code = code
+        self.request_id = request_id
 
     @classmethod
     def of(cls, problem: Problem) -> Self:

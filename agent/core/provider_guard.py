@@ -43,6 +43,7 @@ def bounded(error: KeyturnError, source: str) -> KeyturnError:
     error.problem = one_line(getattr(error, "problem", "")) or f"{source} failed and does not say why"
     error.remedy = one_line(getattr(error, "remedy", ""))
     error.code = one_line(getattr(error, "code", ""))
+    error.request_id = one_line(getattr(error, "request_id", ""))
     return error
 
 
@@ -63,8 +64,10 @@ def fault_of(answer: object, now: datetime) -> str | None:
         fault = _fault_of_text(name, part(answer, name), name in needed)
         if fault:
             return fault
-    lines = _fault_of_line("version_id", answer.version_id) or _fault_of_line("ram_user_name", answer.ram_user_name)
-    return lines or _fault_of_expiration(answer.expiration, now)
+    for name in ("version_id", "ram_user_name", "request_id"):
+        if fault := _fault_of_line(name, getattr(answer, name)):
+            return fault
+    return _fault_of_creation(answer.created_at, now) or _fault_of_expiration(answer.expiration, now)
 
 
 def _fault_of_text(name: str, text: str | None, needed: bool) -> str | None:
@@ -82,13 +85,22 @@ def _fault_of_line(name: str, text: object) -> str | None:
     return None if fits else f"has {_article(name)} {name} that is not one short line of text"
 
 
+def _fault_of_creation(created_at: object, now: datetime) -> str | None:
+    return None if created_at is None else _fault_of_moment("a time of creation", created_at, now)
+
+
+def _fault_of_moment(what: str, moment: object, now: datetime) -> str | None:
+    if type(moment) is not type(now):  # not `datetime`, which freezegun replaces in tests
+        return f"has {what} of the wrong type"
+    return f"has {what} without a time zone" if moment.utcoffset() is None else None
+
+
 def _fault_of_expiration(expiration: object, now: datetime) -> str | None:
     if expiration is None:
         return None
-    if type(expiration) is not type(now):  # not `datetime`, which freezegun replaces in tests
-        return "has an expiration of the wrong type"
-    if expiration.utcoffset() is None:
-        return "has an expiration without a time zone"
+    if fault := _fault_of_moment("an expiration", expiration, now):
+        return fault
+    assert isinstance(expiration, type(now))
     if expiration.year > MAX_YEAR:
         return f"has an expiration after the year {MAX_YEAR}: leave it out for a value that does not expire"
     if expiration <= now:

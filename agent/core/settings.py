@@ -306,8 +306,13 @@ class CredentialSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A whole config file."""
+    """A whole config file.
+
+    Attributes:
+        digest: `sha256:` and the first 16 hex digits of the SHA-256 of the file's bytes; "" where there was no file.
+    """
 
     credentials: Mapping[str, CredentialSettings]
     agent: AgentSettings = field(default_factory=AgentSettings)
     cloud: CloudSettings = field(default_factory=CloudSettings)
+    digest: str = field(default="", init=False, compare=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypeVar
 
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError, UsageError
@@ -15,6 +16,7 @@ from agent.core.retry import Retry
 from agent.system.clock import Clock
 from agent.system.waiting import Activity
 
+T = TypeVar("T")
 CLIENT_KEY = "KAAP."
 """How the key id of a ClientKey begins."""
 
@@ -77,8 +79,8 @@ class Authority:
             )
         return who
 
-    def ask(self, what: str, permission: str, call: Callable[[Credential], object]) -> None:
-        """Make a call as this identity; a temporary failure is tried again.
+    def ask(self, what: str, permission: str, call: Callable[[Credential], T]) -> T:
+        """Make a call as this identity, and return what it returns; a temporary failure is tried again.
 
         Args:
             what: the call, for whoever waits.
@@ -94,8 +96,7 @@ class Authority:
         while True:
             who = self.sign_in()
             try:
-                call(who)
-                return
+                return call(who)
             except KeyturnError as error:
                 self._activity.failed(error.problem)
                 if not error.retryable or not retry.again():

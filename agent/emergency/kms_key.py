@@ -93,16 +93,20 @@ class KmsKey:
         journal = begun.journal
         case.result.version_id = journal.version_id
         if not journal.asked:  # else KMS said yes to an earlier `rotate`, and only the rest is missing
+            replaced = case.published
             try:
-                self._rotation.ask(begun, case.refresh)
+                request_id = self._rotation.ask(begun, case.refresh)
             except SourceRefusedError as error:
                 if not error.code.startswith(TOO_MANY_KEYS):
                     raise
                 raise self._third_key(error) from None
+            is_known = replaced.access_key_id == journal.old_access_key_id
             case.record(
                 Event.ROTATION_STARTED,
                 version_id=journal.version_id,
                 previous_access_key_id=journal.old_access_key_id or None,
+                created_at=replaced.created_at if is_known else None,  # of the key that is replaced
+                request_id=request_id or None,
             )
             self._rotation.asked()
         return f"{'taken up again: ' if begun.taken_up else ''}version {journal.version_id}"
@@ -244,13 +248,13 @@ class KmsKey:
 
     def _stranger(self, user: str) -> tuple[str, str]:
         """Return the ids of the user's keys besides those of the secret; or "" and why they are not to be had."""
-        case, found = self._case, list[str]()
-
-        def look(who: Credential) -> None:
-            found.extend(self._cloud.ram.list_access_keys(user, who, now=case.clock.now()))
-
+        case, ram = self._case, self._cloud.ram
         try:
-            self._authority.ask("RAM ListAccessKeys", "ram:ListAccessKeys", look)
+            found = self._authority.ask(
+                "RAM ListAccessKeys",
+                "ram:ListAccessKeys",
+                lambda who: ram.list_access_keys(user, who, now=case.clock.now()),
+            )
         except KeyturnError as error:
             return "", error.problem
         ours = {case.published.access_key_id, case.published.previous_access_key_id}

@@ -57,8 +57,8 @@ class KmsRotation:
         """
         return self._held.begin_rotation(str(uuid.uuid4()), old_id, reason)
 
-    def ask(self, begun: Begun, refresh: Callable[[], object]) -> None:
-        """Have KMS rotate once.
+    def ask(self, begun: Begun, refresh: Callable[[], object]) -> str:
+        """Have KMS rotate once; return its name for the call, "" where its answer was lost.
 
         Args:
             begun: the rotation; one that is taken up may have been asked for already.
@@ -70,24 +70,25 @@ class KmsRotation:
         # Unsure: KMS may have rotated already, because a crash or a lost reply hid its answer.
         journal, unsure = begun.journal, begun.taken_up
 
-        def call(who: Credential) -> None:
+        def call(who: Credential) -> str:
             nonlocal unsure
             before, unsure = unsure, True
             try:
-                self._kms.rotate_secret(self._secret_name, journal.version_id, who, now=self._held.clock.now())
+                return self._kms.rotate_secret(self._secret_name, journal.version_id, who, now=self._held.clock.now())
             except KeyturnError as error:
                 if _is_clear_no(error):  # which says nothing of the calls before it
                     unsure = before
                 raise
 
         try:
-            self._authority.ask("KMS RotateSecret", "kms:RotateSecret", call)
+            return self._authority.ask("KMS RotateSecret", "kms:RotateSecret", call)
         except RotationRunningError as error:
             refresh()
             # The rotation that is running may be our own, from a call whose reply was lost: then this is no refusal.
             if not (unsure and self._may_be_ours(journal)):
                 self._never_was()
                 raise self._running(error) from None
+            return ""
         except KeyturnError as error:
             if unsure:
                 raise self._unknown(error, journal) from None
@@ -125,6 +126,7 @@ class KmsRotation:
             f"if the key before it leaked, run again with --leaked {before} --disable-old; if {done.access_key_id} "
             "leaked, disable it in the RAM console, which stops whoever uses it, or wait: KMS takes up to two days",
             code=error.code,
+            request_id=error.request_id,
         )
 
     def _explained(self, error: KeyturnError) -> KeyturnError:

@@ -60,10 +60,16 @@ class EndOfOldKey:
 
     def _disable(self) -> str:
         case, user = self._case, self._key.owner()
-        if not disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock):
+        request_id = disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock)
+        if request_id is None:
             return f"RAM knows no key {case.old_id} of {user}: it was deleted, or is another user's"
         case.result.old_key = OldKey.DISABLED
-        case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome="inactive, not yet seen refused")
+        case.record(
+            Event.OLD_KEY_DISABLED,
+            access_key_id=case.old_id,
+            outcome="inactive, not yet seen refused",
+            request_id=request_id or None,
+        )
         return f"{case.old_id} of {user}"
 
     def _prove_refused(self) -> str:
@@ -76,20 +82,26 @@ class EndOfOldKey:
                 return f"refused with {code} in the run before; its secret is not to be had any more"
             self._key.forget()  # another run could prove no more
             raise
-        code = see_refused(
+        refusal = see_refused(
             self._cloud.sts, old, case.clock, case.patience.refusal_s, case.held.pause, case.steps.activity
         )
         case.result.safe, case.result.old_key = True, OldKey.DISABLED
         case.result.time_to_safe_ms = case.steps.passed_ms()
-        case.record(Event.OLD_KEY_DISABLED, access_key_id=case.old_id, outcome=f"refused with {code}")
+        outcome = f"refused with {refusal.code}"
+        case.record(
+            Event.OLD_KEY_DISABLED,
+            access_key_id=case.old_id,
+            outcome=outcome,
+            request_id=refusal.request_id or None,
+        )
         if case.request.delete_old:
-            self._key.seen_refused(code)
-        return f"refused with {code}"
+            self._key.seen_refused(refusal.code)
+        return outcome
 
     def _delete(self) -> str:
         case, user, old_id, told = self._case, self._key.owner(), self._case.old_id, "deleted"
         try:
-            self._authority.ask(
+            request_id = self._authority.ask(
                 "RAM DeleteAccessKey",
                 "ram:DeleteAccessKey",
                 lambda who: self._cloud.ram.delete_access_key(user, old_id, who, now=case.clock.now()),
@@ -99,9 +111,9 @@ class EndOfOldKey:
         except KeyturnError as error:
             if not error.code.startswith(GONE):
                 raise self._kept(error) from None
-            told = "RAM knew it no more"
+            told, request_id = "RAM knew it no more", error.request_id
         case.result.old_key = OldKey.DELETED
-        case.record(Event.OLD_KEY_DELETED, access_key_id=old_id, outcome=told)
+        case.record(Event.OLD_KEY_DELETED, access_key_id=old_id, outcome=told, request_id=request_id or None)
         return f"{old_id} of {user}: {told}; RAM's recycle bin keeps a deleted key for 30 days"
 
     def _kept(self, error: KeyturnError) -> KeyturnError:
@@ -118,10 +130,10 @@ def disable(
     ram: Ram,
     user: str,
     access_key_id: str,
-    ask: Callable[[str, str, Callable[[Credential], object]], None],
+    ask: Callable[[str, str, Callable[[Credential], str]], str],
     clock: Clock,
-) -> bool:
-    """Set a user's key inactive; return False where RAM knows no such key of that user.
+) -> str | None:
+    """Set a user's key inactive; return RAM's name for the call, None where it knows no such key of that user.
 
     Args:
         ram: the client.
@@ -134,7 +146,7 @@ def disable(
         KeyturnError: RAM does not let the authority do it, or could not be asked.
     """
     try:
-        ask(
+        return ask(
             "RAM UpdateAccessKey",
             "ram:UpdateAccessKey",
             lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()),
@@ -142,14 +154,13 @@ def disable(
     except SourceRefusedError as error:
         if not error.code.startswith(GONE):
             raise
-        return False
-    return True
+        return None
 
 
 def see_refused(
     sts: Sts, old: Credential, clock: Clock, patience_s: float, pause: Callable[[float], None], activity: Activity
-) -> str:
-    """Sign calls with the old key until STS refuses it; return the code of the refusal.
+) -> KeyturnError:
+    """Sign calls with the old key until STS refuses it; return the refusal, with its code.
 
     Args:
         sts: the client.
@@ -166,9 +177,10 @@ def see_refused(
     paused = activity.pausing(pause)
     retry = Retry(0.5, 1.0, patience_s, chance=random.random, pause=paused, monotonic=clock.boottime)
     while True:
-        code, answer = _ask(sts, old, clock)
-        if code.startswith(REFUSED):
-            return code
+        refusal = _ask(sts, old, clock)
+        if refusal is not None and refusal.code.startswith(REFUSED):
+            return refusal
+        answer = refusal.problem if refusal else "STS still accepts it"
         activity.failed(answer)
         if not retry.again():
             raise KeyturnError(
@@ -178,10 +190,10 @@ def see_refused(
             )
 
 
-def _ask(sts: Sts, old: Credential, clock: Clock) -> tuple[str, str]:
-    """Return the code of the error, "" for none, and what is to be said of the answer."""
+def _ask(sts: Sts, old: Credential, clock: Clock) -> KeyturnError | None:
+    """Return the error of a call that is signed with the old key; None where STS accepts it."""
     try:
         sts.get_caller_identity(old, now=clock.now())
     except KeyturnError as error:
-        return error.code, error.problem
-    return "", "STS still accepts it"
+        return error
+    return None

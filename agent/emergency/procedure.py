@@ -11,6 +11,7 @@ What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from agent.audit.log import AuditLog
 from agent.cloud.openapi import Cloud
@@ -21,6 +22,7 @@ from agent.core.rotatable import Rotatable
 from agent.emergency.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
+from agent.emergency.end_record import DETAIL_BYTES, TEXT_BYTES, cut, end_record
 from agent.emergency.fetchers import WhoFetched, nobody
 from agent.emergency.kms_key import KmsKey
 from agent.emergency.last_rotation import refuse_repetition
@@ -63,6 +65,7 @@ class Emergency:
         self._provider_of_authority, self._patience = authority, patience or Patience()
         self._who_fetched = who_fetched
         self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
+        self._leaked = cut(request.leaked, DETAIL_BYTES) if request.leaked else None
         self._result = Result(request.credential)
 
     def run(self, show: Show) -> Result:
@@ -79,7 +82,7 @@ class Emergency:
     def _run(self, case: Case) -> Result:
         clearance = Clearance(case, self._who_fetched)
         try:
-            case.record(Event.ROTATION_REQUESTED)
+            case.record(Event.ROTATION_REQUESTED, access_key_id=self._leaked)
             self._play(case, clearance)
         except KeyturnError as error:
             self._failed(error)
@@ -89,6 +92,11 @@ class Emergency:
         finally:
             case.held.release()
         self._fill_in(case, clearance)
+        self._try_to_record(
+            Event.ROTATION_ENDED,
+            **end_record(self._result, case.steps.passed_ms()),
+            **self._cause.as_fields() | {"reason": cut(self._request.reason, TEXT_BYTES)},
+        )
         log.info(
             "rotate ended",
             credential=self._request.credential,
@@ -157,12 +165,21 @@ class Emergency:
     def _failed(self, error: KeyturnError) -> Result:
         """Note the error, also of a request that was refused before it began."""
         self._result.error, self._result.exit_code = str(error), error.exit_code
-        asked = {"credential": self._request.credential, **self._cause.as_fields()}
-        try:
-            self._audit.record(Event.ROTATION_REQUESTED, outcome="failed", error=str(error), **asked)
-        except KeyturnError as unwritten:
-            log.error("the audit log cannot be written", error=str(unwritten))
+        self._try_to_record(
+            Event.ROTATION_REQUESTED,
+            access_key_id=self._leaked,
+            outcome="failed",
+            error=cut(str(error), TEXT_BYTES),
+            request_id=error.request_id or None,
+            **self._cause.as_fields(),
+        )
         return self._result
+
+    def _try_to_record(self, event: Event, **fields: Any) -> None:
+        try:
+            self._audit.record(event, credential=self._request.credential, **fields)
+        except KeyturnError as error:
+            log.error("the audit log cannot be written", error=str(error))
 
     def _fill_in(self, case: Case, clearance: Clearance) -> None:
         try:

@@ -131,4 +131,5 @@ def blamed(owner: str, name: str, cause: KeyturnError) -> KeyturnError:
     kind = SourceUnavailableError if cause.retryable else SourceRefusedError
     if isinstance(cause, NotPermittedError):
         kind = NotPermittedError  # type: ignore[assignment]
-    return kind(f"its base {base} failed: {said}", cause.remedy, code=cause.code).at(f"credentials.{owner}")
+    text = f"its base {base} failed: {said}"
+    return kind(text, cause.remedy, code=cause.code, request_id=cause.request_id).at(f"credentials.{owner}")

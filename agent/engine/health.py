@@ -58,7 +58,8 @@ class Health:
         else:
             log.debug("failed again", credential=managed.name, failures=health.failures)
         if first:
-            self._record(event, managed, cause, error=text)
+            request_id = error.request_id if isinstance(error, KeyturnError) else ""
+            self._record(event, managed, cause, error=text, request_id=request_id or None)
             self._save(managed)
         self._observer.failed(managed.name, str(event))
 

@@ -57,10 +57,13 @@ class Redactor:
 
     def hide(self, line: str) -> str:
         """Return the line with a mark in the place of each secret; two that overlap become one mark."""
+        beginnings = [line[at : at + MASKED_FROM] for at in range(len(line) - MASKED_FROM + 1)]
+        if self._found_by.keys().isdisjoint(beginnings):  # nearly always, and in a third of the time
+            return line
         ends = [
             (at, at + len(form))
-            for at in range(len(line) - MASKED_FROM + 1)
-            for form in self._found_by.get(line[at : at + MASKED_FROM], ())
+            for at, begins in enumerate(beginnings)
+            for form in self._found_by.get(begins, ())
             if line.startswith(form, at)
         ]
         return _without(line, ends) if ends else line

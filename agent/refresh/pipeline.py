@@ -91,6 +91,7 @@ def prove(
             f"credentials.{managed.name}: the new value {value.access_key_id} is not published: {error.problem}",
             error.remedy,
             code=error.code,
+            request_id=error.request_id,
         ) from None
 
 
@@ -229,6 +230,7 @@ def _unchanged(
         obtained_at=done.obtained_at if obtained.value.expiration == done.expiration else now,
         layout=managed.layout,
         source=managed.source,
+        created_at=obtained.value.created_at or done.created_at,
     )
     if now_known != done:
         managed.state.journal.amend(now_known)
@@ -250,6 +252,7 @@ def _following(managed: ManagedCredential, obtained: Obtained, generation: int, 
         ram_user_name=value.ram_user_name,
         layout=managed.layout,
         source=managed.source,
+        created_at=value.created_at,
     )
 
 

@@ -42,7 +42,12 @@ class Recorder:
         """
         value = obtained.value
         about = _about(managed, value, cause)
-        fetched = {"expiration": value.expiration, "duration_ms": obtained.fetch_ms, **about}
+        fetched = {
+            "expiration": value.expiration,
+            "request_id": value.request_id or None,
+            "duration_ms": obtained.fetch_ms,
+            **about,
+        }
         entries = [(Event.CREDENTIAL_FETCHED, fetched)]
         if obtained.proof is not None:
             entries.append(_said_by_sts(obtained.proof, about))
@@ -75,6 +80,7 @@ class Recorder:
             access_key_id=done.access_key_id or None,
             previous_access_key_id=done.previous_access_key_id or None,
             version_id=done.version_id or None,
+            created_at=done.created_at,
             expiration=done.expiration,
             sinks=list(targets),
             outcome=done.verified or None,
@@ -217,9 +223,10 @@ class Recorder:
 
 
 def _said_by_sts(proof: Verification, about: dict[str, Any]) -> tuple[Event, dict[str, Any]]:
+    request_id = proof.request_id or None
     if proof.outcome == "verified":
-        return Event.VERIFIED, {"outcome": proof.arn or "verified", **about}
-    return Event.VERIFY_FAILED, {"outcome": "not verified", "error": proof.detail, **about}
+        return Event.VERIFIED, {"identity": proof.arn or None, "request_id": request_id, **about}
+    return Event.VERIFY_FAILED, {"outcome": "not verified", "error": proof.detail, "request_id": request_id, **about}
 
 
 def _warn_of_no_proof(managed: ManagedCredential, proof: Verification | None) -> None:

@@ -56,6 +56,7 @@ class Published(msgspec.Struct, omit_defaults=True, frozen=True):
     ram_user_name: str = ""
     layout: str = ""  # a fingerprint of the sinks' settings: what was written is what the config asks for
     source: str = ""  # a fingerprint of how the source was asked: a changed config is not held to the old value's life
+    created_at: datetime | None = None  # of the key, where its source says so
 
     def without_secrets(self) -> Credential | None:
         """Return the value as far as it is known without its secrets; None before the first publish."""
@@ -66,6 +67,7 @@ class Published(msgspec.Struct, omit_defaults=True, frozen=True):
             version_id=self.version_id,
             expiration=self.expiration,
             ram_user_name=self.ram_user_name,
+            created_at=self.created_at,
         )
 
 

@@ -6,10 +6,10 @@ use RAM secrets". `SecretData` is a string that holds JSON, so it is parsed here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from agent.cloud.failures import json_object
+from agent.cloud.failures import json_object, request_id_of
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError
 from agent.core.secret import Secret
@@ -18,6 +18,7 @@ from agent.core.timestamps import moment_of
 MANAGED_RAM = {"access_key_id": "AccessKeyId", "access_key_secret": "AccessKeySecret"}
 """Part of a credential -> its key in the JSON of a managed RAM secret."""
 
+CURRENT = "ACSCurrent"
 FIELD_NAMES = ("access_key_id", "access_key_secret", "security_token", "expiration")
 
 
@@ -33,7 +34,8 @@ def credential_of(reply: Mapping[str, object], secret_name: str, fields: Mapping
         BadAnswerError: the reply cannot be used; the text says why and never quotes the data.
     """
     reader = _Reader(secret_name, fields)
-    parts = reader.parts(reader.data(reply))
+    data = reader.data(reply)
+    parts = reader.parts(data)
     token, expiration = parts.get("security_token"), parts.get("expiration")
     return Credential(
         access_key_id=parts["access_key_id"],
@@ -42,6 +44,8 @@ def credential_of(reply: Mapping[str, object], secret_name: str, fields: Mapping
         expiration=reader.moment(expiration) if expiration else None,
         version_id=reader.version_id(reply),
         ram_user_name=_user_name(reply.get("ExtendedConfig")),
+        created_at=_created_at(data, reply),
+        request_id=request_id_of(reply),
     )
 
 
@@ -99,3 +103,21 @@ def _user_name(extended_config: object) -> str:
     config = json_object(extended_config) if isinstance(extended_config, str) else None
     name = (config or {}).get("UserName")
     return name if isinstance(name, str) and name.isprintable() and len(name) <= 64 else ""
+
+
+def _created_at(data: Mapping[str, object], reply: Mapping[str, object]) -> datetime | None:
+    """Return when the key was made; None where nobody says it, or not in a form that can be read.
+
+    A managed RAM secret says so itself (`GenerateTimestamp`). Otherwise the current version is as old as the last rotation.
+    The reply's `CreateTime` is no help: it is the secret's, however often it was rotated since.
+    """
+    told = data.get("GenerateTimestamp")
+    if told is None and CURRENT in _stages(reply):
+        told = reply.get("LastRotationDate")
+    return moment_of(told) if isinstance(told, str) else None
+
+
+def _stages(reply: Mapping[str, object]) -> Sequence[object]:
+    listed = reply.get("VersionStages")
+    stages = listed.get("VersionStage") if isinstance(listed, dict) else None
+    return stages if isinstance(stages, list) else ()

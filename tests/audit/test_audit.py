@@ -16,6 +16,7 @@ from agent.audit import reader
 from agent.audit.chain import canonical, digest
 from agent.audit.head import Head, read_head
 from agent.audit.log import AuditLog
+from agent.audit.origin import Origin
 from agent.audit.proof import verify
 from agent.audit.recent import passed_over
 from agent.core.errors import AuditError, BusyError
@@ -80,6 +81,20 @@ def test_a_record_is_canonical_json_with_its_hash(trail):
         "reason": "Schlüssel öffentlich",
         "prev": "0" * 64,
     }
+
+
+def test_records_name_the_host_and_some_the_version_and_the_config(tmp_path):
+    """Those of a new key, and where version and config change; a reload is in the record that tells of it."""
+    log = AuditLog(tmp_path / "log", tmp_path / "head", lambda: NOW, Origin("vm1", "0.3.0", "sha256:one"))
+    records = [log.record(Event.AGENT_STARTED), log.record(Event.NOTIFIED)]
+    log.follow_config("sha256:two")
+    records += [log.record(Event.CONFIG_RELOADED), log.record(Event.PUBLISHED), log.record(Event.ROTATION_STARTED)]
+    assert [(each["host"], each.get("agent_version"), each.get("config")) for each in records] == [
+        ("vm1", "0.3.0", "sha256:one"),
+        ("vm1", None, None),
+        *[("vm1", "0.3.0", "sha256:two")] * 3,
+    ]
+    assert verify(tmp_path / "log", read_head(tmp_path / "head")).whole
 
 
 def test_the_log_and_head_are_not_readable_by_others(trail):

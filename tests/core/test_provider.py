@@ -63,6 +63,9 @@ BAD = {
     "an access_key_secret of the wrong type": Credential("LTAI1", CANARY),
     "a bearer_token of the wrong type": Credential(bearer_token=7),
     "a version_id that is not one short line": Credential("LTAI1", Secret("s"), version_id=f"v1\n{CANARY}"),
+    "a request_id that is not one short line": Credential("LTAI1", Secret("s"), request_id=f"1\n{CANARY}"),
+    "a time of creation of the wrong type": Credential("LTAI1", Secret("s"), created_at="yesterday"),
+    "a time of creation without a time zone": Credential("LTAI1", Secret("s"), created_at=datetime(2026, 1, 1)),
     "a ram_user_name that is not one short line": Credential("LTAI1", Secret("s"), ram_user_name=CANARY * 100),
 }
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import signal
+import socket
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
+from agent import __version__
+from agent.core.timestamps import rfc3339
 from providers.emulator.faults import Fault
+from providers.emulator.model import AccessKey
 from tests.support.vm import PATIENCE_S, Vm, eventually
+
+REQUEST_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
 def appender(path: Path) -> list[object]:
@@ -45,11 +54,26 @@ def test_a_rotation_is_picked_up_by_polling_and_reaches_sinks_dependents_and_aud
         assert event["access_key_id"] == second.access_key_id
         assert len(event["sinks"]) == 2  # type: ignore[arg-type]
         assert vm.events() == ["credential_fetched", "verified", "published", "notified", "notified"] * 2
+        _tells_where_it_comes_from(vm, second)
         assert daemon.stop() == 0
         assert vm.keyturn("audit", "verify").returncode == 0
     finally:
         dependent.kill()
         dependent.wait(PATIENCE_S)
+
+
+def _tells_where_it_comes_from(vm: Vm, key: AccessKey) -> None:
+    """Every record names the host; what the cloud said, its request; a publish, the key's birth and what published it."""
+    records = vm.audit()
+    assert {record["host"] for record in records} == {socket.gethostname()}
+    fetched, verified, published = (vm.audit(event)[-1] for event in ("credential_fetched", "verified", "published"))
+    assert REQUEST_ID.fullmatch(fetched["request_id"]) and REQUEST_ID.fullmatch(verified["request_id"])
+    assert verified["identity"] == f"acs:ram::{vm.cloud.account_id}:user/uploader"
+    assert published["created_at"] == rfc3339(datetime.fromtimestamp(key.created_at, UTC))
+    digest = hashlib.sha256(vm.config.read_bytes()).hexdigest()[:16]
+    for record in (published, *vm.audit("agent_started")):
+        assert (record["agent_version"], record["config"]) == (__version__, f"sha256:{digest}")
+    assert "config" not in fetched
 
 
 def test_a_sink_changed_or_removed_by_somebody_else_is_put_right(vm: Vm) -> None:

@@ -18,7 +18,7 @@ from tests.support.station import Station
 from tests.support.vm import Vm, eventually
 
 FIRST_S, AGAIN_S = 5.0, 10.0
-SLACK_S = 2.0
+SLACK_S = 4.0
 """For a machine that has other work."""
 
 

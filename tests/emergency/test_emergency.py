@@ -15,6 +15,7 @@ import pytest
 from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, EXIT_USAGE, BusyError
 from agent.core.secret import Secret
 from agent.core.settings import Duration
+from agent.core.timestamps import rfc3339
 from agent.emergency.left_behind import Reason
 from providers.emulator import Fault
 from tests.support.fakes import PATIENCE_S, FakeDependent, Source, key
@@ -70,6 +71,7 @@ def test_the_object_at_the_end_has_the_keys_of_the_contract(station: Station) ->
 def test_the_audit_tells_who_did_it_and_why(station: Station) -> None:
     """Each record of the emergency carries the trigger, the actor and the reason."""
     old = station.start().current
+    born = datetime.fromtimestamp(int(station.cloud.current_key("uploader-ak").created_at), UTC)
     result = station.rotate(disable_old=True, reason="laptop stolen")
     wanted = ("rotation_requested", "rotation_started", "published", "old_key_disabled")
     records = [one for one in station.vm.audit(*wanted) if one["trigger"] == "emergency"]
@@ -77,6 +79,9 @@ def test_the_audit_tells_who_did_it_and_why(station: Station) -> None:
     assert {one["reason"] for one in records} == {"laptop stolen"}
     assert all(one["actor"] == {"uid": 1000, "user": "alice", "pid": 4242} for one in records)
     assert records[1]["version_id"] == result.version_id
+    assert all(one["request_id"] for one in (records[1], *records[3:]))
+    assert len({one["request_id"] for one in (records[1], *records[3:])}) == 3
+    assert records[1]["created_at"] == rfc3339(born) <= records[2]["created_at"]
     assert {one["access_key_id"] for one in records[3:]} == {old}
     assert [one["outcome"] for one in records[3:]] == [
         "inactive, not yet seen refused",

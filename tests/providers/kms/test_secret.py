@@ -30,8 +30,10 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.settings import Duration, FilePath
+from agent.core.timestamps import moment_of
 from providers.emulator import Fault
 from providers.kms.official_sdk import sha_hmac256
+from providers.kms.secret_data import credential_of
 from providers.kms.settings import Region
 
 STOCK_QUERY = [
@@ -105,6 +107,34 @@ def test_the_key_of_the_secret_is_fetched(kms: Any) -> None:
     assert (value.access_key_id, value.access_key_secret.reveal()) == (key.access_key_id, key.access_key_secret)
     assert value.version_id == kms.cloud.secret("uploader-ak").current.version_id
     assert value.ram_user_name == "uploader"
+    assert value.created_at == datetime.fromtimestamp(int(key.created_at), UTC)
+    assert value.request_id
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, "2026-02-02T00:00:00Z"),
+        ({"VersionStages": {"VersionStage": ["ACSPrevious"]}}, None),
+        ({"LastRotationDate": None}, None),
+        (
+            {"SecretData": '{"id": "LTAI1", "secret": "s", "GenerateTimestamp": "2026-01-01T00:00:00Z"}'},
+            "2026-01-01T00:00:00Z",
+        ),
+        ({"SecretData": '{"id": "LTAI1", "secret": "s", "GenerateTimestamp": "soon"}'}, None),
+    ],
+)
+def test_the_age_of_a_key_is_what_its_secret_or_the_last_rotation_says(told: Any, found: str | None) -> None:
+    """The last rotation dates only the current version, and the secret's own CreateTime none; rubbish is no time."""
+    reply = {
+        "SecretData": '{"id": "LTAI1", "secret": "s"}',
+        "VersionId": "v1",
+        "VersionStages": {"VersionStage": ["ACSCurrent"]},
+        "LastRotationDate": "2026-02-02T00:00:00Z",
+        "CreateTime": "2020-01-01T00:00:00Z",
+    }
+    value = credential_of({**reply, **told}, "plain", {"access_key_id": "id", "access_key_secret": "secret"})
+    assert value.created_at == (moment_of(found) if found else None)
 
 
 def test_a_rotation_is_seen_and_the_old_stage_can_be_asked_for(kms: Any) -> None:

@@ -1,0 +1,106 @@
+"""agent/evidence/page.py: an HTML file that stands alone. What a browser makes of it: tests/browser."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from agent.evidence.page import (
+    Commands,
+    Facts,
+    Legend,
+    Mark,
+    Notice,
+    Page,
+    Paragraph,
+    Pill,
+    Section,
+    Span,
+    Step,
+    Steps,
+    Table,
+    Timeline,
+    render,
+)
+
+EVIL = "<script>alert(1)</script>\" ' onload=x \u202etxt.exe\n<img src=https://example.com/>{{ 7 * 7 }}"
+VOID = {"meta"}
+
+
+class Tree(HTMLParser):
+    """The elements of a page, each closed in its turn; `text` is what is seen."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data if "style" not in self.open else ""
+
+
+def everything(text):
+    """A page with each kind of block, and `text` wherever one can stand."""
+    blocks = [
+        Notice("bad", text, [text]),
+        Legend([("span", "bad", text), ("diamond", "bad", text)]),
+        Section(text, [
+            Paragraph(text), Facts([(text, text), (text, [text, Pill(text, "good")])]),
+            Table([text], [[text], [Pill(text, "bad")]], text), Steps([Step(text, text, text, "good")]), Commands(text),
+            Timeline(text, [Span(0, 50, text)], [Mark(50, "cross", text, "bad")], [(0, text)]),
+        ], Pill(text, "so-so")),
+    ]  # fmt: skip
+    return "".join(render(Page(text, text, blocks, [text])))
+
+
+@pytest.fixture(scope="module")
+def page():
+    return everything(EVIL)
+
+
+def test_no_text_becomes_markup(page):
+    """Every element is one of the page's own, and so are its attributes, whatever the text wants to be."""
+    evil, plain = Tree(page), Tree(everything("plain"))
+    assert [(tag, set(attrs)) for tag, attrs in evil.elements] == [(tag, set(attrs)) for tag, attrs in plain.elements]
+    assert not {"script", "img", "a", "link", "iframe", "form"} & {tag for tag, _attrs in evil.elements}
+
+
+def test_text_is_shown_whole_and_cannot_turn_letters_around(page):
+    """Nothing is left out, template code is text, and characters that a reader would not see are written out."""
+    text = Tree(page).text
+    assert "{{ 7 * 7 }}" in text and "<script>alert(1)</script>" in text and "\\u202e" in text
+    assert "\u202e" not in page
+
+
+def test_nothing_is_fetched(page):
+    """No address stands in an attribute or in the style; the policy allows this style alone, by its hash."""
+    tree = Tree(page)
+    assert not any({"href", "src", "action", "style"} & set(attrs) for _tag, attrs in tree.elements)
+    assert not re.search(r"url\(|@import|https?:", page[page.index("<style>") : page.index("</style>")])
+    (policy,) = [attrs["content"] for _tag, attrs in tree.elements if "http-equiv" in attrs]
+    style = page[page.index("<style>") + 7 : page.index("</style>")]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_commands_can_be_copied():
+    """Lines stay lines, with their blanks."""
+    text = "".join(render(Page("t", "", [Commands("one 'two'\n  three")])))
+    assert "one 'two'\n  three" in Tree(text).text

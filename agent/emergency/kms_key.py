@@ -1,4 +1,4 @@
-"""The AccessKey of a managed RAM secret: KMS replaces it, and hands out the one before.
+"""The AccessKey of a managed RAM secret: KMS replaces it, and hands out the one before (docs/adr/0012).
 
 A source that replaces keys in another way (a RAM user whose keys keyturn makes itself) gets a class beside this one, with
 the same public methods: procedure.py chooses, and neither it nor old_key.py knows KMS.

@@ -1,6 +1,6 @@
 """The rotation that ended last, as the next `rotate` meets it: the same command is often run again by whoever lost its output.
 
-Decision (docs/adr/0012): for an hour, a `rotate` that does not name the key that leaked is taken for a repetition of the one
+Decision (docs/adr/0022): for an hour, a `rotate` that does not name the key that leaked is taken for a repetition of the one
 that ended. It does nothing, says what became of that one, and how to rotate once more.
 """
 

@@ -1,6 +1,7 @@
 """The end of the key that was replaced: disable it, see that a call signed with it is refused, and delete it where that was asked.
 
-Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012.
+Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012. What is
+on disk before it is deleted: docs/adr/0022.
 """
 
 from __future__ import annotations

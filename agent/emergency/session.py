@@ -1,4 +1,4 @@
-"""The emergency of a session: a new one is taken, and what that does not end is said."""
+"""The emergency of a session: a new one is taken, and what that does not end is said (docs/adr/0021)."""
 
 from __future__ import annotations
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import re
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,9 @@ from agent.core.settings import Duration
 from agent.emergency.last_rotation import REPEATED, is_repeated
 from agent.state.records import RotationEnd
 from agent.system.clock import Clock
+from providers.emulator import Fault
 from tests.support.fakes import PATIENCE_S
+from tests.support.processes import KEYTURN, eventually
 from tests.support.station import SHORT, Crash, Station, steps
 
 FOR_EVER = 1000
@@ -321,6 +326,75 @@ def test_an_end_in_good_order_at_any_step_is_taken_up(
     assert station.rotations == 1
 
 
+def begun(station: Station, running: list[subprocess.Popen[str]], *options: str) -> subprocess.Popen[str]:
+    """A `rotate` as a process, which has just asked KMS to rotate."""
+    before = station.asked("RotateSecret")
+    command = [
+        *KEYTURN,
+        "--config",
+        str(station.vm.config),
+        "rotate",
+        "uploader",
+        "--reason",
+        "leaked",
+        "--yes",
+        *options,
+    ]
+    pipe = subprocess.PIPE
+    running.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=station.vm.environ, cwd="/"))
+    eventually(lambda: station.asked("RotateSecret") > before)
+    return running[-1]
+
+
+@pytest.fixture
+def running() -> Iterator[list[subprocess.Popen[str]]]:
+    """The commands of this test, ended with it."""
+    made: list[subprocess.Popen[str]] = []
+    yield made
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+def test_without_a_daemon_ctrl_c_ends_it_in_good_order_and_the_next_takes_it_up(
+    station: Station, running: list[subprocess.Popen[str]]
+) -> None:
+    """And a closed terminal: what to do is said, nothing rotates twice, and the third command ends safe."""
+    station.start().stop()
+    old = station.current
+    station.cloud.inject(Fault.LOSE_REPLY, action="RotateSecret")
+    station.cloud.inject(Fault.HANG, action="RotateSecret", times=FOR_EVER)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process = begun(station, running, "--disable-old")
+        eventually(lambda: station.cloud.secret("uploader-ak").rotating(station.cloud.now()))
+        process.send_signal(number)
+        _shown, said = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, "run the same command again" in said) == (130, True), said
+    station.cloud.faults.clear()
+    done = station.vm.keyturn("rotate", "uploader", "--reason", "leaked", "--yes", "--disable-old", "--json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["safe"], result["old_access_key_id"], station.rotations) == (0, True, old, 1), (
+        result
+    )
+
+
+def test_through_the_daemon_it_goes_on_without_its_terminal(
+    station: Station, running: list[subprocess.Popen[str]]
+) -> None:
+    """And the next command says that it ended safe, when and by whom."""
+    vm = station.vm
+    vm.configure(vm.credential(notify=vm.hook(["/bin/sleep", "0.3"])), station.table)
+    vm.daemon().ready()
+    process = begun(station, running, "--disable-old")
+    process.send_signal(signal.SIGHUP)
+    process.wait(PATIENCE_S)
+    (ended,) = eventually(lambda: vm.audit("rotation_ended"))
+    done = vm.keyturn("rotate", "uploader", "--reason", "leaked", "--yes", "--disable-old")
+    assert (ended.get("error"), done.returncode, station.rotations) == (None, EXIT_FAILED, 1)
+    assert "ended safe at" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("safe: ") and "before this command" in done.stdout.splitlines()[-1]
+
+
 # -- the same command once more -----------------------------------------------------------------------
 
 
@@ -411,3 +485,18 @@ def test_the_commands_that_cut_a_role_off_are_printed_ready_to_paste(station: St
         assert options["PolicyName"] == "keyturn-cut-off-app-prod"
         assert options.get("RoleName", "app.prod") == "app.prod"
     assert '"Effect": "Deny", "Action": "*", "Resource": "*"' in lines[0]
+
+
+# -- the list -----------------------------------------------------------------------------------------
+
+
+def test_every_branch_in_the_document_has_its_test() -> None:
+    """docs/emergency.md: each row of the table names tests, and each of them is there."""
+    table = (ROOT / "docs/emergency.md").read_text().partition("## Every branch")[2]
+    rows = [line.split(" | ")[-1] for line in table.splitlines() if line.startswith("| ")][2:]
+    named = [re.findall(r"`(test_\w+)`", row) for row in rows]
+    assert len(named) > 30 and all(named)
+    there = set(
+        re.findall(r"^def (test_\w+)", "\n".join(path.read_text() for path in Path(__file__).parent.glob("*.py")), re.M)
+    )
+    assert not {name for names in named for name in names} - there

@@ -33,6 +33,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "memory": ("--polls", "20", "--rotations", "20"),
     "fleet": ("--hours", "4"),
     "serve": (),
+    "safe": (),
     "soak": ("--minutes", "1"),
 }
 """The programs in their order, and how each is called. crash.py takes an hour and is run by itself."""

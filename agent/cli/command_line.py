@@ -88,6 +88,9 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+    rotate.add_argument(
+        "--drill", action="store_true", help="play it against the emulator on loopback: nothing real is touched or told"
+    )
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 

@@ -133,23 +133,24 @@ def step(one: dict[str, Any]) -> None:
     print(f"{at}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
 
 
-def rotated(result: dict[str, Any]) -> None:
-    """Print the end of an emergency."""
-    for note in result["notes"]:  # a command stands alone, ready to be pasted
-        print(one_line(note if note.startswith("aliyun ") else f"note: {note}"))
+def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
+    """Print the end of an emergency, or of a drill, which must not be read as that of an emergency."""
+    played = "in the drill: " if drill else ""
+    for note in result["notes"]:  # a command stands alone, ready to be pasted: not that of a drill
+        print(one_line(note if note.startswith("aliyun ") and not drill else f"note: {note}"))
     if result["new_access_key_id"]:
         print(
             one_line(
-                f"{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
+                f"{played}{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
                 f"generation {result['generation']}"
             )
         )
     if "error" in result:
         sys.stdout.flush()
-        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr, flush=True)
+        print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
-    print(paint(one_line(last), "good" if good else "bad"))
+    print(paint(one_line(played + last), "good" if good else "bad"))
 
 
 def _safety(result: dict[str, Any]) -> str:

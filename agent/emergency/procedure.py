@@ -27,7 +27,8 @@ from agent.emergency.fetchers import WhoFetched, nobody
 from agent.emergency.kms_key import KmsKey
 from agent.emergency.last_rotation import refuse_repetition
 from agent.emergency.old_key import EndOfOldKey
-from agent.emergency.report import Patience, Request, Result, Show, Steps
+from agent.emergency.report import Patience, Result, Show, Steps
+from agent.emergency.request import Request
 from agent.emergency.session import SessionRenewal
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential

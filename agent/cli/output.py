@@ -159,7 +159,7 @@ def _safety(result: dict[str, Any]) -> str:
     if result["safe"] and result["time_to_safe_ms"] is None:
         return f"safe: the old key {old} was seen refused before this command"
     if result["safe"]:
-        gone = " and deleted" if result["old_key"] == "deleted" else ""
+        gone = ", and then deleted" if result["old_key"] == "deleted" else ""
         return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command{gone}"
     if result["old_key"] == "disabled":
         return f"not safe: the old key {old} is disabled, but was not seen refused"

@@ -46,12 +46,13 @@ def refuse_repetition(case: Case) -> None:
     Raises:
         KeyturnError: it is; with what to run for each thing that may be meant.
     """
-    now, result, name = case.held.look(), case.result, case.held.name
-    ended, current_id = now.ended, now.seen.published.access_key_id
-    if ended is None or now.unfinished is not None:
+    ended = _repeated(case)
+    if ended is None:
         return
-    if not is_repeated(ended, current_id, case.request.leaked, case.clock.now()):
+    case.refresh_first()  # the source may have moved on, and who is left behind is judged by what it has now
+    if _repeated(case) is None:
         return
+    result, name, current_id = case.result, case.held.name, ended.new_access_key_id
     result.old_access_key_id, result.old_key, result.safe = ended.old_access_key_id, OldKey(ended.old_key), ended.safe
     rotate, again = f"keyturn rotate {name} --reason TEXT --leaked", "if {} leaked as well: {} {} --disable-old"
     ways = [again.format(current_id, rotate, current_id)]
@@ -60,3 +61,11 @@ def refuse_repetition(case: Case) -> None:
     elif ended.old_key == OldKey.DISABLED and case.request.delete_old:
         ways.insert(0, f"to delete {ended.old_access_key_id}: {rotate} {ended.old_access_key_id} --delete-old")
     raise KeyturnError(f"{case.place}: {told(ended)}; nothing was done now", "; ".join(ways))
+
+
+def _repeated(case: Case) -> RotationEnd | None:
+    now = case.held.look()
+    current_id = now.seen.published.access_key_id
+    if now.unfinished is not None or not is_repeated(now.ended, current_id, case.request.leaked, case.clock.now()):
+        return None
+    return now.ended

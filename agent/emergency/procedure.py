@@ -81,8 +81,10 @@ class Emergency:
             return self._run(Case(held, self._request, self._result, steps, self._patience, self._audit, self._cause))
 
     def _run(self, case: Case) -> Result:
-        clearance = Clearance(case, self._who_fetched)
+        clearance, begun = Clearance(case, self._who_fetched), False
         try:
+            refuse_repetition(case)
+            begun = True
             case.record(Event.ROTATION_REQUESTED, access_key_id=self._leaked)
             self._play(case, clearance)
         except KeyturnError as error:
@@ -93,11 +95,12 @@ class Emergency:
         finally:
             case.held.release()
         self._fill_in(case, clearance)
-        self._try_to_record(
-            Event.ROTATION_ENDED,
-            **end_record(self._result, case.steps.passed_ms()),
-            **self._cause.as_fields() | {"reason": cut(self._request.reason, TEXT_BYTES)},
-        )
+        if begun:
+            self._try_to_record(
+                Event.ROTATION_ENDED,
+                **end_record(self._result, case.steps.passed_ms()),
+                **self._cause.as_fields() | {"reason": cut(self._request.reason, TEXT_BYTES)},
+            )
         log.info(
             "rotate ended",
             credential=self._request.credential,
@@ -128,7 +131,6 @@ class Emergency:
             case.held.pause,
             case.steps.activity,
         )
-        refuse_repetition(case)
         key = KmsKey(case, source, self._cloud, authority)
         case.steps.do("preflight", key.preflight)
         if key.is_only_to_be_disabled():

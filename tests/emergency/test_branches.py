@@ -402,10 +402,11 @@ def test_a_second_one_behind_one_that_ended_safe_says_so_and_does_nothing(statio
     """When, by whom, old and new key, and what rotates once more; the result has what became of the old key."""
     old = station.start().current
     done = station.rotate(disable_old=True, reason="key on a gist")
-    calls = len(station.cloud.calls)
+    disabled = station.asked("UpdateAccessKey")
     result = station.restart().rotate(disable_old=True, reason="again")
     new = station.current
-    assert (result.exit_code, station.rotations, len(station.cloud.calls)) == (EXIT_FAILED, 1, calls)
+    assert (result.exit_code, station.rotations, station.asked("UpdateAccessKey")) == (EXIT_FAILED, 1, disabled)
+    assert result.all_moved and len(station.vm.audit("rotation_ended")) == 1, "it is no emergency of its own"
     for words in ("ended safe at", "alice", "key on a gist", old, f"--leaked {new} --disable-old"):
         assert words in str(result.error)
     shown = (result.old_access_key_id, result.new_access_key_id, result.old_key, result.safe, result.time_to_safe_ms)

@@ -34,6 +34,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "fleet": ("--hours", "4"),
     "convergence": (),
     "serve": (),
+    "safe": (),
     "soak": ("--minutes", "1"),
 }
 """The programs in their order, and how each is called. crash.py takes an hour and is run by itself."""

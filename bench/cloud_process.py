@@ -4,7 +4,8 @@
 
 It answers at once. It is a dependent too, which takes every news and does nothing: by `http` at `told_url`, by SIGUSR2.
 Each line on standard input is a command, each line on standard output its answer, a JSON object: `rotate` gives every
-secret a new key, `count` tells the calls so far by action. It ends with its standard input.
+secret a new key, `overlap` lets one be rotated again at once, `count` tells the calls so far by action. It ends with its
+standard input.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def serve(directory: Path, secrets: int) -> None:
             if line.strip() == "rotate":
                 for name in names:
                     cloud.rotate(name)
+            cloud.allow_overlapping_rotation |= line.strip() == "overlap"
             print(json.dumps(cloud.log.summary()["by_action"]), flush=True)
 
 

@@ -53,9 +53,16 @@ KNOWS = {
         "providers",
     },
     "agent.demo": EVERYBODY | {"agent.cloud"},
+    "agent.drill": EVERYBODY | {
+        "agent.app", "agent.emergency", "agent.notifiers", "agent.sinks", "agent.sinks.transaction", "agent.state",
+        "providers", "providers.kms", "providers.emulator",
+    },
     "agent.cli": EVERYBODY | {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
         "agent.fleet", "agent.systemd_setup",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
+        "agent.state",
+        "agent.systemd_setup",
         "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},

@@ -25,7 +25,8 @@ from agent.core.settings import Settings
 from agent.core.timestamps import rfc3339
 from agent.emergency.left_behind import foreseen
 from agent.emergency.procedure import Emergency
-from agent.emergency.report import Request, Result, Show
+from agent.emergency.report import Result, Show
+from agent.emergency.request import Request
 from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
 from agent.engine.key_holders import Holder, holders

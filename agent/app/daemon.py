@@ -38,7 +38,7 @@ from agent.core.errors import BusyError, CancelledError, ConfigError, KeyturnErr
 from agent.core.events import Actor, Cause, Event, Trigger
 from agent.core.settings import Settings
 from agent.core.timestamps import rfc3339_micros
-from agent.emergency.report import emergency_request
+from agent.emergency.request import emergency_request
 from agent.endpoint.gate import Gate
 from agent.endpoint.listening import Endpoint
 from agent.engine.engine import Engine

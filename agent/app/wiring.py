@@ -26,10 +26,11 @@ from agent.config.registry import Family, Registry
 from agent.core.config_in_force import ConfigInForce
 from agent.core.errors import StateError
 from agent.core.provider import Base, Provider, ProviderContext
-from agent.core.settings import CredentialSettings, ProviderSettings, Settings
+from agent.core.settings import CredentialSettings, NotifierSettings, ProviderSettings, Settings
 from agent.endpoint.tokens import TokenBook
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
 from agent.engine.engine import Engine
+from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.directory import MemberSettings, member_of
 from agent.sinks.interface import Sink, SinkContext
@@ -107,6 +108,15 @@ def _settings_of(place: str) -> type:
     return settings
 
 
+def notifier_of(settings: NotifierSettings) -> Notifier:
+    """Return the notifier that a table of the config means."""
+    made: Notifier = named(NOTIFIERS[settings.type])(settings)
+    return made
+
+
+NotifierOf = Callable[[NotifierSettings], Notifier]
+
+
 def load_settings(path: str, environ: Mapping[str, str]) -> Settings:
     """Return the settings of a config; also in an operator's shell, which lacks the unit's `$CREDENTIALS_DIRECTORY`.
 
@@ -126,7 +136,9 @@ class Factory:
         bases: BaseCredentials | None = None,
         *,
         config_path: str = DEFAULT_CONFIG,
+        notifier_of: NotifierOf = notifier_of,
     ) -> None:
+        self._notifier_of = notifier_of
         self._settings, self._environ, self._bases = settings, environ, bases or BaseCredentials()
         self._command = keyturn_command(config_path)
         ca_file = settings.cloud.ca_file
@@ -193,7 +205,7 @@ class Factory:
             provider=self.provider(name, entry.provider),
             verifier=Verifier(self._to_verify, self._settings.cloud.sts) if proves else None,
             sinks=self.sinks(name),
-            notifiers=tuple(named(NOTIFIERS[notifier.type])(notifier) for notifier in entry.notify),
+            notifiers=tuple(map(self._notifier_of, entry.notify)),
             source=self._source(entry.provider),
         )
 
@@ -254,8 +266,10 @@ def paths(settings: Settings) -> tuple[Path, Path, Path]:
     return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
 
 
-def open_application(settings: Settings, config_path: str, environ: Mapping[str, str]) -> Application:
-    """Take the lock, open the audit log and build the engine.
+def open_application(
+    settings: Settings, config_path: str, environ: Mapping[str, str], *, notifier_of: NotifierOf = notifier_of
+) -> Application:
+    """Take the lock, open the audit log and build the engine; `notifier_of` makes the dependents.
 
     Raises:
         BusyError: another keyturn works on this state directory.
@@ -270,7 +284,7 @@ def open_application(settings: Settings, config_path: str, environ: Mapping[str,
         origin = Origin(socket.gethostname(), __version__, settings.digest)
         audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now, origin)
         bases = BaseCredentials()
-        factory = Factory(settings, environ, bases, config_path=config_path)
+        factory = Factory(settings, environ, bases, config_path=config_path, notifier_of=notifier_of)
         settle_s = float(settings.agent.settle)
         engine = Engine(factory.credentials(), audit=audit, states=states, settle_s=settle_s, clock=clock, bases=bases)
     except OSError as error:  # a limit of this process, most likely: what has a file of its own says so itself

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from agent.app import wiring
 from agent.app.commands import Commands
+from agent.app.wiring import NotifierOf
 from agent.core.errors import CancelledError
 from agent.core.events import Event, Trigger
 from agent.core.settings import Settings
@@ -30,6 +31,7 @@ def run_here(
     environ: Mapping[str, str],
     work: Callable[[Commands], T],
     say: Callable[[str], None],
+    notifier_of: NotifierOf = wiring.notifier_of,
 ) -> T:
     """Run the engine on this thread while `work` runs on a thread of its own; return what it returned.
 
@@ -39,12 +41,13 @@ def run_here(
         environ: the environment of the command.
         work: what is to be done.
         say: called with each remark on the audit log, before anything is done.
+        notifier_of: makes the dependents of their settings.
 
     Raises:
         KeyturnError: the application cannot be opened, or what `work` raised.
         KeyboardInterrupt: a signal asked for the end, and everything that was started has been stopped.
     """
-    application = wiring.open_application(settings, config_path, environ)
+    application = wiring.open_application(settings, config_path, environ, notifier_of=notifier_of)
     engine, done = application.engine, Future[T]()
     commands = Commands(application, engine.clock.now())
 

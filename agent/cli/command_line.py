@@ -83,8 +83,14 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument("--reason", metavar="TEXT", required=True, help="goes into the audit")
     rotate.add_argument("--leaked", metavar="ACCESS_KEY_ID", help="which key leaked")
     rotate.add_argument("--disable-old", action="store_true", help="set the old key inactive and see it refused")
+    rotate.add_argument(
+        "--delete-old", action="store_true", help="--disable-old, then delete the old key; RAM keeps it 30 days"
+    )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+    rotate.add_argument(
+        "--drill", action="store_true", help="play it against the emulator on loopback: nothing real is touched or told"
+    )
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 

@@ -133,30 +133,34 @@ def step(one: dict[str, Any]) -> None:
     print(f"{at}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
 
 
-def rotated(result: dict[str, Any]) -> None:
-    """Print the end of an emergency."""
-    for note in result["notes"]:
-        print(one_line(f"note: {note}"))
+def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
+    """Print the end of an emergency, or of a drill, which must not be read as that of an emergency."""
+    played = "in the drill: " if drill else ""
+    for note in result["notes"]:  # a command stands alone, ready to be pasted: not that of a drill
+        print(one_line(note if note.startswith("aliyun ") and not drill else f"note: {note}"))
     if result["new_access_key_id"]:
         print(
             one_line(
-                f"{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
+                f"{played}{result['credential']}: {result['old_access_key_id']} -> {result['new_access_key_id']}, "
                 f"generation {result['generation']}"
             )
         )
     if "error" in result:
         sys.stdout.flush()
-        print(one_line(f"keyturn: {result['error']}"), file=sys.stderr, flush=True)
+        print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
-    print(paint(one_line(last), "good" if good else "bad"))
+    print(paint(one_line(played + last), "good" if good else "bad"))
 
 
 def _safety(result: dict[str, Any]) -> str:
     """Whether the old key is dead, and no more than was seen of it."""
     old = result["old_access_key_id"]
+    if result["safe"] and result["time_to_safe_ms"] is None:
+        return f"safe: the old key {old} was seen refused before this command"
     if result["safe"]:
-        return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command"
+        gone = ", and then deleted" if result["old_key"] == "deleted" else ""
+        return f"safe: the old key was seen refused {result['time_to_safe_ms'] / 1000:.1f} s after the command{gone}"
     if result["old_key"] == "disabled":
         return f"not safe: the old key {old} is disabled, but was not seen refused"
     if result["new_access_key_id"]:
@@ -168,8 +172,12 @@ def _moved(result: dict[str, Any]) -> str:
     """Who is on the new key, as far as is known."""
     if result["all_moved"]:
         return "all moved: nobody here is known to be left behind"
-    whom = dict.fromkeys(one["dependent"] or f"credentials.{one['credential']}" for one in result["left_behind"])
+    whom = dict.fromkeys(f"{_who(one)} ({one['reason']}; to move it: {one['move']})" for one in result["left_behind"])
     return f"left behind: {', '.join(whom)}" if whom else "nobody moved"
+
+
+def _who(left: dict[str, Any]) -> str:
+    return str(left["dependent"] or f"credentials.{left['credential']}")
 
 
 def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:

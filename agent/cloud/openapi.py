@@ -311,6 +311,41 @@ class Ram(OpenApi):
         params = {"UserName": user, "UserAccessKeyId": access_key_id, "Status": status}
         return failures.request_id_of(self.call("UpdateAccessKey", params, identity, now=now, timeout_s=timeout_s))
 
+    def delete_access_key(
+        self,
+        user: str,
+        access_key_id: str,
+        identity: Credential,
+        *,
+        now: datetime,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> str:
+        """Delete a user's AccessKey, which must be inactive; return RAM's name for the call, "" for none.
+
+        RAM's recycle bin keeps it for 30 days.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        params = {"UserName": user, "UserAccessKeyId": access_key_id}
+        return failures.request_id_of(self.call("DeleteAccessKey", params, identity, now=now, timeout_s=timeout_s))
+
+    def list_access_keys(
+        self, user: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
+    ) -> tuple[str, ...]:
+        """Return the ids of a user's AccessKeys, of which there are two at most.
+
+        Raises:
+            KeyturnError: as `OpenApi.call`.
+        """
+        action = "ListAccessKeys"
+        answer = self.call(action, {"UserName": user}, identity, now=now, timeout_s=timeout_s)
+        listed = answer.get("AccessKeys")
+        keys = listed.get("AccessKey") if isinstance(listed, dict) else None
+        if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+            raise self.bad(action, "has no list of keys")
+        return tuple(self._text(action, key, "AccessKeyId") for key in keys)
+
     def see_own_keys(self, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Ask for the list of the caller's own AccessKeys (ListAccessKeys without a user), and throw it away.
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypeVar
 
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, UsageError
+from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError, UsageError
 from agent.core.provider import Provider
 from agent.core.retry import Retry
 from agent.system.clock import Clock
 from agent.system.waiting import Activity
 
+T = TypeVar("T")
 CLIENT_KEY = "KAAP."
 """How the key id of a ClientKey begins."""
+
+
+AGAIN = "then run the same command again"
 
 
 class Authority:
@@ -41,7 +46,7 @@ class Authority:
             pause: sleeps that many seconds; raises when the agent is stopping.
             activity: told what is waited for.
         """
-        self._activity = activity
+        self._activity, self._name = activity, name
         self._place, self._provider = f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
@@ -57,7 +62,16 @@ class Authority:
                 "name an authority there, an AccessKey or a role that may call kms:RotateSecret; until then, "
                 "rotate the secret in the KMS console",
             )
-        who = self._provider.fetch(self._clock.now())
+        try:
+            who = self._provider.fetch(self._clock.now())
+        except NotPermittedError as error:
+            if self._provider.type_name != "ram_role_arn" or isinstance(error, LeakedKeyError):
+                raise
+            raise error.because(
+                "the authority may not sts:AssumeRole",
+                f"let {self._place}.authority assume its role: allow its base sts:AssumeRole on the role in RAM, and name "
+                "that base in the role's trust policy; then run the same command again",
+            ) from None
         if who.access_key_id.startswith(CLIENT_KEY):
             raise UsageError(
                 f"{self._place}.authority: {who.access_key_id} is a ClientKey, which may not rotate",
@@ -65,11 +79,12 @@ class Authority:
             )
         return who
 
-    def ask(self, what: str, call: Callable[[Credential], str]) -> str:
+    def ask(self, what: str, permission: str, call: Callable[[Credential], T]) -> T:
         """Make a call as this identity, and return what it returns; a temporary failure is tried again.
 
         Args:
             what: the call, for whoever waits.
+            permission: the RAM action that it needs, such as "kms:RotateSecret".
             call: makes it.
 
         Raises:
@@ -85,4 +100,19 @@ class Authority:
             except KeyturnError as error:
                 self._activity.failed(error.problem)
                 if not error.retryable or not retry.again():
-                    raise error.at(f"{self._place}.authority {who.access_key_id}") from None
+                    raise self._explained(error, permission).at(
+                        f"{self._place}.authority {who.access_key_id}"
+                    ) from None
+
+    def _explained(self, error: KeyturnError, permission: str) -> KeyturnError:
+        if error.retryable:
+            return error.because(
+                f"it was tried again for {self._patience_s:g} s",
+                "run the same command again: it takes up what is left, and never rotates twice",
+            )
+        if not isinstance(error, NotPermittedError) or isinstance(error, LeakedKeyError):
+            return error
+        return error.because(
+            f"it may not {permission}",
+            f"allow this identity {permission} in RAM (`keyturn policy --credential {self._name}` prints what it needs), {AGAIN}",
+        )

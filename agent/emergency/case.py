@@ -8,7 +8,8 @@ from typing import Any
 from agent.audit.log import AuditLog
 from agent.core.events import Cause, Event
 from agent.core.outcome import Report
-from agent.emergency.report import Patience, Request, Result, Steps
+from agent.emergency.report import Patience, Result, Steps
+from agent.emergency.request import Request
 from agent.engine.held_credential import HeldCredential
 from agent.state.records import Published
 

@@ -1,6 +1,6 @@
 """Who has to be off the old key before it ends: everybody on this host, and whoever fetched it from here.
 
-What else is to be waited for before a key is disabled belongs here, too: every live host of a fleet, for one.
+What else is to be waited for before a key is disabled belongs here, too: every live host of a fleet, for one. docs/adr/0012.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The AccessKey of a managed RAM secret: KMS replaces it, and hands out the one before.
+"""The AccessKey of a managed RAM secret: KMS replaces it, and hands out the one before (docs/adr/0012).
 
 A source that replaces keys in another way (a RAM user whose keys keyturn makes itself) gets a class beside this one, with
 the same public methods: procedure.py chooses, and neither it nor old_key.py knows KMS.
@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, SourceUnavailableError, UsageError
+from agent.core.errors import (
+    CancelledError,
+    KeyturnError,
+    NotPermittedError,
+    SourceRefusedError,
+    SourceUnavailableError,
+    UsageError,
+)
 from agent.core.events import Event
 from agent.core.rotatable import Rotatable
 from agent.core.timestamps import rfc3339
 from agent.emergency.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.following import follow
-from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, KmsRotation
+from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, TOO_MANY_KEYS, KmsRotation
+from agent.state.records import RotationEnd, RotationJournal
 
 
 class NoSecretError(KeyturnError):
@@ -26,9 +34,10 @@ class KmsKey:
     """The current key of a credential's secret, and the one before it."""
 
     def __init__(self, case: Case, secret: Rotatable, cloud: Cloud, authority: Authority) -> None:
-        self._case, self._secret, self._sts, self._authority = case, secret, cloud.sts, authority
+        self._case, self._secret, self._cloud, self._authority = case, secret, cloud, authority
         self._rotation = KmsRotation(case.held, cloud.kms, authority, secret.secret_name)
         self._old: Credential | None = None
+        self._taken_up: RotationJournal | None = None
 
     def preflight(self) -> str:
         """Sign in as the authority and look at the current key: the one to replace, whose secret signs the proof at the end.
@@ -39,7 +48,7 @@ class KmsKey:
         case = self._case
         known_as = self._sign_in()
         case.refresh_first()
-        unfinished = self._rotation.unfinished(case.request.leaked)
+        unfinished = self._taken_up = self._rotation.unfinished(case.request.leaked)
         self._old = case.held.look().value
         case.result.old_access_key_id = case.published.access_key_id
         if unfinished is not None:
@@ -85,7 +94,12 @@ class KmsKey:
         case.result.version_id = journal.version_id
         if not journal.asked:  # else KMS said yes to an earlier `rotate`, and only the rest is missing
             replaced = case.published
-            request_id = self._rotation.ask(begun, case.refresh)
+            try:
+                request_id = self._rotation.ask(begun, case.refresh)
+            except SourceRefusedError as error:
+                if not error.code.startswith(TOO_MANY_KEYS):
+                    raise
+                raise self._third_key(error) from None
             is_known = replaced.access_key_id == journal.old_access_key_id
             case.record(
                 Event.ROTATION_STARTED,
@@ -103,13 +117,24 @@ class KmsKey:
         Raises:
             KeyturnError: it was not in `follow_s` seconds, or cannot be.
         """
-        wanted = self._case.result.version_id
-        follow(
-            self._case,
-            lambda: self._case.published.version_id == wanted,
-            not_arrived=self._not_arrived,
-            hands_out_another=True,
-        )
+        case, wanted = self._case, self._case.result.version_id
+        try:
+            follow(
+                case,
+                lambda: case.published.version_id == wanted,
+                not_arrived=self._not_arrived,
+                hands_out_another=True,
+            )
+        except CancelledError:
+            raise
+        except KeyturnError as error:
+            again = "then run the same command again: it does not rotate again"
+            may_not = "it may not kms:GetSecretValue; " if isinstance(error, NotPermittedError) and error.code else ""
+            raise error.because(
+                f"{may_not}KMS has replaced {case.old_id}, but the new key is not published everywhere here: files may still hold "
+                f"{case.old_id}, which works until KMS ends it, within two days",
+                f"{error.remedy}; {again}" if error.remedy else again,
+            ) from None
 
     def secret_of_old(self) -> Credential:
         """Return the old key with its secret: the one that this process knew, or KMS's version before.
@@ -124,7 +149,7 @@ class KmsKey:
             raise NoSecretError(
                 f"{self._case.place}: that the old key {old_id} is refused cannot be proved: its secret is not to be "
                 f"had any more{f' ({doubt})' if doubt else ''}",
-                "look in the RAM console that the key is inactive or gone",
+                f"look in the RAM console that the key is inactive or gone{self._not_rotated_now()}",
             )
         return old
 
@@ -145,9 +170,32 @@ class KmsKey:
             )
         return user
 
+    def refused_before(self) -> str:
+        """Return the code with which an earlier run of this rotation saw the old key refused; "" where it did not."""
+        return self._taken_up.refused_with if self._taken_up is not None else ""
+
+    def seen_refused(self, code: str) -> None:
+        """Write down that the old key was seen refused, before what could prove it once more is gone."""
+        self._case.held.old_key_refused(code)
+
     def forget(self) -> None:
-        """Forget the rotation: it is over, or another run could do no more for it."""
+        """Forget the rotation: another run could do no more for it."""
         self._rotation.forget()
+
+    def end(self) -> None:
+        """Write down that the rotation came to its end, and what became of it, for the next `rotate`."""
+        case = self._case
+        case.held.end_rotation(
+            RotationEnd(
+                ended_at=case.clock.now(),
+                by=case.request.actor.user,
+                reason=case.request.reason,
+                old_access_key_id=case.old_id,
+                new_access_key_id=case.published.access_key_id,
+                old_key=str(case.result.old_key),
+                safe=case.result.safe,
+            )
+        )
 
     def _sign_in(self) -> str:
         """Have STS name the authority; an STS that cannot answer does not stop the rotation."""
@@ -155,7 +203,7 @@ class KmsKey:
         case.steps.activity.begin("the authority to sign in, and STS to name it")
         who = self._authority.sign_in()
         try:
-            return f"signed in as {self._sts.get_caller_identity(who, now=case.clock.now(), timeout_s=5.0).arn}"
+            return f"signed in as {self._cloud.sts.get_caller_identity(who, now=case.clock.now(), timeout_s=5.0).arn}"
         except KeyturnError as error:
             if not error.retryable:
                 place = f"{case.place}.emergency.authority {who.access_key_id}"
@@ -175,3 +223,39 @@ class KmsKey:
             f"{self._case.place}: KMS has not made the new version current within {self._case.patience.follow_s:g} s",
             "run the same command again: it takes this rotation up and does not rotate twice",
         )
+
+    def _not_rotated_now(self) -> str:
+        """Return what to say where a rotation of long ago was taken up, so that the key in use was not replaced."""
+        if self._taken_up is None:
+            return ""
+        current = self._case.published.access_key_id
+        return f"; this was the rotation of {rfc3339(self._taken_up.begun_at)}: to replace {current}, run the same command again"
+
+    def _third_key(self, error: KeyturnError) -> KeyturnError:
+        """Return the error of a rotation for which the RAM user has no room, with the key that is in the way."""
+        case, current = self._case, self._case.published.access_key_id
+        user = case.published.ram_user_name or "the RAM user"
+        stranger, doubt = self._stranger(user)
+        named = stranger or f"a key that is not to be seen ({doubt})"
+        delete = f"--UserName {user} --UserAccessKeyId {stranger or 'ID'}"
+        return SourceRefusedError(
+            f"{case.place}: a RAM user owns two AccessKeys at most, and {user} has {named} beside {current}: KMS does not "
+            f"manage it and could not make a new key ({error.code}); nothing was rotated",
+            f"see who uses it; then run: aliyun ram UpdateAccessKey {delete} --Status Inactive, and: aliyun ram "
+            f"DeleteAccessKey {delete}; then the same command again; if it cannot wait, disable {current} in the RAM console",
+            code=error.code,
+        )
+
+    def _stranger(self, user: str) -> tuple[str, str]:
+        """Return the ids of the user's keys besides those of the secret; or "" and why they are not to be had."""
+        case, ram = self._case, self._cloud.ram
+        try:
+            found = self._authority.ask(
+                "RAM ListAccessKeys",
+                "ram:ListAccessKeys",
+                lambda who: ram.list_access_keys(user, who, now=case.clock.now()),
+            )
+        except KeyturnError as error:
+            return "", error.problem
+        ours = {case.published.access_key_id, case.published.previous_access_key_id}
+        return " and ".join(one for one in found if one not in ours), "RAM lists no other one"

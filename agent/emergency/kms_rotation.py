@@ -12,13 +12,18 @@ from collections.abc import Callable
 from agent.cloud.openapi import Kms, RotationRunningError
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
+from agent.core.timestamps import rfc3339
 from agent.emergency.authority import Authority
+from agent.emergency.last_rotation import told
 from agent.engine.held_credential import HeldCredential
 from agent.state.records import RotationJournal
-from agent.state.rotation_record import Begun
+from agent.state.rotation_record import COUNTED, Begun
 
 ROTATIONS_PER_HOUR = 50
 """KMS, RotateSecret: per account."""
+TOO_MANY_KEYS = "LimitExceeded.User.AccessKey"
+THROTTLED = ("Throttling", "Rejected.Throttling")
+"""Codes of KMS that say that the quota of an hour is spent, or too many calls are made; either way nothing was done."""
 
 
 class KmsRotation:
@@ -70,36 +75,40 @@ class KmsRotation:
             before, unsure = unsure, True
             try:
                 return self._kms.rotate_secret(self._secret_name, journal.version_id, who, now=self._held.clock.now())
-            except (NotPermittedError, SourceRefusedError):  # a clear no says nothing of the calls before it
-                unsure = before
+            except KeyturnError as error:
+                if _is_clear_no(error):  # which says nothing of the calls before it
+                    unsure = before
                 raise
 
         try:
-            return self._authority.ask("KMS RotateSecret", call)
+            return self._authority.ask("KMS RotateSecret", "kms:RotateSecret", call)
         except RotationRunningError as error:
             refresh()
             # The rotation that is running may be our own, from a call whose reply was lost: then this is no refusal.
             if not (unsure and self._may_be_ours(journal)):
-                self.forget()
+                self._never_was()
                 raise self._running(error) from None
             return ""
         except KeyturnError as error:
             if unsure:
                 raise self._unknown(error, journal) from None
-            self.forget()
-            raise error.because("nothing was rotated") from None
+            self._never_was()
+            raise self._explained(error) from None
 
     def asked(self) -> None:
         """Write down that KMS said yes."""
         self._held.rotation_asked()
 
     def forget(self) -> None:
-        """Forget the rotation: it is over, or never was."""
+        """Forget the rotation: another run could do no more for it."""
         self._held.forget_rotation()
 
     def spent(self) -> int:
         """Return how many rotations this keyturn began within the hour, all credentials together."""
-        return self._held.rotations_spent()
+        return len(self._held.rotations_spent())
+
+    def _never_was(self) -> None:
+        self._held.forget_rotation(rotated=False)
 
     def _may_be_ours(self, journal: RotationJournal) -> bool:
         """Return whether the rotation that KMS says is running can be the journalled one."""
@@ -107,21 +116,39 @@ class KmsRotation:
         return journal.version_id == done.version_id or journal.old_access_key_id == done.access_key_id
 
     def _running(self, error: RotationRunningError) -> KeyturnError:
-        done = self._held.look().seen.published
+        now = self._held.look()
+        done, ended = now.seen.published, now.ended
         before = done.previous_access_key_id or "ID"
+        last = f"; {told(ended)}" if ended is not None and ended.new_access_key_id == done.access_key_id else ""
         return SourceRefusedError(
             f"{self._place}: KMS has not finished the rotation before this one and refuses another ({error.code}), so "
-            f"nothing was rotated; the current key {done.access_key_id} works",
+            f"nothing was rotated; the current key {done.access_key_id} works{last}",
             f"if the key before it leaked, run again with --leaked {before} --disable-old; if {done.access_key_id} "
             "leaked, disable it in the RAM console, which stops whoever uses it, or wait: KMS takes up to two days",
             code=error.code,
             request_id=error.request_id,
         )
 
+    def _explained(self, error: KeyturnError) -> KeyturnError:
+        """Say what to do about a clear no, where KMS's own word does not."""
+        if error.code.startswith(THROTTLED):
+            return error.because(f"nothing was rotated; {self._quota()}", "run the same command again then")
+        return error.because("nothing was rotated")
+
+    def _quota(self) -> str:
+        begun = sorted(self._held.rotations_spent())
+        counted = f"KMS allows {ROTATIONS_PER_HOUR} rotations an hour and account, and {len(begun)} were begun here"
+        if begun:
+            return f"{counted}, of which the first counts until {rfc3339(begun[0] + COUNTED)}"
+        return f"{counted}: whoever else rotates in this account spent them, and each is free again after an hour"
+
     def _unknown(self, error: KeyturnError, journal: RotationJournal) -> KeyturnError:
         return error.because(
-            "whether KMS has rotated is not known",
-            f"run the same command again: it never rotates twice; KMS allows {ROTATIONS_PER_HOUR} rotations an hour "
-            f"and account, {self.spent()} were begun here; if it cannot wait, disable {journal.old_access_key_id} in "
-            "the RAM console",
+            f"whether KMS has rotated is not known; {self._quota()}",
+            "run the same command again: it never rotates twice; if it cannot wait, disable "
+            f"{journal.old_access_key_id} in the RAM console",
         )
+
+
+def _is_clear_no(error: KeyturnError) -> bool:
+    return isinstance(error, NotPermittedError | SourceRefusedError) or error.code.startswith(THROTTLED)

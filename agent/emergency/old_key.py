@@ -1,6 +1,7 @@
-"""The end of the key that was replaced: disable it, and see that a call signed with it is refused.
+"""The end of the key that was replaced: disable it, see that a call signed with it is refused, and delete it where that was asked.
 
-Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012.
+Only STS's word about the key itself counts as a refusal (`InvalidAccessKeyId.*`): docs/adr/0012. What is
+on disk before it is deleted: docs/adr/0022.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Callable
 
 from agent.cloud.openapi import Cloud, Ram, Sts
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, SourceRefusedError
+from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError
 from agent.core.events import Event
 from agent.core.retry import Retry
-from agent.emergency.authority import Authority
+from agent.emergency.authority import AGAIN, Authority
 from agent.emergency.case import Case
 from agent.emergency.kms_key import KmsKey, NoSecretError
 from agent.emergency.report import OldKey
@@ -25,7 +26,7 @@ GONE = "EntityNotExist.User.AccessKey"
 
 
 class EndOfOldKey:
-    """Disables the key that was replaced and proves that it is refused."""
+    """Disables the key that was replaced, proves that it is refused, and deletes it."""
 
     def __init__(self, case: Case, key: KmsKey, cloud: Cloud, authority: Authority) -> None:
         self._case, self._key, self._cloud, self._authority = case, key, cloud, authority
@@ -39,6 +40,15 @@ class EndOfOldKey:
         self._refuse_key_in_use()
         self._case.steps.do("disable_old", self._disable)
         self._case.steps.do("prove_refused", self._prove_refused)
+
+    def delete(self) -> None:
+        """Delete the key, which was seen refused: who looks for inactive keys finds none, and RAM's recycle bin is the net.
+
+        Raises:
+            CancelledError: the agent is stopping.
+            KeyturnError: it stays disabled; the text says why, and how to delete it later.
+        """
+        self._case.steps.do("delete_old", self._delete)
 
     def _refuse_key_in_use(self) -> None:
         """Raise for a key that is in use; `--force` does not help here."""
@@ -68,6 +78,9 @@ class EndOfOldKey:
         try:
             old = self._key.secret_of_old()
         except NoSecretError:
+            if code := self._key.refused_before():
+                case.result.safe, case.result.old_key = True, OldKey.DISABLED
+                return f"refused with {code} in the run before; its secret is not to be had any more"
             self._key.forget()  # another run could prove no more
             raise
         refusal = see_refused(
@@ -82,11 +95,44 @@ class EndOfOldKey:
             outcome=outcome,
             request_id=refusal.request_id or None,
         )
+        if case.request.delete_old:
+            self._key.seen_refused(refusal.code)
         return outcome
+
+    def _delete(self) -> str:
+        case, user, old_id, told = self._case, self._key.owner(), self._case.old_id, "deleted"
+        try:
+            request_id = self._authority.ask(
+                "RAM DeleteAccessKey",
+                "ram:DeleteAccessKey",
+                lambda who: self._cloud.ram.delete_access_key(user, old_id, who, now=case.clock.now()),
+            )
+        except CancelledError:
+            raise
+        except KeyturnError as error:
+            if not error.code.startswith(GONE):
+                raise self._kept(error) from None
+            told, request_id = "RAM knew it no more", error.request_id
+        case.result.old_key = OldKey.DELETED
+        case.record(Event.OLD_KEY_DELETED, access_key_id=old_id, outcome=told, request_id=request_id or None)
+        return f"{old_id} of {user}: {told}; RAM's recycle bin keeps a deleted key for 30 days"
+
+    def _kept(self, error: KeyturnError) -> KeyturnError:
+        """Return the error of a key that is dead, but was not deleted: no code of its own, for it is safe."""
+        old_id, name = self._case.old_id, self._case.held.name
+        first = "" if error.retryable else f"{error.remedy.removesuffix(', ' + AGAIN)}; "
+        return KeyturnError(
+            f"{error.problem}; so the old key {old_id} is disabled and was seen refused, but was not deleted",
+            f"{first}to delete it later: keyturn rotate {name} --reason TEXT --leaked {old_id} --delete-old",
+        )
 
 
 def disable(
-    ram: Ram, user: str, access_key_id: str, ask: Callable[[str, Callable[[Credential], str]], str], clock: Clock
+    ram: Ram,
+    user: str,
+    access_key_id: str,
+    ask: Callable[[str, str, Callable[[Credential], str]], str],
+    clock: Clock,
 ) -> str | None:
     """Set a user's key inactive; return RAM's name for the call, None where it knows no such key of that user.
 
@@ -103,6 +149,7 @@ def disable(
     try:
         return ask(
             "RAM UpdateAccessKey",
+            "ram:UpdateAccessKey",
             lambda who: ram.update_access_key(user, access_key_id, "Inactive", who, now=clock.now()),
         )
     except SourceRefusedError as error:

@@ -1,9 +1,10 @@
 """The emergency, end to end: rotate at the source, follow the new key to every dependent, cut the old one off.
 
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Here is the order of
-things; each has a module of its own, and they share one `Case` (case.py): the key at KMS (kms_key.py, kms_rotation.py), or a
-session (session.py); who asks (authority.py); the new value on its way (following.py); who has to be off the old key before it
-ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its end (old_key.py); what is shown (report.py).
+things; each has a module of its own, and they share one `Case` (case.py): the rotation that ended before (last_rotation.py), the
+key at KMS (kms_key.py, kms_rotation.py) or a session (session.py, cut_off.py); who asks (authority.py); the new value on its way
+(following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its
+end (old_key.py); what is shown (report.py).
 What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
 """
 
@@ -24,8 +25,10 @@ from agent.emergency.clearance import Clearance
 from agent.emergency.end_record import DETAIL_BYTES, TEXT_BYTES, cut, end_record
 from agent.emergency.fetchers import WhoFetched, nobody
 from agent.emergency.kms_key import KmsKey
+from agent.emergency.last_rotation import refuse_repetition
 from agent.emergency.old_key import EndOfOldKey
-from agent.emergency.report import Patience, Request, Result, Show, Steps
+from agent.emergency.report import Patience, Result, Show, Steps
+from agent.emergency.request import Request
 from agent.emergency.session import SessionRenewal
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
@@ -78,8 +81,10 @@ class Emergency:
             return self._run(Case(held, self._request, self._result, steps, self._patience, self._audit, self._cause))
 
     def _run(self, case: Case) -> Result:
-        clearance = Clearance(case, self._who_fetched)
+        clearance, begun = Clearance(case, self._who_fetched), False
         try:
+            refuse_repetition(case)
+            begun = True
             case.record(Event.ROTATION_REQUESTED, access_key_id=self._leaked)
             self._play(case, clearance)
         except KeyturnError as error:
@@ -90,11 +95,12 @@ class Emergency:
         finally:
             case.held.release()
         self._fill_in(case, clearance)
-        self._try_to_record(
-            Event.ROTATION_ENDED,
-            **end_record(self._result, case.steps.passed_ms()),
-            **self._cause.as_fields() | {"reason": cut(self._request.reason, TEXT_BYTES)},
-        )
+        if begun:
+            self._try_to_record(
+                Event.ROTATION_ENDED,
+                **end_record(self._result, case.steps.passed_ms()),
+                **self._cause.as_fields() | {"reason": cut(self._request.reason, TEXT_BYTES)},
+            )
         log.info(
             "rotate ended",
             credential=self._request.credential,
@@ -115,7 +121,7 @@ class Emergency:
         case.result.old_access_key_id = case.published.access_key_id
         source = case.held.provider
         if not isinstance(source, Rotatable):  # nothing at KMS: at most a session that the source can be asked for anew
-            SessionRenewal(case, clearance).play()
+            SessionRenewal(case, clearance, self._cloud.sts).play()
             return
         authority = Authority(
             case.held.name,
@@ -136,14 +142,26 @@ class Emergency:
         clearance.refuse_to_leave_behind()
         if case.request.disable_old:
             clearance.wait_for_others()
-            EndOfOldKey(case, key, self._cloud, authority).end()
+            self._end_old_key(case, key, EndOfOldKey(case, key, self._cloud, authority))
         else:
             case.result.notes.append(
                 f"the old key {case.old_id} was not disabled and may work for up to two days (KMS); to cut it off now: "
                 f"keyturn rotate {case.held.name} --leaked {case.old_id} --disable-old --reason 'key leaked'"
             )
         # Only now: after an error on the way here the next `rotate` takes the rotation up.
-        key.forget()
+        key.end()
+
+    def _end_old_key(self, case: Case, key: KmsKey, old: EndOfOldKey) -> None:
+        old.end()
+        if not case.request.delete_old:
+            return
+        try:
+            old.delete()
+        except CancelledError:
+            raise
+        except KeyturnError:  # the key is dead all the same, so this rotation is over
+            key.end()
+            raise
 
     # -- its end ------------------------------------------------------------------------------------
 

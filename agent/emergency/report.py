@@ -1,4 +1,4 @@
-"""What the operator asks of an emergency, and what it reports at each step and at its end."""
+"""What an emergency reports at each step and at its end."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
-from agent.core.errors import (
-    KeyturnError,
-    UsageError,
-)
-from agent.core.events import Actor
-from agent.core.suspects import looks_secret, without_suspects
+from agent.core.errors import KeyturnError
 from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
-from agent.logs.redaction import redacted
 from agent.system.clock import Clock
 from agent.system.waiting import Activity, Silence
 
@@ -37,6 +31,7 @@ class OldKey(StrEnum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +53,13 @@ class Patience:
     others_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The operator's request."""
-
-    credential: str
-    reason: str
-    actor: Actor
-    leaked: str | None = None
-    disable_old: bool = False
-    force: bool = False
-
-
 @dataclass
 class Result:
     """The object that `rotate --json` prints at the end, on failure too.
 
     Attributes:
         safe: a call signed with the old key was seen refused.
-        time_to_safe_ms: from the command to that refusal.
+        time_to_safe_ms: from the command to that refusal; None where there was none, or it was before the command.
         left_behind: whoever is known to be still on the old key (left_behind.py).
         all_moved: the key was replaced, and nobody is known to be left behind.
     """
@@ -184,31 +167,3 @@ class Steps:
     def passed_ms(self) -> int:
         """Return the milliseconds since the command."""
         return round((self._clock.boottime() - self._started) * 1000)
-
-
-def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
-    """Return the request that came over the control socket or the command line.
-
-    Raises:
-        UsageError: something is missing, or is no text.
-    """
-    name, reason, leaked = raw.get("credential"), raw.get("reason"), raw.get("leaked")
-    if not isinstance(name, str) or not isinstance(reason, str) or not reason.strip():
-        raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
-    if leaked is not None and not isinstance(leaked, str):
-        raise UsageError("--leaked takes an AccessKey id")
-    if leaked is not None and (looks_secret(leaked) or redacted(leaked) != leaked):
-        raise UsageError(
-            "--leaked takes an AccessKey id, and what was given looks like a secret; it was written down nowhere",
-            "give the id that belongs to it (LTAI...), and take the secret out of your shell's history",
-        )
-    # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
-    reason = reason.encode("utf-8", "backslashreplace").decode()
-    return Request(
-        name,
-        redacted(without_suspects(reason.strip())),
-        actor,
-        leaked,
-        bool(raw.get("disable_old")),
-        bool(raw.get("force")),
-    )

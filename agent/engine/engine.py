@@ -310,7 +310,6 @@ class Engine:
             under_way=self.under_way,
             refresh=lambda other: self.refresh(other, cause),
             tell_now=partial(self.tell_now, again=True),
-            rotations_spent=self._rotations_spent,
             release=partial(self._release, name),
         )
 
@@ -322,10 +321,6 @@ class Engine:
         self._in_use_changed(name)
         if slot.attempt is None and not self._refresher.begin_queued(slot) and slot.managed.next_refresh_at is None:
             self._crew.planner.plan(slot.managed)
-
-    def _rotations_spent(self) -> int:
-        now = self._clock.now()
-        return sum(slot.managed.state.rotation.spent(now) for slot in self._slots.values())
 
     def _scheduled(self, name: str) -> None:
         slot = self._slots.get(name)

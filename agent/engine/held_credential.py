@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from agent.engine.refresher import Crew
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
-from agent.state.records import RotationJournal
+from agent.state.records import RotationEnd, RotationJournal
 from agent.state.rotation_record import Begun, RotationRecord
 from agent.system.clock import Clock
 
@@ -41,12 +42,14 @@ class Held:
         value: the value that was last published or found unchanged, with its secrets; None until the first fetch.
         known: the value in use, with its secrets if this process saw it; None before the first publish.
         unfinished: the rotation that an earlier `rotate` began.
+        ended: what became of the last rotation that came to its end.
     """
 
     seen: CredentialSnapshot
     value: Credential | None
     known: Credential | None
     unfinished: RotationJournal | None
+    ended: RotationEnd | None
 
 
 class HeldCredential:
@@ -64,14 +67,12 @@ class HeldCredential:
         under_way: Callable[[Collection[str]], str],
         refresh: Callable[[str], Future[Report]],
         tell_now: Callable[[Collection[str]], Future[None]],
-        rotations_spent: Callable[[], int],
         release: Callable[[], None],
     ) -> None:
         """Keep what the engine does on behalf of the holder; each function runs on the loop's thread."""
         self._slot, self._crew, self._slots = slot, crew, slots
         self._under_way = under_way
-        self._refresh, self._tell_now, self._rotations_spent = refresh, tell_now, rotations_spent
-        self._release = release
+        self._refresh, self._tell_now, self._release = refresh, tell_now, release
 
     @property
     def name(self) -> str:
@@ -170,13 +171,24 @@ class HeldCredential:
         """Write down that the source said yes."""
         self._saved(self._rotation.asked)
 
-    def forget_rotation(self) -> None:
-        """Forget the rotation: it is over, or never was."""
-        self._saved(self._rotation.forget)
+    def old_key_refused(self, code: str) -> None:
+        """Write down that the key before was seen refused, with the code of that: soon its secret may not be had any more."""
+        self._saved(partial(self._rotation.refused, code))
 
-    def rotations_spent(self) -> int:
-        """Return how many rotations were begun within the hour, all credentials of this keyturn together."""
-        return self._call(self._rotations_spent)
+    def end_rotation(self, ended: RotationEnd) -> None:
+        """Write down that the rotation came to its end, and what became of it."""
+        self._saved(partial(self._rotation.end, ended))
+
+    def forget_rotation(self, *, rotated: bool = True) -> None:
+        """Forget the rotation: another run could do no more for it, or the source did not rotate."""
+        self._saved(self._rotation.forget if rotated else self._rotation.never_was)
+
+    def rotations_spent(self) -> tuple[datetime, ...]:
+        """Return when the rotations of the last hour were begun, those of all credentials of this keyturn."""
+        now, slots = self.clock.now(), self._slots
+        return self._call(
+            lambda: tuple(when for slot in slots.values() for when in slot.managed.state.rotation.spent(now))
+        )
 
     # -- the rest -----------------------------------------------------------------------------------
 
@@ -204,7 +216,8 @@ class HeldCredential:
     def _looked(self) -> Held:
         managed = self._managed
         seen = snapshot_of(managed, self.clock)
-        return Held(seen, managed.value, managed.known, managed.state.rotation.unfinished)
+        rotation = managed.state.rotation
+        return Held(seen, managed.value, managed.known, rotation.unfinished, rotation.ended)
 
     def _saved(self, change: Callable[[], T]) -> T:
         return self._call(partial(self._change_and_save, change))

@@ -72,6 +72,11 @@ class ExecNotifier(Notifier):
         """The whole command, and who runs it."""
         return ("exec", self.settings.user or "", *self.settings.command)
 
+    @property
+    def act(self) -> str:
+        """The program, without its arguments."""
+        return f"run {self.target}"
+
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
         """Run the command once.
 

@@ -83,6 +83,11 @@ class HttpNotifier(Notifier):
         """The URL."""
         return ("http", self.settings.url)
 
+    @property
+    def act(self) -> str:
+        """The request, without the query."""
+        return f"POST {self.target}"
+
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
         """Post the event once.
 

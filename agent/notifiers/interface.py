@@ -72,6 +72,11 @@ class Notifier(ABC):
     def identity(self) -> tuple[str, ...]:
         """The dependent's identity. Notifiers that share one tell the same dependent the same thing, so it is told once."""
 
+    @property
+    def act(self) -> str:
+        """The way in which it tells the dependent, in a few words and without what may be a secret."""
+        return f"{self.type_name} {self.target}"
+
     @abstractmethod
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
         """Tell the dependent, within `settings.timeout` seconds; return early when `cancel` is set.

@@ -94,6 +94,16 @@ class SignalNotifier(Notifier):
         chosen = self.settings
         return ("signal", str(self._number), chosen.pid_file or "", chosen.exe or "", chosen.user or "")
 
+    @property
+    def act(self) -> str:
+        """The signal, and to whom."""
+        whom = (
+            f"the process in {self.settings.pid_file}"
+            if self.settings.pid_file
+            else f"all that run {self.settings.exe}"
+        )
+        return f"{signal_name(self._number)} to {whom}"
+
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
         """Send the signal to each process meant; a retry of the same news leaves out those that were told.
 

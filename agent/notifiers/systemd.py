@@ -121,6 +121,11 @@ class SystemdNotifier(Notifier):
         """The unit and the action."""
         return ("systemd", self.target, self.settings.action, self._signal)
 
+    @property
+    def act(self) -> str:
+        """The command."""
+        return f"systemctl {self._action} {self.target}"
+
     def tell(self, event: PublishEvent, cancel: threading.Event) -> Told:
         """Run the action, and wait for its job.
 

@@ -62,7 +62,7 @@ class CredentialState:
                 last_error=record.last_error,
                 is_stale=record.stale,
             ),
-            RotationRecord(record.rotation, record.rotations),
+            RotationRecord(record.rotation, record.rotations, record.rotation_end),
         )
 
     def record(self) -> CredentialRecord:
@@ -80,6 +80,7 @@ class CredentialState:
             stale=health.is_stale,
             rotation=rotation.unfinished,
             rotations=list(rotation.begun_at),
+            rotation_end=rotation.ended,
             journal=list(journal.staged),
             switched=journal.is_switched,
             journal_seq=journal.audit_seq,

@@ -79,6 +79,25 @@ class RotationJournal(msgspec.Struct, omit_defaults=True, frozen=True):
     reason: str
     old_access_key_id: str
     asked: bool = False  # RotateSecret was answered
+    refused_with: str = ""  # the code with which a call signed with the old key was refused, before it is deleted
+
+
+class RotationEnd(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What became of the last emergency rotation, for the next `rotate`: the same command may have been run again.
+
+    Attributes:
+        by: the operator's user name.
+        old_key: "active", "disabled" or "deleted".
+        safe: a call signed with the old key was seen refused.
+    """
+
+    ended_at: datetime
+    by: str
+    reason: str
+    old_access_key_id: str
+    new_access_key_id: str
+    old_key: str
+    safe: bool
 
 
 class CredentialRecord(msgspec.Struct, omit_defaults=True):
@@ -95,6 +114,7 @@ class CredentialRecord(msgspec.Struct, omit_defaults=True):
     stale: bool = False
     rotation: RotationJournal | None = None
     rotations: list[datetime] = []  # when rotations were begun: the newest, and those within the hour before it
+    rotation_end: RotationEnd | None = None
     journal: list[dict[str, Any]] = []  # the staged files of a publish that is not known to have ended
     switched: bool = False  # every sink of the journal is switched: only the record of it is missing
     journal_seq: int = 0  # the newest audit record when the journal was written

@@ -162,10 +162,10 @@ class Silence:
 
 
 def tried(what: str, attempt: int, cause: str, *, for_s: float | None = None, next_s: float | None = None) -> str:
-    """Return what is waited for in words: which try it is, why the last one failed, and when the next one comes."""
+    """Return what is waited for in words: why the last try failed and when the next one comes; from the second on, which it is."""
     if next_s is not None:
         why = f" ({cause})" if cause else ""
         return f"{what}: try {attempt} failed{why}, next try in {max(0.0, next_s):.1f} s"
     since = f", for {for_s:.0f} s now" if for_s is not None and for_s >= 1 else ""
     before = f"; the one before failed ({cause})" if cause and attempt > 1 else ""
-    return f"{what}: try {attempt}{since}{before}"
+    return f"{what}{f': try {attempt}' if attempt > 1 else ''}{since}{before}"

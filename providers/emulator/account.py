@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from .errors import ApiError
 from .model import AccessKey, BearerToken, Caller, ClientKey, RsaKeyPair, User, random_text
 
-__all__ = ["MAX_KEYS_PER_USER", "Account", "too_many_keys"]
+__all__ = ["MAX_KEYS_PER_USER", "RECYCLED_S", "Account", "too_many_keys"]
 
 MAX_KEYS_PER_USER = 2
+RECYCLED_S, RECYCLED_PER_USER = 30 * 86400.0, 3
+"""RAM, recycle bin: how long a deleted key is kept there, and how many of one user."""
 
 
 class Account:
@@ -112,6 +114,31 @@ class Account:
         """Remove a key at once."""
         with self._lock:
             self.access_key(access_key_id).dies_at = self.now()
+
+    def recycle_access_key(self, access_key_id: str) -> None:
+        """Remove a key as RAM's DeleteAccessKey does: only a disabled one, which goes to the recycle bin.
+
+        Raises:
+            ApiError: 409 for an active one; the code is not documented, only that a key is disabled first (RAM doc).
+        """
+        with self._lock:
+            key = self.access_key(access_key_id)
+            if key.status != "Inactive":
+                raise ApiError(409, "DeleteConflict.AccessKey.Active", "The AccessKey must be disabled first.")
+            key.dies_at = key.recycled_at = self.now()
+
+    def recycled_keys(self, user_id: str) -> list[AccessKey]:
+        """Return the keys in the recycle bin that belonged to the user with this id, the newest first."""
+        with self._lock:
+            owner = next((user.name for user in self._users.values() if user.user_id == user_id), None)
+            if owner is None:
+                raise ApiError(404, "EntityNotExist.User", f"The user does not exist: {user_id}.")
+            kept = [
+                (key.recycled_at, key)
+                for key in self._access_keys.values()
+                if key.user == owner and key.recycled_at is not None and self.now() < key.recycled_at + RECYCLED_S
+            ]
+            return [key for _at, key in sorted(kept, key=lambda pair: pair[0], reverse=True)][:RECYCLED_PER_USER]
 
     def add_client_key(
         self,

@@ -28,6 +28,7 @@ AUTHORITY_ACTIONS = (
     "kms:DescribeSecret",
     "kms:ListSecretVersionIds",
     "ram:UpdateAccessKey",
+    "ram:DeleteAccessKey",
     "ram:ListAccessKeys",
 )
 

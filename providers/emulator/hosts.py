@@ -18,13 +18,14 @@ PLAIN_ADDRESS = "127.0.0.1"
 ADDRESSES: Mapping[str, str] = {"kms": "127.0.0.11", "sts": "127.0.0.12", "ram": "127.0.0.13"}
 INSTANCE = "kms instance"
 METADATA_HOST = "100.100.100.200"
-EVERYTHING = frozenset({*ADDRESSES, INSTANCE})
+EVERYTHING = frozenset({*ADDRESSES, "ims", INSTANCE})
 
 _REGION = r"[a-z]{2}-[a-z0-9]+(-[a-z0-9]+)*"
 _NAMES = {
     "kms": re.compile(rf"kms(-vpc)?\.{_REGION}\.aliyuncs\.com"),
     "sts": re.compile(rf"sts(-vpc)?\.{_REGION}\.aliyuncs\.com|sts\.aliyuncs\.com"),
     "ram": re.compile(r"ram\.aliyuncs\.com"),
+    "ims": re.compile(r"ims\.aliyuncs\.com"),
     INSTANCE: re.compile(r"kst-[a-z0-9]+\.cryptoservice\.kms\.aliyuncs\.com"),
 }
 
@@ -49,4 +50,11 @@ def products_at(host: str, port: int) -> frozenset[str]:
 def certificate_names(region_id: str) -> list[str]:
     """Return the names for the server's certificate."""
     regional = [f"{product}{kind}.{region_id}.aliyuncs.com" for product in ("kms", "sts") for kind in ("", "-vpc")]
-    return ["localhost", *regional, "sts.aliyuncs.com", "ram.aliyuncs.com", "*.cryptoservice.kms.aliyuncs.com"]
+    return [
+        "localhost",
+        *regional,
+        "sts.aliyuncs.com",
+        "ram.aliyuncs.com",
+        "ims.aliyuncs.com",
+        "*.cryptoservice.kms.aliyuncs.com",
+    ]

@@ -93,6 +93,7 @@ class AccessKey:
     inactive_from: float | None = None
     dies_at: float | None = None
     restricted: bool = False
+    recycled_at: float | None = None
 
     def alive(self, now: float) -> bool:
         """Return whether the key exists at all; one that is not usable yet does."""

@@ -1,4 +1,4 @@
-"""The signed APIs: KMS 2016-01-20, STS 2015-04-01, RAM 2015-05-01.
+"""The signed APIs: KMS 2016-01-20, STS 2015-04-01, RAM 2015-05-01, and of IMS 2019-08-15 the recycle bin.
 
 An action is one row of `OPERATIONS` and one function in the module of its product.
 """
@@ -31,6 +31,7 @@ from .signatures import (
 __all__ = ["OPERATIONS", "Asked", "Operation", "Reply", "Services"]
 
 KMS, STS, RAM = ("kms", "2016-01-20"), ("sts", "2015-04-01"), ("ram", "2015-05-01")
+IMS = ("ims", "2019-08-15")
 
 OPERATIONS: dict[str, Operation] = {
     "GetSecretValue": Operation(*KMS, "kms:GetSecretValue", kms.get_secret_value, client_keys=True),
@@ -42,7 +43,11 @@ OPERATIONS: dict[str, Operation] = {
     "AssumeRoleWithOIDC": Operation(*STS, None, sts.assume_role_with_oidc, anonymous=True),
     "GenerateSessionAccessKey": Operation(*STS, None, sts.generate_session_access_key, key_pairs=True),
     "UpdateAccessKey": Operation(*RAM, "ram:UpdateAccessKey", ram.update_access_key),
+    "DeleteAccessKey": Operation(*RAM, "ram:DeleteAccessKey", ram.delete_access_key),
     "ListAccessKeys": Operation(*RAM, "ram:ListAccessKeys", ram.list_access_keys),
+    "ListAccessKeysInRecycleBin": Operation(
+        *IMS, "ram:ListAccessKeysInRecycleBin", ram.list_access_keys_in_recycle_bin
+    ),
 }
 
 

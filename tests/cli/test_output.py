@@ -34,7 +34,7 @@ RESULT = {
     "generation": 1,
     "safe": False,
     "all_moved": False,
-    "left_behind": [{"credential": HOSTILE, "dependent": HOSTILE}],
+    "left_behind": [dict.fromkeys(("credential", "dependent", "reason", "move"), HOSTILE)],
     "old_key": "active",
 }
 

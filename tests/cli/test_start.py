@@ -29,6 +29,12 @@ HEAVY = {
 }  # fmt: skip
 """What no command imports that only asks the daemon, reads the log, or prints its help."""
 OF_A_REQUEST = HEAVY | {"pathlib", "gzip"}
+OF_AN_EMERGENCY = HEAVY - {"dataclasses", "inspect", "agent.logs"} | {
+    "agent.logs.log",
+    "agent.engine",
+    "agent.notifiers",
+}
+"""Besides, the command judges what the operator asks for: with the masks of the log, but without the log."""
 MODULES = 75
 """The most modules that one of these commands imports behind argparse; under 70 are."""
 DRIVER = """
@@ -49,6 +55,10 @@ STATUS = {
         "version": "9", "pid": 1, "started_at": "2026-11-30T00:00:00Z", "config": "x", "config_loaded_at": "2199-01-01T00:00:00Z",
     },
     "credentials": {},
+}  # fmt: skip
+ROTATED = {
+    "credential": "uploader", "old_access_key_id": "", "new_access_key_id": "", "notes": [], "safe": False, "all_moved": False,
+    "config_loaded_at": "2199-01-01T00:00:00Z",
 }  # fmt: skip
 REFRESHED = {"credentials": [], "exit_code": 0, "config_loaded_at": "2199-01-01T00:00:00Z"}
 
@@ -72,7 +82,7 @@ def daemon(config: Path) -> Iterator[ControlServer]:
     """Its control socket, which answers at once."""
 
     def answer(request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
-        return {"status": STATUS, "refresh": REFRESHED}[request["command"]], 0
+        return {"status": STATUS, "refresh": REFRESHED, "rotate": ROTATED}[request["command"]], 0
 
     served = ControlServer(RuntimeDirectory(config.parent / "run"), "no-such-group", answer)
     yield served
@@ -98,6 +108,7 @@ def kept_out(modules: set[str], forbidden: set[str]) -> set[str]:
         (["status"], "credential  state", OF_A_REQUEST),
         (["status", "--json"], '"version": "9"', OF_A_REQUEST),
         (["refresh"], "", OF_A_REQUEST),
+        (["rotate", "uploader", "--reason", "x", "--yes"], "did nothing", OF_AN_EMERGENCY),
         (["audit", "show", "--since", "1000d"], "published", HEAVY),
         (["rotate", "--help"], "--disable-old", OF_A_REQUEST),
         (["run", "--help"], "usage: keyturn run", OF_A_REQUEST),
@@ -111,7 +122,7 @@ def test_a_command_imports_what_it_needs(
     code, output, modules = run(config, *words)
     assert (code, shows in output) == (0, True)
     assert kept_out(modules, forbidden) == set()
-    assert len(modules) <= MODULES, sorted(modules)
+    assert len(modules) <= (100 if forbidden is OF_AN_EMERGENCY else MODULES), sorted(modules)
 
 
 def test_no_table_lists_a_command_that_cannot_be_run() -> None:

@@ -59,7 +59,7 @@ def test_the_whole_way_ends_with_the_old_key_seen_refused(station: Station) -> N
 def test_the_object_at_the_end_has_the_keys_of_the_contract(station: Station) -> None:
     """On success without `error`, on failure with it, and each step with name, outcome and ms."""
     done = station.start().rotate(disable_old=True).as_json()
-    failed = station.rotate().as_json()
+    failed = station.rotate(leaked="LTAI5tSomebodyElses").as_json()
     assert done.keys() - {"notes"} == CONTRACT_KEYS
     assert failed.keys() - {"notes"} == CONTRACT_KEYS | {"error"}
     assert all({"name", "outcome", "ms"} <= step.keys() for step in done["steps"] + failed["steps"])
@@ -251,10 +251,13 @@ def test_the_quota_of_rotations_is_counted_and_blamed(station: Station) -> None:
         station.cloud._requested_rotations.append(station.cloud.now())
     result = station.rotate(patience=dataclasses.replace(SHORT, ask_s=0.0))
     assert result.exit_code == EXIT_SOURCE_UNAVAILABLE
-    assert "50 rotations an hour" in str(result.error)
+    assert "50 rotations an hour" in str(result.error) and "nothing was rotated" in str(result.error)
     assert "; 0 of 50 rotations spent" in result.steps[0]["detail"]
+    assert station.managed.state.rotation.unfinished is None
     station.cloud._requested_rotations.clear()
-    assert "; 1 of 50 rotations spent" in station.rotate().steps[0]["detail"]
+    assert station.rotate().error is None
+    again = station.rotate(leaked=station.current)
+    assert "; 1 of 50 rotations spent" in again.steps[0]["detail"]
 
 
 def test_a_new_key_that_sts_refuses_is_not_published(station: Station) -> None:
@@ -506,7 +509,7 @@ def test_a_session_is_replaced_and_what_that_does_not_do_is_said(station: Statio
     assert (result.error, result.safe) == (None, False)
     assert (result.old_access_key_id, result.new_access_key_id) == ("STS.1", "STS.2")
     assert "live on until they expire (2030-01-01T00:01:00Z for the one replaced)" in result.notes[0]
-    assert "detach all policies from the role" in result.notes[0]
+    assert "detach all its policies" in result.notes[0]
     assert station.vm.holds("STS.2")
 
 

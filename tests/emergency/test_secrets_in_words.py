@@ -10,7 +10,7 @@ import pytest
 from agent.core.errors import UsageError
 from agent.core.events import Actor, Event
 from agent.core.secret import SHOWN
-from agent.emergency.report import emergency_request
+from agent.emergency.request import emergency_request
 from agent.logs.redaction import mask
 from tests.support.bench import Bench
 

@@ -9,7 +9,7 @@ from agent.core.errors import NotPermittedError, StateError
 from agent.core.events import Trigger
 from agent.state.credential_state import CredentialState
 from agent.state.health_record import HealthRecord
-from agent.state.records import CredentialRecord, Debt, Published, RotationJournal
+from agent.state.records import CredentialRecord, Debt, Published, RotationEnd, RotationJournal
 from agent.state.store import MAX_RECORD_BYTES, StateStore
 from tests.support.processes import in_child
 
@@ -35,8 +35,9 @@ def record_of_all():
         last_success_at=NOW,
         consecutive_failures=2,
         last_error="source down",
-        rotation=RotationJournal("v4", NOW, "leak", "LTAI3", True),
+        rotation=RotationJournal("v4", NOW, "leak", "LTAI3", True, "InvalidAccessKeyId.Inactive"),
         rotations=[NOW],
+        rotation_end=RotationEnd(NOW, "alice", "leak", "LTAI2", "LTAI3", "disabled", True),
         journal=[{"directory": "/etc", "temp": ".x", "target": "x"}],
         before=Published(2, "LTAI2"),
     )

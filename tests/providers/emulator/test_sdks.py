@@ -11,7 +11,10 @@ from alibabacloud_kms20160120.client import Client as Kms
 from alibabacloud_ram20150501 import models as ram_models
 from alibabacloud_ram20150501.client import Client as Ram
 from alibabacloud_sts20150401.client import Client as Sts
+from alibabacloud_tea_openapi.client import Client as OpenApi
 from alibabacloud_tea_openapi.exceptions import ClientException as TeaRefusal
+from alibabacloud_tea_openapi.models import OpenApiRequest, Params
+from alibabacloud_tea_util.models import RuntimeOptions
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkkms.request.v20160120.GetSecretValueRequest import GetSecretValueRequest
 
@@ -252,6 +255,47 @@ def test_the_authority_cuts_the_old_key_off(world: World) -> None:
         old.access_key_id: "Inactive",
         new.access_key_id: "Active",
     }
+
+
+def test_a_key_is_deleted_once_it_is_disabled_and_lies_in_the_recycle_bin(world: World) -> None:
+    """DeleteAccessKey refuses an active key, and one that is gone; the recycle bin (IMS) keeps it for 30 days."""
+    ram, key = world.tea(Ram, world.ops), world.key
+    world.cloud.allow("ops", "ram:DeleteAccessKey", "ram:ListAccessKeysInRecycleBin")
+    delete = ram_models.DeleteAccessKeyRequest(user_name="uploader", user_access_key_id=key.access_key_id)
+    with pytest.raises(TeaRefusal) as caught:
+        ram.delete_access_key(delete)
+    assert caught.value.status_code == 409
+    world.cloud.set_status(key.access_key_id, "Inactive")
+    ram.delete_access_key(delete)
+    assert not ram.list_access_keys(ram_models.ListAccessKeysRequest(user_name="uploader")).body.access_keys.access_key
+    for refused in (
+        delete,
+        ram_models.DeleteAccessKeyRequest(user_name="ops", user_access_key_id=key.access_key_id),
+    ):
+        with pytest.raises(TeaRefusal) as caught:
+            ram.delete_access_key(refused)
+        assert (caught.value.status_code, caught.value.code) == (404, "EntityNotExist.User.AccessKey")
+
+    def recycled() -> list[dict[str, str]]:
+        params = Params(
+            action="ListAccessKeysInRecycleBin",
+            version="2019-08-15",
+            protocol="HTTPS",
+            method="POST",
+            auth_type="AK",
+            style="RPC",
+            pathname="/",
+            req_body_type="formData",
+            body_type="json",
+        )
+        asked = OpenApiRequest(query={"UserId": world.cloud.user("uploader").user_id})
+        answer = world.tea(OpenApi, world.ops).call_api(params, asked, RuntimeOptions())
+        return answer["body"]["AccessKeys"]["AccessKey"]
+
+    (kept,) = recycled()
+    assert kept.keys() == {"AccessKeyId", "CreateDate", "RecycleDate", "DeleteDate"}
+    assert kept["AccessKeyId"] == key.access_key_id
+    assert world.cloud.recycled_keys(world.cloud.user("ops").user_id) == []
 
 
 def test_keys_are_looked_for_at_their_own_user(world: World) -> None:

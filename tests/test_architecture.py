@@ -60,10 +60,7 @@ KNOWS = {
     "agent.cli": EVERYBODY | {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
         "agent.fleet", "agent.systemd_setup",
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
-        "agent.state",
-        "agent.systemd_setup",
-        "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
+        "agent.drill", "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},
     "providers": {"agent.core", "agent.system", "agent.cloud"},

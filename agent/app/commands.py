@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
+from agent.app.fleet import rotation_over
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import CanaryOf, as_json
 from agent.app.uri_tokens import TokenRequest
@@ -23,6 +24,7 @@ from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
 from agent.core.timestamps import rfc3339
+from agent.emergency.fleet_clearance import Fleet
 from agent.emergency.left_behind import foreseen
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Result, Show
@@ -107,7 +109,13 @@ class Commands:
         """
         authority, cloud = self._call(partial(self._means, request.credential))
         audit = self._application.audit
-        return Emergency(self._engine, audit, authority, cloud, request, who_fetched=self._laggards).run(show)
+        emergency = Emergency(
+            self._engine, audit, authority, cloud, request, who_fetched=self._laggards, open_fleet=self._open_fleet
+        )
+        return emergency.run(show)
+
+    def _open_fleet(self, name: str) -> Fleet | None:
+        return self._call(partial(rotation_over, self._application, name))
 
     def _laggards(self, name: str, generation: int) -> Sequence[Laggard]:
         return self._fetches.laggards(name, generation, self._engine.clock.now())

@@ -12,6 +12,7 @@ from agent.core.settings import FleetSettings
 if TYPE_CHECKING:
     from agent.fleet.board import Board
     from agent.fleet.member import Member
+    from agent.fleet.rotation import FleetRotation
 
 
 class FleetPart:
@@ -49,6 +50,23 @@ class FleetPart:
         """End the connections."""
         if self._member is not None:
             self._member.close()
+
+
+def rotation_over(application: Application, name: str) -> FleetRotation | None:
+    """Return the fleet for a rotation of one credential; None where it has none. Connects to nothing yet.
+
+    Raises:
+        KeyturnError: as `open_board`.
+    """
+    settings = application.settings
+    if settings.fleet is None or not any(settings.credentials[name].provider.own_secrets()):
+        return None
+    board = open_board(settings.fleet)
+    from agent.fleet.member import machine_id
+    from agent.fleet.rotation import FleetRotation
+
+    host = settings.fleet.host or application.factory.hostname
+    return FleetRotation(board, host, machine_id(paths(settings)[0]), name)
 
 
 def open_board(settings: FleetSettings, wait_s: float = 0.0) -> Board:

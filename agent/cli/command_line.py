@@ -86,6 +86,14 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument(
         "--delete-old", action="store_true", help="--disable-old, then delete the old key; RAM keeps it 30 days"
     )
+    fleet = rotate.add_mutually_exclusive_group()
+    fleet.add_argument("--fleet", action="store_true", default=None, help="refuse where the config has no [fleet]")
+    fleet.add_argument(
+        "--no-fleet", action="store_false", dest="fleet", help="no other host has the key: tell and ask none"
+    )
+    rotate.add_argument(
+        "--allow-absent", metavar="HOST", action="append", default=[], help="let this host go if it is absent"
+    )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     rotate.add_argument(

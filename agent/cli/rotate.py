@@ -52,6 +52,8 @@ def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         "disable_old": options.disable_old,
         "delete_old": options.delete_old,
         "force": options.force,
+        "fleet": options.fleet,
+        "allow_absent": options.allow_absent,
     }
     wanted = emergency_request(request, None)  # what is wrong with it is said before anything is asked
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()

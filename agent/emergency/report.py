@@ -44,6 +44,7 @@ class Patience:
         refusal_s: until a disabled key is refused.
         told_s: until every dependent was tried.
         others_s: for which another credential that holds the key is refreshed again and again.
+        fleet_s: until every live host of the fleet has moved.
     """
 
     follow_s: float = 300.0
@@ -51,6 +52,7 @@ class Patience:
     refusal_s: float = 60.0
     told_s: float = 900.0
     others_s: float = 60.0
+    fleet_s: float = 300.0
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Result:
         time_to_safe_ms: from the command to that refusal; None where there was none, or it was before the command.
         left_behind: whoever is known to be still on the old key (left_behind.py).
         all_moved: the key was replaced, and nobody is known to be left behind.
+        fleet: how each other host stood at the end; None where there is no fleet, or it was not waited for.
     """
 
     credential: str
@@ -75,6 +78,7 @@ class Result:
     time_to_safe_ms: int | None = None
     left_behind: tuple[LeftBehind, ...] = ()
     all_moved: bool = False
+    fleet: list[dict[str, Any]] | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0

@@ -13,7 +13,12 @@ from agent.logs.redaction import redacted
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The operator's request. To delete the old key includes to disable it."""
+    """The operator's request. To delete the old key includes to disable it.
+
+    Attributes:
+        fleet: True where there has to be one, False where it is left out, None for what the config says.
+        allow_absent: hosts of the fleet that are let go where they are absent.
+    """
 
     credential: str
     reason: str
@@ -22,6 +27,8 @@ class Request:
     disable_old: bool = False
     delete_old: bool = False
     force: bool = False
+    fleet: bool | None = None
+    allow_absent: tuple[str, ...] = ()
 
 
 def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
@@ -40,6 +47,13 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
             "--leaked takes an AccessKey id, and what was given looks like a secret; it was written down nowhere",
             "give the id that belongs to it (LTAI...), and take the secret out of your shell's history",
         )
+    fleet, absent = raw.get("fleet"), raw.get("allow_absent") or []
+    if (
+        fleet not in (None, True, False)
+        or not isinstance(absent, list)
+        or not all(isinstance(one, str) for one in absent)
+    ):
+        raise UsageError("--allow-absent takes the name of a host", "see `keyturn fleet status`")
     # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
     reason = reason.encode("utf-8", "backslashreplace").decode()
     return Request(
@@ -50,4 +64,6 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         disable_old=bool(raw.get("disable_old")) or bool(raw.get("delete_old")),
         delete_old=bool(raw.get("delete_old")),
         force=bool(raw.get("force")),
+        fleet=fleet,
+        allow_absent=tuple(absent),
     )

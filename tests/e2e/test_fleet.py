@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 import redis
 
 from tests.support.fleet import FleetRig
+from tests.support.processes import KEYTURN
 from tests.support.redis_server import RedisServer
+from tests.support.station import Station
 from tests.support.vm import Vm, eventually
 
 
@@ -73,3 +77,29 @@ def test_fleet_status_and_leave(fleet: FleetRig) -> None:
     fleet.server.kill()
     done = vm.keyturn("fleet", "status")
     assert (done.returncode, done.stdout) == (75, "") and done.stderr.count("\n") == 1
+
+
+def test_an_emergency_waits_for_the_other_hosts(fleet: FleetRig) -> None:
+    """One that is stopped keeps the old key alive; once it goes on, the same command ends it, and both have the new key."""
+    station = Station(fleet.add("web-1"))
+    fleet.configure("web-1", station.emergency())
+    fleet.add("web-2")
+    fleet.start()
+    eventually(lambda: all(map(connected, fleet.vms.values())), "everybody is connected")
+    vm = fleet.first
+    old = station.current
+    eventually(
+        lambda: len(json.loads(vm.keyturn("fleet", "status", "--json").stdout)["credentials"]["uploader"]["hosts"]) == 2
+    )
+    fleet.daemons["web-2"].process.send_signal(signal.SIGSTOP)
+    command = ("rotate", "uploader", "--reason", "leaked", "--disable-old", "--yes", "--json")
+    waiting = subprocess.Popen(
+        [*KEYTURN, "--config", str(vm.config), *command], env=vm.environ, stdout=subprocess.PIPE, text=True
+    )
+    eventually(lambda: vm.audit("rotation_started"))
+    fleet.daemons["web-2"].process.send_signal(signal.SIGCONT)
+    result = json.loads(waiting.communicate(timeout=60)[0])
+    assert (result["safe"], result["all_moved"], waiting.returncode) == (True, True, 0)
+    assert [(row["host"], row["moved"]) for row in result["fleet"]] == [("web-2", True)]
+    assert station.status_of(old) == "Inactive" and all(one.holds(station.current) for one in fleet.vms.values())
+    assert fleet.vms["web-2"].audit("published")[-1]["trigger"] == "fleet"

@@ -27,17 +27,22 @@ class FleetRig:
     def add(
         self, host: str, *tables: str, poll: str = "1h", jitter: str = "0s", notify: str = "", fleet: str = ""
     ) -> Vm:
-        """One more host; `tables` besides the agent's, the fleet's and the credential `uploader`."""
-        vm = self._make_vm(host)
-        self.vms[host] = vm
-        server = self.first.server
+        """One more host; its config as `configure` writes it."""
+        self.vms[host] = self._make_vm(host)
+        self.configure(host, *tables, poll=poll, jitter=jitter, notify=notify, fleet=fleet)
+        return self.vms[host]
+
+    def configure(
+        self, host: str, *tables: str, poll: str = "1h", jitter: str = "0s", notify: str = "", fleet: str = ""
+    ) -> None:
+        """Write a host's config: `tables` besides the agent's, the fleet's and the credential `uploader`."""
+        vm, server = self.vms[host], self.first.server
         vm.configure(
             vm.agent(**{f"{product}_endpoint": server.endpoint_of(product) for product in ("sts", "kms", "ram")}),
             f'[fleet]\nurl = "{self.server.url}"\nhost = "{host}"\nannounce_jitter = "{jitter}"\n{fleet}',
             vm.credential(poll=poll, endpoint=server.endpoint, notify=notify),
             *tables,
         )
-        return vm
 
     def start(self, *hosts: str) -> None:
         """Start the daemons of these hosts, or of all."""

@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Five at a time: most tests wait for real processes and deadlines, not for the processor.
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
-LONG := crash or faults or systemd or packaging or bench
+LONG := crash or faults or systemd or packaging or shipping or bench
 
 .PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 
@@ -37,11 +37,11 @@ demo: venv
 	$(BIN)/keyturn demo
 
 test: .venv/.dev
-	@echo "keyturn: everything but crashes, power cuts, faults, systemd, packaging and benchmarks (make test-all); five minutes on two cores"
+	@echo "keyturn: everything but crashes, power cuts, faults, systemd, packaging, shipping and benchmarks (make test-all); five minutes on two cores"
 	$(PYTEST) -m "not ($(LONG))"
 
 test-long: .venv/.dev
-	@echo "keyturn: crashes, power cuts, faults, a real systemd, the package, whether the benchmarks run; ten minutes on two cores"
+	@echo "keyturn: crashes, power cuts, faults, a real systemd, the package, a collector, whether the benchmarks run; ten minutes on two cores"
 	$(PYTEST) -m "$(LONG)"
 
 test-all: test test-long

@@ -4,8 +4,8 @@
 
 It answers at once. It is a dependent too, which takes every news and does nothing: by `http` at `told_url`, by SIGUSR2.
 Each line on standard input is a command, each line on standard output its answer, a JSON object: `rotate` gives every
-secret a new key, `overlap` lets one be rotated again at once, `count` tells the calls so far by action. It ends with its
-standard input.
+secret a new key, `overlap` lets one be rotated again at once, `slow` has each answer take 20 ms from then on, `count` tells
+the calls so far by action. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from providers.emulator.server import EmulatorServer
 from providers.emulator.signatures import Request
 
 ROOT = Path(__file__).resolve().parent.parent
+FAR_S = 0.02
 
 
 def secret_name(number: int) -> str:
@@ -60,6 +62,16 @@ class CloudProcess:
         self._process.wait(60)
 
 
+class Server(EmulatorServer):
+    """The cloud, which may be far away."""
+
+    answers_after_s = 0.0
+
+    def answer(self, request: Request) -> Reply:
+        time.sleep(self.answers_after_s)
+        return super().answer(request)
+
+
 class Told(Listener):
     """A dependent that takes every news."""
 
@@ -73,7 +85,7 @@ def serve(directory: Path, secrets: int) -> None:
     for name in names:
         cloud.add_ram_secret(name, user=name)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    with EmulatorServer(cloud, directory) as server, Told(cloud, None, 0) as told:
+    with Server(cloud, directory) as server, Told(cloud, None, 0) as told:
         write_directory(directory, cloud, server.endpoint, endpoints=server.endpoints, secret=names[0], user=names[0])
         print(json.dumps({"endpoints": server.endpoints, "told_url": f"http://{told.endpoint}"}), flush=True)
         for line in sys.stdin:
@@ -81,6 +93,7 @@ def serve(directory: Path, secrets: int) -> None:
                 for name in names:
                     cloud.rotate(name)
             cloud.allow_overlapping_rotation |= line.strip() == "overlap"
+            server.answers_after_s = FAR_S if line.strip() == "slow" else server.answers_after_s
             print(json.dumps(cloud.log.summary()["by_action"]), flush=True)
 
 

@@ -119,7 +119,7 @@ def _not_permitted(failed: ServiceError) -> KeyturnError | None:
         return None
     return NotPermittedError(
         f"{failed.host} does not let the base's identity assume the role: {failed.name}",
-        "grant it sts:AssumeRole on the role (AliyunSTSAssumeRoleAccess), and let the role's trust policy name it, with "
-        "this external_id if it asks for one; an account's own key cannot assume roles",
+        "grant it sts:AssumeRole on the role, and let the role's trust policy name it, with this external_id if it asks for "
+        "one: `keyturn policy` prints both; an account's own key cannot assume roles",
         code=failed.code,
     )

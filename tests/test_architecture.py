@@ -44,6 +44,7 @@ KNOWS = {
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
+    "agent.ram_policy": EVERYBODY | {"providers", "providers.kms"},
     "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
@@ -58,9 +59,10 @@ KNOWS = {
         "providers", "providers.kms", "providers.emulator",
     },
     "agent.cli": EVERYBODY | {
-        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.emergency", "agent.evidence", "agent.state",
-        "agent.fleet", "agent.systemd_setup",
-        "agent.drill", "agent.config", "agent.serving", "agent.sinks", "providers.emulator",
+        "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
+        "agent.fleet", "agent.state",
+        "agent.systemd_setup",
+        "agent.config", "agent.ram_policy", "agent.serving", "agent.sinks", "providers.emulator",
     },
     "agent.__main__": {"agent.cli"},
     "providers": {"agent.core", "agent.system", "agent.cloud"},

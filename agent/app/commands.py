@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.fleet import rotation_over
+from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import CanaryOf, as_json
 from agent.app.uri_tokens import TokenRequest
@@ -23,15 +24,13 @@ from agent.core.errors import CancelledError
 from agent.core.events import Cause
 from agent.core.provider import Provider
 from agent.core.settings import Settings
-from agent.core.timestamps import rfc3339
 from agent.emergency.fleet_clearance import Fleet
-from agent.emergency.left_behind import foreseen
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Result, Show
-from agent.emergency.request import Request
+from agent.emergency.request import PLAN_S, Request
 from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
-from agent.engine.key_holders import Holder, holders
+from agent.engine.key_holders import holders
 from agent.engine.snapshot import snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
@@ -120,18 +119,43 @@ class Commands:
     def _laggards(self, name: str, generation: int) -> Sequence[Laggard]:
         return self._fetches.laggards(name, generation, self._engine.clock.now())
 
-    def foresee(self, name: str) -> dict[str, Any]:
-        """Return who holds a credential's key, and who would be left behind by a `rotate` of it.
+    def plan(self, name: str, request: Request | None = None, deadline_s: object = None) -> dict[str, Any]:
+        """Return who holds a credential's key and what a `rotate` of it would meet; changes nothing.
+
+        Args:
+            name: of the credential.
+            request: the `rotate` that is meant; None: any.
+            deadline_s: seconds within which the cloud is heard, where whoever asks is in a hurry.
 
         Raises:
             UsageError: the credential is not in the config.
         """
-        self._call(partial(chosen, self._engine, [name]))
-        found = self._call(partial(self._engine.holders, name))
+        scene = self._call(partial(self._scene, name))
+        return plan(scene, request, self._engine.clock, _bounded(deadline_s))
+
+    def _scene(self, name: str) -> Scene:
+        authority, cloud = self._means(name)
+        engine, factory, settings = (
+            self._engine,
+            self._application.factory,
+            self._application.settings.credentials[name],
+        )
+        found = engine.holders(name)
         # All that was fetched is older than what the rotation brings.
-        fetched = [one for holder in found for one in self._laggards(holder.name, holder.seen.published.generation + 1)]
-        rows = [{"who": one.who, "until": rfc3339(one.until), "hold_s": one.hold.total_seconds()} for one in fetched]
-        return {**_outlook(found), "fetched": rows}
+        laggards = [
+            one for holder in found for one in self._laggards(holder.name, holder.seen.published.generation + 1)
+        ]
+        return Scene(
+            name,
+            found,
+            sum(one.rotations_spent for one in engine.snapshot().credentials),
+            name in engine.in_emergency(),
+            laggards,
+            settings.emergency.ram_user_name or "" if settings.emergency else "",
+            authority,
+            partial(factory.provider, name, settings.provider),
+            cloud,
+        )
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.
@@ -174,16 +198,41 @@ def status_from_disk(settings: Settings, config_path: str, environ: Mapping[str,
     return as_json((snapshot_of(managed, clock) for managed in remembered.values()), config_path)
 
 
-def foresee_from_disk(settings: Settings, environ: Mapping[str, str], name: str) -> dict[str, Any]:
-    """Return what `Commands.foresee` does, where no daemon runs.
+def plan_from_disk(
+    settings: Settings,
+    environ: Mapping[str, str],
+    name: str,
+    request: Request | None = None,
+    deadline_s: float = PLAN_S,
+) -> dict[str, Any]:
+    """Return what `Commands.plan` does, where no daemon runs.
 
     Raises:
         NotPermittedError: this user may not read the state directory.
+        UsageError: the credential is not in the config.
     """
+    known_names(list(settings.credentials), [name])
+    clock, factory = Clock(), Factory(settings, environ)
     remembered = _remembered(settings, environ)
-    old_id = remembered[name].state.published.access_key_id if name in remembered else ""
+    old_id = remembered[name].state.published.access_key_id
     slots = {other: RefreshSlot(managed) for other, managed in remembered.items()}
-    return _outlook(holders(slots, name, old_id, Clock()))
+    mine = settings.credentials[name]
+    scene = Scene(
+        name,
+        holders(slots, name, old_id, clock),
+        sum(managed.state.rotation.spent(clock.now()) for managed in remembered.values()),
+        False,
+        None,
+        mine.emergency.ram_user_name or "" if mine.emergency else "",
+        factory.authority(name),
+        partial(factory.provider, name, mine.provider),
+        factory.cloud(),
+    )
+    return plan(scene, request, clock, deadline_s)
+
+
+def _bounded(deadline_s: object) -> float:
+    return min(PLAN_S, max(0.1, float(deadline_s))) if isinstance(deadline_s, int | float) else PLAN_S
 
 
 def uri_tokens_from_disk(settings: Settings, environ: Mapping[str, str], names: Sequence[str]) -> dict[str, Any]:
@@ -200,10 +249,3 @@ def _remembered(settings: Settings, environ: Mapping[str, str]) -> dict[str, Man
     for managed in credentials:
         managed.remember(states.peek(managed.name))
     return {managed.name: managed for managed in credentials}
-
-
-def _outlook(found: Sequence[Holder]) -> dict[str, Any]:
-    return {
-        "holders": [one.name for one in found],
-        "left_behind": [one.as_json() for one in foreseen(found)],
-    }

@@ -93,7 +93,7 @@ class Daemon:
             "status": self._on_status,
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
-            "foresee": self._on_foresee,
+            "plan": self._on_plan,
             "uri_tokens": self._on_uri_tokens,
             "rotate_uri_token": self._on_rotate_uri_token,
         }
@@ -330,16 +330,21 @@ class Daemon:
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
-        # Compared with the file's times by whoever asked.
-        loaded_at = rfc3339_micros(self._application.in_force.loaded_at)
-        return {**answer, "config_loaded_at": loaded_at}, int(answer["exit_code"])
+        return self._dated(answer), int(answer["exit_code"])
+
+    def _dated(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer with when the config was read: who asked compares that with the file's times, and need not judge it."""
+        return {**answer, "config_loaded_at": rfc3339_micros(self._application.in_force.loaded_at)}
 
     def _on_rotate(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         result = self._commands.rotate(emergency_request(request, actor), send)
-        return result.as_json(), result.exit_code
+        return self._dated(result.as_json()), result.exit_code
 
-    def _on_foresee(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
-        return self._commands.foresee(str(request.get("credential"))), 0
+    def _on_plan(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        meant = request.get("rotate")
+        wanted = emergency_request(meant, actor) if isinstance(meant, dict) else None
+        deadline_s = request.get("deadline_s")
+        return self._commands.plan(str(request.get("credential")), wanted, deadline_s), 0
 
     def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.uri_tokens(_names(request)), 0

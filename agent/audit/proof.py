@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agent.audit.chain import canonical, digest, faults
 from agent.audit.head import Break, Head, Remembered, read_head
@@ -15,6 +16,8 @@ from agent.core.errors import AuditError
 MAX_PROBLEMS = 1000
 MAX_BEHIND = 100
 TRIES = 8
+Onlooker = Callable[[dict[str, Any]], None]
+"""Is called with each record, whether it is in order or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,14 @@ def verify_against(path: Path, head_path: Path, *, first_seq: int = 1) -> Verdic
     return verdict
 
 
-def verify(path: Path, remembered: Remembered | None, *, first_seq: int = 1) -> Verdict:
+def verify(
+    path: Path,
+    remembered: Remembered | None,
+    *,
+    first_seq: int = 1,
+    is_copy: bool = False,
+    onlooker: Onlooker | None = None,
+) -> Verdict:
     """Check that the log is whole.
 
     Args:
@@ -70,6 +80,8 @@ def verify(path: Path, remembered: Remembered | None, *, first_seq: int = 1) -> 
         remembered: what the state remembers; None where it has nothing, and so cannot prove the end.
         first_seq: the number that the oldest kept record must have; more than 1 where older files were
             archived elsewhere.
+        is_copy: whether it lies where no state can be, so that an end that is not proved is no fault of it.
+        onlooker: is shown the records, so that they are read once.
 
     Raises:
         NotPermittedError: a file may not be read by this user.
@@ -80,6 +92,8 @@ def verify(path: Path, remembered: Remembered | None, *, first_seq: int = 1) -> 
         try:
             for line in lines(file):
                 proof.see(file, line)
+                if onlooker is not None and line.record is not None:
+                    onlooker(line.record)
                 if len(proof.problems) >= MAX_PROBLEMS:
                     break
         except AuditError as error:
@@ -87,7 +101,8 @@ def verify(path: Path, remembered: Remembered | None, *, first_seq: int = 1) -> 
         if len(proof.problems) >= MAX_PROBLEMS:
             proof.problems.append(f"{file}: so much is wrong that nothing behind this is read")
             break
-    proof.end(path)
+    if not is_copy or remembered is not None:
+        proof.end(path)
     return Verdict(proof.count, tuple(str(file) for file in kept), tuple(proof.problems), tuple(proof.notes))
 
 

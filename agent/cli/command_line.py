@@ -96,15 +96,29 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
-    rotate.add_argument(
+    instead = rotate.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run", action="store_true", help="show the plan and what is in the way, and change nothing"
+    )
+    instead.add_argument(
         "--drill", action="store_true", help="play it against the emulator on loopback: nothing real is touched or told"
     )
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
+def _plan(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("name", metavar="NAME")
+    plan.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _check(check: argparse.ArgumentParser) -> None:
     check.add_argument("--offline", action="store_true", help="use no network")
     check.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _policy(policy: argparse.ArgumentParser) -> None:
+    policy.add_argument("--credential", metavar="N", help="only what this credential needs")
+    policy.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _status(status: argparse.ArgumentParser) -> None:
@@ -139,6 +153,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     )
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -245,11 +260,23 @@ COMMANDS = {
         'keyturn rotate uploader --reason "key on a public repo" --disable-old',
         _rotate,
     ),
+    "plan": Command(
+        "agent.cli.plan:plan",
+        "who holds a key, who would be told of a new one and how, and what is in the way of a `rotate`; changes nothing",
+        "keyturn plan uploader",
+        _plan,
+    ),
     "check": Command(
         "agent.cli.check:check",
         "say, line by line, whether config, files, keys, endpoints, credentials and dependents are in order",
         "keyturn check --offline",
         _check,
+    ),
+    "policy": Command(
+        "agent.cli.policy:policy",
+        "the least RAM policy that each identity of the config needs, ready to paste",
+        "keyturn policy --credential uploader",
+        _policy,
     ),
     "status": Command(
         "agent.cli.status:status",

@@ -86,35 +86,6 @@ def refreshed(answer: dict[str, Any]) -> None:
                 print(one_line(f"  {one['type']} {one['target']}: {one['last_outcome']}{owed}"))
 
 
-def agreed(name: str, foreseen: dict[str, Any], *, disable_old: bool) -> bool:
-    """Ask before an emergency, with who else holds the key and who would be left behind; return whether the answer was yes."""
-    then = " and disable the key before it" if disable_old else ""
-    lines = [f"Rotate {name} at its source now{then}?"]
-    others = [other for other in foreseen.get("holders", ()) if other != name]
-    if others:
-        lines.append(f"  the same key is held by {', '.join(others)}: refreshed and told as well")
-    for one in foreseen.get("left_behind", ()):
-        whom = f"{one['dependent']} of credentials.{one['credential']}"
-        lines.append(f"  it will leave behind {whom}: {one['why']}; to move it: {one['move']}")
-    fetched = foreseen.get("fetched") or ()
-    if fetched and disable_old:
-        latest = max(one["until"] for one in fetched)
-        names = list(dict.fromkeys(one["who"] for one in fetched))
-        named = ", ".join(first_few(names))
-        hold = f"{max(one['hold_s'] for one in fetched):g} s"
-        lines.append(
-            f"  it waits for those who fetched the key, usually within {hold}, until {latest} at the latest: {named}"
-        )
-    if foreseen.get("left_behind") and disable_old:
-        lines.append("  the old key is not disabled over them without --force")
-    if "unknown" in foreseen:
-        lines.append(f"  who else holds the key is not known: {foreseen['unknown']}")
-    for line in lines[1:]:
-        print(one_line(line), file=sys.stderr)
-    print(f"{one_line(lines[0])} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
 def wait(one: dict[str, Any]) -> None:
     """What is waited for, on standard error: standard output is for what came of it. Other steps are not shown."""
     if one["outcome"] == WAITING:

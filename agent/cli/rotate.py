@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -16,13 +15,18 @@ from agent.cli import output
 from agent.cli.daemon_client import Reach, Step, find
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
-from agent.emergency.request import emergency_request
+from agent.emergency.request import Request, emergency_request
 
-FORESEE_S = 20.0
+FORESEE_S = 5.0
+"""Seconds that the question waits for the cloud: whoever is asked has no time."""
 
 
 def rotate(options: argparse.Namespace) -> int:
     """Run the emergency and print what comes of it; return the exit code."""
+    if options.dry_run:
+        from agent.cli.plan import dry_run  # which looks at every process
+
+        return dry_run(options, _request(options))
     if options.drill:
         from agent.cli.rotate_drill import play  # the emulator, which no emergency needs
 
@@ -43,21 +47,10 @@ def rotate(options: argparse.Namespace) -> int:
 
 
 def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    reach = find(options)
-    request = {
-        "command": "rotate",
-        "credential": options.name,
-        "reason": options.reason,
-        "leaked": options.leaked,
-        "disable_old": options.disable_old,
-        "delete_old": options.delete_old,
-        "force": options.force,
-        "fleet": options.fleet,
-        "allow_absent": options.allow_absent,
-    }
+    reach, request = find(options), _request(options)
     wanted = emergency_request(request, None)  # what is wrong with it is said before anything is asked
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
-    if asks and not output.agreed(options.name, _foreseen(reach, options.name), disable_old=wanted.disable_old):
+    if asks and not _is_agreed(reach, wanted, request):
         raise CancelledError("nothing was done")
     progress: Step = output.wait if options.json else output.step
     try:
@@ -91,16 +84,26 @@ def _rotated_here(reach: Reach, config: str, request: dict[str, Any], progress: 
     return result.as_json(), result.exit_code
 
 
-def _foreseen(reach: Reach, name: str) -> dict[str, Any]:
-    """What the question shows. That it cannot be had keeps nobody from an emergency: then it says why."""
-    try:
-        try:
-            return reach.ask({"command": "foresee", "credential": name}, output.wait, FORESEE_S)[0]
-        except client.ConnectionLostError:
-            raise
-        except DaemonUnreachableError:
-            from agent.app.commands import foresee_from_disk
+def _request(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "command": "rotate",
+        "credential": options.name,
+        "reason": options.reason,
+        "leaked": options.leaked,
+        "disable_old": options.disable_old,
+        "delete_old": options.delete_old,
+        "force": options.force,
+        "fleet": options.fleet,
+        "allow_absent": options.allow_absent,
+    }
 
-            return foresee_from_disk(reach.own_settings, os.environ, name)
+
+def _is_agreed(reach: Reach, wanted: Request, request: dict[str, Any]) -> bool:
+    """Ask, with the plan in short. That it cannot be had keeps nobody from an emergency: then it says why."""
+    from agent.cli import plan, plan_output  # what only a person at a terminal needs
+
+    try:
+        found = plan.planned(reach, wanted.credential, request, FORESEE_S)
     except KeyturnError as error:
-        return {"unknown": str(error)}
+        found = {"unknown": str(error)}
+    return plan_output.agreed(wanted.credential, found, disable_old=wanted.disable_old, delete_old=wanted.delete_old)

@@ -16,6 +16,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
+from agent.cloud.permissions import Asked
 from agent.cloud.transport import Reply
 from agent.core.errors import (
     BadAnswerError,
@@ -28,6 +29,7 @@ from agent.core.errors import (
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+_ACTION = re.compile(r"[a-z][a-z0-9-]{0,31}:[A-Za-z]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class ServiceError:
         code: "" where the reply has none in an acceptable form.
         message: only to be compared with known sentences, never to be shown.
         date: the service's clock, where the reply tells it.
+        denied: the RAM action that was missing, where the reply tells it.
+        explicitly: whether it was denied by a statement, and not for want of one that allows it.
     """
 
     host: str
@@ -46,6 +50,8 @@ class ServiceError:
     request_id: str
     message: str = field(default="", repr=False)
     date: datetime | None = None
+    denied: str = ""
+    explicitly: bool = False
 
     @property
     def name(self) -> str:
@@ -235,6 +241,9 @@ def is_about_clock(code: str) -> bool:
 def read(host: str, reply: Reply) -> ServiceError:
     """Take an error reply apart; anything malformed in it is left out."""
     body = json_object(reply.body) or {}
+    # The field is described with RAM's DecodeDiagnosticMessage, and in the models of newer SDKs.
+    detail = body.get("AccessDeniedDetail")
+    denial = detail if isinstance(detail, dict) else {}
     return ServiceError(
         host=host,
         status=reply.status,
@@ -242,6 +251,8 @@ def read(host: str, reply: Reply) -> ServiceError:
         request_id=request_id_of(body),
         message=str(body.get("Message") or "")[:2000],
         date=_date(reply.headers),
+        denied=_checked(_ACTION, denial.get("AuthAction")),
+        explicitly=denial.get("NoPermissionType") == "ExplicitDeny",
     )
 
 
@@ -250,26 +261,28 @@ def request_id_of(answer: Mapping[str, object]) -> str:
     return _checked(_REQUEST_ID, answer.get("RequestId"))
 
 
-def explain(failed: ServiceError, now: datetime) -> KeyturnError:
+def explain(failed: ServiceError, now: datetime, asked: Asked | None = None) -> KeyturnError:
     """Make the error for a reply whose status is not 200.
 
     Args:
+        failed: the reply.
         now: this machine's clock, against which the service's is compared.
+        asked: the call, for whose want of permission the remedy is exact.
     """
-    error = _explained(failed, now)
+    error = _explained(failed, now, asked)
     error.request_id = failed.request_id
     return error
 
 
-def _explained(failed: ServiceError, now: datetime) -> KeyturnError:
+def _explained(failed: ServiceError, now: datetime, asked: Asked | None) -> KeyturnError:
     if is_about_clock(failed.code):
         return _clock(failed, now)
     if 400 <= failed.status < 500 and LEAKED in failed.message.lower():
         return _error(_LEAKED, failed)
     for meaning in TABLE:
         if failed.code.startswith(meaning.prefix):
-            return _error(meaning, failed)
-    return _by_status(failed)
+            return _error(meaning, failed, asked)
+    return _by_status(failed, asked)
 
 
 def json_object(body: bytes | str) -> dict[str, object] | None:
@@ -281,18 +294,19 @@ def json_object(body: bytes | str) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _error(meaning: Meaning, failed: ServiceError) -> KeyturnError:
-    return meaning.error(f"{failed.host} {meaning.words}: {failed.name}", meaning.remedy, code=failed.code)
+def _error(meaning: Meaning, failed: ServiceError, asked: Asked | None = None) -> KeyturnError:
+    exact = asked.remedy(failed.denied, explicitly=failed.explicitly) if asked and meaning.remedy == _GRANT else None
+    return meaning.error(f"{failed.host} {meaning.words}: {failed.name}", exact or meaning.remedy, code=failed.code)
 
 
-def _by_status(failed: ServiceError) -> KeyturnError:
+def _by_status(failed: ServiceError, asked: Asked | None) -> KeyturnError:
     status, remedy = failed.status, "check that the endpoint is the service that you mean"
     if status == 429 or status >= 500:
         return _error(Meaning("", SourceUnavailableError, "cannot answer just now", _WAIT), failed)
     if 300 <= status < 400:
         return _error(Meaning("", BadAnswerError, "answers with a redirect, which is not followed", remedy), failed)
     if failed.code and status in (401, 403):
-        return _error(Meaning("", NotPermittedError, "does not permit this call", _GRANT), failed)
+        return _error(Meaning("", NotPermittedError, "does not permit this call", _GRANT), failed, asked)
     if failed.code:
         return _error(Meaning("", SourceRefusedError, "refuses the request", "look the code up"), failed)
     return _error(Meaning("", BadAnswerError, "answers nothing that Alibaba Cloud would", remedy), failed)

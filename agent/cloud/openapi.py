@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.cloud import acs3, failures
 from agent.cloud.failures import Judge, ServiceError
+from agent.cloud.permissions import Asked
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
@@ -65,7 +66,8 @@ class OpenApi:
         signed = acs3.sign(
             action, self._version, params, identity, host=self.endpoint, at=now, nonce=secrets.token_hex(16)
         )
-        return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge)
+        asked = Asked(action, params, identity.access_key_id)
+        return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge, asked=asked)
 
     def call_anonymously(
         self,
@@ -110,8 +112,12 @@ class OpenApi:
         now: datetime,
         timeout_s: float = CALL_TIMEOUT_S,
         judge: Judge | None = None,
+        asked: Asked | None = None,
     ) -> dict[str, Any]:
         """Send a call that is ready, and return the reply's JSON object.
+
+        Args:
+            asked: who makes it and what it is about, for the remedy where it is not permitted.
 
         Raises:
             KeyturnError: as `call`.
@@ -119,7 +125,7 @@ class OpenApi:
         reply = self._transport.post(self.endpoint, query, headers=headers, body=body, timeout_s=timeout_s)
         if reply.status != 200:
             failed = failures.read(self.endpoint, reply)
-            error = (judge(failed) if judge else None) or failures.explain(failed, now)
+            error = (judge(failed) if judge else None) or failures.explain(failed, now, asked)
             error.request_id = failed.request_id
             raise error.at(action)
         answer = failures.json_object(reply.body)
@@ -329,22 +335,6 @@ class Ram(OpenApi):
         """
         params = {"UserName": user, "UserAccessKeyId": access_key_id}
         return failures.request_id_of(self.call("DeleteAccessKey", params, identity, now=now, timeout_s=timeout_s))
-
-    def list_access_keys(
-        self, user: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
-    ) -> tuple[str, ...]:
-        """Return the ids of a user's AccessKeys, of which there are two at most.
-
-        Raises:
-            KeyturnError: as `OpenApi.call`.
-        """
-        action = "ListAccessKeys"
-        answer = self.call(action, {"UserName": user}, identity, now=now, timeout_s=timeout_s)
-        listed = answer.get("AccessKeys")
-        keys = listed.get("AccessKey") if isinstance(listed, dict) else None
-        if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-            raise self.bad(action, "has no list of keys")
-        return tuple(self._text(action, key, "AccessKeyId") for key in keys)
 
     def see_own_keys(self, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Ask for the list of the caller's own AccessKeys (ListAccessKeys without a user), and throw it away.

@@ -10,6 +10,7 @@ Decisions:
   secret is in any of these. No file that holds one, no variable, no metadata service, no command of a source is touched.
 * The emulator is in this process: whatever ends the process ends all of it, and leaves a directory at most.
 * The files begin empty, also where others have lines in the real ones, for those may be secrets.
+* Nothing of the drill's audit log goes to the journal, where a unit of systemd runs it: it would contradict the real one.
 * A proxy that the environment names is not used: it could be asked for the emulator's addresses.
 """
 
@@ -41,13 +42,15 @@ from agent.core.settings import (
 from agent.drill.dependents import NamedOnly
 from agent.drill.extent import extent_of
 from agent.drill.sinks import Redirection
-from agent.drill.sources import PLAYED, Sources
+from agent.drill.sources import Sources, unplayable
 from agent.emergency.report import Result, Show
 from agent.emergency.request import Request
 from agent.system.scratch_directory import ScratchDirectory, scratch_directory
 from providers.emulator import Cloud, EmulatorServer, MetadataServer
 
 PREFIX = "keyturn-drill-"
+OF_THE_SERVICE = frozenset({"JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC"})
+"""What systemd tells a service that runs drills: no head of a drill's audit log belongs into the journal."""
 CANNOT_SHOW = (
     "the real network: the emulator answers at once, KMS, RAM and STS take longer, and a new key takes a while to work everywhere",
     "permissions: in the emulated account everybody may do everything; `keyturn check` signs in as the authority",
@@ -122,10 +125,9 @@ def drill(
         KeyboardInterrupt: a signal asked for the end; everything was removed.
     """
     known_names(list(settings.credentials), [request.credential])
-    provider = settings.credentials[request.credential].provider
-    if not isinstance(provider, PLAYED):
+    if without := unplayable(settings.credentials[request.credential].provider):
         raise UsageError(
-            f"credentials.{request.credential}.provider: a drill cannot play a source of type {provider.type}, and runs none",
+            f"credentials.{request.credential}.provider: a drill cannot play {without}",
             "name a credential with another source; what an emergency of this one would do says `keyturn plan`",
         )
     with scratch_directory(PREFIX) as scratch, _without_proxies():
@@ -157,7 +159,8 @@ class _Play:
         with EmulatorServer(cloud, directory) as server, MetadataServer(cloud) as metadata:
             sources = Sources(cloud, server, metadata, directory)
             played = self._settings(sources, server)
-            environ = {**self._environ, **sources.variables}
+            environ = {name: text for name, text in self._environ.items() if name not in OF_THE_SERVICE}
+            environ |= sources.variables
             work = self._work(lambda step: show(self._named_really(step)))
             result = run_here(played, self._config_path, environ, work, lambda _remark: None, NamedOnly)
         emergency = self._named_really(result.as_json())

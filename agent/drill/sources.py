@@ -15,7 +15,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from agent.core.errors import UsageError
 from agent.core.settings import FilePath, ProviderSettings
 from agent.drill.extent import bare
 from agent.system.files import write_atomic
@@ -44,8 +43,17 @@ PLAYED = (
     StsSettings,
 )
 """The sources that have a likeness. The others run something or are unknown; an AccessKey stands in where one is built upon."""
+STAGE = "ACSCurrent"
 PASSWORD = "Aa1!a-drill-and-nothing-else"  # of a ClientKey that lives as long as the drill
 INSTANCE_ROLE, OIDC_PROVIDER = "drill-instance", "drill-cluster"
+
+
+def unplayable(real: ProviderSettings) -> str:
+    """Return what has no likeness of a source, as a noun phrase; "" for one that has."""
+    if not isinstance(real, PLAYED):
+        return f"a source of type {real.type}"
+    stage = real.version_stage if isinstance(real, KmsSecretSettings) else STAGE
+    return "" if stage == STAGE else f"the stage {stage} of a secret"
 
 
 class Sources:
@@ -71,8 +79,11 @@ class Sources:
             place: of its table, for remarks.
             real: what the config says.
         """
+        if without := unplayable(real):
+            self.remarks.append(f"{place}: {without} is not played; an AccessKey stands in for it")
+            return self.copy_of(self._cloud.add_access_key(self._user()))
         if isinstance(real, KmsSecretSettings):
-            return self._kms_secret(place, real)
+            return self._kms_secret(real)
         if isinstance(real, RamRoleArnSettings):
             base = real.base if isinstance(real.base, str) else self.likeness(f"{place}.base", real.base)
             role = self._role(real.role_arn)
@@ -92,8 +103,6 @@ class Sources:
         if isinstance(real, BearerSettings):
             token = self._cloud.add_bearer_token(self._user())
             return BearerSettings(type=real.type, **self._parts({"bearer_token": token}))
-        if not isinstance(real, AccessKeySettings):
-            self.remarks.append(f"{place}: a source of type {real.type} is not played; an AccessKey stands in for it")
         return self.copy_of(self._cloud.add_access_key(self._user()))
 
     def copy_of(self, key: AccessKey) -> ProviderSettings:
@@ -116,12 +125,7 @@ class Sources:
 
     # -- each type ----------------------------------------------------------------------------------
 
-    def _kms_secret(self, place: str, real: KmsSecretSettings) -> ProviderSettings:
-        if real.version_stage != "ACSCurrent":
-            raise UsageError(
-                f"{place}: a drill plays the stage ACSCurrent only, not {real.version_stage}",
-                "see `keyturn plan` for what an emergency of it would meet",
-            )
+    def _kms_secret(self, real: KmsSecretSettings) -> ProviderSettings:
         self._add_secret(bare(real.secret_name), real.fields)
         return KmsSecretSettings(
             type=real.type,

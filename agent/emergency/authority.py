@@ -46,7 +46,7 @@ class Authority:
             pause: sleeps that many seconds; raises when the agent is stopping.
             activity: told what is waited for.
         """
-        self._activity, self._name = activity, name
+        self._activity = activity
         self._place, self._provider = f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
@@ -112,7 +112,4 @@ class Authority:
             )
         if not isinstance(error, NotPermittedError) or isinstance(error, LeakedKeyError):
             return error
-        return error.because(
-            f"it may not {permission}",
-            f"allow this identity {permission} in RAM (`keyturn policy --credential {self._name}` prints what it needs), {AGAIN}",
-        )
+        return error.because(f"it may not {permission}", f"{error.remedy}, {AGAIN}")

@@ -40,7 +40,7 @@ class KeyFollowers:
 
     def left_behind(self, old_id: str) -> tuple[LeftBehind, ...]:
         """Return who is known to be still on the old key."""
-        return find(self._held.holders(old_id), old_id, self._errors)
+        return find(self._held.holders(old_id, reads_files=True), old_id, self._errors)
 
     # -- its steps ----------------------------------------------------------------------------------
 

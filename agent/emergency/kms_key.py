@@ -6,6 +6,7 @@ the same public methods: procedure.py chooses, and neither it nor old_key.py kno
 
 from __future__ import annotations
 
+from agent.cloud.looks import list_access_keys
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
 from agent.core.errors import (
@@ -171,8 +172,13 @@ class KmsKey:
         return user
 
     def refused_before(self) -> str:
-        """Return the code with which an earlier run of this rotation saw the old key refused; "" where it did not."""
-        return self._taken_up.refused_with if self._taken_up is not None else ""
+        """Return how an earlier run saw the old key refused, as a clause; "" where none did."""
+        ended = self._case.held.look().ended
+        if self._taken_up is not None and self._taken_up.refused_with:
+            return f"with {self._taken_up.refused_with} by the run that was interrupted"
+        if ended is not None and ended.safe and ended.old_access_key_id == self._case.old_id:
+            return f"by the rotation that ended at {rfc3339(ended.ended_at)}"
+        return ""
 
     def seen_refused(self, code: str) -> None:
         """Write down that the old key was seen refused, before what could prove it once more is gone."""
@@ -253,9 +259,11 @@ class KmsKey:
             found = self._authority.ask(
                 "RAM ListAccessKeys",
                 "ram:ListAccessKeys",
-                lambda who: ram.list_access_keys(user, who, now=case.clock.now()),
+                lambda who: list_access_keys(ram, user, who, now=case.clock.now()),
             )
         except KeyturnError as error:
             return "", error.problem
         ours = {case.published.access_key_id, case.published.previous_access_key_id}
-        return " and ".join(one for one in found if one not in ours), "RAM lists no other one"
+        return " and ".join(
+            one.access_key_id for one in found if one.access_key_id not in ours
+        ), "RAM lists no other one"

@@ -26,6 +26,20 @@ THROTTLED = ("Throttling", "Rejected.Throttling")
 """Codes of KMS that say that the quota of an hour is spent, or too many calls are made; either way nothing was done."""
 
 
+def is_over(journal: RotationJournal, version_id: str, access_key_id: str, leaked: str | None) -> bool:
+    """Return whether a rotation is not to be taken up again: it is overtaken, or its new key is the one that leaked.
+
+    Args:
+        journal: what was begun.
+        version_id: the version that is current.
+        access_key_id: its key.
+        leaked: the key that leaked, where that was said.
+    """
+    arrived = version_id == journal.version_id
+    overtaken = not arrived and access_key_id != journal.old_access_key_id
+    return overtaken or (arrived and leaked == access_key_id)
+
+
 class KmsRotation:
     """The rotation of one credential's secret. To be used on another thread than the loop's."""
 
@@ -42,9 +56,7 @@ class KmsRotation:
         journal, done = now.unfinished, now.seen.published
         if journal is None:
             return None
-        arrived = done.version_id == journal.version_id
-        overtaken = not arrived and done.access_key_id != journal.old_access_key_id
-        if overtaken or (arrived and leaked == done.access_key_id):
+        if is_over(journal, done.version_id, done.access_key_id, leaked):
             self.forget()
             return None
         return journal

@@ -82,16 +82,32 @@ def find(
     return tuple(one for holder in holders for one in _of(holder, old_id, failed.get(holder.name)))
 
 
-def foreseen(holders: Sequence[Holder]) -> tuple[LeftBehind, ...]:
-    """Return the dependents whom no notification will move, before anything happens."""
-    return tuple(
-        LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
-        for holder in holders
-        for notifier in holder.notifiers
-        if notifier.settings.pickup is None
-        and (cannot := notifier.hindered(holder.formats)) is not None
-        and cannot.pickup is Pickup.NOT_PICKED_UP
-    )
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A dependent whom its notification will not move, or (`is_certain` is false) may not move."""
+
+    behind: LeftBehind
+    is_certain: bool
+
+
+def foreseen(holder: Holder, notifier: Notifier) -> Foreseen | None:
+    """Return what stands in the way of a notification's effect, before anything happens; None for nothing that is known.
+
+    Asks the notifier, so not on the loop's thread.
+    """
+    cannot = notifier.hindered(holder.formats) if notifier.settings.pickup is None else None
+    if cannot is None:
+        return None
+    behind = LeftBehind(holder.name, _called(notifier), Reason.NO_EFFECT, cannot.problem.text, notifier.by_hand())
+    return Foreseen(behind, cannot.pickup is Pickup.NOT_PICKED_UP)
+
+
+def copy_of_the_key(holder: Holder, name: str) -> LeftBehind | None:
+    """Return another credential that publishes the same key from a source that does not follow the rotation; None for others."""
+    if holder.name == name or holder.follows or not holder.holds_old:
+        return None
+    why = "it publishes the same key, and its source does not follow the rotation: replace the key there first"
+    return LeftBehind(holder.name, "", Reason.HOLDS_OLD, why, f"keyturn refresh {holder.name}")
 
 
 def named(left: Sequence[LeftBehind]) -> str:
@@ -104,6 +120,11 @@ def named_once(left: Sequence[LeftBehind]) -> str:
     return named(list({one.who: one for one in reversed(left)}.values())[::-1])
 
 
+def who_holds_it_up(left: Sequence[LeftBehind]) -> list[LeftBehind]:
+    """Return those who hold up a rotation that lets the old key live on: not who was told, and goes on with it for now."""
+    return [one for one in left if one.reason not in (Reason.NO_EFFECT, Reason.NOT_PICKED_UP)]
+
+
 def refusal(left: Sequence[LeftBehind], place: str, old_id: str | None) -> KeyturnError | None:
     """Return the error with which an emergency stops over them; None where nothing holds it up.
 
@@ -111,8 +132,7 @@ def refusal(left: Sequence[LeftBehind], place: str, old_id: str | None) -> Keytu
         old_id: the key that was to be disabled; None where the old key was to live on, which those who were told and
             did not pick the new one up survive for now.
     """
-    if old_id is None:
-        left = [one for one in left if one.reason not in (Reason.NO_EFFECT, Reason.NOT_PICKED_UP)]
+    left = left if old_id is not None else who_holds_it_up(left)
     if not left:
         return None
     text, again = (

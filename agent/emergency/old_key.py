@@ -61,7 +61,13 @@ class EndOfOldKey:
 
     def _disable(self) -> str:
         case, user = self._case, self._key.owner()
-        request_id = disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock)
+        try:
+            request_id = disable(self._cloud.ram, user, case.old_id, self._authority.ask, case.clock)
+        except CancelledError:
+            raise
+        except KeyturnError as error:
+            state = "may still be" if error.retryable else "is still"
+            raise error.because(f"so the old key {case.old_id} {state} active; the new one is published") from None
         if request_id is None:
             return f"RAM knows no key {case.old_id} of {user}: it was deleted, or is another user's"
         case.result.old_key = OldKey.DISABLED
@@ -78,9 +84,9 @@ class EndOfOldKey:
         try:
             old = self._key.secret_of_old()
         except NoSecretError:
-            if code := self._key.refused_before():
+            if before := self._key.refused_before():
                 case.result.safe, case.result.old_key = True, OldKey.DISABLED
-                return f"refused with {code} in the run before; its secret is not to be had any more"
+                return f"seen refused {before}; its secret is not to be had any more"
             self._key.forget()  # another run could prove no more
             raise
         refusal = see_refused(

@@ -10,6 +10,9 @@ from agent.core.events import Actor
 from agent.core.suspects import looks_secret, without_suspects
 from agent.logs.redaction import redacted
 
+PLAN_S = 10.0
+"""Seconds after which a plan is made with what is known by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -61,7 +61,7 @@ class SessionRenewal:
         )
         notes.extend(cutting_off(role))
         notes.append(
-            f"and when the last session that leaked has expired ({until} for the one replaced; the longest that the role "
+            f"when the last session that leaked has expired ({until} for the one replaced; the longest that the role "
             "allows, at most 12 h, for one that somebody else took), run:"
         )
         notes.extend(letting_back(role))

@@ -107,9 +107,10 @@ class HeldCredential:
         late = CancelledError("the agent did not answer in time", "run the same command again")
         return answer_of(self._call(partial(self._refresh, self.name)), patience_s, late)
 
-    def holders(self, old_id: str) -> tuple[Holder, ...]:
-        """Return everybody on this host who holds the same key, itself included (key_holders.py)."""
-        return self._call(partial(holders, self._slots, self.name, old_id, self._crew.clock))
+    def holders(self, old_id: str, *, reads_files: bool = False) -> tuple[Holder, ...]:
+        """Return everybody on this host who holds the same key, itself included; with what their files hold if that is read."""
+        look = partial(holders, self._slots, self.name, old_id, self._crew.clock, reads_files=reads_files)
+        return self._call(look)
 
     def under_way(self, old_id: str) -> str:
         """Return what the refreshes and notifications of everybody who holds the key wait for, within a second.
@@ -119,7 +120,7 @@ class HeldCredential:
         """
 
         def look() -> str:
-            found = holders(self._slots, self.name, old_id, self._crew.clock)
+            found = holders(self._slots, self.name, old_id, self._crew.clock, reads_files=False)
             return self._under_way([one.name for one in found])
 
         return answer_of(self._crew.loop.submit(look), LOOK_S, CancelledError("the agent is busy"))
@@ -187,7 +188,7 @@ class HeldCredential:
         """Return when the rotations of the last hour were begun, those of all credentials of this keyturn."""
         now, slots = self.clock.now(), self._slots
         return self._call(
-            lambda: tuple(when for slot in slots.values() for when in slot.managed.state.rotation.spent(now))
+            lambda: tuple(when for slot in slots.values() for when in slot.managed.state.rotation.counted(now))
         )
 
     # -- the rest -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from agent.engine.dependency_graph import in_order
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import ManagedCredential
+from agent.sinks.interface import Sink
 from agent.system.clock import Clock
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -32,9 +33,12 @@ class Holder:
     Attributes:
         follows: its source hands out the rotated secret, so the new key will come.
         holds_old: what it published last is the old key.
+        is_built_on: it is made of a holder, and holds no key of its own.
         is_current: what it published is known here, and is not older than what it is built on.
         is_refreshing: a refresh is under way.
-        sinks_behind: the sinks that do not hold what it published; None where that is not known.
+        sinks_behind: the sinks that do not hold what it published; None where that is not known, and none where the files
+            were not read.
+        sinks: as configured.
         notifiers: its dependents, whose calls are made on workers anyway.
         formats: the types of its files.
     """
@@ -42,9 +46,11 @@ class Holder:
     seen: CredentialSnapshot
     follows: bool
     holds_old: bool
+    is_built_on: bool
     is_current: bool
     is_refreshing: bool
     sinks_behind: tuple[str, ...] | None
+    sinks: tuple[Sink, ...]
     notifiers: tuple[Notifier, ...]
     formats: frozenset[str]
 
@@ -59,12 +65,15 @@ class Holder:
         return not self.holds_old and self.is_current
 
 
-def holders(slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clock) -> tuple[Holder, ...]:
+def holders(
+    slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clock, *, reads_files: bool = True
+) -> tuple[Holder, ...]:
     """Return everybody who holds the key of a credential, or is made of it, each behind what it builds on.
 
     Args:
         name: of the credential.
         old_id: the key that is to go; "" where it is not known yet.
+        reads_files: whether it is looked what the sinks hold.
     """
     everyone = {other: slot.managed for other, slot in slots.items()}
     if name not in everyone:
@@ -72,7 +81,9 @@ def holders(slots: Mapping[str, RefreshSlot], name: str, old_id: str, clock: Clo
     direct = _direct(everyone, name, old_id)
     found = direct | _built_on(everyone, direct, secrets_of(everyone[name]))
     return tuple(
-        _holder(slots[one], everyone, found, direct, name, old_id, clock) for one in in_order(slots) if one in found
+        _holder(slots[one], everyone, found, direct, name, old_id, clock, reads_files)
+        for one in in_order(slots)
+        if one in found
     )
 
 
@@ -139,6 +150,7 @@ def _holder(
     name: str,
     old_id: str,
     clock: Clock,
+    reads_files: bool,
 ) -> Holder:
     managed = slot.managed
     done = managed.state.published
@@ -149,9 +161,11 @@ def _holder(
         seen=snapshot_of(managed, clock),
         follows=bool(secrets_of(managed) & secrets_of(everyone[name])),
         holds_old=bool(old_id) and done.access_key_id == old_id,
+        is_built_on=managed.name not in direct,
         is_current=known and (managed.name in direct or not done.generation or (done.obtained_at or NEVER) >= newest),
         is_refreshing=slot.attempt is not None or slot.is_queued,
-        sinks_behind=_sinks_behind(managed),
+        sinks_behind=_sinks_behind(managed) if reads_files else (),
+        sinks=managed.sinks,
         notifiers=managed.notifiers,
         formats=managed.formats,
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from agent.core.notify_outcome import NotifyOutcome
 from agent.core.policy import Condition
 from agent.refresh.managed_credential import ManagedCredential
-from agent.state.records import Published
+from agent.state.records import Published, RotationJournal
 from agent.system.clock import Clock
 
 
@@ -40,7 +40,12 @@ class DependentSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSnapshot:
-    """One credential, without a secret."""
+    """One credential, without a secret.
+
+    Attributes:
+        unfinished: the rotation at the source that an emergency began and did not end.
+        rotations_spent: how many it began within the hour.
+    """
 
     name: str
     provider: str
@@ -54,6 +59,8 @@ class CredentialSnapshot:
     sinks: tuple[SinkSnapshot, ...]
     dependents: tuple[DependentSnapshot, ...]
     is_tried: bool
+    unfinished: RotationJournal | None
+    rotations_spent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,11 @@ class EngineSnapshot:
 def snapshot_of(managed: ManagedCredential, clock: Clock, *, is_tried: bool = True) -> CredentialSnapshot:
     """Return a copy of what can be seen of one credential."""
     health, ledger, due = managed.state.health, managed.state.ledger, managed.next_refresh_at
-    owed = {debt.identity for debt in ledger.debts}
+    owed, now = {debt.identity for debt in ledger.debts}, clock.now()
     return CredentialSnapshot(
         name=managed.name,
         provider=managed.provider.type_name,
-        condition=managed.condition(clock.now()),
+        condition=managed.condition(now),
         published=managed.state.published,
         last_success_at=health.last_success_at,
         next_refresh_at=clock.at(due) if due is not None else None,
@@ -97,4 +104,6 @@ def snapshot_of(managed: ManagedCredential, clock: Clock, *, is_tried: bool = Tr
             for n in managed.notifiers
         ),
         is_tried=is_tried,
+        unfinished=managed.state.rotation.unfinished,
+        rotations_spent=managed.state.rotation.spent(now),
     )

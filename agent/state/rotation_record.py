@@ -80,6 +80,10 @@ class RotationRecord:
             self._begun_at = tuple(when for when in self._begun_at if when != self._unfinished.begun_at)
         self._unfinished = None
 
-    def spent(self, now: datetime) -> tuple[datetime, ...]:
-        """Return when the rotations were begun that KMS counts at `now`."""
+    def counted(self, now: datetime) -> tuple[datetime, ...]:
+        """Return when the rotations were begun that KMS counts at `now`: those within the hour before."""
         return tuple(when for when in self._begun_at if when > now - COUNTED)
+
+    def spent(self, now: datetime) -> int:
+        """Return how many rotations KMS counts at `now`."""
+        return len(self.counted(now))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .errors import ApiError
-from .model import AccessKey, BearerToken, Caller, ClientKey, RsaKeyPair, User, random_text
+from .model import AccessKey, BearerToken, Caller, ClientKey, Role, RsaKeyPair, User, iso, random_text
+from .policies import AccessRule, Policy, Trust, verdict
 
 __all__ = ["MAX_KEYS_PER_USER", "RECYCLED_S", "Account", "too_many_keys"]
 
@@ -68,6 +70,47 @@ class Account:
         """Take `actions` from what `user` may do."""
         with self._lock:
             self.user(user).allowed.difference_update(actions)
+
+    def attach_policy(self, principal: User | Role, document: str | Mapping[str, Any], name: str = "policy") -> None:
+        """Attach a policy document to a user or role, in place of the one of this name.
+
+        From then on only its documents count, and no longer the actions that it was made with.
+
+        Raises:
+            ValueError: it is none, or says what the emulator does not know.
+        """
+        policy = Policy.parse(document)
+        with self._lock:
+            principal.policies[name] = policy
+
+    def trust(self, role: Role, document: str | Mapping[str, Any]) -> None:
+        """Give a role this trust policy, in place of whom it trusted.
+
+        Raises:
+            ValueError: it is none, or says what the emulator does not know.
+        """
+        with self._lock:
+            role.trust = Trust.parse(document)
+
+    def denial(self, principal: User | Role, action: str, resource: str) -> str:
+        """Return how a principal is denied an action, as RAM names it; "" where it may do it."""
+        with self._lock:
+            if not principal.policies:
+                return "" if principal.may(action) else "ImplicitDeny"
+            context = {"acs:CurrentTime": iso(self.now()), "acs:SecureTransport": "true"}
+            return verdict(tuple(principal.policies.values()), action, resource, context)
+
+    def attach_rule(self, client_key_id: str, permission: str, *resources: str) -> None:
+        """Give the access point of a ClientKey a permission policy; without one, the key may read every secret.
+
+        Args:
+            client_key_id: of the key.
+            permission: an RBAC permission.
+            resources: such as "secret/uploader-ak".
+        """
+        rule = AccessRule(permission, resources)
+        with self._lock:
+            self._client_keys[client_key_id].rules.append(rule)
 
     # Keys
 

@@ -15,6 +15,7 @@ from .calls import as_json
 from .cloud import Cloud
 from .errors import ApiError
 from .faults import Fault
+from .policies import SECRET_USER
 from .reception import Reply
 from .signatures import Request
 
@@ -24,7 +25,7 @@ PREFIX = "/_emulator/"
 
 
 class Admin:
-    """The admin API: `POST rotate`, `rotate_instance_session`, `detach_policies`, `restrict`, `fault`; `GET calls`, `summary`."""
+    """The admin API; the routes are in docs/emulator.md."""
 
     def __init__(self, cloud: Cloud, token: str) -> None:
         """Serve `cloud` to whoever has `token`."""
@@ -33,6 +34,7 @@ class Admin:
         self._routes = {
             ("POST", "rotate"): self._rotate,
             ("POST", "rotate_instance_session"): self._rotate_instance_session,
+            ("POST", "attach_policy"): self._attach_policy,
             ("POST", "detach_policies"): self._detach_policies,
             ("POST", "restrict"): self._restrict,
             ("POST", "fault"): self._fault,
@@ -69,6 +71,24 @@ class Admin:
 
     def _rotate_instance_session(self, request: Request) -> Mapping[str, object]:
         return {"access_key_id": self._cloud.rotate_instance_session().access_key_id}
+
+    def _attach_policy(self, request: Request) -> Mapping[str, object]:
+        """Attach `{"user": NAME, "document": {...}, "name"?}`, or with `role`; or `{"client_key": ID, "resources": [...]}`."""
+        asked = json.loads(request.body)
+        with self._cloud.locked():
+            if "client_key" in asked:
+                self._cloud.attach_rule(asked["client_key"], asked.get("permission", SECRET_USER), *asked["resources"])
+            elif "role" in asked:
+                role = self._cloud.role(self._cloud.role_arn(asked["role"]))
+                if asked.get("name") == "trust":
+                    self._cloud.trust(role, asked["document"])
+                else:
+                    self._cloud.attach_policy(role, asked["document"], asked.get("name", "policy"))
+            else:
+                self._cloud.attach_policy(
+                    self._cloud.user(asked["user"]), asked["document"], asked.get("name", "policy")
+                )
+        return {"attached": True}
 
     def _detach_policies(self, request: Request) -> Mapping[str, object]:
         role = json.loads(request.body)["role"]

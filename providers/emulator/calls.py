@@ -38,6 +38,7 @@ class CallLog:
         self._by_action: Counter[str] = Counter()
         self._by_code: Counter[str] = Counter()
         self._by_key: dict[str, Counter[str]] = {}
+        self._last_used: dict[str, float] = {}
 
     def add(self, at: float, action: str, access_key_id: str, status: int, code: str = "", fault: str = "") -> Call:
         """Record one call; numbers start at 1 and never repeat."""
@@ -47,6 +48,8 @@ class CallLog:
             self._calls.append(call)
             self._by_action[action] += 1
             self._by_code[code or ("OK" if status else "NoAnswer")] += 1
+            if 0 < status < 400:
+                self._last_used[access_key_id] = at
             verdict = "refused" if call.refused else "answered" if 0 < status < 400 else "failed"
             self._by_key.setdefault(access_key_id, Counter())[verdict] += 1
             return call
@@ -55,6 +58,11 @@ class CallLog:
         """Return the calls after number `number`, oldest first, as far as they are still kept."""
         with self._lock:
             return [call for call in self._calls if call.number > number]
+
+    def last_used(self, access_key_id: str) -> float | None:
+        """Return when a call that was signed with a key was answered last; None for never."""
+        with self._lock:
+            return self._last_used.get(access_key_id)
 
     def summary(self) -> dict[str, object]:
         """Return counts by action, by code and by access key id, since the start."""

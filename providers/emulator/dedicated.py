@@ -23,7 +23,7 @@ from .cloud import Cloud
 from .errors import ApiError
 from .kms import get_secret_value
 from .model import ClientKey
-from .operation import Asked, Json
+from .operation import Asked, Json, check_access_point
 from .protobuf import Value, decode, encode
 from .reception import Reply, receive
 from .signatures import MAX_SKEW_S, Request
@@ -74,7 +74,9 @@ def _perform(cloud: Cloud, request: Request, key_id: str) -> Reply:
     _check_date(request, cloud.now())
     caller = _caller(cloud, key_id)
     _check_signature(request, caller)
-    found = get_secret_value(Asked(cloud, caller, _parameters(request.body)))
+    parameters = _parameters(request.body)
+    check_access_point(caller, parameters)
+    found = get_secret_value(Asked(cloud, caller, parameters))
     return Reply(200, _response(found))
 
 

@@ -30,6 +30,7 @@ AUTHORITY_ACTIONS = (
     "ram:UpdateAccessKey",
     "ram:DeleteAccessKey",
     "ram:ListAccessKeys",
+    "ram:GetAccessKeyLastUsed",
 )
 
 

@@ -7,6 +7,8 @@ docstring says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = ["ApiError", "missing_parameter"]
 
 
@@ -17,14 +19,16 @@ class ApiError(Exception):
         status: the HTTP status.
         code: the `Code` field that the SDKs look at.
         message: the sentence for people.
+        detail: the field `AccessDeniedDetail`, where there is one.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        """Keep the three parts; the body itself depends on the product that refuses."""
+    def __init__(self, status: int, code: str, message: str, detail: Mapping[str, str] | None = None) -> None:
+        """Keep the parts; the body itself depends on the product that refuses."""
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code
         self.message = message
+        self.detail = detail
 
 
 def missing_parameter(name: str) -> ApiError:

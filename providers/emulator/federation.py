@@ -87,7 +87,8 @@ class Federation(Sessions):
             check_parameters(session_name, None, policy)
             life = self._checked_life(duration_s, role.max_session_s)
             claims = self._believed(token, provider, key)
-            if not role.trusts(f"oidc:{provider}"):
+            context = {"oidc:iss": str(claims["iss"]), "oidc:aud": AUDIENCE, "oidc:sub": str(claims["sub"])}
+            if not role.trusts(f"oidc:{provider}", "Federated", provider_arn, context):
                 raise untrusted()
             told = {"Subject": str(claims["sub"]), "Issuer": str(claims["iss"]), "ClientIds": AUDIENCE}
             return self.new_session(role, session_name, life), told

@@ -46,7 +46,7 @@ class Instance(Federation):
         """
         with self._lock:
             role = None if name is None else self.role(self.role_arn(name))
-            if role is not None and not role.trusts("ecs"):
+            if role is not None and not role.trusts("ecs", "Service", "ecs.aliyuncs.com", {}):
                 raise ApiError(403, "InvalidRamRole.NotEcsRole", "The trust policy of the role does not name ECS.")
             self._instance_role, self._instance_session = role, None
 

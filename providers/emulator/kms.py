@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from .cloud import Cloud
 from .errors import ApiError
 from .model import Secret, SecretVersion, iso
-from .operation import Asked, Json
+from .operation import ENCRYPTION_KEY_ID, Asked, Json
 
 __all__ = ["describe_secret", "get_secret_value", "list_secret_version_ids", "rotate_secret"]
 
@@ -86,7 +86,7 @@ def describe_secret(asked: Asked) -> Json:
             "UpdateTime": iso(secret.current.created_at),
             "PlannedDeleteTime": "",
             "Description": "",
-            "EncryptionKeyId": "00000000-0000-0000-0000-000000000000",
+            "EncryptionKeyId": ENCRYPTION_KEY_ID,
             "ExtendedConfig": _extended_config(secret),
             "Tags": {"Tag": []},
             **_rotation_json(secret),

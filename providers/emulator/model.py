@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import choice
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from .policies import AccessRule, Policy, Trust
 
 __all__ = [
     "AccessKey",
@@ -44,11 +47,15 @@ def _permits(allowed: set[str], action: str) -> bool:
 
 @dataclass
 class User:
-    """A RAM user and the actions that its policies allow, for example `kms:RotateSecret` or `kms:*`."""
+    """A RAM user and the actions that its policies allow, for example `kms:RotateSecret` or `kms:*`.
+
+    `policies` are documents that are attached besides, by their names.
+    """
 
     name: str
     user_id: str
     allowed: set[str] = field(default_factory=set)
+    policies: dict[str, Policy] = field(default_factory=dict)
 
     def may(self, action: str) -> bool:
         """Return whether a policy of this user allows `action`."""
@@ -59,7 +66,8 @@ class User:
 class Role:
     """A RAM role: the actions that its policies allow, who may assume it, and its longest session.
 
-    `trusted` holds names of users and roles, `ecs` for instances and `oidc:PROVIDER`; empty, it trusts everybody. The
+    `trusted` holds names of users and roles, `ecs` for instances and `oidc:PROVIDER`; empty, it trusts everybody. A trust
+    policy (`trust`) takes its place. The
     longest session of a role is between 3600 and 43200 seconds (RAM doc, MaxSessionDuration).
     """
 
@@ -70,13 +78,24 @@ class Role:
     max_session_s: float = 43_200
     external_id: str | None = None
     attached: bool = True
+    policies: dict[str, Policy] = field(default_factory=dict)
+    trust: Trust | None = None
 
     def may(self, action: str) -> bool:
         """Return whether a policy of this role allows `action`."""
         return _permits(self.allowed, action)
 
-    def trusts(self, name: str) -> bool:
-        """Return whether the trust policy names `name`, or names nobody and so trusts everybody."""
+    def trusts(self, name: str, kind: str, principal: str, context: Mapping[str, str]) -> bool:
+        """Return whether the role may be assumed.
+
+        Args:
+            name: as in `trusted`; where that is empty and there is no document, everybody is trusted.
+            kind: of the principal, in the words of a trust policy's document.
+            principal: its name there, such as an ARN.
+            context: condition key -> value of this call.
+        """
+        if self.trust is not None:
+            return self.trust.admits(kind, principal, context)
         return not self.trusted or name in self.trusted
 
 
@@ -160,6 +179,11 @@ class ClientKey:
     private_key: RSAPrivateKey | None = field(default=None, repr=False)
     status: str = "Active"
     expires_at: float | None = None
+    rules: list[AccessRule] = field(default_factory=list)
+
+    def may_read(self, secret: str) -> bool:
+        """Return whether the access point lets the key read a secret; one without rules lets it read all."""
+        return not self.rules or any(rule.opens(secret) for rule in self.rules)
 
     def usable(self, now: float) -> bool:
         """Return whether the key is neither disabled nor expired."""

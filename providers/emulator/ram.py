@@ -10,7 +10,13 @@ from .errors import ApiError
 from .model import iso
 from .operation import Asked, Json
 
-__all__ = ["delete_access_key", "list_access_keys", "list_access_keys_in_recycle_bin", "update_access_key"]
+__all__ = [
+    "delete_access_key",
+    "get_access_key_last_used",
+    "list_access_keys",
+    "list_access_keys_in_recycle_bin",
+    "update_access_key",
+]
 
 
 def update_access_key(asked: Asked) -> Json:
@@ -58,3 +64,15 @@ def list_access_keys_in_recycle_bin(asked: Asked) -> Json:
 def _check_owner(asked: Asked, key_id: str, user: str) -> None:
     if asked.cloud.access_key(key_id).user != user:
         raise ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
+
+
+def get_access_key_last_used(asked: Asked) -> Json:
+    """Answer GetAccessKeyLastUsed: when a call was signed with a key.
+
+    What RAM answers for a key that was never used is not documented; the emulator leaves the date empty.
+    """
+    user, key_id = asked.target_user(), asked.need("UserAccessKeyId")
+    with asked.cloud.locked():
+        _check_owner(asked, key_id, user)
+        at = asked.cloud.log.last_used(key_id)
+    return {"AccessKeyLastUsed": {"LastUsedDate": iso(at) if at is not None else ""}}

@@ -48,6 +48,7 @@ OPERATIONS: dict[str, Operation] = {
     "ListAccessKeysInRecycleBin": Operation(
         *IMS, "ram:ListAccessKeysInRecycleBin", ram.list_access_keys_in_recycle_bin
     ),
+    "GetAccessKeyLastUsed": Operation(*RAM, "ram:GetAccessKeyLastUsed", ram.get_access_key_last_used),
 }
 
 
@@ -98,7 +99,7 @@ class Services:
             raise _unknown()
         _check_version(operation, claim)
         caller = self._identify(request, claim)
-        operation.admit(self.cloud, caller)
+        operation.admit(self.cloud, caller, claim.parameters)
         return operation.answer(Asked(self.cloud, caller, claim.parameters))
 
     def _identify(self, request: Request, claim: Claim) -> Caller:
@@ -141,6 +142,8 @@ def _error_reply(error: ApiError, action: str, request: Request) -> Reply:
         "Code": error.code,
         "Message": error.message,
     }
+    if error.detail:
+        body["AccessDeniedDetail"] = dict(error.detail)
     operation = OPERATIONS.get(action)
     if operation is None or operation.product == "kms":
         body["HttpStatus"] = error.status

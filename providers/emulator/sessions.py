@@ -87,6 +87,7 @@ class Sessions(Account):
         with self._lock:
             found = self.role(self.role_arn(role))
             found.allowed.clear()
+            found.policies.clear()
             found.attached = False
             for session in self._sessions.values():
                 if session.principal is found:
@@ -161,7 +162,12 @@ class Sessions(Account):
     def _check_trust(self, role: Role, caller: Caller, external_id: str | None) -> None:
         """Refuse a caller whose policies do not allow sts:AssumeRole, or whom the role's trust policy does not name."""
         principal = self.principal_of(caller)
-        if principal is None or not principal.may("sts:AssumeRole") or not role.trusts(principal.name):
+        arn = f"acs:ram:*:{self.account_id}:role/{role.name}"
+        if principal is None or self.denial(principal, "sts:AssumeRole", arn):
+            raise untrusted()
+        who = f"acs:ram::{self.account_id}:{'role' if isinstance(principal, Role) else 'user'}/{principal.name}"
+        context = {"sts:ExternalId": external_id} if external_id is not None else {}
+        if not role.trusts(principal.name, "RAM", who, context):
             raise untrusted()
         if role.external_id is not None and role.external_id != external_id:
             raise untrusted()

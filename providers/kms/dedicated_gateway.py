@@ -17,6 +17,7 @@ from datetime import datetime
 from email.utils import format_datetime
 
 from agent.cloud import failures
+from agent.cloud.permissions import Asked
 from agent.cloud.transport import Reply, Transport
 from agent.core.errors import BadAnswerError
 from agent.system.clock import Clock
@@ -50,11 +51,13 @@ class DedicatedGateway:
         """
         ends = time.monotonic() + timeout_s
         body = get_secret_value_request(question.secret_name, question.version_stage)
-        headers = signed_headers(self._key_file.load(timeout_s), body, Clock().now())
+        key = self._key_file.load(timeout_s)
+        headers = signed_headers(key, body, Clock().now())
         left_s = max(0.1, ends - time.monotonic())
         reply = self._transport.post(self._endpoint, "", headers=headers, body=body, timeout_s=left_s)
         if reply.status != 200:
-            raise failures.explain(_failed(self._endpoint, reply), Clock().now())
+            asked = Asked("GetSecretValue", {"SecretName": question.secret_name}, key.key_id)
+            raise failures.explain(_failed(self._endpoint, reply), Clock().now(), asked)
         try:
             return read_texts(reply.body, REPLY)
         except MalformedError:

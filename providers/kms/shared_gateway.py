@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 
 from agent.cloud import failures
+from agent.cloud.permissions import Asked
 from agent.cloud.transport import Transport
 from agent.core.errors import BadAnswerError
 from agent.system.clock import Clock
@@ -72,7 +73,8 @@ class SharedGateway(SecretManagerClient):  # type: ignore[misc]  # the official 
             timeout_s=max(0.1, ends - time.monotonic()),
         )
         if reply.status != 200:
-            raise failures.explain(failures.read(self._region.host, reply), Clock().now())
+            asked = Asked("GetSecretValue", {"SecretName": request.get_SecretName()}, key.key_id)
+            raise failures.explain(failures.read(self._region.host, reply), Clock().now(), asked)
         return reply.body
 
     def _read(self, body: bytes) -> dict[str, object]:

@@ -7,10 +7,11 @@ import os
 import pty
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agent.cli import output
+from agent.cli import output, plan_output
 from agent.cli.daemon_client import Reach
 from agent.cli.main import main
 from agent.emergency.report import Result
@@ -49,6 +50,8 @@ def test_it_names_who_holds_the_key_and_who_would_be_left_behind(station: Statio
         vm.daemon().ready()
     told = asked(vm, "--disable-old")
     assert "held by backup" in told
+    assert str(vm.env_path("backup")) in told and "it tells: SIGHUP to the process in" in told
+    assert "other hosts are not known to it" in told
     assert f"signal {pid_file} of credentials.backup" in told and "restart the process" in told
     assert "--force" in told
     assert "--force" not in asked(vm)
@@ -61,7 +64,9 @@ def test_the_wait_for_those_who_fetched_is_given_as_usual_and_at_most(
     """So that nobody takes the latest time for the usual one; each process once."""
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     held = [{"who": "pid 7", "until": f"2030-01-01T00:0{minute}:00Z", "hold_s": 60.0} for minute in (4, 9)]
-    output.agreed("uploader", {"fetched": held}, disable_old=True)
+    nothing: dict[str, Any] = {name: [] for name in ("files", "credentials", "dependents", "left_behind", "in_the_way")}
+    plan = {"credential": "uploader", **nothing, "processes": {"found": []}, "fetched": held}
+    plan_output.agreed("uploader", plan, disable_old=True, delete_old=False)
     (line,) = [one for one in capsys.readouterr().err.splitlines() if "pid 7" in one]
     assert "usually within 60 s" in line and "00:09:00Z" in line and line.count("pid 7") == 1
 
@@ -72,7 +77,7 @@ def test_it_is_asked_even_where_that_is_not_known(
 ) -> None:
     """That the daemon cannot say it keeps nobody from an emergency: the question says why; only a yes is one."""
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    assert output.agreed("uploader", {"unknown": "it is older"}, disable_old=True) is yes
+    assert plan_output.agreed("uploader", {"unknown": "it is older"}, disable_old=True, delete_old=False) is yes
     told = capsys.readouterr().err
     assert "not known: it is older" in told and told.rstrip().endswith("[y/N]")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from agent.control import client
 from tests.support.vm import Vm
 
 
@@ -37,3 +38,11 @@ def test_a_rotation_that_cannot_begin_prints_its_object(vm: Vm) -> None:
         result = json.loads(done.stdout)
         assert "did you mean uploader" in result["error"]
         assert (result["credential"], result["safe"], result["steps"]) == ("uplaoder", False, [])
+
+
+def test_each_answer_says_when_the_config_was_read(vm: Vm) -> None:
+    """Where the file is older, a command need not judge it, for which it would import the engine: an emergency is waited for."""
+    vm.configure(vm.credential())
+    vm.daemon().ready()
+    for request in ({"command": "refresh"}, {"command": "rotate", "credential": "uploader", "reason": "leak"}):
+        assert client.ask(vm.run_directory, request)[0]["config_loaded_at"]

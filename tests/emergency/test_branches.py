@@ -120,7 +120,7 @@ def test_a_missing_permission_of_the_authority_is_named_with_its_remedy(
     old = station.start().current
     station.cloud.fail_next(403, "NoPermission", action=call)
     first = station.rotate(**options)
-    for words in (permission, station.authority.access_key_id, "keyturn policy --credential uploader"):
+    for words in (permission, station.authority.access_key_id, "keyturn policy"):
         assert words in str(first.error)
     assert station.status_of(old) == ("Inactive" if call == "DeleteAccessKey" else "Active")
     again = {"leaked": old} if call == "DeleteAccessKey" else {}
@@ -413,6 +413,17 @@ def test_a_second_one_behind_one_that_ended_safe_says_so_and_does_nothing(statio
     assert shown == (old, done.new_access_key_id, "disabled", True, None)
     station.cloud.allow_overlapping_rotation = True
     assert station.rotate(leaked=new, disable_old=True).safe and station.rotations == 2
+
+
+def test_a_second_one_that_names_the_old_key_finds_it_done(station: Station) -> None:
+    """Its secret went with it, and the proof is remembered: safe, deleted, and nothing rotated."""
+    station.cloud.allow("ops", "ram:DeleteAccessKey")
+    old = station.start().current
+    for _ in range(2):
+        result = station.rotate(leaked=old, disable_old=True, delete_old=True)
+        assert (result.error, result.safe, result.old_key, station.rotations) == (None, True, "deleted", 1)
+        station.restart()
+    assert result.time_to_safe_ms is None and "by the rotation that ended at" in result.steps[-2]["detail"]
 
 
 def test_a_second_one_behind_one_that_left_the_old_key_says_how_to_disable_it(station: Station) -> None:

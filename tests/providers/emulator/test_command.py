@@ -201,3 +201,23 @@ def test_a_taken_port_is_an_os_error(tmp_path: Path, start: Callable) -> None:  
     )
     assert ended.returncode == 1
     assert "Address already in use" in ended.stderr
+
+
+def test_a_policy_is_attached_by_an_order(tmp_path: Path, start: Callable) -> None:  # type: ignore[type-arg]
+    """From then on the user may do what the document allows; a document that is none is refused with 400."""
+    directory = tmp_path / "world"
+    _, url = start(directory)
+    headers = {"X-Emulator-Token": (directory / "admin-token").read_text()}
+
+    def attach(**order: object) -> int:
+        ca = str(directory / "ca.pem")
+        return requests.post(
+            f"{url}/_emulator/attach_policy", json=order, headers=headers, verify=ca, timeout=30
+        ).status_code
+
+    document = {"Version": "1", "Statement": [{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}]}
+    key_id = json.loads((directory / "clientKey.json").read_text())["KeyId"]
+    assert attach(user="ops", document=document) == 200
+    assert attach(client_key=key_id, resources=["secret/uploader-ak"]) == 200
+    assert attach(user="ops", document={**document, "Version": "2"}) == 400
+    assert attach(user="nobody", document=document) == 404

@@ -18,6 +18,8 @@ from alibabacloud_tea_util.models import RuntimeOptions
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkkms.request.v20160120.GetSecretValueRequest import GetSecretValueRequest
 
+from providers.emulator.model import iso
+
 if TYPE_CHECKING:
     from .conftest import World
 
@@ -316,6 +318,21 @@ def test_keys_are_looked_for_at_their_own_user(world: World) -> None:
         assert caught.value.code == code
     own = ram.list_access_keys(ram_models.ListAccessKeysRequest()).body.access_keys.access_key
     assert [each.access_key_id for each in own] == [world.ops.access_key_id]
+
+
+def test_the_last_use_of_a_key_is_told(world: World) -> None:
+    """Of a call that was answered; of an unknown key and of somebody else's it is refused."""
+    ram, ask = world.tea(Ram, world.ops), ram_models.GetAccessKeyLastUsedRequest
+    world.cloud.allow("ops", "ram:GetAccessKeyLastUsed")
+    request = ask(user_name="uploader", user_access_key_id=world.key.access_key_id)
+    assert not ram.get_access_key_last_used(request).body.access_key_last_used.last_used_date
+    world.tea(Sts, world.key).get_caller_identity()
+    used = ram.get_access_key_last_used(request).body.access_key_last_used.last_used_date
+    assert used == iso(world.clock())
+    for user, key_id in (("ops", world.key.access_key_id), ("uploader", "LTAI5tUnknown")):
+        with pytest.raises(TeaRefusal) as caught:
+            ram.get_access_key_last_used(ask(user_name=user, user_access_key_id=key_id))
+        assert caught.value.code == "EntityNotExist.User.AccessKey"
 
 
 def test_a_key_that_is_restricted_as_leaked_may_do_nothing_in_ram(world: World) -> None:

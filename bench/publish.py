@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.audit.log import AuditLog
+from agent.audit.origin import Origin
 from agent.cloud.verify import Verification
 from agent.core.credential import Credential
 from agent.core.events import Cause, Trigger
@@ -52,6 +53,7 @@ from agent.state.store import StateStore
 from bench.row import Row, add_option, show
 
 AIM, AIM_AUDITED = 1.3, 1.5
+BORN = datetime(2026, 1, 1, tzinfo=UTC)
 RECORD_BYTES = 8 * 1024
 """A slot of the state (agent/system/two_slot_file.py)."""
 
@@ -68,7 +70,11 @@ class Bench(Provider):
 def value(number: int) -> Credential:
     """A value of the usual sizes, another one for each number."""
     return Credential(
-        access_key_id=f"LTAI5t{number:018}", access_key_secret=Secret(f"{number:030}"), version_id=f"{number:036}"
+        access_key_id=f"LTAI5t{number:018}",
+        access_key_secret=Secret(f"{number:030}"),
+        version_id=f"{number:036}",
+        created_at=BORN,
+        request_id=f"{number:036}",
     )
 
 
@@ -143,7 +149,8 @@ class Audited:
     def __init__(self, root: Path, sinks: tuple[FileSink, ...]) -> None:
         states = StateStore(root / "audited")
         states.prepare()
-        audit = AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC))
+        origin = Origin("iZbp1example0000000000Z", "0.0.0", f"sha256:{0:016}")
+        audit = AuditLog(root / "audit.jsonl", root / "audit-head", lambda: datetime.now(UTC), origin)
         self._recorder = Recorder(audit, states)
         settings = ProviderSettings(type="bench")
         self._managed = ManagedCredential(

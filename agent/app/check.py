@@ -51,6 +51,7 @@ from agent.systemd_setup import as_service
 from agent.systemd_setup import check as setup_check
 
 T = TypeVar("T")
+HMAC_KEY_FILE = "agent.audit.hmac_key_file"
 VERIFY_S = 10.0
 INSPECT_S = 10.0
 """Seconds for `inspect` of a provider, which is to look at local files only."""
@@ -94,6 +95,7 @@ def _seen_by_this_process(
 ) -> Iterator[Finding]:
     """Yield what the user who runs this process finds, with the rights that this process has."""
     yield from _directories(settings, path)
+    yield from _hmac_key(settings, environ)
     yield from seen_from_outside(settings.agent)
     yield from endpoint_findings(settings)
     parts = wiring.Factory(settings, environ, config_path=path)
@@ -131,6 +133,19 @@ def _directories(settings: Settings, path: str) -> Iterator[Finding]:
     problem = log_problem(audit, of_the_service=_is_the_services(path))
     if problem:
         yield Finding.of("error", "agent.audit.path", problem)
+
+
+def _hmac_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Try the key of the audit: without it keyturn does not start."""
+    named = settings.agent.audit.hmac_key_file
+    if named is None:
+        return
+    try:
+        wiring.hmac_key(settings, environ)
+    except KeyturnError as error:
+        yield Finding.of("error", HMAC_KEY_FILE, error.without_place().as_problem())
+    else:
+        yield Finding("ok", HMAC_KEY_FILE, f"{named}: audit records are authenticated")
 
 
 def _is_the_services(path: str) -> bool:

@@ -126,6 +126,7 @@ class Daemon:
         self._hear_signals()
         self._engine.when_passed(self._say_ready)
         self._engine.after_turns(self._say_status)
+        self._engine.after_turns(self._say_head)
         safely(partial(self._metrics.follow, settings.agent))
         log.info("started", config=self._application.config_path, credentials=len(settings.credentials))
         self._engine.start_all()  # which may be ready at once
@@ -228,9 +229,15 @@ class Daemon:
     def _refuse_moves(self, settings: Settings) -> None:
         before = self._application.settings
         for old, new, name in zip(
-            (*wiring.paths(before), before.agent.control_group),
-            (*wiring.paths(settings), settings.agent.control_group),
-            ("agent.state_directory", "agent.runtime_directory", "agent.audit.path", "agent.control_group"),
+            _fixed(before),
+            _fixed(settings),
+            (
+                "agent.state_directory",
+                "agent.runtime_directory",
+                "agent.audit.path",
+                "agent.audit.hmac_key_file",
+                "agent.control_group",
+            ),
             strict=True,
         ):
             if old != new:
@@ -259,6 +266,11 @@ class Daemon:
         self._note_status()
         if self._status != before:
             self._manager.status(self._status)
+
+    def _say_head(self) -> None:
+        wait_s = self._application.heads.say()
+        if wait_s > 0:
+            self._engine.after(wait_s, self._say_head)
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
@@ -367,6 +379,12 @@ def _names(request: dict[str, Any]) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError("not a request of keyturn's: names is no list of names", "use the keyturn command")
     return names
+
+
+def _fixed(settings: Settings) -> tuple[object, ...]:
+    """Return what a reload does not change."""
+    agent = settings.agent
+    return (*wiring.paths(settings), agent.audit.hmac_key_file, agent.control_group)
 
 
 def _turn_once_more() -> None:

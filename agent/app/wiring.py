@@ -16,6 +16,8 @@ from typing import Any
 
 import providers
 from agent import __version__
+from agent.audit.hmac_key import HmacKey, read_key
+from agent.audit.journal_heads import JournalHeads
 from agent.audit.log import AuditLog
 from agent.audit.origin import Origin
 from agent.cloud.openapi import Cloud, Kms, Ram, Sts
@@ -24,7 +26,7 @@ from agent.cloud.verify import Verifier
 from agent.config.load import load
 from agent.config.registry import Family, Registry
 from agent.core.config_in_force import ConfigInForce
-from agent.core.errors import StateError
+from agent.core.errors import KeyturnError, StateError
 from agent.core.provider import Base, Provider, ProviderContext
 from agent.core.settings import CredentialSettings, NotifierSettings, ProviderSettings, Settings
 from agent.endpoint.tokens import TokenBook
@@ -37,6 +39,8 @@ from agent.sinks.interface import Sink, SinkContext
 from agent.state.store import StateStore
 from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
+from agent.system.journal_stream import is_stream
+from agent.system.journald import Journal
 from agent.system.lock import StateLock
 from agent.system.oserrors import explain
 from agent.systemd_setup.needs import DEFAULT_CONFIG
@@ -230,6 +234,7 @@ class Application:
     lock: StateLock
     in_force: ConfigInForce
     tokens: TokenBook
+    heads: JournalHeads
 
     def with_config(self, settings: Settings) -> Factory:
         """Return the factory of another config, which shares what this one's credentials know of each other."""
@@ -245,6 +250,7 @@ class Application:
     def close(self) -> None:
         """Close the audit log and release the lock, so that the next keyturn can start."""
         self.audit.close()
+        self.heads.say_now()
         self.lock.release()
 
 
@@ -266,6 +272,24 @@ def paths(settings: Settings) -> tuple[Path, Path, Path]:
     return Path(str(agent.state_directory)), Path(str(agent.runtime_directory)), Path(str(agent.audit.path))
 
 
+def hmac_key(settings: Settings, environ: Mapping[str, str], *, also: int | None = None) -> HmacKey | None:
+    """Return the key by which audit records are authenticated; None where the config names none.
+
+    Args:
+        settings: the config.
+        environ: of the agent, for systemd's credentials.
+        also: who may own the file besides root and this user.
+
+    Raises:
+        CredentialFileError, NotPermittedError: it cannot be used.
+    """
+    path = settings.agent.audit.hmac_key_file
+    try:
+        return None if path is None else read_key(str(path), environ, also=also)
+    except KeyturnError as error:
+        raise error.at("agent.audit.hmac_key_file") from None
+
+
 def open_application(
     settings: Settings, config_path: str, environ: Mapping[str, str], *, notifier_of: NotifierOf = notifier_of
 ) -> Application:
@@ -282,7 +306,7 @@ def open_application(
     lock = StateLock(state_directory)
     try:
         origin = Origin(socket.gethostname(), __version__, settings.digest)
-        audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now, origin)
+        audit = AuditLog(audit_path, state_directory / AUDIT_HEAD, clock.now, origin, hmac_key(settings, environ))
         bases = BaseCredentials()
         factory = Factory(settings, environ, bases, config_path=config_path, notifier_of=notifier_of)
         settle_s = float(settings.agent.settle)
@@ -297,4 +321,6 @@ def open_application(
         raise
     in_force, tokens = ConfigInForce(clock.now()), TokenBook()
     tokens.follow(engine.sinks())
-    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force, tokens)
+    send = Journal().send if is_stream(environ, sys.stderr) else None
+    heads = JournalHeads(lambda: audit.flushed, send, clock.boottime)
+    return Application(settings, config_path, environ, factory, bases, engine, audit, lock, in_force, tokens, heads)

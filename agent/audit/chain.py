@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from agent.audit.head import Head
+from agent.audit.hmac_key import HmacKey
 from agent.audit.lines import FIELDS
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339
@@ -34,7 +35,12 @@ def refuse_unknown(fields: Mapping[str, Any]) -> None:
 
 
 def follower(
-    head: Head, time: str, event: Event, fields: Mapping[str, Any], common: Mapping[str, str] = NOTHING
+    head: Head,
+    time: str,
+    event: Event,
+    fields: Mapping[str, Any],
+    common: Mapping[str, str] = NOTHING,
+    key: HmacKey | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Return the record that follows another one, and its line; absent (None) fields are left out.
 
@@ -44,9 +50,12 @@ def follower(
         event: what happened.
         fields: what is to be said of it.
         common: what all such records say (agent/audit/origin.py).
+        key: authenticates it; None where no key is configured.
     """
     record: dict[str, Any] = {"seq": head.seq + 1, "time": time, "event": str(event), "prev": head.hash, **common}
     record.update({key: plain(value) for key, value in fields.items() if value is not None})
+    if key is not None:
+        record["hmac"] = key.sign(_canonical(record))
     record["hash"] = hashlib.sha256(_canonical(record)).hexdigest()
     return record, _canonical(record) + b"\n"
 
@@ -64,6 +73,11 @@ def canonical(record: dict[str, Any]) -> bytes:
 def digest(record: dict[str, Any]) -> str:
     """Return the SHA-256 of a record without its `hash`."""
     return hashlib.sha256(canonical({key: value for key, value in record.items() if key != "hash"})).hexdigest()
+
+
+def authenticated(record: dict[str, Any]) -> bytes:
+    """Return what a record's `hmac` covers."""
+    return canonical({key: value for key, value in record.items() if key not in ("hash", "hmac")})
 
 
 def faults(record: dict[str, Any], expected: int, previous: Head | None) -> Iterator[str]:

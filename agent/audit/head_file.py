@@ -30,6 +30,11 @@ class HeadFile:
         """The number of records since the last flush."""
         return len(self._announced)
 
+    @property
+    def acknowledged(self) -> Head:
+        """The newest record that is on the disk."""
+        return self._acknowledged
+
     def know(self, breaks: tuple[Break, ...]) -> None:
         """Take over the breaks that an earlier run found."""
         self._breaks = breaks

@@ -3,18 +3,13 @@
 One keyturn writes a log: two with different state directories would each continue the chain from their own head. So the
 file is locked (flock) for as long as it is written; reading it, or renaming it away, needs no lock.
 
-Somebody else's change is noticed by the size: where the log is not as long as this process left it, or another file has
-taken its name, the newest record is looked for in it and its rotated files, as `verify` would. Nothing else of the log is
-read again. Half a record that cannot be cut off again (`chattr +a`) is tried once more, and then becomes a line of its
-own, which `verify` names as no whole record; the chain goes on behind it.
+The file, and what others do to it meanwhile: log_file.py. Where somebody changed it, the newest record is looked for in it and
+its rotated files, as `verify` would. Nothing else of the log is read again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from agent.audit.chain import follower, refuse_unknown
-from agent.audit.continuation import look_behind, read_tail, sound_bytes
+from agent.audit.continuation import look_behind, sound_bytes
 from agent.audit.head import Break, Head, read_head
 from agent.audit.head_file import HeadFile
+from agent.audit.hmac_key import HmacKey
 from agent.audit.lines import MAX_LINE_BYTES, parsed
+from agent.audit.log_file import LogFile, unwritable
 from agent.audit.origin import OF_A_CONFIG, Origin
-from agent.audit.preflight import NOT_REGULAR, remedy
 from agent.audit.reader import read
 from agent.audit.recent import highest_generations, passed_over, records_at_end, records_behind
-from agent.core.errors import AuditError, BusyError, KeyturnError
+from agent.core.errors import AuditError, KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
 from agent.logs.log import log
@@ -46,14 +42,17 @@ WAITING = 32
 FOREIGN = "the audit log holds what keyturn did not write"
 
 
-class AuditBusyError(AuditError, BusyError):
-    """Another keyturn writes this audit log."""
-
-
 class AuditLog:
     """The log, open for appending. Safe to use from several threads."""
 
-    def __init__(self, path: Path, head_path: Path, now: Callable[[], datetime], origin: Origin | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        head_path: Path,
+        now: Callable[[], datetime],
+        origin: Origin | None = None,
+        key: HmacKey | None = None,
+    ) -> None:
         """Open the log and find its end.
 
         Args:
@@ -61,30 +60,29 @@ class AuditLog:
             head_path: the state's file about it.
             now: the wall clock, for the time of each record.
             origin: what records have in common.
+            key: by which they are authenticated; None for not at all.
 
         Raises:
             AuditBusyError: another keyturn writes it.
             AuditError: the log cannot be opened or read.
         """
         self.path = path
-        self._now = now
+        self._now, self._key = now, key
         self._origin = origin or Origin()
         self._describe()
         self._lock = threading.Lock()
         self._generations: dict[bool, dict[str, int]] = {}
         self.remarks: list[str] = []
         """Findings of the opening, for the first record: a torn line, a missing end, a history that keyturn did not write."""
-        self._half = b""
-        """The bytes after `_end` that could not be cut off."""
         self._memory = HeadFile(head_path)
-        self._fd = self._open()
+        self._file = LogFile(path, self._look_for_newest)
         try:
             self._head = self._find_end()
             self._memory.goes_on_behind(self._head)
-            self._end = os.fstat(self._fd).st_size - len(self._half)
+            self._file.begin()
             self._begin_to_announce()
         except BaseException:
-            os.close(self._fd)
+            self._file.close()
             raise
 
     def follow_config(self, digest: str) -> None:
@@ -95,6 +93,11 @@ class AuditLog:
 
     def _describe(self) -> None:
         self._common, self._of_a_config = self._origin.of_all(), self._origin.of_a_config()
+
+    @property
+    def flushed(self) -> Head:
+        """The newest record that is known to be on the disk."""
+        return self._memory.acknowledged
 
     @property
     def head(self) -> Head:
@@ -142,7 +145,7 @@ class AuditLog:
         head = self._head
         for event, fields in entries:
             common = self._of_a_config if event in OF_A_CONFIG else self._common
-            record, line = follower(head, self._time(), event, fields, common)
+            record, line = follower(head, self._time(), event, fields, common, self._key)
             self._refuse_long(line)
             head = Head(record["seq"], record["hash"])
             records.append(record)
@@ -151,13 +154,13 @@ class AuditLog:
         self._memory.announce([record["hash"] for record in records])
         written = 0
         try:
-            written = self._append(lines, flush)
+            written = self._file.append(lines, flush)
         finally:
             self._memory.withdraw(len(records) - written)
         if written:
             self._head = Head(records[written - 1]["seq"], records[written - 1]["hash"])
         if written < len(records):
-            raise self._unwritable("No space left on device, or the limit on a file's size is reached")
+            raise unwritable(self.path, "No space left on device, or the limit on a file's size is reached")
         if flush:
             self._memory.acknowledge(self._head)
         return records
@@ -200,10 +203,9 @@ class AuditLog:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._fd >= 0:
+            if self._file.is_open:
                 self._say_stopped()
-                os.close(self._fd)
-                self._fd = -1
+                self._file.close()
                 self._memory.close()
 
     def _refuse_long(self, line: bytes) -> None:
@@ -213,101 +215,21 @@ class AuditLog:
                 "give a shorter reason, or divide the sinks among several credentials",
             )
 
-    def _append(self, lines: Sequence[bytes], flush: bool) -> int:
-        """Append lines; return how many of them are in the log, which are fewer where the disk became full."""
-        block = b"".join(lines)
-        try:
-            moved = self._follow_rotation()
-            start = os.fstat(self._fd).st_size
-            # Somebody else rotated, cut or extended the log since our last record.
-            if moved or start != self._end:
-                self._look_for_newest()
-                start = start if moved else self._cut_half(start)
-                if start and os.pread(self._fd, 1, start - 1) != b"\n":  # cut in a line, which ends here then
-                    block = b"\n" + block
-            self._end, self._half = start, b""
-            written = os.write(self._fd, block)
-            self._half = block[:written]
-            whole = written if written == len(block) else block.rfind(b"\n", 0, written) + 1
-            try:
-                if flush and whole == len(block):
-                    os.fdatasync(self._fd)
-            except OSError:
-                self._cut_half(start + written)
-                raise
-            self._end, self._half = start + whole, block[whole:written]
-            self._cut_half(start + written)
-        except OSError as err:
-            raise self._unwritable(err.strerror) from err
-        return block.count(b"\n", len(block) - sum(map(len, lines)), whole)
-
-    def _unwritable(self, why: str | None) -> AuditError:
-        return AuditError(
-            f"{self.path}: the audit log cannot be written: {why}",
-            "free space or mend its permissions; nothing is published without a record",
-        )
-
-    def _cut_half(self, size: int) -> int:
-        """Cut off the part of a record that was written, and nothing else; return the size of the log."""
-        behind = size - self._end
-        if behind != len(self._half) or not behind or os.pread(self._fd, behind, self._end) != self._half:
-            return size
-        try:
-            os.ftruncate(self._fd, self._end)
-        except OSError as err:
-            log.warning("half a record cannot be cut off the audit log", path=self.path, error=err.strerror)
-            return size
-        return self._end
-
     def _begin_to_announce(self) -> None:
         """Say on the disk that records will follow: what 0.1.0 or a clean stop left says that none does."""
-        try:
-            os.fdatasync(self._fd)  # or a power cut could leave a head whose record is lost
-        except OSError:
-            return  # the next record says it
-        self._memory.write(flush=True)
+        if self._file.flush():  # or a power cut could leave a head whose record is lost; else the next record says it
+            self._memory.write(flush=True)
 
     def _say_stopped(self) -> None:
         """Say that nothing follows; what waits for a flush gets it now."""
-        try:
-            os.fdatasync(self._fd)
-        except OSError:
-            return
-        self._memory.stop(self._head)
+        if self._file.flush():
+            self._memory.stop(self._head)
 
     def _keep(self, found: Break) -> None:
         self._memory.keep(dataclasses.replace(found, time=self._time()))
 
     def _time(self) -> str:
         return rfc3339_micros(self._now())
-
-    # -- the file -----------------------------------------------------------------------------------
-
-    def _open(self) -> int:
-        """Open and lock the file that has the log's name now."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-        try:
-            fd = os.open(self.path, flags, 0o640)
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                os.close(fd)
-                raise AuditError(f"{self.path} is not a regular file", NOT_REGULAR)
-            if not os.fstat(fd).st_size:  # a new one: a power cut must not take its name away
-                files.sync_names(self.path.parent)
-        except OSError as err:
-            raise AuditError(
-                f"{self.path}: the audit log cannot be opened: {err.strerror}", remedy(self.path, err)
-            ) from err
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            os.close(fd)
-            raise AuditBusyError(
-                f"{self.path}: another keyturn writes this audit log",
-                "give each its own `agent.audit.path`, or stop the other one (`lslocks` shows its pid)",
-            ) from err
-        except OSError as err:  # a network file system without locks
-            log.warning("the audit log cannot be locked; see that no other keyturn writes it", error=err.strerror)
-        return fd
 
     def _look_for_newest(self) -> None:
         """Report once what somebody else made of the log; `verify` sees it for ever."""
@@ -326,20 +248,6 @@ class AuditLog:
             log.error(
                 f"{FOREIGN}; find out who did that, and run `keyturn audit verify`", path=self.path, found=str(found)
             )
-
-    def _follow_rotation(self) -> bool:
-        """Continue in the file that has the log's name now, and return whether that is another one."""
-        mine = os.fstat(self._fd)
-        try:
-            there = os.stat(self.path, follow_symlinks=False)
-            moved = (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
-        except FileNotFoundError:
-            moved = True
-        if moved:
-            os.fdatasync(self._fd)  # a record may wait in it for the flush of the next one, which goes elsewhere now
-            old, self._fd = self._fd, self._open()
-            os.close(old)
-        return moved
 
     def _find_end(self) -> Head:
         """Return the record behind which the next one goes. What keyturn did not write is never continued."""
@@ -382,7 +290,7 @@ class AuditLog:
         Args:
             known: the record behind which the chain has to hold; a power cut may have lost pages there.
         """
-        tail = read_tail(self._fd)
+        tail = self._file.tail()
         stands = sound_bytes(tail, known)
         if tail[stands:]:
             self._set_aside(tail[stands:])
@@ -398,9 +306,6 @@ class AuditLog:
     def _set_aside(self, torn: bytes) -> None:
         aside = self.path.with_name(f"torn-{self._now():%Y%m%dT%H%M%SZ}-{self.path.name}")
         files.write_atomic(aside, torn, 0o600)
-        try:
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size - len(torn))
-        except OSError:
-            self._half = torn  # it is tried again, and becomes a line of its own
+        self._file.cut_off(torn)
         what = "last line" if torn.find(b"\n") in (-1, len(torn) - 1) else "end"
         self.remarks.append(f"a half-written {what} of {len(torn)} bytes was set aside as {aside.name}")

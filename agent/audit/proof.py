@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.audit.authenticity import Authenticity
 from agent.audit.chain import canonical, digest, faults
 from agent.audit.head import Break, Head, Remembered, read_head
+from agent.audit.hmac_key import HmacKey
+from agent.audit.journal_heads import ToldHeads
 from agent.audit.lines import Line, lines
 from agent.audit.reader import rotated_files
 from agent.core.errors import AuditError
@@ -42,7 +45,23 @@ class Verdict:
         return not self.problems
 
 
-def verify_against(path: Path, head_path: Path, *, first_seq: int = 1) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """What an auditor has besides the log and the state.
+
+    Attributes:
+        keys: those that authenticated records, one after the other.
+        journal: the heads that were said to the journal.
+    """
+
+    keys: tuple[HmacKey, ...] = ()
+    journal: ToldHeads | None = None
+
+
+NOBODY_ELSE = Witnesses()
+
+
+def verify_against(path: Path, head_path: Path, *, first_seq: int = 1, witnesses: Witnesses = NOBODY_ELSE) -> Verdict:
     """Check that the log is whole, while keyturn may be writing it.
 
     A log that is read after its head may go further; so what is not whole is judged again while the head moves.
@@ -51,13 +70,14 @@ def verify_against(path: Path, head_path: Path, *, first_seq: int = 1) -> Verdic
         path: the newest file of the log.
         head_path: the state's file about it.
         first_seq: as for `verify`.
+        witnesses: as for `verify`.
 
     Raises:
         NotPermittedError: a file may not be read by this user.
     """
     remembered = read_head(head_path)
     for _ in range(TRIES):
-        verdict = verify(path, remembered, first_seq=first_seq)
+        verdict = verify(path, remembered, first_seq=first_seq, witnesses=witnesses)
         after = read_head(head_path)
         if verdict.whole or after == remembered:
             break
@@ -71,6 +91,7 @@ def verify(
     *,
     first_seq: int = 1,
     is_copy: bool = False,
+    witnesses: Witnesses = NOBODY_ELSE,
     onlooker: Onlooker | None = None,
 ) -> Verdict:
     """Check that the log is whole.
@@ -81,13 +102,16 @@ def verify(
         first_seq: the number that the oldest kept record must have; more than 1 where older files were
             archived elsewhere.
         is_copy: whether it lies where no state can be, so that an end that is not proved is no fault of it.
+        witnesses: what else there is.
         onlooker: is shown the records, so that they are read once.
 
     Raises:
         NotPermittedError: a file may not be read by this user.
     """
     kept = rotated_files(path)
-    proof = _Proof(first_seq, remembered)
+    proof = _Proof(first_seq, remembered, witnesses.journal, Authenticity(witnesses.keys))
+    if witnesses.journal is not None:
+        witnesses.journal.again()
     for file in kept:
         try:
             for line in lines(file):
@@ -101,8 +125,7 @@ def verify(
         if len(proof.problems) >= MAX_PROBLEMS:
             proof.problems.append(f"{file}: so much is wrong that nothing behind this is read")
             break
-    if not is_copy or remembered is not None:
-        proof.end(path)
+    proof.end(path, is_copy=is_copy)
     return Verdict(proof.count, tuple(str(file) for file in kept), tuple(proof.problems), tuple(proof.notes))
 
 
@@ -112,6 +135,8 @@ class _Proof:
 
     expected: int
     remembered: Remembered | None
+    journal: ToldHeads | None
+    authenticity: Authenticity
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     count: int = 0
@@ -150,7 +175,23 @@ class _Proof:
         self.problems.extend(f"{place}: {what}" for what in faults(record, self.expected, self._previous))
         self._previous = Head(record["seq"], str(record.get("hash")))
         self.expected = record["seq"] + 1
-        self._compare(place, Head(record["seq"], claimed))
+        self.authenticity.see(place, record)
+        found = Head(record["seq"], claimed)
+        if self.journal is not None:
+            self._compare_with_journal(self.journal, place, found)
+        self._compare(place, found)
+
+    def _compare_with_journal(self, journal: ToldHeads, place: str, found: Head) -> None:
+        gone = journal.before(found.seq)
+        if (
+            self.count > 1
+        ):  # before the first record that is kept, the log is archived, or its beginning is missing anyway
+            self.problems.extend(f"{place}: the journal names seq {told.seq}, which is not in the log" for told in gone)
+        self.problems.extend(
+            f"{place}: seq {told.seq} has the hash {found.hash}, and the journal names {told.hash}: the log was rewritten"
+            for told in journal.of(found.seq)
+            if told != found
+        )
 
     def _compare(self, place: str, found: Head) -> None:
         self.highest = max(self.highest, found.seq)
@@ -162,11 +203,21 @@ class _Proof:
         elif self._met and len(self._behind) < MAX_BEHIND:
             self._behind.append((place, found))
 
-    def end(self, path: Path) -> None:
+    def end(self, path: Path, *, is_copy: bool) -> None:
         """Judge what only the state can prove: that the history is the one that was written, and that its end is there."""
         known = self.remembered
+        self.problems.extend(f"{path}: {what}" for what in self.authenticity.problems())
+        self.notes.extend(f"{path}: {what}" for what in self.authenticity.notes())
+        if self.journal is not None:
+            self.problems.extend(
+                f"{path}: the end is missing: the journal names seq {told.seq}" for told in self.journal.left()
+            )
         if known is None:
-            if self.count:
+            if self.count and self.journal is not None:
+                self.notes.append(
+                    f"{path}: the journal proves the end up to seq {self.journal.last.seq}; what is behind it could be gone"
+                )
+            elif self.count and not is_copy:
                 self.problems.append(f"{path}: the end cannot be proved: the state does not remember the newest record")
             return
         if self._met:

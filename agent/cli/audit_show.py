@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 import sys
-from collections.abc import Collection
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.audit.lines import FIELDS
-from agent.audit.reader import read
+from agent.audit.reader import brothers, legible, read, rotated_files
 from agent.cli import output
+from agent.cli.audit_line import Columns
 from agent.cli.option_types import moment
 from agent.config.outline import outline
 from agent.core.errors import EXIT_DONE, AuditError, KeyturnError, UsageError
@@ -21,28 +24,120 @@ from agent.core.text import nearest
 from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
 from agent.system.systemd_unit import service_user
+from agent.system.terminal import terminal_size
+
+LOOK_S = 0.5
+"""Seconds between two looks of `--follow`."""
+FOLLOWED = 10
+"""Records that `--follow` begins with, as tail(1) and journalctl do."""
+
+Show = Callable[[dict[str, Any]], None]
 
 
 def audit_show(options: argparse.Namespace) -> int:
-    """Print the records that were asked for; return the exit code."""
-    since = moment(options.since, "--since", Clock().now()) if options.since else None
+    """Print the records that were asked for; return the exit code.
+
+    `--follow` goes on until Ctrl-C, which is its proper end (exit code 0).
+    """
+    wanted = _Wanted(options)
     path, credentials = _log_and_credentials(options.config)
     _refuse_none(path)
-    wanted, named = options.credential, set(credentials)
-    for record in read(path, _passed_over):
+    show = _shown(options, credentials)
+    named = set(credentials)
+    if options.follow:
+        _follow(path, wanted, show, options)
+        return EXIT_DONE
+    count = options.tail
+    for record in read(path, _passed_over) if count is None else _newest(path, wanted, count, named):
         named.add(str(record.get("credential")))
-        if wanted and record.get("credential") != wanted:
-            continue
-        if since and not _is_later(record, since):
-            continue
-        print(output.json_line(record, options.out) if options.json else _line(record), file=options.out)
-    if wanted and wanted not in named:  # one that left the config is in the log
-        near = nearest(wanted, named - {"None"})
+        if wanted(record):
+            show(record)
+    _refuse_unknown(options.credential, named)
+    return EXIT_DONE
+
+
+class _Wanted:
+    """The records that were asked for."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._credential, self._since = options.credential, None
+        if options.since:
+            self._since = moment(options.since, "--since", Clock().now())
+        key = options.key
+        if options.tail is not None and options.tail < 0:
+            raise UsageError(f"--tail: {options.tail} is no number of records", "give 0 or more")
+        self._key = re.compile(rf"(?<![\w.-]){re.escape(key)}(?![\w-])") if key else None
+
+    def __call__(self, record: dict[str, Any]) -> bool:
+        if self._credential and record.get("credential") != self._credential:
+            return False
+        if self._since and not _is_later(record, self._since):
+            return False
+        return self._key is None or _mentions(record, self._key)
+
+
+def _mentions(value: Any, key: re.Pattern[str]) -> bool:
+    """Return whether a text somewhere in a record names the key, as a whole word."""
+    if isinstance(value, str):
+        return key.search(value) is not None
+    if isinstance(value, dict):
+        return any(_mentions(each, key) for each in value.values())
+    return isinstance(value, list) and any(_mentions(each, key) for each in value)
+
+
+def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
+    if options.json:
+        return lambda record: print(output.json_line(record, options.out), file=options.out)
+    columns = Columns(credentials, terminal_size().columns if output.is_terminal() else None)
+    return lambda record: print(columns.line(record), file=options.out)
+
+
+def _newest(path: Path, wanted: _Wanted, count: int, named: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield the newest records that are wanted, oldest first; no older file is read than they take."""
+    kept: deque[dict[str, Any]] = deque()
+    for file in reversed(rotated_files(path)):
+        if len(kept) >= count:
+            break
+        found: deque[dict[str, Any]] = deque(maxlen=min(count - len(kept), sys.maxsize))
+        for record in legible(file, -1, _passed_over):
+            named.add(str(record.get("credential")))
+            if wanted(record):
+                found.append(record)
+        kept.extendleft(reversed(found))
+    yield from kept
+
+
+def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace) -> None:
+    from agent.audit.follow import Follower
+
+    count = options.tail if options.tail is not None or options.since else FOLLOWED
+    follower = Follower(path, _passed_over)
+    try:
+        for record in read(path, _passed_over) if count is None else _newest(path, wanted, count, set()):
+            if wanted(record):
+                show(record)
+                follower.seen(record)
+        while True:
+            for record in follower.news():
+                if wanted(record):
+                    show(record)
+            options.out.flush()
+            time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        if output.is_terminal():
+            print()  # the prompt does not begin behind ^C
+    finally:
+        follower.close()
+
+
+def _refuse_unknown(wanted: str | None, named: Collection[str]) -> None:
+    """Refuse a name that neither the config nor the log has: one that left the config is in the log."""
+    if wanted and wanted not in named:
+        near = nearest(wanted, set(named) - {"None"})
         raise UsageError(
             f"there is no credential {wanted!r}, neither in the config nor in the audit log",
             f"did you mean {near}?" if near else "see `keyturn status`",
         )
-    return EXIT_DONE
 
 
 def _log_and_credentials(config: str) -> tuple[Path, Collection[str]]:
@@ -63,7 +158,7 @@ def _log_and_credentials(config: str) -> tuple[Path, Collection[str]]:
 def _refuse_none(path: Path) -> None:
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise AuditError(f"{path} is not a regular file", "find out who put it there, and move it away")
-    if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
+    if not os.path.lexists(path) and os.access(path.parent, os.X_OK) and not brothers(path):
         raise AuditError(
             f"{path}: there is no audit log yet",
             "it begins with the first start: `systemctl start keyturn`"
@@ -76,23 +171,6 @@ def _passed_over(error: KeyturnError) -> None:
     print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
 
 
-def _line(record: dict[str, Any]) -> str:
-    parts = [f"{record.get('time')}  {record.get('event', '?'):<18}"]
-    if "credential" in record:
-        parts.append(f"{record['credential']}")
-    if "generation" in record:
-        parts.append(f"gen {record['generation']}")
-    parts.extend(f"{name}={_value(record[name])}" for name in FIELDS[2:] if name in record)
-    return "  ".join(parts)
-
-
 def _is_later(record: dict[str, Any], since: datetime) -> bool:
     at = moment_of(str(record.get("time")))
     return at is None or at >= since  # a foreign time is for the reader to see
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        value = f"{value.get('user', '?')}({value.get('uid', '?')})"
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return output.one_line(text)

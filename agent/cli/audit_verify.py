@@ -1,4 +1,4 @@
-"""`keyturn audit verify`."""
+"""`keyturn audit verify`, on the host itself or, with a copy of the log, elsewhere."""
 
 from __future__ import annotations
 
@@ -6,19 +6,31 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from agent.app import wiring
-from agent.audit.proof import Verdict, verify, verify_against
+from agent.audit.head import Remembered
+from agent.audit.hmac_key import HmacKey, read_key
+from agent.audit.journal_heads import ToldHeads, told_heads
+from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.cli import output
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.system.accounts import find_account
+from agent.system.reading import open_regular
+from agent.system.systemd_unit import agent_user
+from agent.systemd_setup.unit import with_credentials
+
+_HEAD = re.compile(r"(?P<seq>[1-9][0-9]{0,18}):(?P<hash>[0-9a-f]{64})")
 
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Print whether the audit log is whole; return 1 where it is not."""
-    verdict = _of_copy(Path(options.log), options.from_seq) if options.log else _of_this_host(options)
+    verdict = _of_a_copy(options) if options.log else _of_this_host(options)
     if options.json:
         print(json.dumps({"whole": verdict.whole, **dataclasses.asdict(verdict)}), file=options.out)
     elif verdict.whole:
@@ -29,19 +41,74 @@ def audit_verify(options: argparse.Namespace) -> int:
 
 
 def _of_this_host(options: argparse.Namespace) -> Verdict:
+    if options.head:
+        raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq)
+    keys = _given_keys(options)
+    if (
+        not keys
+        and (configured := wiring.hmac_key(settings, with_credentials(os.environ), also=_service())) is not None
+    ):
+        keys = (configured,)
+    witnesses = Witnesses(keys, _journal(options))
+    return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq, witnesses=witnesses)
 
 
-def _of_copy(path: Path, first_seq: int) -> Verdict:
-    """Judge a copy, which no state belongs to: whether records are missing at its end, only who has the newer ones can say."""
+def _of_a_copy(options: argparse.Namespace) -> Verdict:
+    """Judge a copy, which no state belongs to: whether records are missing at its end, a head or a journal has to say."""
+    path = Path(options.log)
     if not path.is_file():
         raise AuditError(f"{path} is no file", "name the copy of the log that is to be verified")
-    verdict = verify(path, None, first_seq=first_seq, is_copy=True)
+    head, witnesses = _known_head(options.head), Witnesses(_given_keys(options), _journal(options))
+    verdict = verify(path, head, first_seq=options.from_seq, is_copy=True, witnesses=witnesses)
     if not verdict.whole:
         return verdict
     if not verdict.records:
-        return replace(verdict, problems=(f"{path}: it has no record",))
+        return dataclasses.replace(verdict, problems=(f"{path}: it has no record",))
+    if head is not None or witnesses.journal is not None:
+        return verdict
     end = f"{path}: nothing here says whether the log went on behind its last record: compare with the host's newest seq and hash"
-    return replace(verdict, notes=(*verdict.notes, end))
+    return dataclasses.replace(verdict, notes=(*verdict.notes, end))
+
+
+def _known_head(text: str | None) -> Remembered | None:
+    if text is None:
+        return None
+    match = _HEAD.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            "--head is not the number and the hash of a record", "write it as SEQ:HASH, with all 64 digits"
+        )
+    return Remembered(int(match["seq"]), match["hash"])
+
+
+def _given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
+    return tuple(read_key(os.path.abspath(path), also=_service()) for path in options.hmac_key_file or ())
+
+
+def _service() -> int | None:
+    """Return the uid of the service, whose key root may verify with."""
+    account = find_account(agent_user())
+    return account.uid if account is not None else None
+
+
+def _journal(options: argparse.Namespace) -> ToldHeads | None:
+    if options.journal is None:
+        return None
+    with _opened(options.journal) as lines:
+        return told_heads(lines, options.journal if options.journal != "-" else "standard input")
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
+    if path == "-":
+        yield sys.stdin
+        return
+    try:
+        lines = os.fdopen(open_regular(path), encoding="utf-8", errors="replace")
+    except OSError as error:
+        remedy = "name a file that journalctl -o json wrote, or - for standard input"
+        raise AuditError(f"{path}: cannot be read: {error.strerror}", remedy) from error
+    with lines:
+        yield lines

@@ -142,18 +142,37 @@ def _audit(audit: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "show",
         help="read it",
-        epilog="example: keyturn audit show --credential uploader --since 2d",
+        epilog="example: keyturn audit show --credential uploader --since 2d --tail 20",
     )
     show.set_defaults(run="agent.cli.audit_show:audit_show")
     show.add_argument("--credential", metavar="N")
     show.add_argument("--since", metavar="T", help="a time like 2026-11-22T03:00:00Z, or how long ago, like 2d")
+    show.add_argument("--key", metavar="ID", help="records that name this AccessKey id")
+    show.add_argument("--tail", metavar="N", type=int, help="the newest N of them")
+    show.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on with what is written from now on, until Ctrl-C; begins with the newest 10",
+    )
     show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
     verify = _parser(
         actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"
     )
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    verify.add_argument(
+        "--hmac-key-file",
+        metavar="PATH",
+        action="append",
+        help="the key that authenticates the records, instead of the config's; again for each key of earlier times",
+    )
+    verify.add_argument(
+        "--journal",
+        metavar="FILE",
+        help="compare with the heads in a journal: what journalctl -o json printed; - for stdin",
+    )
     verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
+    verify.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -86,9 +86,14 @@ def _port_exists(port: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings:
-    """`[agent.audit]`."""
+    """`[agent.audit]`.
+
+    Attributes:
+        hmac_key_file: of the key by which records are authenticated; None for not at all.
+    """
 
     path: FilePath | None = None  # None: $LOGS_DIRECTORY/audit.jsonl, else /var/log/keyturn/audit.jsonl
+    hmac_key_file: FilePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,7 +182,9 @@ def _chown(user: str, path: str) -> str:
     return f"chown {user} {shlex.quote(path)}"
 
 
-def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.environ) -> bytes:
+def read_private(
+    path: Path | str, limit: int, environ: Mapping[str, str] = os.environ, *, also: int | None = None
+) -> bytes:
     """Return the content of a secret that a provider was given as a file.
 
     Links are followed, because Kubernetes and systemd hand secrets out through them; what counts is the file
@@ -194,6 +196,7 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
         path: the file, or a link to it.
         limit: bytes; a larger file is refused.
         environ: where `$CREDENTIALS_DIRECTORY` is looked up, and where its files come from for a look from outside.
+        also: who may own it besides root and this user: the service's user, where root looks at what is the service's.
 
     Raises:
         CredentialFileError: it is missing, no regular file, too large, or somebody else can read, write or
@@ -208,7 +211,7 @@ def read_private(path: Path | str, limit: int, environ: Mapping[str, str] = os.e
     try:
         found = os.fstat(fd)
         systemd_credential = _is_inside(path, environ.get("CREDENTIALS_DIRECTORY", ""))
-        _refuse_public(found, str(path), systemd_credential)
+        _refuse_public(found, str(path), systemd_credential, also)
         content = read_fd(fd, limit, path)
         if systemd_credential:
             refuse_missing(path, content)
@@ -249,11 +252,13 @@ def _is_inside(path: Path | str, directory: str) -> bool:
     return bool(directory) and Path(path).resolve().is_relative_to(Path(directory).resolve())
 
 
-def _refuse_public(found: os.stat_result, path: str, systemd_credential: bool) -> None:
+def _refuse_public(found: os.stat_result, path: str, systemd_credential: bool, also: int | None) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise CredentialFileError(f"{path}: not a regular file", "name the file that holds the secret")
     for_a_service = systemd_credential and os.geteuid() == 0 and path.startswith("/run/credentials/")
-    if found.st_uid not in (0, os.geteuid()) and not for_a_service:  # systemd alone writes there; root looks at it
+    if (
+        found.st_uid not in (0, os.geteuid(), also) and not for_a_service
+    ):  # systemd alone writes there; root looks at it
         raise CredentialFileError(
             f"{path}: it belongs to user {user_name(found.st_uid)}, who could read and change it",
             _chown(user_name(), path),

@@ -40,8 +40,8 @@ class Trail:
 
     def die(self):
         """As if killed: nothing is said, and the lock is gone."""
-        os.close(self.log._fd)
-        self.log._fd = -1
+        os.close(self.log._file.fd)
+        self.log._file.fd = -1
         self.log._memory.close()
 
     def fill(self, count):
@@ -204,7 +204,7 @@ def test_half_a_record_that_cannot_be_cut_off_breaks_no_chain(trail, monkeypatch
     """It becomes a line of its own, which `verify` names and nothing else; no record is joined to it or lost."""
     trail.fill(2)
     with monkeypatch.context() as patch:
-        half_written(patch, trail.log._fd, cut=False)
+        half_written(patch, trail.log._file.fd, cut=False)
         with pytest.raises(AuditError, match="No space left"):
             trail.fill(1)
         trail.fill(2)
@@ -221,7 +221,7 @@ def test_half_a_record_is_cut_off_as_soon_as_that_works(trail, monkeypatch):
     """Nothing of it is left in the log then; what somebody else appended is never cut off."""
     trail.fill(2)
     with monkeypatch.context() as patch:
-        half_written(patch, trail.log._fd, cut=False)
+        half_written(patch, trail.log._file.fd, cut=False)
         with pytest.raises(AuditError):
             trail.fill(1)
     trail.fill(1)

@@ -39,8 +39,8 @@ class History:
         if how == "stopped":
             self.log.close()
         else:
-            os.close(self.log._fd)
-            self.log._fd = -1
+            os.close(self.log._file.fd)
+            self.log._file.fd = -1
             self.log._memory.close()
 
     def start(self) -> None:

@@ -32,8 +32,8 @@ class Log:
 
     def kill(self) -> None:
         """As if killed: nothing is said, and the lock is gone."""
-        os.close(self.log._fd)
-        self.log._fd = -1
+        os.close(self.log._file.fd)
+        self.log._file.fd = -1
         self.log._memory.close()
 
     def tell(self, count: int) -> None:
@@ -67,7 +67,7 @@ def full_after(count: int) -> Callable[[int, bytes], int]:
 def test_many_records_cost_a_write_and_a_flush_for_each_group(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of dependents that were told in one turn do not hold the loop up for thousands of flushes."""
     calls: list[str] = []
-    write, flush, ours = os.write, os.fdatasync, log.log._fd
+    write, flush, ours = os.write, os.fdatasync, log.log._file.fd
     monkeypatch.setattr(os, "write", lambda fd, data: calls.extend(["write"] * (fd == ours)) or write(fd, data))
     monkeypatch.setattr(os, "fdatasync", lambda fd: calls.extend(["flush"] * (fd == ours)) or flush(fd))
     log.tell(2 * GROUP + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -31,13 +30,12 @@ def test_once_does_a_whole_pass_as_a_oneshot(machine: Machine) -> None:
 
 def test_once_is_logged_with_fields(machine: Machine) -> None:
     """What keyturn-once does and what fails is one entry per event, with priority and credential, as of the daemon."""
-    unit, mine = "keyturn-once.service", "_SYSTEMD_UNIT=keyturn-once.service"
+    unit = "keyturn-once.service"
     since = machine.cursor()
     machine.cloud.fail(403)  # which is not tried again
     assert machine.systemctl("start", unit).returncode != 0
     machine.cloud.clear()
-    lines = machine.journal(since, "-o", "json", mine, unit=unit).splitlines()
-    (failure,) = map(json.loads, lines)
+    (failure,) = machine.entries(since, unit=unit)
     assert failure["MESSAGE"].startswith("fetch failed")
     assert (failure["PRIORITY"], failure["CREDENTIAL"]) == ("3", "uploader")
 

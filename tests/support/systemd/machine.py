@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.audit.journal_heads import MESSAGE_ID
 from agent.control import client
 from agent.core.errors import DaemonUnreachableError
 from tests.support.processes import eventually
@@ -248,10 +249,10 @@ action = "reload"
         self.bed.do("journalctl", "--sync")
         return self.bed.do("journalctl", "--no-pager", "-b", "-u", unit, *words)
 
-    def entries(self, *words: str) -> list[dict[str, Any]]:
-        """The journal's entries that keyturn itself wrote, with every field."""
-        lines = self.journal("-o", "json", f"_SYSTEMD_UNIT={UNIT}", *words).splitlines()
-        return [json.loads(line) for line in lines]
+    def entries(self, *words: str, unit: str = UNIT) -> list[dict[str, Any]]:
+        """The journal's entries that keyturn itself wrote, with every field; without the heads of the audit log."""
+        lines = self.journal("-o", "json", f"_SYSTEMD_UNIT={unit}", *words, unit=unit).splitlines()
+        return [entry for line in lines if (entry := json.loads(line)).get("MESSAGE_ID") != MESSAGE_ID]
 
     def cursor(self) -> str:
         """Where the journal stands now, as an option for `journal`.

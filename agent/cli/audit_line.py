@@ -1,0 +1,149 @@
+"""One audit record on one line for people: local time, aligned columns, the most telling facts first, colour by outcome."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from datetime import tzinfo
+from typing import Any
+
+from agent.cli.output import one_line
+from agent.core.timestamps import moment_of
+from agent.system.terminal import paint
+
+EVENT_WIDTH = 18
+MOST_NAME_WIDTH = 24
+GOOD = frozenset(
+    {
+        "verified",
+        "published",
+        "notified",
+        "pickup_confirmed",
+        "recovered",
+        "rotation_ended",
+        "old_key_disabled",
+        "old_key_deleted",
+    }
+)
+SO_SO = frozenset(
+    {
+        "drift_repaired", "publish_recovered", "rotation_requested", "rotation_started", "endpoint_token_rotated",
+        "key_too_old", "client_key_expires",
+    }
+)  # fmt: skip
+BAD = frozenset(
+    {
+        "fetch_failed", "verify_failed", "publish_failed", "notify_failed", "notify_gave_up", "config_rejected", "stale",
+        "key_restricted",
+    }
+)  # fmt: skip
+REMARKS = frozenset({"agent_started", "recovered"})
+"""Events whose `error` is a remark on the log, and no failure."""
+
+
+class Columns:
+    """The layout of the lines of one output."""
+
+    def __init__(self, names: Iterable[str], width: int | None, zone: tzinfo | None = None) -> None:
+        """Measure.
+
+        Args:
+            names: of the credentials, for the width of their column.
+            width: columns of the terminal, at which lines are cut; None for no terminal, where the time has its zone.
+            zone: of the times; None for the local one.
+        """
+        self._width, self._zone = width, zone
+        self._names = min(MOST_NAME_WIDTH, max(map(_wide, names), default=0))
+
+    def line(self, record: dict[str, Any]) -> str:
+        """Return a record as a line; whatever a stranger wrote into it, it is one line and drives no terminal."""
+        event, name = one_line(str(record.get("event", "?"))), one_line(str(record.get("credential", "")))
+        before = f"{record.get('seq', ''):>5}  {self._time(record)}  "
+        shown = event.ljust(EVENT_WIDTH)
+        rest = f"  {name}{' ' * (self._names - _wide(name))}  {'  '.join(facts(record))}".rstrip()
+        if self._width is not None:
+            room = self._width - _wide(before) - _wide(shown)
+            rest = _cut(rest, room) if room > 0 else ""
+        return f"{before}{paint(shown, mood(record))}{rest}".rstrip()
+
+    def _time(self, record: dict[str, Any]) -> str:
+        told = str(record.get("time", "?"))
+        at = moment_of(told)
+        if at is None:
+            return one_line(told)
+        local = at.astimezone(self._zone)
+        return f"{local:%Y-%m-%d %H:%M:%S}" if self._width is not None else local.isoformat(" ", "seconds")
+
+
+def mood(record: dict[str, Any]) -> str | None:
+    """Return how a record is painted: by its event, and by an error in it."""
+    event = str(record.get("event"))
+    if event in BAD or (record.get("error") and event not in REMARKS):
+        return "bad"
+    if event in SO_SO or record.get("error"):
+        return "so-so"
+    return "good" if event in GOOD else None
+
+
+def facts(record: dict[str, Any]) -> Iterator[str]:
+    """Yield what a record tells besides its event and credential, the most telling first."""
+    if "generation" in record:
+        yield f"gen {_text(record['generation'])}"
+    key, before = _text(record.get("access_key_id", "")), _text(record.get("previous_access_key_id", ""))
+    if key or before:
+        yield f"{before} -> {key}" if key and before else key or f"replaces {before}"
+    for name in ("notified", "outcome", "identity", "error"):
+        if name in record:
+            yield _text(record[name])
+    if record.get("left_behind"):
+        yield f"left behind: {_text(record['left_behind'])}"
+    if "reason" in record:
+        yield f'"{_text(record["reason"])}"'
+    if "actor" in record:
+        yield f"by {_text(record['actor'])}"
+    sinks = record.get("sinks")
+    if isinstance(sinks, list) and sinks:
+        yield _text(sinks[0]) + (f" and {len(sinks) - 1} more" if len(sinks) > 1 else "")
+    if record.get("event") == "rotation_started" and "version_id" in record:
+        yield f"version {_text(record['version_id'])}"
+    for name in ("trigger", "expiration", "agent_version"):
+        if name in record and (name != "agent_version" or "credential" not in record):
+            yield f"{_WORDS.get(name, '')}{_text(record[name])}"
+    if "duration_ms" in record:
+        yield f"{_text(record['duration_ms'])} ms"
+
+
+_WORDS = {"expiration": "until ", "agent_version": "keyturn "}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        value = next((value[name] for name in ("user", "dependent", "name", "credential") if value.get(name)), "?")
+    if isinstance(value, list):
+        return ", ".join(_text(each) for each in value)
+    return one_line(str(value))
+
+
+def _wide(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(each) for each in text)
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _cut(text: str, width: int) -> str:
+    if _wide(text) <= width:
+        return text
+    kept, left = [], width - 1  # a column for the mark
+    for letter in text:
+        left -= _columns(letter)
+        if left < 0:
+            break
+        kept.append(letter)
+    return f"{''.join(kept)}…"

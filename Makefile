@@ -1,7 +1,7 @@
 # make venv   .venv with .venv/bin/keyturn, from the hash lock, without a compiler
 # make dev    the same, with everything that tests and linters need
 # make demo   the main job and an emergency on this machine, against the bundled cloud emulator
-# make test   every test but the long ones   make test-all   crashes, power cuts, faults, a real systemd and the package too
+# make test   every test but the long ones   make test-all   crashes, power cuts, faults, a real systemd, a browser and the package too
 # make lint   what CI checks besides         make bench      the benchmarks
 # make deb    dist/keyturn_VERSION_ARCH.deb, for the distribution's own Python (packaging/README.md)
 # make lock   renew requirements/*.lock (needs uv on the PATH)
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Five at a time: most tests wait for real processes and deadlines, not for the processor.
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
-LONG := crash or faults or systemd or packaging or shipping or bench
+LONG := crash or faults or systemd or packaging or shipping or browser or bench
 
 .PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 

@@ -34,6 +34,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "fleet": ("--hours", "4"),
     "convergence": (),
     "serve": (),
+    "report": (),
     "safe": (),
     "soak": ("--minutes", "1"),
 }

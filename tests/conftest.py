@@ -29,7 +29,7 @@ signal.signal(
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keyturn")
 
-LONG = ("crash", "faults", "systemd", "packaging", "shipping", "bench")
+LONG = ("crash", "faults", "systemd", "packaging", "shipping", "browser", "bench")
 """Folders whose tests are marked with their names, and left out by `make test`."""
 WAITING = ("demo", "e2e", "faults")
 """Folders whose tests wait for real processes most of their time."""

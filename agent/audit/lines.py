@@ -67,8 +67,13 @@ class Line(NamedTuple):
     record: dict[str, Any] | None
 
 
-def lines(file: Path) -> Iterator[Line]:
+def lines(file: Path, *, skip_bytes: int = 0, skip_lines: int = 0) -> Iterator[Line]:
     """Yield the lines of a file; nothing for a file that is not there.
+
+    Args:
+        file: plain, or compressed where its name ends in `.gz`.
+        skip_bytes: of a plain file, which were read before; they end with a line.
+        skip_lines: how many lines these were.
 
     Raises:
         NotPermittedError: this user may not read it.
@@ -77,7 +82,8 @@ def lines(file: Path) -> Iterator[Line]:
     try:
         fd = reading.open_regular(file)
         with os.fdopen(fd, "rb") as plain:
-            yield from _judged(file, _bounded(file, plain))
+            plain.seek(skip_bytes)
+            yield from _judged(file, _bounded(file, plain, skip_lines))
     except FileNotFoundError:
         return
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
@@ -115,17 +121,19 @@ def _judged(file: Path, numbered: Iterator[tuple[int, bytes]]) -> Iterator[Line]
         yield Line(number, text, text != line, record)
 
 
-def _bounded(file: Path, plain: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def _bounded(file: Path, plain: IO[bytes], number: int) -> Iterator[tuple[int, bytes]]:
     if file.suffix != ".gz":
-        yield from _whole_lines(file, plain, None)
+        yield from _whole_lines(file, plain, None, number)
         return
     limit = max(MIN_UNPACKED_BYTES, MAX_RATIO * os.fstat(plain.fileno()).st_size)
     with gzip.GzipFile(fileobj=plain, mode="rb") as unpacked:
-        yield from _whole_lines(file, unpacked, limit)
+        yield from _whole_lines(file, unpacked, limit, number)
 
 
-def _whole_lines(file: Path, stream: IO[bytes] | gzip.GzipFile, limit: int | None) -> Iterator[tuple[int, bytes]]:
-    number = taken = 0
+def _whole_lines(
+    file: Path, stream: IO[bytes] | gzip.GzipFile, limit: int | None, number: int
+) -> Iterator[tuple[int, bytes]]:
+    taken = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number, taken = number + 1, taken + len(line)
         if len(line) > MAX_LINE_BYTES:

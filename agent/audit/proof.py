@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from agent.core.errors import AuditError
 
 MAX_PROBLEMS = 1000
 MAX_BEHIND = 100
+RECENT = 512
+"""The newest records, among which a newer head is looked for: more than stand behind it (agent/audit/log.py)."""
 TRIES = 8
 Onlooker = Callable[[dict[str, Any]], None]
 """Is called with each record, whether it is in order or not."""
@@ -61,28 +64,44 @@ class Witnesses:
 NOBODY_ELSE = Witnesses()
 
 
-def verify_against(path: Path, head_path: Path, *, first_seq: int = 1, witnesses: Witnesses = NOBODY_ELSE) -> Verdict:
+def verify_against(
+    path: Path,
+    head_path: Path,
+    *,
+    first_seq: int = 1,
+    witnesses: Witnesses = NOBODY_ELSE,
+    onlooker: Callable[[], Onlooker] | None = None,
+) -> Verdict:
     """Check that the log is whole, while keyturn may be writing it.
 
-    A log that is read after its head may go further; so what is not whole is judged again while the head moves.
+    A log that is read after its head goes further, the longer it is the more. So what is not whole is judged again by the
+    newer head: what was appended meanwhile is read, and the rest not once more.
 
     Args:
         path: the newest file of the log.
         head_path: the state's file about it.
         first_seq: as for `verify`.
         witnesses: as for `verify`.
+        onlooker: is called at the beginning of each reading; what it returns is shown that reading's records.
 
     Raises:
         NotPermittedError: a file may not be read by this user.
     """
     remembered = read_head(head_path)
     for _ in range(TRIES):
-        verdict = verify(path, remembered, first_seq=first_seq, witnesses=witnesses)
-        after = read_head(head_path)
-        if verdict.whole or after == remembered:
-            break
-        remembered = after
-    return verdict
+        reading = _Reading(path, remembered, first_seq, witnesses, onlooker() if onlooker else None)
+        verdict: Verdict | None = reading.verdict()
+        for _ in range(TRIES):
+            if verdict is None:
+                break  # the log was rotated meanwhile, or is too different: it is read anew
+            after = read_head(head_path)
+            if verdict.whole or after == remembered:
+                return verdict
+            last, remembered = verdict, after
+            verdict = reading.go_on(remembered)
+        else:
+            return verdict or last
+    return last
 
 
 def verify(
@@ -108,25 +127,91 @@ def verify(
     Raises:
         NotPermittedError: a file may not be read by this user.
     """
-    kept = rotated_files(path)
-    proof = _Proof(first_seq, remembered, witnesses.journal, Authenticity(witnesses.keys))
-    if witnesses.journal is not None:
-        witnesses.journal.again()
-    for file in kept:
+    return _Reading(path, remembered, first_seq, witnesses, onlooker, is_copy=is_copy).verdict()
+
+
+class _Reading:
+    """One reading of the log and its rotated files, to its end; it can go on where that has moved."""
+
+    def __init__(
+        self,
+        path: Path,
+        remembered: Remembered | None,
+        first_seq: int,
+        witnesses: Witnesses,
+        onlooker: Onlooker | None,
+        *,
+        is_copy: bool = False,
+    ) -> None:
+        self._path, self._onlooker, self._is_copy = path, onlooker, is_copy
+        self._proof = _Proof(first_seq, remembered, witnesses.journal, Authenticity(witnesses.keys))
+        self._bytes = self._lines = 0
+        self._torn: Line | None = None
+        """The last line of the newest file where it has no end: it may still be written."""
+        if witnesses.journal is not None:
+            witnesses.journal.again()
+        self._newest = _identity(path)
+        self._files = rotated_files(path)
+        for file in self._files:
+            self._read(file)
+            if self._is_given_up:
+                self._proof.problems.append(f"{file}: so much is wrong that nothing behind this is read")
+                break
+
+    @property
+    def _is_given_up(self) -> bool:
+        return len(self._proof.problems) >= MAX_PROBLEMS
+
+    def _read(self, file: Path) -> None:
+        is_newest = file == self._path
+        skipped = {"skip_bytes": self._bytes, "skip_lines": self._lines} if is_newest else {}
         try:
-            for line in lines(file):
-                proof.see(file, line)
-                if onlooker is not None and line.record is not None:
-                    onlooker(line.record)
-                if len(proof.problems) >= MAX_PROBLEMS:
+            for line in lines(file, **skipped):
+                if is_newest and not line.ended:
+                    self._torn = line
+                    break
+                self._see(file, line)
+                if is_newest:
+                    self._bytes, self._lines = self._bytes + len(line.text) + 1, line.number
+                if self._is_given_up:
                     break
         except AuditError as error:
-            proof.problems.append(str(error))
-        if len(proof.problems) >= MAX_PROBLEMS:
-            proof.problems.append(f"{file}: so much is wrong that nothing behind this is read")
-            break
-    proof.end(path, is_copy=is_copy)
-    return Verdict(proof.count, tuple(str(file) for file in kept), tuple(proof.problems), tuple(proof.notes))
+            self._proof.problems.append(str(error))
+
+    def _see(self, file: Path, line: Line) -> None:
+        self._proof.see(file, line)
+        if self._onlooker is not None and line.record is not None:
+            self._onlooker(line.record)
+
+    def go_on(self, remembered: Remembered | None) -> Verdict | None:
+        """Judge again by a newer head, with what was appended since; None where that takes another reading."""
+        proof = self._proof
+        moved = self._newest is None or _identity(self._path) != self._newest or self._files[-1:] != [self._path]
+        was_seen = self._torn is not None and self._torn.record is not None  # as a record, though its end was missing
+        if moved or was_seen or proof.problems or proof.journal is not None or not proof.follows(remembered):
+            return None
+        self._torn = None
+        self._read(self._path)
+        return self.verdict()
+
+    def verdict(self) -> Verdict:
+        """Judge the end by the head that is known; this can be asked again."""
+        proof = self._proof
+        problems, notes = len(proof.problems), len(proof.notes)
+        if self._torn is not None:
+            self._see(self._path, self._torn)
+        proof.end(self._path, is_copy=self._is_copy)
+        found = Verdict(proof.count, tuple(map(str, self._files)), tuple(proof.problems), tuple(proof.notes))
+        del proof.problems[problems:], proof.notes[notes:]
+        return found
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @dataclass(slots=True)
@@ -147,6 +232,7 @@ class _Proof:
     """Whether the record that the state remembers was among them."""
     _behind: list[tuple[str, Head]] = field(default_factory=list)
     """The records after that one, each with its place."""
+    _recent: deque[tuple[str, Head]] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def __post_init__(self) -> None:
         self._first = self.expected
@@ -172,7 +258,7 @@ class _Proof:
         self.count += 1
         if line.text != written:
             self.problems.append(f"{place}: seq {record['seq']}: the line was edited (it is not what was written)")
-        self.problems.extend(f"{place}: {what}" for what in faults(record, self.expected, self._previous))
+        self.problems.extend(f"{place}: {what}" for what in faults(record, self.expected, self._previous, claimed))
         self._previous = Head(record["seq"], str(record.get("hash")))
         self.expected = record["seq"] + 1
         self.authenticity.see(place, record)
@@ -193,7 +279,19 @@ class _Proof:
             if told != found
         )
 
+    def follows(self, remembered: Remembered | None) -> bool:
+        """Go by a newer head from now on; return False where it is none of the newest records, and none that is still to come."""
+        if remembered is None:
+            return False
+        at = next((at for at, (_place, found) in enumerate(self._recent) if found == remembered.head), None)
+        if at is None and remembered.seq <= self.highest:
+            return False
+        self.remembered, self._met = remembered, at is not None
+        self._behind = [] if at is None else list(self._recent)[at + 1 :][:MAX_BEHIND]
+        return True
+
     def _compare(self, place: str, found: Head) -> None:
+        self._recent.append((place, found))
         self.highest = max(self.highest, found.seq)
         if self.remembered is None:
             return

@@ -20,6 +20,7 @@ from agent.audit.journal_heads import ToldHeads, told_heads
 from agent.audit.proof import Verdict, Witnesses, verify, verify_against
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.core.settings import Settings
 from agent.system.accounts import find_account
 from agent.system.reading import open_regular
 from agent.system.systemd_unit import agent_user
@@ -45,13 +46,7 @@ def _of_this_host(options: argparse.Namespace) -> Verdict:
         raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
     settings = wiring.load_settings(options.config, os.environ)
     state_directory, _runtime, path = wiring.paths(settings)
-    keys = _given_keys(options)
-    if (
-        not keys
-        and (configured := wiring.hmac_key(settings, with_credentials(os.environ), also=_service())) is not None
-    ):
-        keys = (configured,)
-    witnesses = Witnesses(keys, _journal(options))
+    witnesses = Witnesses(given_keys(options) or configured_keys(settings), _journal(options))
     return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq, witnesses=witnesses)
 
 
@@ -60,7 +55,7 @@ def _of_a_copy(options: argparse.Namespace) -> Verdict:
     path = Path(options.log)
     if not path.is_file():
         raise AuditError(f"{path} is no file", "name the copy of the log that is to be verified")
-    head, witnesses = _known_head(options.head), Witnesses(_given_keys(options), _journal(options))
+    head, witnesses = known_head(options.head), Witnesses(given_keys(options), _journal(options))
     verdict = verify(path, head, first_seq=options.from_seq, is_copy=True, witnesses=witnesses)
     if not verdict.whole:
         return verdict
@@ -72,7 +67,12 @@ def _of_a_copy(options: argparse.Namespace) -> Verdict:
     return dataclasses.replace(verdict, notes=(*verdict.notes, end))
 
 
-def _known_head(text: str | None) -> Remembered | None:
+def known_head(text: str | None) -> Remembered | None:
+    """Return the head of `--head`, a copy's newest record as somebody knows it.
+
+    Raises:
+        UsageError: it is none.
+    """
     if text is None:
         return None
     match = _HEAD.fullmatch(text)
@@ -83,8 +83,23 @@ def _known_head(text: str | None) -> Remembered | None:
     return Remembered(int(match["seq"]), match["hash"])
 
 
-def _given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
+def given_keys(options: argparse.Namespace) -> tuple[HmacKey, ...]:
+    """Return the keys of `--hmac-key-file`.
+
+    Raises:
+        KeyturnError: one cannot be read.
+    """
     return tuple(read_key(os.path.abspath(path), also=_service()) for path in options.hmac_key_file or ())
+
+
+def configured_keys(settings: Settings) -> tuple[HmacKey, ...]:
+    """Return the config's key, where it has one.
+
+    Raises:
+        KeyturnError: it cannot be read.
+    """
+    found = wiring.hmac_key(settings, with_credentials(os.environ), also=_service())
+    return () if found is None else (found,)
 
 
 def _service() -> int | None:

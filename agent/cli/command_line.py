@@ -95,6 +95,11 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
         "--allow-absent", metavar="HOST", action="append", default=[], help="let this host go if it is absent"
     )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
+    rotate.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write the emergency as a document (.md, .html or .json) at its end, on failure too",
+    )
     rotate.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     instead = rotate.add_mutually_exclusive_group()
     instead.add_argument(
@@ -174,6 +179,37 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     verify.add_argument("--log", metavar="PATH", help="a copy of the log: no config and no state is read")
     verify.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+    report = _parser(
+        actions.add_parser,
+        "report",
+        help="every credential, its key, its rotations, and whether the log behind that verified",
+        epilog="example: keyturn audit report --since 2026-07-01 --format html --output report.html",
+    )
+    report.set_defaults(run="agent.cli.audit_report:audit_report")
+    report.add_argument("--credential", metavar="N")
+    report.add_argument("--since", metavar="T", help="a time like 2026-07-01, or how long ago, like 90d; default: all")
+    report.add_argument(
+        "--format", choices=("table", "csv", "json", "ocsf", "html"), default="table", help="default: table"
+    )
+    report.add_argument("--output", metavar="FILE", help="write it there; default: standard output")
+    report.add_argument("--log", metavar="PATH", help="a copy of the log, newest file: no config and no state is read")
+    report.add_argument("--head", metavar="SEQ:HASH", help="with --log: the newest record that is known to be in it")
+    report.add_argument("--hmac-key-file", metavar="PATH", action="append", help="as for audit verify")
+    report.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
+    incident = _parser(
+        actions.add_parser,
+        "incident",
+        help="one emergency as a document, to attach to a ticket; default: the newest",
+        epilog="example: keyturn audit incident --credential uploader --output incident.html",
+    )
+    incident.set_defaults(run="agent.cli.audit_incident:audit_incident")
+    incident.add_argument("--credential", metavar="N", help="the newest of this credential")
+    incident.add_argument("--key", metavar="ACCESS_KEY_ID", help="the one about this key")
+    incident.add_argument("--list", action="store_true", help="list the emergencies that the log has, the oldest first")
+    incident.add_argument(
+        "--format", choices=("markdown", "html", "json"), help="default: what FILE ends in, else markdown"
+    )
+    incident.add_argument("--output", metavar="FILE", help="write it there, with mode 0600; default: standard output")
 
 
 def _endpoint(endpoint: argparse.ArgumentParser) -> None:

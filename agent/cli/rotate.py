@@ -9,20 +9,46 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 from agent.cli import output
 from agent.cli.daemon_client import Reach, Step, find
 from agent.control import client
-from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
+from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError, UsageError
 from agent.emergency.request import Request, emergency_request
 
 FORESEE_S = 5.0
 """Seconds that the question waits for the cloud: whoever is asked has no time."""
 
 
+class Onlooker(Protocol):
+    """Whoever keeps what becomes of an emergency, for its report."""
+
+    def asked(self, request: Request) -> None:
+        """It begins."""
+
+    def step(self, step: dict[str, Any]) -> None:
+        """A step has ended, or something is waited for."""
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """It has ended, and this came of it."""
+
+    def failed(self, error: KeyturnError) -> None:
+        """It could not be had done."""
+
+
+class Nobody:
+    """The onlooker of an emergency without a report."""
+
+    asked = step = ended = failed = staticmethod(lambda _of: None)
+
+
 def rotate(options: argparse.Namespace) -> int:
     """Run the emergency and print what comes of it; return the exit code."""
+    if options.report is not None and (options.dry_run or options.drill):
+        raise UsageError(
+            "--report is for an emergency, which neither --dry-run nor --drill has", "leave one of them out"
+        )
     if options.dry_run:
         from agent.cli.plan import dry_run  # which looks at every process
 
@@ -31,9 +57,23 @@ def rotate(options: argparse.Namespace) -> int:
         from agent.cli.rotate_drill import play  # the emulator, which no emergency needs
 
         return play(options)
+    if options.report is None:
+        return _rotate(options, Nobody())
+    from agent.cli.rotate_report import RotateReport
+
+    report = RotateReport(options.report, options.config)
     try:
-        result, code = _rotated(options)
+        return _rotate(options, report)
+    finally:
+        report.write()
+
+
+def _rotate(options: argparse.Namespace, onlooker: Onlooker) -> int:
+    try:
+        result, code = _rotated(options, onlooker)
+        onlooker.ended(result)
     except KeyturnError as error:
+        onlooker.failed(error)
         if not options.json:
             raise
         from agent.emergency.report import Result  # what it consists of comes along
@@ -46,13 +86,19 @@ def rotate(options: argparse.Namespace) -> int:
     return code
 
 
-def _rotated(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
+def _rotated(options: argparse.Namespace, onlooker: Onlooker) -> tuple[dict[str, Any], int]:
     reach, request = find(options), _request(options)
     wanted = emergency_request(request, None)  # what is wrong with it is said before anything is asked
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not _is_agreed(reach, wanted, request):
         raise CancelledError("nothing was done")
-    progress: Step = output.wait if options.json else output.step
+    show: Step = output.wait if options.json else output.step
+
+    def progress(step: dict[str, Any]) -> None:
+        onlooker.step(step)
+        show(step)
+
+    onlooker.asked(wanted)
     try:
         return reach.ask(request, progress)
     except KeyboardInterrupt:

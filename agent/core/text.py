@@ -24,6 +24,8 @@ def first_few(texts: Sequence[str], most: int = 5) -> list[str]:
 
 def escaped(text: str) -> str:
     """Write out as escapes what could forge a line or drive a terminal; nothing of the text is lost."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

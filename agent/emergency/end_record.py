@@ -45,7 +45,8 @@ def end_record(result: Result, duration_ms: int) -> dict[str, Any]:
 def outcome(result: Result) -> str:
     """Return in a few words what became of the old key: the `outcome` of the record."""
     if result.safe:
-        return "old key refused"
+        more = "" if result.old_key is OldKey.DISABLED else f", {result.old_key}"
+        return f"old key refused{more}"
     if result.old_key is not OldKey.ACTIVE:
         return f"old key {result.old_key}, not seen refused"
     return "replaced, old key active" if result.new_access_key_id else "old key in use"

@@ -82,7 +82,12 @@ class Emergency:
                 held = self._hold()
             except KeyturnError as error:
                 return self._failed(error)
-            return self._run(Case(held, self._request, self._result, steps, self._patience, self._audit, self._cause))
+            try:
+                return self._run(
+                    Case(held, self._request, self._result, steps, self._patience, self._audit, self._cause)
+                )
+            finally:
+                held.release()  # behind the record of its end, for which a stopping agent waits
 
     def _run(self, case: Case) -> Result:
         clearance, begun = Clearance(case, self._who_fetched, self._open_fleet), False
@@ -97,7 +102,6 @@ class Emergency:
             log.error("a fault of keyturn itself; please report it", exc_info=True)
             self._failed(KeyturnError(f"{case.place}: a fault of keyturn itself", "please report it with its log"))
         finally:
-            case.held.release()
             clearance.close()
         self._fill_in(case, clearance)
         if begun:

@@ -84,13 +84,14 @@ class Result:
     exit_code: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object as it is printed: with `error` only where there is one."""
+        """Return the object as it is printed: with `error` and `fleet` only where there is one."""
         shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
             "old_key": str(self.old_key),
             "left_behind": [one.as_json() for one in self.left_behind],
         }
-        if self.error is None:
-            del shown["error"]
+        for name in ("error", "fleet"):
+            if shown[name] is None:
+                del shown[name]
         return shown
 
 

@@ -161,9 +161,9 @@ class Engine:
         self._loop.stop_working()
 
     def linger(self, patience_s: float) -> None:
-        """Give workers `patience_s` seconds to come back after the end of `run`, so that hooks are killed."""
+        """Give workers `patience_s` seconds to come back after `run`: hooks are killed, emergencies record their end."""
         deadline = self._clock.boottime() + patience_s
-        while self._loop.busy(Lane.CANARY) and self._clock.boottime() < deadline:
+        while (self._loop.busy(Lane.CANARY) or self.in_emergency()) and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
         self._crew.outcomes.write_down()

@@ -42,9 +42,11 @@ h2 .pill { font-size: .8rem; vertical-align: middle; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .2rem 1.25rem; margin: .75rem 0; }
 dt, dd { margin: 0; } dd > div { min-height: 1.5em; }
 .wide { overflow-x: auto; margin: .75rem 0; }
+.short { white-space: nowrap; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; padding: .25rem 0; }
 th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+.word { white-space: nowrap; }
 th { font-weight: 600; overflow-wrap: normal; }
 ol.steps { margin: .75rem 0 .75rem .5rem; padding: 0 0 0 1rem; list-style: none; border-left: 2px solid var(--line); }
 ol.steps li { position: relative; margin: .5rem 0; }
@@ -54,7 +56,7 @@ ol.steps li.good::before { background: var(--good); } ol.steps li.bad::before { 
 ol.steps li.so-so::before { background: var(--so-so); }
 ol.steps .at { color: var(--faint); font-variant-numeric: tabular-nums; margin-right: .5rem; }
 pre { margin: .75rem 0; padding: .75rem; background: var(--raised); border: 1px solid var(--line); border-radius: .25rem;
-  overflow-x: auto; white-space: pre; }
+  white-space: pre-wrap; }
 svg.timeline { display: block; width: 100%; height: 68px; margin: .75rem 0; overflow: visible; }
 svg text { fill: var(--faint); font-size: 12px; }
 .axis, .tick { stroke: var(--line); stroke-width: 1; }
@@ -68,14 +70,14 @@ ul.legend svg { width: 18px; height: 14px; vertical-align: middle; margin-right:
 footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: .85rem; }
 @media screen and (max-width: 45rem) {
   body { padding: 1rem; }
-  dl { display: block; } dd { margin: 0 0 .6rem; }
+  dl { display: block; } dd { margin: 0 0 .6rem; } td:has(> div:empty) { display: none; }
   table, tbody, tr, td { display: block; } thead { display: none; }
   caption { display: block; }
   tr { margin: 0 0 1rem; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: .25rem; }
   td { padding: .2rem 0; border: 0; display: grid; grid-template-columns: 8rem 1fr; gap: .5rem; }
   td::before { content: attr(data-column); color: var(--faint); }
   td:empty { display: none; }
-  .minor { display: none; }
+  .minor { display: none; } .word { white-space: normal; }
 }
 @media print {
   :root { color-scheme: light; --ground: #fff; --raised: #f4f6f8; --text: #000; --faint: #444; --line: #aaa;
@@ -85,13 +87,17 @@ footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--li
   body { max-width: none; padding: 0; font-size: 9.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   table { font-size: 8pt; }
   h2, h3 { break-after: avoid; } tr, dl, .notice, svg, ol.steps li { break-inside: avoid; } thead { display: table-header-group; }
-  .wide, pre { overflow: visible; } pre { white-space: pre-wrap; }
+  .wide { overflow: visible; } pre { break-before: avoid; break-inside: avoid; }
 }
 """
 
 TEMPLATE = """\
 {%- macro one(item) -%}
-{% if item is string %}{{ item }}{% else %}<span class="pill {{ item.mood }}">{{ item.text }}</span>{% endif %}
+{% if item is string %}
+{% for word in item.split(" ") %}
+{{ " " if not loop.first }}{% if 10 < word | length < 32 %}<span class="word">{{ word }}</span>{% else %}{{ word }}{% endif %}
+{% endfor %}
+{% else %}<span class="pill {{ item.mood }}">{{ item.text }}</span>{% endif %}
 {%- endmacro %}
 {%- macro cell(value) -%}
 {% set items = value | cells %}
@@ -121,7 +127,8 @@ TEMPLATE = """\
 <thead><tr>{% for name in it.head %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in it.rows %}
-<tr>{% for value in row %}<td data-column="{{ it.head[loop.index0] }}"><div>{{ cell(value) }}</div></td>{% endfor %}</tr>
+<tr>{% for value in row %}<td data-column="{{ it.head[loop.index0] }}">
+<div class="{{ "short" if value is string and value | length < 16 else "long" }}">{{ cell(value) }}</div></td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% elif it.kind == "steps" %}
@@ -145,7 +152,7 @@ TEMPLATE = """\
 {% for at, label in it.ticks %}
 <line class="tick" x1="{{ at }}%" x2="{{ at }}%" y1="10" y2="48"/>
 <text class="{{ "minor" if loop.index0 % 3 else "" }}" x="{{ at }}%" y="62"
- text-anchor="{{ "end" if at > 95 else "start" if at < 5 else "middle" }}">{{ label }}</text>
+ text-anchor="{{ "end" if at > 97 else "start" if at < 3 else "middle" }}">{{ label }}</text>
 {% endfor %}
 {% for mark in it.marks %}
 <svg x="{{ mark.at }}%" y="25" overflow="visible"><g><title>{{ mark.text }}</title>{{ shape(mark.shape, mark.mood) }}</g></svg>

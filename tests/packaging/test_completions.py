@@ -169,7 +169,7 @@ def test_fish_offers_commands_and_credentials(command_line, tmp_path):
     )
     tree = dict(parsers_below(parser()))
     assert top == {words[0] for words in tree if len(words) == 1}
-    assert audit == {"show", "verify"}
+    assert audit == {words[1] for words in tree if len(words) == 2 and words[0] == "audit"} > {"show", "verify"}
     assert names == {"uploader", "reports", "dotted.name"}
     assert after == set()
     assert not (tmp_path / "ran").exists()

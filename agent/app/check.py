@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,12 +26,13 @@ from agent.app.check_daemon import daemon_findings
 from agent.audit.preflight import log_problem
 from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError, SourceUnavailableError
+from agent.core.errors import BadAnswerError, KeyturnError, NotPermittedError, SourceUnavailableError
 from agent.core.finding import Finding
 from agent.core.problem import Problem
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
 from agent.core.settings import Settings
+from agent.core.timestamps import rfc3339
 from agent.endpoint.check import findings as endpoint_findings
 from agent.engine.key_holders import shared_secrets
 from agent.metrics.check import findings as seen_from_outside
@@ -40,7 +42,7 @@ from agent.sinks.check import inspect
 from agent.sinks.interface import Sink
 from agent.sinks.offered import can_be_read_back
 from agent.sinks.transaction import transaction
-from agent.state.store import directory_problem
+from agent.state.store import StateStore, directory_problem
 from agent.system.accounts import find_account
 from agent.system.clock import Clock
 from agent.system.free_space import write_problem
@@ -101,7 +103,10 @@ def _seen_by_this_process(
     parts = wiring.Factory(settings, environ, config_path=path)
     credentials = parts.credentials()
     yield from _shared(credentials)
+    states = StateStore(wiring.paths(settings)[0])
     for managed in credentials:
+        with suppress(NotPermittedError):  # what is remembered is asked for the age of its key only
+            managed.remember(states.peek(managed.name))
         yield from _credential(managed, offline)
         yield from _emergency(parts, managed, offline)
 
@@ -188,11 +193,22 @@ def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
     local = [*_local(place, managed)]
     yield from local
-    if not offline:
-        wrong = {
-            finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"
-        }
-        yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
+    if offline:
+        yield from _age(place, managed, None, Clock().now())
+        return
+    wrong = {finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"}
+    yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
+
+
+def _age(place: str, managed: ManagedCredential, value: Credential | None, now: datetime) -> Iterator[Finding]:
+    """Yield that a key is older than `max_age`: the value that was fetched, as its source says, or else the one in use."""
+    limit_s, due_at, text = managed.settings.max_age, managed.too_old_at(), managed.too_old_text()
+    if value is not None and value.created_at is not None and value.expiration is None and limit_s is not None:
+        due_at = value.created_at + timedelta(seconds=float(limit_s))
+        text = f"{value.access_key_id} was made at {rfc3339(value.created_at)} and is older than max_age allows"
+    if due_at is not None and due_at <= now:
+        remedy = "rotate it at its source (`keyturn rotate` does, for a secret of KMS), or allow it more"
+        yield Finding("warning", f"{place}.max_age", text, remedy)
 
 
 def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
@@ -228,10 +244,12 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
 
 def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> Iterator[Finding]:
     """Yield what the source, STS and the value itself say; what is wrong already is not said twice."""
-    if "provider" in wrong:
-        return
     now = Clock().now()
+    if "provider" in wrong:
+        yield from _age(place, managed, None, now)
+        return
     value, finding = _tried(f"{place}.provider", lambda: _fetched(managed.provider, now))
+    yield from _age(place, managed, value, now)
     if value is None:
         yield finding
         return

@@ -74,6 +74,7 @@ class Commands:
         return as_json(
             seen.credentials,
             self._application.config_path,
+            client_keys=seen.client_keys,
             pid=os.getpid(),
             started_at=self._started_at,
             in_force=self._application.in_force,

@@ -274,9 +274,7 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(
-            self._engine.snapshot(), self._application.in_force.summary(), self._canary.alarm()
-        )
+        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 

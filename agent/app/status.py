@@ -8,10 +8,12 @@ from typing import Any
 
 from agent import __version__
 from agent.app.clients import unit_pickup
+from agent.core.alarms import SEVERE_DAYS, Kind
 from agent.core.config_in_force import ConfigInForce
 from agent.core.policy import ALARMS, Condition
 from agent.core.text import first_few
 from agent.core.timestamps import rfc3339, rfc3339_micros
+from agent.engine.client_key_alarms import ClientKeySnapshot
 from agent.engine.snapshot import CredentialSnapshot, DependentSnapshot, EngineSnapshot
 from agent.state.records import called
 
@@ -24,6 +26,7 @@ def as_json(
     credentials: Iterable[CredentialSnapshot],
     config: str,
     *,
+    client_keys: Iterable[ClientKeySnapshot] = (),
     pid: int | None = None,
     started_at: datetime | None = None,
     in_force: ConfigInForce | None = None,
@@ -36,6 +39,7 @@ def as_json(
     Args:
         credentials: the rows, in the order of the config.
         config: the path of the config.
+        client_keys: those that sign for them.
         pid: of the daemon; None, as all that follows, where none runs.
         started_at: when it was started.
         in_force: what became of its last reload.
@@ -53,6 +57,7 @@ def as_json(
             "config_refused_at": stamp(in_force.refused_at) if in_force else None,
             "config_problems": list(in_force.problems) if in_force else [],
             **({"fleet": fleet} if fleet is not None else {}),
+            "client_keys": [_client_key(one) for one in client_keys],
         },
         "credentials": {
             one.name: _row(one, clients_of(one.name, one.published.generation), canary_of(one.name))
@@ -71,6 +76,10 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[st
         "version_id": done.version_id or None,
         "expires_at": stamp(done.expiration),
         "published_at": stamp(done.published_at),
+        "key_made_at": stamp(one.key_made_at),
+        "alarms": [
+            {"alarm": str(each.kind), "access_key_id": each.access_key_id, "text": each.text} for each in one.key_alarms
+        ],
         "verified": done.verified == "verified",
         "last_success_at": stamp(one.last_success_at),
         "next_refresh_at": stamp(one.next_refresh_at),
@@ -80,6 +89,16 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[st
         "notify": notify_rows(one, clients),
         "clients": clients,
         **({"canary": canary} if canary is not None else {}),
+    }
+
+
+def _client_key(one: ClientKeySnapshot) -> dict[str, Any]:
+    return {
+        "key_id": one.key_id,
+        "path": one.path,
+        "expires_at": stamp(one.expires_at),
+        "is_alarm": one.said is not None,
+        "credentials": list(one.users),
     }
 
 
@@ -97,17 +116,32 @@ def notify_rows(one: CredentialSnapshot, clients: Sequence[dict[str, Any]] = ())
     ]
 
 
-def summary(seen: EngineSnapshot, refused: str = "", leaked: str = "") -> str:
-    """Return one line for `systemctl status`: keys that leaked, a config that was refused, how many are well, the worst first.
+def summary(seen: EngineSnapshot, refused: str = "") -> str:
+    """Return one line for `systemctl status`: severe alarms, a config that was refused, how many are well, the worst first.
 
     Before the first pass has ended: which credentials have not answered yet, be it with a failure.
 
     Args:
         seen: the credentials.
         refused: what was wrong with a config that was refused; "" for nothing.
-        leaked: which keys are restricted as leaked; "" for none.
     """
-    return "; ".join(filter(None, [leaked, refused, _credentials(seen)]))
+    return "; ".join(filter(None, [_restricted(seen), *_ending(seen), refused, _credentials(seen)]))
+
+
+def _restricted(seen: EngineSnapshot) -> str:
+    found = [
+        f"{one.name} ({each.access_key_id})"
+        for one in seen.credentials
+        for each in one.key_alarms
+        if each.kind is Kind.RESTRICTED
+    ]
+    return f"restricted as leaked: {', '.join(first_few(found))}" if found else ""
+
+
+def _ending(seen: EngineSnapshot) -> list[str]:
+    """Return the ClientKeys that end soon; without the days, or the line would be a new one each day."""
+    ending = [one for one in seen.client_keys if one.said is not None and one.said <= SEVERE_DAYS]
+    return [f"ClientKey {one.key_id} {'expires' if one.said else 'expired'} {stamp(one.expires_at)}" for one in ending]
 
 
 def _credentials(seen: EngineSnapshot) -> str:

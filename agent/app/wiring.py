@@ -20,7 +20,7 @@ from agent.audit.hmac_key import HmacKey, read_key
 from agent.audit.journal_heads import JournalHeads
 from agent.audit.log import AuditLog
 from agent.audit.origin import Origin
-from agent.cloud.openapi import Cloud, Kms, Ram, Sts
+from agent.cloud.openapi import Cloud, Ims, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.cloud.verify import Verifier
 from agent.config.load import load
@@ -190,7 +190,10 @@ class Factory:
         """
         cloud, transport = self._settings.cloud, self._to_verify if shares else Transport(self._ca_file)
         return Cloud(
-            kms=Kms(transport, cloud.kms), ram=Ram(transport, cloud.ram_endpoint), sts=Sts(transport, cloud.sts)
+            kms=Kms(transport, cloud.kms),
+            ram=Ram(transport, cloud.ram_endpoint),
+            sts=Sts(transport, cloud.sts),
+            ims=Ims(transport, cloud.ims_endpoint),
         )
 
     def sinks(self, name: str) -> tuple[Sink, ...]:

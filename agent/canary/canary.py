@@ -26,8 +26,6 @@ from agent.sinks.offered import can_be_read_back, offered
 
 SERVED = "credentials.sock"
 NEVER = float("-inf")
-NAMED = 5
-"""How many credentials one line names at most."""
 OfferOf = Callable[[str], Credential | None]
 """Returns what is handed out of a credential to those who ask."""
 IsBehind = Callable[[str, int], bool]
@@ -151,16 +149,10 @@ class Canary:
         report = watch.report if watch is not None else None
         return report.as_json() if report is not None else None
 
-    def figures(self, name: str) -> tuple[dict[str, int], bool] | None:
-        """Return how many looks ended how since the process started, and whether a key is restricted; None without a canary."""
+    def figures(self, name: str) -> dict[str, int] | None:
+        """Return how many looks ended how since the process started; None without a canary."""
         watch = self._watches.get(name)
-        return ({str(one): watch.counts[one] for one in Verdict}, bool(watch.restricted)) if watch is not None else None
-
-    def alarm(self) -> str:
-        """Return one line on the keys that are restricted as leaked; "" for none."""
-        found = [f"{name} ({', '.join(keys)})" for name, one in self._watches.items() if (keys := one.restricted)]
-        more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
-        return f"restricted as leaked: {', '.join([*found[:NAMED], *more])}" if found else ""
+        return {str(one): watch.counts[one] for one in Verdict} if watch is not None else None
 
     # -- when ---------------------------------------------------------------------------------------
 
@@ -248,38 +240,34 @@ class Canary:
     def _note(self, name: str, watch: _Watch, seen: Offered, found: Look) -> None:
         before = watch.put(self._engine.clock.now(), found)
         watch.counts[found.verdict] += 1
-        leaked = self._note_leak(name, watch, found)
+        self._note_leak(name, watch, found)
         looks = tuple(watch.looks.values())
         watch.report = Report(looks, watch.restricted, max(watch.leaks.values(), key=list(Leak).index, default=None))
         is_news = before is None or (before.verdict, before.access_key_id) != (found.verdict, found.access_key_id)
         if is_news:
             _say(name, before, found)
             self._changed()
-        if leaked or (is_news and found.verdict is Verdict.REFUSED):
+        if is_news and found.verdict is Verdict.REFUSED:
             self._record(name, seen, found)
         if found.may_be_old and not seen.in_emergency:
             self._refresh(name, watch, found)
         elif watch.is_well:
             watch.refreshes = 0
 
-    def _note_leak(self, name: str, watch: _Watch, found: Look) -> bool:
-        """Take note of what RAM said of the key; return whether it is seen restricted for the first time.
-
-        The alarm stands while the key stands anywhere, unless RAM lets it in again.
-        """
+    def _note_leak(self, name: str, watch: _Watch, found: Look) -> None:
+        """Take note of what RAM said of the key. The alarm is the engine's, which has it over a restart too."""
         key, before = found.access_key_id, watch.leaks.get(found.access_key_id)
         if found.leak is None:
-            return False
+            return
         watch.leak_due_at[key] = self._engine.clock.boottime() + pace.LEAK_S
         if found.leak is Leak.UNKNOWN and before is Leak.RESTRICTED:
-            return False
+            return
         watch.leaks[key] = found.leak
         if found.leak is Leak.RESTRICTED and before is not Leak.RESTRICTED:
-            log.critical("a key is restricted as leaked", credential=name, **_where(found))
-            return True
-        if before is Leak.RESTRICTED and found.leak is Leak.CLEAR:
-            log.info("a key is not restricted any more", credential=name, access_key_id=key)
-        return False
+            error = f"{found.place}: {found.detail}"
+            self._engine.key_restricted(name, key, error, Cause(Trigger.POLL, reason="canary"))
+        elif found.leak is Leak.CLEAR and before is not Leak.CLEAR:
+            self._engine.key_accepted(key)
 
     def _refresh(self, name: str, watch: _Watch, found: Look) -> None:
         """Have the source asked now; while a key stays refused, ever more rarely."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from agent.core.alarms import ends
 from agent.core.text import escaped, first_few
 from agent.core.timestamps import rfc3339
 from agent.system.terminal import paint, terminal_size
@@ -160,6 +161,9 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
     yield one_line(f"keyturn {agent['version']}, {running}, {agent['config']}")
     for problem in agent.get("config_problems", ()):  # an older daemon does not say
         yield one_line(f"config refused at {agent['config_refused_at']}, the old one stays: {problem}")
+    for key in agent.get("client_keys", ()):  # likewise
+        if key["is_alarm"]:
+            yield one_line(_client_key(key, now))
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
     rows = [head, *(tuple(map(one_line, row)) for row in made)]
@@ -167,6 +171,12 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
     for name, one in whole["credentials"].items():
         for line in _troubles(one):
             yield one_line(f"  {name}: {line}")
+
+
+def _client_key(key: dict[str, Any], now: datetime) -> str:
+    users = ", ".join(first_few(key["credentials"]))
+    when = f"{ends(_parsed(key['expires_at']), now)} ({key['expires_at']})"
+    return f"ClientKey {key['key_id']} {when}: {key['path']}, which signs for {users}"
 
 
 def _status_row(name: str, one: dict[str, Any], now: datetime) -> tuple[str, ...]:
@@ -183,6 +193,8 @@ def _status_row(name: str, one: dict[str, Any], now: datetime) -> tuple[str, ...
 
 
 def _troubles(one: dict[str, Any]) -> Iterable[str]:
+    for alarm in one.get("alarms", ()):  # an older daemon does not say
+        yield alarm["text"]
     if one["last_error"]:
         yield f"failed {one['consecutive_failures']} times: {one['last_error']}"
     for sink in one["sinks"]:
@@ -196,13 +208,11 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"
     yield from _clients(one)
-    yield from _canary(one.get("canary") or {"looks": (), "restricted": ()})  # an older daemon does not say
+    yield from _canary(one.get("canary") or {"looks": ()})  # an older daemon does not say
 
 
 def _canary(seen: dict[str, Any]) -> Iterator[str]:
-    """Yield the keys that are restricted as leaked, and the places whose newest look went wrong."""
-    for key_id in seen["restricted"]:
-        yield f"{key_id} is restricted as leaked: rotate it now"
+    """Yield the places whose newest look went wrong."""
     for look in seen["looks"]:
         if look["outcome"] not in ("accepted", "restricted"):
             yield f"canary {look['outcome']} at {look['where']}, {look['at']}: {look['error']}"

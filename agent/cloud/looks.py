@@ -1,9 +1,10 @@
 """The calls of KMS and RAM that only look: what stands in the way of an emergency can be seen before one.
 
-Wire facts: the models of alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0; the tests compare what is sent here
-with what these SDKs send. Whether an identity may call RotateSecret or UpdateAccessKey cannot be asked: of the calls for
-secrets only GetSecretValue has a DryRun, and RAM has none. (RotateSecret with a version id that exists is documented to change
-nothing, but to rely on that would be to rotate in earnest where it does not hold.)
+Wire facts: the models of alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0, and the API reference of IMS
+2019-08-15; the tests compare what is sent here with what these SDKs send. Whether an identity may call RotateSecret or
+UpdateAccessKey cannot be asked: of the calls for secrets only GetSecretValue has a DryRun, and RAM has none. (RotateSecret with
+a version id that exists is documented to change nothing, but to rely on that would be to rotate in earnest where it does not
+hold.)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.cloud.openapi import CALL_TIMEOUT_S, Kms, OpenApi, Ram
+from agent.cloud.openapi import CALL_TIMEOUT_S, Ims, Kms, OpenApi, Ram
 from agent.core.credential import Credential
 from agent.core.timestamps import moment_of
 
@@ -42,6 +43,19 @@ class AccessKeySeen:
     access_key_id: str
     status: str
     created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """The last use of a key, as IMS knows it.
+
+    Attributes:
+        at: None for none that is known.
+        service: the product that was called, such as "Ecs"; "" where IMS does not say.
+    """
+
+    at: datetime | None
+    service: str
 
 
 def describe_secret(
@@ -102,6 +116,34 @@ def access_key_last_used(
     answer = ram.call("GetAccessKeyLastUsed", params, identity, now=now, timeout_s=timeout_s)
     used = answer.get("AccessKeyLastUsed")
     return _moment(used.get("LastUsedDate")) if isinstance(used, dict) else None
+
+
+def key_last_use(
+    ims: Ims,
+    user: str,
+    account_id: str,
+    access_key_id: str,
+    identity: Credential,
+    *,
+    now: datetime,
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> LastUse:
+    """Return when a user's key was used last, and for which product; RAM's own API says no product.
+
+    The identity needs ram:GetAccessKeyLastUsed. The user is named by its logon name at the account's default domain, which is
+    the account's id unless somebody set an alias (IMS, SetDefaultDomain); with an alias IMS may not find the user.
+
+    Raises:
+        KeyturnError: as `OpenApi.call`.
+    """
+    params = {"UserPrincipalName": f"{user}@{account_id}.onaliyun.com", "UserAccessKeyId": access_key_id}
+    answer = ims.call("GetAccessKeyLastUsed", params, identity, now=now, timeout_s=timeout_s)
+    used = answer.get("AccessKeyLastUsed")
+    if not isinstance(used, dict):
+        return LastUse(None, "")
+    service = used.get("ServiceName")
+    named = isinstance(service, str) and service.isprintable() and len(service) <= MAX_TEXT
+    return LastUse(_moment(used.get("LastUsedDate")), str(service) if named else "")
 
 
 def _text(api: OpenApi, action: str, answer: Mapping[str, object], name: str) -> str:

@@ -19,9 +19,9 @@ from agent.cloud.failures import Judge, ServiceError
 from agent.cloud.permissions import Asked
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError, SourceRefusedError
+from agent.core.errors import BadAnswerError, KeyturnError, LeakedKeyError, SourceRefusedError
 from agent.core.secret import Secret
-from agent.core.timestamps import rfc3339
+from agent.core.timestamps import moment_of, rfc3339
 
 CALL_TIMEOUT_S = 10.0
 """Seconds for one call, everything included; the services answer in well under a second."""
@@ -67,7 +67,13 @@ class OpenApi:
             action, self._version, params, identity, host=self.endpoint, at=now, nonce=secrets.token_hex(16)
         )
         asked = Asked(action, params, identity.access_key_id)
-        return self.send(action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge, asked=asked)
+        try:
+            return self.send(
+                action, signed.query, signed.headers, now=now, timeout_s=timeout_s, judge=judge, asked=asked
+            )
+        except LeakedKeyError as error:
+            error.restricted_key = identity.access_key_id
+            raise
 
     def call_anonymously(
         self,
@@ -291,11 +297,47 @@ class Kms(OpenApi):
         return failures.request_id_of(answer)
 
 
+@dataclass(frozen=True, slots=True)
+class MadeAccessKey:
+    """A key that RAM has just made; no later answer has its secret. `request_id` is RAM's name for the call, "" for none."""
+
+    access_key_id: str
+    access_key_secret: Secret
+    created_at: datetime | None
+    request_id: str = ""
+
+
 class Ram(OpenApi):
     """RAM 2015-05-01; one endpoint for all regions."""
 
     def __init__(self, transport: Transport, endpoint: str) -> None:
         super().__init__(transport, endpoint, "2015-05-01")
+
+    def create_access_key(
+        self, user: str, identity: Credential, *, now: datetime, timeout_s: float = CALL_TIMEOUT_S
+    ) -> MadeAccessKey:
+        """Make another AccessKey for a user, who may have two.
+
+        The request is never repeated here: after an error that is no refusal, there may be a key whose secret nobody has.
+        Whoever calls has written down before that it will, and looks for such a key before it calls again.
+
+        Raises:
+            SourceRefusedError: its `code` is "LimitExceeded.User.AccessKey" where the user has two keys.
+            BadAnswerError: the key was made, and the answer cannot be read.
+            KeyturnError: otherwise as `OpenApi.call`.
+        """
+        action = "CreateAccessKey"
+        answer = self.call(action, {"UserName": user}, identity, now=now, timeout_s=timeout_s)
+        key = answer.get("AccessKey")
+        if not isinstance(key, dict):
+            raise self.bad(action, "has no AccessKey")
+        date = key.get("CreateDate")
+        return MadeAccessKey(
+            self._text(action, key, "AccessKeyId"),
+            Secret(self._text(action, key, "AccessKeySecret")),
+            moment_of(date) if isinstance(date, str) else None,
+            failures.request_id_of(answer),
+        )
 
     def update_access_key(
         self,
@@ -345,6 +387,13 @@ class Ram(OpenApi):
         self.call("ListAccessKeys", {}, identity, now=now, timeout_s=timeout_s)
 
 
+class Ims(OpenApi):
+    """IMS 2019-08-15, which knows more of a RAM user's keys than RAM's own API; one endpoint for all regions."""
+
+    def __init__(self, transport: Transport, endpoint: str) -> None:
+        super().__init__(transport, endpoint, "2019-08-15")
+
+
 @dataclass(frozen=True, slots=True)
 class Cloud:
     """The services of one config."""
@@ -352,6 +401,7 @@ class Cloud:
     kms: Kms
     ram: Ram
     sts: Sts
+    ims: Ims
 
 
 _BEING_ROTATED = re.compile(r"being rotated|rotating|rotation (is )?(under ?way|in progress)", re.IGNORECASE)

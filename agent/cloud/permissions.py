@@ -17,6 +17,7 @@ CLIENT_KEY = "KAAP."
 _KMS, _RAM, _STS = "kms", "ram", "sts"
 _PRODUCTS = {
     "AssumeRole": _STS,
+    "CreateAccessKey": _RAM,
     "DeleteAccessKey": _RAM,
     "DescribeSecret": _KMS,
     "GetAccessKeyLastUsed": _RAM,

@@ -132,4 +132,5 @@ def _refused(credential: Credential, refusal: KeyturnError, attempts: int, timeo
         "look at the key in the RAM console; the value in use stays",
         code=refusal.code,
         request_id=refusal.request_id,
+        restricted_key=refusal.restricted_key,
     )

@@ -78,7 +78,9 @@ class KeyturnError(Exception):
     place = ""
     """What `at` put before the problem last."""
 
-    def __init__(self, problem: str, remedy: str = "", *, code: str = "", request_id: str = "") -> None:
+    def __init__(
+        self, problem: str, remedy: str = "", *, code: str = "", request_id: str = "", restricted_key: str = ""
+    ) -> None:
         """Keep the parts of the text.
 
         Args:
@@ -86,12 +88,14 @@ class KeyturnError(Exception):
             remedy: what the operator does about it; may be empty where nothing can be said.
             code: the error code of the service, where there is one, such as `Rejected.Throttling`.
             request_id: the service's name for the call that failed, where there was one.
+            restricted_key: the AccessKey that signed, where Alibaba Cloud has restricted it as leaked.
         """
         super().__init__(problem, remedy)
         self.problem = problem
         self.remedy = remedy
         self.code = code
         self.request_id = request_id
+        self.restricted_key = restricted_key
 
     @classmethod
     def of(cls, problem: Problem) -> Self:

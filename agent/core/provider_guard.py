@@ -44,6 +44,7 @@ def bounded(error: KeyturnError, source: str) -> KeyturnError:
     error.remedy = one_line(getattr(error, "remedy", ""))
     error.code = one_line(getattr(error, "code", ""))
     error.request_id = one_line(getattr(error, "request_id", ""))
+    error.restricted_key = one_line(getattr(error, "restricted_key", ""))
     return error
 
 

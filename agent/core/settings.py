@@ -137,13 +137,14 @@ class CloudSettings:
     sts_endpoint: str | None = None
     kms_endpoint: str | None = None
     ram_endpoint: str = "ram.aliyuncs.com"
+    ims_endpoint: str = "ims.aliyuncs.com"
     ca_file: FilePath | None = None
 
     def problems(self) -> Problems:
         """Yield what is no host name, and a region from which none can be made."""
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.region_id):
             yield "region_id", 'want the id of a region, such as "cn-hangzhou"'
-        for key in ("sts_endpoint", "kms_endpoint", "ram_endpoint"):
+        for key in ("sts_endpoint", "kms_endpoint", "ram_endpoint", "ims_endpoint"):
             value = getattr(self, key)
             if value is not None and (fault := endpoint_fault(value)):
                 yield key, fault

@@ -217,6 +217,7 @@ class _Play:
                 sts_endpoint=server.endpoint_of("sts"),
                 kms_endpoint=server.endpoint_of("kms"),
                 ram_endpoint=server.endpoint_of("ram"),
+                ims_endpoint=server.endpoint_of("ims"),
                 ca_file=FilePath(server.ca_file),
             ),
         )

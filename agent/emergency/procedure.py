@@ -96,8 +96,10 @@ class Emergency:
             begun = True
             case.record(Event.ROTATION_REQUESTED, access_key_id=self._leaked)
             self._play(case, clearance)
+            case.held.note_authority(None, self._cause)
         except KeyturnError as error:
             self._failed(error)
+            case.held.note_authority(error, self._cause)
         except Exception:
             log.error("a fault of keyturn itself; please report it", exc_info=True)
             self._failed(KeyturnError(f"{case.place}: a fault of keyturn itself", "please report it with its log"))

@@ -18,29 +18,25 @@ from agent.core.events import Cause, Trigger
 from agent.core.observer import Observer
 from agent.core.outcome import Report
 from agent.core.provider import FETCH_TIMEOUT_S
-from agent.dispatch.dispatcher import Dispatcher
-from agent.dispatch.outcomes import Outcomes
 from agent.engine.attempts import RefreshSlot
 from agent.engine.base_credentials import BaseCredentials
+from agent.engine.crew import assembled
 from agent.engine.dependency_graph import family, in_order
-from agent.engine.health import Health
 from agent.engine.held_credential import HeldCredential
 from agent.engine.in_use import InUse, Offered, in_use_of, offered_by
 from agent.engine.key_holders import Holder, holders, names_of_holders
-from agent.engine.planner import RefreshPlanner
-from agent.engine.refresher import Crew, Refresher, gone
+from agent.engine.refresher import Refresher, gone
 from agent.engine.reload import take_over
 from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
 from agent.engine.version_held import VersionHeld, version_held
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
-from agent.refresh.recorder import Recorder
-from agent.refresh.recovery import CrashRecovery
 from agent.refresh.sink_look import SinkLook
 from agent.runtime.event_loop import EventLoop, safely, settle
-from agent.runtime.scheduler import Job, JobKind, Scheduler
+from agent.runtime.scheduler import Job, JobKind
 from agent.runtime.workers import Lane
 from agent.sinks.interface import Sink
+from agent.state.alarm_record import Seen
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 
@@ -65,35 +61,33 @@ class Engine:
     ) -> None:
         """Put the parts together; nothing is read and no source is asked before `recover` and `start_all`."""
         self._clock = clock or Clock()
-        self._loop, self._scheduler = loop or EventLoop(), Scheduler(self._clock.boottime)
-        recorder = Recorder(audit, states)
-        outcomes = Outcomes(audit, states)
-        health = Health(self._scheduler, self._clock, audit, states)
-        self._crew = Crew(
-            loop=self._loop,
-            scheduler=self._scheduler,
-            clock=self._clock,
-            recorder=recorder,
-            recovery=CrashRecovery(recorder, self._clock),
-            dispatcher=Dispatcher(self._loop, self._scheduler, self._clock, outcomes, settle_s),
-            outcomes=outcomes,
-            health=health,
-            planner=RefreshPlanner(self._scheduler, self._clock, health, self._scheduled),
+        self._loop = loop or EventLoop()
+        self._crew = assembled(
+            self._loop,
+            self._clock,
+            audit,
+            states,
             bases=bases or BaseCredentials(),
+            settle_s=settle_s,
+            everyone=self._everyone,
+            due=self._scheduled,
             in_use_changed=self._in_use_changed,
         )
+        self._scheduler = self._crew.scheduler
         self._in_use_watchers: list[Callable[[str], None]] = []
         self._slots = {managed.name: RefreshSlot(managed) for managed in credentials}
         self._refresher = Refresher(self._slots, self._crew, fetch_timeout_s, self._look_whether_passed)
-        self._has_passed = False
+        self._has_passed, self._stopping = False, False
         self._at_first_pass: list[Callable[[], None]] = []
         self._after_turns: list[Callable[[], None]] = []
-        self._stopping = False
 
     @property
     def clock(self) -> Clock:
         """The clock that everything here goes by."""
         return self._clock
+
+    def _everyone(self) -> list[ManagedCredential]:
+        return [slot.managed for slot in self._slots.values()]
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -106,7 +100,7 @@ class Engine:
         Raises:
             KeyturnError: what is remembered of a credential cannot be read.
         """
-        everyone = [slot.managed for slot in self._slots.values()]
+        everyone = self._everyone()
         for managed in everyone:
             self._crew.recovery.recall(managed)
             self._crew.recovery.mend(managed)
@@ -253,13 +247,18 @@ class Engine:
         """Call `act` after each turn of the loop: something may have changed."""
         self._after_turns.append(act)
 
+    def key_restricted(self, name: str, key_id: str, error: str, cause: Cause) -> None:
+        """Take note that a call for a credential was refused, since the key that signed it is restricted as leaked."""
+        self._crew.health.keys.restricted(name, key_id, error, cause, Seen.SOURCE)
+
+    def key_accepted(self, key_id: str) -> None:
+        """Take note that a key was let in by what refuses restricted ones."""
+        self._crew.health.keys.accepted(key_id)
+
     # -- refreshing ---------------------------------------------------------------------------------
 
     def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
-        """Refresh one credential now; return a future of what comes of it.
-
-        Until boottime `retry_until`, temporary failures are tried again before they are reported.
-        """
+        """Refresh one credential now; return a future of what comes of it: see `Refresher.refresh`."""
         return self._refresher.refresh(name, cause, retry_until=retry_until)
 
     def refresh_all(self, trigger: Trigger) -> None:
@@ -358,6 +357,7 @@ class Engine:
             self._clock.now(),
             self._has_passed,
             tuple(snapshot_of(s.managed, self._clock, is_tried=s.is_tried) for s in self._slots.values()),
+            self._crew.health.client_keys(),
         )
 
     def look(self, name: str) -> CredentialSnapshot | None:

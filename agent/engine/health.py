@@ -1,21 +1,28 @@
-"""How a credential fares: failures, recovery and staleness, each told once, in the audit, the log and the state."""
+"""How a credential fares: failures, recovery, staleness and what its keys alarm of, each told once, in audit, log and state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agent.audit.log import AuditLog
 from agent.core import policy
-from agent.core.errors import AuditError, KeyturnError
+from agent.core.errors import KeyturnError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.observer import NOBODY, Observer
 from agent.core.outcome import Outcome
 from agent.core.timestamps import rfc3339
+from agent.engine.client_key_alarms import ClientKeyAlarms, ClientKeySnapshot
+from agent.engine.key_alarms import KeyAlarms
+from agent.engine.notes import Notes
 from agent.logs.log import describe, log
 from agent.refresh.managed_credential import ManagedCredential
+from agent.runtime.deadlines import Deadlines
 from agent.runtime.scheduler import Job, JobKind, Scheduler
+from agent.state.alarm_record import Seen
+from agent.state.client_key_book import ClientKeyBook
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 
@@ -26,11 +33,32 @@ NOTED_TO_S = 60.0
 class Health:
     """The one that takes note of outcomes and raises the alarm. Belongs to the loop's thread."""
 
-    def __init__(self, scheduler: Scheduler, clock: Clock, audit: AuditLog, states: StateStore) -> None:
-        self._scheduler, self._clock = scheduler, clock
-        self._audit, self._states = audit, states
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        clock: Clock,
+        audit: AuditLog,
+        states: StateStore,
+        everyone: Callable[[], Iterable[ManagedCredential]],
+    ) -> None:
+        self._clock, self._deadlines, self._notes = clock, Deadlines(scheduler, clock), Notes(audit, states)
         self._observer: Observer = NOBODY
+        self._keys = KeyAlarms(self._deadlines, clock, self._notes, everyone, self._changed)
+        book = ClientKeyBook(states.directory)
+        self._client_keys = ClientKeyAlarms(self._deadlines, clock, self._notes, book, self._changed)
         self._noted: dict[str, datetime] = {}  # the last success of each as it was written last
+
+    @property
+    def keys(self) -> KeyAlarms:
+        """The alarms about keys that are too old, or restricted."""
+        return self._keys
+
+    def client_keys(self) -> tuple[ClientKeySnapshot, ...]:
+        """Return the ClientKeys that are in use."""
+        return self._client_keys.snapshot()
+
+    def _changed(self) -> None:
+        self._observer.changed()
 
     def observe(self, observer: Observer) -> None:
         """Have an observer called for each outcome."""
@@ -45,6 +73,7 @@ class Health:
             log.info("recovered", credential=managed.name, failures=ended.failures)
         if ended.from_trouble or self._worth_a_write(managed, ended.previous_success_at, now):
             self._save(managed)
+        self._keys.answered(managed, Seen.SOURCE)
         self._observer.refreshed(managed.name, outcome)
         return bool(ended.failures)
 
@@ -61,6 +90,8 @@ class Health:
             request_id = error.request_id if isinstance(error, KeyturnError) else ""
             self._record(event, managed, cause, error=text, request_id=request_id or None)
             self._save(managed)
+        if isinstance(error, KeyturnError) and error.restricted_key:
+            self._keys.restricted(managed.name, error.restricted_key, text, cause, Seen.SOURCE)
         self._observer.failed(managed.name, str(event))
 
     def _say(self, managed: ManagedCredential, event: Event, text: str) -> None:
@@ -77,6 +108,25 @@ class Health:
         )
 
     def watch(self, managed: ManagedCredential) -> None:
+        """Plan the alarms: after a start, a refresh, a step of the clock."""
+        self._watch_staleness(managed)
+        self._keys.watch(managed)
+        self._client_keys.watch(managed)
+
+    def forget(self, managed: ManagedCredential) -> None:
+        """Plan nothing more: the credential left the config."""
+        self._deadlines.clear(Job(JobKind.STALE, managed.name))
+        self._keys.forget(managed)
+        self._client_keys.forget(managed)
+
+    def stepped(self, everyone: Iterable[ManagedCredential]) -> None:
+        """Plan the alarms anew after the wall clock was set."""
+        for managed in everyone:
+            self.watch(managed)
+        self._client_keys.stepped()
+        self._deadlines.stepped()
+
+    def _watch_staleness(self, managed: ManagedCredential) -> None:
         """Plan the alarm for when no refresh will have succeeded for too long.
 
         An alarm that was raised stays raised, over restarts too, until a refresh succeeds; or until its time lies
@@ -85,14 +135,14 @@ class Health:
         stale_at, health, job = managed.stale_at(), managed.state.health, Job(JobKind.STALE, managed.name)
         left_s = (stale_at - self._clock.now()).total_seconds() if stale_at is not None else 0.0
         if stale_at is None or (health.is_stale and left_s <= 0):
-            self._scheduler.clear(job)
+            self._deadlines.clear(job)
             return
         if health.is_stale:
             health.take_back_alarm()
             log.info("not stale any more: the limit lies ahead again", credential=managed.name)
             self._save(managed)
             self._observer.changed()
-        self._scheduler.set(job, left_s, partial(self._rang, managed))
+        self._deadlines.set(job, stale_at, partial(self._rang, managed))
 
     def is_overdue(self, managed: ManagedCredential) -> bool:
         """Return whether no refresh succeeded for too long, by the wall clock."""
@@ -100,14 +150,11 @@ class Health:
         return stale_at is not None and stale_at <= self._clock.now()
 
     def _rang(self, managed: ManagedCredential) -> None:
-        """Raise the alarm, if it is time by the wall clock too.
+        """Raise the alarm.
 
         Not while a refresh is under way or due, as it is after a start, a suspend or a step: what comes of it decides,
         since the planner sets the alarm anew at its end (agent/engine/planner.py).
         """
-        if not self.is_overdue(managed):
-            self.watch(managed)
-            return
         if managed.next_refresh_at is None or managed.next_refresh_at <= self._clock.boottime():
             return
         health = managed.state.health
@@ -124,17 +171,8 @@ class Health:
 
     def _record(self, event: Event, managed: ManagedCredential, cause: Cause, **fields: Any) -> None:
         done = managed.state.published
-        try:
-            self._audit.record(
-                event,
-                credential=managed.name,
-                generation=done.generation or None,
-                access_key_id=done.access_key_id or None,
-                **fields,
-                **cause.as_fields(),
-            )
-        except AuditError as error:
-            log.error("the audit log cannot be written", error=str(error), audit_event=str(event))
+        about = {"credential": managed.name, "generation": done.generation or None}
+        self._notes.record(event, cause, **about, access_key_id=done.access_key_id or None, **fields)
 
     def _worth_a_write(self, managed: ManagedCredential, previous: datetime | None, now: datetime) -> bool:
         """Return whether the last success on disk is off by a minute or a tenth of the limit: not each poll is worth a write.
@@ -150,7 +188,4 @@ class Health:
         last = managed.state.health.last_success_at
         if last is not None:  # a write that fails counts: a full disk is not said at each poll
             self._noted[managed.name] = last
-        try:
-            self._states.save(managed.name, managed.state, flush=False)
-        except KeyturnError as error:
-            log.error("the state cannot be written", credential=managed.name, error=str(error))
+        self._notes.save(managed)

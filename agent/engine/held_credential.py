@@ -14,15 +14,17 @@ from typing import TypeVar
 
 from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError
+from agent.core.events import Cause
 from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.settings import CredentialSettings
 from agent.engine.attempts import RefreshSlot
+from agent.engine.crew import Crew
 from agent.engine.key_holders import Holder, holders
-from agent.engine.refresher import Crew
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
+from agent.state.alarm_record import Seen
 from agent.state.records import RotationEnd, RotationJournal
 from agent.state.rotation_record import Begun, RotationRecord
 from agent.system.clock import Clock
@@ -201,6 +203,15 @@ class HeldCredential:
         """
         if self._crew.loop.cancel.wait(seconds):
             raise CancelledError("the agent is stopping", "run the same command again: it takes this up where it was")
+
+    def note_authority(self, error: KeyturnError | None, cause: Cause) -> None:
+        """Have the alarm raised about a key that signed and is restricted as leaked, where that is the error; None ends it."""
+        alarms = self._crew.health.keys
+        if error is None:
+            self._crew.loop.post(partial(alarms.answered, self._managed, Seen.AUTHORITY))
+        elif error.restricted_key:
+            restricted = (self.name, error.restricted_key, str(error), cause, Seen.AUTHORITY)
+            self._crew.loop.post(partial(alarms.restricted, *restricted))
 
     def release(self) -> None:
         """Give the credential back to the schedule."""

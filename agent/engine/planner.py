@@ -64,9 +64,9 @@ class RefreshPlanner:
 
     def stepped(self, slots: Iterable[RefreshSlot]) -> None:
         """Plan anew after the wall clock was set."""
-        for slot in slots:
-            managed = slot.managed
-            self._health.watch(managed)
+        everyone = [slot.managed for slot in slots]
+        self._health.stepped(everyone)
+        for managed in everyone:
             if self._health.is_overdue(managed) and not managed.state.health.failures:  # nobody has asked yet
                 self.no_later_than(managed, 0.0)
             elif policy.assess(managed.standing(), self._clock.now()) is not policy.Window.FRESH:  # failed, or overdue

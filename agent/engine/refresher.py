@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -25,23 +25,16 @@ from agent.core.errors import (
 )
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome, Report, Result
-from agent.dispatch.dispatcher import Dispatcher
-from agent.dispatch.outcomes import Outcomes
 from agent.engine.attempts import Attempt, RefreshSlot
-from agent.engine.base_credentials import BaseCredentials
+from agent.engine.crew import Crew
 from agent.engine.dependency_graph import bases_to_ask, followers
-from agent.engine.health import Health
-from agent.engine.planner import RefreshPlanner
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.obtained import Obtained
 from agent.refresh.pipeline import obtain, publish
-from agent.refresh.recorder import Recorder
-from agent.refresh.recovery import CrashRecovery
-from agent.runtime.event_loop import EventLoop, safely
-from agent.runtime.scheduler import Job, JobKind, Scheduler
+from agent.runtime.event_loop import safely
+from agent.runtime.scheduler import Job, JobKind
 from agent.runtime.workers import Lane
-from agent.system.clock import Clock
 from agent.system.waiting import tried
 
 MAX_ABANDONED = 3
@@ -51,23 +44,6 @@ GRACE_S = 5.0
 """What a worker may overrun its own deadlines by before it is left behind."""
 BY_HAND = (Trigger.START, Trigger.OPERATOR, Trigger.SIGNAL)
 """Somebody started, asked or signalled: perhaps after mending a dependent that was given up on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """The parts that a refresh is handed through, all on one loop."""
-
-    loop: EventLoop
-    scheduler: Scheduler
-    clock: Clock
-    recorder: Recorder
-    recovery: CrashRecovery
-    dispatcher: Dispatcher
-    outcomes: Outcomes
-    health: Health
-    planner: RefreshPlanner
-    bases: BaseCredentials
-    in_use_changed: Callable[[str], None]
 
 
 class Refresher:
@@ -137,8 +113,9 @@ class Refresher:
         """Let go of a credential that left the config; whoever waits for it is told so."""
         name = slot.managed.name
         slot.dissolve(Report(name, None, gone(name)))
-        for kind in (JobKind.REFRESH, JobKind.OVERRUN, JobKind.STALE, JobKind.RETRY):
+        for kind in (JobKind.REFRESH, JobKind.OVERRUN, JobKind.RETRY):
             self._crew.scheduler.clear(Job(kind, name))
+        self._crew.health.forget(slot.managed)
 
     # -- one attempt --------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from agent.core.errors import BusyError
 from agent.core.events import Cause, Trigger
 from agent.engine.attempts import Attempt, RefreshSlot
+from agent.engine.crew import Crew
 from agent.engine.dependency_graph import in_order
-from agent.engine.refresher import Crew, Refresher
+from agent.engine.refresher import Refresher
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.workers import Lane
 

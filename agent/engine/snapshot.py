@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.core.alarms import KeyAlarm
 from agent.core.notify_outcome import NotifyOutcome
 from agent.core.policy import Condition
+from agent.engine.client_key_alarms import ClientKeySnapshot
 from agent.refresh.managed_credential import ManagedCredential
 from agent.state.records import Published, RotationJournal
 from agent.system.clock import Clock
@@ -43,6 +45,8 @@ class CredentialSnapshot:
     """One credential, without a secret.
 
     Attributes:
+        key_made_at: when the AccessKey in use was made, or else first published here; None for a session.
+        key_alarms: those about its keys that stand.
         unfinished: the rotation at the source that an emergency began and did not end.
         rotations_spent: how many it began within the hour.
     """
@@ -59,17 +63,24 @@ class CredentialSnapshot:
     sinks: tuple[SinkSnapshot, ...]
     dependents: tuple[DependentSnapshot, ...]
     is_tried: bool
+    key_made_at: datetime | None
+    key_alarms: tuple[KeyAlarm, ...]
     unfinished: RotationJournal | None
     rotations_spent: int
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSnapshot:
-    """All credentials, in the order of the config; `passed` says whether the first pass over them has ended."""
+    """All credentials, in the order of the config, and the ClientKeys that sign for them.
+
+    Attributes:
+        passed: whether the first pass over all credentials has ended.
+    """
 
     taken_at: datetime
     passed: bool
     credentials: tuple[CredentialSnapshot, ...]
+    client_keys: tuple[ClientKeySnapshot, ...] = ()
 
     @property
     def awaited(self) -> tuple[str, ...]:
@@ -104,6 +115,8 @@ def snapshot_of(managed: ManagedCredential, clock: Clock, *, is_tried: bool = Tr
             for n in managed.notifiers
         ),
         is_tried=is_tried,
+        key_made_at=managed.key_made_at,
+        key_alarms=managed.key_alarms(now),
         unfinished=managed.state.rotation.unfinished,
         rotations_spent=managed.state.rotation.spent(now),
     )

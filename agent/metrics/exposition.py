@@ -76,7 +76,9 @@ class _Shown(Collector):
         yield from _instants(rows)
         yield from _conditions(rows)
         yield _clients(rows)
-        yield from _canaries(rows)
+        yield from _keys(rows)
+        yield _client_keys(self._snapshot)
+        yield _canaries(rows)
         yield from _counters(rows)
         yield _publishes(rows)
         yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
@@ -145,25 +147,45 @@ def _clients(rows: tuple[Row, ...]) -> Metric:
     return family
 
 
-def _canaries(rows: tuple[Row, ...]) -> Iterator[Metric]:
+def _keys(rows: tuple[Row, ...]) -> Iterator[Metric]:
+    made = GaugeMetricFamily(
+        "keyturn_key_made_timestamp_seconds",
+        "When the AccessKey in use was made, as its source says, else when it was first published here; absent for a session.",
+        labels=BY,
+    )
+    too_old = GaugeMetricFamily("keyturn_key_too_old", "1 while the AccessKey in use is older than max_age.", labels=BY)
+    restricted = GaugeMetricFamily(
+        "keyturn_key_restricted", "1 while a key of the credential is restricted as leaked, else 0.", labels=BY
+    )
+    for row in rows:
+        if row.key_made_at is not None:
+            made.add_metric([row.name], row.key_made_at)
+        too_old.add_metric([row.name], float(row.is_too_old))
+        restricted.add_metric([row.name], float(row.is_restricted))
+    return iter((made, too_old, restricted))
+
+
+def _client_keys(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily(
+        "keyturn_client_key_expiry_timestamp_seconds",
+        "When the certificate of a ClientKey ends, with which secrets are fetched.",
+        labels=["client_key"],
+    )
+    for key_id, expires_at in snapshot.client_keys:
+        family.add_metric([key_id], expires_at)
+    return family
+
+
+def _canaries(rows: tuple[Row, ...]) -> Metric:
     looks = CounterMetricFamily(
         "keyturn_canary",
         "Calls signed with what readers are offered, since the start of the process, by what came of them.",
         labels=[*BY, "outcome"],
     )
-    restricted = GaugeMetricFamily(
-        "keyturn_key_restricted",
-        "1 while a key that readers are offered was seen restricted as leaked, else 0; absent without a canary.",
-        labels=BY,
-    )
     for row in rows:
-        if row.canary is None:
-            continue
-        counts, is_restricted = row.canary
-        restricted.add_metric([row.name], float(is_restricted))
-        for outcome, count in counts.items():
+        for outcome, count in (row.canary or {}).items():
             looks.add_metric([row.name, outcome], count)
-    return iter((looks, restricted))
+    return looks
 
 
 def _counters(rows: tuple[Row, ...]) -> Iterator[Metric]:

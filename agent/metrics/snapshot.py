@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.core.alarms import Kind
 from agent.core.config_in_force import ConfigInForce
 from agent.engine.engine import Engine
 from agent.engine.snapshot import CredentialSnapshot
@@ -20,8 +21,8 @@ ClientsOf = Callable[[str, int], tuple[int, int]]
 """Returns, for a credential and its newest generation, how many processes fetched it, and how many may still use an older one."""
 
 
-Canary = tuple[Mapping[str, int], bool]
-"""How many looks of a credential's canary ended how, and whether a key is restricted as leaked."""
+Canary = Mapping[str, int]
+"""How many looks of a credential's canary ended how."""
 CanaryOf = Callable[[str], Canary | None]
 """Returns that for a credential; None where it has no canary."""
 
@@ -51,6 +52,9 @@ class Row:
     published_sum_s: float
     clients: tuple[int, int] = (0, 0)
     canary: Canary | None = None
+    key_made_at: float | None = None
+    is_restricted: bool = False
+    is_too_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Snapshot:
         awaited: the credentials that it still waits for.
         config_loaded_at: when the config in force was read, in seconds since 1970.
         config_refused: whether one was refused since.
+        client_keys: the id of each ClientKey, and when it ends, in seconds since 1970.
     """
 
     taken_at: float
@@ -71,6 +76,7 @@ class Snapshot:
     rows: tuple[Row, ...]
     config_loaded_at: float = 0.0
     config_refused: bool = False
+    client_keys: tuple[tuple[str, float], ...] = ()
 
 
 def take(
@@ -92,6 +98,7 @@ def take(
         ),
         config_loaded_at=in_force.loaded_at.timestamp(),
         config_refused=in_force.refused_at is not None,
+        client_keys=tuple((one.key_id, one.expires_at.timestamp()) for one in seen.client_keys),
     )
 
 
@@ -115,6 +122,9 @@ def _row(one: CredentialSnapshot, counters: Counters, clients: tuple[int, int], 
         published_sum_s=durations.sum_s,
         clients=clients,
         canary=canary,
+        key_made_at=_seconds(one.key_made_at),
+        is_restricted=any(each.kind is Kind.RESTRICTED for each in one.key_alarms),
+        is_too_old=any(each.kind is Kind.TOO_OLD for each in one.key_alarms),
     )
 
 

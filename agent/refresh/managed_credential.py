@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from agent.cloud.verify import Verifier
-from agent.core import policy
-from agent.core.credential import Credential, Kind
+from agent.core import credential, policy
+from agent.core.alarms import KeyAlarm, Kind
+from agent.core.credential import Credential
 from agent.core.events import PublishEvent, Trigger
 from agent.core.provider import POLL_INTERVAL_S, Provider
 from agent.core.settings import CredentialSettings
+from agent.core.timestamps import rfc3339
 from agent.notifiers.interface import Notifier
 from agent.refresh.sink_look import Identities, SinkLook, Writers, identities, writers
 from agent.sinks.interface import Sink
@@ -248,6 +250,36 @@ class ManagedCredential:
         limit_s = self.settings.max_staleness or policy.DEFAULT_MAX_STALENESS_S
         return last + timedelta(seconds=float(limit_s))
 
+    @property
+    def key_made_at(self) -> datetime | None:
+        """When the AccessKey in use was made, as its source says, else when it was first published here; None for a session."""
+        done = self.state.published
+        is_key = done.access_key_id and done.expiration is None
+        return (done.created_at or done.published_at) if is_key else None
+
+    def too_old_at(self) -> datetime | None:
+        """Return when the AccessKey in use is older than `max_age`; None for never."""
+        made_at, limit_s = self.key_made_at, self.settings.max_age
+        return made_at + timedelta(seconds=float(limit_s)) if made_at is not None and limit_s is not None else None
+
+    def too_old_text(self) -> str:
+        """Return in words how old a key is that is too old, and by what that is known."""
+        done = self.state.published
+        since = "was made at" if done.created_at else "was first published here at"
+        made = rfc3339(self.key_made_at) if self.key_made_at else "an unknown time"
+        return f"{done.access_key_id} {since} {made} and is older than max_age allows"
+
+    def key_alarms(self, now: datetime) -> tuple[KeyAlarm, ...]:
+        """Return the alarms about its keys that stand."""
+        due_at = self.too_old_at()
+        restricted = [
+            KeyAlarm(Kind.RESTRICTED, key_id, f"{key_id} is restricted as leaked: rotate it now")
+            for key_id in self.state.alarms.restricted
+        ]
+        if due_at is None or due_at > now:
+            return tuple(restricted)
+        return (*restricted, KeyAlarm(Kind.TOO_OLD, self.state.published.access_key_id, self.too_old_text()))
+
     def standing(self) -> policy.Standing:
         """Return what the time of the next refresh depends on."""
         done = self.state.published
@@ -285,4 +317,4 @@ class ManagedCredential:
 
 def is_bearer(value: Credential) -> bool:
     """Return whether nothing can be signed with this value, so nothing can be proved."""
-    return value.kind is Kind.BEARER
+    return value.kind is credential.Kind.BEARER

@@ -92,6 +92,7 @@ def prove(
             error.remedy,
             code=error.code,
             request_id=error.request_id,
+            restricted_key=error.restricted_key,
         ) from None
 
 

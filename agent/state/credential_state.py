@@ -1,10 +1,11 @@
-"""All that is remembered of one credential over a restart: four parts, each changed by itself alone, saved as one record."""
+"""All that is remembered of one credential over a restart: five parts, each changed by itself alone, saved as one record."""
 
 from __future__ import annotations
 
 from typing import Self
 
 from agent.core.notify_outcome import NotifyOutcome
+from agent.state.alarm_record import AlarmRecord
 from agent.state.health_record import HealthRecord
 from agent.state.notification_ledger import NotificationLedger
 from agent.state.publish_journal import PublishJournal
@@ -13,7 +14,7 @@ from agent.state.rotation_record import RotationRecord
 
 
 class CredentialState:
-    """The state of one credential: what is published, who is owed the news, how refreshes fare, what an emergency began."""
+    """The state of one credential: what is published, who is owed the news, how refreshes fare, emergencies, alarms."""
 
     def __init__(
         self,
@@ -21,11 +22,13 @@ class CredentialState:
         ledger: NotificationLedger | None = None,
         health: HealthRecord | None = None,
         rotation: RotationRecord | None = None,
+        alarms: AlarmRecord | None = None,
     ) -> None:
         self.journal = journal or PublishJournal()
         self.ledger = ledger or NotificationLedger()
         self.health = health or HealthRecord()
         self.rotation = rotation or RotationRecord()
+        self.alarms = alarms or AlarmRecord()
 
     @property
     def published(self) -> Published:
@@ -63,6 +66,7 @@ class CredentialState:
                 is_stale=record.stale,
             ),
             RotationRecord(record.rotation, record.rotations, record.rotation_end),
+            AlarmRecord(record.too_old, record.restricted),
         )
 
     def record(self) -> CredentialRecord:
@@ -86,5 +90,7 @@ class CredentialState:
             journal_seq=journal.audit_seq,
             before=journal.before,
             untold=ledger.untold,
+            too_old=self.alarms.too_old,
+            restricted={key_id: str(seen) for key_id, seen in self.alarms.restricted.items()},
             spent=journal.spent,
         )

@@ -120,4 +120,6 @@ class CredentialRecord(msgspec.Struct, omit_defaults=True):
     journal_seq: int = 0  # the newest audit record when the journal was written
     before: Published | None = None  # what to return to when the journal cannot be finished
     untold: int = 0  # the newest generation of which a dependent was not told that the config no longer names
+    too_old: str = ""  # the AccessKey whose age was an alarm, while it stands
+    restricted: dict[str, str] = {}  # AccessKey that is restricted as leaked -> by what that was seen
     spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same

@@ -15,7 +15,7 @@ from .errors import ApiError
 from .model import AccessKey, BearerToken, Caller, ClientKey, Role, RsaKeyPair, User, iso, random_text
 from .policies import AccessRule, Policy, Trust, verdict
 
-__all__ = ["MAX_KEYS_PER_USER", "RECYCLED_S", "Account", "too_many_keys"]
+__all__ = ["MAX_KEYS_PER_USER", "RECYCLED_S", "Account", "no_such_key", "too_many_keys"]
 
 MAX_KEYS_PER_USER = 2
 RECYCLED_S, RECYCLED_PER_USER = 30 * 86400.0, 3
@@ -32,6 +32,7 @@ class Account:
         self.region_id = region_id
         self.propagation_delay_s = 0.0
         self.disable_delay_s = 0.0
+        self.list_delay_s = 0.0
         self._lock = threading.RLock()
         self._users: dict[str, User] = {}
         self._access_keys: dict[str, AccessKey] = {}
@@ -130,12 +131,18 @@ class Account:
             now = self.now()
             return [key for key in self._access_keys.values() if key.user == user and key.alive(now)]
 
+    def listed_keys(self, user: str) -> list[AccessKey]:
+        """Return the keys that ListAccessKeys shows of `user`, oldest first: those of `list_delay_s` ago."""
+        with self._lock:
+            now = self.now()
+            return [key for key in self._access_keys.values() if key.user == user and key.listed(now)]
+
     def access_key(self, access_key_id: str) -> AccessKey:
         """Return the key while it exists, or raise 404 EntityNotExist.User.AccessKey."""
         with self._lock:
             key = self._access_keys.get(access_key_id)
             if key is None or not key.alive(self.now()):
-                raise ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
+                raise no_such_key()
             return key
 
     def set_status(self, access_key_id: str, status: str) -> None:
@@ -145,6 +152,8 @@ class Account:
         with self._lock:
             key = self.access_key(access_key_id)
             if status != key.status:
+                now = self.now()
+                key.listed_status, key.status_listed_from = key.status_in_list(now), now + self.list_delay_s
                 key.status = status
                 key.inactive_from = self.now() + self.disable_delay_s if status == "Inactive" else None
 
@@ -168,20 +177,46 @@ class Account:
             key = self.access_key(access_key_id)
             if key.status != "Inactive":
                 raise ApiError(409, "DeleteConflict.AccessKey.Active", "The AccessKey must be disabled first.")
-            key.dies_at = key.recycled_at = self.now()
+            now = self.now()
+            key.dies_at = key.recycled_at = now
+            key.listed_until = now + self.list_delay_s
+            for one in self._bin_of(key.user)[RECYCLED_PER_USER:]:
+                one.recycled_at = None
 
     def recycled_keys(self, user_id: str) -> list[AccessKey]:
-        """Return the keys in the recycle bin that belonged to the user with this id, the newest first."""
+        """Return the keys in the recycle bin that belonged to the user with this id, the newest first.
+
+        There are three at most: a fourth pushes out what was deleted first (RAM doc).
+
+        Raises:
+            ApiError: 404 EntityNotExist.User.
+        """
         with self._lock:
-            owner = next((user.name for user in self._users.values() if user.user_id == user_id), None)
-            if owner is None:
+            return self._bin_of(self.user_with_id(user_id).name)
+
+    def restore_access_key(self, user_id: str, access_key_id: str) -> None:
+        """Take a key out of the recycle bin. It comes back disabled, as it went in.
+
+        Raises:
+            ApiError: 404 EntityNotExist.User or EntityNotExist.User.AccessKey; 409 where the user has two keys. The codes of
+                RestoreAccessKeyFromRecycleBin are not documented.
+        """
+        with self._lock:
+            key = next((one for one in self.recycled_keys(user_id) if one.access_key_id == access_key_id), None)
+            if key is None:
+                raise no_such_key()
+            if len(self.keys_of(key.user)) >= MAX_KEYS_PER_USER:
+                raise too_many_keys()
+            key.dies_at = key.recycled_at = key.listed_until = None
+            key.listed_from = self.now() + self.list_delay_s
+
+    def user_with_id(self, user_id: str) -> User:
+        """Return the user, or raise 404 EntityNotExist.User."""
+        with self._lock:
+            found = next((user for user in self._users.values() if user.user_id == user_id), None)
+            if found is None:
                 raise ApiError(404, "EntityNotExist.User", f"The user does not exist: {user_id}.")
-            kept = [
-                (key.recycled_at, key)
-                for key in self._access_keys.values()
-                if key.user == owner and key.recycled_at is not None and self.now() < key.recycled_at + RECYCLED_S
-            ]
-            return [key for _at, key in sorted(kept, key=lambda pair: pair[0], reverse=True)][:RECYCLED_PER_USER]
+            return found
 
     def add_client_key(
         self,
@@ -250,13 +285,27 @@ class Account:
                 raise _inactive()
             return key
 
+    def _bin_of(self, user: str) -> list[AccessKey]:
+        kept = [
+            (key.recycled_at, key)
+            for key in self._access_keys.values()
+            if key.user == user and key.recycled_at is not None and self.now() < key.recycled_at + RECYCLED_S
+        ]
+        return [key for _at, key in sorted(reversed(kept), key=lambda pair: pair[0], reverse=True)]
+
     def _make_key(self, user: str, key_id: str | None = None, secret: str | None = None) -> AccessKey:
         key_id, secret, now = key_id or "LTAI5t" + random_text(18), secret or random_text(30), self.now()
         # Without a delay, a key works also for a clock that is set back afterwards: its time is what gets refused then.
         usable_at = now + self.propagation_delay_s if self.propagation_delay_s else 0.0
         key = AccessKey(key_id, secret, user, now, usable_at)
+        key.listed_from = now + self.list_delay_s if self.list_delay_s else 0.0
         self._access_keys[key.access_key_id] = key
         return key
+
+
+def no_such_key() -> ApiError:
+    """Return the refusal of a key that its user does not have (RAM doc)."""
+    return ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
 
 
 def too_many_keys() -> ApiError:

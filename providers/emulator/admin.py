@@ -37,6 +37,12 @@ class Admin:
             ("POST", "attach_policy"): self._attach_policy,
             ("POST", "detach_policies"): self._detach_policies,
             ("POST", "restrict"): self._restrict,
+            ("POST", "add_user"): self._add_user,
+            ("POST", "create_access_key"): self._create_access_key,
+            ("POST", "update_access_key"): self._update_access_key,
+            ("POST", "delete_access_key"): self._delete_access_key,
+            ("GET", "access_keys"): self._access_keys,
+            ("POST", "delays"): self._delays,
             ("POST", "fault"): self._fault,
             ("GET", "calls"): self._calls,
             ("GET", "summary"): self._summary,
@@ -102,6 +108,56 @@ class Admin:
             key_id = asked.get("access_key_id") or self._cloud.current_key(asked["secret"]).access_key_id
             self._cloud.restrict_access_key(key_id)
         return {"access_key_id": key_id}
+
+    def _add_user(self, request: Request) -> Mapping[str, object]:
+        """Make the user `{"user": NAME, "actions"?: [...]}`, or let one do more."""
+        asked = json.loads(request.body)
+        user = self._cloud.add_user(asked["user"], *asked.get("actions", []))
+        return {"user": user.name, "user_id": user.user_id}
+
+    def _create_access_key(self, request: Request) -> Mapping[str, object]:
+        """Make a key for `{"user": NAME}`, as somebody does in the console; the secret is shown this once."""
+        key = self._cloud.add_access_key(json.loads(request.body)["user"])
+        return {"access_key_id": key.access_key_id, "access_key_secret": key.access_key_secret}
+
+    def _update_access_key(self, request: Request) -> Mapping[str, object]:
+        """Set `{"access_key_id": ID, "status": "Active" | "Inactive"}`, as somebody does in the console."""
+        asked = json.loads(request.body)
+        self._cloud.set_status(asked["access_key_id"], asked["status"])
+        return {"access_key_id": asked["access_key_id"]}
+
+    def _delete_access_key(self, request: Request) -> Mapping[str, object]:
+        """Move `{"access_key_id": ID}`, which must be disabled, to the recycle bin, as somebody does in the console."""
+        asked = json.loads(request.body)
+        self._cloud.recycle_access_key(asked["access_key_id"])
+        return {"access_key_id": asked["access_key_id"]}
+
+    def _access_keys(self, request: Request) -> Mapping[str, object]:
+        """Tell the keys of `?user=NAME` as they are, whatever lists show, and what lies in the recycle bin. No secrets."""
+        name = parse_qs(request.query)["user"][0]
+        with self._cloud.locked():
+            user = self._cloud.user(name)
+            keys = {
+                key.access_key_id: "Restricted" if key.restricted else key.status for key in self._cloud.keys_of(name)
+            }
+            recycled = [key.access_key_id for key in self._cloud.recycled_keys(user.user_id)]
+        return {"keys": keys, "recycle_bin": recycled}
+
+    def _delays(self, request: Request) -> Mapping[str, object]:
+        """Set `{"propagation_s"?, "disable_s"?, "list_s"?}` for what happens from now on; tell all three."""
+        asked = json.loads(request.body)
+        if unknown := asked.keys() - {"propagation_s", "disable_s", "list_s"}:
+            raise ValueError(f"no delay of the name {', '.join(sorted(unknown))}")
+        cloud = self._cloud
+        with cloud.locked():
+            cloud.propagation_delay_s = float(asked.get("propagation_s", cloud.propagation_delay_s))
+            cloud.disable_delay_s = float(asked.get("disable_s", cloud.disable_delay_s))
+            cloud.list_delay_s = float(asked.get("list_s", cloud.list_delay_s))
+            return {
+                "propagation_s": cloud.propagation_delay_s,
+                "disable_s": cloud.disable_delay_s,
+                "list_s": cloud.list_delay_s,
+            }
 
     def _fault(self, request: Request) -> Mapping[str, object]:
         """Order `{"fault": NAME, "times"?, "action"?, "body"?}` or `{"status": N, "code"?, "times"?, "action"?}`."""

@@ -6,7 +6,15 @@ import threading
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
 
-__all__ = ["Call", "CallLog"]
+__all__ = ["Call", "CallLog", "Use"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """The last use of a key: when, and the product that was called, such as `sts`."""
+
+    at: float
+    product: str
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,18 @@ class CallLog:
         self._by_action: Counter[str] = Counter()
         self._by_code: Counter[str] = Counter()
         self._by_key: dict[str, Counter[str]] = {}
-        self._last_used: dict[str, float] = {}
+        self._last_used: dict[str, Use] = {}
 
-    def add(self, at: float, action: str, access_key_id: str, status: int, code: str = "", fault: str = "") -> Call:
+    def add(
+        self,
+        at: float,
+        action: str,
+        access_key_id: str,
+        status: int,
+        code: str = "",
+        fault: str = "",
+        product: str = "",
+    ) -> Call:
         """Record one call; numbers start at 1 and never repeat."""
         with self._lock:
             self._count += 1
@@ -49,7 +66,7 @@ class CallLog:
             self._by_action[action] += 1
             self._by_code[code or ("OK" if status else "NoAnswer")] += 1
             if 0 < status < 400:
-                self._last_used[access_key_id] = at
+                self._last_used[access_key_id] = Use(at, product)
             verdict = "refused" if call.refused else "answered" if 0 < status < 400 else "failed"
             self._by_key.setdefault(access_key_id, Counter())[verdict] += 1
             return call
@@ -59,8 +76,8 @@ class CallLog:
         with self._lock:
             return [call for call in self._calls if call.number > number]
 
-    def last_used(self, access_key_id: str) -> float | None:
-        """Return when a call that was signed with a key was answered last; None for never."""
+    def last_used(self, access_key_id: str) -> Use | None:
+        """Return the last answered call that was signed with a key; None for none."""
         with self._lock:
             return self._last_used.get(access_key_id)
 

@@ -48,6 +48,7 @@ class Cloud(Instance):
         propagation_delay_s: how long a key made from now on stays unknown to the services.
         old_key_life_s: how long a replaced key lives on; KMS documents 48 hours.
         disable_delay_s: how long a key that is set Inactive still works.
+        list_delay_s: how long what becomes of a key from now on is missing from ListAccessKeys.
         allow_overlapping_rotation: whether the API accepts a rotation while one runs, at the price of the oldest key.
         overlap_status: the HTTP status of the refusal otherwise.
         overlap_code: and its code.

@@ -65,7 +65,7 @@ def answer_dedicated(cloud: Cloud, request: Request) -> Reply:
     """Answer one request; faults are ordered for `dkms:GetSecretValue`."""
     action = f"dkms:{request.headers.get('x-kms-apiname', '')}"
     key_id = request.headers.get("x-kms-acccesskeyid", "")  # with three c: so spells the client
-    reply = receive(cloud, action, key_id, lambda: _perform(cloud, request, key_id), _refuse, _WRONG_SHAPE)
+    reply = receive(cloud, action, key_id, lambda: _perform(cloud, request, key_id), _refuse, _WRONG_SHAPE, "kms")
     return Reply(reply.status, reply.body, {"Content-Type": CONTENT_TYPE, **reply.headers}, reply.fault)
 
 

@@ -27,6 +27,7 @@ AUTHORITY_ACTIONS = (
     "kms:RotateSecret",
     "kms:DescribeSecret",
     "kms:ListSecretVersionIds",
+    "ram:CreateAccessKey",
     "ram:UpdateAccessKey",
     "ram:DeleteAccessKey",
     "ram:ListAccessKeys",
@@ -113,7 +114,7 @@ def write_directory(
 ) -> Files:
     """Write all files into `directory`, and make their keys in `cloud`. The examples need a `metadata_url`.
 
-    The configs name the `endpoints` of `kms`, `sts` and `ram`, each of which refuses calls of the others; without them, the
+    The configs name the `endpoints` of `kms`, `sts`, `ram` and `ims`, each of which refuses calls of the others; without them, the
     one `endpoint` that serves them all.
 
     A ClientKey that is in the directory already is taken over into the cloud, so that a daemon that has loaded it
@@ -121,7 +122,7 @@ def write_directory(
     edited is kept.
     """
     files = Files(directory.absolute())
-    named = endpoints or dict.fromkeys(("kms", "sts", "ram"), endpoint)
+    named = endpoints or dict.fromkeys(("kms", "sts", "ram", "ims"), endpoint)
     for passable in (files.directory, files.directory / "run"):  # for `keyturn credential` of other users
         make_passable_directory(passable)
     for private in (files.app, files.directory / "state", files.directory / "log"):
@@ -206,6 +207,7 @@ region_id    = {text(region_id)}
 sts_endpoint = {text(named["sts"])}
 kms_endpoint = {text(named["kms"])}
 ram_endpoint = {text(named["ram"])}
+ims_endpoint = {text(named["ims"])}
 ca_file      = {text(files.ca)}
 
 [credentials.uploader.provider]

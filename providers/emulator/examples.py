@@ -126,7 +126,7 @@ def _agent(directory: Path) -> str:
 
 
 def _cloud(region_id: str, named: Mapping[str, str], ca_file: Path) -> str:
-    endpoints = {f"{product}_endpoint": named[product] for product in ("sts", "kms", "ram")}
+    endpoints = {f"{product}_endpoint": named[product] for product in ("sts", "kms", "ram", "ims")}
     return _table("[cloud]", {"region_id": region_id, **endpoints, "ca_file": ca_file})
 
 

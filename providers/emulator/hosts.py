@@ -15,10 +15,10 @@ from .errors import ApiError
 __all__ = ["ADDRESSES", "EVERYTHING", "PLAIN_ADDRESS", "certificate_names", "products_at"]
 
 PLAIN_ADDRESS = "127.0.0.1"
-ADDRESSES: Mapping[str, str] = {"kms": "127.0.0.11", "sts": "127.0.0.12", "ram": "127.0.0.13"}
+ADDRESSES: Mapping[str, str] = {"kms": "127.0.0.11", "sts": "127.0.0.12", "ram": "127.0.0.13", "ims": "127.0.0.14"}
 INSTANCE = "kms instance"
 METADATA_HOST = "100.100.100.200"
-EVERYTHING = frozenset({*ADDRESSES, "ims", INSTANCE})
+EVERYTHING = frozenset({*ADDRESSES, INSTANCE})
 
 _REGION = r"[a-z]{2}-[a-z0-9]+(-[a-z0-9]+)*"
 _NAMES = {

@@ -113,10 +113,24 @@ class AccessKey:
     dies_at: float | None = None
     restricted: bool = False
     recycled_at: float | None = None
+    listed_from: float = 0.0
+    listed_until: float | None = None
+    listed_status: str = "Active"
+    status_listed_from: float = 0.0
 
     def alive(self, now: float) -> bool:
         """Return whether the key exists at all; one that is not usable yet does."""
         return self.dies_at is None or now < self.dies_at
+
+    def listed(self, now: float) -> bool:
+        """Return whether the list of the user's keys has it; the list may lag behind."""
+        if self.listed_until is not None:
+            return self.listed_from <= now < self.listed_until
+        return self.alive(now) and self.listed_from <= now
+
+    def status_in_list(self, now: float) -> str:
+        """Return the status that the list shows; it may lag behind."""
+        return self.status if now >= self.status_listed_from else self.listed_status
 
     def dying(self, now: float) -> bool:
         """Return whether a rotation has replaced the key and lets it live on for a while."""

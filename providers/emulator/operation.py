@@ -72,12 +72,12 @@ class Operation:
     def admit(self, cloud: Cloud, caller: Caller, parameters: Mapping[str, str]) -> None:
         """Refuse a caller that may not do this, with the code that this product uses (403).
 
-        A key that is restricted as leaked is refused all of RAM, and neither STS nor KMS, whose operations are not on the
+        A key that is restricted as leaked is refused all of RAM and IMS, and neither STS nor KMS, whose operations are not on the
         list of "Restrictive protection for compromised AccessKey pairs" (RAM doc). Undocumented, and so decided here:
         the code is `Forbidden`, as the page's sentence begins; it comes before a missing permission; sessions that the
         key made are not restricted.
         """
-        if isinstance(caller, AccessKey) and caller.restricted and self.product == "ram":
+        if isinstance(caller, AccessKey) and caller.restricted and self.product in ("ram", "ims"):
             raise ApiError(403, "Forbidden", "There is a risk of leakage of this AccessKey.")
         if isinstance(caller, ClientKey):
             if not self.client_keys:

@@ -147,12 +147,13 @@ def _server_certificate(
     )
 
 
-def client_key_file(key: ClientKey, password: str) -> str:
-    """Return the content of `clientKey.json` for `key`, whose private half must be known."""
+def client_key_file(key: ClientKey, password: str, days: int = 1825) -> str:
+    """Return the content of `clientKey.json` for `key`, whose private half must be known; its certificate ends in so many days."""
     if key.private_key is None:
         raise ValueError(f"the private key of {key.key_id} is not known")
     subject = _name(key.key_id)
-    certificate = _builder(key.key_id, subject, 1825).public_key(key.public_key).sign(key.private_key, hashes.SHA256())
+    builder = _builder(key.key_id, subject, days).public_key(key.public_key)
+    certificate = builder.sign(key.private_key, hashes.SHA256())
     encryption = BestAvailableEncryption(password.encode())
     der = pkcs12.serialize_key_and_certificates(b"clientkey", key.private_key, certificate, None, encryption)
     return json.dumps({"KeyId": key.key_id, "PrivateKeyData": base64.b64encode(der).decode()})

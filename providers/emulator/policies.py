@@ -160,7 +160,9 @@ def resource_of(region_id: str, account_id: str, product: str, parameters: Mappi
     if product == "sts" and (role := parameters.get("RoleArn")):
         return role.replace("acs:ram::", "acs:ram:*:", 1)
     user = parameters.get("UserName") or caller
-    return f"acs:ram:*:{account_id}:user/{user}" if product == "ram" and user else "*"
+    if product == "ims":  # the calls about the recycle bin name no user's resource (IMS, "Authorization information")
+        user = parameters.get("UserPrincipalName", "").partition("@")[0]
+    return f"acs:ram:*:{account_id}:user/{user}" if product in ("ram", "ims") and user else "*"
 
 
 def _statement(said: Any) -> _Statement:

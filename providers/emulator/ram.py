@@ -1,22 +1,31 @@
-"""The answers of RAM 2015-05-01. Field names and types follow the API models of alibabacloud-ram20150501 1.3.0.
-
-The recycle bin is part of IMS 2019-08-15, whose actions are named `ram:` in policies all the same (its API reference).
-"""
+"""The answers of RAM 2015-05-01. Field names and types follow the API models of alibabacloud-ram20150501 1.3.0."""
 
 from __future__ import annotations
 
-from .account import RECYCLED_S
-from .errors import ApiError
+from .account import no_such_key
 from .model import iso
 from .operation import Asked, Json
 
 __all__ = [
+    "create_access_key",
     "delete_access_key",
     "get_access_key_last_used",
     "list_access_keys",
-    "list_access_keys_in_recycle_bin",
     "update_access_key",
 ]
+
+
+def create_access_key(asked: Asked) -> Json:
+    """Answer CreateAccessKey: the only answer that ever has the secret."""
+    key = asked.cloud.add_access_key(asked.target_user())
+    return {
+        "AccessKey": {
+            "AccessKeyId": key.access_key_id,
+            "AccessKeySecret": key.access_key_secret,
+            "CreateDate": iso(key.created_at),
+            "Status": key.status,
+        }
+    }
 
 
 def update_access_key(asked: Asked) -> Json:
@@ -38,41 +47,28 @@ def delete_access_key(asked: Asked) -> Json:
 
 
 def list_access_keys(asked: Asked) -> Json:
-    """Answer ListAccessKeys: ids and status."""
-    shown = [
-        {"AccessKeyId": key.access_key_id, "Status": key.status, "CreateDate": iso(key.created_at)}
-        for key in asked.cloud.keys_of(asked.target_user())
-    ]
-    return {"AccessKeys": {"AccessKey": shown}}
-
-
-def list_access_keys_in_recycle_bin(asked: Asked) -> Json:
-    """Answer ListAccessKeysInRecycleBin (IMS): what DeleteAccessKey took away, and until when it can be had back."""
-    shown = [
-        {
-            "AccessKeyId": key.access_key_id,
-            "CreateDate": iso(key.created_at),
-            "RecycleDate": iso(key.recycled_at),
-            "DeleteDate": iso(key.recycled_at + RECYCLED_S),
-        }
-        for key in asked.cloud.recycled_keys(asked.need("UserId"))
-        if key.recycled_at is not None
-    ]
+    """Answer ListAccessKeys: ids and status, as they were `list_delay_s` ago."""
+    with asked.cloud.locked():
+        now = asked.cloud.now()
+        shown = [
+            {"AccessKeyId": key.access_key_id, "Status": key.status_in_list(now), "CreateDate": iso(key.created_at)}
+            for key in asked.cloud.listed_keys(asked.target_user())
+        ]
     return {"AccessKeys": {"AccessKey": shown}}
 
 
 def _check_owner(asked: Asked, key_id: str, user: str) -> None:
     if asked.cloud.access_key(key_id).user != user:
-        raise ApiError(404, "EntityNotExist.User.AccessKey", "The specified AccessKey does not exist.")
+        raise no_such_key()
 
 
 def get_access_key_last_used(asked: Asked) -> Json:
-    """Answer GetAccessKeyLastUsed: when a call was signed with a key.
+    """Answer GetAccessKeyLastUsed: when a call was signed with a key. Which product was called, only IMS says.
 
     What RAM answers for a key that was never used is not documented; the emulator leaves the date empty.
     """
     user, key_id = asked.target_user(), asked.need("UserAccessKeyId")
     with asked.cloud.locked():
         _check_owner(asked, key_id, user)
-        at = asked.cloud.log.last_used(key_id)
-    return {"AccessKeyLastUsed": {"LastUsedDate": iso(at) if at is not None else ""}}
+        used = asked.cloud.log.last_used(key_id)
+    return {"AccessKeyLastUsed": {"LastUsedDate": iso(used.at) if used else ""}}

@@ -29,6 +29,7 @@ def receive(
     answer: Callable[[], Reply],
     refuse: Callable[[ApiError], Reply],
     wrong_shape: bytes | None = None,
+    product: str = "",
 ) -> Reply:
     """Handle one call of `action`.
 
@@ -39,6 +40,7 @@ def receive(
         answer: carries the call out; an ApiError that it raises is a refusal.
         refuse: makes the service's reply for a refusal or an ordered error.
         wrong_shape: an answer of the wrong shape in the service's format, where that is not JSON.
+        product: what is called, for the record of a key's last use.
     """
     at = cloud.now()
     rule = cloud.faults.take(action)
@@ -50,7 +52,8 @@ def receive(
     if rule is not None and rule.fault in PLAYED_BY_THE_SERVER:
         reply = replace(reply, fault=rule.fault)
     answered = rule is None or rule.fault not in UNANSWERED
-    cloud.log.add(at, action, access_key_id, reply.status if answered else 0, code, rule.fault.value if rule else "")
+    fault = rule.fault.value if rule else ""
+    cloud.log.add(at, action, access_key_id, reply.status if answered else 0, code, fault, product)
     return reply
 
 

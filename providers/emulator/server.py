@@ -60,7 +60,7 @@ class EmulatorServer(Listener):
         return f"https://{self.endpoint}{CREDENTIALS_PATH}"
 
     def endpoint_of(self, product: str) -> str:
-        """Return the endpoint of `kms`, `sts` or `ram`, at which no other product answers."""
+        """Return the endpoint of `kms`, `sts`, `ram` or `ims`, at which no other product answers."""
         return f"{ADDRESSES[product]}:{self.port}"
 
     @property

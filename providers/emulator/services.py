@@ -1,6 +1,6 @@
-"""The signed APIs: KMS 2016-01-20, STS 2015-04-01, RAM 2015-05-01, and of IMS 2019-08-15 the recycle bin.
+"""The signed APIs: KMS 2016-01-20, STS 2015-04-01, RAM 2015-05-01, and of IMS 2019-08-15 what RAM's own API lacks.
 
-An action is one row of `OPERATIONS` and one function in the module of its product.
+An action is one row of `OPERATIONS`, or of `OF_IMS`, and one function in the module of its product.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Collection
 
-from . import kms, ram, sts
+from . import ims, kms, ram, sts
 from .cloud import Cloud
 from .errors import ApiError
 from .hosts import EVERYTHING
@@ -28,7 +28,7 @@ from .signatures import (
     verify,
 )
 
-__all__ = ["OPERATIONS", "Asked", "Operation", "Reply", "Services"]
+__all__ = ["OF_IMS", "OPERATIONS", "Asked", "Operation", "Reply", "Services"]
 
 KMS, STS, RAM = ("kms", "2016-01-20"), ("sts", "2015-04-01"), ("ram", "2015-05-01")
 IMS = ("ims", "2019-08-15")
@@ -42,14 +42,23 @@ OPERATIONS: dict[str, Operation] = {
     "AssumeRole": Operation(*STS, "sts:AssumeRole", sts.assume_role),
     "AssumeRoleWithOIDC": Operation(*STS, None, sts.assume_role_with_oidc, anonymous=True),
     "GenerateSessionAccessKey": Operation(*STS, None, sts.generate_session_access_key, key_pairs=True),
+    "CreateAccessKey": Operation(*RAM, "ram:CreateAccessKey", ram.create_access_key),
     "UpdateAccessKey": Operation(*RAM, "ram:UpdateAccessKey", ram.update_access_key),
     "DeleteAccessKey": Operation(*RAM, "ram:DeleteAccessKey", ram.delete_access_key),
     "ListAccessKeys": Operation(*RAM, "ram:ListAccessKeys", ram.list_access_keys),
-    "ListAccessKeysInRecycleBin": Operation(
-        *IMS, "ram:ListAccessKeysInRecycleBin", ram.list_access_keys_in_recycle_bin
-    ),
     "GetAccessKeyLastUsed": Operation(*RAM, "ram:GetAccessKeyLastUsed", ram.get_access_key_last_used),
 }
+
+OF_IMS: dict[str, Operation] = {
+    "GetAccessKeyLastUsed": Operation(*IMS, "ram:GetAccessKeyLastUsed", ims.get_access_key_last_used),
+    "ListAccessKeysInRecycleBin": Operation(
+        *IMS, "ram:ListAccessKeysInRecycleBin", ims.list_access_keys_in_recycle_bin
+    ),
+    "RestoreAccessKeyFromRecycleBin": Operation(
+        *IMS, "ram:RestoreAccessKeyFromRecycleBin", ims.restore_access_key_from_recycle_bin
+    ),
+}
+"""The actions of IMS; one of them has the name of an action of RAM."""
 
 
 class Services:
@@ -77,17 +86,18 @@ class Services:
             products: those that its host serves.
         """
         action, access_key_id = claimed(request)
+        operation = _operation(action, request)
         return receive(
             self.cloud,
             action,
             access_key_id,
-            lambda: Reply(200, _encode({**self._perform(request, action, products), "RequestId": _request_id()})),
+            lambda: Reply(200, _encode({**self._perform(request, operation, products), "RequestId": _request_id()})),
             lambda error: _error_reply(error, action, request),
+            product=operation.product if operation else "",
         )
 
-    def _perform(self, request: Request, action: str, products: Collection[str]) -> Json:
+    def _perform(self, request: Request, operation: Operation | None, products: Collection[str]) -> Json:
         _check_form(request)
-        operation = OPERATIONS.get(action)
         if operation is not None and operation.product not in products:
             raise _unknown()
         if operation is not None and operation.anonymous:
@@ -112,6 +122,12 @@ class Services:
         if claim.scheme == BEARER:
             return self.cloud.bearer(claim.security_token)
         return self.cloud.authenticate(claim.access_key_id)
+
+
+def _operation(action: str, request: Request) -> Operation | None:
+    """Return the operation that a request means; the version decides between RAM and IMS."""
+    version = request.headers.get("x-acs-version") or request.parameters.get("Version")
+    return (OF_IMS if version == IMS[1] else OPERATIONS).get(action)
 
 
 def _unknown() -> ApiError:
@@ -144,7 +160,7 @@ def _error_reply(error: ApiError, action: str, request: Request) -> Reply:
     }
     if error.detail:
         body["AccessDeniedDetail"] = dict(error.detail)
-    operation = OPERATIONS.get(action)
+    operation = _operation(action, request)
     if operation is None or operation.product == "kms":
         body["HttpStatus"] = error.status
     else:

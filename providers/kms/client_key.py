@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509 import Certificate
 
 from agent.cloud.failures import json_object
+from agent.core.client_keys import ClientKeyEnd
 from agent.core.errors import CredentialFileError, SourceUnavailableError
 from agent.core.problem import Problem
 from agent.core.secret import Secret
@@ -67,7 +68,12 @@ class ClientKey:
 
 
 class ClientKeyFile:
-    """A ClientKey on disk, read again only when one of its files changed."""
+    """A ClientKey on disk, read again only when one of its files changed.
+
+    Attributes:
+        end: of the ClientKey that was opened last; None where none was, or it does not end.
+        is_opened: whether one was opened.
+    """
 
     def __init__(self, path: str, password: PasswordSource, environ: Mapping[str, str]) -> None:
         """Keep the paths; no I/O."""
@@ -75,6 +81,8 @@ class ClientKeyFile:
         self._password = password
         self._environ = environ
         self._read: tuple[tuple[FileIdentity | None, ...], _Opened] | None = None
+        self.end: ClientKeyEnd | None = None
+        self.is_opened = False
 
     def load(self, timeout_s: float = OPEN_S) -> ClientKey:
         """Return the ClientKey as it is now on disk.
@@ -93,6 +101,9 @@ class ClientKeyFile:
             self._read = None
             content = read_private(self.path, FILE_LIMIT_BYTES, self._environ)
             read = self._read = (stamps, _opened(content, self._password.read(self._environ), self.path, timeout_s))
+            key = read[1].key()
+            self.end = ClientKeyEnd(key.key_id, self.path, key.expires_at) if key.expires_at else None
+            self.is_opened = True
         return read[1].key()
 
 

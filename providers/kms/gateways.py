@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.cloud.tls import context_for
 from agent.cloud.transport import Transport
+from agent.core.alarms import days_before, ends
+from agent.core.client_keys import ClientKeyEnd
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
 from agent.core.provider import ProviderContext
@@ -27,8 +28,6 @@ from providers.kms.ram_gateway import Identity, RamGateway
 
 if TYPE_CHECKING:
     from providers.kms.client_key import ClientKey, ClientKeyFile
-
-EXPIRY_WARNING = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,13 @@ class Gateways:
     key_files: tuple[ClientKeyFile, ...]
     ca_files: tuple[str, ...]
     identity: Identity | None
+
+    @property
+    def client_keys(self) -> tuple[ClientKeyEnd, ...] | None:
+        """The ClientKeys that end, as opened last; None where one has yet to be opened."""
+        if not all(key_file.is_opened for key_file in self.key_files):
+            return None
+        return tuple(key_file.end for key_file in self.key_files if key_file.end is not None)
 
     def inspect(self, place: str) -> Iterator[Finding]:
         """Open keys and authorities, and yield the findings. Uses no network."""
@@ -148,8 +154,10 @@ def _untrustworthy(ca_file: str, place: str) -> Iterator[Finding]:
 def _judge_expiry(key: ClientKey, path: str, place: str) -> Finding:
     if key.expires_at is None:
         return Finding("ok", place, f"{path}: ClientKey {key.key_id} opens")
-    left = key.expires_at - Clock().now()
-    said = f"{path}: ClientKey {key.key_id} {'expired' if left < timedelta(0) else 'is valid until'} "
-    said += rfc3339(key.expires_at)
-    level = "error" if left < timedelta(0) else "warning" if left < EXPIRY_WARNING else "ok"
-    return Finding(level, place, said, "" if level == "ok" else "make a new ClientKey for the application access point")
+    now = Clock().now()
+    days, until = days_before(key.expires_at, now), rfc3339(key.expires_at)
+    if days is None:
+        return Finding("ok", place, f"{path}: ClientKey {key.key_id} is valid until {until}")
+    said = f"{path}: ClientKey {key.key_id} {ends(key.expires_at, now)}: {until}"
+    remedy = "make a new ClientKey for the application access point, and put its file in the place of this one"
+    return Finding("warning" if days else "error", place, said, remedy)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from agent.core.client_keys import ClientKeyEnd
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
@@ -55,6 +56,12 @@ class KmsSecret(Provider):
     def secret_name(self) -> str:
         """The name or ARN of the secret, for the emergency's rotation."""
         return self.settings.secret_name
+
+    @property
+    def client_keys(self) -> tuple[ClientKeyEnd, ...] | None:
+        """The ClientKeys that end, as the newest fetch opened them; None while that is not known."""
+        made = self._made
+        return made[1].client_keys if made is not None else None
 
     def fetch_previous(self, timeout_s: float = TRY_S) -> Credential:
         """Ask for the value before the current one, with which the emergency proves that the old key is refused.

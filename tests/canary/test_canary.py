@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from agent.canary import canary as canary_module
 from agent.canary import pace
 from agent.canary.canary import SERVED, Canary
 from agent.cloud.openapi import CallerIdentity
@@ -24,6 +23,7 @@ from agent.core.errors import (
 )
 from agent.core.events import Cause, Trigger
 from agent.core.settings import FilePath, ServeSettings
+from agent.engine import key_alarms
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.template import Template, TemplateSettings
 from tests.support.bench import Bench
@@ -85,12 +85,18 @@ class Aviary:
     def looks(self) -> dict[str, int]:
         figures = self.canary.figures("a")
         assert figures is not None
-        return {name: count for name, count in figures[0].items() if count}
+        return {name: count for name, count in figures.items() if count}
 
     def shown(self, name: str = "a") -> dict[str, Any]:
         seen = self.canary.as_json(name)
         assert seen is not None
         return seen
+
+    def restricted(self, name: str = "a") -> list[str]:
+        """The keys about which there is an alarm."""
+        seen = self.bench.engine.look(name)
+        assert seen is not None
+        return [alarm.access_key_id for alarm in seen.key_alarms]
 
     def calm(self) -> None:
         """Until nothing is new any more."""
@@ -292,7 +298,7 @@ def test_a_key_that_is_restricted_raises_one_alarm_until_it_is_gone(
 ) -> None:
     """Told once, shown while the key stands; RAM is asked every ten minutes; the next key ends it. Nothing is rotated."""
     said: list[str] = []
-    monkeypatch.setattr(canary_module.log, "critical", lambda event, **_more: said.append(event), raising=False)
+    monkeypatch.setattr(key_alarms.log, "critical", lambda event, **_more: said.append(event), raising=False)
     source = Source("a", poll_s=36_000.0)
     one = managed(aviary.bench, source=source)
     aviary.begin(one)
@@ -301,18 +307,19 @@ def test_a_key_that_is_restricted_raises_one_alarm_until_it_is_gone(
     calls = source.calls
     aviary.seconds(30)
     assert len(said) == 1 and len(aviary.cloud.asked_ram) == 1 and source.calls == calls
-    assert aviary.canary.alarm() == f"restricted as leaked: a ({key(1).access_key_id})"
+    assert aviary.restricted() == [key(1).access_key_id]
     assert aviary.shown()["leak"] == "restricted" and aviary.shown()["restricted"] == [key(1).access_key_id]
-    assert (aviary.canary.figures("a") or ({}, False))[1] is True
-    assert [record["outcome"] for record in aviary.bench.records("verify_failed")] == ["restricted"]
+    (record,) = aviary.bench.records("key_restricted")
+    assert record["access_key_id"] == key(1).access_key_id and str(aviary.bench.sink()) in record["error"]
     aviary.cloud.ram_says[key(1).access_key_id] = NotPermittedError("no", code="NoPermission")
     aviary.bench.move(pace.LEAK_S)
     aviary.seconds(120)
-    assert len(aviary.cloud.asked_ram) == 2 and aviary.canary.alarm()
+    assert len(aviary.cloud.asked_ram) == 2 and aviary.restricted()
     aviary.bench.publish(one, 2)
     aviary.seconds(5)
-    assert aviary.canary.alarm() == "" and aviary.shown()["leak"] == "clear"
+    assert aviary.restricted() == [] and aviary.shown()["leak"] == "clear"
     assert len(said) == 1
+    assert [record["access_key_id"] for record in aviary.bench.records("recovered")] == [key(1).access_key_id]
 
 
 def test_a_value_that_was_switched_while_it_was_looked_at_is_no_refusal(aviary: Aviary) -> None:

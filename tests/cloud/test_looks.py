@@ -14,10 +14,12 @@ from alibabacloud_kms20160120 import models as kms_models
 from alibabacloud_kms20160120.client import Client as KmsClient
 from alibabacloud_ram20150501 import models as ram_models
 from alibabacloud_ram20150501.client import Client as RamClient
-from alibabacloud_tea_openapi.utils_models import Config
+from alibabacloud_tea_openapi.client import Client as OpenApiClient
+from alibabacloud_tea_openapi.utils_models import Config, OpenApiRequest, Params
+from alibabacloud_tea_util.models import RuntimeOptions
 
-from agent.cloud.looks import access_key_last_used, describe_secret, list_access_keys
-from agent.cloud.openapi import Kms, Ram
+from agent.cloud.looks import access_key_last_used, describe_secret, key_last_use, list_access_keys
+from agent.cloud.openapi import Ims, Kms, Ram
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, NotPermittedError, SourceRefusedError
@@ -43,6 +45,7 @@ class World:
         self.server = EmulatorServer(self.cloud, directory)
         transport = Transport(str(self.server.ca_file), proxies=False)
         self.kms, self.ram = Kms(transport, self.server.endpoint), Ram(transport, self.server.endpoint)
+        self.ims = Ims(transport, self.server.endpoint)
         self.requests: list[Request] = []
         self._serve = self.server.services.handle
         self.server.services.handle = self._keep  # type: ignore[method-assign]
@@ -111,6 +114,34 @@ def test_the_last_use_is_asked_for_as_the_sdk_asks(world: World) -> None:
     assert first == second
     assert ours is not None and theirs.last_used_date is not None
     assert access_key_last_used(world.ram, "uploader", world.current, world.who, now=now()) is None
+
+
+def test_ims_says_for_which_product_a_key_was_used(world: World) -> None:
+    """The request that the generated SDKs send by the layer below them; a key that was never used has neither."""
+    params = Params(
+        action="GetAccessKeyLastUsed",
+        version="2019-08-15",
+        protocol="HTTPS",
+        method="POST",
+        auth_type="AK",
+        style="RPC",
+        pathname="/",
+        req_body_type="formData",
+        body_type="json",
+    )
+    name = f"operator@{world.cloud.account_id}.onaliyun.com"
+    asked = OpenApiRequest(query={"UserPrincipalName": name, "UserAccessKeyId": world.key.access_key_id})
+    world.sdk(OpenApiClient).call_api(params, asked, RuntimeOptions())
+    account = world.cloud.account_id
+    ours = key_last_use(world.ims, "operator", account, world.key.access_key_id, world.who, now=now())
+    first, second = world.sent()
+    assert first == second
+    assert ours.at is not None and ours.service == "Ims"
+    never = key_last_use(world.ims, "uploader", account, world.current, world.who, now=now())
+    assert (never.at, never.service) == (None, "")
+    for body in ("{}", '{"AccessKeyLastUsed": 7}', '{"AccessKeyLastUsed": {"ServiceName": ["x"], "LastUsedDate": 7}}'):
+        world.cloud.inject(Fault.WRONG_SHAPE, body=body)
+        assert key_last_use(world.ims, "operator", account, world.key.access_key_id, world.who, now=now()) == never
 
 
 def test_refusals_keep_their_meaning(world: World) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from alibabacloud_ram20150501 import models as ram_models
+from alibabacloud_ram20150501.client import Client as RamClient
+from alibabacloud_tea_openapi.exceptions import ClientException
+from alibabacloud_tea_openapi.utils_models import Config
 
 from agent.cloud.openapi import Kms, OpenApi, Ram, RotationRunningError, Sts
 from agent.cloud.transport import Reply, Transport
@@ -16,6 +20,8 @@ from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, NotPermittedError, SourceRefusedError, SourceUnavailableError
 from agent.core.secret import Secret
 from providers.emulator import Cloud, EmulatorServer, Fault
+from providers.emulator.reception import Reply as EmulatorReply
+from providers.emulator.signatures import Request
 
 NOW = datetime.now(UTC)
 
@@ -100,6 +106,54 @@ def test_a_key_is_disabled(world: World) -> None:
     with pytest.raises(SourceRefusedError) as caught:
         world.sts.get_caller_identity(old, now=datetime.now(UTC))
     assert caught.value.code == "InvalidAccessKeyId.Inactive"
+
+
+def test_a_key_is_made_as_the_sdk_makes_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same request; the secret shows itself nowhere; a third key is refused by its code."""
+    sent: list[dict[str, str]] = []
+    serve = world.server.services.handle
+
+    def keep(request: Request) -> EmulatorReply:
+        sent.append({"Action": request.headers["x-acs-action"], **dict(parse_qsl(request.query))})
+        return serve(request)
+
+    monkeypatch.setattr(world.server.services, "handle", keep)
+    made = world.ram.create_access_key("uploader", world.operator, now=datetime.now(UTC))
+    config = Config(
+        access_key_id=world.operator.access_key_id,
+        access_key_secret=world.operator.access_key_secret.reveal(),
+        endpoint=world.server.endpoint,
+        ca=str(world.server.ca_file),
+    )
+    with pytest.raises(ClientException) as theirs:
+        RamClient(config).create_access_key(ram_models.CreateAccessKeyRequest(user_name="uploader"))
+    with pytest.raises(SourceRefusedError) as ours:
+        world.ram.create_access_key("uploader", world.operator, now=datetime.now(UTC))
+    assert theirs.value.code == ours.value.code == "LimitExceeded.User.AccessKey"
+    assert sent[0] == sent[1] == sent[2]
+    key = world.cloud.access_key(made.access_key_id)
+    assert made.access_key_secret.reveal() == key.access_key_secret
+    assert key.access_key_secret not in repr(made)
+    assert made.request_id and made.created_at is not None
+
+
+def test_a_lost_answer_to_the_making_of_a_key_is_not_asked_for_again(world: World) -> None:
+    """One request, one key, whose secret nobody has."""
+    world.cloud.inject(Fault.LOSE_REPLY, action="CreateAccessKey")
+    with pytest.raises(SourceUnavailableError):
+        world.ram.create_access_key("uploader", world.operator, now=datetime.now(UTC))
+    assert len(world.cloud.calls_of("CreateAccessKey")) == 1
+    assert len(world.cloud.keys_of("uploader")) == 2
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", '{"AccessKey": 7}', '{"AccessKey": {"AccessKeyId": "LTAI", "AccessKeySecret": 7}}']
+)
+def test_a_key_without_its_parts_is_none(world: World, body: str) -> None:
+    """The error quotes nothing of the answer."""
+    world.cloud.inject(Fault.WRONG_SHAPE, body=body)
+    with pytest.raises(BadAnswerError):
+        world.ram.create_access_key("uploader", world.operator, now=datetime.now(UTC))
 
 
 def test_a_wrong_clock_is_told_with_its_skew(world: World) -> None:

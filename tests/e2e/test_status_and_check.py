@@ -18,7 +18,16 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, whic
 STRANGER = 64321
 """A number that no account has: the kernel needs none."""
 
-AGENT = {"version", "pid", "started_at", "config", "config_loaded_at", "config_refused_at", "config_problems"}
+AGENT = {
+    "version",
+    "pid",
+    "started_at",
+    "config",
+    "config_loaded_at",
+    "config_refused_at",
+    "config_problems",
+    "client_keys",
+}
 CREDENTIAL = {
     "provider",
     "state",
@@ -27,6 +36,8 @@ CREDENTIAL = {
     "version_id",
     "expires_at",
     "published_at",
+    "key_made_at",
+    "alarms",
     "verified",
     "last_success_at",
     "next_refresh_at",

@@ -26,6 +26,9 @@ CONTRACT = {
 BESIDES = {
     "keyturn_canary_total": {"credential", "outcome"},
     "keyturn_key_restricted": {"credential"},
+    "keyturn_key_too_old": {"credential"},
+    "keyturn_key_made_timestamp_seconds": {"credential"},
+    "keyturn_client_key_expiry_timestamp_seconds": {"client_key"},
     "keyturn_clients": {"credential", "generation"},
     "keyturn_config_last_reload_successful": set[str](),
     "keyturn_config_last_reload_success_timestamp_seconds": set[str](),
@@ -36,7 +39,8 @@ BESIDES = {
 def test_names_and_labels_are_those_of_the_contract() -> None:
     """Each metric by its name with its labels, the few more that are documented, and no other."""
     found: dict[str, set[str]] = {}
-    for family in Figures(shown(row(canary=({"accepted": 1}, False)))).families:
+    rows = row(canary={"accepted": 1}, key_made_at=1.0)
+    for family in Figures(shown(rows, client_keys=(("KAAP.1", 2.0),))).families:
         for sample in family.samples:
             name = sample.name.removesuffix("_bucket").removesuffix("_count")
             name = name if not name.startswith("keyturn_publish_seconds") else "keyturn_publish_seconds"
@@ -66,12 +70,23 @@ def test_every_figure_is_where_it_belongs() -> None:
 
 
 def test_a_canary_is_shown_where_there_is_one() -> None:
-    """Its looks by what came of them, and whether a key is restricted; nothing of a credential that has none."""
-    figures = Figures(shown(row("a", canary=({"accepted": 7, "refused": 0}, True)), row("b")))
+    """Its looks by what came of them; nothing of a credential that has none."""
+    figures = Figures(shown(row("a", canary={"accepted": 7, "refused": 0}), row("b")))
     assert figures.get("keyturn_canary_total", credential="a", outcome="accepted") == 7
     assert figures.get("keyturn_canary_total", credential="a", outcome="refused") == 0
-    assert figures.get("keyturn_key_restricted", credential="a") == 1
-    assert figures.get("keyturn_key_restricted", credential="b") is None
+    assert figures.get("keyturn_canary_total", credential="b", outcome="accepted") is None
+
+
+def test_the_alarms_about_keys_are_gauges() -> None:
+    """Each is 0 or 1 for every credential; the age of a session's key is absent, and each ClientKey is one series."""
+    rows = row("a", key_made_at=1000.0, is_restricted=True, is_too_old=True), row("b")
+    figures = Figures(shown(*rows, client_keys=(("KAAP.1", 2000.0),)))
+    alarms = ("keyturn_key_restricted", "keyturn_key_too_old")
+    assert [figures.get(name, credential="a") for name in alarms] == [1, 1]
+    assert [figures.get(name, credential="b") for name in alarms] == [0, 0]
+    assert figures.get("keyturn_key_made_timestamp_seconds", credential="a") == 1000
+    assert figures.get("keyturn_key_made_timestamp_seconds", credential="b") is None
+    assert figures.get("keyturn_client_key_expiry_timestamp_seconds", client_key="KAAP.1") == 2000
 
 
 @pytest.mark.parametrize("state", Condition)

@@ -27,10 +27,15 @@ USED = re.compile(r"\b(keyturn_[a-z_]+)(?:\{([^{}]*)\})?")
 MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 
 
+def everything() -> str:
+    """All metrics that there are."""
+    return shown(row(took_s=[0.1], canary={"accepted": 1}, key_made_at=1.0), client_keys=(("KAAP.1", 2.0),))
+
+
 def samples() -> dict[str, set[str]]:
     """Every sample that the agent shows, with its labels."""
     found: dict[str, set[str]] = {}
-    for family in Figures(shown(row(took_s=[0.1], canary=({"accepted": 1}, False)))).families:
+    for family in Figures(everything()).families:
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     return found
@@ -133,7 +138,7 @@ def test_every_query_of_the_dashboard_is_promql(promtool: str, tmp_path: Path) -
 
 def test_what_the_agent_shows_is_what_promtool_takes(promtool: str) -> None:
     """`promtool check metrics` reads the exposition and has nothing to say against its names."""
-    text = shown(row(took_s=[0.1], canary=({"accepted": 1}, False)))
+    text = everything()
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
     )

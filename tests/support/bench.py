@@ -15,8 +15,8 @@ from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Report
 from agent.core.settings import CredentialSettings, FilePath
 from agent.engine.attempts import RefreshSlot
+from agent.engine.crew import Crew
 from agent.engine.engine import Engine
-from agent.engine.refresher import Crew
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import EventLoop
 from agent.sinks.formats.json_file import JsonFile, JsonSettings

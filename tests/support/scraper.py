@@ -106,6 +106,6 @@ def row(name: str = "a", **more: Any) -> Row:
     return Row(name=name, **given)
 
 
-def shown(*rows: Row, accept: str = "") -> str:
+def shown(*rows: Row, accept: str = "", **more: Any) -> str:
     """The text of these rows, as it is served."""
-    return text(Snapshot(taken_at=1500.0, passed=True, awaited=(), rows=rows or (row(),)), accept)[0].decode()
+    return text(Snapshot(taken_at=1500.0, passed=True, awaited=(), rows=rows or (row(),), **more), accept)[0].decode()

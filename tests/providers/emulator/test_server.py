@@ -202,6 +202,29 @@ def test_a_leak_can_be_ordered_from_outside(world: World) -> None:
     assert world.key.restricted
 
 
+def test_somebody_in_the_console_can_be_played(world: World) -> None:
+    """A user and its keys are made, disabled and deleted; what is true is told beside what lists show."""
+    made = admin(world, "POST", "add_user", {"user": "reporter", "actions": ["ram:ListAccessKeys"]}).json()
+    assert made == {"user": "reporter", "user_id": world.cloud.user("reporter").user_id}
+    key = admin(world, "POST", "create_access_key", {"user": "reporter"}).json()
+    known = world.cloud.access_key(key["access_key_id"])
+    assert key["access_key_secret"] == known.access_key_secret
+    assert admin(world, "POST", "delays", {"list_s": 60, "disable_s": 0.5}).json() == {
+        "propagation_s": 0.0,
+        "disable_s": 0.5,
+        "list_s": 60.0,
+    }
+    admin(world, "POST", "create_access_key", {"user": "reporter"}).raise_for_status()
+    assert len(world.cloud.listed_keys("reporter")) == 1
+    named = {"access_key_id": key["access_key_id"]}
+    admin(world, "POST", "update_access_key", {**named, "status": "Inactive"}).raise_for_status()
+    told = admin(world, "GET", "access_keys?user=reporter").json()
+    assert (told["keys"][key["access_key_id"]], len(told["keys"]), told["recycle_bin"]) == ("Inactive", 2, [])
+    admin(world, "POST", "delete_access_key", named).raise_for_status()
+    told = admin(world, "GET", "access_keys?user=reporter").json()
+    assert (len(told["keys"]), told["recycle_bin"]) == (1, [key["access_key_id"]])
+
+
 def test_records_can_be_read_from_outside(world: World) -> None:
     """Calls after a number, and the sums; the admin's own calls are not counted."""
     for _ in range(3):
@@ -229,6 +252,10 @@ def test_records_can_be_read_from_outside(world: World) -> None:
         ("POST", "detach_policies", {"role": "unknown"}, 404),
         ("POST", "detach_policies", {}, 400),
         ("POST", "restrict", {"access_key_id": "unknown"}, 404),
+        ("POST", "create_access_key", {"user": "nobody"}, 404),
+        ("POST", "update_access_key", {"access_key_id": "unknown", "status": "Inactive"}, 404),
+        ("POST", "delays", {"speed": 1}, 400),
+        ("GET", "access_keys", None, 400),
         ("POST", "fault", {"fault": "unknown"}, 400),
         ("POST", "fault", {"times": 1}, 400),
         ("GET", "calls?since=x", None, 400),

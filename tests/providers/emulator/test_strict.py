@@ -11,7 +11,7 @@ import pytest
 
 from tests.providers.emulator.conftest import World
 
-KMS, STS, RAM = "kms.cn-hangzhou.aliyuncs.com", "sts.aliyuncs.com", "ram.aliyuncs.com"
+KMS, STS, RAM, IMS = "kms.cn-hangzhou.aliyuncs.com", "sts.aliyuncs.com", "ram.aliyuncs.com", "ims.aliyuncs.com"
 
 
 def said(
@@ -37,10 +37,11 @@ def query(action: str, version: str) -> str:
     return "/?" + urlencode({"Action": action, "Version": version})
 
 
-GET_SECRET, WHO, LIST = (
+GET_SECRET, WHO, LIST, RECYCLED = (
     query("GetSecretValue", "2016-01-20"),
     query("GetCallerIdentity", "2015-04-01"),
     query("ListAccessKeys", "2015-05-01"),
+    query("ListAccessKeysInRecycleBin", "2019-08-15"),
 )
 UNKNOWN, READ = (404, "InvalidAction.NotFound"), (400, "MissingParameter")
 
@@ -55,6 +56,9 @@ PRODUCTS: dict[tuple[str, str], tuple[int, str]] = {
     (STS, GET_SECRET): UNKNOWN,
     (RAM, LIST): READ,
     (RAM, WHO): UNKNOWN,
+    (RAM, RECYCLED): UNKNOWN,
+    (IMS, RECYCLED): READ,
+    (IMS, LIST): UNKNOWN,
     ("RAM.aliyuncs.com", LIST): READ,
     ("kst-abc.cryptoservice.kms.aliyuncs.com", GET_SECRET): (415, ""),
     ("ram.cn-hangzhou.aliyuncs.com", LIST): (400, "InvalidHost"),
@@ -75,13 +79,13 @@ def test_each_product_answers_under_its_own_name(world: World, host: str, target
     assert len(world.cloud.calls) == before + 1
 
 
-@pytest.mark.parametrize("product", ["kms", "sts", "ram"])
+@pytest.mark.parametrize("product", ["kms", "sts", "ram", "ims"])
 def test_each_product_has_an_address_of_its_own(world: World, product: str) -> None:
     """Where no name can be resolved; the certificate fits, and only that product's actions are known."""
     address = world.server.endpoints[product].partition(":")[0]
     answers = {
         each: said(world, target, address=address)
-        for each, target in (("kms", GET_SECRET), ("sts", WHO), ("ram", LIST))
+        for each, target in (("kms", GET_SECRET), ("sts", WHO), ("ram", LIST), ("ims", RECYCLED))
     }
     assert answers == {each: READ if each == product else UNKNOWN for each in answers}
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
-from agent.app.fleet import rotation_over
+from agent.app.fleet import asking_hosts, rotation_over
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import CanaryOf, as_json
@@ -115,7 +115,12 @@ class Commands:
         return emergency.run(show)
 
     def _open_fleet(self, name: str) -> Fleet | None:
-        return self._call(partial(rotation_over, self._application, name))
+        application = self._application
+
+        def opened() -> Fleet | None:
+            return rotation_over(application.settings, application.factory.hostname, application.environ, name)
+
+        return self._call(opened)
 
     def _laggards(self, name: str, generation: int) -> Sequence[Laggard]:
         return self._fetches.laggards(name, generation, self._engine.clock.now())
@@ -156,6 +161,7 @@ class Commands:
             authority,
             partial(factory.provider, name, settings.provider),
             cloud,
+            asking_hosts(self._application.settings, factory.hostname, self._application.environ, name),
         )
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
@@ -228,6 +234,7 @@ def plan_from_disk(
         factory.authority(name),
         partial(factory.provider, name, mine.provider),
         factory.cloud(),
+        asking_hosts(settings, factory.hostname, environ, name),
     )
     return plan(scene, request, clock, deadline_s)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agent.app.other_hosts import AskHosts, Host
 from agent.app.wiring import Application, paths
 from agent.core.errors import KeyturnError, UsageError
-from agent.core.settings import FleetSettings
+from agent.core.settings import FleetSettings, Settings
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board
@@ -37,7 +41,9 @@ class FleetPart:
 
             machine = machine_id(paths(application.settings)[0])
             self._member = Member(application.engine, application.factory.hostname, machine)
-        self._member.follow(application.settings, partial(open_board, wanted) if wanted else _nothing)
+        self._member.follow(
+            application.settings, partial(open_board, wanted, environ=application.environ) if wanted else _nothing
+        )
 
     def as_json(self) -> dict[str, Any] | None:
         """Return what `status --json` shows of the connection; None where the config has no fleet."""
@@ -52,24 +58,49 @@ class FleetPart:
             self._member.close()
 
 
-def rotation_over(application: Application, name: str) -> FleetRotation | None:
+def rotation_over(settings: Settings, hostname: str, environ: Mapping[str, str], name: str) -> FleetRotation | None:
     """Return the fleet for a rotation of one credential; None where it has none. Connects to nothing yet.
+
+    Args:
+        settings: the config in force.
+        hostname: what this host is called where the config does not say.
+        environ: the environment of the agent.
+        name: of the credential.
 
     Raises:
         KeyturnError: as `open_board`.
     """
-    settings = application.settings
     if settings.fleet is None or not any(settings.credentials[name].provider.own_secrets()):
         return None
-    board = open_board(settings.fleet)
+    board = open_board(settings.fleet, environ=environ)
     from agent.fleet.member import machine_id
     from agent.fleet.rotation import FleetRotation
 
-    host = settings.fleet.host or application.factory.hostname
-    return FleetRotation(board, host, machine_id(paths(settings)[0]), name)
+    return FleetRotation(board, settings.fleet.host or hostname, machine_id(paths(settings)[0]), name)
 
 
-def open_board(settings: FleetSettings, wait_s: float = 0.0) -> Board:
+def asking_hosts(settings: Settings, hostname: str, environ: Mapping[str, str], name: str) -> AskHosts | None:
+    """Return what reads the other hosts that have a credential, for another thread; None where there is no fleet to ask.
+
+    Args:
+        settings: the config in force.
+        hostname: what this host is called where the config does not say.
+        environ: the environment of the agent.
+        name: of the credential.
+    """
+    if settings.fleet is None or not any(settings.credentials[name].provider.own_secrets()):
+        return None
+
+    def ask() -> Sequence[Host]:
+        rotation = rotation_over(settings, hostname, environ, name)
+        assert rotation is not None
+        with closing(rotation):
+            return rotation.others()
+
+    return ask
+
+
+def open_board(settings: FleetSettings, wait_s: float = 0.0, *, environ: Mapping[str, str] = os.environ) -> Board:
     """Return the board of a fleet (agent/fleet/client.py).
 
     Raises:
@@ -84,7 +115,7 @@ def open_board(settings: FleetSettings, wait_s: float = 0.0) -> Board:
         raise UsageError(
             "fleet: the client of Redis is not installed", "install keyturn with it: pip install 'keyturn[fleet]'"
         ) from None
-    return opened(settings, wait_s=wait_s)
+    return opened(settings, environ, wait_s)
 
 
 def _nothing(_wait_s: float) -> Board:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from agent.app.other_hosts import AskHosts, OtherHosts
 from agent.app.status import stamp
 from agent.cloud.openapi import Cloud
 from agent.core.errors import KeyturnError, NotifyError, UsageError
@@ -24,7 +25,7 @@ from agent.core.rotatable import Rotatable
 from agent.emergency.foresight import UNPROVED, Foreseer, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
 from agent.emergency.left_behind import Foreseen, LeftBehind, copy_of_the_key, foreseen
-from agent.emergency.obstacles import Obstacle, Outlook, Step, leave_behind, obstacles, only_disables
+from agent.emergency.obstacles import Obstacle, Outlook, Step, in_order, leave_behind, obstacles, only_disables
 from agent.emergency.request import PLAN_S, Request
 from agent.engine.key_holders import Holder
 from agent.notifiers.interface import Notifier
@@ -48,6 +49,7 @@ class Scene:
         authority: who may rotate; None where the config names nobody.
         source: makes a provider of the credential that nobody else uses.
         cloud: the calls to KMS, RAM and STS.
+        ask_hosts: reads the other hosts of the fleet; None where there are none to be known.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Scene:
     authority: Provider | None
     source: Callable[[], Provider]
     cloud: Cloud
+    ask_hosts: AskHosts | None = None
 
     @property
     def own(self) -> Holder:
@@ -86,6 +89,7 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         deadline_s: seconds for everything.
     """
     errands = Errands(deadline_s)
+    hosts = OtherHosts(scene.name, scene.ask_hosts, errands)
     asked = [_ask(holder, notifier, errands) for holder in scene.found for notifier in holder.notifiers]
     own, source = scene.own, scene.source()
     done = own.seen.published
@@ -100,7 +104,9 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
     untellable = [cannot for _row, _behind, cannot in dependents if cannot is not None]
     secret_name = source.secret_name if isinstance(source, Rotatable) else ""
     outlook = Outlook(own.seen, secret_name, scene.is_busy, scene.spent, found, left, untellable)
-    in_the_way = [one.as_json() for one in _obstacles(outlook, request)]
+    other_hosts = hosts.as_json()
+    found_in_the_way = [*_obstacles(outlook, request), *(hosts.obstacles(request) if secret_name else ())]
+    in_the_way = [one.as_json() for one in in_order(found_in_the_way)]
     return {
         "credential": scene.name,
         "provider": own.seen.provider,
@@ -116,7 +122,7 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         "dependents": [row for row, _behind, _cannot in dependents],
         "left_behind": [one.as_json() for one in left],
         "fetched": None if scene.laggards is None else [_fetched(one) for one in scene.laggards],
-        "other_hosts": None,  # nobody is known without a fleet
+        "other_hosts": other_hosts,
         "authority": _authority(found) if secret_name else None,
         "kms": _kms(outlook, request) if secret_name else None,
         "ram": _ram(outlook) if secret_name else None,

@@ -18,6 +18,7 @@ from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
 from agent.core.settings import FleetSettings, Settings
 from agent.system.clock import Clock
+from agent.systemd_setup.unit import with_credentials
 
 WATCH_S = 2.0
 MOODS = {"current": "good", "behind": "so-so", "absent": "bad"}
@@ -43,7 +44,7 @@ def leave(options: argparse.Namespace) -> int:
     """Take this host, or the named one, off the board; return the exit code."""
     settings, fleet = _settings(options.config)
     host = options.host or _own(settings, fleet)
-    with closing(open_board(fleet)) as board:
+    with closing(open_board(fleet, environ=with_credentials(os.environ))) as board:
         gone = board.forget(host, _names(settings, []))
     if not gone:
         raise UsageError(f"fleet: no host {host!r} is on the board", "see `keyturn fleet status`")
@@ -83,7 +84,7 @@ def _names(settings: Settings, wanted: Sequence[str]) -> list[str]:
 
 def _found(settings: Settings, fleet: FleetSettings, names: Sequence[str]) -> dict[str, Any]:
     own = _own(settings, fleet)
-    with closing(open_board(fleet)) as board:
+    with closing(open_board(fleet, environ=with_credentials(os.environ))) as board:
         recent = board.recent(names, 10)
         credentials = {}
         for name in names:

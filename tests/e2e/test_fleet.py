@@ -70,11 +70,20 @@ def test_fleet_status_and_leave(fleet: FleetRig) -> None:
     states = {row["host"]: row["state"] for row in found["credentials"]["uploader"]["hosts"]}
     assert (done.returncode, found["host"], states) == (1, "web-1", {"web-1": "current", "web-2": "absent"})
     assert "web-2" in vm.keyturn("fleet", "status").stdout
+    dry_run = ("rotate", "uploader", "--reason", "a test", "--dry-run", "--disable-old", "--json")
+    through_the_daemon = json.loads(vm.keyturn(*dry_run).stdout)
+    fleet.daemons["web-1"].process.kill()
+    without = json.loads(vm.keyturn(*dry_run, "--allow-absent", "web-2").stdout)
+    for plan in (through_the_daemon, without):
+        assert [(row["host"], row["state"]) for row in plan["other_hosts"]["hosts"]] == [("web-2", "absent")]
+    assert ["fleet" in {one["step"] for one in plan["in_the_way"]} for plan in (through_the_daemon, without)] == [True, False]
+    assert "web-2" in vm.keyturn("plan", "uploader").stdout
     assert vm.keyturn("fleet", "leave", "--host", "web-2").returncode == 0
     assert vm.keyturn("fleet", "leave", "--host", "web-2").returncode == 2
     assert vm.keyturn("fleet", "status").returncode == 0
     assert vm.keyturn("fleet", "status", "nobody").returncode == 2
     fleet.server.kill()
+    assert json.loads(vm.keyturn("plan", "uploader", "--json").stdout)["other_hosts"]["hosts"] is None
     done = vm.keyturn("fleet", "status")
     assert (done.returncode, done.stdout) == (75, "") and done.stderr.count("\n") == 1
 

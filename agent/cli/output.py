@@ -120,9 +120,22 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
     if "error" in result:
         sys.stdout.flush()
         print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
+    if (fleet := result.get("fleet")) is not None:
+        print(one_line(f"{played}fleet: {_fleet(fleet)}"))
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
     print(paint(one_line(played + last), "good" if good else "bad"))
+
+
+def _fleet(rows: Sequence[dict[str, Any]]) -> str:
+    """How many of the other hosts are on the new key, and which are not."""
+    behind = [
+        f"{one['host']} ({'absent; ' if one['state'] == 'absent' else ''}{one['why']})"
+        for one in rows
+        if not one["moved"]
+    ]
+    proved = f"{len(rows) - len(behind)} of {len(rows)} other hosts proved the new key"
+    return proved + (f"; not {', '.join(first_few(behind))}" if behind else "")
 
 
 def _safety(result: dict[str, Any]) -> str:

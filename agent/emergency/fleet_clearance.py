@@ -22,6 +22,8 @@ from agent.emergency.left_behind import LeftBehind, Reason
 from agent.emergency.report import StepOutcome
 
 LOOK_AGAIN_S = 0.25
+SAY_AGAIN_S = 1.0
+"""Seconds from one word of how many hosts have moved to the next, at least."""
 ANNOUNCE_S = 10.0
 """For how long it is tried to put the announcement on the board."""
 
@@ -80,6 +82,7 @@ class FleetClearance:
         self._fleet: Fleet | None = None
         self._unknown: KeyturnError | None = None
         self._announced_at = 0.0
+        self._say_again_at = 0.0  # boottime
         self._moved_at: dict[str, int] = {}  # milliseconds since the command
 
     def announce(self) -> None:
@@ -162,7 +165,7 @@ class FleetClearance:
         assert fleet is not None
         if value is None or value.access_key_secret is None:
             raise KeyturnError(f"{case.place}: the new secret is not at hand", "run the same command again")
-        ends, wrong = self._announced_at + case.patience.fleet_s, None
+        ends, wrong, said = self._announced_at + case.patience.fleet_s, None, -1
         found: Sequence[Standing] = ()
         while True:
             try:
@@ -174,8 +177,10 @@ class FleetClearance:
             waited = [one for one in found if one.is_live and not one.has_moved]
             if (wrong is None and not waited) or case.clock.boottime() >= ends:
                 break
-            if wrong is None:
-                case.steps.activity.begin(f"{_count(found)}: {_few(waited)}")
+            moved = len(found) - len(waited)
+            if wrong is None and moved != said and case.clock.boottime() >= self._say_again_at:
+                case.steps.wait_for(f"the other hosts: {_count(found)}, not yet {_few(waited)}")
+                said, self._say_again_at = moved, case.clock.boottime() + SAY_AGAIN_S
             case.held.pause(LOOK_AGAIN_S)
         if wrong is not None:
             raise wrong

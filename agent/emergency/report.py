@@ -12,7 +12,7 @@ from agent.core.errors import KeyturnError
 from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
 from agent.system.clock import Clock
-from agent.system.waiting import Activity, Silence
+from agent.system.waiting import WAITING, Activity, Silence
 
 T = TypeVar("T")
 Show = Callable[[dict[str, Any]], None]
@@ -161,6 +161,13 @@ class Steps:
         self._result.steps.append(step)
         self._silence.heard()
         self._shown(step)
+
+    def wait_for(self, what: str) -> None:
+        """Say at once what is waited for from now on; it is said again while that lasts."""
+        self.activity.begin(what)
+        self._silence.heard(of_a_wait=True)
+        at_ms = self.passed_ms()
+        self._shown({"name": "wait", "outcome": WAITING, "ms": 0, "detail": what, "at_ms": at_ms})
 
     def _shown(self, step: dict[str, Any]) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from agent.evidence.emergencies import left_behind_of, number_of, steps_of, text_of, texts_of
 from agent.evidence.incident import Attempt, Basis, Dependent, How, Incident, OldKey, Step
 from agent.evidence.incident_from_log import NOT_TOLD, Frame
+from agent.evidence.incident_hosts import hosts_of
 
 
 def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Frame, why_not: str) -> Incident:
@@ -22,6 +23,7 @@ def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Fra
     """
     steps = steps_of(result.get("steps")) or attempt.steps or ()
     left, more = left_behind_of(result.get("left_behind"))
+    hosts, hosts_more = hosts_of(result.get("fleet"), attempt.began_at)
     safe_ms = number_of(result, "time_to_safe_ms") if result.get("safe") else None
     return Incident(
         text_of(result, "credential"),
@@ -58,6 +60,8 @@ def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Fra
         ),
         left_behind=left,
         left_behind_more=more,
+        hosts=hosts,
+        hosts_more=hosts_more,
         notes=texts_of(result, "notes"),
         region=frame.region,
         basis=Basis(why_not=why_not),

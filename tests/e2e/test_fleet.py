@@ -76,7 +76,10 @@ def test_fleet_status_and_leave(fleet: FleetRig) -> None:
     without = json.loads(vm.keyturn(*dry_run, "--allow-absent", "web-2").stdout)
     for plan in (through_the_daemon, without):
         assert [(row["host"], row["state"]) for row in plan["other_hosts"]["hosts"]] == [("web-2", "absent")]
-    assert ["fleet" in {one["step"] for one in plan["in_the_way"]} for plan in (through_the_daemon, without)] == [True, False]
+    assert ["fleet" in {one["step"] for one in plan["in_the_way"]} for plan in (through_the_daemon, without)] == [
+        True,
+        False,
+    ]
     assert "web-2" in vm.keyturn("plan", "uploader").stdout
     assert vm.keyturn("fleet", "leave", "--host", "web-2").returncode == 0
     assert vm.keyturn("fleet", "leave", "--host", "web-2").returncode == 2

@@ -82,7 +82,9 @@ class Daemon:
             canary_of=self._canary.as_json,
             fleet=self._fleet.as_json,
         )
-        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
+        self._metrics = MetricsExporter(
+            self._engine, application.in_force, self._count_clients, self._canary.figures, self._fleet.figures
+        )
         self._ready = False
         self._beaten_at = float("-inf")
         self._reads = ConfigReads(
@@ -274,7 +276,8 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
+        refused, fleet = self._application.in_force.summary(), self._fleet.summary()
+        self._status = status.summary(self._engine.snapshot(), refused, fleet)
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -12,6 +13,7 @@ from agent.app.other_hosts import AskHosts, Host
 from agent.app.wiring import Application, paths
 from agent.core.errors import KeyturnError, UsageError
 from agent.core.settings import FleetSettings, Settings
+from agent.metrics.snapshot import FleetFigures
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board
@@ -50,7 +52,26 @@ class FleetPart:
         health = self._member.health if self._member is not None else None
         if health is None or self._member is None:
             return None
-        return {"host": self._member.host, "connected": health.up_since is not None, "error": health.error or None}
+        down_since, now = health.down_since, self._application.engine.clock.boottime()
+        return {
+            "host": self._member.host,
+            "connected": health.up_since is not None,
+            "down_for_s": None if down_since is None else round(now - down_since, 1),
+            "error": health.error or None,
+        }
+
+    def summary(self) -> str:
+        """Return what the line of the service manager says of the fleet: "" unless its board is away for long."""
+        return "the fleet's board is away" if self._member is not None and self._member.away_for_long else ""
+
+    def figures(self) -> FleetFigures | None:
+        """Return what metrics show of the fleet; None without one."""
+        member = self._member
+        health = member.health if member is not None else None
+        if member is None or health is None:
+            return None
+        hosts = {name: dataclasses.asdict(one) for name, one in member.counts.items()}
+        return FleetFigures(health.up_since is not None, hosts, dict(member.converged_s))
 
     def close(self) -> None:
         """End the connections."""

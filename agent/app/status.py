@@ -116,7 +116,7 @@ def notify_rows(one: CredentialSnapshot, clients: Sequence[dict[str, Any]] = ())
     ]
 
 
-def summary(seen: EngineSnapshot, refused: str = "") -> str:
+def summary(seen: EngineSnapshot, refused: str = "", fleet: str = "") -> str:
     """Return one line for `systemctl status`: severe alarms, a config that was refused, how many are well, the worst first.
 
     Before the first pass has ended: which credentials have not answered yet, be it with a failure.
@@ -124,8 +124,9 @@ def summary(seen: EngineSnapshot, refused: str = "") -> str:
     Args:
         seen: the credentials.
         refused: what was wrong with a config that was refused; "" for nothing.
+        fleet: what is wrong with the fleet's board; "" for nothing.
     """
-    return "; ".join(filter(None, [_restricted(seen), *_ending(seen), refused, _credentials(seen)]))
+    return "; ".join(filter(None, [_restricted(seen), *_ending(seen), refused, fleet, _credentials(seen)]))
 
 
 def _restricted(seen: EngineSnapshot) -> str:

@@ -83,22 +83,23 @@ def _names(settings: Settings, wanted: Sequence[str]) -> list[str]:
 
 
 def _found(settings: Settings, fleet: FleetSettings, names: Sequence[str]) -> dict[str, Any]:
+    from agent.fleet.convergence import newest_version  # imports the client of Redis, which open_board has checked
+
     own = _own(settings, fleet)
     with closing(open_board(fleet, environ=with_credentials(os.environ))) as board:
         recent = board.recent(names, 10)
         credentials = {}
         for name in names:
             hosts = board.hosts(name)
-            held = {one.state.version_id for one in hosts if one.state is not None}
-            news = [one for _entry, one in recent[name] if one is not None and one.version_id in held]
-            newest = news[-1].version_id if news else None
+            newest = newest_version(hosts, [one for _entry, one in recent[name] if one is not None])
             credentials[name] = {"newest": newest, "hosts": [_row(one, newest) for one in hosts]}
     return {"fleet": fleet.name, "host": own, "credentials": credentials}
 
 
 def _row(host: Any, newest: str | None) -> dict[str, Any]:
-    state = host.state
-    moved = state is not None and not state.owed and not state.twins and newest in (None, state.version_id)
+    from agent.fleet.convergence import is_current
+
+    state, moved = host.state, is_current(host, newest)
     said = {} if state is None else {
         "version_id": state.version_id, "generation": state.generation, "access_key_id_tail": state.access_key_id_tail,
         "owed": state.owed, "failed": state.failed or None, "twins": state.twins,

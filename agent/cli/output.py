@@ -177,6 +177,10 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
     for key in agent.get("client_keys", ()):  # likewise
         if key["is_alarm"]:
             yield one_line(_client_key(key, now))
+    if (fleet := agent.get("fleet")) is not None and not fleet["connected"]:
+        for_s = f" for {span(fleet['down_for_s'])}" if fleet.get("down_for_s") is not None else ""
+        why = fleet["error"] or "not connected yet"
+        yield one_line(f"the fleet's board is away{for_s}: {why}; everything else goes on as on one host")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
     rows = [head, *(tuple(map(one_line, row)) for row in made)]

@@ -119,7 +119,7 @@ class Board:
     @translated
     def post(self, host: str, states: Mapping[str, HostState]) -> None:
         """Put the states of a host on the board: it is there."""
-        at = self._now()
+        at = self.now()
         pipe = self._client.pipeline(transaction=False)
         for name, state in states.items():
             pipe.hset(self.key(name, "state"), host, state.encoded())
@@ -131,7 +131,7 @@ class Board:
     @translated
     def beat(self, host: str, credentials: Iterable[str]) -> dict[str, HostState | None]:
         """Say that a host is there; return what the board has as its state, for it may be another's, or lost."""
-        at, names = self._now(), list(credentials)
+        at, names = self.now(), list(credentials)
         pipe = self._client.pipeline(transaction=False)
         for name in names:
             pipe.zadd(self.key(name, "seen"), {host: at})
@@ -151,7 +151,7 @@ class Board:
             FleetError: also for more than `MAX_HOSTS` of them, which no fleet has and no memory need hold.
         """
         state, seen = self.key(credential, "state"), self.key(credential, "seen")
-        now = self._now()
+        now = self.now()
         if self._client.hlen(state) > MAX_HOSTS:
             raise FleetError(
                 f"fleet: {state} has more than {MAX_HOSTS} hosts",
@@ -171,6 +171,8 @@ class Board:
             pipe.hdel(self.key(name, "state"), host)
         return sum(bool(answer) for answer in pipe.execute()[::2])
 
-    def _now(self) -> float:
+    @translated
+    def now(self) -> float:
+        """Return the server's unix time."""
         seconds, microseconds = self._client.time()
         return float(seconds) + float(microseconds) / 1e6

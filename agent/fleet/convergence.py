@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.core.secret import Secret
 from agent.fleet.board import Host
-from agent.fleet.entries import proves
+from agent.fleet.entries import Announcement, proves
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +81,24 @@ def _why(host: Host, version_id: str, nonces: Collection[str]) -> str:
     if state.nonce not in nonces:
         return "it has not heard the announcement"
     return "its proof is not that of who has the new secret"
+
+
+def newest_version(hosts: Iterable[Host], news: Iterable[Announcement]) -> str | None:
+    """Return the newest version that was announced and that a host says it has: a made-up one is nobody's. None for none.
+
+    Args:
+        hosts: what the board has.
+        news: announcements of the credential, the older ones first.
+    """
+    held = {one.state.version_id for one in hosts if one.state is not None}
+    newest = None
+    for one in news:
+        if one.version_id in held:
+            newest = one.version_id
+    return newest
+
+
+def is_current(host: Host, newest: str | None) -> bool:
+    """Return whether a host says that it is on a version, None for any, and owes nothing. For show: what it says is not proved."""
+    state = host.state
+    return state is not None and not state.owed and not state.twins and newest in (None, state.version_id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from agent.core.errors import KeyturnError
 from agent.fleet.board import Board
+from agent.fleet.census import Census, Count
 from agent.fleet.entries import Announcement, HostState
 from agent.logs.log import log
 
@@ -35,16 +36,31 @@ Seen = Callable[[Mapping[str, HostState | None]], None]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the connections fare: since when both are up, by boottime, None while one is down; and what was wrong last."""
+    """How the connections fare.
+
+    Attributes:
+        up_since: since when both are up, by boottime; None while one is down.
+        down_since: since when one is down, which it is at the beginning; None while both are up.
+        error: what was wrong last; "" for nothing.
+    """
 
     up_since: float | None
+    down_since: float | None
     error: str
 
 
 class Link:
     """The connections of one host. Its methods are for the loop's thread and return at once."""
 
-    def __init__(self, host: str, open_board: OpenBoard, hear: Hear, seen: Seen, boottime: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        host: str,
+        open_board: OpenBoard,
+        hear: Hear,
+        seen: Seen,
+        boottime: Callable[[], float],
+        turned: Callable[[], None] = lambda: None,
+    ) -> None:
         """Keep what is needed; nothing is connected before `start`.
 
         Args:
@@ -53,7 +69,10 @@ class Link:
             hear: is called with each announcement, the older ones first; again with those that were heard before.
             seen: is called after each sign of life.
             boottime: the clock.
+            turned: is called, on a thread of the link, when the connections came up or went down.
         """
+        self._turned, self._down_since = turned, boottime()
+        self._census, self._counts = Census(host, boottime), False
         self._host, self._open, self._hear, self._seen, self._boottime = host, open_board, hear, seen, boottime
         self._names: tuple[str, ...] = ()
         self._states: dict[str, HostState] = {}
@@ -67,7 +86,18 @@ class Link:
     def health(self) -> Health:
         """How the connections fare."""
         with self._lock:
-            return Health(max(self._up.values()) if len(self._up) == 2 else None, self._error)
+            up_since = max(self._up.values()) if len(self._up) == 2 else None
+            return Health(up_since, self._down_since if up_since is None else None, self._error)
+
+    @property
+    def counts(self) -> Mapping[str, Count]:
+        """The hosts of each credential, as far as they were counted over this connection."""
+        return self._census.counts if self.health.up_since is not None else {}
+
+    @property
+    def converged_s(self) -> Mapping[str, float]:
+        """How long the newest announcement of this host took until every live host had it, by credential."""
+        return self._census.converged_s
 
     def start(self) -> None:
         """Begin to connect."""
@@ -79,9 +109,15 @@ class Link:
         self._ending.set()
         self._wake.set()
 
-    def follow(self, names: Collection[str]) -> None:
-        """Listen for these credentials from now on, and say no more of others."""
+    def follow(self, names: Collection[str], *, counts: bool = False) -> None:
+        """Listen for these credentials from now on, and say no more of others.
+
+        Args:
+            names: of the credentials.
+            counts: count their hosts as well, for metrics.
+        """
         with self._lock:
+            self._counts = counts
             self._names = tuple(names)
             self._states = {name: state for name, state in self._states.items() if name in names}
 
@@ -134,6 +170,9 @@ class Link:
                     since[credential] = entry
                     if news is not None:
                         self._hear(credential, news)
+                        if news.by == self._host:
+                            self._census.hurry()
+                            self._wake.set()
         finally:
             board.close()
 
@@ -151,6 +190,7 @@ class Link:
         board = self._open(0.0)
         try:
             beat_at = 0.0
+            self._census.again()
             with self._lock:
                 self._unsaid = set(self._states)
             while not self._ending.is_set():
@@ -160,9 +200,15 @@ class Link:
                     self._beat(board)
                     beat_at = self._boottime() + BEAT_S * random.uniform(0.9, 1.1)
                 self._is_up(name)
-                self._wake.wait(max(0.0, beat_at - self._boottime()))
+                self._count(board)
+                due_at = min(beat_at, self._census.next_at) if self._counts else beat_at
+                self._wake.wait(max(0.0, due_at - self._boottime()))
         finally:
             board.close()
+
+    def _count(self, board: Board) -> None:
+        if self._counts and self._names and self._boottime() >= self._census.next_at:
+            self._census.take(board, self._names, RECENT)
 
     def _say_once(self, board: Board) -> None:
         with self._lock:
@@ -200,11 +246,15 @@ class Link:
                 self._error = ""
         if whole:
             log.info("the fleet's board is there", host=self._host)
+            self._turned()
 
     def _down(self, name: str, error: str) -> None:
         with self._lock:
             first = not self._error
+            if len(self._up) == 2:
+                self._down_since = self._boottime()
             self._up.pop(name, None)
             self._error = error
         if first and not self._ending.is_set():
             log.warning("the fleet's board is not there; everything else goes on as on one host", error=error)
+            self._turned()

@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from agent.core.events import Cause, Trigger
 from agent.core.observer import Observer
@@ -29,10 +30,12 @@ from agent.core.outcome import Outcome, Report
 from agent.core.settings import FleetSettings, Settings
 from agent.engine.engine import Engine
 from agent.engine.version_held import VersionHeld
+from agent.fleet.census import Count
 from agent.fleet.entries import TAIL, Announcement, HostState, Why, proof
 from agent.fleet.link import Health, Link, OpenBoard
 from agent.logs.log import log
 
+T = TypeVar("T")
 PAUSE_S = 10.0
 """Seconds between two refreshes of one credential that announcements lead to."""
 TRIES = 6
@@ -44,6 +47,8 @@ LOOK_S = 2.0
 """Seconds between two looks at what is owed, while somebody may wait for it."""
 NEWS_S = 900.0
 """Seconds for which a rotation that was seen, not asked for, is news."""
+LONG_S = 300.0
+"""Seconds for which the board may be away before the line of the service manager says it."""
 TWINS_S = 600.0
 """Seconds for which another machine under this host's name is remembered."""
 
@@ -95,6 +100,19 @@ class Member(Observer):
         link = self._link
         return link.health if link is not None else None
 
+    @property
+    def counts(self) -> Mapping[str, Count]:
+        """How many hosts of each credential there are, as far as they were counted (`Link.counts`)."""
+        return self._of_the_config(self._link.counts) if self._link is not None else {}
+
+    @property
+    def converged_s(self) -> Mapping[str, float]:
+        """How long what this host announced last took, by credential (`Link.converged_s`)."""
+        return self._of_the_config(self._link.converged_s) if self._link is not None else {}
+
+    def _of_the_config(self, found: Mapping[str, T]) -> Mapping[str, T]:
+        return {name: one for name, one in found.items() if name in self._followed}
+
     def follow(self, settings: Settings, open_board: OpenBoard) -> None:
         """Begin, go on or end to be a member as this config says.
 
@@ -115,11 +133,19 @@ class Member(Observer):
             self._engine.observe(self)
             self._engine.watch_in_use(self._changed)
         if self._link is None:
-            self._link = Link(self.host, open_board, self._hear_later, self._seen_later, self._engine.clock.boottime)
+            self._link = Link(
+                self.host,
+                open_board,
+                self._hear_later,
+                self._seen_later,
+                self._engine.clock.boottime,
+                partial(self._engine.post, self._turned),
+            )
+            self._turned()
             for one in self._followed.values():
                 one.said = None
             self._link.start()
-        self._link.follow(shared)
+        self._link.follow(shared, counts=bool(settings.agent.metrics_listen or settings.agent.metrics_textfile))
         for name in shared:
             self._changed(name)
 
@@ -128,6 +154,17 @@ class Member(Observer):
         if self._link is not None:
             self._link.end()
             self._link = None
+
+    def _turned(self) -> None:
+        """Have the loop turn again once the board was away for long: then `away_for_long` is another one."""
+        self._engine.after(LONG_S + 1.0, _turn_once_more)
+
+    @property
+    def away_for_long(self) -> bool:
+        """Whether the board is not there, and was not for a while."""
+        health = self.health
+        since = health.down_since if health is not None else None
+        return since is not None and self._engine.clock.boottime() - since >= LONG_S
 
     # -- what this host has ---------------------------------------------------------------------------
 
@@ -288,6 +325,10 @@ class Member(Observer):
             self._twins_until = now + TWINS_S
             for name in self._followed:
                 self._changed(name)
+
+
+def _turn_once_more() -> None:
+    """Do nothing: whoever looks at the end of the turn that this begins sees what time has changed."""
 
 
 def shared_credentials(settings: Settings) -> Collection[str]:

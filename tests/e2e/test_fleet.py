@@ -16,6 +16,7 @@ import redis
 from tests.support.fleet import FleetRig
 from tests.support.processes import KEYTURN
 from tests.support.redis_server import RedisServer
+from tests.support.scraper import Figures, free_port, get
 from tests.support.station import Station
 from tests.support.vm import Vm, eventually
 
@@ -36,9 +37,17 @@ def newest_publish(vm: Vm) -> tuple[int, str]:
 
 
 def test_a_rotation_that_one_host_sees_reaches_all_of_them(fleet: FleetRig) -> None:
-    """Polled once an hour, two follow the third, in the audit by the fleet; and again after the server lost everything."""
+    """Polled once an hour, two follow the third, in the audit by the fleet; and again after the server lost everything.
+
+    Status and metrics say how many hosts have it, how long that took, and that the board is away.
+    """
+    port = free_port()
     for host, poll in (("web-1", "1s"), ("web-2", "1h"), ("web-3", "1h")):
-        fleet.add(host, poll=poll)
+        fleet.add(host, poll=poll, agent=f'metrics_listen = "127.0.0.1:{port}"' if host == "web-1" else "")
+
+    def figure(name: str, **labels: str) -> float | None:
+        return Figures(get(port, "/metrics").body).get(f"keyturn_fleet_{name}", **labels)
+
     fleet.start()
     eventually(lambda: all(map(connected, fleet.vms.values())), "everybody is connected")
     for number in (2, 3):
@@ -47,8 +56,13 @@ def test_a_rotation_that_one_host_sees_reaches_all_of_them(fleet: FleetRig) -> N
         for host in ("web-2", "web-3"):
             eventually(lambda host=host, number=number: newest_publish(fleet.vms[host]) == (number, "fleet"), host)
         if number == 2:
+            eventually(lambda: figure("hosts", credential="uploader", state="live") == 3, "all three are counted")
+            eventually(lambda: figure("convergence_seconds", credential="uploader"), "how long it took is known")
+            assert figure("connected") == 1
             fleet.server.kill()
             eventually(lambda: not any(map(connected, fleet.vms.values())), "everybody sees that it is away")
+            assert (figure("connected"), figure("hosts", credential="uploader", state="live")) == (0, None)
+            assert "the fleet's board is away" in fleet.first.keyturn("status").stdout
             fleet.server.start()
             eventually(lambda: all(map(connected, fleet.vms.values())), "everybody is connected again")
     assert [len(vm.audit("fetch_failed")) for vm in fleet.vms.values()] == [0, 0, 0]

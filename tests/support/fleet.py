@@ -25,20 +25,36 @@ class FleetRig:
         return next(iter(self.vms.values()))
 
     def add(
-        self, host: str, *tables: str, poll: str = "1h", jitter: str = "0s", notify: str = "", fleet: str = ""
+        self,
+        host: str,
+        *tables: str,
+        poll: str = "1h",
+        jitter: str = "0s",
+        notify: str = "",
+        fleet: str = "",
+        agent: str = "",
     ) -> Vm:
         """One more host; its config as `configure` writes it."""
         self.vms[host] = self._make_vm(host)
-        self.configure(host, *tables, poll=poll, jitter=jitter, notify=notify, fleet=fleet)
+        self.configure(host, *tables, poll=poll, jitter=jitter, notify=notify, fleet=fleet, agent=agent)
         return self.vms[host]
 
     def configure(
-        self, host: str, *tables: str, poll: str = "1h", jitter: str = "0s", notify: str = "", fleet: str = ""
+        self,
+        host: str,
+        *tables: str,
+        poll: str = "1h",
+        jitter: str = "0s",
+        notify: str = "",
+        fleet: str = "",
+        agent: str = "",
     ) -> None:
         """Write a host's config: `tables` besides the agent's, the fleet's and the credential `uploader`."""
         vm, server = self.vms[host], self.first.server
         vm.configure(
-            vm.agent(**{f"{product}_endpoint": server.endpoint_of(product) for product in ("sts", "kms", "ram")}),
+            vm.agent(
+                agent, **{f"{product}_endpoint": server.endpoint_of(product) for product in ("sts", "kms", "ram")}
+            ),
             f'[fleet]\nurl = "{self.server.url}"\nhost = "{host}"\nannounce_jitter = "{jitter}"\n{fleet}',
             vm.credential(poll=poll, endpoint=server.endpoint, notify=notify),
             *tables,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
-from agent.app.fleet import asking_hosts, rotation_over
+from agent.app.fleet import OnePass, asking_hosts, rotation_over
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.status import CanaryOf, as_json
@@ -21,7 +21,7 @@ from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
-from agent.core.events import Cause
+from agent.core.events import Cause, Trigger
 from agent.core.provider import Provider
 from agent.core.settings import Settings
 from agent.emergency.fleet_clearance import Fleet
@@ -100,6 +100,25 @@ class Commands:
         work = RefreshNow(self._engine, cause, retry_for_s)
         with Silence(work.under_way, show):
             return work.run(names)
+
+    def once(
+        self, names: Sequence[str], show: Show, warn: Callable[[str], None], *, retry_for_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Do as `refresh` does, and tell the fleet what came of it, where there is one.
+
+        Args:
+            names: of credentials; none means all.
+            show: called with what is waited for, whenever that takes a while.
+            warn: called with why the fleet could not be told.
+            retry_for_s: as for `refresh`.
+
+        Raises:
+            UsageError: a name is not in the config.
+        """
+        fleet = OnePass(self._application, warn)
+        answer = self.refresh(names, Cause(Trigger.START), show, retry_for_s=retry_for_s)
+        fleet.tell()
+        return answer
 
     def rotate(self, request: Request, show: Show) -> Result:
         """Run the emergency from end to end; its error stands in the result.

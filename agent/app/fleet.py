@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.app.other_hosts import AskHosts, Host
 from agent.app.wiring import Application, paths
-from agent.core.errors import KeyturnError, UsageError
+from agent.core.errors import CancelledError, KeyturnError, UsageError
 from agent.core.settings import FleetSettings, Settings
+from agent.engine.version_held import VersionHeld
 from agent.metrics.snapshot import FleetFigures
+from agent.runtime.event_loop import answer_of
+from agent.system.errands import Errands
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board
     from agent.fleet.member import Member
     from agent.fleet.rotation import FleetRotation
+
+
+CALL_S = 60.0
+TELL_S = 10.0
+"""Seconds that `once` may take to tell its fleet."""
 
 
 class FleetPart:
@@ -77,6 +85,66 @@ class FleetPart:
         """End the connections."""
         if self._member is not None:
             self._member.close()
+
+
+class OnePass:
+    """This host in its fleet while it does one pass, `keyturn once`, with no daemon. On a thread that is not the loop's."""
+
+    def __init__(self, application: Application, warn: Callable[[str], None]) -> None:
+        """Note what is held before the pass, where the config has a fleet.
+
+        Args:
+            application: whose engine runs.
+            warn: called with why the fleet could not be told: that ends nothing.
+        """
+        self._application, self._warn, self._board = application, warn, None
+        fleet = application.settings.fleet
+        if fleet is None:
+            return
+        try:
+            self._board = open_board(fleet, environ=application.environ)
+        except KeyturnError as error:
+            warn(f"the fleet was not told: {error}")
+            return
+        from agent.fleet.one_pass import Failures  # imports the client of Redis, which open_board has checked
+
+        self._failures = Failures()
+        self._before = self._look(partial(application.engine.observe, self._failures))
+
+    def tell(self) -> None:
+        """Say how this host stands now, and announce a version that came meanwhile; within `TELL_S`."""
+        board, settings = self._board, self._application.settings
+        if board is None or settings.fleet is None:
+            return
+        from agent.fleet.member import machine_id
+        from agent.fleet.one_pass import tell
+
+        host = settings.fleet.host or self._application.factory.hostname
+        now, at = self._look(), self._application.engine.clock.now().timestamp()
+        machine = machine_id(paths(settings)[0])
+        failed = dict(self._failures.last)
+        errands = Errands(TELL_S)
+        try:
+            telling = errands.ask(lambda: tell(board, host, machine, self._before, now, failed, at))
+            if errands.answer(telling):
+                self._warn(
+                    f"another machine goes by the name {host} in the fleet; give one of them another `[fleet] host`"
+                )
+        except KeyturnError as error:
+            self._warn(f"the fleet was not told: {error}")
+
+    def _look(self, also: Callable[[], None] = lambda: None) -> dict[str, VersionHeld]:
+        """Return what is held of each credential that takes part."""
+        from agent.fleet.member import shared_credentials
+
+        engine, settings = self._application.engine, self._application.settings
+
+        def look() -> dict[str, VersionHeld]:
+            also()
+            found = {name: engine.version_held(name) for name in shared_credentials(settings)}
+            return {name: held for name, held in found.items() if held is not None}
+
+        return answer_of(engine.submit(look), CALL_S, CancelledError("the agent did not answer in time"))
 
 
 def rotation_over(settings: Settings, hostname: str, environ: Mapping[str, str], name: str) -> FleetRotation | None:

@@ -22,6 +22,7 @@ from redis import Redis
 
 from agent.fleet.entries import Announcement, HostState, announcement, host_name, host_state
 from agent.fleet.errors import FleetError, translated
+from agent.fleet.rights import missing_rights
 
 LIVE_S = 90.0
 ABSENT_S = 24 * 3600.0
@@ -170,6 +171,10 @@ class Board:
             pipe.zrem(self.key(name, "seen"), host)
             pipe.hdel(self.key(name, "state"), host)
         return sum(bool(answer) for answer in pipe.execute()[::2])
+
+    def missing_rights(self) -> dict[str, str]:
+        """Return the commands that the server refuses to this host's user, each with its words; writes nothing."""
+        return missing_rights(self._client, self.key("", "probe"))
 
     @translated
     def now(self) -> float:

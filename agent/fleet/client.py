@@ -55,12 +55,10 @@ def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, wai
     address = urlsplit(settings.url)
     options: dict[str, Any] = {}
     if address.scheme == "rediss":
-        ca_files = (str(settings.ca_file),) if settings.ca_file else ()
-        context_for(ca_files)
+        ca_files = trust_of(settings)
         options = {"connection_class": _TlsConnection, "ca_files": ca_files}
     if settings.password_from_file_path:
-        path = str(settings.password_from_file_path)
-        options["password"] = read_private(path, PASSWORD_BYTES, environ).decode().rstrip("\n")
+        options["password"] = password_of(settings, environ)
     pool = ConnectionPool(
         host=address.hostname,
         port=address.port or 6379,
@@ -75,3 +73,23 @@ def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, wai
         **options,
     )
     return Board(redis.Redis(connection_pool=pool), settings.name)
+
+
+def password_of(settings: FleetSettings, environ: Mapping[str, str]) -> str:
+    """Return the password that the config names.
+
+    Raises:
+        KeyturnError: the file cannot be read, or others may read or replace it.
+    """
+    return read_private(str(settings.password_from_file_path), PASSWORD_BYTES, environ).decode().rstrip("\n")
+
+
+def trust_of(settings: FleetSettings) -> tuple[str, ...]:
+    """Return the files of CAs that are trusted besides the system's.
+
+    Raises:
+        KeyturnError: they cannot be used.
+    """
+    ca_files = (str(settings.ca_file),) if settings.ca_file else ()
+    context_for(ca_files)
+    return ca_files

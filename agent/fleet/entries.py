@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,6 +74,11 @@ def announcement(entry: bytes, fields: Mapping[bytes, bytes]) -> Announcement | 
         return None
     sound = found.version_id and _NONCE.fullmatch(found.nonce) and _HOST.fullmatch(found.by)
     return found if sound and 0 <= deadline < 1e11 else None
+
+
+def new_nonce() -> str:
+    """Return the nonce of an announcement."""
+    return secrets.token_hex(16)
 
 
 class HostState(msgspec.Struct, frozen=True, kw_only=True):

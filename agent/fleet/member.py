@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
@@ -31,7 +30,8 @@ from agent.core.settings import FleetSettings, Settings
 from agent.engine.engine import Engine
 from agent.engine.version_held import VersionHeld
 from agent.fleet.census import Count
-from agent.fleet.entries import TAIL, Announcement, HostState, Why, proof
+from agent.fleet.entries import Announcement, HostState, Why, new_nonce
+from agent.fleet.host_state import state_of
 from agent.fleet.link import Health, Link, OpenBoard
 from agent.logs.log import log
 
@@ -216,20 +216,9 @@ class Member(Observer):
             return None
         self._note_version(name, one, held)
         news = one.news.get(held.version_id)
+        twins = self._engine.clock.boottime() < self._twins_until
         nonce = news.nonce if news is not None else ""
-        secret = held.value.access_key_secret if held.value is not None else None
-        mac = proof(secret, name, self.host, held.version_id, nonce) if secret and nonce and not held.owed else ""
-        return HostState(
-            version_id=held.version_id,
-            generation=held.generation,
-            access_key_id_tail=held.access_key_id[-TAIL:],
-            owed=held.owed,
-            failed=one.failed,
-            nonce=nonce,
-            mac=mac,
-            machine=self._machine,
-            twins=self._engine.clock.boottime() < self._twins_until,
-        )
+        return state_of(held, name, self.host, self._machine, nonce=nonce, failed=one.failed, twins=twins)
 
     def _note_version(self, name: str, one: _Followed, held: VersionHeld) -> None:
         """Announce a version that this host came to by itself; a `rotate` announces its own."""
@@ -334,11 +323,6 @@ def _turn_once_more() -> None:
 def shared_credentials(settings: Settings) -> Collection[str]:
     """Return the credentials whose values other hosts may have as well: those that are a secret's value."""
     return [name for name, one in settings.credentials.items() if any(one.provider.own_secrets())]
-
-
-def new_nonce() -> str:
-    """Return the nonce of an announcement."""
-    return secrets.token_hex(16)
 
 
 def machine_id(state_directory: Path) -> str:

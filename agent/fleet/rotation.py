@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from agent.core.secret import Secret
 from agent.fleet.board import Board, Host
 from agent.fleet.convergence import Standing, standings
-from agent.fleet.entries import Announcement, Why
-from agent.fleet.member import new_nonce
+from agent.fleet.entries import Announcement, Why, new_nonce
 
 LATER = 100
 """Announcements of the same version, made after ours, whose proofs count as well."""

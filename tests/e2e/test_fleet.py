@@ -105,6 +105,29 @@ def test_fleet_status_and_leave(fleet: FleetRig) -> None:
     assert (done.returncode, done.stdout) == (75, "") and done.stderr.count("\n") == 1
 
 
+def test_a_host_without_a_daemon_says_how_it_stands_when_it_runs(fleet: FleetRig) -> None:
+    """`once` announces what it saw change, so that a daemon follows; without the board, or its client, it does its work."""
+    fleet.add("web-1")
+    fleet.add("cron-1")
+    fleet.start("web-1")
+    web, cron = fleet.vms.values()
+    eventually(lambda: connected(web), "the daemon is connected")
+    assert cron.keyturn("once").returncode == 0
+    newest = web.cloud.rotate("uploader-ak").access_key_id
+    done = cron.keyturn("once")
+    assert (done.returncode, done.stderr) == (0, "")
+    eventually(lambda: web.holds(newest), "the daemon has what `once` saw")
+    assert newest_publish(web)[1] == "fleet"
+    eventually(lambda: web.keyturn("fleet", "status").returncode == 0, "both are current")
+    rows = json.loads(web.keyturn("fleet", "status", "--json").stdout)["credentials"]["uploader"]["hosts"]
+    assert [row["host"] for row in rows] == ["cron-1", "web-1"]
+    fleet.server.kill()
+    web.cloud.rotate("uploader-ak")
+    done = cron.keyturn("once")
+    assert done.returncode == 0 and "published" in done.stdout
+    assert done.stderr.startswith("keyturn: warning: the fleet was not told") and done.stderr.count("\n") == 1
+
+
 def test_an_emergency_waits_for_the_other_hosts(fleet: FleetRig) -> None:
     """One that is stopped keeps the old key alive; once it goes on, the same command ends it, and both have the new key."""
     station = Station(fleet.add("web-1"))

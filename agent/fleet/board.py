@@ -1,4 +1,4 @@
-"""The board: the keys of a fleet on Redis or Tair, and every command that is sent there.
+"""The board: the keys of a fleet on Redis or Tair, and every command that is sent there. Why so: docs/adr/0024.
 
 For each credential, below `keyturn:{FLEET}:CREDENTIAL:` (the braces are a hash tag, so that all of a fleet is in one slot of a
 cluster):

@@ -14,6 +14,7 @@ from agent.app.wiring import Application, paths
 from agent.core.errors import CancelledError, KeyturnError, UsageError
 from agent.core.settings import FleetSettings, Settings
 from agent.engine.version_held import VersionHeld
+from agent.logs.log import log
 from agent.metrics.snapshot import FleetFigures
 from agent.runtime.event_loop import answer_of
 from agent.system.errands import Errands
@@ -35,18 +36,24 @@ class FleetPart:
     def __init__(self, application: Application) -> None:
         self._application = application
         self._member: Member | None = None
+        self._problem: KeyturnError | None = None
 
     def follow(self) -> None:
         """Begin, go on or end to be in a fleet as the config in force says.
 
-        Raises:
-            KeyturnError: the client of Redis is not installed.
+        That the client of Redis is not installed ends nothing: it is said as a board is that is away.
         """
         application = self._application
-        wanted = application.settings.fleet
+        wanted, self._problem = application.settings.fleet, None
         if wanted is None and self._member is None:
             return
         if self._member is None:
+            try:
+                require_client()
+            except UsageError as error:
+                self._problem = error
+                log.error("there is no fleet; everything else goes on as on one host", error=str(error))
+                return
             from agent.fleet.member import Member, machine_id
 
             machine = machine_id(paths(application.settings)[0])
@@ -58,6 +65,9 @@ class FleetPart:
     def as_json(self) -> dict[str, Any] | None:
         """Return what `status --json` shows of the connection; None where the config has no fleet."""
         health = self._member.health if self._member is not None else None
+        if self._problem is not None:
+            host = getattr(self._application.settings.fleet, "host", None) or self._application.factory.hostname
+            return {"host": host, "connected": False, "down_for_s": None, "error": str(self._problem)}
         if health is None or self._member is None:
             return None
         down_since, now = health.down_since, self._application.engine.clock.boottime()
@@ -70,12 +80,16 @@ class FleetPart:
 
     def summary(self) -> str:
         """Return what the line of the service manager says of the fleet: "" unless its board is away for long."""
+        if self._problem is not None:
+            return f"no fleet: {self._problem.problem.removeprefix('fleet: ')}"
         return "the fleet's board is away" if self._member is not None and self._member.away_for_long else ""
 
     def figures(self) -> FleetFigures | None:
         """Return what metrics show of the fleet; None without one."""
         member = self._member
         health = member.health if member is not None else None
+        if self._problem is not None:
+            return FleetFigures(is_connected=False, hosts={}, converged_s={})
         if member is None or health is None:
             return None
         hosts = {name: dataclasses.asdict(one) for name, one in member.counts.items()}
@@ -189,6 +203,22 @@ def asking_hosts(settings: Settings, hostname: str, environ: Mapping[str, str], 
     return ask
 
 
+def require_client() -> None:
+    """Return where the client of Redis is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        import agent.fleet.client  # noqa: F401
+    except ImportError as error:
+        if error.name != "redis":
+            raise
+        raise UsageError(
+            "fleet: the client of Redis is not installed", "install keyturn with it: pip install 'keyturn[fleet]'"
+        ) from None
+
+
 def open_board(settings: FleetSettings, wait_s: float = 0.0, *, environ: Mapping[str, str] = os.environ) -> Board:
     """Return the board of a fleet (agent/fleet/client.py).
 
@@ -196,14 +226,9 @@ def open_board(settings: FleetSettings, wait_s: float = 0.0, *, environ: Mapping
         UsageError: the client of Redis is not installed.
         KeyturnError: the password or the CA file cannot be used.
     """
-    try:
-        from agent.fleet.client import opened
-    except ImportError as error:
-        if error.name != "redis":
-            raise
-        raise UsageError(
-            "fleet: the client of Redis is not installed", "install keyturn with it: pip install 'keyturn[fleet]'"
-        ) from None
+    require_client()
+    from agent.fleet.client import opened
+
     return opened(settings, environ, wait_s)
 
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from agent.app import wiring
-from agent.app.fleet import open_board
+from agent.app.fleet import open_board, require_client
 from agent.app.refresh_now import known_names
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
@@ -61,6 +61,7 @@ def _settings(config: str) -> tuple[Settings, FleetSettings]:
         raise UsageError(
             f"{config}: there is no [fleet]", 'name its Redis or Tair there: [fleet], then url = "rediss://host:6379/0"'
         )
+    require_client()
     return settings, settings.fleet
 
 
@@ -69,7 +70,7 @@ def _own(settings: Settings, fleet: FleetSettings) -> str:
 
 
 def _names(settings: Settings, wanted: Sequence[str]) -> list[str]:
-    from agent.fleet.member import shared_credentials  # imports the client of Redis, which open_board has checked
+    from agent.fleet.member import shared_credentials  # imports the client of Redis, which `_settings` asked for
 
     shared = list(shared_credentials(settings))
     known_names(list(settings.credentials), wanted)
@@ -83,7 +84,7 @@ def _names(settings: Settings, wanted: Sequence[str]) -> list[str]:
 
 
 def _found(settings: Settings, fleet: FleetSettings, names: Sequence[str]) -> dict[str, Any]:
-    from agent.fleet.convergence import newest_version  # imports the client of Redis, which open_board has checked
+    from agent.fleet.convergence import newest_version  # imports the client of Redis, which `_settings` asked for
 
     own = _own(settings, fleet)
     with closing(open_board(fleet, environ=with_credentials(os.environ))) as board:
@@ -97,7 +98,7 @@ def _found(settings: Settings, fleet: FleetSettings, names: Sequence[str]) -> di
 
 
 def _row(host: Any, newest: str | None) -> dict[str, Any]:
-    from agent.fleet.convergence import is_current
+    from agent.fleet.convergence import is_current  # likewise
 
     state, moved = host.state, is_current(host, newest)
     said = {} if state is None else {

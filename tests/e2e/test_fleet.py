@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 import redis
 
 from tests.support.fleet import FleetRig
-from tests.support.processes import KEYTURN
+from tests.support.processes import KEYTURN, Daemon
 from tests.support.redis_server import RedisServer
 from tests.support.scraper import Figures, free_port, get
 from tests.support.station import Station
@@ -29,6 +31,13 @@ def fleet(make_vm: Callable[..., Vm], tmp_path: Path) -> Iterator[FleetRig]:
 
 def connected(vm: Vm) -> bool:
     return bool(vm.status()["agent"]["fleet"]["connected"])
+
+
+def reload(daemon: Daemon) -> None:
+    """Reload, and wait until the daemon is ready again."""
+    times = daemon.listener.count("READY=1")
+    daemon.signal(signal.SIGHUP)
+    daemon.listener.wait("READY=1", times + 1)
 
 
 def newest_publish(vm: Vm) -> tuple[int, str]:
@@ -152,3 +161,69 @@ def test_an_emergency_waits_for_the_other_hosts(fleet: FleetRig) -> None:
     assert [(row["host"], row["moved"]) for row in result["fleet"]] == [("web-2", True)]
     assert station.status_of(old) == "Inactive" and all(one.holds(station.current) for one in fleet.vms.values())
     assert fleet.vms["web-2"].audit("published")[-1]["trigger"] == "fleet"
+
+
+def test_a_reload_begins_changes_and_ends_it(fleet: FleetRig) -> None:
+    """The connection follows the config, and a board that is not there refuses no reload."""
+    vm = fleet.add("web-1")
+    with_fleet = vm.config.read_text()
+    without = re.sub(r"\[fleet\]\n(?:\w.*\n)+", "", with_fleet)
+    assert "[fleet]" not in without
+    vm.config.write_text(without)
+    daemon = vm.daemon()
+    daemon.ready()
+
+    def seen() -> dict[str, Any] | None:
+        found: dict[str, Any] | None = vm.status()["agent"].get("fleet")
+        return found
+
+    def hosts() -> set[str]:
+        raw: Any = redis.Redis(port=fleet.server.port)
+        return {host.decode() for host in raw.hkeys("keyturn:{fleet}:uploader:state")}
+
+    assert seen() is None
+    for text, host in ((with_fleet, "web-1"), (with_fleet.replace('host = "web-1"', 'host = "web-9"'), "web-9")):
+        vm.config.write_text(text)
+        reload(daemon)
+        eventually(lambda host=host: host in hosts() and (seen() or {}).get("connected"), f"{host} is on the board")
+        assert (seen() or {})["host"] == host
+    vm.config.write_text(re.sub(r'url = "redis://[^"]*"', 'url = "redis://127.0.0.1:1/0"', with_fleet))
+    reload(daemon)
+    eventually(lambda: (seen() or {}).get("error"), "the board is not there")
+    assert (seen() or {})["connected"] is False
+    vm.config.write_text(without)
+    reload(daemon)
+    eventually(lambda: seen() is None, "no fleet any more")
+
+
+def test_a_board_that_hangs_keeps_nobody_from_the_end(fleet: FleetRig) -> None:
+    """It takes connections and answers nothing: the daemon is ready, and SIGTERM ends it within seconds."""
+    vm = fleet.add("web-1")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        vm.config.write_text(
+            re.sub(r'url = "redis://[^"]*"', f'url = "redis://127.0.0.1:{port}/0"', vm.config.read_text())
+        )
+        fleet.start()
+        deaf.accept()
+        began = time.monotonic()
+        daemon = fleet.daemons["web-1"].process
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+        assert time.monotonic() - began < 20
+        assert vm.audit("agent_stopped")
+
+
+def test_without_the_client_everything_else_goes_on(fleet: FleetRig) -> None:
+    """It is not in this environment: the daemon serves and says so, and the command says how to install it."""
+    vm = fleet.add("web-1")
+    hidden = vm.directory / "hidden"
+    hidden.mkdir()
+    (hidden / "redis.py").write_text("raise ModuleNotFoundError(\"No module named 'redis'\", name='redis')\n")
+    vm.environ["PYTHONPATH"] = str(hidden)
+    fleet.start()
+    shown = vm.status()["agent"]["fleet"]
+    assert shown["connected"] is False and "keyturn[fleet]" in shown["error"]
+    done = vm.keyturn_cold("fleet", "status")
+    assert (done.returncode, done.stdout) == (2, "") and "keyturn[fleet]" in done.stderr
+    assert vm.keyturn_cold("plan", "uploader").returncode == 0

@@ -64,3 +64,22 @@ def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> 
         lines = stream.split("\n")
         assert len(lines) == count + 1
         assert all(line.isprintable() for line in lines), lines
+
+
+def test_the_fleet_is_told_before_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many other hosts proved the new key, and which did not."""
+    rows = [
+        {"host": "web-2", "state": "live", "moved": True, "at_ms": 3, "why": None},
+        {
+            "host": "web-3",
+            "state": "absent",
+            "moved": False,
+            "at_ms": None,
+            "why": "it has not fetched the new version",
+        },
+    ]
+    output.rotated({**RESULT, "fleet": rows})
+    *_before, fleet, _last = capsys.readouterr().out.splitlines()
+    assert (
+        fleet == "fleet: 1 of 2 other hosts proved the new key; not web-3 (absent; it has not fetched the new version)"
+    )

@@ -108,6 +108,19 @@ def test_the_old_key_ends_once_every_live_host_has_proved_the_new_one(others: Ot
     assert all(row["at_ms"] > 0 for row in result.fleet or ())
 
 
+def test_how_many_have_moved_is_said_as_it_grows(others: Others) -> None:
+    """With the straggler by name and why; and the last step says it once more."""
+    shown: list[dict[str, Any]] = []
+    others.say("web-2")
+    others.say("web-3")
+    with others.following("web-2"):
+        others.rotate(show=shown.append)
+    waits = [one["detail"] for one in shown if one["outcome"] == "waiting" and "other hosts" in one["detail"]]
+    assert waits and all("web-3" in detail for detail in waits)
+    (ended,) = [one for one in shown if one["name"] == "fleet"]
+    assert ended["outcome"] == "warning" and "1 of 2" in ended["detail"] and "web-3" in ended["detail"]
+
+
 STRAGGLERS: dict[str, Callable[[Others], object]] = {
     "it has not fetched": lambda others: others.say("web-3"),
     "it could not publish": lambda others: others.say("web-3", failed="publish_failed"),

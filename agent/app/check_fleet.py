@@ -129,7 +129,6 @@ def _hosts(found: Mapping[str, list[Host]], own: str, machine: str) -> Iterator[
         )
     for name, hosts in found.items():
         live, absent = (sorted(one.name for one in hosts if one.is_live is wanted) for wanted in (True, False))
-        said = f"{len(live)} hosts are live" + (
-            f", {len(absent)} absent: {', '.join(first_few(absent))}" if absent else ""
-        )
+        said = f"live hosts: {len(live)}"
+        said += f"; absent: {len(absent)} ({', '.join(first_few(absent))})" if absent else ""
         yield Finding("ok", PLACE, f"credentials.{name}: {said}")

@@ -111,12 +111,12 @@ def _hosts_in_short(others: dict[str, Any] | None) -> str:
     if others["hosts"] is None:
         return f"the fleet is not known: {others['problem']}"
     live, absent = (_with_ages(others["hosts"], state) for state in ("live", "absent"))
-    said = f"{len(live)} other hosts are live" + (f": {', '.join(first_few(live))}" if live else "")
-    return said + (f"; {len(absent)} are absent: {', '.join(first_few(absent))}" if absent else "")
+    said = f"other live hosts: {len(live)}" + (f" ({', '.join(first_few(live))})" if live else "")
+    return said + (f"; absent: {len(absent)} ({', '.join(first_few(absent))})" if absent else "")
 
 
 def _with_ages(hosts: Sequence[dict[str, Any]], state: str) -> list[str]:
-    return [f"{one['host']} ({span(one['age_s'])} ago)" for one in hosts if one["state"] == state]
+    return [f"{one['host']}, seen {span(one['age_s'])} ago" for one in hosts if one["state"] == state]
 
 
 def _waits(fetched: Sequence[dict[str, Any]]) -> str:

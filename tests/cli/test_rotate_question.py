@@ -81,7 +81,7 @@ def test_other_hosts_are_named_live_and_absent(
              (("web-2", "live", 3.0), ("web-3", "absent", 7200.0), ("web-4", "live", 9.0))]  # fmt: skip
     cases: list[tuple[dict[str, Any], str]] = [
         ({"other_hosts": {"problem": None, "hosts": hosts}},
-         "2 other hosts are live: web-2 (3s ago), web-4 (9s ago); 1 are absent: web-3 (2h ago)"),
+         "other live hosts: 2 (web-2, seen 3s ago, web-4, seen 9s ago); absent: 1 (web-3, seen 2h ago)"),
         ({"other_hosts": {"problem": "no connection", "hosts": None}}, "the fleet is not known: no connection"),
         ({}, "other hosts are not known to it"),
     ]  # fmt: skip

@@ -28,7 +28,8 @@ LIVE_S = 90.0
 ABSENT_S = 24 * 3600.0
 KEEP_S = 30 * 24 * 3600
 KEPT = 1000
-MAX_HOSTS = 10_000
+MAX_HOSTS = 5_000
+"""More fit into no answer of the control socket, should a stranger make each as long as it may be."""
 READ_AT_ONCE = 100
 """Announcements of one credential that one reading takes."""
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -20,6 +21,11 @@ from agent.core.secret import Secret
 MAX_BYTES = 2048
 TAIL = 4
 """How many of a key id's last characters a host shows: enough to tell two keys apart, not enough to name one."""
+MAX_VERSION = 128
+"""Characters of a version id; KMS gives at most 64."""
+_Version = Annotated[str, msgspec.Meta(max_length=MAX_VERSION)]
+_Event = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{0,40}\Z")]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
@@ -72,7 +78,7 @@ def announcement(entry: bytes, fields: Mapping[bytes, bytes]) -> Announcement | 
         found = Announcement(entry.decode(), text["version_id"], text["nonce"], why, deadline, text["by"])
     except (KeyError, ValueError):  # UnicodeDecodeError is one
         return None
-    sound = found.version_id and _NONCE.fullmatch(found.nonce) and _HOST.fullmatch(found.by)
+    sound = 0 < len(found.version_id) <= MAX_VERSION and _NONCE.fullmatch(found.nonce) and _HOST.fullmatch(found.by)
     return found if sound and 0 <= deadline < 1e11 else None
 
 
@@ -96,11 +102,11 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
         twins: whether this host saw another machine under its name lately.
     """
 
-    version_id: str
-    generation: int
+    version_id: _Version
+    generation: _Number
     access_key_id_tail: str
-    owed: int
-    failed: str = ""
+    owed: _Number
+    failed: _Event = ""
     nonce: str = ""
     mac: str = ""
     machine: str = ""

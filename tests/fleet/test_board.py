@@ -16,7 +16,7 @@ from agent.fleet import board as boards
 from agent.fleet.board import Board
 from agent.fleet.client import opened
 from agent.fleet.convergence import standings
-from agent.fleet.entries import Announcement, HostState, Why, proof
+from agent.fleet.entries import Announcement, HostState, Why, host_state, proof
 from agent.fleet.errors import FleetError, FleetRefusedError
 from tests.support.redis_server import RedisServer
 
@@ -120,7 +120,16 @@ def test_rubbish_of_a_stranger_is_passed_over(board: Board, raw: Any) -> None:
     for fields in ({"x": "y"}, {**NEWS.fields(), "nonce": "short"}, {**NEWS.fields(), "by": "a|b"},
                    {**NEWS.fields(), "deadline": "nan"}, {**NEWS.fields(), "version_id": "v" * 9000}):  # fmt: skip
         raw.xadd(stream, fields)
-    raw.hset(hosts, mapping={"web-3": b"\xff", "a|b": moved("a|b").encoded(), "long": b'"' + b"x" * 9000 + b'"'})
+    raw.hset(
+        hosts,
+        mapping={
+            "web-3": b"\xff",
+            "a|b": moved("a|b").encoded(),
+            "long": b'"' + b"x" * 9000 + b'"',
+        },
+    )
+    for rubbish in ({"failed": "what a stranger says"}, {"version_id": "v" * 129}, {"owed": 10**900}, {"owed": -1}):
+        assert host_state(b"web-3", state(**rubbish).encoded()) is None, rubbish
     raw.zadd(seen, {"web-3": time.time(), "a|b": time.time(), b"\xff": time.time()})
     assert [news for _name, _entry, news in board.hear({"uploader": "0-0"}, 1.0)] == [None] * 5
     assert judged(board) == {"web-2": (True, True), "web-3": (True, False)}

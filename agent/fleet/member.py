@@ -57,7 +57,8 @@ class _Followed:
     tries: dict[str, int] = field(default_factory=dict)  # by version
     asked_at: float = float("-inf")  # boottime
     is_due: bool = False
-    version: str | None = None  # the last that this host was seen to hold
+    current: str = ""  # the version that the source handed out last: the one that is news where nobody said so
+    announced: str = ""  # the version that this host announced last
     failed: str = ""
     said: HostState | None = None
 
@@ -132,9 +133,10 @@ class Member(Observer):
     # -- what this host has ---------------------------------------------------------------------------
 
     def refreshed(self, credential: str, outcome: Outcome) -> None:
-        """Take note that nothing fails any more."""
-        if credential in self._followed:
-            self._followed[credential].failed = ""
+        """Take note that nothing fails any more, and which version is current."""
+        held = self._engine.version_held(credential)
+        if credential in self._followed and held is not None:
+            self._followed[credential].failed, self._followed[credential].current = "", held.version_id
         self._changed(credential)
 
     def failed(self, credential: str, event: str) -> None:
@@ -195,10 +197,16 @@ class Member(Observer):
         )
 
     def _note_version(self, name: str, one: _Followed, held: VersionHeld) -> None:
-        """Announce a version that this host came to by itself; a `rotate` announces its own."""
-        before, one.version = one.version, held.version_id
-        if before in (None, held.version_id) or held.is_held or held.version_id in one.news or self._link is None:
+        """Announce the version that is current, where nobody has.
+
+        Also one that was current already when this host started: it may have been ended between its publish and the
+        announcement. A `rotate` announces its own; what it could not say is said once it has ended.
+        """
+        if held.is_held or held.version_id in (one.announced, *one.news) or self._link is None:
             return
+        if one.current != held.version_id:  # what a host held while it was away is no news
+            return
+        one.announced = held.version_id
         at = self._engine.clock.now().timestamp() + NEWS_S
         news = Announcement("", held.version_id, new_nonce(), Why.ROTATION, at, self.host)
         self._link.announce(name, news)

@@ -23,6 +23,7 @@ from tests.support.vm import Vm, eventually
 @pytest.fixture
 def fleet(make_vm: Callable[..., Vm], tmp_path: Path) -> Iterator[FleetRig]:
     with RedisServer(tmp_path / "redis") as server:
+        server.grow_old()
         yield FleetRig(make_vm, server)
 
 

@@ -39,6 +39,7 @@ class Others:
         self.station, self.server = station, server
         self.board: Board = self.open()
         self.board._client.flushall()
+        server.grow_old()
 
     def open(self) -> Board:
         return opened(FleetSettings(url=self.server.url))

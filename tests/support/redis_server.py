@@ -10,10 +10,12 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Self
 
 import pytest
+import redis
 
 from tests.support.processes import eventually
 
@@ -62,6 +64,13 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         eventually(self._answers, "redis-server answers")
+
+    def grow_old(self, *credentials: str, fleet: str = "fleet") -> None:
+        """Have it look as if it had been there for an hour: before, an emergency waits for hosts that may be missing."""
+        now = time.time()
+        with redis.Redis(port=self.port) as client:
+            for name in credentials or ("uploader",):
+                client.zadd(f"keyturn:{{{fleet}}}:{name}:kept", {"from": now - 3600, "until": now})
 
     def kill(self) -> None:
         """End it as a power cut does."""

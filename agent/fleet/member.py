@@ -294,8 +294,12 @@ class Member(Observer):
                     host=self.host,
                 )
             self._twins_until = now + TWINS_S
-            for name in self._followed:
-                self._changed(name)
+            self._engine.after(TWINS_S, self._say_of_twins)
+            self._say_of_twins()
+
+    def _say_of_twins(self) -> None:
+        for name in self._followed:
+            self._changed(name)
 
 
 def shared_credentials(settings: Settings) -> Collection[str]:

@@ -120,7 +120,9 @@ class FleetClearance:
         if self._fleet is not None:
             try:
                 if self._unknown is not None:
-                    self._case.steps.do("announce", lambda: self._announce(min(ANNOUNCE_S, self._case.patience.fleet_s)))
+                    self._case.steps.do(
+                        "announce", lambda: self._announce(min(ANNOUNCE_S, self._case.patience.fleet_s))
+                    )
                     self._unknown = None
                 self._case.steps.show("fleet", self._wait)
             except CancelledError:

@@ -21,6 +21,7 @@ from agent.fleet.client import opened
 from agent.fleet.entries import Announcement, HostState, Why
 from agent.fleet.errors import FleetError, FleetRefusedError
 from agent.fleet.link import Link
+from agent.logs.setup import set_up
 from tests.support.processes import eventually
 from tests.support.redis_server import RedisServer
 
@@ -47,14 +48,15 @@ def raw(server: RedisServer) -> Iterator[Any]:
 class Heard:
     """A link, and what it heard."""
 
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, server: RedisServer, *, up: bool = True) -> None:
         self.news: list[str] = []
         open_board = partial(opened, FleetSettings(url=server.url), {})
         self.link = Link("web-1", open_board, self._hear, lambda _states: None, time.monotonic)
         self.link.follow([NAME])
         self.link.say({NAME: STATE})
         self.link.start()
-        eventually(lambda: self.link.health.up_since is not None, "both connections are up")
+        if up:
+            eventually(lambda: self.link.health.up_since is not None, "both connections are up")
 
     def _hear(self, _name: str, one: Announcement) -> None:
         self.news.append(one.version_id)
@@ -62,6 +64,7 @@ class Heard:
 
 @pytest.fixture
 def heard(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    set_up("critical", "plain", {})
     monkeypatch.setattr(links, "BEAT_S", 0.2)
     monkeypatch.setattr(links, "LISTEN_S", 0.2)
     monkeypatch.setattr(links, "FLOOD_S", 0.2)
@@ -119,13 +122,17 @@ def test_a_flood_is_not_swallowed_whole(heard: Heard, raw: Any) -> None:
     assert len(heard.news) < 10_000
 
 
-def test_an_entry_of_many_megabytes_does_not_come_in(heard: Heard, raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_of_many_megabytes_does_not_come_in(
+    heard: Heard, server: RedisServer, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It takes the channel away until it is gone from the stream, and no memory."""
     monkeypatch.setattr(clients, "MAX_ANSWER_BYTES", 100_000)
     entry = raw.xadd(f"keyturn:{{fleet}}:{NAME}:announce", {"x": b"y" * 5_000_000})
-    eventually(lambda: "longer than" in heard.link.health.error)
+    late = Heard(server, up=False)
+    eventually(lambda: "longer than" in late.link.health.error)
     raw.xdel(f"keyturn:{{fleet}}:{NAME}:announce", entry)
-    eventually(lambda: heard.link.health.up_since is not None, "it is there again")
+    eventually(lambda: late.link.health.up_since is not None, "it is there again")
+    late.link.end()
 
 
 def test_both_threads_end(heard: Heard) -> None:
@@ -202,8 +209,8 @@ class Peer:
 
 def answers(text: bytes) -> Callable[[socket.socket], None]:
     def act(channel: socket.socket) -> None:
-        while channel.recv(65536):
-            channel.sendall(text)
+        while commands := channel.recv(65536):
+            channel.sendall(text * (commands.count(b"\r\n*") + 1))
 
     return act
 
@@ -251,7 +258,7 @@ def test_an_unsound_server_is_an_error_of_the_board(
     monkeypatch.setattr(clients, "MAX_ANSWER_BYTES", 1_000_000)
     peer = Peer(act)
     board = opened(FleetSettings(url=peer.url))
-    began = time.monotonic()
+    began, raised = time.monotonic(), []
     for method in (
         lambda: board.hosts(NAME), lambda: board.recent([NAME], 1), lambda: board.announce(NAME, news("v2")),
         lambda: board.hear({NAME: "0-0"}, 0.1), lambda: board.beat("web-1", [NAME]), lambda: board.post("web-1", {NAME: STATE}),
@@ -259,9 +266,8 @@ def test_an_unsound_server_is_an_error_of_the_board(
     ):  # fmt: skip
         try:
             method()
-        except Exception as raised:
-            assert type(raised) is error, raised
-        else:
-            assert "where something is" in str(act) or act.__name__ == "act", "only an answer can satisfy a command"
+        except Exception as one:  # noqa: PERF203
+            raised.append(one)
+    assert raised and {type(one) for one in raised} == {error}, raised
     assert time.monotonic() - began < 60
     peer.close()

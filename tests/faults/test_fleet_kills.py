@@ -29,10 +29,10 @@ class Scene:
 
     def __init__(self, fleet: FleetRig) -> None:
         self.fleet, self.server = fleet, fleet.server
-        self.station = Station(fleet.add("web-1", jitter="0.3s"))
-        fleet.configure("web-1", self.station.emergency(), jitter="0.3s")
+        self.station = Station(fleet.add("web-1", jitter="1s"))
+        fleet.configure("web-1", self.station.emergency(), jitter="1s")
         for host in OTHERS:
-            fleet.add(host, jitter="0.3s")
+            fleet.add(host, jitter="1s")
         self.vm = fleet.first
         self.cloud = self.vm.cloud
         self.cloud.old_key_life_s = 48 * 3600.0

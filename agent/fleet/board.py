@@ -12,7 +12,8 @@ cluster):
 
 A host that was there in the last `LIVE_S` is live, one that was there in the last `ABSENT_S` is absent, and any other is
 forgotten. Keys that nobody touches end after `KEEP_S`. Commands: XADD, XREAD, XREVRANGE, HSET, HGET, HGETALL, HLEN, HDEL,
-ZADD, ZRANGE, ZREM, EXPIRE, TIME, and SELECT where the database is not 0 (docs/fleet.md has the ACL).
+ZADD, ZREVRANGEBYSCORE (ZRANGE has scores only from Redis 6.2 on, and Tair is at 6.0), ZREM, EXPIRE, TIME, and SELECT where the
+database is not 0 (docs/fleet.md has the ACL).
 """
 
 from __future__ import annotations
@@ -170,9 +171,7 @@ class Board:
         if self._client.hlen(state) > MAX_HOSTS:
             raise _crowded(state)
         said = dict(filter(None, (host_state(host, value) for host, value in self._client.hgetall(state).items())))
-        at = self._client.zrange(
-            seen, "+inf", now - ABSENT_S, desc=True, byscore=True, withscores=True, offset=0, num=MAX_HOSTS + 1
-        )
+        at = self._client.zrevrangebyscore(seen, "+inf", now - ABSENT_S, withscores=True, start=0, num=MAX_HOSTS + 1)
         if len(at) > MAX_HOSTS:
             raise _crowded(seen)
         ages = {name: max(0.0, now - score) for host, score in at if (name := host_name(host)) is not None}
@@ -206,7 +205,7 @@ class Board:
         pipe = self._client.pipeline(transaction=False)
         pipe.time()
         for name in names:
-            pipe.zrange(self.key(name, "kept"), 0, 9, withscores=True)
+            pipe.zrevrangebyscore(self.key(name, "kept"), "+inf", "-inf", withscores=True, start=0, num=10)
         (seconds, microseconds), *answers = pipe.execute()
         at, froms = float(seconds) + float(microseconds) / 1e6, {}
         for name, pairs in zip(names, answers, strict=True):
@@ -221,7 +220,7 @@ class Board:
         before = self._now() - ABSENT_S
         for name in credentials:
             state, seen = self.key(name, "state"), self.key(name, "seen")
-            gone = self._client.zrange(seen, "-inf", before, byscore=True, offset=0, num=SWEPT_AT_ONCE)
+            gone = self._client.zrevrangebyscore(seen, before, "-inf", start=0, num=SWEPT_AT_ONCE)
             if gone:
                 self._client.hdel(state, *gone)
                 self._client.zrem(seen, *gone)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +28,8 @@ REST_S = 0.05
 """Seconds between two readings: a flood of announcements wakes a host up so often, and no more."""
 FLOOD_S = 1.0
 """Seconds for which a host hears nothing after as many announcements as one reading takes; then, of each credential, the newest."""
+NEWS_S = 900.0
+"""Seconds for which a rotation that was seen, not asked for, is news: so long is it said again to a server that forgot it."""
 SWEEP = 0.05
 """In how many of its signs of life a host also takes those off the board that are gone."""
 
@@ -66,7 +67,7 @@ class Link:
         self._states: dict[str, HostState] = {}
         self._unsaid: set[str] = set()
         self._news: dict[str, Announcement] = {}  # to be announced
-        self._told: dict[str, Announcement] = {}  # what was, for a server that forgets it
+        self._told: dict[str, tuple[float, Announcement]] = {}  # what was, and until when it is news
         self._lock, self._wake, self._ending = threading.Lock(), threading.Event(), threading.Event()
         self._forgotten = threading.Event()
         self._up: dict[str, float] = {}
@@ -94,7 +95,7 @@ class Link:
             self._names = tuple(names)
             self._states = {name: state for name, state in self._states.items() if name in names}
             self._news = {name: news for name, news in self._news.items() if name in names}
-            self._told = {name: news for name, news in self._told.items() if name in names}
+            self._told = {name: told for name, told in self._told.items() if name in names}
 
     def say(self, states: Mapping[str, HostState]) -> None:
         """Put these states on the board, soon."""
@@ -197,7 +198,7 @@ class Link:
             if all(known is None or known.version_id != one.version_id for _entry, known in recent):
                 board.announce(credential, one)
         with self._lock:
-            self._told |= news
+            self._told |= {name: (self._boottime() + NEWS_S, one) for name, one in news.items()}
             self._unsaid -= {name for name, state in unsaid.items() if self._states.get(name) == state}
             self._news = {name: one for name, one in self._news.items() if news.get(name) != one}
 
@@ -218,7 +219,8 @@ class Link:
         """Say every state once more, and the news that are still news: the server may know none of it."""
         with self._lock:
             self._unsaid = set(self._states)
-            self._news = {name: news for name, news in self._told.items() if news.deadline > time.time()} | self._news
+            now = self._boottime()
+            self._news = {name: one for name, (until, one) in self._told.items() if until > now} | self._news
         self._wake.set()
 
     # -- how they fare ------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from agent.core.settings import FleetSettings, Settings
 from agent.engine.engine import Engine
 from agent.engine.version_held import VersionHeld
 from agent.fleet.entries import TAIL, Announcement, HostState, Why, proof
-from agent.fleet.link import Health, Link, OpenBoard
+from agent.fleet.link import NEWS_S, Health, Link, OpenBoard
 from agent.logs.log import log
 
 PAUSE_S = 10.0
@@ -42,8 +42,6 @@ SETTLE_S = 0.05
 """Seconds from a change to what is said of it: a publish and what follows it are many changes."""
 LOOK_S = 2.0
 """Seconds between two looks at what is owed, while somebody may wait for it."""
-NEWS_S = 900.0
-"""Seconds for which a rotation that was seen, not asked for, is news."""
 TWINS_S = 600.0
 """Seconds for which another machine under this host's name is remembered."""
 

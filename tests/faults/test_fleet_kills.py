@@ -36,6 +36,7 @@ class Scene:
         self.vm = fleet.first
         self.cloud = self.vm.cloud
         self.cloud.old_key_life_s = 48 * 3600.0
+        self.cloud.allow_overlapping_rotation = True
 
     @property
     def key(self) -> str:

@@ -25,7 +25,7 @@ LOOK_AGAIN_S = 0.25
 SAY_AGAIN_S = 1.0
 """Seconds from one word of how many hosts have moved to the next, at least."""
 ANNOUNCE_S = 10.0
-"""For how long it is tried to put the announcement on the board."""
+"""For how long it is tried to put the announcement on the board, where the first try failed."""
 
 
 class Standing(Protocol):
@@ -88,7 +88,7 @@ class FleetClearance:
     def announce(self) -> None:
         """Announce what this host publishes now, so that the others ask their source at once.
 
-        A board that is away stops nothing yet: that is for `wait`.
+        Tried once, for the dependents here wait for it as well. A board that is away stops nothing yet: that is for `wait`.
 
         Raises:
             UsageError: `--fleet` was given where there is none.
@@ -105,12 +105,13 @@ class FleetClearance:
                     "name its Redis or Tair there (docs/fleet.md), or leave --fleet out",
                 )
             if self._fleet is not None:
-                case.steps.do("announce", self._announce)
+                case.steps.do("announce", lambda: self._announce(0.0))
         except (CancelledError, UsageError):
             raise
         except KeyturnError as error:
             self._unknown = error
-            case.result.notes.append(f"the fleet is not known: {error.problem}")
+            if not case.request.disable_old:
+                case.result.notes.append(f"the fleet was not told: {error.problem}")
 
     def wait(self) -> None:
         """Wait until every live host has moved; note who is left behind.
@@ -119,8 +120,13 @@ class FleetClearance:
             CancelledError: the agent is stopping.
             KeyturnError: who has not moved, or that this is not known, where nothing overrides it.
         """
-        if self._unknown is None and self._fleet is not None:
+        if self._fleet is not None:
             try:
+                if self._unknown is not None:
+                    self._case.steps.do(
+                        "announce", lambda: self._announce(min(ANNOUNCE_S, self._case.patience.fleet_s))
+                    )
+                    self._unknown = None
                 self._case.steps.show("fleet", self._wait)
             except CancelledError:
                 raise
@@ -140,14 +146,14 @@ class FleetClearance:
 
     # -- how ----------------------------------------------------------------------------------------
 
-    def _announce(self) -> str:
+    def _announce(self, patience_s: float) -> str:
         case, fleet = self._case, self._fleet
         assert fleet is not None
         version, deadline = case.published.version_id, case.clock.now().timestamp() + case.patience.fleet_s
         activity = case.steps.activity
         activity.begin("the fleet's board")
         pause, boottime = activity.pausing(case.held.pause), case.clock.boottime
-        retry = Retry(0.5, 2.0, ANNOUNCE_S, chance=random.random, pause=pause, monotonic=boottime)
+        retry = Retry(0.5, 2.0, patience_s, chance=random.random, pause=pause, monotonic=boottime)
         while True:
             try:
                 fleet.announce(version, deadline)

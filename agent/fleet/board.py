@@ -5,11 +5,15 @@ cluster):
 
 * `announce`, a stream of about `KEPT` announcements, which a host that was away reads up;
 * `state`, a hash of each host's state;
-* `seen`, a sorted set of when each host was there last, by the server's clock: hosts whose clocks are wrong are no less alive.
+* `seen`, a sorted set of when each host was there last, by the server's clock: hosts whose clocks are wrong are no less alive;
+* `kept`, a sorted set of two times: `from` when to `until` when the server has been heard from without a gap. A server that came
+  back without its memory, or with an old one, knows few of the hosts; each is on it again within `LIVE_S`. So before `from` is
+  as old as that, who is missing is not known to be gone (`kept_for_s`).
 
 A host that was there in the last `LIVE_S` is live, one that was there in the last `ABSENT_S` is absent, and any other is
 forgotten. Keys that nobody touches end after `KEEP_S`. Commands: XADD, XREAD, XREVRANGE, HSET, HGET, HGETALL, HLEN, HDEL,
-ZADD, ZRANGE, ZREM, EXPIRE, TIME, and SELECT where the database is not 0 (docs/fleet.md has the ACL).
+ZADD, ZREVRANGEBYSCORE (ZRANGE has scores only from Redis 6.2 on, and Tair is at 6.0), ZREM, EXPIRE, TIME, and SELECT where the
+database is not 0 (docs/fleet.md has the ACL).
 """
 
 from __future__ import annotations
@@ -28,8 +32,11 @@ LIVE_S = 90.0
 ABSENT_S = 24 * 3600.0
 KEEP_S = 30 * 24 * 3600
 KEPT = 1000
+GAP_S = 60.0
+"""Seconds without a sign of life of any host after which the server may have been away; each gives one in half of that."""
 MAX_HOSTS = 5_000
 """More fit into no answer of the control socket, should a stranger make each as long as it may be."""
+SWEPT_AT_ONCE = 1000
 READ_AT_ONCE = 100
 """Announcements of one credential that one reading takes."""
 
@@ -68,6 +75,10 @@ class Board:
     def close(self) -> None:
         """Give the connection back."""
         self._client.close()
+
+    def disconnect(self) -> None:
+        """Connect anew for the next command: a server that became a replica, or whose answers are out of step, stays so."""
+        self._client.connection_pool.disconnect()
 
     # -- announcements ------------------------------------------------------------------------------
 
@@ -133,12 +144,17 @@ class Board:
     @translated
     def beat(self, host: str, credentials: Iterable[str]) -> dict[str, HostState | None]:
         """Say that a host is there; return what the board has as its state, for it may be another's, or lost."""
-        at, names = self.now(), list(credentials)
+        names = list(credentials)
+        at, froms = self._keep(names)
         pipe = self._client.pipeline(transaction=False)
         for name in names:
-            pipe.zadd(self.key(name, "seen"), {host: at})
             pipe.hget(self.key(name, "state"), host)
-        answers = pipe.execute()[1::2]
+        for name in names:
+            pipe.zadd(self.key(name, "seen"), {host: at})
+            pipe.zadd(self.key(name, "kept"), {"from": froms[name], "until": at})
+            for what in ("state", "seen", "kept"):
+                pipe.expire(self.key(name, what), KEEP_S)
+        answers = pipe.execute()[: len(names)]
         found = {}
         for name, value in zip(names, answers, strict=True):
             said = host_state(host.encode(), value) if value is not None else None
@@ -155,12 +171,11 @@ class Board:
         state, seen = self.key(credential, "state"), self.key(credential, "seen")
         now = self.now()
         if self._client.hlen(state) > MAX_HOSTS:
-            raise FleetError(
-                f"fleet: {state} has more than {MAX_HOSTS} hosts",
-                "find out who writes there (docs/fleet.md), then delete that key",
-            )
+            raise _crowded(state)
         said = dict(filter(None, (host_state(host, value) for host, value in self._client.hgetall(state).items())))
-        at = self._client.zrange(seen, now - ABSENT_S, "+inf", byscore=True, withscores=True, offset=0, num=MAX_HOSTS)
+        at = self._client.zrevrangebyscore(seen, "+inf", now - ABSENT_S, withscores=True, start=0, num=MAX_HOSTS + 1)
+        if len(at) > MAX_HOSTS:
+            raise _crowded(seen)
         ages = {name: max(0.0, now - score) for host, score in at if (name := host_name(host)) is not None}
         return [Host(name, said.get(name), ages[name]) for name in sorted(ages)]
 
@@ -178,7 +193,53 @@ class Board:
         return missing_rights(self._client, self.key("", "probe"))
 
     @translated
+    def kept_for_s(self, credential: str) -> float:
+        """Say that the server is heard from; return for how many seconds it has been, without a gap, by it itself."""
+        at, froms = self._keep([credential])
+        key = self.key(credential, "kept")
+        pipe = self._client.pipeline(transaction=False)
+        pipe.zadd(key, {"from": froms[credential], "until": at})
+        pipe.expire(key, KEEP_S)
+        pipe.execute()
+        return at - froms[credential]
+
+    def _keep(self, names: Sequence[str]) -> tuple[float, dict[str, float]]:
+        """Return the server's time, and since when it has been heard from without a gap: now, where there was one.
+
+        A clock that stepped looks like a gap, and is one: the times of all hosts are wrong then.
+        """
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time()
+        for name in names:
+            pipe.zrevrangebyscore(self.key(name, "kept"), "+inf", "-inf", withscores=True, start=0, num=10)
+        (seconds, microseconds), *answers = pipe.execute()
+        at, froms = float(seconds) + float(microseconds) / 1e6, {}
+        for name, pairs in zip(names, answers, strict=True):
+            known = dict(pairs)
+            begun, until = known.get(b"from", at), known.get(b"until", at)
+            froms[name] = begun if abs(at - until) <= GAP_S and begun <= at else at
+        return at, froms
+
+    @translated
+    def sweep(self, credentials: Iterable[str]) -> None:
+        """Take hosts off the board that were last there longer ago than `ABSENT_S`: where VMs come and go, thousands."""
+        before = self.now() - ABSENT_S
+        for name in credentials:
+            state, seen = self.key(name, "state"), self.key(name, "seen")
+            gone = self._client.zrevrangebyscore(seen, before, "-inf", start=0, num=SWEPT_AT_ONCE)
+            if gone:
+                self._client.hdel(state, *gone)
+                self._client.zrem(seen, *gone)
+
+    @translated
     def now(self) -> float:
         """Return the server's unix time."""
         seconds, microseconds = self._client.time()
         return float(seconds) + float(microseconds) / 1e6
+
+
+def _crowded(key: str) -> FleetError:
+    return FleetError(
+        f"fleet: {key} has more than {MAX_HOSTS} hosts",
+        "find out who writes there (docs/fleet.md), then delete that key",
+    )

@@ -1,5 +1,8 @@
 """The connection to Redis or Tair, by the official client (redis-py): over keyturn's own TLS, with deadlines, tried once.
 
+An answer has a deadline as a whole, and a largest size: redis-py bounds one read only, so that a server that gives a byte a
+second would hold an emergency up for ever, and whoever writes half a gigabyte to the board would end every agent.
+
 Imported only where a config has `[fleet]`: redis-py 8.1 costs 6 MB and 50 ms.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,17 +27,70 @@ from agent.system.files import read_private
 
 CONNECT_S, ANSWER_S = 5.0, 5.0
 PASSWORD_BYTES = 4096
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""As much as the states of `MAX_HOSTS` hosts at their longest, and more."""
 
 
-class _TlsConnection(Connection):
+class _Bounded:
+    """A socket whose answer to each request ends in time, and is not too long."""
+
+    def __init__(self, plain: socket.socket, answer_s: float) -> None:
+        self._socket, self._answer_s, self._timeout = plain, answer_s, plain.gettimeout()
+        self._left, self._ends_at = 0, 0.0
+
+    def sendall(self, data: bytes) -> None:
+        """Send a request, or a part of one: the answer begins behind it."""
+        self._left, self._ends_at = MAX_ANSWER_BYTES, time.monotonic() + self._answer_s
+        self._socket.settimeout(self._answer_s)
+        self._socket.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        """Return some of the answer."""
+        rest_s = self._ends_at - time.monotonic()
+        if self._timeout == 0:
+            self._socket.settimeout(0)
+        elif rest_s <= 0:
+            raise TimeoutError("the answer did not end in time")
+        elif self._left <= 0:
+            raise OSError(f"an answer is longer than {MAX_ANSWER_BYTES} bytes")
+        else:
+            self._socket.settimeout(rest_s if self._timeout is None else min(rest_s, self._timeout))
+        data = self._socket.recv(size)
+        self._left -= len(data)
+        return data
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Note how long one read may take."""
+        self._timeout = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+class _Connection(Connection):
+    """A connection with bounded answers."""
+
+    def __init__(self, *, answer_s: float, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self._answer_s = answer_s
+
+    def _connect(self) -> Any:
+        return _Bounded(self._socket(), self._answer_s)
+
+    def _socket(self) -> socket.socket:
+        plain: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+        return plain
+
+
+class _TlsConnection(_Connection):
     """A connection over the trust store that every other call of keyturn has (agent/cloud/tls.py)."""
 
     def __init__(self, *, ca_files: tuple[str, ...], **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]
+        super().__init__(**options)
         self._ca_files = ca_files
 
-    def _connect(self) -> socket.socket:
-        plain: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+    def _socket(self) -> socket.socket:
+        plain = super()._socket()
         try:
             return context_for(self._ca_files).wrap_socket(plain, server_hostname=self.host)
         except BaseException:
@@ -53,7 +110,7 @@ def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, wai
         KeyturnError: the password or the CA file cannot be used.
     """
     address = urlsplit(settings.url)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"connection_class": _Connection}
     if address.scheme == "rediss":
         ca_files = trust_of(settings)
         options = {"connection_class": _TlsConnection, "ca_files": ca_files}
@@ -66,6 +123,7 @@ def opened(settings: FleetSettings, environ: Mapping[str, str] = os.environ, wai
         username=settings.username,
         socket_connect_timeout=CONNECT_S,
         socket_timeout=wait_s + ANSWER_S,
+        answer_s=wait_s + ANSWER_S,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         protocol=2,

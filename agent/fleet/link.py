@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.errors import KeyturnError
-from agent.fleet.board import Board
+from agent.fleet.board import READ_AT_ONCE, Board
 from agent.fleet.census import Census, Count
 from agent.fleet.entries import Announcement, HostState
 from agent.logs.log import log
@@ -25,6 +25,14 @@ BEAT_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 RECENT = 10
 """Announcements of each credential that a host reads up at a new connection."""
+REST_S = 0.05
+"""Seconds between two readings: a flood of announcements wakes a host up so often, and no more."""
+FLOOD_S = 1.0
+"""Seconds for which a host hears nothing after as many announcements as one reading takes; then, of each credential, the newest."""
+NEWS_S = 900.0
+"""Seconds for which a rotation that was seen, not asked for, is news: so long is it said again to a server that forgot it."""
+SWEEP = 0.05
+"""In how many of its signs of life a host also takes those off the board that are gone."""
 
 OpenBoard = Callable[[float], Board]
 """Opens a connection whose answers may take so many seconds."""
@@ -77,8 +85,10 @@ class Link:
         self._names: tuple[str, ...] = ()
         self._states: dict[str, HostState] = {}
         self._unsaid: set[str] = set()
-        self._news: dict[str, Announcement] = {}
+        self._news: dict[str, Announcement] = {}  # to be announced
+        self._told: dict[str, tuple[float, Announcement]] = {}  # what was, and until when it is news
         self._lock, self._wake, self._ending = threading.Lock(), threading.Event(), threading.Event()
+        self._forgotten = threading.Event()
         self._up: dict[str, float] = {}
         self._error = ""
 
@@ -120,6 +130,8 @@ class Link:
             self._counts = counts
             self._names = tuple(names)
             self._states = {name: state for name, state in self._states.items() if name in names}
+            self._news = {name: news for name, news in self._news.items() if name in names}
+            self._told = {name: told for name, told in self._told.items() if name in names}
 
     def say(self, states: Mapping[str, HostState]) -> None:
         """Put these states on the board, soon."""
@@ -166,13 +178,24 @@ class Link:
                 if fresh := [one for one in names if one not in since]:
                     since |= self._read_up(board, fresh)
                 self._is_up(name)
-                for credential, entry, news in board.hear(since, LISTEN_S):
+                if self._forgotten.is_set():  # then the ids of entries may begin anew, below those that were heard
+                    self._forgotten.clear()
+                    since = {}
+                    continue
+                heard = board.hear(since, LISTEN_S)
+                if len(heard) >= READ_AT_ONCE:
+                    self._ending.wait(FLOOD_S)
+                    since = {}
+                    continue
+                for credential, entry, news in heard:
                     since[credential] = entry
                     if news is not None:
                         self._hear(credential, news)
                         if news.by == self._host:
                             self._census.hurry()
                             self._wake.set()
+                if heard:
+                    self._ending.wait(REST_S)
         finally:
             board.close()
 
@@ -191,10 +214,11 @@ class Link:
         try:
             beat_at = 0.0
             self._census.again()
-            with self._lock:
-                self._unsaid = set(self._states)
-            while not self._ending.is_set():
+            self._say_all_again()
+            while True:
                 self._wake.clear()
+                if self._ending.is_set():
+                    return
                 self._say_once(board)
                 if self._boottime() >= beat_at:
                     self._beat(board)
@@ -220,6 +244,7 @@ class Link:
             if all(known is None or known.version_id != one.version_id for _entry, known in recent):
                 board.announce(credential, one)
         with self._lock:
+            self._told |= {name: (self._boottime() + NEWS_S, one) for name, one in news.items()}
             self._unsaid -= {name for name, state in unsaid.items() if self._states.get(name) == state}
             self._news = {name: one for name, one in self._news.items() if news.get(name) != one}
 
@@ -228,11 +253,21 @@ class Link:
             mine = dict(self._states)
         found = board.beat(self._host, mine)
         self._seen(found)
-        lost = {name for name, state in found.items() if state is None or state.machine != mine[name].machine}
+        if any(state is None for state in found.values()):
+            self._forgotten.set()
+            self._say_all_again()
+        elif any(state is not None and state.machine != mine[name].machine for name, state in found.items()):
+            self._say_all_again()
+        if random.random() < SWEEP:
+            board.sweep(mine)
+
+    def _say_all_again(self) -> None:
+        """Say every state once more, and the news that are still news: the server may know none of it."""
         with self._lock:
-            self._unsaid |= lost
-        if lost:
-            self._wake.set()
+            self._unsaid = set(self._states)
+            now = self._boottime()
+            self._news = {name: one for name, (until, one) in self._told.items() if until > now} | self._news
+        self._wake.set()
 
     # -- how they fare ------------------------------------------------------------------------------
 

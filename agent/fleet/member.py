@@ -32,7 +32,7 @@ from agent.engine.version_held import VersionHeld
 from agent.fleet.census import Count
 from agent.fleet.entries import Announcement, HostState, Why, new_nonce
 from agent.fleet.host_state import state_of
-from agent.fleet.link import Health, Link, OpenBoard
+from agent.fleet.link import NEWS_S, Health, Link, OpenBoard
 from agent.logs.log import log
 
 T = TypeVar("T")
@@ -45,8 +45,6 @@ SETTLE_S = 0.05
 """Seconds from a change to what is said of it: a publish and what follows it are many changes."""
 LOOK_S = 2.0
 """Seconds between two looks at what is owed, while somebody may wait for it."""
-NEWS_S = 900.0
-"""Seconds for which a rotation that was seen, not asked for, is news."""
 LONG_S = 300.0
 """Seconds for which the board may be away before the line of the service manager says it."""
 TWINS_S = 600.0
@@ -62,7 +60,8 @@ class _Followed:
     tries: dict[str, int] = field(default_factory=dict)  # by version
     asked_at: float = float("-inf")  # boottime
     is_due: bool = False
-    version: str | None = None  # the last that this host was seen to hold
+    current: str = ""  # the version that the source handed out last: the one that is news where nobody said so
+    announced: str = ""  # the version that this host announced last
     failed: str = ""
     said: HostState | None = None
 
@@ -169,9 +168,10 @@ class Member(Observer):
     # -- what this host has ---------------------------------------------------------------------------
 
     def refreshed(self, credential: str, outcome: Outcome) -> None:
-        """Take note that nothing fails any more."""
-        if credential in self._followed:
-            self._followed[credential].failed = ""
+        """Take note that nothing fails any more, and which version is current."""
+        held = self._engine.version_held(credential)
+        if credential in self._followed and held is not None:
+            self._followed[credential].failed, self._followed[credential].current = "", held.version_id
         self._changed(credential)
 
     def failed(self, credential: str, event: str) -> None:
@@ -221,10 +221,16 @@ class Member(Observer):
         return state_of(held, name, self.host, self._machine, nonce=nonce, failed=one.failed, twins=twins)
 
     def _note_version(self, name: str, one: _Followed, held: VersionHeld) -> None:
-        """Announce a version that this host came to by itself; a `rotate` announces its own."""
-        before, one.version = one.version, held.version_id
-        if before in (None, held.version_id) or held.is_held or held.version_id in one.news or self._link is None:
+        """Announce the version that is current, where nobody has.
+
+        Also one that was current already when this host started: it may have been ended between its publish and the
+        announcement. A `rotate` announces its own; what it could not say is said once it has ended.
+        """
+        if held.is_held or held.version_id in (one.announced, *one.news) or self._link is None:
             return
+        if one.current != held.version_id:  # what a host held while it was away is no news
+            return
+        one.announced = held.version_id
         at = self._engine.clock.now().timestamp() + NEWS_S
         news = Announcement("", held.version_id, new_nonce(), Why.ROTATION, at, self.host)
         self._link.announce(name, news)
@@ -312,8 +318,12 @@ class Member(Observer):
                     host=self.host,
                 )
             self._twins_until = now + TWINS_S
-            for name in self._followed:
-                self._changed(name)
+            self._engine.after(TWINS_S, self._say_of_twins)
+            self._say_of_twins()
+
+    def _say_of_twins(self) -> None:
+        for name in self._followed:
+            self._changed(name)
 
 
 def _turn_once_more() -> None:

@@ -12,7 +12,7 @@ from redis import exceptions
 from agent.fleet.errors import translated
 
 PROBES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("XADD", ("KEY", "NOMKSTREAM", "*", "probe", "")),  # no stream is made
+    ("XADD", ("KEY", "no id", "probe", "")),  # is refused
     ("XREAD", ("COUNT", "1", "STREAMS", "KEY", "0-0")),
     ("XREVRANGE", ("KEY", "+", "-", "COUNT", "1")),
     ("HSET", ("KEY", "probe", "", "odd")),  # a field without a value is refused
@@ -21,13 +21,14 @@ PROBES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("HLEN", ("KEY",)),
     ("HDEL", ("KEY", "probe")),
     ("ZADD", ("KEY", "XX", "0", "probe")),  # only a member that is there
-    ("ZRANGE", ("KEY", "0", "0")),
+    ("ZREVRANGEBYSCORE", ("KEY", "+inf", "-inf")),
     ("ZREM", ("KEY", "probe")),
     ("EXPIRE", ("KEY", "60")),
     ("TIME", ()),
 )
 """Every command that a host sends (board.py), but SELECT, which the connection sends itself."""
-_EXPECTED = {"HSET": "wrong number of arguments"}
+_REFUSED = frozenset({"XADD", "HSET"})
+"""Those whose arguments are refused once the rights were found to do."""
 
 
 @translated
@@ -48,6 +49,7 @@ def missing_rights(client: Any, key: str) -> dict[str, str]:
         except (exceptions.AuthenticationError, exceptions.AuthorizationError):
             raise
         except exceptions.ResponseError as error:
-            if _EXPECTED.get(command, "\n") not in str(error):
+            lacks = isinstance(error, exceptions.NoPermissionError) or "unknown command" in str(error).lower()
+            if lacks or command not in _REFUSED:
                 missing[command] = " ".join(str(error).split())[:200]
     return missing

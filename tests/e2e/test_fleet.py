@@ -26,6 +26,7 @@ from tests.support.vm import Vm, eventually
 @pytest.fixture
 def fleet(make_vm: Callable[..., Vm], tmp_path: Path) -> Iterator[FleetRig]:
     with RedisServer(tmp_path / "redis") as server:
+        server.grow_old()
         yield FleetRig(make_vm, server)
 
 
@@ -95,7 +96,7 @@ def test_fleet_status_and_leave(fleet: FleetRig) -> None:
     assert "web-2" in vm.keyturn("fleet", "status").stdout
     dry_run = ("rotate", "uploader", "--reason", "a test", "--dry-run", "--disable-old", "--json")
     through_the_daemon = json.loads(vm.keyturn(*dry_run).stdout)
-    fleet.daemons["web-1"].process.kill()
+    fleet.daemons["web-1"].kill()
     without = json.loads(vm.keyturn(*dry_run, "--allow-absent", "web-2").stdout)
     for plan in (through_the_daemon, without):
         assert [(row["host"], row["state"]) for row in plan["other_hosts"]["hosts"]] == [("web-2", "absent")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +16,13 @@ from agent.core.secret import Secret
 from agent.core.settings import FleetSettings
 from agent.emergency.procedure import Patience, Result
 from agent.emergency.report import OldKey
+from agent.fleet import client as clients
+from agent.fleet import rotation as rotations
 from agent.fleet.board import Board
 from agent.fleet.client import opened
 from agent.fleet.entries import HostState, proof
 from agent.fleet.rotation import FleetRotation
+from tests.support.processes import eventually
 from tests.support.redis_server import RedisServer
 from tests.support.station import Station
 
@@ -39,6 +43,7 @@ class Others:
         self.station, self.server = station, server
         self.board: Board = self.open()
         self.board._client.flushall()
+        server.grow_old()
 
     def open(self) -> Board:
         return opened(FleetSettings(url=self.server.url))
@@ -215,3 +220,106 @@ def test_the_board_goes_away_while_it_is_waited_for(others: Others, server: Redi
     finally:
         server.kill()
         server.start()
+
+
+# -- what an attacker, or a server without memory, does to it (docs/fleet.md) --------------------------
+
+
+def test_a_board_that_has_just_begun_is_no_fleet_without_hosts(others: Others, server: RedisServer) -> None:
+    """Its server lost its memory a moment ago: who is missing there may only not be back yet, so nothing is disabled."""
+    others.board._client.flushall()
+    result = others.rotate()
+    assert (result.old_key, result.safe, bool(result.new_access_key_id)) == (OldKey.ACTIVE, False, True)
+    server.grow_old()
+    others.say("web-2")
+    with others.following("web-2"):
+        again = others.rotate()
+    assert (again.error, again.safe, again.old_access_key_id) == (None, True, result.old_access_key_id)
+
+
+def test_a_server_that_forgets_while_it_is_waited_for(others: Others, server: RedisServer) -> None:
+    """The live host that has not moved is gone from the board: it is not taken for one that left."""
+    others.say("web-2")
+    threading.Timer(0.3, others.board._client.flushall).start()
+    result = others.rotate()
+    assert (result.old_key, result.safe) == (OldKey.ACTIVE, False)
+
+
+def test_an_announcement_that_is_lost_is_made_again(others: Others, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same nonce: who heard it the first time has proved enough."""
+    monkeypatch.setattr(rotations, "AGAIN_S", 0.0)
+    rotation = others.rotation(NAME)
+    rotation.announce("v9", time.time() + 60)
+    before = others.board.recent([NAME], 1)[NAME][0][1]
+    others.board._client.delete(others.board.key(NAME, "announce"))
+    rotation.look(Secret("x"))
+    after = others.board.recent([NAME], 10)[NAME]
+    assert [news.nonce for _entry, news in after if news] == [before.nonce if before else None]
+
+
+def test_a_stranger_can_hold_it_up_with_a_host_that_is_none(others: Others) -> None:
+    """And with a sign of life in the future: it is live until it is taken off the board."""
+    others.say("web-2")
+    others.board._client.zadd(others.board.key(NAME, "seen"), {"false": time.time() + 9e6})
+    with others.following("web-2"):
+        result = others.rotate()
+        assert (states(result)["false"], result.safe) == (("live", False), False)
+        assert others.board.forget("false", [NAME]) == 1
+        assert others.rotate().safe
+
+
+def test_a_stranger_can_make_a_host_absent_or_unknown(others: Others) -> None:
+    """Absent: the operator is asked. Removed altogether: the one thing that cannot be seen, so the docs say to count."""
+    others.say("web-2")
+    others.board._client.zadd(others.board.key(NAME, "seen"), {"web-2": time.time() - 1000})
+    result = others.rotate()
+    assert (result.safe, states(result)) == (False, {"web-2": ("absent", False)})
+    others.board._client.zrem(others.board.key(NAME, "seen"), "web-2")
+    result = others.rotate()
+    assert (result.safe, result.fleet) == (True, [])
+
+
+def test_a_host_with_the_new_key_can_lie_and_speak_for_another(others: Others) -> None:
+    """It has the key that all have: its proofs cannot be told from true ones."""
+    others.say("web-2")
+    others.say("web-3")
+    with others.following("web-2", "web-3"):  # both by one hand
+        assert others.rotate().safe
+
+
+def test_a_stream_that_a_stranger_has_closed_is_a_fleet_that_is_not_known(others: Others) -> None:
+    """The last possible id is taken, so nothing can be announced until the key is deleted."""
+    others.say("web-2")
+    last = "18446744073709551615-18446744073709551615"
+    others.board._client.xadd(others.board.key(NAME, "announce"), {"x": "y"}, id=last)
+    result = others.rotate()
+    assert (result.safe, result.old_key, bool(result.new_access_key_id)) == (False, OldKey.ACTIVE, True)
+    others.board._client.delete(others.board.key(NAME, "announce"))
+    with others.following("web-2"):
+        assert others.rotate().safe
+
+
+def test_a_server_that_never_answers_holds_up_no_dependent_here(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One try, then the new key goes to everybody on this host; only the end of the old one waits."""
+    monkeypatch.setattr(clients, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        result = others.rotate(
+            open_fleet=lambda name: FleetRotation(opened(FleetSettings(url=url)), "web-1", "m1", name)
+        )
+    names = [step["name"] for step in result.steps]
+    assert (result.safe, names.count("announce")) == (False, 2)
+    assert names.index("announce") < names.index("notify") < len(names) - 1 - names[::-1].index("announce")
+
+
+def test_every_connection_is_given_back(others: Others) -> None:
+    """On the way to success, to a refusal, and to an error."""
+    others.say("web-2")
+    clients_before = len(others.board._client.client_list())
+    others.rotate()
+    with others.following("web-2"):
+        others.rotate()
+        others.rotate(leaked="LTAI5tNobody")
+    eventually(lambda: len(others.board._client.client_list()) <= clients_before)

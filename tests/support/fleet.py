@@ -5,11 +5,14 @@ fleet = FleetRig(make_vm, RedisServer(tmp_path / "redis")); fleet.add("web-1"); 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import redis
 
 from tests.support.processes import Daemon
 from tests.support.redis_server import RedisServer
-from tests.support.vm import Vm
+from tests.support.vm import PASSWORD, Vm
 
 
 class FleetRig:
@@ -66,3 +69,20 @@ class FleetRig:
             self.daemons[host] = self.vms[host].daemon()
         for host in hosts or self.vms:
             self.daemons[host].ready()
+
+
+def secrets_on(server: RedisServer, vms: Iterable[Vm]) -> list[str]:
+    """Return each secret of these VMs and their clouds that stands anywhere on the server, or in a daemon's log."""
+    with redis.Redis(port=server.port) as client:
+        dump = b"".join(b"%r %r" % (key, _content(client, key)) for key in client.keys("*"))
+    said = dump.decode() + "".join(daemon.log for vm in vms for daemon in vm.daemons)
+    assert "keyturn:" in said, "a dump that holds nothing proves nothing"
+    secrets = {PASSWORD} | {key.access_key_secret for vm in vms for key in vm.cloud._access_keys.values()}
+    return [secret for secret in secrets if secret in said]
+
+
+def _content(client: Any, key: bytes) -> Any:
+    kind = client.type(key)
+    if kind == b"stream":
+        return client.xrange(key)
+    return client.hgetall(key) if kind == b"hash" else client.zrange(key, 0, -1, withscores=True)

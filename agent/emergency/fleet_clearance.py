@@ -171,6 +171,7 @@ class FleetClearance:
         assert fleet is not None
         if value is None or value.access_key_secret is None:
             raise KeyturnError(f"{case.place}: the new secret is not at hand", "run the same command again")
+        case.steps.activity.begin("the other hosts of the fleet")
         ends, wrong, said = self._announced_at + case.patience.fleet_s, None, -1
         found: Sequence[Standing] = ()
         while True:

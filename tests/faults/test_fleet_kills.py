@@ -56,7 +56,7 @@ class Scene:
         command = ("rotate", "uploader", "--reason", "leaked", "--leaked", leaked, "--disable-old", "--yes", "--json")
         return subprocess.Popen(
             [*KEYTURN, "--config", str(self.vm.config), *command],
-            env=self.vm.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=self.vm.environ, stdout=subprocess.PIPE, stderr=(self.vm.directory / "rotate.err").open("a"), text=True,
         )  # fmt: skip
 
     def nobody_needs(self, old: str) -> None:

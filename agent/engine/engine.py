@@ -15,7 +15,7 @@ from typing import TypeVar
 from agent.audit.log import AuditLog
 from agent.core.errors import BusyError
 from agent.core.events import Cause, Trigger
-from agent.core.observer import Observer
+from agent.core.observer import Observer, Observers
 from agent.core.outcome import Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.engine.attempts import RefreshSlot
@@ -74,6 +74,7 @@ class Engine:
             in_use_changed=self._in_use_changed,
         )
         self._scheduler = self._crew.scheduler
+        self._observers = Observers()
         self._in_use_watchers: list[Callable[[str], None]] = []
         self._slots = {managed.name: RefreshSlot(managed) for managed in credentials}
         self._refresher = Refresher(self._slots, self._crew, fetch_timeout_s, self._look_whether_passed)
@@ -206,9 +207,10 @@ class Engine:
     # -- what happens by itself ---------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> None:
-        """Have an observer called for each refresh and each notification."""
-        self._crew.health.observe(observer)
-        self._crew.dispatcher.observe(observer)
+        """Have an observer called for each refresh and each notification, beside those that are called already."""
+        self._observers.add(observer)
+        self._crew.health.observe(self._observers)
+        self._crew.dispatcher.observe(self._observers)
 
     def watch_in_use(self, act: Callable[[str], None]) -> None:
         """Call `act` with every credential now, and then with each whose offer may have changed: its value, config, emergency."""

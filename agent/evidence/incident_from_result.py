@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.evidence.emergencies import left_behind_of, number_of, steps_of, text_of, texts_of
+from agent.evidence.fields import hosts_of, left_behind_of, number_of, steps_of, text_of, texts_of
 from agent.evidence.incident import Attempt, Basis, Dependent, How, Incident, OldKey, Step
 from agent.evidence.incident_from_log import NOT_TOLD, Frame
-from agent.evidence.incident_hosts import hosts_of
 
 
 def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Frame, why_not: str) -> Incident:

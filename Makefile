@@ -37,11 +37,11 @@ demo: venv
 	$(BIN)/keyturn demo
 
 test: .venv/.dev
-	@echo "keyturn: everything but crashes, power cuts, faults, systemd, packaging, shipping and benchmarks (make test-all); five minutes on two cores"
+	@echo "keyturn: everything but crashes, power cuts, faults, systemd, packaging, shipping, a browser and benchmarks (make test-all); five minutes on two cores"
 	$(PYTEST) -m "not ($(LONG))"
 
 test-long: .venv/.dev
-	@echo "keyturn: crashes, power cuts, faults, a real systemd, the package, a collector, whether the benchmarks run; ten minutes on two cores"
+	@echo "keyturn: crashes, power cuts, faults, a real systemd, the package, a collector, a browser, whether the benchmarks run; ten minutes on two cores"
 	$(PYTEST) -m "$(LONG)"
 
 test-all: test test-long

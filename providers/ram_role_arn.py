@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from agent.cloud.failures import ServiceError
 from agent.cloud.openapi import RoleSession, Sts
 from agent.cloud.transport import Transport
+from agent.core.client_keys import CLIENT_KEY
 from agent.core.credential import Credential, Kind
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, SourceUnavailableError
 from agent.core.finding import Finding
@@ -24,8 +25,6 @@ from providers.static_parts import told_as
 from providers.sts_sessions import RoleSettings, SessionReader, default_session_name, role_arn_fault
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
-_CLIENT_KEY = "KAAP."
-"""The prefix of a ClientKey's id (KMS, "Create an AAP")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ def _able_to_sign(identity: Credential) -> Credential:
     remedy = "name a base that gives an AccessKey or a session of a RAM identity"
     if identity.kind is Kind.BEARER:
         raise SourceRefusedError("its base gives a bearer token, which cannot sign AssumeRole", remedy)
-    if identity.access_key_id.startswith(_CLIENT_KEY):
+    if identity.access_key_id.startswith(CLIENT_KEY):
         raise SourceRefusedError("its base gives a ClientKey, which may read secrets and nothing else", remedy)
     return identity
 

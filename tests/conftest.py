@@ -21,9 +21,11 @@ from tests.support.canaries import Listener, listening
 from tests.support.station import Station
 from tests.support.vm import Vm, Zygote, make_template
 
-signal.signal(
-    signal.SIGHUP, signal.SIG_DFL
-)  # under nohup(1) it is ignored, and so it would be by every process of a test
+for ignored in (
+    signal.SIGHUP,
+    signal.SIGQUIT,
+):  # by nohup(1), or a shell's `&`; every process of a test would ignore them, too
+    signal.signal(ignored, signal.SIG_DFL)
 
 # The same examples in every run, and none that fails because the machine was busy: a landing is not refused by luck.
 settings.register_profile("keyturn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -17,7 +17,8 @@ from typing import Any
 
 from agent.app.status import stamp
 from agent.cloud.openapi import Cloud
-from agent.core.errors import KeyturnError, NotifyError, UsageError
+from agent.core.credential import SESSION
+from agent.core.errors import KeyturnError, NotifyError
 from agent.core.finding import Finding
 from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
@@ -25,6 +26,7 @@ from agent.emergency.foresight import UNPROVED, Foreseer, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
 from agent.emergency.left_behind import Foreseen, LeftBehind, copy_of_the_key, foreseen
 from agent.emergency.obstacles import Obstacle, Outlook, Step, leave_behind, obstacles, only_disables
+from agent.emergency.refusals import not_rotatable
 from agent.emergency.request import PLAN_S, Request
 from agent.engine.key_holders import Holder
 from agent.notifiers.interface import Notifier
@@ -274,7 +276,7 @@ def _would(outlook: Outlook, request: Request | None) -> str:
     if outlook.secret_name:
         return "disable" if only_disables(outlook, request) else "rotate"
     done = outlook.seen.published
-    if done.expiration is not None or done.access_key_id.startswith("STS."):
+    if done.expiration is not None or done.access_key_id.startswith(SESSION):
         return "renew"
     return "nothing" if done.generation else "unknown"
 
@@ -284,10 +286,6 @@ def _obstacles(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
         yield from obstacles(outlook, request)
         return
     if _would(outlook, request) == "nothing":
-        error = UsageError(
-            f"credentials.{outlook.seen.name}: keyturn cannot rotate a value of type {outlook.seen.provider} at its source",
-            f"replace the value at its source, then run: keyturn refresh {outlook.seen.name}",
-        )
-        yield Obstacle(Step.PREFLIGHT, error)
+        yield Obstacle(Step.PREFLIGHT, not_rotatable(outlook.seen.name, outlook.seen.provider))
     yield from (Obstacle(Step.NOTIFY, error) for error in outlook.untellable)
     yield from leave_behind(outlook, request)

@@ -95,7 +95,8 @@ def faults(record: dict[str, Any], expected: int, previous: Head | None, true_ha
     if seq != expected:
         if isinstance(seq, int) and seq > expected:
             gone = f"seq {expected}" if seq == expected + 1 else f"seq {expected} to {seq - 1}"
-            yield f"{gone} removed (the next record is seq {seq})"
+            archived = f"; --from-seq {seq} where they were archived elsewhere" if previous is None else ""
+            yield f"{gone} removed (the next record is seq {seq}{archived})"
         else:
             yield f"seq {seq}: out of order (seq {expected} was due here)"
     elif previous is not None and record.get("prev") != previous.hash:

@@ -35,6 +35,18 @@ def rotated_files(path: Path) -> list[Path]:
     return [file for _seq, file in sorted(numbered, key=lambda pair: (pair[0], pair[1].name))]
 
 
+def look_for_log(path: Path) -> tuple[bool, bool]:
+    """Return whether something is at the log's path, and whether that is a regular file.
+
+    Raises:
+        NotPermittedError: this user may not enter its directory.
+    """
+    try:
+        return path.exists(), path.is_file()
+    except PermissionError as err:
+        raise NotPermittedError(f"{path}: this user may not read the audit log", "run as root") from err
+
+
 def brothers(path: Path) -> list[Path]:
     """Return the rotated files of a log, in no order; links and whatever is no file are none."""
     name = glob.escape(path.name)

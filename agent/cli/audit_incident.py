@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
 
 from agent.cli import output
+from agent.cli.audit_log import refuse_unknown
+from agent.cli.document_file import encoded, reserved
 from agent.cli.incident_document import Evidence
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
-from agent.core.text import nearest
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError
 from agent.evidence.emergencies import Emergencies, Emergency
 from agent.evidence.formats import Format, format_of
 from agent.evidence.incident import Incident
@@ -19,12 +19,11 @@ from agent.evidence.incident_file import written
 from agent.evidence.incident_from_log import newest
 from agent.evidence.incident_page import instant
 from agent.system.clock import Clock
-from agent.system.reserved_file import ReservedFile
 
 
 def audit_incident(options: argparse.Namespace) -> int:
     """Write the newest emergency, or the one that was asked for; return 1 where the log did not verify."""
-    with _place(options.output) as place:
+    with reserved(options.output) as place:
         form = (
             Format(options.format)
             if options.format
@@ -49,12 +48,8 @@ def audit_incident(options: argparse.Namespace) -> int:
         if place is None:
             print(text, end="", file=options.out)
         else:
-            place.write(text.encode("utf-8", "backslashreplace"))
+            place.write(encoded(text))
     return _complain(incident)
-
-
-def _place(file: str | None) -> contextlib.AbstractContextManager[ReservedFile | None]:
-    return contextlib.nullcontext() if file is None else contextlib.closing(ReservedFile(file))
 
 
 def _of(found: Emergencies, evidence: Evidence, credential: str | None) -> list[Emergency]:
@@ -66,13 +61,7 @@ def _of(found: Emergencies, evidence: Evidence, credential: str | None) -> list[
     emergencies = found.found()
     if credential is None:
         return emergencies
-    known = {*evidence.credentials, *found.credentials}
-    if credential not in known:
-        near = nearest(credential, known)
-        raise UsageError(
-            f"there is no credential {credential!r}, neither in the config nor in the audit log",
-            f"did you mean {near}?" if near else "see `keyturn status`",
-        )
+    refuse_unknown(credential, {*evidence.credentials, *found.credentials})
     return [one for one in emergencies if one.credential == credential]
 
 
@@ -97,7 +86,15 @@ _HEAD = ("asked_at", "credential", "key", "attempts", "old_key", "user", "reason
 def _row(one: Emergency) -> tuple[str, ...]:
     first, old = one.asked[0].told, one.old_key()
     became = (
-        "refused" if old.refused_at else "deleted" if old.deleted_at else "disabled" if old.disabled_at else "active"
+        "not touched"
+        if old.is_anothers
+        else "refused"
+        if old.refused_at
+        else "deleted"
+        if old.deleted_at
+        else "disabled"
+        if old.disabled_at
+        else "active"
     )
     return (
         instant(first.began_at),

@@ -15,37 +15,43 @@ from agent.app import wiring
 from agent.audit.head import Remembered
 from agent.audit.hmac_key import HmacKey
 from agent.audit.proof import Witnesses
-from agent.audit.reader import brothers
+from agent.audit.reader import brothers, look_for_log
 from agent.cli import output
-from agent.cli.audit_verify import configured_keys, given_keys, known_head
+from agent.cli.audit_log import refuse_unknown, warn
+from agent.cli.audit_verify import configured_keys, given_keys, known_head, settings_of_this_host
+from agent.cli.document_file import encoded, reserved
 from agent.cli.option_types import moment
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, KeyturnError, NotPermittedError, UsageError
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, NotPermittedError, UsageError
 from agent.core.settings import CredentialSettings, FileSinkSettings, Settings
-from agent.core.text import first_few, nearest
+from agent.core.text import first_few
 from agent.evidence.collect import Collected, collect
-from agent.evidence.model import Configured, LogRange, Report, as_json
+from agent.evidence.model import Configured, LogRange, Report
+from agent.evidence.plain import plain
 from agent.evidence.report import SHOWN, report
-from agent.system import files
 from agent.system.clock import Clock
-from agent.system.oserrors import explain
+from agent.system.reserved_file import ReservedFile
 from agent.system.terminal import paint, terminal_size
 
 OUTPUT_WIDTH = 100
 """Columns of the table in a file."""
-MODE = 0o600
 
 
 def audit_report(options: argparse.Namespace) -> int:
     """Print the report, or write it to a file; return 1 where the log did not verify: the report is made all the same."""
+    with reserved(options.output) as file:
+        return _report(options, file)
+
+
+def _report(options: argparse.Namespace, file: ReservedFile | None) -> int:
     now = Clock().now()
     since = moment(options.since, "--since", now) if options.since else None
     sources = _sources(options)
     _refuse_none(sources.log)
     found, log = _collected(sources, since, options.from_seq)
-    _refuse_unknown(options.credential, {*found.histories, *(sources.configured or {})})
+    refuse_unknown(options.credential, {*found.histories, *(sources.configured or {})})
     made = report(found, log, sources.configured, now=now, since=since, credential=options.credential)
-    if options.output:
-        _write(Path(options.output), "".join(_rendered(made, options.format, is_file=True)))
+    if file is not None:
+        file.write(encoded("".join(_rendered(made, options.format, is_file=True))))
     else:
         _print(_rendered(made, options.format, is_file=False), options)
     return EXIT_DONE if _is_sound(log) else EXIT_FAILED
@@ -85,7 +91,7 @@ def _sources(options: argparse.Namespace) -> _Sources:
         return _Sources(None, Path(options.log), known_head(options.head), Witnesses(keys))
     if options.head:
         raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
-    settings = wiring.load_settings(options.config, os.environ)
+    settings = settings_of_this_host(options.config)
     state_directory, _runtime, log_path = wiring.paths(settings)
     configured = _configured(settings, options.config)
     keys = keys or _own_keys(settings)
@@ -97,7 +103,7 @@ def _own_keys(settings: Settings) -> tuple[HmacKey, ...]:
     try:
         return configured_keys(settings)
     except NotPermittedError as error:
-        print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
+        warn(error)
         return ()
 
 
@@ -107,7 +113,7 @@ def _configured(settings: Settings, config: str) -> Mapping[str, Configured]:
     try:
         rows = status_from_disk(settings, config, os.environ)["credentials"]
     except NotPermittedError as error:
-        print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
+        warn(error)
         rows = {}
     found = {}
     for name, one in settings.credentials.items():
@@ -148,21 +154,13 @@ def _collected(sources: _Sources, since: datetime | None, first_seq: int) -> tup
 
 
 def _refuse_none(path: Path) -> None:
-    if path.exists() and not path.is_file():
+    is_there, is_file = look_for_log(path)
+    if is_there and not is_file:
         raise AuditError(
             f"{path} is not a regular file", "name the newest file of the log; the rotated ones lie beside it"
         )
-    if not path.is_file() and not brothers(path):
+    if not is_file and not brothers(path):
         raise AuditError(f"{path}: there is no audit log", "name its newest file with --log, or start keyturn first")
-
-
-def _refuse_unknown(wanted: str | None, known: set[str]) -> None:
-    if wanted is not None and wanted not in known:
-        near = nearest(wanted, known)
-        raise UsageError(
-            f"there is no credential {wanted!r}, neither in the config nor in the audit log",
-            f"did you mean {near}?" if near else "see `keyturn status`",
-        )
 
 
 # -- where it goes ---------------------------------------------------------------------------------------
@@ -183,7 +181,7 @@ def _rendered(made: Report, form: str, *, is_file: bool) -> Iterable[str]:
 
         return (f"{line}\n" for line in events(made))
     if form == "json":
-        return (json.dumps(as_json(made), ensure_ascii=False, indent=2), "\n")
+        return (json.dumps(plain(made), ensure_ascii=False, indent=2), "\n")
     from agent.evidence.as_text import lines
 
     shown = lines(made, OUTPUT_WIDTH, _unpainted) if is_file else lines(made, terminal_size().columns, paint)
@@ -201,27 +199,5 @@ def _print(pieces: Iterable[str], options: argparse.Namespace) -> None:
         return
     options.out.flush()
     for piece in pieces:
-        options.out.buffer.write(_encoded(piece))
+        options.out.buffer.write(encoded(piece))
     options.out.buffer.flush()
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode(
-        "utf-8", "backslashreplace"
-    )  # a lone surrogate of a forged record, which JSON then has as an escape
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file, whole or not at all, for this user alone.
-
-    Raises:
-        UsageError: it stands for something else than a file.
-        KeyturnError: it cannot be written.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UsageError(f"--output: {path} is not a regular file", "name a file, or leave --output out and redirect")
-    try:
-        files.write_atomic(path, _encoded(text), MODE)
-    except OSError as error:
-        why = explain(error, str(path)).text
-        raise KeyturnError(f"--output: {path}: {why}", "name a file in a directory that this user may write") from error

@@ -17,10 +17,10 @@ from typing import Any
 from agent.audit.reader import brothers, legible, read, rotated_files
 from agent.cli import output
 from agent.cli.audit_line import Columns
+from agent.cli.audit_log import refuse_unknown, warn
 from agent.cli.option_types import moment
 from agent.config.outline import outline
-from agent.core.errors import EXIT_DONE, AuditError, KeyturnError, UsageError
-from agent.core.text import nearest
+from agent.core.errors import EXIT_DONE, AuditError, UsageError
 from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
 from agent.system.systemd_unit import service_user
@@ -48,11 +48,11 @@ def audit_show(options: argparse.Namespace) -> int:
         _follow(path, wanted, show, options)
         return EXIT_DONE
     count = options.tail
-    for record in read(path, _passed_over) if count is None else _newest(path, wanted, count, named):
-        named.add(str(record.get("credential")))
+    for record in read(path, warn) if count is None else _newest(path, wanted, count, named):
+        named.add(str(record.get("credential", "")))
         if wanted(record):
             show(record)
-    _refuse_unknown(options.credential, named)
+    refuse_unknown(options.credential, named)
     return EXIT_DONE
 
 
@@ -99,8 +99,8 @@ def _newest(path: Path, wanted: _Wanted, count: int, named: set[str]) -> Iterato
         if len(kept) >= count:
             break
         found: deque[dict[str, Any]] = deque(maxlen=min(count - len(kept), sys.maxsize))
-        for record in legible(file, -1, _passed_over):
-            named.add(str(record.get("credential")))
+        for record in legible(file, -1, warn):
+            named.add(str(record.get("credential", "")))
             if wanted(record):
                 found.append(record)
         kept.extendleft(reversed(found))
@@ -111,9 +111,9 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
     from agent.audit.follow import Follower
 
     count = options.tail if options.tail is not None or options.since else FOLLOWED
-    follower = Follower(path, _passed_over)
+    follower = Follower(path, warn)
     try:
-        for record in read(path, _passed_over) if count is None else _newest(path, wanted, count, set()):
+        for record in read(path, warn) if count is None else _newest(path, wanted, count, set()):
             if wanted(record):
                 show(record)
                 follower.seen(record)
@@ -128,16 +128,6 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
             print()  # the prompt does not begin behind ^C
     finally:
         follower.close()
-
-
-def _refuse_unknown(wanted: str | None, named: Collection[str]) -> None:
-    """Refuse a name that neither the config nor the log has: one that left the config is in the log."""
-    if wanted and wanted not in named:
-        near = nearest(wanted, set(named) - {"None"})
-        raise UsageError(
-            f"there is no credential {wanted!r}, neither in the config nor in the audit log",
-            f"did you mean {near}?" if near else "see `keyturn status`",
-        )
 
 
 def _log_and_credentials(config: str) -> tuple[Path, Collection[str]]:
@@ -165,10 +155,6 @@ def _refuse_none(path: Path) -> None:
             if service_user()
             else "it begins with the first `keyturn run` or `keyturn once`",
         )
-
-
-def _passed_over(error: KeyturnError) -> None:
-    print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
 
 
 def _is_later(record: dict[str, Any], since: datetime) -> bool:

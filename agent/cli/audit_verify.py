@@ -18,8 +18,9 @@ from agent.audit.head import Remembered
 from agent.audit.hmac_key import HmacKey, read_key
 from agent.audit.journal_heads import ToldHeads, told_heads
 from agent.audit.proof import Verdict, Witnesses, verify, verify_against
+from agent.audit.reader import look_for_log
 from agent.cli import output
-from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, UsageError
+from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError, ConfigError, UsageError
 from agent.core.settings import Settings
 from agent.system.accounts import find_account
 from agent.system.reading import open_regular
@@ -44,16 +45,32 @@ def audit_verify(options: argparse.Namespace) -> int:
 def _of_this_host(options: argparse.Namespace) -> Verdict:
     if options.head:
         raise UsageError("--head is for a copy of the log: here the state has the head", "name the copy by --log")
-    settings = wiring.load_settings(options.config, os.environ)
+    settings = settings_of_this_host(options.config)
     state_directory, _runtime, path = wiring.paths(settings)
     witnesses = Witnesses(given_keys(options) or configured_keys(settings), _journal(options))
     return verify_against(path, state_directory / wiring.AUDIT_HEAD, first_seq=options.from_seq, witnesses=witnesses)
 
 
+def settings_of_this_host(config: str) -> Settings:
+    """Return the settings, which say where the log is.
+
+    Raises:
+        ConfigError: they are not to be had; where there is no config at all, with what to do with a copy of a log.
+    """
+    try:
+        return wiring.load_settings(config, os.environ)
+    except ConfigError as error:
+        if os.path.lexists(config):
+            raise
+        copy = "keyturn: where there is no config, but a copy of the log: name its newest file with --log"
+        raise ConfigError([*error.problems, copy]) from error
+
+
 def _of_a_copy(options: argparse.Namespace) -> Verdict:
     """Judge a copy, which no state belongs to: whether records are missing at its end, a head or a journal has to say."""
     path = Path(options.log)
-    if not path.is_file():
+    _is_there, is_file = look_for_log(path)
+    if not is_file:
         raise AuditError(f"{path} is no file", "name the copy of the log that is to be verified")
     head, witnesses = known_head(options.head), Witnesses(given_keys(options), _journal(options))
     verdict = verify(path, head, first_seq=options.from_seq, is_copy=True, witnesses=witnesses)

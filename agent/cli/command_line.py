@@ -9,10 +9,12 @@ a command need (the engine, where no daemon answers) is a module of its own, imp
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from agent import __version__
+from agent.core.errors import EXIT_USAGE
 from agent.system.terminal import terminal_size
 
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
@@ -23,6 +25,16 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=terminal_size().columns - 2)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that ends a complaint with the command's example, which can be typed as it stands."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and exit."""
+        self.print_usage(sys.stderr)
+        example = f"; {self.epilog}" if self.epilog and " " in self.prog else ""
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}{example}\n")
 
 
 class Command(NamedTuple):
@@ -42,7 +54,7 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
             that one: nothing that can be said of it names the others.
     """
     top = _parser(
-        argparse.ArgumentParser,
+        _Parser,
         prog="keyturn",
         description="Keeps the AccessKeys and STS sessions of applications on Alibaba Cloud VMs fresh, proven and audited.",
         epilog="example: keyturn --config /etc/keyturn/keyturn.toml check",

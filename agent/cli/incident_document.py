@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
@@ -11,16 +10,14 @@ from pathlib import Path
 from agent import __version__
 from agent.app import wiring
 from agent.audit.proof import Verdict, Witnesses, verify_against
-from agent.cli import output
+from agent.cli.audit_log import warn
+from agent.cli.audit_verify import configured_keys
 from agent.config.outline import outline
 from agent.core.errors import KeyturnError
 from agent.core.settings import Settings
 from agent.evidence.emergencies import Emergencies, Emergency
 from agent.evidence.incident import Incident
 from agent.evidence.incident_from_log import Frame, emergencies_in, incident_from_log
-from agent.system.accounts import find_account
-from agent.system.systemd_unit import agent_user
-from agent.systemd_setup.unit import with_credentials
 
 
 class Evidence:
@@ -63,7 +60,7 @@ class Evidence:
         Raises:
             NotPermittedError: this user may not.
         """
-        return emergencies_in(self.log, passed_over)
+        return emergencies_in(self.log, warn)
 
     def incident(self, found: Emergencies, emergency: Emergency, now: datetime) -> Incident:
         """Return one of them with all that the log says of it.
@@ -76,10 +73,7 @@ class Evidence:
 
     def _prove(self, first_seq: int) -> Verdict:
         """Prove the log as `audit verify` does, with the key of the config where it names one."""
-        service, key = find_account(agent_user()), None
-        if self.settings is not None:
-            key = wiring.hmac_key(self.settings, with_credentials(os.environ), also=service.uid if service else None)
-        witnesses = Witnesses((key,) if key is not None else ())
+        witnesses = Witnesses(configured_keys(self.settings) if self.settings is not None else ())
         return verify_against(self.log, self._head, first_seq=first_seq, witnesses=witnesses)
 
     def frame(self, credential: str, now: datetime) -> Frame:
@@ -93,11 +87,6 @@ def frame_of(settings: Settings | None, credential: str, now: datetime) -> Frame
         return Frame(now, __version__)
     known = settings.credentials.get(credential)
     return Frame(now, __version__, (known.owner if known else None) or "", settings.cloud.region_id)
-
-
-def passed_over(error: KeyturnError) -> None:
-    """Say that a file of the log cannot be read any further."""
-    print(output.one_line(f"keyturn: warning: {error}"), file=sys.stderr)
 
 
 def _not_again(_error: KeyturnError) -> None:

@@ -122,7 +122,9 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
         print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
-    print(paint(one_line(played + last), "good" if good else "bad"))
+    print(
+        paint(one_line(played + last), "good" if good else "bad"), flush=True
+    )  # a document may follow, which takes a while
 
 
 def _safety(result: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def rotate(options: argparse.Namespace) -> int:
     if options.drill:
         from agent.cli.rotate_drill import play  # the emulator, which no emergency needs
 
-        return play(options)
+        return play(options, _request(options))
     if options.report is None:
         return _rotate(options, Nobody())
     from agent.cli.rotate_report import RotateReport

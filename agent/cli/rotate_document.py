@@ -14,7 +14,7 @@ from typing import Any
 from agent.cli.incident_document import Evidence, frame_of
 from agent.core.errors import KeyturnError
 from agent.emergency.request import Request
-from agent.evidence.emergencies import steps_of, texts_of
+from agent.evidence.fields import steps_of, texts_of
 from agent.evidence.formats import Format
 from agent.evidence.incident import Attempt, Incident
 from agent.evidence.incident_file import written

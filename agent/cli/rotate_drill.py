@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from typing import Any
 
 from agent.app import wiring
 from agent.cli import output
@@ -16,10 +17,15 @@ from agent.emergency.request import emergency_request
 from agent.logs.setup import set_up
 
 
-def play(options: argparse.Namespace) -> int:
-    """Run the drill and print what comes of it; return the exit code that the emergency would have."""
+def play(options: argparse.Namespace, request: dict[str, Any]) -> int:
+    """Run the drill and print what comes of it; return the exit code that the emergency would have.
+
+    Args:
+        options: of the command line.
+        request: the emergency, as the daemon would be asked for it.
+    """
     try:
-        drilled = _played(options)
+        drilled = _played(options, request)
     except KeyturnError as error:
         if not options.json:
             raise
@@ -32,22 +38,12 @@ def play(options: argparse.Namespace) -> int:
     return drilled.exit_code
 
 
-def _played(options: argparse.Namespace) -> Drilled:
+def _played(options: argparse.Namespace, request: dict[str, Any]) -> Drilled:
     settings = wiring.load_settings(options.config, os.environ)
-    request = emergency_request(
-        {
-            "credential": options.name,
-            "reason": options.reason,
-            "leaked": options.leaked,
-            "disable_old": options.disable_old,
-            "delete_old": options.delete_old,
-            "force": options.force,
-        },
-        this_user(),
-    )
+    wanted = emergency_request(request, this_user())
     set_up("critical", "auto", os.environ)  # the command prints what went wrong, and the log would repeat it
     begin = _say_nothing if options.json else _begin
-    return drill(settings, options.config, os.environ, request, output.wait if options.json else output.step, begin)
+    return drill(settings, options.config, os.environ, wanted, output.wait if options.json else output.step, begin)
 
 
 def _say_nothing(_directory: str) -> None:

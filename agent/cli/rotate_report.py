@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from agent.cli import output
+from agent.cli.document_file import encoded
 from agent.core.errors import KeyturnError
 from agent.emergency.request import Request
 from agent.evidence.formats import format_of
@@ -76,7 +77,7 @@ class RotateReport:
 
             told = Told(request, self._began_at, self._steps, self._result)
             text = document(told, self._config, self._form)
-        self._file.write(text.encode("utf-8", "backslashreplace"))
+        self._file.write(encoded(text))
 
     def _later(self) -> str:
         return f"write it later with `keyturn audit incident --credential {self._result['credential']}`"

@@ -30,6 +30,11 @@ from agent.core.errors import (
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _ACTION = re.compile(r"[a-z][a-z0-9-]{0,31}:[A-Za-z]{1,64}")
+_BEING_ROTATED = re.compile(r"being rotated|rotating|rotation (is )?(under ?way|in progress)", re.IGNORECASE)
+
+
+class RotationRunningError(SourceRefusedError):
+    """KMS refuses to rotate a secret whose last rotation is still under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,21 @@ def read(host: str, reply: Reply) -> ServiceError:
         date=_date(reply.headers),
         denied=_checked(_ACTION, denial.get("AuthAction")),
         explicitly=denial.get("NoPermissionType") == "ExplicitDeny",
+    )
+
+
+def rotation_running(failed: ServiceError) -> KeyturnError | None:
+    """Recognise the refusal of a second rotation.
+
+    Its code is not documented, only its sentence is: "Your secret is being rotated, please try again
+    later" (KMS, "Manage and use RAM secrets"). Other `Rejected.*` codes mean other things.
+    """
+    if not 400 <= failed.status < 500 or not _BEING_ROTATED.search(f"{failed.message} {failed.code}"):
+        return None
+    return RotationRunningError(
+        f"{failed.host} refuses a rotation, because one is under way: {failed.name}",
+        "wait until it has ended; the key that it replaces can be disabled meanwhile",
+        code=failed.code,
     )
 
 

@@ -1,13 +1,10 @@
 """The few calls of STS, KMS and RAM that keyturn makes, as thin methods over one signed POST.
 
-Wire facts (versions, parameters, replies): the models of alibabacloud-sts20150401 1.2.0,
-alibabacloud-kms20160120 3.3.1 and alibabacloud-ram20150501 1.3.0. The tests compare what is sent here with what these
-SDKs send.
+Wire facts: the models of alibabacloud-sts20150401 1.2.0, -kms20160120 3.3.1, -ram20150501 1.3.0; the tests send by both.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from agent.cloud import acs3, failures
-from agent.cloud.failures import Judge, ServiceError
+from agent.cloud.failures import Judge, rotation_running
 from agent.cloud.permissions import Asked
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
-from agent.core.errors import BadAnswerError, KeyturnError, LeakedKeyError, SourceRefusedError
+from agent.core.errors import BadAnswerError, LeakedKeyError
 from agent.core.secret import Secret
 from agent.core.timestamps import moment_of, rfc3339
 
@@ -86,9 +83,9 @@ class OpenApi:
     ) -> dict[str, Any]:
         """Call one action that takes no signature, and return the reply's JSON object.
 
-        Its parameters travel in the body, as a form: what proves the caller (a token) is then in no URL, which proxies
-        and libraries write down. Alibaba's own credentials library for Go sends AssumeRoleWithOIDC so
-        (aliyun/credentials-go, credentials/providers/oidc.go); the generated SDKs put it into the query.
+        Its parameters travel in the body, as a form: what proves the caller (a token) is then in no URL, which proxies and
+        libraries write down. Alibaba's own credentials library for Go sends AssumeRoleWithOIDC so (aliyun/credentials-go,
+        credentials/providers/oidc.go); the generated SDKs put it into the query.
 
         Raises:
             KeyturnError: as `call`.
@@ -242,10 +239,6 @@ class Sts(OpenApi):
         return self.call_anonymously("AssumeRoleWithOIDC", params, now=now, timeout_s=timeout_s, judge=judge)
 
 
-class RotationRunningError(SourceRefusedError):
-    """KMS refuses to rotate a secret whose last rotation is still under way."""
-
-
 class Kms(OpenApi):
     """KMS 2016-01-20 for a RAM identity. A ClientKey signs otherwise, and may only read secrets."""
 
@@ -292,7 +285,7 @@ class Kms(OpenApi):
         """
         action = "RotateSecret"
         params = {"SecretName": secret_name, "VersionId": version_id}
-        answer = self.call(action, params, identity, now=now, timeout_s=timeout_s, judge=_rotation_running)
+        answer = self.call(action, params, identity, now=now, timeout_s=timeout_s, judge=rotation_running)
         self._text(action, answer, "VersionId")
         return failures.request_id_of(answer)
 
@@ -402,21 +395,3 @@ class Cloud:
     ram: Ram
     sts: Sts
     ims: Ims
-
-
-_BEING_ROTATED = re.compile(r"being rotated|rotating|rotation (is )?(under ?way|in progress)", re.IGNORECASE)
-
-
-def _rotation_running(failed: ServiceError) -> KeyturnError | None:
-    """Recognise the refusal of a second rotation.
-
-    Its code is not documented, only its sentence is: "Your secret is being rotated, please try again
-    later" (KMS, "Manage and use RAM secrets"). Other `Rejected.*` codes mean other things.
-    """
-    if not 400 <= failed.status < 500 or not _BEING_ROTATED.search(f"{failed.message} {failed.code}"):
-        return None
-    return RotationRunningError(
-        f"{failed.host} refuses a rotation, because one is under way: {failed.name}",
-        "wait until it has ended; the key that it replaces can be disabled meanwhile",
-        code=failed.code,
-    )

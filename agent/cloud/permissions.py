@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-CLIENT_KEY = "KAAP."
-"""How the id of a ClientKey begins."""
+from agent.core.client_keys import CLIENT_KEY
 
 _KMS, _RAM, _STS = "kms", "ram", "sts"
 _PRODUCTS = {

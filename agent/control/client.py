@@ -114,7 +114,8 @@ def _ask_once(
             return _outcome(channel, show)
         except PermissionError as err:
             raise NotPermittedError(
-                f"{path}: the daemon's socket may not be used by this user", "become root, or join the control group"
+                f"{path}: the daemon's socket may not be used by this user",
+                "become root, or join the group of `[agent] control_group`",
             ) from err
         except (OSError, ValueError) as err:
             if connected:

@@ -57,7 +57,7 @@ class ControlServer:
         Raises:
             StateError: the socket cannot be made.
         """
-        self._handle = handle
+        self._handle, self._group = handle, group
         self._refused = Seldom()
         self._gid = find_group(group)
         self._directory, self.path = directory, directory.socket_path
@@ -94,7 +94,7 @@ class ControlServer:
                 log.warning(
                     "a control connection was refused", uid=actor.uid, user=actor.user, pid=actor.pid, **left_out
                 )
-            sentence = f"user {actor.user} may not use {self.path}; become root, or join the control group"
+            sentence = f"user {actor.user} may not use {self.path}; become root, or join the group {self._group}"
             protocol.send(channel, {"error": sentence, "exit_code": EXIT_NOT_PERMITTED})
             return
         in_line = str(request.get("command")) not in EMERGENCY

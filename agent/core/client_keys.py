@@ -1,9 +1,12 @@
-"""The Protocol of a source that signs with ClientKeys, whose certificates end, for the alarm about that."""
+"""What is known of ClientKeys everywhere: how they are called, and the Protocol of a source that signs with them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
+
+CLIENT_KEY = "KAAP."
+"""How the id of a ClientKey begins (KMS, "Create an AAP")."""
 
 
 class ClientKeyEnd(NamedTuple):

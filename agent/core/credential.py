@@ -9,6 +9,9 @@ from enum import StrEnum
 from agent.core.secret import Secret
 from agent.core.timestamps import rfc3339
 
+SESSION = "STS."
+"""How the id of a session's key begins (Alibaba Cloud, STS)."""
+
 
 class Kind(StrEnum):
     """The kind of a value; the names are those of Alibaba's SDKs (`type` in credentials.ini)."""

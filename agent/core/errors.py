@@ -14,7 +14,7 @@ The tree; the number is the exit code where it is not 1, and `r` marks what is w
       SourceUnavailableError       75  r   a source: down, throttling, too slow
       SourceRefusedError                   a source: no, until somebody changes something
         UntrustedServerError               (cloud.network) its certificate proves nothing
-        RotationRunningError               (cloud.openapi) KMS rotates already
+        RotationRunningError               (cloud.failures) KMS rotates already
       BadAnswerError                   r   a source: no credential in the answer
       CredentialFileError                  a file or variable that a provider reads
         UnsetVariableError         78

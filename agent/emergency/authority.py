@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
+from agent.core.client_keys import CLIENT_KEY
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError, UsageError
 from agent.core.provider import Provider
@@ -17,10 +18,6 @@ from agent.system.clock import Clock
 from agent.system.waiting import Activity
 
 T = TypeVar("T")
-CLIENT_KEY = "KAAP."
-"""How the key id of a ClientKey begins."""
-
-
 AGAIN = "then run the same command again"
 
 

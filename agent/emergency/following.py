@@ -47,7 +47,9 @@ def follow(
 
 def _show_timings(case: Case, report: Report, began: float) -> None:
     timings = report.outcome.timings_ms if report.outcome else {}
+    ago_ms = sum(timings.values())  # one behind the other, and all is over now
     for name, ms in timings.items():
-        case.steps.add(name, StepOutcome.DONE, ms)
+        ago_ms -= ms
+        case.steps.add(name, StepOutcome.DONE, ms, ago_ms=ago_ms)
     if not timings:
         case.steps.note("fetch", StepOutcome.DONE, began, "the new version was published already")

@@ -24,6 +24,7 @@ from agent.emergency.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.following import follow
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, TOO_MANY_KEYS, KmsRotation
+from agent.emergency.refusals import not_its_key
 from agent.state.records import RotationEnd, RotationJournal
 
 
@@ -72,12 +73,7 @@ class KmsKey:
             return False
         previous, doubt = self._previous()
         if leaked not in {done.previous_access_key_id, previous.access_key_id if previous else ""}:
-            unsure = f" as far as is known here ({doubt})" if doubt else ""
-            raise UsageError(
-                f"{self._case.place}: {leaked} is neither its current key {done.access_key_id} nor the one before{unsure}; "
-                "nothing was rotated or disabled",
-                "look up whose key it is (RAM console); for this credential's own keys see `keyturn audit show`",
-            )
+            raise not_its_key(self._case.held.name, leaked, done.access_key_id, doubt)
         self._case.result.old_access_key_id = leaked
         if previous is not None and previous.access_key_id == leaked:
             self._old = previous

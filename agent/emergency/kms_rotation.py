@@ -9,7 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from agent.cloud.openapi import Kms, RotationRunningError
+from agent.cloud.failures import RotationRunningError
+from agent.cloud.openapi import Kms
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.timestamps import rfc3339
@@ -135,8 +136,10 @@ class KmsRotation:
         return SourceRefusedError(
             f"{self._place}: KMS has not finished the rotation before this one and refuses another ({error.code}), so "
             f"nothing was rotated; the current key {done.access_key_id} works{last}",
-            f"if the key before it leaked, run again with --leaked {before} --disable-old; if {done.access_key_id} "
-            "leaked, disable it in the RAM console, which stops whoever uses it, or wait: KMS takes up to two days",
+            f"if the key before it leaked: keyturn rotate {self._held.name} --reason TEXT --leaked {before} --disable-old; if "
+            f"{done.access_key_id} leaked: aliyun ram UpdateAccessKey --UserName {done.ram_user_name or 'USER'} "
+            f"--UserAccessKeyId {done.access_key_id} --Status Inactive, which stops whoever uses it, or wait: KMS takes up to "
+            "two days",
             code=error.code,
             request_id=error.request_id,
         )

@@ -10,6 +10,7 @@ from agent.core.errors import BusyError, KeyturnError, SourceRefusedError, Sourc
 from agent.emergency.foresight import Check, CheckOutcome, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, is_over
 from agent.emergency.left_behind import LeftBehind, named, who_holds_it_up
+from agent.emergency.refusals import not_its_key
 from agent.emergency.request import Request
 from agent.engine.snapshot import CredentialSnapshot
 from agent.state.records import RotationJournal
@@ -125,11 +126,8 @@ def _preflight(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
     if identity is not None and identity.error is not None and not identity.error.retryable:
         yield Obstacle(Step.PREFLIGHT, identity.error.at(f"{place}.emergency.authority"))
     if leaked is not None and leaked not in {outlook.current_id, *outlook.previous_ids}:
-        error = UsageError(
-            f"{place}: {leaked} is neither its current key {outlook.current_id} nor the one before, as far as is known",
-            "look up whose key it is (RAM console); for this credential's own keys see `keyturn audit show`",
-        )
-        yield Obstacle(Step.PREFLIGHT, error)
+        doubt = "" if outlook.found.previous_id else "its source did not name that one"
+        yield Obstacle(Step.PREFLIGHT, not_its_key(outlook.seen.name, leaked, outlook.current_id, doubt))
 
 
 def _rotate(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
@@ -171,8 +169,9 @@ def _second_key(outlook: Outlook, place: str) -> KeyturnError | None:
         return SourceRefusedError(
             f"{place}: KMS has not finished the rotation before, since the key before, {replaced[0]}, is still there; until "
             "then it refuses another",
-            f"if {replaced[0]} leaked: --leaked {replaced[0]} --disable-old only disables it; if {current} leaked: disable it in "
-            "the RAM console, or wait: KMS takes up to two days",
+            f"if {replaced[0]} leaked: --leaked {replaced[0]} --disable-old only disables it; if {current} leaked: aliyun ram "
+            f"UpdateAccessKey --UserName {outlook.found.user} --UserAccessKeyId {current} --Status Inactive, which stops whoever "
+            "uses it, or wait: KMS takes up to two days",
         )
     if outlook.found.source is None:
         return None  # the other one may be newer than what was published

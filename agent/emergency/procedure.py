@@ -2,7 +2,7 @@
 
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Here is the order of
 things; each has a module of its own, and they share one `Case` (case.py): the rotation that ended before (last_rotation.py), the
-key at KMS (kms_key.py, kms_rotation.py) or a session (session.py, cut_off.py); who asks (authority.py); the new value on its way
+key at KMS (kms_key.py, kms_rotation.py) or a session (session.py); who asks (authority.py); the new value on its way
 (following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py,
 fleet_clearance.py); its
 end (old_key.py); what is shown (report.py).
@@ -204,9 +204,9 @@ class Emergency:
         result, done = self._result, now.seen.published
         result.new_access_key_id = done.access_key_id if done.access_key_id != case.old_id else ""
         result.generation = done.generation
+        if result.error and now.unfinished is None:
+            result.version_id = ""  # KMS refused it: there is no such version, and no new key to be behind
         if result.version_id or result.new_access_key_id:
             clearance.look_at_the_end()
         result.all_moved = bool(result.new_access_key_id) and not result.left_behind
-        if result.error and now.unfinished is None:
-            result.version_id = ""  # KMS refused it: there is no such version
         result.version_id = result.version_id or done.version_id

@@ -152,12 +152,12 @@ class Steps:
         """Add a step that began at boottime `began` and ends now."""
         self.add(name, outcome, round((self._clock.boottime() - began) * 1000), detail)
 
-    def add(self, name: str, outcome: StepOutcome, ms: int, detail: str = "") -> None:
-        """Add a step that took `ms` and ends now."""
+    def add(self, name: str, outcome: StepOutcome, ms: int, detail: str = "", *, ago_ms: int = 0) -> None:
+        """Add a step that took `ms` and ended `ago_ms` ago, or now."""
         step: dict[str, Any] = {"name": name, "outcome": str(outcome), "ms": ms}
         if detail:
             step["detail"] = detail
-        step["at_ms"] = self.passed_ms()
+        step["at_ms"] = max(0, self.passed_ms() - ago_ms)
         self._result.steps.append(step)
         self._silence.heard()
         self._shown(step)

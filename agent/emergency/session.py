@@ -6,12 +6,13 @@ from datetime import datetime
 
 from agent.cloud.openapi import Sts
 from agent.core.credential import Kind
-from agent.core.errors import KeyturnError, SourceRefusedError, UsageError
+from agent.core.cut_off import cutting_off, letting_back, role_in
+from agent.core.errors import KeyturnError, SourceRefusedError
 from agent.core.timestamps import rfc3339
 from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
-from agent.emergency.cut_off import cutting_off, letting_back, role_in
 from agent.emergency.following import follow
+from agent.emergency.refusals import not_rotatable
 
 
 class SessionRenewal:
@@ -32,10 +33,7 @@ class SessionRenewal:
             case.steps.do("preflight", case.refresh_first)
         known = case.held.look().known
         if known is None or (known.kind is not Kind.STS and known.expiration is None):
-            raise UsageError(
-                f"{case.place}: keyturn cannot rotate a value of type {case.held.provider.type_name} at its source",
-                f"replace the value at its source, then run: keyturn refresh {case.held.name}",
-            )
+            raise not_rotatable(case.held.name, case.held.provider.type_name)
         case.result.old_access_key_id = known.access_key_id
         follow(
             case,

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
-from agent.evidence.as_text import MOODS, NOT_RECORDED, proof
+from agent.evidence.as_text import MOODS, proof
+from agent.evidence.fields import NOT_RECORDED
 from agent.evidence.model import Change, CredentialReport, Emergency, Report
 from agent.evidence.page import (
     Block,
@@ -41,7 +42,7 @@ def html(report: Report) -> Iterator[str]:
     hosts = ", ".join(report.hosts) or f"host {NOT_RECORDED}"
     footer = [
         f"Made {rfc3339(report.made_at)} by {report.made_by}; ages are as of {rfc3339(report.as_of)}.",
-        f"Written by keyturn {', '.join(report.agent_versions) or f'of a version that is {NOT_RECORDED}'}.",
+        f"The log was written by keyturn {', '.join(report.agent_versions) or f'of a version that is {NOT_RECORDED}'}.",
     ]
     return render(Page("Rotation report", f"{hosts}, {period(report)}", list(_blocks(report)), footer))
 
@@ -116,7 +117,8 @@ def _facts(one: CredentialReport) -> Iterator[tuple[str, Cell]]:
         yield "Created", rfc3339(key.created_at) if key.created_at else UNKNOWN
         yield "Published here", rfc3339(key.at)
         yield "Proved", proof(key)
-        yield "Age", f"{age(one)} of {days(one.max_age_s) or 'no limit'}"
+        limit = days(one.max_age_s) or ("no limit" if one.in_config else "")
+        yield "Age", f"{age(one)} of {limit}" if limit else age(one)
     yield "First published", _time(one.first_published_at) or Pill("never", "dim")
     yield "Files", one.files or Pill("none", "dim")
     yield "Told", [f"{who}: {what}" for who, what in one.told.items()] or Pill("nobody", "dim")
@@ -165,7 +167,8 @@ def _owner(key: Change) -> Cell:
 
 
 def _emergency(one: Emergency) -> tuple[Cell, ...]:
-    seen = Pill(exposure(one), "good") if one.exposure_s is not None else Pill("not seen refused", "bad")
+    not_seen = Pill("nothing was done", "dim") if one.turned_away else Pill("not seen refused", "bad")
+    seen = Pill(exposure(one), "good") if one.exposure_s is not None else not_seen
     outcome: list[str | Pill] = [Pill(one.outcome, "bad"), one.error] if one.error else [one.outcome]
     return (
         rfc3339(one.asked_at),
@@ -264,6 +267,6 @@ def _marks(one: CredentialReport, keys: list[Change], scale: _Scale) -> Iterator
             if at is not None and scale.shows(at):
                 yield Mark(scale.at(at), shape, f"{old.access_key_id} {name} {rfc3339(at)}")
     for emergency in one.emergencies:
-        if scale.shows(emergency.asked_at):
+        if scale.shows(emergency.asked_at) and not emergency.turned_away:
             text = f"emergency {rfc3339(emergency.asked_at)}: {emergency.reason}; exposure {exposure(emergency)}"
             yield Mark(scale.at(emergency.asked_at), "diamond", text, "bad")

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent import __version__
 from agent.core.timestamps import rfc3339
-from agent.evidence.model import Change, CredentialReport, Emergency, OldKey, Report
+from agent.evidence.model import Change, CredentialReport, Emergency, Ending, OldKey, Report
 
 SCHEMA = "1.8.0"
 CLASS, CATEGORY = 3004, 3
@@ -90,11 +90,19 @@ def _ended(one: CredentialReport, old: OldKey) -> Iterator[dict[str, Any]]:
     if old.disabled_at or old.refused_at:
         event = _event(DISABLE, old.disabled_at or old.refused_at, _key(one, old.access_key_id))
         event["unmapped"] |= _said(event="old_key_disabled", outcome=old.refusal, refused_at=old.refused_at)
-        yield event
+        yield event | _by(old.ended, event)
     if old.deleted_at:
         event = _event(DELETE, old.deleted_at, _key(one, old.access_key_id))
         event["unmapped"] |= _said(event="old_key_deleted")
-        yield event
+        yield event | _by(old.deleted, event)
+
+
+def _by(ending: Ending | None, event: dict[str, Any]) -> dict[str, Any]:
+    """Return who brought an end about, as its record says."""
+    if ending is None:
+        return {}
+    comment = {"comment": ending.reason} if ending.reason else {}
+    return _who(ending.actor, ending.host) | comment | {"metadata": event["metadata"] | {"sequence": ending.seq}}
 
 
 def _event(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from agent.core.text import escaped, first_few
 from agent.core.timestamps import rfc3339
+from agent.evidence.fields import NOT_RECORDED
 from agent.evidence.model import Change, CredentialReport, Emergency, OldKey, Report
 from agent.evidence.report import SHOWN, age, alarms, basis, days, exposure, period, rotations
 
@@ -14,7 +15,6 @@ Paint = Callable[[str, "str | None"], str]
 MOODS = {"yes": "good", "no": "bad", "unknown": "so-so"}
 NAME_WIDTH, LABEL_WIDTH = 24, 18
 HEAD = ("credential", "compliant", "age", "max", "rotations", "access key in use")
-NOT_RECORDED = "not recorded"
 
 
 def lines(report: Report, width: int, paint: Paint) -> Iterator[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from agent.audit.head import Remembered, read_head
 from agent.audit.proof import NOBODY_ELSE, Onlooker, Verdict, Witnesses, verify, verify_against
-from agent.core.timestamps import moment_of
-from agent.evidence.history import History, text
+from agent.evidence.fields import text_of, time_of
+from agent.evidence.history import History
 from agent.evidence.model import LogRange
 
 MOST_ORIGINS = 100
@@ -31,13 +31,13 @@ class Collected:
 
     def see(self, record: Mapping[str, Any]) -> None:
         """Take note of a record."""
-        at = moment_of(text(record, "time"))
+        at = time_of(record)
         self.first = self.first or (record["seq"], at)
         self.last = (record["seq"], at or self.last[1], record["hash"])
         for name, known in self.origins.items():
-            if (found := text(record, name)) and len(known) < MOST_ORIGINS:
+            if (found := text_of(record, name)) and len(known) < MOST_ORIGINS:
                 known[found] = None
-        name = text(record, "credential")
+        name = text_of(record, "credential")
         if not name or at is None:
             return
         history = self.histories.get(name)

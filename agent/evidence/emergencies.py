@@ -1,27 +1,23 @@
 """The emergencies that an audit log tells of: its records come by once, oldest first, and what matters is kept.
 
 An attempt is a `rotation_requested` and what came of it; attempts on the same key of the same credential are one emergency.
-Memory grows with the number of attempts, not with that of the records. A log may have been edited by anybody who can write it,
-so nothing is taken for granted about a record's fields.
+Memory grows with the number of attempts, not with that of the records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from agent.core.events import Event, Trigger
-from agent.core.timestamps import moment_of
-from agent.evidence.incident import Attempt, LeftBehind, OldKey, Record, Step
+from agent.evidence.fields import in_short, left_behind_of, number_of, steps_of, text_of, texts_of, time_of
+from agent.evidence.incident import Attempt, LeftBehind, OldKey
 
 MAX_RECORDS = 200
 """Records of one attempt that are told of one by one."""
 PUBLISHES = frozenset({Event.PUBLISHED, Event.PUBLISH_RECOVERED, Event.DRIFT_REPAIRED})
-MAX_MS = 10**11
-"""Three years: no step of an emergency takes longer."""
-_YEARS = range(2020, 9000)
 _OWN = frozenset({Event.ROTATION_STARTED, Event.OLD_KEY_DISABLED, Event.OLD_KEY_DELETED})
 FAILED = "failed"
 REASON = 500
@@ -37,6 +33,7 @@ class Asked:
         old_id, version_id, new_id: as its own records name them; "" where none does.
         moved: credential and generation of each publish that it brought.
         has_end: whether it left `rotation_ended`.
+        has_begun: whether it left a record of something that it did to a key.
     """
 
     credential: str
@@ -59,11 +56,22 @@ class Asked:
     left_behind_more: int = 0
     is_open: bool = True
     has_end: bool = False
+    has_begun: bool = False
 
     @property
     def key_id(self) -> str:
         """The key that it was about, as far as its own records and the publishes before it say."""
+        if self.is_about_another:
+            return self.told.leaked
         return self.old_id or self.told.leaked or (self.in_use.access_key_id if self.in_use else "")
+
+    @property
+    def is_about_another(self) -> bool:
+        """Whether `--leaked` named a key that is not this credential's, so that nothing was done: a slip, or another's key."""
+        around = {key.access_key_id for key in (self.in_use, self.before) if key is not None}
+        return (
+            bool(self.told.leaked and around) and not self.has_begun and self.told.leaked not in {self.new_id, *around}
+        )
 
     @property
     def is_finished(self) -> bool:
@@ -78,7 +86,7 @@ class Asked:
         """Add a record to what is told of it."""
         self.last_seq = max(self.last_seq, record["seq"])
         if len(self.told.records) < MAX_RECORDS:
-            self.tells(records=(*self.told.records, _in_short(record)))
+            self.tells(records=(*self.told.records, in_short(record)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,11 @@ class Emergency:
     credential: str
     key_id: str
     asked: tuple[Asked, ...]
+
+    @property
+    def is_about_another(self) -> bool:
+        """Whether its key is not the credential's, so that nothing was done."""
+        return all(one.is_about_another for one in self.asked)
 
     @property
     def last(self) -> Asked:
@@ -123,6 +136,7 @@ class Emergency:
             refused_at=self.first("refused_at"),
             refusal=self.first("refusal") or "",
             deleted_at=self.first("deleted_at"),
+            is_anothers=self.is_about_another,
         )
 
 
@@ -224,6 +238,7 @@ class Emergencies:
                 return  # the end of another key: one that an ordinary rotation replaced
             asked.old_id = asked.old_id or key_id
             self._end_of_key(asked, record, at)
+        asked.has_begun = True
         asked.add(record)
 
     def _end_of_key(self, asked: Asked, record: Mapping[str, Any], at: datetime | None) -> None:
@@ -266,13 +281,13 @@ class Emergencies:
             key = OldKey(
                 key_id,
                 text_of(record, "version_id"),
-                moment_of(text_of(record, "created_at")),
+                time_of(record, "created_at"),
                 time_of(record),
                 generation,
                 text_of(record, "trigger"),
                 texts_of(record, "sinks"),
                 who if proved == key_id else "",
-                moment_of(text_of(record, "expiration")),
+                time_of(record, "expiration"),
             )
             self._keys[name] = (key, current)
             self._replaced(name, current, key, text_of(record, "previous_access_key_id"))
@@ -311,6 +326,9 @@ def _grouped(name: str, asked: Sequence[Asked]) -> Iterator[Emergency]:
     groups: dict[str, list[Asked]] = {}
     key_id, before = "", None
     for one in asked:
+        if one.is_about_another:
+            groups.setdefault(one.key_id, []).append(one)
+            continue
         if before is None or not _goes_on(one, before, key_id):
             key_id = one.key_id or f"seq {one.first_seq}"
         groups.setdefault(key_id, []).append(one)
@@ -337,75 +355,3 @@ def _asker_of(record: Mapping[str, Any]) -> tuple[Any, Any, str]:
     actor = record.get("actor")
     known = actor if isinstance(actor, Mapping) else {}
     return known.get("uid"), known.get("pid"), text_of(record, "reason")[:REASON]
-
-
-# -- the fields of a record -----------------------------------------------------------------------------
-
-
-def text_of(record: Mapping[str, Any], name: str) -> str:
-    """Return a field that is a text; "" where it is none."""
-    found = record.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def texts_of(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a field that is a list of texts; none where it is none."""
-    found = record.get(name)
-    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()
-
-
-def number_of(record: Mapping[str, Any], name: str) -> int | None:
-    """Return a field that is a whole number; None where it is none."""
-    found = record.get(name)
-    return found if type(found) is int else None
-
-
-def time_of(record: Mapping[str, Any]) -> datetime | None:
-    """Return when a record was written; None where it does not say, or names a time at which there was no keyturn."""
-    found = moment_of(text_of(record, "time"))
-    return found if found is not None and found.year in _YEARS else None
-
-
-def steps_of(found: Any) -> tuple[Step, ...] | None:
-    """Return the steps that a record or a result has; None where it has none."""
-    if not isinstance(found, list | tuple):
-        return None
-    return tuple(
-        Step(
-            text_of(one, "name"),
-            text_of(one, "outcome"),
-            _ms(one, "ms"),
-            _ms(one, "at_ms"),
-            text_of(one, "detail"),
-        )
-        for one in _objects(found)
-    )
-
-
-def _ms(record: Mapping[str, Any], name: str) -> int:
-    found = number_of(record, name) or 0
-    return found if 0 <= found < MAX_MS else 0
-
-
-def left_behind_of(found: Any) -> tuple[tuple[LeftBehind, ...], int]:
-    """Return who was left behind as a record or a result has it, and how many more it had no room for."""
-    objects = list(_objects(found if isinstance(found, list | tuple) else ()))
-    named = tuple(
-        LeftBehind(text_of(one, "credential"), text_of(one, "dependent"), text_of(one, "reason"), text_of(one, "move"))
-        for one in objects
-        if "more" not in one
-    )
-    return named, sum(number_of(one, "more") or 0 for one in objects)
-
-
-def _objects(found: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
-    return (one for one in found if isinstance(one, Mapping))
-
-
-def _in_short(record: Mapping[str, Any]) -> Record:
-    """Return what a table says of a record: what came of it, and the key or version that it names."""
-    named = [text_of(record, name) for name in ("credential", "access_key_id", "version_id", "outcome", "error")]
-    generation, request = number_of(record, "generation"), text_of(record, "request_id")
-    told = [*named[:1], f"generation {generation}" if generation is not None else "", *named[1:]]
-    told.append(f"request {request}" if request else "")
-    return Record(record["seq"], time_of(record), str(record.get("event")), ", ".join(filter(None, told)))

@@ -1,7 +1,4 @@
-"""What the records of one credential come to, one after the other: memory grows with its keys and emergencies, and is bounded.
-
-A log that did not verify is reported as well, so no field is taken for granted: what is not of its type counts as not recorded.
-"""
+"""What the records of one credential come to, one after the other: memory grows with its keys and emergencies, and is bounded."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from agent.core.credential import SESSION
 from agent.core.events import Event, Trigger
-from agent.core.timestamps import moment_of
-from agent.evidence.model import Change, Emergency, OldKey
+from agent.evidence.fields import left_behind_of, number_of, text_of, texts_of, time_of
+from agent.evidence.model import Change, Emergency, Ending, OldKey
 
 MOST = 1000
 """Keys, old keys and emergencies of one credential that are listed: the newest; older ones are only counted."""
@@ -25,6 +23,8 @@ FAILURES = frozenset({
 OF_DEPENDENTS = {
     Event.NOTIFIED: "told", Event.PICKUP_CONFIRMED: "confirmed", Event.NOTIFY_FAILED: "failed", Event.NOTIFY_GAVE_UP: "gave up",
 }  # fmt: skip
+IN_USE = "old key in use"
+"""How an emergency ended in which nothing was rotated (agent/emergency/end_record.py)."""
 
 Record = Mapping[str, Any]
 
@@ -55,11 +55,11 @@ class History:
 
     def see(self, record: Record, at: datetime) -> None:
         """Take note of a record of this credential, written at `at`."""
-        event = text(record, "event")
+        event = text_of(record, "event")
         self.first_at, self.last_at = self.first_at or at, at
         if event == Event.CREDENTIAL_FETCHED:
             self._arriving = {
-                "created_at": moment(record, "created_at"),
+                "created_at": time_of(record, "created_at"),
                 "request_ids": _request_ids(record),
                 **_of(record),
             }
@@ -88,7 +88,7 @@ class History:
     # -- keys ---------------------------------------------------------------------------------------
 
     def _proved(self, record: Record, at: datetime) -> None:
-        identity = text(record, "identity") or text(record, "outcome")
+        identity = text_of(record, "identity") or text_of(record, "outcome")
         identity = identity if identity.startswith("acs:") else ""
         self.identity = identity or self.identity
         proof = {"identity": identity, "proved_at": at}
@@ -101,9 +101,9 @@ class History:
 
     def _is_made_up_for(self, record: Record) -> bool:
         """Return whether a recovery stands for the record of a publish that a crash prevented."""
-        generation = number(record, "generation")
+        generation = number_of(record, "generation")
         known = self.key.generation if self.key else None
-        return text(record, "outcome") != "rolled back" and generation is not None and generation > (known or 0)
+        return text_of(record, "outcome") != "rolled back" and generation is not None and generation > (known or 0)
 
     def _published(self, record: Record, at: datetime) -> None:
         made, before = self._change(record, at), self.key
@@ -136,28 +136,28 @@ class History:
 
     def _change(self, record: Record, at: datetime) -> Change:
         arrived = self._arriving if _of(self._arriving) == _of(record) else {}
-        key_id, expires_at = text(record, "access_key_id"), moment(record, "expiration")
+        key_id, expires_at = text_of(record, "access_key_id"), time_of(record, "expiration")
         return Change(
             record["seq"],
             at,
-            number(record, "generation"),
-            text(record, "trigger"),
+            number_of(record, "generation"),
+            text_of(record, "trigger"),
             actor(record),
-            text(record, "reason"),
+            text_of(record, "reason"),
             key_id,
-            text(record, "previous_access_key_id"),
-            text(record, "version_id"),
-            moment(record, "created_at") or arrived.get("created_at"),
+            text_of(record, "previous_access_key_id"),
+            text_of(record, "version_id"),
+            time_of(record, "created_at") or arrived.get("created_at"),
             expires_at,
             arrived.get("identity", ""),
             arrived.get("proved_at"),
-            texts(record, "sinks"),
+            list(texts_of(record, "sinks")[:MOST_NAMES]),
             {},
             _add(list(arrived.get("request_ids", ())), _request_ids(record)),
-            text(record, "host"),
-            text(record, "agent_version"),
-            text(record, "config"),
-            expires_at is not None or key_id.startswith("STS."),
+            text_of(record, "host"),
+            text_of(record, "agent_version"),
+            text_of(record, "config"),
+            expires_at is not None or key_id.startswith(SESSION),
         )
 
     def _aged(self, key: Change, until: datetime) -> None:
@@ -172,14 +172,19 @@ class History:
         return self.old_keys[key_id]
 
     def _old_key_ends(self, record: Record, at: datetime, event: str) -> None:
-        key_id, outcome = text(record, "access_key_id"), text(record, "outcome")
-        old = self._old_key(key_id)
+        key_id, outcome = text_of(record, "access_key_id"), text_of(record, "outcome")
+        old, ending = (
+            self._old_key(key_id),
+            Ending(record["seq"], actor(record), text_of(record, "reason"), text_of(record, "host")),
+        )
         if event == Event.OLD_KEY_DELETED:
-            old.deleted_at = old.deleted_at or at
+            old.deleted_at, old.deleted = old.deleted_at or at, old.deleted or ending
         elif outcome.startswith("refused"):
             old.refused_at, old.refusal = old.refused_at or at, old.refusal or outcome
         else:
             old.disabled_at = old.disabled_at or at
+        if event != Event.OLD_KEY_DELETED:
+            old.ended = old.ended or ending
         if self._open is not None:
             self._open.old_key = self._open.old_key or key_id
             _add(self._open.request_ids, _request_ids(record))
@@ -187,10 +192,10 @@ class History:
     # -- who is told, and emergencies ---------------------------------------------------------------
 
     def _dependent(self, record: Record, what: str) -> None:
-        who = text(record, "notified")
-        if not who or self.key is None or number(record, "generation") != self.key.generation:
+        who = text_of(record, "notified")
+        if not who or self.key is None or number_of(record, "generation") != self.key.generation:
             return
-        if what == "gave up" and text(record, "error").startswith("the config no longer names"):
+        if what == "gave up" and text_of(record, "error").startswith("the config no longer names"):
             self.key.told.pop(who, None)
             self.expected.discard(who)
         elif who in self.key.told or len(self.key.told) < MOST_NAMES:
@@ -202,57 +207,39 @@ class History:
         elif self._open is None:
             return
         elif event == Event.ROTATION_STARTED:
-            self._open.old_key = text(record, "previous_access_key_id") or self._open.old_key
-            self._open.version_id = text(record, "version_id")
+            self._open.old_key = text_of(record, "previous_access_key_id") or self._open.old_key
+            self._open.version_id = text_of(record, "version_id")
             _add(self._open.request_ids, _request_ids(record))
         else:
-            self._open.ended_at, self._open.outcome = at, text(record, "outcome")
-            self._open.old_key = text(record, "previous_access_key_id") or self._open.old_key
-            self._open.new_key = text(record, "access_key_id") or self._open.new_key
-            self._open.error = text(record, "error") or self._open.error
+            self._open.ended_at, self._open.outcome = at, text_of(record, "outcome")
+            old_key = text_of(record, "previous_access_key_id") or self._open.old_key
+            # Nothing began, and the key that was named is not the one in use: a slip, or another's key.
+            self._open.turned_away = (
+                self._open.outcome == IN_USE and not self._open.version_id and self._open.leaked not in ("", old_key)
+            )
+            self._open.old_key = self._open.leaked if self._open.turned_away else old_key
+            self._open.new_key = text_of(record, "access_key_id") or self._open.new_key
+            self._open.error = text_of(record, "error") or self._open.error
             self._open.left_behind = _left_behind(record)
             self._open = None
 
     def _asked(self, record: Record, at: datetime) -> None:
-        failed = text(record, "outcome") == "failed"
+        failed = text_of(record, "outcome") == "failed"
         if failed and self._open is not None and self._open.actor == actor(record):
-            self._open.outcome, self._open.error, self._open.ended_at = "failed", text(record, "error"), at
+            self._open.outcome, self._open.error, self._open.ended_at = "failed", text_of(record, "error"), at
             return
-        leaked = text(record, "access_key_id")
-        made = Emergency(record["seq"], at, actor(record), text(record, "reason"), leaked, leaked)
+        leaked = text_of(record, "access_key_id")
+        made = Emergency(record["seq"], at, actor(record), text_of(record, "reason"), leaked, leaked)
         made.old_key = made.old_key or (self.key.access_key_id if self.key else "")
-        made.host, made.agent_version = text(record, "host"), text(record, "agent_version")
+        made.host, made.agent_version = text_of(record, "host"), text_of(record, "agent_version")
         if failed:
-            made.outcome, made.error, made.ended_at = "failed", text(record, "error"), at
+            made.outcome, made.error, made.ended_at, made.turned_away = "failed", text_of(record, "error"), at, True
         if self.counts(at):
             self.emergencies.append(made)
         self._open = None if failed else made
 
 
-# -- the fields of a record ------------------------------------------------------------------------------
-
-
-def text(record: Record, name: str) -> str:
-    """Return a field that is a text; "" where it is none."""
-    found = record.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def texts(record: Record, name: str) -> list[str]:
-    """Return a field that is a list, as texts; at most `MOST_NAMES` of them."""
-    found = record.get(name)
-    return [str(one) for one in found[:MOST_NAMES]] if isinstance(found, list) else []
-
-
-def number(record: Record, name: str) -> int | None:
-    """Return a field that is a whole number; None where it is none."""
-    found = record.get(name)
-    return found if type(found) is int else None
-
-
-def moment(record: Record, name: str) -> datetime | None:
-    """Return a field that is a time; None where it is none."""
-    return moment_of(text(record, name))
+# -- what several fields say together --------------------------------------------------------------------
 
 
 def actor(record: Record) -> str:
@@ -262,7 +249,7 @@ def actor(record: Record) -> str:
 
 
 def _of(record: Record) -> dict[str, str]:
-    return {"access_key_id": text(record, "access_key_id"), "version_id": text(record, "version_id")}
+    return {"access_key_id": text_of(record, "access_key_id"), "version_id": text_of(record, "version_id")}
 
 
 def _same_key(one: Change, other: Change) -> bool:
@@ -272,8 +259,8 @@ def _same_key(one: Change, other: Change) -> bool:
 
 
 def _request_ids(record: Record) -> list[str]:
-    found = text(record, "request_id")
-    return [found] if found else texts(record, "request_id")
+    found = text_of(record, "request_id")
+    return [found] if found else list(texts_of(record, "request_id")[:MOST_NAMES])
 
 
 def _add(to: list[str], more: list[str]) -> list[str]:
@@ -282,15 +269,6 @@ def _add(to: list[str], more: list[str]) -> list[str]:
 
 
 def _left_behind(record: Record) -> list[str]:
-    found = record.get("left_behind")
-    named = (
-        (one if isinstance(one, dict) else {"dependent": one} for one in found[:MOST_NAMES])
-        if isinstance(found, list)
-        else ()
-    )
-    return [
-        f"{one['more']} more"
-        if "more" in one
-        else str(one.get("dependent") or f"credentials.{one.get('credential', '?')}")
-        for one in named
-    ]
+    named, more = left_behind_of(record.get("left_behind"))
+    left = [one.dependent or f"credentials.{one.credential or '?'}" for one in named[:MOST_NAMES]]
+    return [*left, f"{more} more"] if more else left

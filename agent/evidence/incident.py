@@ -6,17 +6,15 @@ those that took it up, are its attempts. What is not known is None or empty, and
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from agent.core.credential import SESSION
 from agent.core.timestamps import rfc3339_micros
-
-SESSION = "STS."
-"""How the ids of sessions begin (Alibaba Cloud, STS)."""
+from agent.evidence.plain import plain
 
 
 class How(StrEnum):
@@ -105,6 +103,7 @@ class OldKey:
         disabled_at: RAM set it inactive.
         refused_at: a call signed with it was seen refused, with `refusal`.
         deleted_at: RAM deleted it.
+        is_anothers: the log shows other keys in use when it was named: it is not this credential's.
     """
 
     access_key_id: str
@@ -121,6 +120,7 @@ class OldKey:
     refused_at: datetime | None = None
     refusal: str = ""
     deleted_at: datetime | None = None
+    is_anothers: bool = False
 
     @property
     def is_session(self) -> bool:
@@ -236,7 +236,7 @@ class Incident:
 
 def as_json(incident: Incident) -> dict[str, Any]:
     """Return it as a JSON object: times in RFC 3339, UTC."""
-    shown: dict[str, Any] = _plain(dataclasses.asdict(incident))
+    shown: dict[str, Any] = plain(incident, rfc3339_micros)
     old = incident.old
     shown["old_key_is"] = incident.ended
     shown["exposure_ms"] = {
@@ -244,13 +244,3 @@ def as_json(incident: Incident) -> dict[str, Any]:
         "to_refused": incident.since_command_ms(old.refused_at),
     }
     return shown
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return rfc3339_micros(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, StrEnum) else value

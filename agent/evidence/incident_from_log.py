@@ -16,7 +16,8 @@ from agent.audit.proof import Verdict
 from agent.audit.reader import PassedOver, read
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
-from agent.evidence.emergencies import PUBLISHES, Emergencies, Emergency, number_of, text_of, time_of
+from agent.evidence.emergencies import PUBLISHES, Emergencies, Emergency
+from agent.evidence.fields import number_of, text_of, time_of
 from agent.evidence.incident import Basis, Dependent, How, Incident, LeftBehind
 
 Prove = Callable[[int], Verdict]
@@ -178,10 +179,14 @@ _HEARD = frozenset({Event.NOTIFIED, Event.NOTIFY_FAILED, Event.NOTIFY_GAVE_UP, E
 
 
 def newest(found: Iterable[Emergency], credential: str | None = None, key_id: str | None = None) -> Emergency | None:
-    """Return the newest emergency, of a credential and about a key where these are given; None where there is none."""
+    """Return the newest emergency, of a credential and about a key where these are given; None where there is none.
+
+    One that named somebody else's key, so that nothing was done, is returned where there is no other.
+    """
     chosen = [
         one
         for one in found
         if (credential is None or one.credential == credential) and (key_id is None or one.key_id == key_id)
     ]
-    return chosen[-1] if chosen else None
+    own = [one for one in chosen if not one.is_about_another]
+    return next(iter(reversed(own or chosen)), None)

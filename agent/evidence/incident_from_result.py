@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.evidence.emergencies import left_behind_of, number_of, steps_of, text_of, texts_of
+from agent.evidence.fields import left_behind_of, number_of, steps_of, text_of, texts_of
 from agent.evidence.incident import Attempt, Basis, Dependent, How, Incident, OldKey, Step
 from agent.evidence.incident_from_log import NOT_TOLD, Frame
 

@@ -7,14 +7,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from agent.core.cut_off import cutting_off, letting_back, role_in
 from agent.core.timestamps import rfc3339
 from agent.evidence.actiontrail import looks, window
+from agent.evidence.fields import NOT_RECORDED
 from agent.evidence.incident import Attempt, Dependent, How, Incident, LeftBehind
 from agent.evidence.page import Block, Cell, Commands, Facts, Notice, Page, Paragraph, Pill, Section, Table
 
 MAX_ROWS = 200
 """Rows of one table; the JSON has all."""
-NOT_RECORDED = "not recorded"
 NO_RECORD = "no record of it"
 _MOODS = {
     "done": "good", "failed": "bad", "warning": "so-so",
@@ -105,6 +106,8 @@ def _verdict(incident: Incident) -> Notice:
         return Notice("so-so", "A new session was taken; the old one lives until it expires", details)
     if incident.new_access_key_id:
         return Notice("bad", "The old key was replaced and not disabled: it may still work", details)
+    if old.is_anothers:
+        return Notice("bad", "Nothing was done: the key that was named is not one of this credential's", details)
     return Notice("bad", "No new key was published: the key that leaked is still in use here", details)
 
 
@@ -230,9 +233,11 @@ def _exposure(incident: Incident) -> str:
     old = incident.old
     if old.is_session:
         return (
-            "A session cannot be ended: it works until it expires, unless all policies are detached from its role. "
-            "keyturn took a new one, which ends nothing."
+            "A session cannot be ended: it works until it expires, unless its role is cut off as a whole. keyturn took a new one, "
+            "which ends nothing."
         )
+    if old.is_anothers:
+        return "The log shows other keys in use here when it was named: see in RAM whose it is, and end it there."
     if old.refused_at is None and old.disabled_at is None:
         if not incident.new_access_key_id:
             return "It was neither replaced nor disabled: it is still exposed."
@@ -317,20 +322,36 @@ def _unknown(incident: Incident) -> Iterator[Block]:
     yield Paragraph(
         "Which sessions were issued with it. Each AssumeRole (service Sts) among these events gave out a session, whose id "
         "(STS....) stands in its answer: look it up in the same way. A session lives until it expires, whatever becomes of the "
-        "key; to cut a role off, detach all policies from it."
+        "key; to cut a role off before, detach all policies from it, or deny it everything."
     )
     yield Paragraph(
         "Who else holds it. Other hosts, laptops, images and pipelines are not known to this keyturn: whatever still uses the key "
         "is refused from the moment at which it was disabled. Where other hosts share the secret, have each refresh:"
     )
     yield Commands(f"keyturn refresh {shlex.quote(incident.credential)}")
-    if incident.old.is_session or incident.old.refused_at or incident.old.deleted_at:
+    if incident.old.is_session:
+        yield from _cutting_off(role_in(incident.old.identity), incident.notes)
+        return
+    if incident.old.refused_at or incident.old.deleted_at:
         return
     yield Paragraph("The old key is not seen dead. What cuts it off, and takes up what was begun:")
     yield Commands(
         f"keyturn rotate {shlex.quote(incident.credential)} --leaked {shlex.quote(incident.old.access_key_id)} --disable-old "
         "--reason 'key leaked'"
     )
+
+
+def _cutting_off(role: str, notes: Sequence[str]) -> Iterator[Block]:
+    """Yield the commands for a role whose session leaked; none where STS did not name it, or the notes have them."""
+    if not role or cutting_off(role)[0] in notes:
+        return
+    yield Paragraph(
+        f"What cuts off every session of the role {role}, the new one included, until it is taken away again (RAM cannot tell old "
+        "sessions from new ones):"
+    )
+    yield Commands("\n".join(cutting_off(role)))
+    yield Paragraph("And what takes that away, once the last session that leaked has expired:")
+    yield Commands("\n".join(letting_back(role)))
 
 
 def _basis(incident: Incident) -> Iterator[Block]:

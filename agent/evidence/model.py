@@ -1,13 +1,9 @@
-"""The rotation report as values: what every format shows. `as_json` of a `Report` is the documented form of `--format json`."""
+"""The rotation report as values, which every format shows; `--format json` is a `Report` as it stands (plain.py)."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
-
-from agent.core.timestamps import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +69,23 @@ class Change:
         return self.created_at or self.at
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The record of an end: its number, who asked for it and why, on which host."""
+
+    seq: int
+    actor: str = ""
+    reason: str = ""
+    host: str = ""
+
+
 @dataclass(slots=True)
 class OldKey:
-    """A key that was replaced, and its end as far as keyturn brought it about."""
+    """A key that was replaced, and its end as far as keyturn brought it about.
+
+    Attributes:
+        ended, deleted: the records of its end: the first that says inactive or refused, and that of its deletion.
+    """
 
     access_key_id: str
     replaced_at: datetime | None = None
@@ -83,6 +93,8 @@ class OldKey:
     refused_at: datetime | None = None
     refusal: str = ""
     deleted_at: datetime | None = None
+    ended: Ending | None = None
+    deleted: Ending | None = None
 
 
 @dataclass(slots=True)
@@ -93,6 +105,7 @@ class Emergency:
         outcome: what the log says of its end; "not recorded" for one of an older version or one that never ended.
         exposure_s: from the command to the first proof that the old key is refused; None where there is none.
         left_behind: who could not pick up the new key.
+        turned_away: nothing was done: it was refused at the door, or `--leaked` named a key that is not this credential's.
     """
 
     seq: int
@@ -115,6 +128,7 @@ class Emergency:
     request_ids: list[str] = field(default_factory=list)
     host: str = ""
     agent_version: str = ""
+    turned_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +229,3 @@ class Report:
     agent_versions: list[str]
     configs: list[str]
     credentials: list[CredentialReport]
-
-
-def as_json(value: Any) -> Any:
-    """Return dataclasses and what they hold as JSON has it: times in RFC 3339, in UTC and whole seconds."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return rfc3339(value)
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -32,6 +32,7 @@ code, pre, .id { font-family: ui-monospace, "Cascadia Mono", Menlo, "DejaVu Sans
 .notice.so-so { border-left-color: var(--so-so); background: var(--so-so-ground); }
 .pill { display: inline-block; padding: 0 .5em; border-radius: 1em; background: var(--raised);
   font-size: .9em; font-weight: 600; white-space: nowrap; }
+td .pill { white-space: normal; }
 h2 .pill { font-size: .8rem; vertical-align: middle; }
 .pill.good { color: var(--good); background: var(--good-ground); }
 .pill.bad { color: var(--bad); background: var(--bad-ground); }

@@ -132,6 +132,7 @@ def _share_ends(histories: Collection[History]) -> None:
         end = ended.get(old.access_key_id, old)
         old.disabled_at, old.refused_at = old.disabled_at or end.disabled_at, old.refused_at or end.refused_at
         old.deleted_at, old.refusal = old.deleted_at or end.deleted_at, old.refusal or end.refusal
+        old.ended, old.deleted = old.ended or end.ended, old.deleted or end.deleted
 
 
 def _expose(history: History) -> None:
@@ -140,7 +141,7 @@ def _expose(history: History) -> None:
         old = history.old_keys.get(one.old_key)
         if old is not None:
             one.disabled_at, one.refused_at, one.deleted_at = old.disabled_at, old.refused_at, old.deleted_at
-        if one.refused_at is not None:
+        if one.refused_at is not None and not one.turned_away:
             one.exposure_s = max(0.0, (one.refused_at - one.asked_at).total_seconds())
         one.outcome = one.outcome or "not recorded"
 
@@ -223,7 +224,9 @@ def rotations(one: CredentialReport) -> str:
 
 def exposure(one: Emergency) -> str:
     """Return how long the old key lived after the command."""
-    return "not ended: the old key was not seen refused" if one.exposure_s is None else f"{one.exposure_s:.1f} s"
+    if one.exposure_s is not None:
+        return f"{one.exposure_s:.1f} s"
+    return "not counted: nothing was done" if one.turned_away else "not ended: the old key was not seen refused"
 
 
 def alarms(one: CredentialReport) -> str:

@@ -24,19 +24,17 @@ LIMIT_S = 60.0
 MEMORY = 1 << 30
 
 
-def zeros(path: Path) -> None:
-    with gzip.open(path, "wb", 9) as stream:
-        for _ in range(1 << 10):
-            stream.write(bytes(1 << 20))
+def bomb_of(content: bytes, times: int) -> Callable[[Path], None]:
+    """A file that unpacks to so many times the content: gzip's members follow each other, so it is packed once."""
 
-
-def bomb_of(line: bytes) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        with gzip.open(path, "wb", 9) as stream:
-            for _ in range(1 << 8):
-                stream.write(line * ((1 << 20) // len(line)))
+        path.write_bytes(gzip.compress(content, 9) * times)
 
     return write
+
+
+def lines_of(line: bytes) -> Callable[[Path], None]:
+    return bomb_of(line * ((1 << 20) // len(line)), 1 << 8)
 
 
 def sparse(path: Path) -> None:
@@ -50,13 +48,13 @@ TRAPS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a link to a file": ("audit.jsonl", lambda path: path.symlink_to("/etc/passwd")),
     "a directory": ("audit.jsonl", Path.mkdir),
     "a sparse file": ("audit.jsonl", sparse),
-    "one line of a gigabyte, packed": ("audit.jsonl.1.gz", zeros),
-    "empty lines, packed": ("audit.jsonl.1.gz", bomb_of(b"\n")),
-    "rubbish, packed": ("audit.jsonl.1.gz", bomb_of(b"{}\n")),
-    "one record over and over, packed": ("audit.jsonl.1.gz", bomb_of(b'{"seq":1}\n')),
+    "one line of a gigabyte, packed": ("audit.jsonl.1.gz", bomb_of(bytes(1 << 20), 1 << 10)),
+    "empty lines, packed": ("audit.jsonl.1.gz", lines_of(b"\n")),
+    "rubbish, packed": ("audit.jsonl.1.gz", lines_of(b"{}\n")),
+    "one record over and over, packed": ("audit.jsonl.1.gz", lines_of(b'{"seq":1}\n')),
     "one whole record over and over, packed": (
         "audit.jsonl.1.gz",
-        bomb_of(b'{"event":"published","hash":"%064d","prev":"%064d","seq":1}\n' % (0, 0)),
+        lines_of(b'{"event":"published","hash":"%064d","prev":"%064d","seq":1}\n' % (0, 0)),
     ),
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from agent.canary.look import Leak, Look, Place, Verdict, look
 from agent.cloud.openapi import Cloud as Services
-from agent.cloud.openapi import Kms, Ram, Sts
+from agent.cloud.openapi import Ims, Kms, Ram, Sts
 from agent.cloud.transport import Transport
 from agent.core.credential import Credential
 from agent.core.errors import SinkError
@@ -33,7 +33,12 @@ class World:
         self.server = EmulatorServer(self.cloud, directory)
         transport = Transport(str(self.server.ca_file), proxies=False)
         ends = {product: self.server.endpoint_of(product) for product in ("kms", "ram", "sts")}
-        self.services = Services(Kms(transport, ends["kms"]), Ram(transport, ends["ram"]), Sts(transport, ends["sts"]))
+        self.services = Services(
+            Kms(transport, ends["kms"]),
+            Ram(transport, ends["ram"]),
+            Sts(transport, ends["sts"]),
+            Ims(transport, ends["ram"]),
+        )
 
     @property
     def value(self) -> Credential:

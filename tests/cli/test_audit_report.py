@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main
+from agent.core.errors import EXIT_NOT_PERMITTED
 from tests.support.processes import in_child
 from tests.support.written_logs import WrittenLog, two_years
 
@@ -105,13 +106,14 @@ def test_the_file_is_for_its_owner_alone(place, capfd):
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("target", "code"), [("a directory", 2), ("a link", 2), ("no directory", 1)])
-def test_output_goes_into_files_only(place, capfd, target, code):
-    """A device, a directory, a link of somebody's is not replaced, and what cannot be written is named with its place."""
+@pytest.mark.parametrize("target", ["a directory", "a link", "no directory"])
+def test_output_goes_into_files_only(place, capfd, target):
+    """A device, a directory, a link of somebody's is not replaced; that is named with its place, before the log is read."""
+    (place / "audit.jsonl").unlink()
     path = {"a directory": place, "a link": place / "link", "no directory": place / "none" / "out"}[target]
     (place / "link").symlink_to("/dev/null")
-    assert call(place, "--output", str(path)) == code
-    assert str(path) in capfd.readouterr().err
+    assert call(place, "--output", str(path)) == 1
+    assert f"--output: {path}: " in capfd.readouterr().err
     assert os.readlink(place / "link") == "/dev/null"
 
 
@@ -201,6 +203,22 @@ def test_who_may_not_read_the_state_has_the_log(place, capfd):
     found = json.loads(said.out)
     assert (found["log"]["verified"], found["log"]["end_proved"]) == (True, False)
     assert found["credentials"][0]["owner"] == "team oss" and str(place / "state") in said.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize("action", ["report", "verify"])
+def test_who_may_not_enter_the_directory_of_the_log_is_told_so(place, capfd, action):
+    """Of the host's log and of a copy alike: one sentence, and no fault of ours."""
+    log = str(place / "audit.jsonl")
+    assert main(["audit", action, "--log", log]) == 0  # and everything is imported
+    place.chmod(0o700)
+
+    def refused() -> None:
+        assert main(["audit", action, "--log", log]) == EXIT_NOT_PERMITTED
+
+    capfd.readouterr()
+    assert in_child(refused, user=65534) == 0
+    assert capfd.readouterr().err.startswith(f"keyturn: {log}: this user may not read the audit log")
 
 
 def test_what_a_real_run_writes_is_reported(vm):

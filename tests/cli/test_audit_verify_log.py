@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agent.core.errors import EXIT_CONFIG
 from tests.support.vm import Vm
 
 
@@ -26,6 +27,14 @@ def test_a_whole_copy_is_whole_and_says_what_it_cannot_prove(copied: Vm) -> None
     assert (done.returncode, found["whole"], found["problems"]) == (0, True, [])
     assert len(found["notes"]) == 1
     assert found["records"] == len(copied.audit())
+
+
+def test_without_a_config_the_copy_can_be_named(copied: Vm) -> None:
+    """An auditor has no config: the option for a copy is named, by the report as by the proof."""
+    for action in ("verify", "report"):
+        done = copied.keyturn("audit", action)
+        assert done.returncode == EXIT_CONFIG
+        assert str(copied.config) in done.stderr and "--log" in done.stderr
 
 
 def test_what_was_done_to_a_copy_is_named(copied: Vm) -> None:

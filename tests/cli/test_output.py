@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +53,14 @@ def test_a_refused_config_is_shown_with_each_problem() -> None:
     lines = list(output.status_lines({"agent": REFUSED, "credentials": {HOSTILE: CREDENTIAL}}, NOW))
     assert len(lines) == 8
     assert all("refused" in line and line.isprintable() for line in lines[1:3]), lines
+
+
+def test_the_outcome_of_an_emergency_is_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a pipe: the document of `--report` is written behind it, which takes a while and says so on standard error."""
+    pipe = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe, encoding="utf-8"))
+    output.rotated(RESULT)
+    assert pipe.getvalue().decode().splitlines()[-1].startswith("not safe: ")
 
 
 def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ from alibabacloud_ram20150501.client import Client as RamClient
 from alibabacloud_tea_openapi.exceptions import ClientException
 from alibabacloud_tea_openapi.utils_models import Config
 
-from agent.cloud.openapi import Kms, OpenApi, Ram, RotationRunningError, Sts
+from agent.cloud.failures import RotationRunningError
+from agent.cloud.openapi import Kms, OpenApi, Ram, Sts
 from agent.cloud.transport import Reply, Transport
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, NotPermittedError, SourceRefusedError, SourceUnavailableError

@@ -99,6 +99,7 @@ def test_the_document_of_an_emergency_says_what_the_audit_says(ops: Ops) -> None
         "refused_at": refused["time"],
         "refusal": refused["outcome"],
         "deleted_at": None,
+        "is_anothers": False,
     }
     assert (told["new_access_key_id"], told["version_id"]) == (new.access_key_id, ends[1]["version_id"])
     assert [one["began_at"] for one in told["attempts"]] == [asked["time"], again["time"]]

@@ -363,7 +363,7 @@ def test_without_a_daemon_ctrl_c_ends_it_in_good_order_and_the_next_takes_it_up(
     station.start().stop()
     old = station.current
     station.cloud.inject(Fault.LOSE_REPLY, action="RotateSecret")
-    station.cloud.inject(Fault.HANG, action="RotateSecret", times=FOR_EVER)
+    station.cloud.fail_next(503, action="RotateSecret", times=FOR_EVER)
     for number in (signal.SIGINT, signal.SIGHUP):
         process = begun(station, running, "--disable-old")
         eventually(lambda: station.cloud.secret("uploader-ak").rotating(station.cloud.now()))

@@ -258,6 +258,15 @@ def test_what_failed_before_the_rotation_left_nobody_behind(station: Station) ->
     assert (result.left_behind, result.all_moved, result.safe) == ((), False, False)
 
 
+def test_a_rotation_that_kms_refused_left_nobody_behind(station: Station) -> None:
+    """No new key came to be, so there is nothing that a refresh would move anybody to."""
+    station.start()
+    station.cloud.rotate("uploader-ak")
+    result = station.rotate(disable_old=True)
+    assert result.error is not None and station.rotations == 1
+    assert (result.left_behind, result.all_moved, result.safe) == ((), False, False)
+
+
 def test_a_session_that_cannot_be_renewed_keeps_the_old_key_alive(station: Station) -> None:
     """What is built on the key was refused its renewal: it is left behind, and mended, the same command ends safe."""
     vm = station.vm

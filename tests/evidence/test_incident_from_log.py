@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from agent.audit.log import AuditLog
 from agent.audit.proof import Verdict, verify_against
+from agent.core.cut_off import cutting_off, letting_back
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
 from agent.core.timestamps import rfc3339_micros
@@ -184,6 +186,26 @@ def test_a_request_that_is_turned_away_is_no_emergency_of_its_own(log: Log) -> N
     assert log.incident().old.access_key_id == "K5"  # long after, it is another matter
 
 
+def test_a_slip_in_the_id_that_leaked_does_not_take_the_place_of_the_emergency(log: Log) -> None:
+    """`--leaked` with somebody else's key, behind an emergency that ended safe: an entry of its own, in which nothing was done."""
+    log.publish("K1", 1)
+    log.publish("K2", 2, "K1", **asks())
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.publish("K3", 3, "K2", **asks())
+    log.says(Event.ROTATION_ENDED, **ended("K3", "K2"), **asks())
+    slip = asks(reason="a slip")
+    log.says(Event.ROTATION_REQUESTED, access_key_id="K9", **slip)
+    log.says(Event.ROTATION_REQUESTED, access_key_id="K9", outcome="failed", error="K9 is neither", **slip)
+    log.says(Event.ROTATION_ENDED, **ended("", "K3", outcome="old key in use", error="K9 is neither"), **slip)
+    log.says(Event.ROTATION_REQUESTED, outcome="failed", error="it was done already", **asks(BOB))
+    told = log.incident()
+    assert (log.count(), told.old.access_key_id, told.old.is_anothers) == (2, "K2", False)
+    assert [one.turned_away for one in told.attempts] == [False, True]
+    other = log.incident(key_id="K9")
+    assert other.old.is_anothers and len(other.attempts) == 1
+    assert "Nothing was done" in written(other, Format.MARKDOWN)
+
+
 def test_two_at_once_keep_their_own_ends(log: Log) -> None:
     """The end of one comes after the next was asked for: who asked tells them apart."""
     log.publish("K1", 1)
@@ -269,7 +291,8 @@ def test_an_older_log_without_the_end_says_what_is_not_recorded(log: Log) -> Non
 
 
 def test_sessions_are_told_in_honest_words(log: Log) -> None:
-    """A session lives until it expires: no claim that it ended, and the expiry is named."""
+    """A session lives until it expires: no claim that it ended; the expiry is named, and what cuts off the role that STS named."""
+    log.says(Event.VERIFIED, access_key_id="STS.one", identity="acs:ram::1234567890123456:assumed-role/app/web-1")
     log.publish("STS.one", 1, expiration="2026-11-30T04:00:00Z", trigger="start")
     log.says(Event.ROTATION_REQUESTED, **asks())
     log.publish("STS.two", 2, "STS.one", **asks())
@@ -278,7 +301,7 @@ def test_sessions_are_told_in_honest_words(log: Log) -> None:
     text = written(told, Format.MARKDOWN)
     assert told.old.expires_at == datetime(2026, 11, 30, 4, tzinfo=UTC)
     assert "2026-11-30T04:00:00.000Z" in text
-    assert "detached from its role" in text
+    assert all(f"\n{command}\n" in text for command in (*cutting_off("app"), *letting_back("app")))
     assert "seen refused" not in text
     assert "--disable-old" not in text
 
@@ -336,6 +359,29 @@ def test_no_record_that_somebody_made_up_stops_the_reading(odd: list[dict[str, A
     for one in found.found():
         told = Incident(one.credential, one.old_key(), tuple(asked.told for asked in one.asked), BEGIN, "0.0")
         assert all(written(told, form) for form in Format)
+
+
+def test_the_documented_keys_of_the_json_are_those_there_are(log: Log) -> None:
+    """Each is named in docs/incident.md."""
+    log.publish("K1", 1)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.publish("K2", 2, "K1", **asks())
+    log.says(Event.NOTIFIED, generation=2, notified="systemd web.service")
+    log.says(
+        Event.ROTATION_ENDED, **ended(left_behind=[{"credential": "uploader", "reason": "x", "move": "y"}]), **asks()
+    )
+    documented = set(
+        re.findall(r"`(\w+)`", (Path(__file__).parents[2] / "docs/incident.md").read_text().partition("## JSON")[2])
+    )
+    assert set(keys_of(json.loads(written(log.incident(), Format.JSON)))) - documented == set()
+
+
+def keys_of(value: Any) -> Iterator[str]:
+    """Every key in it, at any depth."""
+    if isinstance(value, dict):
+        yield from value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from keys_of(one)
 
 
 def test_a_thousand_dependents_fit(log: Log) -> None:

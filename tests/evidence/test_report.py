@@ -19,7 +19,8 @@ from agent.evidence import as_csv, as_ocsf, as_text
 from agent.evidence.as_html import html
 from agent.evidence.collect import Collected, collect
 from agent.evidence.history import MOST
-from agent.evidence.model import Change, Configured, as_json
+from agent.evidence.model import Change, Configured
+from agent.evidence.plain import plain
 from agent.evidence.report import age, compliance, report
 from tests.support.written_logs import ROOT, WrittenLog, two_years
 
@@ -157,6 +158,32 @@ def test_an_emergency_that_is_taken_up_again_was_exposed_from_the_first_command_
     assert first.exposure_s > 3000 > second.exposure_s > 0
 
 
+def test_a_command_that_did_nothing_has_no_exposure(tmp_path):
+    """The same command again behind one that did it all, and a slip in `--leaked`: the key in use is not said to be exposed."""
+    log = WrittenLog(tmp_path)
+    log.publish("a", "LTAI1", "start")
+    log.emergency("a", "LTAI2", "leak")
+    about = {"credential": "a", "trigger": "emergency", "actor": ROOT, "reason": "again"}
+    log.write(Event.ROTATION_REQUESTED, **about, outcome="failed", error="the last rotation ended safe")
+    log.write(Event.ROTATION_REQUESTED, **about, access_key_id="LTAI9")
+    log.write(Event.ROTATION_REQUESTED, **about, access_key_id="LTAI9", outcome="failed", error="LTAI9 is neither")
+    log.write(
+        Event.ROTATION_ENDED,
+        **about,
+        previous_access_key_id="LTAI2",
+        outcome="old key in use",
+        error="LTAI9 is neither",
+    )
+    log.emergency("a", "LTAI3", "this one leaked much later")
+    whole = made(log.close(), {})
+    done, again, slip, later = whole.credentials[0].emergencies
+    assert [one.turned_away for one in (done, again, slip, later)] == [False, True, True, False]
+    assert (again.exposure_s, slip.exposure_s, slip.old_key) == (None, None, "LTAI9")
+    assert done.exposure_s and later.exposure_s
+    page = "".join(html(whole))
+    assert page.count("<title>emergency ") == 2 and page.count("nothing was done") == 2
+
+
 def test_a_key_that_others_held_too_ended_for_all(tmp_path):
     """The end is recorded for the credential that was rotated; it is told of each that held the key."""
     log = WrittenLog(tmp_path)
@@ -239,9 +266,9 @@ def test_rotated_and_compressed_files_make_the_same_report(log, whole, tmp_path)
     (tmp_path / "audit.jsonl.1").write_bytes(b"".join(lines[30:50]))
     (tmp_path / "audit.jsonl").write_bytes(b"".join(lines[50:]))
     found, basis = collect(tmp_path / "audit.jsonl", log.head, None)
-    cut = as_json(report(found, basis, CONFIG, now=NOW, since=None))
+    cut = plain(report(found, basis, CONFIG, now=NOW, since=None))
     assert len(cut["log"].pop("files")) == 3
-    expected = as_json(whole)
+    expected = plain(whole)
     expected["log"].pop("files")
     assert cut == expected
 
@@ -273,7 +300,7 @@ def test_what_did_not_verify_is_said_first(forged):
     rows = list(csv.DictReader(io.StringIO("".join(as_csv.rows(forged)), newline="")))
     assert {row["log_verdict"] for row in rows} == {"NOT VERIFIED"}
     assert {json.loads(line)["unmapped"]["log_verdict"] for line in as_ocsf.lines(forged)} == {"NOT VERIFIED"}
-    assert as_json(forged)["log"]["verified"] is False
+    assert plain(forged)["log"]["verified"] is False
 
 
 NONSENSE = [None, True, -1, 1.5, "", "x" * 300, "\ud800\u202e", [], [None, {}], {}, {"a": {"b": []}}, 10**30]
@@ -296,7 +323,7 @@ def test_a_forged_field_is_not_recorded(nonsense):
     basis = made_of_nothing(found)
     one = report(found, basis, None, now=NOW, since=None)
     assert text_of(one) and "".join(html(one)) and list(as_csv.rows(one))
-    assert json.dumps(as_json(one)) and list(as_ocsf.lines(one))
+    assert json.dumps(plain(one)) and list(as_ocsf.lines(one))
 
 
 def made_of_nothing(found):
@@ -321,6 +348,20 @@ def test_the_log_of_an_older_version(tmp_path):
     one = report(found, basis, None, now=NOW, since=None)
     assert basis.verified and one.hosts == [] and one.credentials
     assert "not recorded" in text_of(one)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00.000000Z", "9999-12-30T00:00:00.000000Z"])
+def test_a_time_that_no_calendar_can_go_on_from_stops_no_report(time):
+    """As somebody wrote it who can write the log: it counts as not recorded."""
+    found = Collected(None)
+    for seq, at in enumerate(("2026-01-01T00:00:00.000000Z", time), 1):
+        record = {"event": "published", "credential": "uploader", "access_key_id": f"K{seq}", "generation": seq}
+        found.see(record | {"seq": seq, "time": at, "created_at": time, "hash": "0"})
+    told = report(found, found.range(Verdict(2, (), (), ()), end_proved=True), None, now=NOW, since=None)
+    (one,) = told.credentials
+    assert one.key is not None
+    assert (one.key.access_key_id, one.key.created_at, told.log.last_seq) == ("K1", None, 2)
+    assert all("K1" in text for text in ("".join(html(told)), text_of(told), "".join(as_csv.rows(told))))
 
 
 # -- the formats -----------------------------------------------------------------------------------------
@@ -356,7 +397,7 @@ def test_the_documented_columns_and_keys_are_those_there_are(whole):
     """docs/audit_report.md names each column of the CSV and each key of the JSON."""
     page = (Path(__file__).parent.parent.parent / "docs" / "audit_report.md").read_text()
     named = set(re.findall(r"`([a-z_0-9]+)`", page))
-    found = as_json(whole)
+    found = plain(whole)
     keys = {*found, *found["log"], *found["credentials"][0], *found["credentials"][0]["changes"][0]}
     keys |= {
         key
@@ -426,6 +467,10 @@ def test_what_each_activity_is(whole):
         "LTAI5tBilling0000000002",
     )
     assert (update["comment"], update["actor"]["user"]) == ("key on a public repo", {"name": "root", "uid": "0"})
+    for event in billing[3:]:  # an auditor asks first who ended a key, on which host, and where that stands
+        assert (event["actor"]["user"], event["comment"]) == ({"name": "root", "uid": "0"}, "key on a public repo")
+        assert event["metadata"]["sequence"] > update["metadata"]["sequence"]
+    assert billing[3]["src_endpoint"] == {"hostname": "web-1"}
     (failed,) = [event for event in events if event["status_id"] == 2]
     assert (failed["status_detail"], failed["src_endpoint"]) == ("the authority may not rotate", {"hostname": "web-1"})
 

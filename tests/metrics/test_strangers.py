@@ -99,7 +99,7 @@ def test_slow_connections_blind_nobody(port: int, name: str) -> None:
     for _ in range(5):
         began = time.monotonic()
         assert get(port, "/livez").body == "/livez\n"
-        assert time.monotonic() - began < server.SEND_S / 2
+        assert time.monotonic() - began < server.SEND_S, "it waited for one of them"
     for channel in slow:
         channel.close()
 

@@ -63,7 +63,8 @@ class WrittenLog:
         self.write(Event.ROTATION_STARTED, **about, previous_access_key_id=old, version_id=f"version-of-{key_id}")
         self.publish(name, key_id, "emergency", actor=ROOT, reason=reason, **more)
         self.tell(name)
-        self.write(Event.OLD_KEY_DISABLED, **about, access_key_id=old, outcome="inactive, not yet seen refused")
+        inactive = "inactive, not yet seen refused"
+        self.write(Event.OLD_KEY_DISABLED, **about, access_key_id=old, outcome=inactive, host="web-1")
         self.write(
             Event.OLD_KEY_DISABLED, **about, access_key_id=old, outcome="refused with InvalidAccessKeyId.Inactive"
         )

@@ -118,6 +118,6 @@ def test_root_looks_at_a_credential_of_the_service_and_at_no_other_users_file(tm
     os.chown(file, 23001, 23001)
     with pytest.raises(CredentialFileError, match="belongs to"):
         files.read_private(file, 100, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    files._refuse_public(file.stat(), "/run/credentials/keyturn.service/secret", True)
+    files._refuse_public(file.stat(), "/run/credentials/keyturn.service/secret", True, None)
     with pytest.raises(CredentialFileError, match="belongs to"):
-        files._refuse_public(file.stat(), "/run/credentials/keyturn.service/secret", False)
+        files._refuse_public(file.stat(), "/run/credentials/keyturn.service/secret", False, None)

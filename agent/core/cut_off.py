@@ -6,10 +6,9 @@ parameters are those of RAM 2015-05-01 (alibabacloud-ram20150501 1.3.0), which A
 
 from __future__ import annotations
 
-import json
 import re
 
-DENY_ALL = json.dumps({"Version": "1", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
+DENY_ALL = '{"Version": "1", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}'
 _ASSUMED = re.compile(r"acs:ram::[0-9]+:assumed-role/(?P<role>[A-Za-z0-9._-]{1,64})/.+")
 
 

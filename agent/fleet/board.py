@@ -151,7 +151,7 @@ class Board:
             pipe.hget(self.key(name, "state"), host)
         for name in names:
             pipe.zadd(self.key(name, "seen"), {host: at})
-            pipe.zadd(self.key(name, "kept"), {"from": froms[name], "until": at})
+            pipe.zadd(self.key(name, "kept"), _kept(froms[name], at))
             for what in ("state", "seen", "kept"):
                 pipe.expire(self.key(name, what), KEEP_S)
         answers = pipe.execute()[: len(names)]
@@ -198,7 +198,7 @@ class Board:
         at, froms = self._keep([credential])
         key = self.key(credential, "kept")
         pipe = self._client.pipeline(transaction=False)
-        pipe.zadd(key, {"from": froms[credential], "until": at})
+        pipe.zadd(key, _kept(froms[credential], at))
         pipe.expire(key, KEEP_S)
         pipe.execute()
         return at - froms[credential]
@@ -236,6 +236,11 @@ class Board:
         """Return the server's unix time."""
         seconds, microseconds = self._client.time()
         return float(seconds) + float(microseconds) / 1e6
+
+
+def _kept(begun: float, at: float) -> dict[str, float]:
+    """Return the times to write down: the first one only where it begins now, since others write them too."""
+    return {"from": at, "until": at} if begun == at else {"until": at}
 
 
 def _crowded(key: str) -> FleetError:

@@ -86,7 +86,9 @@ class Link:
         self._states: dict[str, HostState] = {}
         self._unsaid: set[str] = set()
         self._news: dict[str, Announcement] = {}  # to be announced
-        self._told: dict[str, tuple[float, Announcement]] = {}  # what was, and until when it is news
+        self._told: dict[
+            str, tuple[float, Announcement]
+        ] = {}  # the newest that was said or heard, and until when it is news
         self._lock, self._wake, self._ending = threading.Lock(), threading.Event(), threading.Event()
         self._forgotten = threading.Event()
         self._up: dict[str, float] = {}
@@ -189,11 +191,10 @@ class Link:
                     continue
                 for credential, entry, news in heard:
                     since[credential] = entry
-                    if news is not None:
-                        self._hear(credential, news)
-                        if news.by == self._host:
-                            self._census.hurry()
-                            self._wake.set()
+                    self._heard(credential, news)
+                    if news is not None and news.by == self._host:
+                        self._census.hurry()
+                        self._wake.set()
                 if heard:
                     self._ending.wait(REST_S)
         finally:
@@ -204,9 +205,14 @@ class Link:
         for credential, recent in board.recent(names, RECENT).items():
             for entry, news in recent:
                 since[credential] = entry
-                if news is not None:
-                    self._hear(credential, news)
+                self._heard(credential, news)
         return since
+
+    def _heard(self, credential: str, news: Announcement | None) -> None:
+        if news is not None:
+            with self._lock:
+                self._told[credential] = self._boottime() + NEWS_S, news
+            self._hear(credential, news)
 
     def _say(self, name: str) -> None:
         """Say everything, then what is new, and every so often that this host is there."""
@@ -262,11 +268,12 @@ class Link:
             board.sweep(mine)
 
     def _say_all_again(self) -> None:
-        """Say every state once more, and the news that are still news: the server may know none of it."""
+        """Say every state once more, and the news that this host has followed: the server may know none of it."""
         with self._lock:
-            self._unsaid = set(self._states)
-            now = self._boottime()
-            self._news = {name: one for name, (until, one) in self._told.items() if until > now} | self._news
+            self._unsaid, now = set(self._states), self._boottime()
+            for name, (until, news) in self._told.items():
+                if until > now and name in self._states and self._states[name].version_id == news.version_id:
+                    self._news.setdefault(name, news)
         self._wake.set()
 
     # -- how they fare ------------------------------------------------------------------------------

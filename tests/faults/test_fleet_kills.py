@@ -52,6 +52,11 @@ class Scene:
 
         eventually(look, "every host is current on the board")
 
+    def is_on_board(self) -> bool:
+        """Whether the server knows every host, and that it is there."""
+        with self.server.admin() as raw:
+            return int(raw.zcard("keyturn:{fleet}:uploader:seen")) == len(self.fleet.vms)  # type: ignore[arg-type]
+
     def rotate(self, leaked: str) -> subprocess.Popen[str]:
         command = ("rotate", "uploader", "--reason", "leaked", "--leaked", leaked, "--disable-old", "--yes", "--json")
         return subprocess.Popen(
@@ -98,9 +103,9 @@ def stage(make_vm: Callable[..., Vm], tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.mark.parametrize("appendonly", [False, True], ids=["without memory", "appendonly"])
 def test_redis_is_killed_in_an_emergency(stage: Stage, appendonly: bool) -> None:
-    """At ten moments, from before the announcement until after the end; with and without what it remembers."""
+    """At five moments, from before the announcement until after the end; with and without what it remembers."""
     scene = stage(appendonly=appendonly)
-    for moment_s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0):
+    for moment_s in (0.0, 0.3, 0.8, 1.5, 2.5):
         old = scene.key
         running = scene.rotate(old)
         time.sleep(moment_s)
@@ -110,17 +115,13 @@ def test_redis_is_killed_in_an_emergency(stage: Stage, appendonly: bool) -> None
         scene.server.start()
         time.sleep(1.0)
         scene.nobody_needs(old)  # a server without memory knows no host now, and that says nothing
-        eventually(lambda: all(map(_connected, scene.fleet.vms.values())), "every host is on the board again")
-        scene.server.grow_old()  # so long has it been there by then, in earnest: LIVE_S
+        eventually(scene.is_on_board, "every host is on the board again")
+        scene.server.grow_old()  # as after LIVE_S, by which every host is
         running.communicate(timeout=200)
         scene.nobody_needs(old)
         scene.end(old)
         scene.everybody_is_there()
     assert secrets_on(scene.server, scene.fleet.vms.values()) == []
-
-
-def _connected(vm: Vm) -> bool:
-    return bool(vm.status()["agent"]["fleet"]["connected"])
 
 
 @pytest.mark.parametrize("appendonly", [False, True], ids=["without memory", "appendonly"])
@@ -166,7 +167,7 @@ def test_who_rotates_is_killed_between_the_steps(stage: Stage, whole: bool) -> N
 def test_a_host_that_follows_is_killed(stage: Stage) -> None:
     """And started again while the emergency waits for it, at moments from before the announcement until after its publish."""
     scene = stage()
-    for moment_s in (0.0, 0.3, 0.6, 0.9, 1.2, 1.6):
+    for moment_s in (0.0, 0.4, 0.8, 1.4):
         old = scene.key
         running = scene.rotate(old)
         time.sleep(moment_s)

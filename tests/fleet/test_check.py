@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_all_is_well_and_nothing_was_written(config: Config) -> None:
         assert config.found(config.settings())["fleet.url"] == "error"
     finally:
         config.server.start()
+
+
+def test_what_is_tried_is_what_the_document_allows() -> None:
+    """And SELECT, which the connection itself sends."""
+    document = (Path(__file__).parents[2] / "docs/fleet.md").read_text()
+    (rules,) = re.findall(r"ACL SETUSER keyturn .*", document)
+    assert set(re.findall(r"\+(\w+)", rules)) == {command.lower() for command, _words in PROBES} | {"select"}
 
 
 def test_each_command_that_the_user_may_not_send_is_named(config: Config) -> None:

@@ -41,6 +41,9 @@ PAUSE_S = 10.0
 TRIES = 6
 KNOWN = 16
 """Versions of each credential of which news is remembered."""
+HEARD = 100
+"""Entries of each credential that are remembered: what is read again at a new connection, of which a link reads ten, is no news,
+and must not take the place of what came after it."""
 SETTLE_S = 0.05
 """Seconds from a change to what is said of it: a publish and what follows it are many changes."""
 LOOK_S = 2.0
@@ -56,7 +59,7 @@ class _Followed:
     """What is remembered of one credential, in memory only."""
 
     news: OrderedDict[str, Announcement] = field(default_factory=OrderedDict)  # by version, the newest last
-    entries: set[str] = field(default_factory=set)  # those that were heard
+    entries: OrderedDict[str, None] = field(default_factory=OrderedDict)  # those that were heard, the newest last
     tries: dict[str, int] = field(default_factory=dict)  # by version
     asked_at: float = float("-inf")  # boottime
     is_due: bool = False
@@ -244,13 +247,14 @@ class Member(Observer):
         one = self._followed.get(name)
         if one is None or news.entry in one.entries:
             return
-        one.entries.add(news.entry)
+        one.entries[news.entry] = None
+        if len(one.entries) > HEARD:
+            one.entries.popitem(last=False)
         one.news.pop(news.version_id, None)
         one.news[news.version_id] = news
         while len(one.news) > KNOWN:
             version, _old = one.news.popitem(last=False)
             one.tries.pop(version, None)
-        one.entries &= {each.entry for each in one.news.values()}
         log.debug("announced", credential=name, version_id=news.version_id, by=news.by)
         self._changed(name)
         self._plan(name, one, self._chance() * float(self._settings.announce_jitter if self._settings else 0.0))

@@ -20,7 +20,7 @@ from agent.engine.engine import Engine
 from agent.engine.version_held import VersionHeld
 from agent.fleet import member as members
 from agent.fleet.entries import Announcement, HostState, Why, proof
-from agent.fleet.member import KNOWN, PAUSE_S, TRIES, Member
+from agent.fleet.member import HEARD, KNOWN, PAUSE_S, TRIES, Member
 from providers.kms.settings import KmsSecretSettings
 
 NAME = "uploader"
@@ -150,7 +150,7 @@ def test_a_flood_of_forged_versions_leads_to_a_call_in_ten_seconds(host: Host) -
         host.engine.run(0.05)
     assert len(host.engine.asked) <= 2000 * 0.05 / PAUSE_S + 1
     one = host.member._followed[NAME]
-    assert (len(one.news), len(one.entries) <= KNOWN, len(one.tries) <= KNOWN) == (KNOWN, True, True)
+    assert (len(one.news), len(one.entries) <= HEARD, len(one.tries) <= KNOWN) == (KNOWN, True, True)
     assert host.engine.held == "v2"
 
 
@@ -178,6 +178,17 @@ def test_announcements_again_and_in_any_order_end_in_the_same(host: Host) -> Non
     said = host.link.said[-1]
     assert (said.version_id, said.nonce) == ("v2", "5" * 32)
     assert said.mac == proof(Secret("secret of v2"), NAME, "web-1", "v2", "5" * 32)
+
+
+def test_what_is_read_again_at_a_new_connection_is_no_news(host: Host) -> None:
+    """Two announcements of the version before and one of the new one, read again before that was asked for."""
+    stream = (("v1", "1-0", "1"), ("v1", "2-0", "2"), ("v2", "3-0", "3"))
+    host.engine.source = "v2"
+    for _connection in range(3):
+        for version, entry, nonce in stream:
+            host.hear(version, entry=entry, nonce=nonce)
+    host.engine.run(30.0)
+    assert (host.engine.held, host.link.said[-1].nonce) == ("v2", "3" * 32)
 
 
 def test_no_proof_while_something_is_owed(host: Host) -> None:

@@ -127,7 +127,7 @@ def test_a_host_without_a_daemon_says_how_it_stands_when_it_runs(fleet: FleetRig
     done = cron.keyturn("once")
     assert (done.returncode, done.stderr) == (0, "")
     eventually(lambda: web.holds(newest), "the daemon has what `once` saw")
-    assert newest_publish(web)[1] == "fleet"
+    eventually(lambda: newest_publish(web)[1] == "fleet", "by the fleet, in the audit")
     eventually(lambda: web.keyturn("fleet", "status").returncode == 0, "both are current")
     rows = json.loads(web.keyturn("fleet", "status", "--json").stdout)["credentials"]["uploader"]["hosts"]
     assert [row["host"] for row in rows] == ["cron-1", "web-1"]

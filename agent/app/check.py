@@ -204,7 +204,7 @@ def _age(place: str, managed: ManagedCredential, value: Credential | None, now: 
     """Yield that a key is older than `max_age`: the value that was fetched, as its source says, or else the one in use."""
     limit_s, due_at, text = managed.settings.max_age, managed.too_old_at(), managed.too_old_text()
     if value is not None and value.created_at is not None and value.expiration is None and limit_s is not None:
-        due_at = value.created_at + timedelta(seconds=float(limit_s))
+        due_at = min(value.created_at, now) + timedelta(seconds=float(limit_s))
         text = f"{value.access_key_id} was made at {rfc3339(value.created_at)} and is older than max_age allows"
     if due_at is not None and due_at <= now:
         remedy = "rotate it at its source (`keyturn rotate` does, for a secret of KMS), or allow it more"

@@ -304,6 +304,8 @@ class _Proof:
     def end(self, path: Path, *, is_copy: bool) -> None:
         """Judge what only the state can prove: that the history is the one that was written, and that its end is there."""
         known = self.remembered
+        if is_copy and not self.count and not self.problems:
+            self.problems.append(f"{path}: it has no record")
         self.problems.extend(f"{path}: {what}" for what in self.authenticity.problems())
         self.notes.extend(f"{path}: {what}" for what in self.authenticity.notes())
         if self.journal is not None:

@@ -45,6 +45,8 @@ def look_for_log(path: Path) -> tuple[bool, bool]:
         return path.exists(), path.is_file()
     except PermissionError as err:
         raise NotPermittedError(f"{path}: this user may not read the audit log", "run as root") from err
+    except OSError:  # such as a name that is too long for any file
+        return False, False
 
 
 def brothers(path: Path) -> list[Path]:

@@ -6,12 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from agent.audit.reader import brothers
 from agent.cli import output
 from agent.cli.audit_log import refuse_unknown
 from agent.cli.document_file import encoded, reserved
 from agent.cli.incident_document import Evidence
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, AuditError
+from agent.emergency.request import refuse_secret
 from agent.evidence.emergencies import Emergencies, Emergency
 from agent.evidence.formats import Format, format_of
 from agent.evidence.incident import Incident
@@ -23,6 +26,8 @@ from agent.system.clock import Clock
 
 def audit_incident(options: argparse.Namespace) -> int:
     """Write the newest emergency, or the one that was asked for; return 1 where the log did not verify."""
+    if options.key is not None:
+        refuse_secret(options.key, "--key")
     with reserved(options.output) as place:
         form = (
             Format(options.format)
@@ -32,6 +37,8 @@ def audit_incident(options: argparse.Namespace) -> int:
             else Format.MARKDOWN
         )
         evidence = Evidence(options.config)
+        if place is not None:
+            place.refuse([Path(options.config), evidence.log, *brothers(evidence.log)])
         found = evidence.read()
         emergencies = _of(found, evidence, options.credential)
         if options.list:

@@ -47,6 +47,8 @@ def _report(options: argparse.Namespace, file: ReservedFile | None) -> int:
     since = moment(options.since, "--since", now) if options.since else None
     sources = _sources(options)
     _refuse_none(sources.log)
+    if file is not None:
+        file.refuse([Path(options.config), sources.log, *brothers(sources.log)])
     found, log = _collected(sources, since, options.from_seq)
     refuse_unknown(options.credential, {*found.histories, *(sources.configured or {})})
     made = report(found, log, sources.configured, now=now, since=since, credential=options.credential)

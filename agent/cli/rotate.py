@@ -59,13 +59,14 @@ def rotate(options: argparse.Namespace) -> int:
         return play(options, _request(options))
     if options.report is None:
         return _rotate(options, Nobody())
-    from agent.cli.rotate_report import RotateReport
+    from agent.cli.rotate_report import RotateReport, ended_in_good_order
 
     report = RotateReport(options.report, options.config)
-    try:
-        return _rotate(options, report)
-    finally:
-        report.write()
+    with ended_in_good_order():
+        try:
+            return _rotate(options, report)
+        finally:
+            report.write()
 
 
 def _rotate(options: argparse.Namespace, onlooker: Onlooker) -> int:

@@ -6,8 +6,12 @@ of the outcome. What makes the document is imported only then: it would hold up 
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
 
 from agent.cli import output
 from agent.cli.document_file import encoded
@@ -17,6 +21,25 @@ from agent.evidence.formats import format_of
 from agent.system.clock import Clock
 from agent.system.reserved_file import ReservedFile
 from agent.system.waiting import WAITING, Silence
+
+
+@contextmanager
+def ended_in_good_order() -> Iterator[None]:
+    """Have SIGTERM and a closed terminal end the command as Ctrl-C does, so that its document is written; nohup stays nohup."""
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        if signal.SIGHUP in ours:  # a closed terminal says so twice: the kernel, and the shell
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class RotateReport:

@@ -118,6 +118,11 @@ def _ask_once(
                 "become root, or join the group of `[agent] control_group`",
             ) from err
         except (OSError, ValueError) as err:
+            if connected and isinstance(err, TimeoutError):
+                raise ConnectionLostError(
+                    f"the daemon has said nothing for {patience_s:g} s",
+                    "look at its log and at `systemctl status keyturn`: it may be stopped; running the same command again is safe",
+                ) from err
             if connected:
                 raise _lost() from err
             if isinstance(err, BlockingIOError):  # unix(7): its queue of connections to be accepted is full

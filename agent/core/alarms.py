@@ -41,8 +41,8 @@ def days_before(expires_at: datetime, now: datetime) -> int | None:
 
 def next_alarm_at(expires_at: datetime, now: datetime) -> datetime | None:
     """Return when the next of `CLIENT_KEY_DAYS` passes; None where the key has ended."""
-    ahead = (expires_at - timedelta(days=days) for days in CLIENT_KEY_DAYS)
-    return next((at for at in ahead if at > now), None)
+    left = expires_at - now
+    return next((expires_at - timedelta(days=days) for days in CLIENT_KEY_DAYS if left > timedelta(days=days)), None)
 
 
 def ends(expires_at: datetime, now: datetime) -> str:

@@ -98,14 +98,19 @@ class KmsKey:
                     raise
                 raise self._third_key(error) from None
             is_known = replaced.access_key_id == journal.old_access_key_id
-            case.record(
-                Event.ROTATION_STARTED,
-                version_id=journal.version_id,
-                previous_access_key_id=journal.old_access_key_id or None,
-                created_at=replaced.created_at if is_known else None,  # of the key that is replaced
-                request_id=request_id or None,
-            )
-            self._rotation.asked()
+            try:
+                case.record(
+                    Event.ROTATION_STARTED,
+                    version_id=journal.version_id,
+                    previous_access_key_id=journal.old_access_key_id or None,
+                    created_at=replaced.created_at if is_known else None,  # of the key that is replaced
+                    request_id=request_id or None,
+                )
+                self._rotation.asked()
+            except CancelledError:
+                raise
+            except KeyturnError as error:  # a full disk, and KMS has rotated
+                raise self._not_everywhere(error) from None
         return f"{'taken up again: ' if begun.taken_up else ''}version {journal.version_id}"
 
     def follow(self) -> None:
@@ -125,13 +130,17 @@ class KmsKey:
         except CancelledError:
             raise
         except KeyturnError as error:
-            again = "then run the same command again: it does not rotate again"
-            may_not = "it may not kms:GetSecretValue; " if isinstance(error, NotPermittedError) and error.code else ""
-            raise error.because(
-                f"{may_not}KMS has replaced {case.old_id}, but the new key is not published everywhere here: files may still hold "
-                f"{case.old_id}, which works until KMS ends it, within two days",
-                f"{error.remedy}; {again}" if error.remedy else again,
-            ) from None
+            raise self._not_everywhere(error) from None
+
+    def _not_everywhere(self, error: KeyturnError) -> KeyturnError:
+        """Return the error of a rotation that KMS has made and this host has not: which key is where, and what to do."""
+        old_id, again = self._case.old_id, "then run the same command again: it does not rotate again"
+        may_not = "it may not kms:GetSecretValue; " if isinstance(error, NotPermittedError) and error.code else ""
+        return error.because(
+            f"{may_not}KMS has replaced {old_id}, but the new key is not published everywhere here: files may still hold "
+            f"{old_id}, which works until KMS ends it, within two days",
+            f"{error.remedy}; {again}" if error.remedy else again,
+        )
 
     def secret_of_old(self) -> Credential:
         """Return the old key with its secret: the one that this process knew, or KMS's version before.

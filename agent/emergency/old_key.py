@@ -71,12 +71,8 @@ class EndOfOldKey:
         if request_id is None:
             return f"RAM knows no key {case.old_id} of {user}: it was deleted, or is another user's"
         case.result.old_key = OldKey.DISABLED
-        case.record(
-            Event.OLD_KEY_DISABLED,
-            access_key_id=case.old_id,
-            outcome="inactive, not yet seen refused",
-            request_id=request_id or None,
-        )
+        outcome = "inactive, not yet seen refused"
+        self._record(Event.OLD_KEY_DISABLED, outcome, request_id, "disabled in RAM, and not yet seen refused")
         return f"{case.old_id} of {user}"
 
     def _prove_refused(self) -> str:
@@ -95,12 +91,7 @@ class EndOfOldKey:
         case.result.safe, case.result.old_key = True, OldKey.DISABLED
         case.result.time_to_safe_ms = case.steps.passed_ms()
         outcome = f"refused with {refusal.code}"
-        case.record(
-            Event.OLD_KEY_DISABLED,
-            access_key_id=case.old_id,
-            outcome=outcome,
-            request_id=refusal.request_id or None,
-        )
+        self._record(Event.OLD_KEY_DISABLED, outcome, refusal.request_id, "disabled and was seen refused")
         if case.request.delete_old:
             self._key.seen_refused(refusal.code)
         return outcome
@@ -120,8 +111,24 @@ class EndOfOldKey:
                 raise self._kept(error) from None
             told, request_id = "RAM knew it no more", error.request_id
         case.result.old_key = OldKey.DELETED
-        case.record(Event.OLD_KEY_DELETED, access_key_id=old_id, outcome=told, request_id=request_id or None)
+        self._record(Event.OLD_KEY_DELETED, told, request_id, "deleted and was seen refused")
         return f"{old_id} of {user}: {told}; RAM's recycle bin keeps a deleted key for 30 days"
+
+    def _record(self, event: Event, outcome: str, request_id: str, became: str) -> None:
+        """Write what became of the key to the audit log.
+
+        Raises:
+            KeyturnError: it cannot be written; the text says what became of the key all the same.
+        """
+        case = self._case
+        try:
+            case.record(event, access_key_id=case.old_id, outcome=outcome, request_id=request_id or None)
+        except CancelledError:
+            raise
+        except KeyturnError as error:
+            again = "then run the same command again"
+            remedy = f"{error.remedy}; {again}" if error.remedy else again
+            raise error.because(f"the old key {case.old_id} is {became}", remedy) from None
 
     def _kept(self, error: KeyturnError) -> KeyturnError:
         """Return the error of a key that is dead, but was not deleted: no code of its own, for it is safe."""

@@ -34,6 +34,19 @@ class Request:
     allow_absent: tuple[str, ...] = ()
 
 
+def refuse_secret(given: str, option: str) -> None:
+    """Refuse what looks like a secret where the id of an AccessKey is wanted, without repeating it.
+
+    Raises:
+        UsageError: it does.
+    """
+    if looks_secret(given) or redacted(given) != given:
+        raise UsageError(
+            f"{option} takes an AccessKey id, and what was given looks like a secret; it was written down nowhere",
+            "give the id that belongs to it (LTAI...), and take the secret out of your shell's history",
+        )
+
+
 def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
     """Return the request that came over the control socket or the command line.
 
@@ -45,11 +58,8 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         raise UsageError("rotate needs a credential and a reason", "give --reason TEXT; it goes into the audit")
     if leaked is not None and not isinstance(leaked, str):
         raise UsageError("--leaked takes an AccessKey id")
-    if leaked is not None and (looks_secret(leaked) or redacted(leaked) != leaked):
-        raise UsageError(
-            "--leaked takes an AccessKey id, and what was given looks like a secret; it was written down nowhere",
-            "give the id that belongs to it (LTAI...), and take the secret out of your shell's history",
-        )
+    if leaked is not None:
+        refuse_secret(leaked, "--leaked")
     fleet, absent = raw.get("fleet"), raw.get("allow_absent") or []
     if (
         fleet not in (None, True, False)

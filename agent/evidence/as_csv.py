@@ -2,13 +2,14 @@
 
 The first column says which: `credential`, `key` or `emergency`; every credential has exactly one row of the first kind, so
 these are the population. Each row ends with what it rests on. A cell that a spreadsheet would take for a formula gets an
-apostrophe before it (OWASP, "CSV Injection"), and what is not printable is written out.
+apostrophe before it (OWASP, "CSV Injection"), behind a semicolon too, and what is not printable is written out.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -26,6 +27,9 @@ COLUMNS = (
 )  # fmt: skip
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a cell of a spreadsheet begins with that is a formula, in the wide forms of East Asia too."""
+
+_NEW_CELL = re.compile(rf";(?=\s*[{re.escape(''.join(FORMULAS))}])")
+"""Where a spreadsheet that takes semicolons for separators, as in much of Europe, would begin a cell with a formula."""
 
 Cell = str | int | float | datetime | None
 
@@ -51,7 +55,7 @@ def _line(cells: Sequence[str]) -> str:
 def cell(value: Cell) -> str:
     """Return a value as a cell."""
     if isinstance(value, str):
-        shown = escaped(value)
+        shown = _NEW_CELL.sub(";'", escaped(value))
         return f"'{shown}" if value.startswith(FORMULAS) else shown
     if isinstance(value, datetime):
         return rfc3339(value)

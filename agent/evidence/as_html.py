@@ -168,7 +168,8 @@ def _owner(key: Change) -> Cell:
 
 def _emergency(one: Emergency) -> tuple[Cell, ...]:
     not_seen = Pill("nothing was done", "dim") if one.turned_away else Pill("not seen refused", "bad")
-    seen = Pill(exposure(one), "good") if one.exposure_s is not None else not_seen
+    is_known = one.exposure_s is not None or (one.refused_at is not None and not one.turned_away)
+    seen = Pill(exposure(one), "good") if is_known else not_seen
     outcome: list[str | Pill] = [Pill(one.outcome, "bad"), one.error] if one.error else [one.outcome]
     return (
         rfc3339(one.asked_at),

@@ -6,22 +6,33 @@ Memory grows with the number of attempts, not with that of the records.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from agent.core.events import Event, Trigger
-from agent.evidence.fields import in_short, left_behind_of, number_of, steps_of, text_of, texts_of, time_of
+from agent.evidence.fields import (
+    Asker,
+    asker_of,
+    in_short,
+    left_behind_of,
+    number_of,
+    steps_of,
+    text_of,
+    texts_of,
+    time_of,
+)
 from agent.evidence.incident import Attempt, LeftBehind, OldKey
 
 MAX_RECORDS = 200
 """Records of one attempt that are told of one by one."""
 PUBLISHES = frozenset({Event.PUBLISHED, Event.PUBLISH_RECOVERED, Event.DRIFT_REPAIRED})
+MAX_OPEN = 100
+"""Attempts without an end that later records may belong to: the newest. Of one credential only one is under way at a time."""
 _OWN = frozenset({Event.ROTATION_STARTED, Event.OLD_KEY_DISABLED, Event.OLD_KEY_DELETED})
 FAILED = "failed"
-REASON = 500
-"""Characters of a reason by which records of one attempt are told from those of another: the end of one has it cut."""
 
 
 @dataclass(slots=True)
@@ -40,6 +51,7 @@ class Asked:
     first_seq: int
     last_seq: int
     told: Attempt
+    asker: Asker
     in_use: OldKey | None = None
     before: OldKey | None = None
     old_id: str = ""
@@ -147,7 +159,7 @@ class Emergencies:
         self._asked: dict[str, list[Asked]] = {}
         self._keys: dict[str, tuple[OldKey | None, OldKey | None]] = {}
         self._identity: dict[str, tuple[str, str]] = {}
-        self._open: list[Asked] = []
+        self._open: deque[Asked] = deque(maxlen=MAX_OPEN)
         self.first_seq = 1
         """Number of the oldest record that is there."""
         self.credentials: set[str] = set()
@@ -218,7 +230,7 @@ class Emergencies:
             error=text_of(record, "error"),
             turned_away=failed,
         )
-        made = Asked(name, record["seq"], record["seq"], told, in_use, before, is_open=not failed)
+        made = Asked(name, record["seq"], record["seq"], told, asker_of(record), in_use, before, is_open=not failed)
         made.add(record)
         self._asked.setdefault(name, []).append(made)
         if not failed:
@@ -294,7 +306,7 @@ class Emergencies:
         by_emergency = record.get("trigger") == Trigger.EMERGENCY
         for asked in self._open:
             is_its_own = asked.credential == name and (by_emergency or is_new)
-            if is_its_own or (by_emergency and _asker(asked.told) == _asker_of(record)):
+            if is_its_own or (by_emergency and asked.asker == asker_of(record)):
                 if generation is not None:
                     asked.moved[(name, generation)] = None
                 asked.add(record)
@@ -315,7 +327,7 @@ class Emergencies:
     def _under_way(self, name: str, record: Mapping[str, Any]) -> Asked | None:
         """Return the newest attempt on a credential that has no end yet and was asked for by whom the record names."""
         of_them = (one for one in reversed(self._open) if one.credential == name)
-        return next((one for one in of_them if _asker(one.told) == _asker_of(record)), None)
+        return next((one for one in of_them if one.asker == asker_of(record)), None)
 
     def _newest(self, name: str) -> Asked | None:
         return self._asked[name][-1] if name in self._asked else None
@@ -345,13 +357,3 @@ def _goes_on(one: Asked, before: Asked, key_id: str) -> bool:
     if around and key_id not in around:
         return False
     return one.told.turned_away or not before.is_finished or one.first_seq < before.last_seq
-
-
-def _asker(told: Attempt) -> tuple[Any, Any, str]:
-    return told.actor.get("uid"), told.actor.get("pid"), told.reason[:REASON]
-
-
-def _asker_of(record: Mapping[str, Any]) -> tuple[Any, Any, str]:
-    actor = record.get("actor")
-    known = actor if isinstance(actor, Mapping) else {}
-    return known.get("uid"), known.get("pid"), text_of(record, "reason")[:REASON]

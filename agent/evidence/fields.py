@@ -14,7 +14,11 @@ from agent.evidence.incident import LeftBehind, Record, Step
 
 NOT_RECORDED = "not recorded"
 """What documents say in the place of a field that is not there."""
-YEARS = range(2000, 9000)
+Asker = tuple[str, str, str]
+"""Uid, pid and reason, by which the records of one `rotate` are told from those of another."""
+REASON = 500
+"""Characters of a reason that count: the end of a `rotate` has it cut."""
+YEARS = range(1970, 9000)
 """Of a time that is believed: with others, sums with a time overflow."""
 MAX_MS = 10**11
 """Three years: no step of an emergency takes longer."""
@@ -42,6 +46,13 @@ def time_of(record: Mapping[str, Any], name: str = "time") -> datetime | None:
     """Return a field that is a time, by default when the record was written; None where it is none, or not believed."""
     found = moment_of(text_of(record, name))
     return found if found is not None and found.year in YEARS else None
+
+
+def asker_of(record: Mapping[str, Any]) -> Asker:
+    """Return who asked for what a record tells of."""
+    actor = record.get("actor")
+    known = actor if isinstance(actor, Mapping) else {}
+    return str(known.get("uid")), str(known.get("pid")), text_of(record, "reason")[:REASON]
 
 
 def steps_of(found: Any) -> tuple[Step, ...] | None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from agent.core.credential import SESSION
 from agent.core.events import Event, Trigger
-from agent.evidence.fields import left_behind_of, number_of, text_of, texts_of, time_of
+from agent.evidence.fields import Asker, asker_of, left_behind_of, number_of, steps_of, text_of, texts_of, time_of
 from agent.evidence.model import Change, Emergency, Ending, OldKey
 
 MOST = 1000
 """Keys, old keys and emergencies of one credential that are listed: the newest; older ones are only counted."""
+MOST_OPEN = 16
+"""Emergencies without an end that are remembered: the newest."""
 MOST_NAMES = 200
 """Dependents, files and request ids that are named for one key."""
 FAILURES = frozenset({
@@ -45,13 +47,16 @@ class History:
         self.sessions = self.listed = 0
         self.changes: deque[Change] = deque(maxlen=MOST)
         self.old_keys: dict[str, OldKey] = {}
+        self.refused_in: dict[str, int] = {}
+        """For each of these that was seen refused, the `seq` of the first record of it."""
         self.emergencies: deque[Emergency] = deque(maxlen=MOST)
         self.failures: Counter[str] = Counter()
         self.longest_s: float | None = None
         self.expected: set[str] = set()
         """The dependents that were told of the value before."""
         self._arriving: dict[str, Any] = {}
-        self._open: Emergency | None = None
+        self._open: dict[Asker, Emergency] = {}
+        """The emergencies without an end that later records may belong to, the newest last."""
 
     def see(self, record: Record, at: datetime) -> None:
         """Take note of a record of this credential, written at `at`."""
@@ -121,9 +126,10 @@ class History:
         if before is not None and not made.is_session:
             self.changed_in.add((at.year, (at.month + 2) // 3))
             self.rotations[made.trigger or "not recorded"] += self.counts(at)
-        if self._open is not None and made.trigger == Trigger.EMERGENCY:
-            self._open.new_key, self._open.published_at = made.access_key_id, at
-            _add(self._open.request_ids, made.request_ids)
+        asked = self._under_way(record)
+        if asked is not None and made.trigger == Trigger.EMERGENCY:
+            asked.new_key, asked.published_at = made.access_key_id, at
+            _add(asked.request_ids, made.request_ids)
         if self.counts(at):
             self._list(made)
 
@@ -168,7 +174,9 @@ class History:
         if key_id not in self.old_keys:
             self.old_keys[key_id] = OldKey(key_id)
             if len(self.old_keys) > MOST:
-                del self.old_keys[next(iter(self.old_keys))]
+                oldest = next(iter(self.old_keys))
+                del self.old_keys[oldest]
+                self.refused_in.pop(oldest, None)
         return self.old_keys[key_id]
 
     def _old_key_ends(self, record: Record, at: datetime, event: str) -> None:
@@ -181,13 +189,15 @@ class History:
             old.deleted_at, old.deleted = old.deleted_at or at, old.deleted or ending
         elif outcome.startswith("refused"):
             old.refused_at, old.refusal = old.refused_at or at, old.refusal or outcome
+            self.refused_in.setdefault(key_id, record["seq"])
         else:
             old.disabled_at = old.disabled_at or at
         if event != Event.OLD_KEY_DELETED:
             old.ended = old.ended or ending
-        if self._open is not None:
-            self._open.old_key = self._open.old_key or key_id
-            _add(self._open.request_ids, _request_ids(record))
+        asked = self._under_way(record)
+        if asked is not None:
+            asked.old_key = asked.old_key or key_id
+            _add(asked.request_ids, _request_ids(record))
 
     # -- who is told, and emergencies ---------------------------------------------------------------
 
@@ -204,29 +214,34 @@ class History:
     def _emergency(self, record: Record, at: datetime, event: str) -> None:
         if event == Event.ROTATION_REQUESTED:
             self._asked(record, at)
-        elif self._open is None:
             return
-        elif event == Event.ROTATION_STARTED:
-            self._open.old_key = text_of(record, "previous_access_key_id") or self._open.old_key
-            self._open.version_id = text_of(record, "version_id")
-            _add(self._open.request_ids, _request_ids(record))
-        else:
-            self._open.ended_at, self._open.outcome = at, text_of(record, "outcome")
-            old_key = text_of(record, "previous_access_key_id") or self._open.old_key
-            # Nothing began, and the key that was named is not the one in use: a slip, or another's key.
-            self._open.turned_away = (
-                self._open.outcome == IN_USE and not self._open.version_id and self._open.leaked not in ("", old_key)
-            )
-            self._open.old_key = self._open.leaked if self._open.turned_away else old_key
-            self._open.new_key = text_of(record, "access_key_id") or self._open.new_key
-            self._open.error = text_of(record, "error") or self._open.error
-            self._open.left_behind = _left_behind(record)
-            self._open = None
+        asked = self._under_way(record)
+        if asked is None:
+            return
+        old_key = text_of(record, "previous_access_key_id") or asked.old_key
+        if event == Event.ROTATION_STARTED:
+            asked.old_key, asked.version_id = old_key, text_of(record, "version_id")
+            _add(asked.request_ids, _request_ids(record))
+            return
+        asked.ended_at, asked.outcome = at, text_of(record, "outcome")
+        # Nothing began, and the key that was named is not the one in use: a slip, or another's key.
+        asked.turned_away = asked.outcome == IN_USE and not asked.version_id and asked.leaked not in ("", old_key)
+        asked.old_key = asked.leaked if asked.turned_away else old_key
+        asked.new_key = text_of(record, "access_key_id") or asked.new_key
+        asked.error = text_of(record, "error") or asked.error
+        asked.left_behind = _left_behind(record)
+        if self.refused_in.get(asked.old_key, 0) > asked.seq:
+            asked.exposure_s = _proved_after_s(record)
+        self._open.pop(asker_of(record), None)
+
+    def _under_way(self, record: Record) -> Emergency | None:
+        """Return the emergency that a record belongs to: that of who asked, else the newest without an end."""
+        return self._open.get(asker_of(record)) or next(reversed(self._open.values()), None)
 
     def _asked(self, record: Record, at: datetime) -> None:
         failed = text_of(record, "outcome") == "failed"
-        if failed and self._open is not None and self._open.actor == actor(record):
-            self._open.outcome, self._open.error, self._open.ended_at = "failed", text_of(record, "error"), at
+        if failed and (asked := self._open.get(asker_of(record))) is not None:
+            asked.outcome, asked.error, asked.ended_at = "failed", text_of(record, "error"), at
             return
         leaked = text_of(record, "access_key_id")
         made = Emergency(record["seq"], at, actor(record), text_of(record, "reason"), leaked, leaked)
@@ -236,7 +251,11 @@ class History:
             made.outcome, made.error, made.ended_at, made.turned_away = "failed", text_of(record, "error"), at, True
         if self.counts(at):
             self.emergencies.append(made)
-        self._open = None if failed else made
+        if not failed:
+            self._open.pop(asker_of(record), None)
+            self._open[asker_of(record)] = made
+            if len(self._open) > MOST_OPEN:
+                del self._open[next(iter(self._open))]
 
 
 # -- what several fields say together --------------------------------------------------------------------
@@ -266,6 +285,14 @@ def _request_ids(record: Record) -> list[str]:
 def _add(to: list[str], more: list[str]) -> list[str]:
     to.extend(one for one in more if one not in to and len(to) < MOST_NAMES)
     return to
+
+
+def _proved_after_s(record: Record) -> float | None:
+    """Return when the step that proves the refusal was done, in seconds since the command, which no clock's setting changes."""
+    steps = steps_of(record.get("steps")) or ()
+    done = (one.at_ms for one in steps if (one.name, one.outcome) == ("prove_refused", "done"))
+    at_ms = next(done, None)
+    return None if at_ms is None else at_ms / 1000
 
 
 def _left_behind(record: Record) -> list[str]:

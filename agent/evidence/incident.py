@@ -229,6 +229,11 @@ class Incident:
             return "replaced, not disabled"
         return "still in use"
 
+    def lived_on_ms(self, end: datetime | None) -> int | None:
+        """Return the milliseconds from the first command to the end of the old key; None where the clock was set back meanwhile."""
+        passed = self.since_command_ms(end)
+        return passed if passed is None or passed >= 0 else None
+
     def since_command_ms(self, at: datetime | None) -> int | None:
         """Return the milliseconds from the first command until then."""
         return None if at is None else round((at - self.commanded_at).total_seconds() * 1000)
@@ -240,7 +245,7 @@ def as_json(incident: Incident) -> dict[str, Any]:
     old = incident.old
     shown["old_key_is"] = incident.ended
     shown["exposure_ms"] = {
-        "to_disabled": incident.since_command_ms(old.disabled_at),
-        "to_refused": incident.since_command_ms(old.refused_at),
+        "to_disabled": incident.lived_on_ms(old.disabled_at),
+        "to_refused": incident.lived_on_ms(old.refused_at),
     }
     return shown

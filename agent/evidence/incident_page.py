@@ -17,6 +17,7 @@ from agent.evidence.page import Block, Cell, Commands, Facts, Notice, Page, Para
 MAX_ROWS = 200
 """Rows of one table; the JSON has all."""
 NO_RECORD = "no record of it"
+SET_BACK = "after a time that is not known, because the clock was set back meanwhile"
 _MOODS = {
     "done": "good", "failed": "bad", "warning": "so-so",
     How.CONFIRMED: "good", How.ASSUMED: "dim", How.LEFT_BEHIND: "bad", How.NOT_TOLD: "bad",
@@ -95,7 +96,8 @@ def _verdict(incident: Incident) -> Notice:
         details.append("The last attempt has no end in what this document was made of: it goes on, or was interrupted.")
     if incident.basis.whole is False:
         details.append("The audit log did not verify: see the last section before you rely on this.")
-    after = f"{span(incident.since_command_ms(old.refused_at or old.disabled_at))} after the command"
+    passed = incident.lived_on_ms(old.refused_at or old.disabled_at)
+    after = f"{span(passed)} after the command" if passed is not None else SET_BACK
     if old.refused_at:
         return Notice("so-so" if behind else "good", f"The old key was seen refused {after}", details)
     if old.deleted_at:
@@ -245,7 +247,9 @@ def _exposure(incident: Incident) -> str:
             "It was replaced, and not disabled: KMS may keep it alive for up to two days, and until then it is exposed. To cut it "
             "off now, see the last lines of the section on what keyturn cannot know."
         )
-    to_disabled, to_refused = incident.since_command_ms(old.disabled_at), incident.since_command_ms(old.refused_at)
+    to_disabled, to_refused = incident.lived_on_ms(old.disabled_at), incident.lived_on_ms(old.refused_at)
+    if (to_disabled is None and old.disabled_at) or (to_refused is None and old.refused_at):
+        return f"It was {incident.ended}, {SET_BACK}."
     told = [f"It was set inactive {span(to_disabled)} after the command"] if to_disabled is not None else []
     if to_refused is None:
         return f"{told[0]}, and no refusal was seen: it may have worked for longer."

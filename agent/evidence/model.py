@@ -103,7 +103,8 @@ class Emergency:
 
     Attributes:
         outcome: what the log says of its end; "not recorded" for one of an older version or one that never ended.
-        exposure_s: from the command to the first proof that the old key is refused; None where there is none.
+        exposure_s: from the command to the first proof that the old key is refused; None where there is none, or where the clock
+            was set back meanwhile.
         left_behind: who could not pick up the new key.
         turned_away: nothing was done: it was refused at the door, or `--leaked` named a key that is not this credential's.
     """
@@ -138,7 +139,8 @@ class CredentialReport:
     Attributes:
         in_config: None where no config was read.
         key: the one in use; None where none was ever published here.
-        age_s: of the key in use, by `as_of`; at least that much where `created_at` is not recorded.
+        age_s: of the key in use, by `as_of`; at least that much where `created_at` is not recorded. None for one that would be
+            from the future.
         compliant: "yes", "no" or "unknown", and `why`.
         rotations: new keys in the period by trigger; the first publish of all is none.
         sessions: how many sessions were published in the period: they are counted and not listed.

@@ -14,6 +14,8 @@ from agent.evidence.model import Change, Configured, CredentialReport, Emergency
 
 LONGEST_SESSION = timedelta(hours=12)
 """The most that `DurationSeconds` of AssumeRole and the role's own limit allow (Alibaba Cloud STS: 43200 s)."""
+CLOCKS_DIFFER = timedelta(minutes=15)
+"""Alibaba Cloud refuses a call whose time differs by more from its own."""
 SHOWN = 20
 """What is wrong with a log is shown to people up to so many; programs get all of it."""
 NOT_TOLD = frozenset({"failed", "gave up"})
@@ -75,7 +77,7 @@ def _credential(
         key=key,
         first_published_at=history.first_published_at,
         last_record_at=history.last_at,
-        age_s=(as_of - key.born_at).total_seconds() if key else None,
+        age_s=_age_s(key, as_of) if key else None,
         max_age_s=config.max_age.total_seconds() if config and config.max_age is not None else None,
         compliant=compliant,
         why=why,
@@ -105,12 +107,20 @@ def compliance(key: Change | None, config: Configured | None, as_of: datetime) -
         return "unknown", "no key was published here"
     if key.is_session and config.max_age >= LONGEST_SESSION:
         return "yes", "no session lives longer than 12 h"
-    age = as_of - key.born_at
-    if age > config.max_age:
+    age_s = _age_s(key, as_of)
+    if age_s is None:
+        return "unknown", "by its time it is from the future: this host's clock was or is wrong"
+    if age_s > config.max_age.total_seconds():
         return "no", "it is older than max_age"
     if key.created_at is not None:
         return "yes", "by the time of its creation"
     return "unknown", "when it was created is not recorded, only when it was first published here"
+
+
+def _age_s(key: Change, as_of: datetime) -> float | None:
+    """Return the age of a key in seconds; None for one from the future, beyond what clocks differ by."""
+    age = as_of - key.born_at
+    return max(0.0, age.total_seconds()) if age >= -CLOCKS_DIFFER else None
 
 
 def _owed(history: History, config: Configured | None) -> tuple[list[str], str]:
@@ -141,8 +151,10 @@ def _expose(history: History) -> None:
         old = history.old_keys.get(one.old_key)
         if old is not None:
             one.disabled_at, one.refused_at, one.deleted_at = old.disabled_at, old.refused_at, old.deleted_at
-        if one.refused_at is not None and not one.turned_away:
-            one.exposure_s = max(0.0, (one.refused_at - one.asked_at).total_seconds())
+        if one.refused_at is not None and one.exposure_s is None and not one.turned_away:
+            passed_s = (one.refused_at - one.asked_at).total_seconds()
+            was_before = history.refused_in.get(one.old_key, 0) < one.seq
+            one.exposure_s = passed_s if passed_s >= 0 else 0.0 if was_before else None
         one.outcome = one.outcome or "not recorded"
 
 
@@ -226,7 +238,11 @@ def exposure(one: Emergency) -> str:
     """Return how long the old key lived after the command."""
     if one.exposure_s is not None:
         return f"{one.exposure_s:.1f} s"
-    return "not counted: nothing was done" if one.turned_away else "not ended: the old key was not seen refused"
+    if one.turned_away:
+        return "not counted: nothing was done"
+    if one.refused_at is not None:
+        return "seen refused, after a time that is not known: the clock was set back"
+    return "not ended: the old key was not seen refused"
 
 
 def alarms(one: CredentialReport) -> str:

@@ -252,10 +252,14 @@ class ManagedCredential:
 
     @property
     def key_made_at(self) -> datetime | None:
-        """When the AccessKey in use was made, as its source says, else when it was first published here; None for a session."""
+        """When the AccessKey in use was made, as its source says, else when it was first published here; None for a session.
+
+        No key is younger than its publish: a source that names a later time is wrong, or this host's clock was.
+        """
         done = self.state.published
-        is_key = done.access_key_id and done.expiration is None
-        return (done.created_at or done.published_at) if is_key else None
+        if not done.access_key_id or done.expiration is not None:
+            return None
+        return min((at for at in (done.created_at, done.published_at) if at is not None), default=None)
 
     def too_old_at(self) -> datetime | None:
         """Return when the AccessKey in use is older than `max_age`; None for never."""
@@ -265,7 +269,9 @@ class ManagedCredential:
     def too_old_text(self) -> str:
         """Return in words how old a key is that is too old, and by what that is known."""
         done = self.state.published
-        since = "was made at" if done.created_at else "was first published here at"
+        since = (
+            "was made at" if done.created_at and done.created_at == self.key_made_at else "was first published here at"
+        )
         made = rfc3339(self.key_made_at) if self.key_made_at else "an unknown time"
         return f"{done.access_key_id} {since} {made} and is older than max_age allows"
 

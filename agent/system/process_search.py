@@ -86,10 +86,14 @@ class Search:
 
     def _look(self, pid: int, wanted: Wanted, files: Mapping[str, str]) -> None:
         try:
-            before = read_stat(pid)
-            if before.dead or KERNEL in (pid, before.parent):
+            try:
+                before = read_stat(pid)
+                if before.dead or KERNEL in (pid, before.parent):
+                    return
+                unit = read_unit(pid)
+            except PermissionError:  # it shows up, and that is all (hidepid=1)
+                self.unseen += 1
                 return
-            unit = read_unit(pid)
             try:
                 opened, key_ids = _opened(pid, files), _in_environment(pid, wanted.key_ids)
             except PermissionError:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.core.errors import KeyturnError, NotPermittedError
@@ -40,6 +41,18 @@ class ReservedFile:
         except BaseException:
             self.close()
             raise
+
+    def refuse(self, own: Iterable[Path]) -> None:
+        """Raise where it is one of these files, by whatever path: they would be lost.
+
+        Raises:
+            KeyturnError: it is.
+        """
+        for file in own:
+            with contextlib.suppress(OSError):
+                there = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+                if os.path.samestat(there, os.stat(file)):
+                    raise KeyturnError(f"{self.path}: keyturn needs this file: it would be lost", "name another file")
 
     def close(self) -> None:
         """Let go of the directory."""

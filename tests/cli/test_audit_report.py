@@ -231,3 +231,33 @@ def test_what_a_real_run_writes_is_reported(vm):
     assert one["key"]["request_ids"] and one["key"]["host"] == found["hosts"][0]
     assert (one["key"]["agent_version"], one["key"]["config"]) == (found["agent_versions"][0], found["configs"][0])
     assert one["key"]["created_at"] is not None and one["told"] == {} and one["owed"] == []
+
+
+@pytest.mark.parametrize("which", ["audit.jsonl", "audit.jsonl.1", "keyturn.toml", "link/audit.jsonl"])
+@pytest.mark.parametrize("command", ["report", "incident"])
+def test_no_document_takes_the_place_of_what_it_is_made_of(place, capfd, which, command):
+    """The log, its rotated files and the config are not written over, whatever path leads there."""
+    (place / "audit.jsonl.1").write_bytes((place / "audit.jsonl").read_bytes())
+    (place / "link").symlink_to(place)
+    before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    file = str(place / which)
+    assert main(["--config", str(place / "keyturn.toml"), "audit", command, "--output", file, "--format", "json"]) == 1
+    assert file in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"half a record"], ids=["empty", "torn"])
+def test_a_copy_without_a_record_is_no_proof_of_anything(tmp_path, capfd, content):
+    """An upload that came to nothing is not called verified, by either command."""
+    (tmp_path / "copy.jsonl").write_bytes(content)
+    for command in ("report", "verify"):
+        assert main(["audit", command, "--log", str(tmp_path / "copy.jsonl")]) == 1
+    assert "it has no record" in capfd.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_no_fault_of_keyturn(place, capfd):
+    """Wherever a path may be given."""
+    long = str(place / ("a" * 300))
+    for arguments in (["report", "--log", long], ["verify", "--log", long], ["report", "--output", long]):
+        assert main(["--config", str(place / "keyturn.toml"), "audit", *arguments]) == 1
+        assert "fault" not in capfd.readouterr().err

@@ -230,21 +230,30 @@ def test_without_a_daemon_and_with_a_bad_authority_it_is_written_too(ops: Ops) -
     assert (attempt["steps"][-1]["name"], attempt["steps"][-1]["outcome"]) == ("rotate", "failed")
 
 
-def interrupted(vm: Vm, ready: Callable[[], object], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command and send it Ctrl-C once something is so."""
+def interrupted(
+    vm: Vm, number: signal.Signals, ready: Callable[[], object], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command and send it a signal once something is so."""
     command = [*KEYTURN, "--config", str(vm.config), *arguments]
     process = subprocess.Popen(command, env=vm.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         eventually(ready)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
+        if number == signal.SIGHUP:
+            process.send_signal(number)  # as the kernel does, and the shell
         out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-@pytest.mark.parametrize("with_daemon", [True, False])
-def test_ctrl_c_leaves_a_document_of_what_was_done_so_far(ops: Ops, with_daemon: bool) -> None:
+@pytest.mark.parametrize(
+    ("with_daemon", "number"),
+    [(True, signal.SIGINT), (False, signal.SIGINT), (True, signal.SIGHUP), (True, signal.SIGTERM)],
+)
+def test_an_interruption_leaves_a_document_of_what_was_done_so_far(
+    ops: Ops, with_daemon: bool, number: signal.Signals
+) -> None:
     """With a daemon it goes on, and the document says that it has no end yet; without one it was stopped."""
     vm, file = ops.vm, ops.vm.directory / "a.json"
     ops.configure()
@@ -255,6 +264,7 @@ def test_ctrl_c_leaves_a_document_of_what_was_done_so_far(ops: Ops, with_daemon:
     vm.cloud.fail_next(503, times=1000, action="RotateSecret")
     done = interrupted(
         vm,
+        number,
         lambda: any(call.action == "RotateSecret" for call in vm.cloud.calls),
         *("rotate", "uploader", "--reason", "x", "--disable-old", "--report", str(file)),
     )

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from alibabacloud_ram20150501 import models as ram_models
 
-from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE
+from agent.audit.log import AuditLog
+from agent.core.errors import EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_SOURCE_UNAVAILABLE, AuditError
+from agent.core.events import Event
 from agent.core.settings import Duration
 from agent.emergency.last_rotation import REPEATED, is_repeated
 from agent.state.records import RotationEnd
@@ -393,6 +395,36 @@ def test_through_the_daemon_it_goes_on_without_its_terminal(
     assert (ended.get("error"), done.returncode, station.rotations) == (None, EXIT_FAILED, 1)
     assert "ended safe at" in done.stderr
     assert done.stdout.splitlines()[-1].startswith("safe: ") and "before this command" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("event", "known"),
+    [
+        (Event.ROTATION_STARTED, ("KMS has replaced", "files may still hold", "active", False)),
+        (Event.OLD_KEY_DISABLED, ("disabled in RAM", "not yet seen refused", "disabled", False)),
+        (Event.OLD_KEY_DELETED, ("deleted", "was seen refused", "deleted", True)),
+    ],
+)
+def test_a_full_disk_under_the_audit_does_not_hide_which_key_is_where(
+    station: Station, monkeypatch: pytest.MonkeyPatch, event: Event, known: tuple[str, str, str, bool]
+) -> None:
+    """What the cloud has done by then stands in the error, and the same command goes on without a second rotation."""
+    station.cloud.allow("ops", "ram:DeleteAccessKey")
+    old, real = station.start().current, AuditLog.record
+
+    def record(log: AuditLog, one: Event, **fields: Any) -> dict[str, Any]:
+        if one == event:
+            raise AuditError("audit.jsonl: the file system is full", "free some space")
+        return real(log, one, **fields)
+
+    monkeypatch.setattr(AuditLog, "record", record)
+    result = station.rotate(disable_old=True, delete_old=True)
+    monkeypatch.undo()
+    *words, old_key, safe = known
+    assert (str(result.old_key), result.safe, station.rotations) == (old_key, safe, 1)
+    assert all(word in str(result.error) for word in (old, *words)), result.error
+    again = station.rotate(disable_old=True, delete_old=True)
+    assert (again.safe, str(again.old_key), station.rotations) == (True, "deleted", 1)
 
 
 # -- the same command once more -----------------------------------------------------------------------

@@ -228,6 +228,20 @@ def test_the_age_counts_from_when_the_source_says_that_the_key_was_made(bench: B
     assert status.stamp(bench.engine.snapshot().credentials[0].key_made_at) == "2026-08-15T12:00:00Z"
 
 
+@pytest.mark.parametrize("made_at", ["9999-12-31T23:59:59+00:00", "2030-01-01T00:00:00+00:00"])
+def test_a_source_that_names_a_time_that_is_still_to_come_puts_no_alarm_off(bench: Bench, made_at: str) -> None:
+    """The age counts from the publish then; and no time of a source's ends the loop."""
+    one = aging(bench)
+    assert isinstance(one.provider, Source)
+    bench.begin(one)
+    one.provider.value = key(1, created_at=datetime.fromisoformat(made_at))
+    bench.refresh()
+    assert bench.records("published", "key_too_old")[-1]["event"] == "published"
+    bench.move(90 * DAY_S)
+    (record,) = bench.records("key_too_old")
+    assert "first published here" in record["error"]
+
+
 def test_a_limit_that_is_raised_or_a_clock_that_is_set_right_takes_it_back(bench: Bench) -> None:
     """A reload with another `max_age`, and a step of the wall clock."""
     one = aging(bench, 10)

@@ -186,6 +186,21 @@ def test_a_request_that_is_turned_away_is_no_emergency_of_its_own(log: Log) -> N
     assert log.incident().old.access_key_id == "K5"  # long after, it is another matter
 
 
+def test_a_clock_that_is_set_back_is_said(log: Log) -> None:
+    """No document says that a key was refused a negative time after the command."""
+    log.publish("K1", 1)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.now -= timedelta(hours=1)
+    log.says(Event.OLD_KEY_DISABLED, access_key_id="K1", outcome="inactive", **asks())
+    log.says(Event.OLD_KEY_DISABLED, access_key_id="K1", outcome="refused with InvalidAccessKeyId.Inactive", **asks())
+    log.says(Event.ROTATION_ENDED, **ended(), **asks())
+    told = log.incident()
+    assert as_json(told)["exposure_ms"] == {"to_disabled": None, "to_refused": None}
+    text = written(told, Format.MARKDOWN)
+    assert text.count("the clock was set back") == 2
+    assert re.search(r"-\d+(\.\d+)? (s|min|h)\b", text) is None
+
+
 def test_a_slip_in_the_id_that_leaked_does_not_take_the_place_of_the_emergency(log: Log) -> None:
     """`--leaked` with somebody else's key, behind an emergency that ended safe: an entry of its own, in which nothing was done."""
     log.publish("K1", 1)

@@ -15,6 +15,7 @@ import pytest
 from agent.audit.lines import FIELDS
 from agent.audit.proof import Verdict
 from agent.core.events import Event
+from agent.core.timestamps import rfc3339
 from agent.evidence import as_csv, as_ocsf, as_text
 from agent.evidence.as_html import html
 from agent.evidence.collect import Collected, collect
@@ -156,6 +157,73 @@ def test_an_emergency_that_is_taken_up_again_was_exposed_from_the_first_command_
     first, second = made(log.close(), {}).credentials[0].emergencies
     assert (first.outcome, first.error) == ("failed", "KMS is down")
     assert first.exposure_s > 3000 > second.exposure_s > 0
+
+
+def test_who_was_turned_away_meanwhile_is_not_the_error_of_the_one_under_way(tmp_path):
+    """Two by the same user at once: each has its own outcome."""
+    log = WrittenLog(tmp_path)
+    log.publish("a", "LTAI1", "start")
+    about = {"credential": "a", "trigger": "emergency", "actor": ROOT, "reason": "leak"}
+    other = about | {"actor": ROOT | {"pid": 4712}, "outcome": "failed", "error": "one is under way"}
+    log.write(Event.ROTATION_REQUESTED, **about)
+    log.write(Event.ROTATION_REQUESTED, **other)
+    log.publish("a", "LTAI2", "emergency", actor=ROOT, reason="leak")
+    log.write(
+        Event.OLD_KEY_DISABLED, **about, access_key_id="LTAI1", outcome="refused with InvalidAccessKeyId.Inactive"
+    )
+    log.write(
+        Event.ROTATION_ENDED, **about, previous_access_key_id="LTAI1", access_key_id="LTAI2", outcome="old key refused"
+    )
+    first, second = made(log.close(), {}).credentials[0].emergencies
+    assert (first.outcome, first.error, first.new_key) == ("old key refused", "", "LTAI2")
+    assert (second.outcome, second.error, second.new_key) == ("failed", "one is under way", "")
+
+
+@pytest.mark.parametrize(
+    "steps, exposure_s", [(None, None), ([{"name": "prove_refused", "outcome": "done", "at_ms": 4200}], 4.2)]
+)
+def test_a_clock_that_is_set_back_makes_no_exposure_of_nothing(tmp_path, steps, exposure_s):
+    """How long the old key lived on is told by the steps, which no clock's setting changes; without them it is not known."""
+    log = WrittenLog(tmp_path, "2026-01-05T08:00:00Z")
+    log.publish("a", "LTAI1", "start")
+    about = {"credential": "a", "trigger": "emergency", "actor": ROOT, "reason": "leak"}
+    log.write(Event.ROTATION_REQUESTED, **about)
+    log.at("2026-01-05T07:00:00Z").publish("a", "LTAI2", "emergency", actor=ROOT, reason="leak")
+    log.write(
+        Event.OLD_KEY_DISABLED, **about, access_key_id="LTAI1", outcome="refused with InvalidAccessKeyId.Inactive"
+    )
+    log.write(Event.ROTATION_ENDED, **about, previous_access_key_id="LTAI1", access_key_id="LTAI2", steps=steps)
+    whole = made(log.close(), {})
+    (one,) = whole.credentials[0].emergencies
+    assert one.exposure_s == exposure_s and one.refused_at
+    assert "not seen refused" not in "".join(html(whole))
+
+
+@pytest.mark.parametrize("when", ["9999-12-31T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_time_with_which_nothing_can_be_counted_is_none(tmp_path, when):
+    """A report is made in every format, whatever year a record is of."""
+    log = WrittenLog(tmp_path)
+    log.publish("a", "LTAI1", "start")
+    log.emergency("a", "LTAI2")
+    log.at(when).write(Event.STALE, credential="a")
+    one = made(log.close(), None, head=False)
+    assert text_of(one) and "".join(html(one)) and list(as_csv.rows(one)) and list(as_ocsf.lines(one))
+    assert one.as_of.year == 2026
+
+
+def test_a_key_from_the_future_has_no_age(tmp_path):
+    """A host whose clock is days behind the cloud's does not call its key compliant; a few seconds are no matter."""
+    for ahead, verdict, age_s in ((timedelta(days=2), "unknown", None), (timedelta(seconds=3), "yes", 0.0)):
+        key = Change(1, NOW, access_key_id="LTAI1", created_at=NOW + ahead)
+        config = Configured("kms_secret", max_age=timedelta(days=90))
+        assert compliance(key, config, NOW)[0] == verdict
+        found = Collected(None)
+        found.see({
+            "seq": 1, "hash": "0" * 64, "time": rfc3339(NOW), "event": "published", "credential": "a", "access_key_id": "LTAI1",
+            "created_at": rfc3339(NOW + ahead),
+        })  # fmt: skip
+        one = report(found, made_of_nothing(found), {"a": config}, now=NOW, since=None).credentials[0]
+        assert one.age_s == age_s
 
 
 def test_a_command_that_did_nothing_has_no_exposure(tmp_path):
@@ -390,6 +458,8 @@ def test_csv_is_read_by_any_spreadsheet(whole):
 def test_a_formula_is_a_text(text):
     """What a spreadsheet would compute begins with an apostrophe."""
     assert as_csv.cell(text).startswith("'")
+    behind = as_csv.cell(f"seen; told;{text}")  # a semicolon begins a cell in much of Europe; a tab is written out
+    assert behind.startswith("seen; told;'" if text.isprintable() else "seen; told;\\")
     assert as_csv.cell(-1.25) == "-1.2" and as_csv.cell(None) == ""
 
 

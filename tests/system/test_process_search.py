@@ -12,6 +12,7 @@ import pytest
 
 from agent.system import process_search
 from agent.system.process_search import Holding, Search, Wanted
+from agent.system.procfs import Stat
 from tests.support.processes import PATIENCE_S, in_child
 
 KEY = "LTAI5tOfThisTest"
@@ -69,6 +70,25 @@ def test_the_environment_counts_and_nothing_of_it_is_kept(run: Callable[..., int
     seen = found(Wanted(key_ids=[KEY]))
     assert seen[pid].key_ids == (KEY,) and stranger not in seen
     assert "canary" not in repr(seen)
+
+
+def test_a_process_that_shows_up_and_nothing_more_is_counted(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /proc with hidepid=1 has it: "none found" is never taken for "there is none"."""
+    pid, real = run(env={"AK": KEY}), process_search.read_stat
+
+    def read_stat(one: int) -> Stat:
+        if one == pid:
+            raise PermissionError(1, "Operation not permitted")
+        return real(one)
+
+    before, after = Search(), Search()
+    monkeypatch.setattr(process_search, "pids", lambda: [pid])
+    before.run(Wanted(key_ids=[KEY]))
+    monkeypatch.setattr(process_search, "read_stat", read_stat)
+    after.run(Wanted(key_ids=[KEY]))
+    assert (len(before.found), before.unseen, len(after.found), after.unseen) == (1, 0, 0, 1)
 
 
 def test_a_units_processes_are_found_by_their_control_group(

@@ -23,6 +23,7 @@ from typing import TypeVar
 from agent.app import check_ram_user, wiring
 from agent.app.check_applications import findings as application_findings
 from agent.app.check_daemon import daemon_findings
+from agent.app.check_fleet import findings as fleet_findings
 from agent.audit.preflight import log_problem
 from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
@@ -101,6 +102,7 @@ def _seen_by_this_process(
     yield from seen_from_outside(settings.agent)
     yield from endpoint_findings(settings)
     parts = wiring.Factory(settings, environ, config_path=path)
+    yield from fleet_findings(settings, parts.hostname, environ, offline=offline)
     credentials = parts.credentials()
     yield from _shared(credentials)
     states = StateStore(wiring.paths(settings)[0])

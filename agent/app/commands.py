@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from agent.app import uri_tokens
 from agent.app.adopt import adopt
 from agent.app.clients import client_rows
+from agent.app.fleet import OnePass, asking_hosts, rotation_over
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.rotate_due import rotate_due
@@ -22,9 +23,10 @@ from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
-from agent.core.events import Cause
+from agent.core.events import Cause, Trigger
 from agent.core.provider import Provider
 from agent.core.settings import Settings
+from agent.emergency.fleet_clearance import Fleet
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Result, Show
 from agent.emergency.request import PLAN_S, Request
@@ -52,6 +54,7 @@ class Commands:
         fetches: FetchRecord | None = None,
         canary_of: CanaryOf = lambda _name: None,
         rotation_of: RotationOf = lambda _name: None,
+        fleet: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         """Keep what is needed.
 
@@ -61,10 +64,11 @@ class Commands:
             fetches: who fetched what from it; None where nobody can.
             canary_of: returns what the canary saw of a credential.
             rotation_of: returns what its rotation of a RAM user's keys waits for; on the loop's thread.
+            fleet: returns how the connection to the fleet's board fares; None without a fleet.
         """
         self._application, self._engine = application, application.engine
         self._started_at, self._fetches, self._canary_of = started_at, fetches or FetchRecord(), canary_of
-        self._rotation_of = rotation_of
+        self._rotation_of, self._fleet = rotation_of, fleet
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
@@ -82,6 +86,7 @@ class Commands:
             clients_of=partial(client_rows, self._fetches, now=seen.taken_at),
             canary_of=self._canary_of,
             rotation_of=rotations.get,
+            fleet=self._fleet(),
         )
 
     def refresh(
@@ -102,13 +107,26 @@ class Commands:
         with Silence(work.under_way, show):
             return work.run(names)
 
-    def once(self, names: Sequence[str], cause: Cause, show: Show, *, retry_for_s: float) -> dict[str, Any]:
-        """Do what is due for the keys of RAM users, then what `refresh` does; where no daemon runs.
+    def once(
+        self, names: Sequence[str], show: Show, warn: Callable[[str], None], *, retry_for_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Do what is due for the keys of RAM users, then as `refresh` does; tell the fleet what came of it, where there is one.
 
-        Args, what is returned and raised are those of `refresh`; `rotations` has what each look at such keys came to.
+        Args:
+            names: of credentials; none means all.
+            show: called with what is waited for, whenever that takes a while.
+            warn: called with why the fleet could not be told.
+            retry_for_s: as for `refresh`.
+
+        Returns:
+            what `refresh` does; `rotations` has what each look at such keys came to.
+
+        Raises:
+            UsageError: a name is not in the config.
         """
-        turns = rotate_due(self._application, names)
-        answer = self.refresh(names, cause, show, retry_for_s=retry_for_s)
+        fleet, turns = OnePass(self._application, warn), rotate_due(self._application, names)
+        answer = self.refresh(names, Cause(Trigger.START), show, retry_for_s=retry_for_s)
+        fleet.tell()
         worst = next((turn.exit_code for turn in turns if turn.exit_code), 0)
         return {
             **answer,
@@ -124,7 +142,18 @@ class Commands:
         """
         authority, cloud = self._call(partial(self._means, request.credential))
         audit = self._application.audit
-        return Emergency(self._engine, audit, authority, cloud, request, who_fetched=self._laggards).run(show)
+        emergency = Emergency(
+            self._engine, audit, authority, cloud, request, who_fetched=self._laggards, open_fleet=self._open_fleet
+        )
+        return emergency.run(show)
+
+    def _open_fleet(self, name: str) -> Fleet | None:
+        application = self._application
+
+        def opened() -> Fleet | None:
+            return rotation_over(application.settings, application.factory.hostname, application.environ, name)
+
+        return self._call(opened)
 
     def _laggards(self, name: str, generation: int) -> Sequence[Laggard]:
         return self._fetches.laggards(name, generation, self._engine.clock.now())
@@ -165,7 +194,8 @@ class Commands:
             authority,
             partial(factory.provider, name, settings.provider),
             cloud,
-            settings.emergency is not None,
+            asking_hosts(self._application.settings, factory.hostname, self._application.environ, name),
+            has_emergency=settings.emergency is not None,
         )
 
     def adopt(self, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
@@ -252,7 +282,8 @@ def plan_from_disk(
         factory.authority(name),
         partial(factory.provider, name, mine.provider),
         factory.cloud_of(name),
-        mine.emergency is not None,
+        asking_hosts(settings, factory.hostname, environ, name),
+        has_emergency=mine.emergency is not None,
     )
     return plan(scene, request, clock, deadline_s)
 

@@ -26,6 +26,7 @@ from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
 from agent.app.config_reads import READ_S, ConfigReads, NewConfig, read_config
+from agent.app.fleet import FleetPart
 from agent.app.rotations import rotations_of
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
@@ -75,14 +76,18 @@ class Daemon:
         self._endpoint = Endpoint(gate)
         self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
         self._rotations = rotations_of(application)
+        self._fleet = FleetPart(application)
         self._commands = Commands(
             application,
             self._engine.clock.now(),
             self._serving.fetches,
             canary_of=self._canary.as_json,
             rotation_of=self._rotations.as_json,
+            fleet=self._fleet.as_json,
         )
-        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
+        self._metrics = MetricsExporter(
+            self._engine, application.in_force, self._count_clients, self._canary.figures, self._fleet.figures
+        )
         self._ready = False
         self._beaten_at = float("-inf")
         self._reads = ConfigReads(
@@ -122,6 +127,7 @@ class Daemon:
         self._follow_endpoint()
         self._follow_canary()
         self._engine.when_passed(self._follow_rotations)
+        safely(self._fleet.follow)
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
@@ -136,6 +142,7 @@ class Daemon:
             self._engine.run()
         finally:
             self._manager.stopping()
+            self._fleet.close()
             self._endpoint.close()
             self._serving.close()
             server.close()
@@ -196,6 +203,7 @@ class Daemon:
         safely(self._follow_endpoint)
         self._follow_canary()
         self._follow_rotations()
+        safely(self._fleet.follow)
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
         return counted(self._serving.fetches, name, generation, self._engine.clock.now())
@@ -277,7 +285,8 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
+        refused, fleet = self._application.in_force.summary(), self._fleet.summary()
+        self._status = status.summary(self._engine.snapshot(), refused, fleet)
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from agent.app.other_hosts import AskHosts, OtherHosts
 from agent.app.status import stamp
 from agent.cloud.openapi import Cloud
 from agent.core.credential import SESSION
@@ -30,6 +31,7 @@ from agent.emergency.obstacles import (
     Obstacle,
     Outlook,
     Step,
+    in_order,
     leave_behind,
     obstacles,
     obstacles_of_ram_user,
@@ -60,6 +62,7 @@ class Scene:
         authority: who may rotate; None where the config names nobody.
         source: makes a provider of the credential that nobody else uses.
         cloud: the calls to KMS, RAM and STS.
+        ask_hosts: reads the other hosts of the fleet; None where there are none to be known.
         has_emergency: the config has its table.
     """
 
@@ -72,6 +75,7 @@ class Scene:
     authority: Provider | None
     source: Callable[[], Provider]
     cloud: Cloud
+    ask_hosts: AskHosts | None = None
     has_emergency: bool = True
 
     @property
@@ -100,6 +104,7 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         deadline_s: seconds for everything.
     """
     errands = Errands(deadline_s)
+    hosts = OtherHosts(scene.name, scene.ask_hosts, errands)
     asked = [_ask(holder, notifier, errands) for holder in scene.found for notifier in holder.notifiers]
     own, source = scene.own, scene.source()
     done = own.seen.published
@@ -130,7 +135,9 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         ram_user.user if ram_user is not None else "",
         no_key,
     )
-    in_the_way = [one.as_json() for one in _obstacles(outlook, request)]
+    other_hosts = hosts.as_json()
+    found_in_the_way = [*_obstacles(outlook, request), *(hosts.obstacles(request) if secret_name else ())]
+    in_the_way = [one.as_json() for one in in_order(found_in_the_way)]
     return {
         "credential": scene.name,
         "provider": own.seen.provider,
@@ -146,7 +153,7 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         "dependents": [row for row, _behind, _cannot in dependents],
         "left_behind": [one.as_json() for one in left],
         "fetched": None if scene.laggards is None else [_fetched(one) for one in scene.laggards],
-        "other_hosts": None,  # nobody is known without a fleet
+        "other_hosts": other_hosts,
         "authority": _authority(found, UNPROVED if secret_name else UNPROVED_OF_RAM_USER) if is_managed else None,
         "kms": _kms(outlook, request) if secret_name else None,
         "ram": _ram(outlook) if is_managed else None,

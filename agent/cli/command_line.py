@@ -98,6 +98,14 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument(
         "--delete-old", action="store_true", help="--disable-old, then delete the old key; RAM keeps it 30 days"
     )
+    fleet = rotate.add_mutually_exclusive_group()
+    fleet.add_argument("--fleet", action="store_true", default=None, help="refuse where the config has no [fleet]")
+    fleet.add_argument(
+        "--no-fleet", action="store_false", dest="fleet", help="no other host has the key: tell and ask none"
+    )
+    rotate.add_argument(
+        "--allow-absent", metavar="HOST", action="append", default=[], help="let this host go if it is absent"
+    )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument(
         "--report",
@@ -248,6 +256,29 @@ def _endpoint(endpoint: argparse.ArgumentParser) -> None:
     rotate.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _fleet(fleet: argparse.ArgumentParser) -> None:
+    actions = fleet.add_subparsers(title="actions", metavar="ACTION", required=True)
+    status = _parser(
+        actions.add_parser,
+        "status",
+        help="who is there, on which version, who is behind; exit code 1 if anybody is",
+        epilog="example: keyturn fleet status uploader --watch",
+    )
+    status.set_defaults(run="agent.cli.fleet:status")
+    status.add_argument("names", metavar="NAME", nargs="*")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
+    leave = _parser(
+        actions.add_parser,
+        "leave",
+        help="take this host off the board, or one that is gone for good",
+        epilog="example: keyturn fleet leave --host web-17",
+    )
+    leave.set_defaults(run="agent.cli.fleet:leave")
+    leave.add_argument("--host", metavar="HOST", help="default: this one")
+    leave.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _systemd_setup(setup: argparse.ArgumentParser) -> None:
     action = setup.add_mutually_exclusive_group()
     action.add_argument("--print", action="store_true", help="show it and write nothing (the default)")
@@ -350,6 +381,12 @@ COMMANDS = {
         "the tokens of the credentials_uri sinks: see them, or replace them",
         "keyturn endpoint rotate-token uploader",
         _endpoint,
+    ),
+    "fleet": Command(
+        "agent.cli.fleet:status",
+        "the hosts that share secrets: who is there, and who is behind",
+        "keyturn fleet status",
+        _fleet,
     ),
     "systemd-setup": Command(
         "agent.cli.systemd_setup:systemd_setup",

@@ -129,11 +129,24 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
     if "error" in result:
         sys.stdout.flush()
         print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
+    if (fleet := result.get("fleet")) is not None:
+        print(one_line(f"{played}fleet: {_fleet(fleet)}"))
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
     print(
         paint(one_line(played + last), "good" if good else "bad"), flush=True
     )  # a document may follow, which takes a while
+
+
+def _fleet(rows: Sequence[dict[str, Any]]) -> str:
+    """How many of the other hosts are on the new key, and which are not."""
+    behind = [
+        f"{one['host']} ({'absent; ' if one['state'] == 'absent' else ''}{one['why']})"
+        for one in rows
+        if not one["moved"]
+    ]
+    proved = f"{len(rows) - len(behind)} of {len(rows)} other hosts proved the new key"
+    return proved + (f"; not {', '.join(first_few(behind))}" if behind else "")
 
 
 def _safety(result: dict[str, Any]) -> str:
@@ -175,6 +188,10 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
     for key in agent.get("client_keys", ()):  # likewise
         if key["is_alarm"]:
             yield one_line(_client_key(key, now))
+    if (fleet := agent.get("fleet")) is not None and not fleet["connected"]:
+        for_s = f" for {span(fleet['down_for_s'])}" if fleet.get("down_for_s") is not None else ""
+        why = fleet["error"] or "not connected yet"
+        yield one_line(f"the fleet's board is away{for_s}: {why}; everything else goes on as on one host")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
     rows = [head, *(tuple(map(one_line, row)) for row in made)]

@@ -21,6 +21,7 @@ class Trigger(StrEnum):
     SIGNAL = "signal"
     RECOVERY = "recovery"
     DRIFT = "drift"
+    FLEET = "fleet"
 
 
 class Event(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +27,7 @@ class Step(StrEnum):
     FETCH = "fetch"
     NOTIFY = "notify"
     LEAVE_BEHIND = "pickup"
+    FLEET = "fleet"
     DISABLE_OLD = "disable_old"
 
 
@@ -102,6 +103,11 @@ def obstacles(outlook: Outlook, request: Request | None = None) -> tuple[Obstacl
     found += leave_behind(outlook, request)
     if request is not None:
         found = [one for one in found if _concerns(one, outlook, request)]
+    return in_order(found)
+
+
+def in_order(found: Iterable[Obstacle]) -> tuple[Obstacle, ...]:
+    """Return obstacles in the order of the steps."""
     return tuple(sorted(found, key=lambda one: list(Step).index(one.step)))
 
 

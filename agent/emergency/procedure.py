@@ -3,7 +3,8 @@
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Here is the order of
 things; each has a module of its own, and they share one `Case` (case.py): the rotation that ended before (last_rotation.py), the
 key at KMS (kms_key.py, kms_rotation.py) or a session (session.py); who asks (authority.py); the new value on its way
-(following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its
+(following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py,
+fleet_clearance.py); its
 end (old_key.py); what is shown (report.py).
 What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
 """
@@ -25,6 +26,7 @@ from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
 from agent.emergency.end_record import DETAIL_BYTES, TEXT_BYTES, cut, end_record
 from agent.emergency.fetchers import WhoFetched, nobody
+from agent.emergency.fleet_clearance import OpenFleet, no_fleet
 from agent.emergency.kms_key import KmsKey
 from agent.emergency.last_rotation import refuse_repetition
 from agent.emergency.old_key import EndOfOldKey
@@ -57,6 +59,7 @@ class Emergency:
         request: Request,
         patience: Patience | None = None,
         who_fetched: WhoFetched = nobody,
+        open_fleet: OpenFleet = no_fleet,
     ) -> None:
         """Keep what is needed; nothing is asked yet.
 
@@ -68,10 +71,11 @@ class Emergency:
             request: what the operator asked for.
             patience: how long each wait may take.
             who_fetched: says who got an older generation from this agent and may still use it.
+            open_fleet: opens the fleet, where the config has one.
         """
         self._engine, self._audit, self._cloud, self._request = engine, audit, cloud, request
         self._provider_of_authority, self._patience = authority, patience or Patience()
-        self._who_fetched = who_fetched
+        self._who_fetched, self._open_fleet = who_fetched, open_fleet
         self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
         self._leaked = cut(request.leaked, DETAIL_BYTES) if request.leaked else None
         self._result = Result(request.credential)
@@ -93,7 +97,7 @@ class Emergency:
                 held.release()  # behind the record of its end, for which a stopping agent waits
 
     def _run(self, case: Case) -> Result:
-        clearance, begun = Clearance(case, self._who_fetched), False
+        clearance, begun = Clearance(case, self._who_fetched, self._open_fleet), False
         try:
             refuse_repetition(case)
             begun = True
@@ -106,6 +110,8 @@ class Emergency:
         except Exception:
             log.error("a fault of keyturn itself; please report it", exc_info=True)
             self._failed(KeyturnError(f"{case.place}: a fault of keyturn itself", "please report it with its log"))
+        finally:
+            clearance.close()
         self._fill_in(case, clearance)
         if begun:
             self._try_to_record(

@@ -11,7 +11,7 @@ from agent.core.cut_off import cutting_off, letting_back, role_in
 from agent.core.timestamps import rfc3339
 from agent.evidence.actiontrail import looks, window
 from agent.evidence.fields import NOT_RECORDED
-from agent.evidence.incident import Attempt, Dependent, How, Incident, LeftBehind
+from agent.evidence.incident import Attempt, Dependent, Host, How, Incident, LeftBehind
 from agent.evidence.page import Block, Cell, Commands, Facts, Notice, Page, Paragraph, Pill, Section, Table
 
 MAX_ROWS = 200
@@ -39,6 +39,7 @@ def page_of(incident: Incident) -> Page:
             Section("How long the key lived", list(_how_long(incident))),
             Section("Who was told", list(_who_was_told(incident))),
             Section("Who was left behind", list(_who_was_left_behind(incident))),
+            *([Section("The other hosts", list(_other_hosts(incident)))] if incident.hosts is not None else []),
             Section("What keyturn cannot know, and how to look", list(_unknown(incident))),
             Section("What this rests on", list(_basis(incident))),
         ],
@@ -92,6 +93,8 @@ def _verdict(incident: Incident) -> Notice:
         details.append(f"Left behind on the old key: {_named(behind)}{more}.")
     elif incident.new_access_key_id:
         details.append("Nobody on this host is known to be left behind.")
+    if incident.hosts is not None:
+        details.append(_hosts_in_short(incident))
     if incident.last.ended_at is None:
         details.append("The last attempt has no end in what this document was made of: it goes on, or was interrupted.")
     if incident.basis.whole is False:
@@ -309,6 +312,31 @@ def _left_behind(one: LeftBehind) -> Iterator[Block]:
     yield Commands(one.move)
 
 
+def _hosts_in_short(incident: Incident) -> str:
+    hosts, more = incident.hosts or (), incident.hosts_more
+    moved = sum(one.moved_at is not None for one in hosts)
+    unnamed = f" ({more} more are not named in the record)" if more else ""
+    return f"Of the fleet, {moved} of {len(hosts)} other hosts proved the new key{unnamed}."
+
+
+def _other_hosts(incident: Incident) -> Iterator[Block]:
+    yield Paragraph(
+        f"{_hosts_in_short(incident)} A host proves it by the new secret, and only while nobody there is known to be on the old "
+        "key; the time is when that was seen."
+    )
+    hosts = sorted(
+        incident.hosts or (), key=lambda one: (one.moved_at is not None, one.moved_at or incident.made_at, one.host)
+    )
+    if hosts:
+        yield _table(("Host", "Moved", "At", "What was missing"), [_host(one) for one in hosts])
+
+
+def _host(one: Host) -> Sequence[Cell]:
+    if one.moved_at is not None:
+        return one.host, Pill("yes", "good"), instant(one.moved_at), ""
+    return one.host, Pill("absent" if one.state == "absent" else "no", "bad"), "", one.why
+
+
 def _unknown(incident: Incident) -> Iterator[Block]:
     found = looks(incident)
     if not found:
@@ -328,8 +356,9 @@ def _unknown(incident: Incident) -> Iterator[Block]:
         "(STS....) stands in its answer: look it up in the same way. A session lives until it expires, whatever becomes of the "
         "key; to cut a role off before, detach all policies from it, or deny it everything."
     )
+    hosts = "Other hosts, laptops" if incident.hosts is None else "Hosts that are not of the fleet, laptops"
     yield Paragraph(
-        "Who else holds it. Other hosts, laptops, images and pipelines are not known to this keyturn: whatever still uses the key "
+        f"Who else holds it. {hosts}, images and pipelines are not known to this keyturn: whatever still uses the key "
         "is refused from the moment at which it was disabled. Where other hosts share the secret, have each refresh:"
     )
     yield Commands(f"keyturn refresh {shlex.quote(incident.credential)}")

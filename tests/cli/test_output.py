@@ -85,3 +85,22 @@ def test_a_rotation_that_waits_for_somebody_has_a_line() -> None:
     ]
     assert [len(lines) for lines in shown] == [7, 6]
     assert all(line.isprintable() for line in shown[0])
+
+
+def test_the_fleet_is_told_before_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many other hosts proved the new key, and which did not."""
+    rows = [
+        {"host": "web-2", "state": "live", "moved": True, "at_ms": 3, "why": None},
+        {
+            "host": "web-3",
+            "state": "absent",
+            "moved": False,
+            "at_ms": None,
+            "why": "it has not fetched the new version",
+        },
+    ]
+    output.rotated({**RESULT, "fleet": rows})
+    *_before, fleet, _last = capsys.readouterr().out.splitlines()
+    assert (
+        fleet == "fleet: 1 of 2 other hosts proved the new key; not web-3 (absent; it has not fetched the new version)"
+    )

@@ -57,7 +57,7 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.all
 
 lock:
-	cd requirements && for set in "runtime" "dev --extra test --extra lint"; do \
+	cd requirements && for set in "runtime --extra fleet" "dev --extra fleet --extra test --extra lint"; do \
 	  set -- $$set; name=$$1; shift; \
 	  uv pip compile ../pyproject.toml "$$@" --override overrides.txt --universal --python-version 3.11 \
 	    --generate-hashes --no-annotate --no-header -q -o $$name.lock; done

@@ -32,6 +32,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "idle": (),
     "memory": ("--polls", "20", "--rotations", "20"),
     "fleet": ("--hours", "4"),
+    "convergence": (),
     "serve": (),
     "report": (),
     "safe": (),

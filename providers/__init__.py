@@ -53,10 +53,12 @@ BUILT_IN = {
     "credentials_uri": "providers.credentials_uri:CredentialsUri",
     "default": "providers.default_chain:DefaultChain",
     "ecs_ram_role": "providers.ecs_ram_role:EcsRamRole",
+    "function_compute": "providers.function_compute:FunctionCompute",
     "kms_secret": "providers.kms.secret:KmsSecret",
     "oidc_role_arn": "providers.oidc_role_arn:OidcRoleArn",
     "process": "providers.process:Process",
     "ram_role_arn": "providers.ram_role_arn:RamRoleArn",
+    "ram_user": "providers.ram_user:RamUser",
     "rsa_key_pair": "providers.rsa_key_pair:RsaKeyPair",
     "sts": "providers.sts:Sts",
 }

@@ -35,8 +35,11 @@ KNOWS = {
     "agent.engine": EVERYBODY
     | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.sinks", "agent.state"},
     # built on the engine, strangers to each other
+    "agent.ram_rotation": EVERYBODY
+    | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks", "agent.state"},
     "agent.emergency": EVERYBODY
-    | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
+    | {"agent.ram_rotation", "agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
+    "agent.fleet": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime"},
     "agent.canary": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks"},
     "agent.metrics": EVERYBODY | {"agent.engine", "agent.http", "agent.refresh"},
     "agent.serving": EVERYBODY | {"agent.audit", "agent.engine", "agent.sinks"},
@@ -48,7 +51,7 @@ KNOWS = {
     # what puts everything together, and the commands
     "agent.app": EVERYBODY | LEAVES | {
         "agent.sinks.formats", "agent.sinks.transaction", "agent.refresh", "agent.dispatch", "agent.engine", "agent.runtime",
-        "agent.canary",
+        "agent.canary", "agent.fleet", "agent.ram_rotation",
         "agent.emergency", "agent.endpoint", "agent.control", "agent.metrics", "agent.serving", "agent.systemd_setup",
         "providers",
     },
@@ -59,7 +62,7 @@ KNOWS = {
     },
     "agent.cli": EVERYBODY | {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
-        "agent.state",
+        "agent.fleet", "agent.state",
         "agent.systemd_setup",
         "agent.config", "agent.ram_policy", "agent.serving", "agent.sinks", "providers.emulator",
     },
@@ -309,6 +312,7 @@ REVEALERS = {
     "agent/cloud/openapi.py": 1,  # the OIDC token, in the body of AssumeRoleWithOIDC
     "agent/core/credential.py": 1,  # part(): what sinks render
     "agent/core/secret.py": 1,  # the definition
+    "agent/fleet/entries.py": 1,  # the key of a host's proof
     "agent/sinks/formats/credentials_uri.py": 2,  # the endpoint's token: into the file, and to the log's masks
     "providers/kms/client_key.py": 2,  # opens the PKCS#12, and tells by a keyed hash whether it was opened already
     "providers/ecs_ram_role.py": 1,  # the metadata service's token, in its header

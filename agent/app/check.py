@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from agent.app import wiring
+from agent.app import check_ram_user, wiring
 from agent.app.check_applications import findings as application_findings
 from agent.app.check_daemon import daemon_findings
+from agent.app.check_fleet import findings as fleet_findings
 from agent.audit.preflight import log_problem
 from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
@@ -102,6 +103,7 @@ def _seen_by_this_process(
     yield from seen_from_outside(settings.agent)
     yield from endpoint_findings(settings)
     parts = wiring.Factory(settings, environ, config_path=path)
+    yield from fleet_findings(settings, parts.hostname, environ, offline=offline)
     credentials = parts.credentials()
     yield from _shared(credentials)
     states = StateStore(wiring.paths(settings)[0])
@@ -110,6 +112,8 @@ def _seen_by_this_process(
             managed.remember(states.peek(managed.name))
         yield from _credential(managed, offline)
         yield from _emergency(parts, managed, offline)
+        if not offline:
+            yield from check_ram_user.findings(parts, managed, Clock().now())
 
 
 def _shared(credentials: Sequence[ManagedCredential]) -> Iterator[Finding]:
@@ -228,6 +232,7 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
             yield Finding("warning", f"{place}.sinks[{number}]", nobody, ask)
         known = filter(None, map(known_readers.of_sink, dict.fromkeys(sink.formats)))
         yield from (Finding("ok", f"{place}.sinks[{number}].readers", f"{text} (docs/consumers.md)") for text in known)
+    yield from check_ram_user.local_findings(managed)
     blind = managed.settings.canary and not managed.is_served
     if blind and not any(can_be_read_back(sink) for sink in managed.sinks):
         remedy = "add [credentials.NAME.serve] or a sink of another type, or leave `canary` out"
@@ -248,6 +253,9 @@ def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> It
     now = Clock().now()
     if "provider" in wrong:
         yield from _age(place, managed, None, now)
+        return
+    if check_ram_user.waits_for_first_key(managed):
+        yield Finding("ok", f"{place}.provider", "no key is in use here yet: one is made once keyturn runs, or adopted")
         return
     value, finding = _tried(f"{place}.provider", lambda: _fetched(managed.provider, now))
     yield from _age(place, managed, value, now)
@@ -288,7 +296,7 @@ def _proof(place: str, managed: ManagedCredential, value: Credential) -> Iterato
 
 def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}.emergency"
-    authority = parts.authority(managed.name)
+    authority = parts.authority(managed.name) if managed.settings.emergency else None
     if authority is None:
         if isinstance(managed.provider, Rotatable):
             yield Finding(

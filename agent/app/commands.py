@@ -12,17 +12,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent.app import uri_tokens
+from agent.app.adopt import adopt
 from agent.app.clients import client_rows
+from agent.app.fleet import OnePass, asking_hosts, rotation_over
 from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
-from agent.app.status import CanaryOf, as_json
+from agent.app.rotate_due import rotate_due
+from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
-from agent.core.events import Cause
+from agent.core.events import Cause, Trigger
 from agent.core.provider import Provider
 from agent.core.settings import Settings
+from agent.emergency.fleet_clearance import Fleet
 from agent.emergency.procedure import Emergency
 from agent.emergency.report import Result, Show
 from agent.emergency.request import PLAN_S, Request
@@ -49,6 +53,8 @@ class Commands:
         started_at: datetime,
         fetches: FetchRecord | None = None,
         canary_of: CanaryOf = lambda _name: None,
+        rotation_of: RotationOf = lambda _name: None,
+        fleet: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         """Keep what is needed.
 
@@ -57,15 +63,19 @@ class Commands:
             started_at: when.
             fetches: who fetched what from it; None where nobody can.
             canary_of: returns what the canary saw of a credential.
+            rotation_of: returns what its rotation of a RAM user's keys waits for; on the loop's thread.
+            fleet: returns how the connection to the fleet's board fares; None without a fleet.
         """
         self._application, self._engine = application, application.engine
         self._started_at, self._fetches, self._canary_of = started_at, fetches or FetchRecord(), canary_of
+        self._rotation_of, self._fleet = rotation_of, fleet
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
         looks = self._call(self._engine.sink_looks)
         looked = [(name, look, look.compare()) for name, look in looks.items()]
         seen = self._call(partial(self._engine.snapshot, looked))
+        rotations = self._call(lambda: {one.name: self._rotation_of(one.name) for one in seen.credentials})
         return as_json(
             seen.credentials,
             self._application.config_path,
@@ -75,6 +85,8 @@ class Commands:
             in_force=self._application.in_force,
             clients_of=partial(client_rows, self._fetches, now=seen.taken_at),
             canary_of=self._canary_of,
+            rotation_of=rotations.get,
+            fleet=self._fleet(),
         )
 
     def refresh(
@@ -95,6 +107,33 @@ class Commands:
         with Silence(work.under_way, show):
             return work.run(names)
 
+    def once(
+        self, names: Sequence[str], show: Show, warn: Callable[[str], None], *, retry_for_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Do what is due for the keys of RAM users, then as `refresh` does; tell the fleet what came of it, where there is one.
+
+        Args:
+            names: of credentials; none means all.
+            show: called with what is waited for, whenever that takes a while.
+            warn: called with why the fleet could not be told.
+            retry_for_s: as for `refresh`.
+
+        Returns:
+            what `refresh` does; `rotations` has what each look at such keys came to.
+
+        Raises:
+            UsageError: a name is not in the config.
+        """
+        fleet, turns = OnePass(self._application, warn), rotate_due(self._application, names)
+        answer = self.refresh(names, Cause(Trigger.START), show, retry_for_s=retry_for_s)
+        fleet.tell()
+        worst = next((turn.exit_code for turn in turns if turn.exit_code), 0)
+        return {
+            **answer,
+            "rotations": [turn.as_json() for turn in turns],
+            "exit_code": answer["exit_code"] or worst,
+        }
+
     def rotate(self, request: Request, show: Show) -> Result:
         """Run the emergency from end to end; its error stands in the result.
 
@@ -103,7 +142,18 @@ class Commands:
         """
         authority, cloud = self._call(partial(self._means, request.credential))
         audit = self._application.audit
-        return Emergency(self._engine, audit, authority, cloud, request, who_fetched=self._laggards).run(show)
+        emergency = Emergency(
+            self._engine, audit, authority, cloud, request, who_fetched=self._laggards, open_fleet=self._open_fleet
+        )
+        return emergency.run(show)
+
+    def _open_fleet(self, name: str) -> Fleet | None:
+        application = self._application
+
+        def opened() -> Fleet | None:
+            return rotation_over(application.settings, application.factory.hostname, application.environ, name)
+
+        return self._call(opened)
 
     def _laggards(self, name: str, generation: int) -> Sequence[Laggard]:
         return self._fetches.laggards(name, generation, self._engine.clock.now())
@@ -144,7 +194,23 @@ class Commands:
             authority,
             partial(factory.provider, name, settings.provider),
             cloud,
+            asking_hosts(self._application.settings, factory.hostname, self._application.environ, name),
+            has_emergency=settings.emergency is not None,
         )
+
+    def adopt(self, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
+        """Return what is there of a RAM user whose key was copied by hand; take it under rotation where that was agreed to.
+
+        Args:
+            name: of the credential.
+            agreed: the key id that the operator agreed to; "" only looks.
+            cause: for the audit.
+
+        Raises:
+            UsageError: the credential is not in the config, or is no `ram_user`.
+            KeyturnError: it cannot be taken.
+        """
+        return adopt(self._application, name, agreed, cause)
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.
@@ -169,7 +235,7 @@ class Commands:
             UsageError: the credential is not in the config.
         """
         chosen(self._engine, [name])
-        return self._application.factory.authority(name), self._application.factory.cloud()
+        return self._application.factory.authority(name), self._application.factory.cloud_of(name)
 
     def _call(self, function: Callable[[], T]) -> T:
         late = CancelledError("the agent did not answer in time", "see its log")
@@ -215,7 +281,9 @@ def plan_from_disk(
         mine.emergency.ram_user_name or "" if mine.emergency else "",
         factory.authority(name),
         partial(factory.provider, name, mine.provider),
-        factory.cloud(),
+        factory.cloud_of(name),
+        asking_hosts(settings, factory.hostname, environ, name),
+        has_emergency=mine.emergency is not None,
     )
     return plan(scene, request, clock, deadline_s)
 

@@ -26,6 +26,8 @@ from agent.app import status, wiring
 from agent.app.clients import counted
 from agent.app.commands import Commands
 from agent.app.config_reads import READ_S, ConfigReads, NewConfig, read_config
+from agent.app.fleet import FleetPart
+from agent.app.rotations import rotations_of
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
 from agent.audit.log import AuditLog
@@ -73,10 +75,19 @@ class Daemon:
         gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
         self._endpoint = Endpoint(gate)
         self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
+        self._rotations = rotations_of(application)
+        self._fleet = FleetPart(application)
         self._commands = Commands(
-            application, self._engine.clock.now(), self._serving.fetches, canary_of=self._canary.as_json
+            application,
+            self._engine.clock.now(),
+            self._serving.fetches,
+            canary_of=self._canary.as_json,
+            rotation_of=self._rotations.as_json,
+            fleet=self._fleet.as_json,
         )
-        self._metrics = MetricsExporter(self._engine, application.in_force, self._count_clients, self._canary.figures)
+        self._metrics = MetricsExporter(
+            self._engine, application.in_force, self._count_clients, self._canary.figures, self._fleet.figures
+        )
         self._ready = False
         self._beaten_at = float("-inf")
         self._reads = ConfigReads(
@@ -88,6 +99,7 @@ class Daemon:
             "refresh": self._on_refresh,
             "rotate": self._on_rotate,
             "plan": self._on_plan,
+            "adopt": self._on_adopt,
             "uri_tokens": self._on_uri_tokens,
             "rotate_uri_token": self._on_rotate_uri_token,
         }
@@ -114,6 +126,8 @@ class Daemon:
         self._follow_serving()
         self._follow_endpoint()
         self._follow_canary()
+        self._engine.when_passed(self._follow_rotations)
+        safely(self._fleet.follow)
         settings = self._application.settings
         server = ControlServer(directory, settings.agent.control_group, self._handle)
         self._hear_signals()
@@ -128,6 +142,7 @@ class Daemon:
             self._engine.run()
         finally:
             self._manager.stopping()
+            self._fleet.close()
             self._endpoint.close()
             self._serving.close()
             server.close()
@@ -187,6 +202,8 @@ class Daemon:
         safely(self._follow_serving)
         safely(self._follow_endpoint)
         self._follow_canary()
+        self._follow_rotations()
+        safely(self._fleet.follow)
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
         return counted(self._serving.fetches, name, generation, self._engine.clock.now())
@@ -201,6 +218,9 @@ class Daemon:
         settings, factory = self._application.settings, self._application.factory
         if any(one.canary for one in settings.credentials.values()):
             self._canary.follow(factory.cloud(shares=True))
+
+    def _follow_rotations(self) -> None:
+        self._rotations.follow(self._application.factory.ram_users())
 
     def _follow_serving(self) -> None:
         directory, application = self._directory, self._application
@@ -265,7 +285,8 @@ class Daemon:
 
     def _note_status(self) -> None:
         began = self._engine.clock.boottime()
-        self._status = status.summary(self._engine.snapshot(), self._application.in_force.summary())
+        refused, fleet = self._application.in_force.summary(), self._fleet.summary()
+        self._status = status.summary(self._engine.snapshot(), refused, fleet)
         ended = self._engine.clock.boottime()
         self._status_again_at = ended + (ended - began) / STATUS_SHARE
 
@@ -346,6 +367,13 @@ class Daemon:
         wanted = emergency_request(meant, actor) if isinstance(meant, dict) else None
         deadline_s = request.get("deadline_s")
         return self._commands.plan(str(request.get("credential")), wanted, deadline_s), 0
+
+    def _on_adopt(self, request: dict[str, Any], actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
+        name, agreed = str(request.get("credential")), str(request.get("access_key_id") or "")
+        answer = self._commands.adopt(name, agreed, Cause(Trigger.OPERATOR, actor))
+        if agreed:
+            self._engine.post(partial(self._rotations.look_again, name))
+        return self._dated(answer), 0
 
     def _on_uri_tokens(self, request: dict[str, Any], _actor: Actor, _send: Send) -> tuple[dict[str, Any], int]:
         return self._commands.uri_tokens(_names(request)), 0

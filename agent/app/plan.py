@@ -15,17 +15,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from agent.app.other_hosts import AskHosts, OtherHosts
 from agent.app.status import stamp
 from agent.cloud.openapi import Cloud
 from agent.core.credential import SESSION
 from agent.core.errors import KeyturnError, NotifyError
 from agent.core.finding import Finding
 from agent.core.provider import Provider
+from agent.core.ram_user import HasRamUser
 from agent.core.rotatable import Rotatable
-from agent.emergency.foresight import UNPROVED, Foreseer, Foresight
+from agent.emergency.foresight import UNPROVED, UNPROVED_OF_RAM_USER, Foreseer, Foresight
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
 from agent.emergency.left_behind import Foreseen, LeftBehind, copy_of_the_key, foreseen
-from agent.emergency.obstacles import Obstacle, Outlook, Step, leave_behind, obstacles, only_disables
+from agent.emergency.obstacles import (
+    Obstacle,
+    Outlook,
+    Step,
+    in_order,
+    leave_behind,
+    obstacles,
+    obstacles_of_ram_user,
+    only_disables,
+)
+from agent.emergency.ram_foresight import why_no_key
 from agent.emergency.refusals import not_rotatable
 from agent.emergency.request import PLAN_S, Request
 from agent.engine.key_holders import Holder
@@ -50,6 +62,8 @@ class Scene:
         authority: who may rotate; None where the config names nobody.
         source: makes a provider of the credential that nobody else uses.
         cloud: the calls to KMS, RAM and STS.
+        ask_hosts: reads the other hosts of the fleet; None where there are none to be known.
+        has_emergency: the config has its table.
     """
 
     name: str
@@ -61,6 +75,8 @@ class Scene:
     authority: Provider | None
     source: Callable[[], Provider]
     cloud: Cloud
+    ask_hosts: AskHosts | None = None
+    has_emergency: bool = True
 
     @property
     def own(self) -> Holder:
@@ -88,21 +104,41 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         deadline_s: seconds for everything.
     """
     errands = Errands(deadline_s)
+    hosts = OtherHosts(scene.name, scene.ask_hosts, errands)
     asked = [_ask(holder, notifier, errands) for holder in scene.found for notifier in holder.notifiers]
     own, source = scene.own, scene.source()
     done = own.seen.published
     found = Foresight()
-    if isinstance(source, Rotatable):
-        user = scene.ram_user_name or done.ram_user_name
-        foreseer = Foreseer(scene.name, scene.authority, scene.cloud, clock, errands)
-        found = foreseer.look(source, source.secret_name, user, done.access_key_id)
+    secret_name = source.secret_name if isinstance(source, Rotatable) else ""
+    ram_user = source.settings.ram_user if isinstance(source.settings, HasRamUser) else None
+    if secret_name or ram_user is not None:
+        user = ram_user.user if ram_user is not None else scene.ram_user_name or done.ram_user_name
+        table = "provider" if ram_user is not None and not scene.has_emergency else "emergency"
+        foreseer = Foreseer(scene.name, scene.authority, scene.cloud, clock, errands, table)
+        found = foreseer.look(source, secret_name, user, done.access_key_id)
+    no_key = None
+    if ram_user is not None and found.keys is not None:
+        no_key = why_no_key(ram_user, own.seen, found.keys, clock.now())
     dependents = [_dependent(one, errands) for one in asked]
     left = [behind for one in scene.found if (behind := copy_of_the_key(one, scene.name)) is not None]
     left += [behind for _row, behind, _cannot in dependents if behind is not None]
     untellable = [cannot for _row, _behind, cannot in dependents if cannot is not None]
-    secret_name = source.secret_name if isinstance(source, Rotatable) else ""
-    outlook = Outlook(own.seen, secret_name, scene.is_busy, scene.spent, found, left, untellable, clock.now())
-    in_the_way = [one.as_json() for one in _obstacles(outlook, request)]
+    is_managed = bool(secret_name or ram_user)
+    outlook = Outlook(
+        own.seen,
+        secret_name,
+        scene.is_busy,
+        scene.spent,
+        found,
+        left,
+        untellable,
+        clock.now(),
+        ram_user.user if ram_user is not None else "",
+        no_key,
+    )
+    other_hosts = hosts.as_json()
+    found_in_the_way = [*_obstacles(outlook, request), *(hosts.obstacles(request) if secret_name else ())]
+    in_the_way = [one.as_json() for one in in_order(found_in_the_way)]
     return {
         "credential": scene.name,
         "provider": own.seen.provider,
@@ -118,10 +154,10 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         "dependents": [row for row, _behind, _cannot in dependents],
         "left_behind": [one.as_json() for one in left],
         "fetched": None if scene.laggards is None else [_fetched(one) for one in scene.laggards],
-        "other_hosts": None,  # nobody is known without a fleet
-        "authority": _authority(found) if secret_name else None,
+        "other_hosts": other_hosts,
+        "authority": _authority(found, UNPROVED if secret_name else UNPROVED_OF_RAM_USER) if is_managed else None,
         "kms": _kms(outlook, request) if secret_name else None,
-        "ram": _ram(outlook) if secret_name else None,
+        "ram": _ram(outlook) if is_managed else None,
         "in_the_way": in_the_way,
         "possible": not in_the_way,
     }
@@ -215,7 +251,7 @@ def _dependent(one: _Dependent, errands: Errands) -> tuple[dict[str, Any], LeftB
 # -- the cloud ----------------------------------------------------------------------------------------
 
 
-def _authority(found: Foresight) -> dict[str, Any]:
+def _authority(found: Foresight, unproved: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {
         "access_key_id": found.signed_in or None,
         "identity": found.arn or None,
@@ -224,7 +260,7 @@ def _authority(found: Foresight) -> dict[str, Any]:
             {"call": one.call, "action": one.action or None, "outcome": str(one.outcome), "text": one.text}
             for one in found.checks
         ],
-        "unproved": [{"action": action, "why": why} for action, why in UNPROVED],
+        "unproved": [{"action": action, "why": why} for action, why in unproved],
     }
 
 
@@ -273,7 +309,7 @@ def _whose(access_key_id: str, outlook: Outlook) -> str:
 
 
 def _would(outlook: Outlook, request: Request | None) -> str:
-    if outlook.secret_name:
+    if outlook.secret_name or outlook.ram_user:
         return "disable" if only_disables(outlook, request) else "rotate"
     done = outlook.seen.published
     if done.expiration is not None or done.access_key_id.startswith(SESSION):
@@ -284,6 +320,9 @@ def _would(outlook: Outlook, request: Request | None) -> str:
 def _obstacles(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
     if outlook.secret_name:
         yield from obstacles(outlook, request)
+        return
+    if outlook.ram_user:
+        yield from obstacles_of_ram_user(outlook, request)
         return
     if _would(outlook, request) == "nothing":
         yield Obstacle(Step.PREFLIGHT, not_rotatable(outlook.seen.name, outlook.seen.provider))

@@ -19,6 +19,7 @@ from agent.state.records import called
 
 WORST_FIRST = tuple(reversed(Condition))
 CanaryOf = Callable[[str], dict[str, Any] | None]
+RotationOf = Callable[[str], dict[str, Any] | None]
 ClientsOf = Callable[[str, int], list[dict[str, Any]]]
 
 
@@ -32,6 +33,8 @@ def as_json(
     in_force: ConfigInForce | None = None,
     clients_of: ClientsOf = lambda _name, _generation: [],
     canary_of: CanaryOf = lambda _name: None,
+    rotation_of: RotationOf = lambda _name: None,
+    fleet: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the object of `status --json`.
 
@@ -44,6 +47,8 @@ def as_json(
         in_force: what became of its last reload.
         clients_of: returns who fetched a credential from it (agent/app/clients.py), by its name and newest generation.
         canary_of: returns what the canary saw of it (agent/canary/canary.py), by its name.
+        rotation_of: returns how the rotation of a RAM user's keys stands (agent/ram_rotation/rotations.py), by its name.
+        fleet: how the connection to the fleet's board fares.
     """
     return {
         "agent": {
@@ -54,16 +59,24 @@ def as_json(
             "config_loaded_at": rfc3339_micros(in_force.loaded_at) if in_force else None,
             "config_refused_at": stamp(in_force.refused_at) if in_force else None,
             "config_problems": list(in_force.problems) if in_force else [],
+            **({"fleet": fleet} if fleet is not None else {}),
             "client_keys": [_client_key(one) for one in client_keys],
         },
         "credentials": {
-            one.name: _row(one, clients_of(one.name, one.published.generation), canary_of(one.name))
+            one.name: _row(
+                one, clients_of(one.name, one.published.generation), canary_of(one.name), rotation_of(one.name)
+            )
             for one in credentials
         },
     }
 
 
-def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[str, Any] | None) -> dict[str, Any]:
+def _row(
+    one: CredentialSnapshot,
+    clients: list[dict[str, Any]],
+    canary: dict[str, Any] | None,
+    rotation: dict[str, Any] | None,
+) -> dict[str, Any]:
     done = one.published
     return {
         "provider": one.provider,
@@ -86,6 +99,7 @@ def _row(one: CredentialSnapshot, clients: list[dict[str, Any]], canary: dict[st
         "notify": notify_rows(one, clients),
         "clients": clients,
         **({"canary": canary} if canary is not None else {}),
+        **({"rotation": rotation} if rotation is not None else {}),
     }
 
 
@@ -113,7 +127,7 @@ def notify_rows(one: CredentialSnapshot, clients: Sequence[dict[str, Any]] = ())
     ]
 
 
-def summary(seen: EngineSnapshot, refused: str = "") -> str:
+def summary(seen: EngineSnapshot, refused: str = "", fleet: str = "") -> str:
     """Return one line for `systemctl status`: severe alarms, a config that was refused, how many are well, the worst first.
 
     Before the first pass has ended: which credentials have not answered yet, be it with a failure.
@@ -121,8 +135,9 @@ def summary(seen: EngineSnapshot, refused: str = "") -> str:
     Args:
         seen: the credentials.
         refused: what was wrong with a config that was refused; "" for nothing.
+        fleet: what is wrong with the fleet's board; "" for nothing.
     """
-    return "; ".join(filter(None, [_restricted(seen), *_ending(seen), refused, _credentials(seen)]))
+    return "; ".join(filter(None, [_restricted(seen), *_ending(seen), refused, fleet, _credentials(seen)]))
 
 
 def _restricted(seen: EngineSnapshot) -> str:

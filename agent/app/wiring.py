@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -26,8 +26,10 @@ from agent.cloud.verify import Verifier
 from agent.config.load import load
 from agent.config.registry import Family, Registry
 from agent.core.config_in_force import ConfigInForce
+from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, StateError
 from agent.core.provider import Base, Provider, ProviderContext
+from agent.core.ram_user import HasRamUser, RamUserPlan
 from agent.core.settings import CredentialSettings, NotifierSettings, ProviderSettings, Settings
 from agent.endpoint.tokens import TokenBook
 from agent.engine.base_credentials import BaseCredentials, InlineBase, NamedBase
@@ -36,6 +38,7 @@ from agent.notifiers.interface import Notifier
 from agent.refresh.managed_credential import ManagedCredential
 from agent.sinks.formats.directory import MemberSettings, member_of
 from agent.sinks.interface import Sink, SinkContext
+from agent.sinks.offered import first_offered
 from agent.state.store import StateStore
 from agent.system.accounts import SystemAccounts
 from agent.system.clock import Clock
@@ -157,8 +160,26 @@ class Factory:
     def provider(self, name: str, settings: ProviderSettings) -> Provider:
         """Return the provider of one credential, or of its emergency's authority."""
         base_of = partial(self._base, name)
-        context = ProviderContext(name, self._settings.cloud, self.hostname, dict(self._environ), base_of)
+        context = ProviderContext(
+            name, self._settings.cloud, self.hostname, dict(self._environ), base_of, partial(self._in_use, name)
+        )
         return providers.load(settings.type).made(settings, context)
+
+    def _in_use(self, name: str) -> Credential | None:
+        """Return the value of a credential that this host made or published last; None where it is not to be had."""
+        if name not in self._settings.credentials:
+            return None  # an inline provider
+        if (known := self._bases.newest(name)) is not None:
+            return known
+        state = StateStore(paths(self._settings)[0]).peek(name)
+        journal = state.journal
+        done = [journal.published, *([journal.before] if journal.is_half_switched and journal.before else [])]
+        ours = state.ram.record.keys[-1:]  # an adopted key, which is not published yet
+        wanted = [one.access_key_id for one in done if one.generation] + [one.access_key_id for one in ours]
+        found = (first_offered(self.sinks(name), partial(_has_id, access_key_id)) for access_key_id in wanted)
+        value = next(filter(None, found), None)
+        mine = state.ram.record.key(value.access_key_id) if value is not None else None
+        return replace(value, created_at=mine.created_at) if value is not None and mine is not None else value
 
     def _base(self, owner: str, base: ProviderSettings | str) -> Base:
         """Return what the provider of `owner` builds on."""
@@ -177,10 +198,30 @@ class Factory:
         """Return the provider of who may rotate and disable for a credential: an inline one, or that of another credential."""
         emergency = self._settings.credentials[name].emergency
         if emergency is None:
-            return None
-        if isinstance(emergency.authority, str):
-            return self.provider(emergency.authority, self._settings.credentials[emergency.authority].provider)
-        return self.provider(f"{name}.emergency.authority", emergency.authority)
+            return self.rotator(name)
+        return self._who(emergency.authority, f"{name}.emergency.authority")
+
+    def rotator(self, name: str) -> Provider | None:
+        """Return the provider of who makes the keys of a RAM user, which its provider names; None where there is none."""
+        settings = self._settings.credentials[name].provider
+        return self._who(settings.authority, f"{name}.provider.authority") if isinstance(settings, HasRamUser) else None
+
+    def _who(self, authority: ProviderSettings | str, place: str) -> Provider:
+        if isinstance(authority, str):
+            return self.provider(authority, self._settings.credentials[authority].provider)
+        return self.provider(place, authority)
+
+    def ram_users(self) -> dict[str, RamUserPlan]:
+        """Return the RAM users whose keys keyturn itself makes, by the names of their credentials."""
+        found = {name: entry.provider for name, entry in self._settings.credentials.items()}
+        return {name: settings.ram_user for name, settings in found.items() if isinstance(settings, HasRamUser)}
+
+    def cloud_of(self, name: str) -> Cloud:
+        """Return the clients for the keys of one credential, whose provider may name its own endpoint of RAM."""
+        cloud, settings = self.cloud(), self._settings.credentials[name].provider
+        if not isinstance(settings, HasRamUser) or not settings.ram_user.endpoint:
+            return cloud
+        return replace(cloud, ram=Ram(Transport(self._ca_file), settings.ram_user.endpoint))
 
     def cloud(self, *, shares: bool = False) -> Cloud:
         """Return the clients of KMS, RAM and STS, for the management calls.
@@ -215,6 +256,10 @@ class Factory:
             notifiers=tuple(map(self._notifier_of, entry.notify)),
             source=self._source(entry.provider),
         )
+
+
+def _has_id(access_key_id: str, value: Credential) -> bool:
+    return value.access_key_id == access_key_id
 
 
 def _said(settings: ProviderSettings) -> list[tuple[str, Any]]:

@@ -33,6 +33,7 @@ FIELDS = (
     "notified",
     "steps",
     "left_behind",
+    "hosts",
     "outcome",
     "error",
     "request_id",

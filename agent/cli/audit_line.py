@@ -23,6 +23,7 @@ GOOD = frozenset(
         "rotation_ended",
         "old_key_disabled",
         "old_key_deleted",
+        "key_adopted",
     }
 )
 SO_SO = frozenset(
@@ -97,6 +98,8 @@ def facts(record: dict[str, Any]) -> Iterator[str]:
             yield _text(record[name])
     if record.get("left_behind"):
         yield f"left behind: {_text(record['left_behind'])}"
+    if record.get("hosts"):
+        yield _hosts(record["hosts"])
     if "reason" in record:
         yield f'"{_text(record["reason"])}"'
     if "actor" in record:
@@ -111,6 +114,16 @@ def facts(record: dict[str, Any]) -> Iterator[str]:
             yield f"{_WORDS.get(name, '')}{_text(record[name])}"
     if "duration_ms" in record:
         yield f"{_text(record['duration_ms'])} ms"
+
+
+def _hosts(found: Any) -> str:
+    """How many other hosts of the fleet proved the new key; those without a time have not, or are not named."""
+    rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    more = sum(one["more"] for one in rows if isinstance(one.get("more"), int))
+    moved = sum("at_ms" in one for one in rows)
+    return f"{moved} of {sum('host' in one for one in rows)} other hosts moved" + (
+        f" ({more} more not named)" if more else ""
+    )
 
 
 _WORDS = {"expiration": "until ", "agent_version": "keyturn "}

@@ -98,6 +98,14 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
     rotate.add_argument(
         "--delete-old", action="store_true", help="--disable-old, then delete the old key; RAM keeps it 30 days"
     )
+    fleet = rotate.add_mutually_exclusive_group()
+    fleet.add_argument("--fleet", action="store_true", default=None, help="refuse where the config has no [fleet]")
+    fleet.add_argument(
+        "--no-fleet", action="store_false", dest="fleet", help="no other host has the key: tell and ask none"
+    )
+    rotate.add_argument(
+        "--allow-absent", metavar="HOST", action="append", default=[], help="let this host go if it is absent"
+    )
     rotate.add_argument("--force", action="store_true", help="disable it even if somebody is left behind on it")
     rotate.add_argument(
         "--report",
@@ -113,6 +121,13 @@ def _rotate(rotate: argparse.ArgumentParser) -> None:
         "--drill", action="store_true", help="play it against the emulator on loopback: nothing real is touched or told"
     )
     rotate.add_argument("--json", action="store_true", help="print one JSON object at the end")
+
+
+def _adopt(adopt: argparse.ArgumentParser) -> None:
+    adopt.add_argument("name", metavar="NAME")
+    adopt.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+    adopt.add_argument("--dry-run", action="store_true", help="show what is there and what would be done, and stop")
+    adopt.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
 def _plan(plan: argparse.ArgumentParser) -> None:
@@ -214,9 +229,7 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     )
     incident.add_argument("--output", metavar="FILE", help="write it there, with mode 0600; default: standard output")
     _copy(incident)
-    incident.add_argument(
-        "--from-seq", metavar="N", type=int, help="the oldest record must be this one; default: whichever is the oldest"
-    )
+    incident.add_argument("--from-seq", metavar="N", type=int, help="the oldest record must be this one; default: any")
 
 
 def _copy(action: argparse.ArgumentParser) -> None:
@@ -252,6 +265,29 @@ def _endpoint(endpoint: argparse.ArgumentParser) -> None:
     rotate.add_argument("--overlap", metavar="24h", default="24h", help="until the old one dies; 0s: at once")
     rotate.add_argument("--reason", metavar="TEXT", default="", help="goes into the audit")
     rotate.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _fleet(fleet: argparse.ArgumentParser) -> None:
+    actions = fleet.add_subparsers(title="actions", metavar="ACTION", required=True)
+    status = _parser(
+        actions.add_parser,
+        "status",
+        help="who is there, on which version, who is behind; exit code 1 if anybody is",
+        epilog="example: keyturn fleet status uploader --watch",
+    )
+    status.set_defaults(run="agent.cli.fleet:status")
+    status.add_argument("names", metavar="NAME", nargs="*")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
+    leave = _parser(
+        actions.add_parser,
+        "leave",
+        help="take this host off the board, or one that is gone for good",
+        epilog="example: keyturn fleet leave --host web-17",
+    )
+    leave.set_defaults(run="agent.cli.fleet:leave")
+    leave.add_argument("--host", metavar="HOST", help="default: this one")
+    leave.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _systemd_setup(setup: argparse.ArgumentParser) -> None:
@@ -309,6 +345,12 @@ COMMANDS = {
         'keyturn rotate uploader --reason "key on a public repo" --disable-old',
         _rotate,
     ),
+    "adopt": Command(
+        "agent.cli.adopt:adopt",
+        "take a RAM user whose key was copied by hand under rotation, in steps that it says before",
+        "keyturn adopt reporter --dry-run",
+        _adopt,
+    ),
     "plan": Command(
         "agent.cli.plan:plan",
         "who holds a key, who would be told of a new one and how, and what is in the way of a `rotate`; changes nothing",
@@ -350,6 +392,12 @@ COMMANDS = {
         "the tokens of the credentials_uri sinks: see them, or replace them",
         "keyturn endpoint rotate-token uploader",
         _endpoint,
+    ),
+    "fleet": Command(
+        "agent.cli.fleet:status",
+        "the hosts that share secrets: who is there, and who is behind",
+        "keyturn fleet status",
+        _fleet,
     ),
     "systemd-setup": Command(
         "agent.cli.systemd_setup:systemd_setup",

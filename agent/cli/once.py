@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from agent.app import wiring
@@ -15,7 +16,6 @@ from agent.cli.option_types import seconds
 from agent.cli.without_daemon import run_here
 from agent.control import client
 from agent.core.errors import BusyError, KeyturnError, NotPermittedError
-from agent.core.events import Cause, Trigger
 from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.state.store import ServicesStateError
@@ -37,17 +37,21 @@ def once(options: argparse.Namespace) -> int:
     settings = wiring.load_settings(options.config, os.environ)
     in_journal = is_stream(os.environ, sys.stderr)
     show = _log_wait if in_journal else output.wait
+    warn = _log_warning if in_journal else _print_warning
     try:
         answer = run_here(
             settings,
             options.config,
-            lambda commands: commands.refresh(options.names, Cause(Trigger.START), show, retry_for_s=retry_for_s),
+            lambda commands: commands.once(options.names, show, warn, retry_for_s=retry_for_s),
             logged=in_journal,
         )
     except (BusyError, ServicesStateError) as error:
         raise _with_another_way(error, settings, _refresh(options)) from error
     if not in_journal:
         output.refreshed(answer)
+        output.turned(answer["rotations"])
+    else:
+        _log_rotations(answer["rotations"])
     return int(answer["exit_code"])
 
 
@@ -72,5 +76,21 @@ def _refresh(options: argparse.Namespace) -> str:
     return f"`{shlex.join(['keyturn', *config, 'refresh', *options.names])}`"
 
 
+def _log_rotations(rotations: Sequence[dict[str, Any]]) -> None:
+    for one in rotations:
+        if one["error"]:
+            log.error("the keys of a RAM user need somebody", credential=one["credential"], error=one["error"])
+        elif one["waits_for"]:
+            log.info("the keys of a RAM user wait", credential=one["credential"], detail=one["waits_for"])
+
+
 def _log_wait(one: dict[str, Any]) -> None:
     log.info("waiting", detail=one["detail"])
+
+
+def _log_warning(text: str) -> None:
+    log.warning("fleet", detail=text)
+
+
+def _print_warning(text: str) -> None:
+    print(output.one_line(f"keyturn: warning: {text}"), file=sys.stderr)

@@ -87,6 +87,15 @@ def refreshed(answer: dict[str, Any]) -> None:
                 print(one_line(f"  {one['type']} {one['target']}: {one['last_outcome']}{owed}"))
 
 
+def turned(rotations: Sequence[dict[str, Any]]) -> None:
+    """Print what the looks at the keys of RAM users came to."""
+    for one in rotations:
+        if one["error"]:
+            print(one_line(f"keyturn: {one['error']}"), file=sys.stderr)
+        elif one["waits_for"]:
+            print(one_line(f"{one['credential']}: its rotation waits for {one['waits_for']}"))
+
+
 def wait(one: dict[str, Any]) -> None:
     """What is waited for, on standard error: standard output is for what came of it. Other steps are not shown."""
     if one["outcome"] == WAITING:
@@ -120,11 +129,24 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
     if "error" in result:
         sys.stdout.flush()
         print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
+    if (fleet := result.get("fleet")) is not None:
+        print(one_line(f"{played}fleet: {_fleet(fleet)}"))
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
     print(
         paint(one_line(played + last), "good" if good else "bad"), flush=True
     )  # a document may follow, which takes a while
+
+
+def _fleet(rows: Sequence[dict[str, Any]]) -> str:
+    """How many of the other hosts are on the new key, and which are not."""
+    behind = [
+        f"{one['host']} ({'absent; ' if one['state'] == 'absent' else ''}{one['why']})"
+        for one in rows
+        if not one["moved"]
+    ]
+    proved = f"{len(rows) - len(behind)} of {len(rows)} other hosts proved the new key"
+    return proved + (f"; not {', '.join(first_few(behind))}" if behind else "")
 
 
 def _safety(result: dict[str, Any]) -> str:
@@ -173,6 +195,10 @@ def status_lines(whole: dict[str, Any], now: datetime) -> Iterator[str]:
     for key in agent.get("client_keys", ()):  # likewise
         if key["is_alarm"]:
             yield one_line(_client_key(key, now))
+    if (fleet := agent.get("fleet")) is not None and not fleet["connected"]:
+        for_s = f" for {span(fleet['down_for_s'])}" if fleet.get("down_for_s") is not None else ""
+        why = fleet["error"] or "not connected yet"
+        yield one_line(f"the fleet's board is away{for_s}: {why}; everything else goes on as on one host")
     head = ("credential", "state", "gen", "access key", "verified", "published", "expires", "next")
     made = (_status_row(name, one, now) for name, one in whole["credentials"].items())
     rows = [head, *(tuple(map(one_line, row)) for row in made)]
@@ -217,7 +243,15 @@ def _troubles(one: dict[str, Any]) -> Iterable[str]:
             pickup = f", pickup {told['pickup']}" if told["pickup"] else ""
             yield f"{told['type']} {told['target']}: {state}{pickup}"
     yield from _clients(one)
+    yield from _rotation(one.get("rotation") or {})
     yield from _canary(one.get("canary") or {"looks": ()})  # an older daemon does not say
+
+
+def _rotation(seen: dict[str, Any]) -> Iterator[str]:
+    """Yield what the rotation of a RAM user's keys waits for, where that is somebody's doing."""
+    if seen.get("waits_for") and (seen.get("remedy") or seen.get("stopped")):
+        remedy = f"; {seen['remedy']}" if seen.get("remedy") else ""
+        yield f"rotation {'stopped' if seen['stopped'] else 'waits'}: {seen['waits_for']}{remedy}"
 
 
 def _canary(seen: dict[str, Any]) -> Iterator[str]:

@@ -7,19 +7,22 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from agent.cli.output import one_line
+from agent.cli.output import one_line, span
 from agent.core.text import first_few
 from agent.system.terminal import paint, terminal_size
 
 WIDEST = 100
 MOST_ROWS = 12
 OTHER_HOSTS = (
-    "not known to keyturn. Where they share the secret: rotate without --disable-old, `keyturn refresh` on each of them, "
-    "then `keyturn rotate NAME --leaked OLD --disable-old`"
+    "not known to keyturn: the config has no [fleet]. Where they share the secret: rotate without --disable-old, "
+    "`keyturn refresh` on each of them, then `keyturn rotate NAME --leaked OLD --disable-old`"
 )
 _BEFORE_THE_SWITCH = ("preflight", "rotate", "fetch")
 """The steps after which the key is still the old one."""
-_MOODS = {"ok": "good", "not permitted": "so-so", "unknown": "so-so", "refused": "bad", "not proved": "dim"}
+_MOODS = {
+    "ok": "good", "not permitted": "so-so", "unknown": "so-so", "refused": "bad", "not proved": "dim", "live": "good",
+    "absent": "so-so",
+}  # fmt: skip
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -31,7 +34,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         "processes": _processes(found),
         "would be told": _told(found),
         "fetched it from keyturn": _fetched(found),
-        "other hosts": _bullets([OTHER_HOSTS.replace("NAME", found["credential"])]),
+        "other hosts": _other_hosts(found),
         "the authority": _authority(found),
         "KMS and RAM": _cloud(found),
         "in the way": _in_the_way(found),
@@ -99,7 +102,21 @@ def _short(found: dict[str, Any], disable_old: bool) -> Iterator[str]:
         yield _waits(found["fetched"])
     for one in found["in_the_way"]:
         yield f"in the way ({one['step']}): {_said(one)}"
-    yield f"other hosts are not known to it; more: keyturn plan {found['credential']}"
+    yield f"{_hosts_in_short(found.get('other_hosts'))}; more: keyturn plan {found['credential']}"
+
+
+def _hosts_in_short(others: dict[str, Any] | None) -> str:
+    if others is None:
+        return "other hosts are not known to it"
+    if others["hosts"] is None:
+        return f"the fleet is not known: {others['problem']}"
+    live, absent = (_with_ages(others["hosts"], state) for state in ("live", "absent"))
+    said = f"other live hosts: {len(live)}" + (f" ({', '.join(first_few(live))})" if live else "")
+    return said + (f"; absent: {len(absent)} ({', '.join(first_few(absent))})" if absent else "")
+
+
+def _with_ages(hosts: Sequence[dict[str, Any]], state: str) -> list[str]:
+    return [f"{one['host']}, seen {span(one['age_s'])} ago" for one in hosts if one["state"] == state]
 
 
 def _waits(fetched: Sequence[dict[str, Any]]) -> str:
@@ -111,11 +128,17 @@ def _waits(fetched: Sequence[dict[str, Any]]) -> str:
 # -- sections -----------------------------------------------------------------------------------------
 
 
+def _replaces(found: dict[str, Any], key: str) -> str:
+    if found["secret"]:
+        return f"KMS would replace {key} of secret {found['secret']}"
+    return f"keyturn would have RAM make a key that replaces {key} of RAM user {(found['ram'] or {}).get('user')}"
+
+
 def _headline(found: dict[str, Any]) -> str:
     name = found["credential"]
     key = found["access_key_id"] or ("its value" if found["generation"] else "a key that is not known yet")
     does = {
-        "rotate": f"KMS would replace {key} of secret {found['secret']}",
+        "rotate": _replaces(found, key),
         "disable": f"nothing needs rotating, {key} stays; the key before it would be disabled",
         "renew": f"a new session would take the place of {key}; sessions already issued live on until they expire",
         "nothing": f"{key} cannot be rotated by keyturn: its source is {found['provider']}",
@@ -204,6 +227,31 @@ def _fetched(found: dict[str, Any]) -> Iterator[str]:
         yield from _bullets(first_few(named, MOST_ROWS))
 
 
+def _other_hosts(found: dict[str, Any]) -> Iterator[str]:
+    others = found.get("other_hosts")
+    if others is None:
+        yield from _bullets([OTHER_HOSTS.replace("NAME", found["credential"])])
+    elif others["hosts"] is None:
+        yield from _bullets([f"the fleet is not known: {others['problem']}"])
+    elif not others["hosts"]:
+        yield from _bullets(["none is on the fleet's board"])
+    else:
+        rows = sorted(others["hosts"], key=lambda one: (one["state"] != "absent", one["host"]))
+        for one in rows[:MOST_ROWS]:
+            yield from _labelled(one["state"], _host(one))
+        if len(rows) > MOST_ROWS:
+            yield from _bullets([f"and {len(rows) - MOST_ROWS} more (`keyturn fleet status`, or --json, has all)"])
+
+
+def _host(one: dict[str, Any]) -> str:
+    said = [f"{one['host']}, seen {span(one['age_s'])} ago"]
+    said.append(f"version {one['version_id']}" if one["version_id"] else "says nothing that can be understood")
+    said += [f"{one['owed']} of its dependents are not known to be on it"] if one["owed"] else []
+    said += [f"failing: {one['failed']}"] if one["failed"] else []
+    said += ["two machines go by this name"] if one["twins"] else []
+    return ", ".join(said)
+
+
 def _authority(found: dict[str, Any]) -> Iterator[str]:
     authority = found["authority"]
     if authority is None:
@@ -219,21 +267,23 @@ def _authority(found: dict[str, Any]) -> Iterator[str]:
 
 def _cloud(found: dict[str, Any]) -> Iterator[str]:
     kms, ram = found["kms"], found["ram"]
-    if kms is None:
+    if ram is None:
         return
-    rows = [
-        f"{kms['rotations_spent']} of {kms['rotations_per_hour']} rotations spent this hour, as far as is known here"
-    ]
-    if kms["last_rotated_at"]:
-        rows.append(f"last rotated {kms['last_rotated_at']}")
-    if kms["taken_up"]:
-        rows.append(f"a rotation begun {kms['taken_up']['begun_at']} would be taken up: {kms['taken_up']['reason']}")
+    rows = list(_kms(kms)) if kms is not None else []
     for one in ram["keys"] or ():
         created = f", created {one['created_at']}" if one["created_at"] else ""
         rows.append(f"RAM user {ram['user']}: {one['access_key_id']}, {one['whose']}, {one['status']}{created}")
     if ram["last_used_at"]:
         rows.append(f"the current key was used last {ram['last_used_at']}")
     yield from _bullets(rows)
+
+
+def _kms(kms: dict[str, Any]) -> Iterator[str]:
+    yield f"{kms['rotations_spent']} of {kms['rotations_per_hour']} rotations spent this hour, as far as is known here"
+    if kms["last_rotated_at"]:
+        yield f"last rotated {kms['last_rotated_at']}"
+    if kms["taken_up"]:
+        yield f"a rotation begun {kms['taken_up']['begun_at']} would be taken up: {kms['taken_up']['reason']}"
 
 
 def _in_the_way(found: dict[str, Any]) -> Iterator[str]:

@@ -140,6 +140,8 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
         "disable_old": options.disable_old,
         "delete_old": options.delete_old,
         "force": options.force,
+        "fleet": options.fleet,
+        "allow_absent": options.allow_absent,
     }
 
 

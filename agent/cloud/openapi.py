@@ -321,14 +321,12 @@ class Ram(OpenApi):
         """
         action = "CreateAccessKey"
         answer = self.call(action, {"UserName": user}, identity, now=now, timeout_s=timeout_s)
-        key = answer.get("AccessKey")
-        if not isinstance(key, dict):
+        if not isinstance(key := answer.get("AccessKey"), dict):
             raise self.bad(action, "has no AccessKey")
-        date = key.get("CreateDate")
         return MadeAccessKey(
             self._text(action, key, "AccessKeyId"),
             Secret(self._text(action, key, "AccessKeySecret")),
-            moment_of(date) if isinstance(date, str) else None,
+            moment_of(str(key.get("CreateDate"))),
             failures.request_id_of(answer),
         )
 

@@ -44,7 +44,7 @@ def references(tree: Mapping[str, Any], uses: Iterable[Reference], report: Repor
             used.add(name)
             # An authority may well live on the credential that it rotates: only values that are made of
             # one another make a circle.
-            if place[2:3] != ("emergency",):
+            if place[2:3] != ("emergency",) and place[2:4] != ("provider", "authority"):
                 builds_on.setdefault(owner, {})[name] = place
     _circles(builds_on, report)
     _idle(known, used, report)

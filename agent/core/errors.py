@@ -35,6 +35,7 @@ The tree; the number is the exit code where it is not 1, and `r` marks what is w
         TooMuchError                       (systemd_setup) the unit would need root's rights
       AuditError                           the audit log
       BusyError                            another keyturn, or the same work, is under way
+        RotatedByScheduleError             the schedule rotates a RAM user's keys, for seconds
       DaemonUnreachableError       69
         ConnectionLostError        69      (control.client) it went away before it had answered
       RemoteError                          (control.client) the daemon's own error, with its exit code
@@ -227,6 +228,10 @@ class AuditError(KeyturnError):
 
 class BusyError(KeyturnError):
     """Another keyturn works on the same state directory, or the same work is already under way."""
+
+
+class RotatedByScheduleError(BusyError):
+    """The schedule is at work on the same keys, for seconds."""
 
 
 class DaemonUnreachableError(KeyturnError):

@@ -21,6 +21,7 @@ class Trigger(StrEnum):
     SIGNAL = "signal"
     RECOVERY = "recovery"
     DRIFT = "drift"
+    FLEET = "fleet"
 
 
 class Event(StrEnum):
@@ -49,6 +50,7 @@ class Event(StrEnum):
     ENDPOINT_TOKEN_ROTATED = "endpoint_token_rotated"
     PICKUP_CONFIRMED = "pickup_confirmed"
     STALE = "stale"
+    KEY_ADOPTED = "key_adopted"
     KEY_TOO_OLD = "key_too_old"
     KEY_RESTRICTED = "key_restricted"
     CLIENT_KEY_EXPIRES = "client_key_expires"

@@ -1,4 +1,4 @@
-"""The interface through which the engine reports what can be seen from outside; agent/metrics/ implements it.
+"""The interface through which the engine reports what can be seen from outside; agent/metrics/ and agent/fleet/ implement it.
 
 An observer is called on the loop's thread, between two steps of its work, so it only takes note and returns at once.
 """
@@ -25,3 +25,35 @@ class Observer:
 
 
 NOBODY = Observer()
+
+
+class Observers(Observer):
+    """Several observers as one, each called in the order in which it came."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._all: list[Observer] = []
+
+    def add(self, observer: Observer) -> None:
+        """Call this one, too, from now on."""
+        self._all.append(observer)
+
+    def refreshed(self, credential: str, outcome: Outcome) -> None:
+        """Tell each."""
+        for one in self._all:
+            one.refreshed(credential, outcome)
+
+    def failed(self, credential: str, event: str) -> None:
+        """Tell each."""
+        for one in self._all:
+            one.failed(credential, event)
+
+    def told(self, credential: str, notifier: str, outcome: str) -> None:
+        """Tell each."""
+        for one in self._all:
+            one.told(credential, notifier, outcome)
+
+    def changed(self) -> None:
+        """Tell each."""
+        for one in self._all:
+            one.changed()

@@ -47,6 +47,10 @@ class Base(Protocol):
         """Close its connections."""
 
 
+def _nothing_in_use() -> Credential | None:
+    return None
+
+
 def _no_base(settings: ProviderSettings | str) -> Base:
     raise ConfigError(["a provider cannot build on another one here"])
 
@@ -61,6 +65,8 @@ class ProviderContext:
         hostname: of this machine, for session names.
         environ: the environment of the agent at start.
         base_of: turns a field annotated `ProviderSettings | str` into a `Base`, without I/O.
+        in_use: returns the credential's value that this host made or published last, read back from its files where this
+            process has not seen it; None for none. For a provider whose source does not show a value twice.
     """
 
     credential: str
@@ -68,6 +74,7 @@ class ProviderContext:
     hostname: str = "localhost"
     environ: Mapping[str, str] = field(default_factory=dict)
     base_of: Callable[[ProviderSettings | str], Base] = _no_base
+    in_use: Callable[[], Credential | None] = _nothing_in_use
 
 
 class Provider(ABC):

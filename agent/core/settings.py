@@ -57,6 +57,29 @@ def loopback_fault(text: str) -> str | None:
     return 'is not a loopback address, and keys are served to this machine only; want "127.0.0.1:PORT" or "[::1]:PORT"'
 
 
+_REDIS = re.compile(r"(?P<scheme>rediss?)://(?P<user>[^@/]*@)?(?P<address>[^@/?#]*)(?:/(?P<db>[0-9]{1,4})?)?")
+
+
+def redis_fault(text: str) -> str | None:
+    """Return why `text` is no address of a Redis ("rediss://host:6379/0"); None when it is one.
+
+    In clear only to this machine: what is on the board is no secret, but the password is.
+    """
+    match = _REDIS.fullmatch(text)
+    found = _ADDRESS.fullmatch(match["address"]) if match else None
+    if match is not None and match["user"]:
+        return "holds a user or a password; give them by `username` and `password_from_file_path`"
+    if match is None or found is None or not _port_exists(found["port"] or "6379"):
+        return 'want "rediss://host:port/database", such as "rediss://r-bp1.redis.rds.aliyuncs.com:6379/0"'
+    if (
+        match["scheme"] == "redis"
+        and loopback_fault(f"{found['host']}:{found['port'] or 6379}")
+        and found["host"] != "localhost"
+    ):
+        return 'would carry the password over the network in clear; want "rediss://", which is TLS'
+    return None
+
+
 def _port_exists(port: str) -> bool:
     return 1 <= int(port) <= 65535
 
@@ -256,6 +279,42 @@ class EmergencySettings:
     ram_user_name: str | None = None
 
 
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+"""Of a host or a fleet: it is a part of keys and of what is signed, so nothing that separates them may be in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """`[fleet]`: the Redis or Tair on which the hosts that share secrets meet.
+
+    Attributes:
+        name: tells fleets on the same server apart; every host of one fleet has the same.
+        host: what this host is called there; None for its own name.
+        announce_jitter: within how long after an announcement a host asks its source, at random.
+    """
+
+    url: str
+    username: str | None = None
+    password_from_file_path: FilePath | None = None
+    ca_file: FilePath | None = None
+    name: str = "fleet"
+    host: str | None = None
+    announce_jitter: Duration = Duration(2)
+
+    def problems(self) -> Problems:
+        """Yield an address that is none or would carry a password in clear, and names that cannot be used."""
+        if fault := redis_fault(self.url):
+            yield "url", fault
+        for key, value in (("name", self.name), ("host", self.host)):
+            if value is not None and not _NAME.fullmatch(value):
+                yield key, 'want letters, digits, ".", "_" and "-", at most 64, such as "web-17"'
+        if self.username is not None and self.password_from_file_path is None:
+            yield "password_from_file_path", "missing; a user without a password proves nothing"
+        if self.announce_jitter > MAX_JITTER_S:
+            yield "announce_jitter", 'want at most "60s": so long would an emergency wait for it'
+
+
+MAX_JITTER_S = 60
 MAX_HOLD_S = 3600
 
 
@@ -321,4 +380,5 @@ class Settings:
     credentials: Mapping[str, CredentialSettings]
     agent: AgentSettings = field(default_factory=AgentSettings)
     cloud: CloudSettings = field(default_factory=CloudSettings)
+    fleet: FleetSettings | None = None
     digest: str = field(default="", init=False, compare=False)

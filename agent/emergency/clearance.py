@@ -1,6 +1,6 @@
 """Who has to be off the old key before it ends: everybody on this host, and whoever fetched it from here.
 
-What else is to be waited for before a key is disabled belongs here, too: every live host of a fleet, for one. docs/adr/0012.
+And on every other host of the fleet, where there is one (fleet_clearance.py). docs/adr/0012.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.emergency import left_behind
 from agent.emergency.case import Case
 from agent.emergency.fetchers import Fetchers, WhoFetched
+from agent.emergency.fleet_clearance import FleetClearance, OpenFleet
 from agent.emergency.key_followers import KeyFollowers
 from agent.emergency.left_behind import named, named_once
 
@@ -15,17 +16,20 @@ from agent.emergency.left_behind import named, named_once
 class Clearance:
     """Moves everybody to the new key, and says whether the old one may end."""
 
-    def __init__(self, case: Case, who_fetched: WhoFetched) -> None:
+    def __init__(self, case: Case, who_fetched: WhoFetched, open_fleet: OpenFleet) -> None:
         self._case = case
+        self._fleet = FleetClearance(case, open_fleet)
         self._followers = KeyFollowers(case.held, case.steps, case.patience)
         self._fetchers = Fetchers(case.held, case.steps, who_fetched)
 
     def move_everybody(self) -> None:
-        """Refresh whoever else holds the key, and tell every dependent.
+        """Tell the fleet; refresh whoever else holds the key on this host, and tell every dependent.
 
         Raises:
+            UsageError: `--fleet` was given where there is none.
             CancelledError: the agent is stopping, or did not answer.
         """
+        self._fleet.announce()
         self._case.result.left_behind = self._followers.move_everybody(self._case.old_id)
 
     def refuse_to_leave_behind(self) -> None:
@@ -44,15 +48,22 @@ class Clearance:
             raise error
 
     def wait_for_others(self) -> None:
-        """Wait for those whom nobody tells: who fetched the old key. Or note that `--force` does not.
+        """Wait for those whom nobody tells: who fetched the old key, and the other hosts. Or note that `--force` does not.
 
         Raises:
             CancelledError: the agent is stopping.
+            KeyturnError: which hosts have not moved, or that this is not known.
         """
         case = self._case
         if left := self._fetchers.wait(case.old_id, force=case.request.force):
             case.result.left_behind += left
             case.result.notes.append(f"--force did not wait for those who fetched the old key: {named_once(left)}")
+
+        self._fleet.wait()
+
+    def close(self) -> None:
+        """Give the connection to the fleet back."""
+        self._fleet.close()
 
     def look_at_the_end(self) -> None:
         """Note who is left behind, where an error kept that from being looked at, and who is only assumed to have moved.

@@ -15,13 +15,13 @@ from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
+from agent.cloud.authority import Authority
 from agent.cloud.looks import AccessKeySeen, SecretDescription, access_key_last_used, describe_secret, list_access_keys
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError
 from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
-from agent.emergency.authority import Authority
 from agent.system.clock import Clock
 from agent.system.errands import Errands
 from agent.system.waiting import Activity
@@ -31,6 +31,12 @@ AskedRam = tuple[Future[tuple[AccessKeySeen, ...]], Future[datetime | None] | No
 """The user's keys, and when the key in use was used last."""
 CALL_S = 6.0
 """Seconds for one call."""
+
+UNPROVED_OF_RAM_USER = (
+    ("ram:CreateAccessKey", "RAM has no DryRun for it"),
+    ("ram:UpdateAccessKey", "RAM has no DryRun for it"),
+)
+"""The same where keyturn itself makes the keys."""
 
 UNPROVED = (
     ("kms:RotateSecret", "KMS has no DryRun for it"),
@@ -97,7 +103,15 @@ class Foresight:
 class Foreseer:
     """The asking for one credential. For a thread that is not the loop's."""
 
-    def __init__(self, name: str, authority: Provider | None, cloud: Cloud, clock: Clock, errands: Errands) -> None:
+    def __init__(
+        self,
+        name: str,
+        authority: Provider | None,
+        cloud: Cloud,
+        clock: Clock,
+        errands: Errands,
+        table: str = "emergency",
+    ) -> None:
         """Keep what is needed.
 
         Args:
@@ -106,9 +120,11 @@ class Foreseer:
             cloud: the calls to KMS, RAM and STS.
             clock: for the signatures.
             errands: with the deadline of everything together.
+            table: of the credential, which names the authority.
         """
         self._place, self._cloud, self._clock, self._errands = f"credentials.{name}", cloud, clock, errands
-        self._authority = Authority(name, authority, clock, 0.0, lambda _seconds: None, Activity())
+        self._named = f"{self._place}.{table}"
+        self._authority = Authority(name, authority, clock, 0.0, lambda _seconds: None, Activity(), place=self._named)
         self._found = Foresight()
 
     def look(self, source: Provider, secret_name: str, user: str, known_id: str) -> Foresight:
@@ -116,7 +132,7 @@ class Foreseer:
 
         Args:
             source: a provider of the credential that nobody else uses; it is closed.
-            secret_name: of the secret at KMS.
+            secret_name: of the secret at KMS; "" where keyturn itself makes the user's keys.
             user: the RAM user whose key it is; "" where only KMS knows.
             known_id: the key that was published last; "" for none.
         """
@@ -128,7 +144,7 @@ class Foreseer:
             who = self._errands.answer(sign_in)
         except KeyturnError as error:
             is_placed = error.problem.startswith(self._place)
-            found.cannot_sign_in = error if is_placed else error.at(f"{self._place}.emergency.authority")
+            found.cannot_sign_in = error if is_placed else error.at(f"{self._named}.authority")
         if who is not None:
             found.signed_in = who.access_key_id
             self._as_authority(who, secret_name, user, known_id)
@@ -146,13 +162,19 @@ class Foreseer:
         found, now, ask = self._found, self._clock.now(), self._errands.ask
         sts, kms = self._cloud.sts, self._cloud.kms
         identity = ask(lambda: sts.get_caller_identity(who, now=now, timeout_s=CALL_S))
-        described = ask(lambda: describe_secret(kms, secret_name, who, now=now, timeout_s=CALL_S))
+        described = (
+            ask(lambda: describe_secret(kms, secret_name, who, now=now, timeout_s=CALL_S)) if secret_name else None
+        )
         asked_ram = self._ask_ram(who, user, known_id) if user else None
         caller = self._answered("STS GetCallerIdentity", "", identity, lambda seen: f"signed in as {seen.arn}")
         found.arn = caller.arn if caller is not None else ""
-        found.secret = self._answered(
-            "KMS DescribeSecret", "kms:DescribeSecret", described, lambda seen: f"sees the secret ({seen.secret_type})"
-        )
+        if described is not None:
+            found.secret = self._answered(
+                "KMS DescribeSecret",
+                "kms:DescribeSecret",
+                described,
+                lambda seen: f"sees the secret ({seen.secret_type})",
+            )
         found.user = user or (found.secret.user_name if found.secret is not None else "")
         if found.user:
             self._look_at_keys(asked_ram or self._ask_ram(who, found.user, known_id))

@@ -6,6 +6,7 @@ the same public methods: procedure.py chooses, and neither it nor old_key.py kno
 
 from __future__ import annotations
 
+from agent.cloud.authority import Authority
 from agent.cloud.looks import list_access_keys
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
@@ -20,7 +21,6 @@ from agent.core.errors import (
 from agent.core.events import Event
 from agent.core.rotatable import Rotatable
 from agent.core.timestamps import rfc3339
-from agent.emergency.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.following import follow
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR, TOO_MANY_KEYS, KmsRotation
@@ -195,18 +195,11 @@ class KmsKey:
 
     def end(self) -> None:
         """Write down that the rotation came to its end, and what became of it, for the next `rotate`."""
-        case = self._case
-        case.held.end_rotation(
-            RotationEnd(
-                ended_at=case.clock.now(),
-                by=case.request.actor.user,
-                reason=case.request.reason,
-                old_access_key_id=case.old_id,
-                new_access_key_id=case.published.access_key_id,
-                old_key=str(case.result.old_key),
-                safe=case.result.safe,
-            )
-        )
+        end_of(self._case)
+
+    def old_lives(self) -> str:
+        """Return what becomes of an old key that is not disabled."""
+        return "may work for up to two days (KMS)"
 
     def _sign_in(self) -> str:
         """Have STS name the authority; an STS that cannot answer does not stop the rotation."""
@@ -272,3 +265,18 @@ class KmsKey:
         return " and ".join(
             one.access_key_id for one in found if one.access_key_id not in ours
         ), "RAM lists no other one"
+
+
+def end_of(case: Case) -> None:
+    """Write down that a rotation came to its end, and what became of it, for the next `rotate`."""
+    case.held.end_rotation(
+        RotationEnd(
+            ended_at=case.clock.now(),
+            by=case.request.actor.user,
+            reason=case.request.reason,
+            old_access_key_id=case.old_id,
+            new_access_key_id=case.published.access_key_id,
+            old_key=str(case.result.old_key),
+            safe=case.result.safe,
+        )
+    )

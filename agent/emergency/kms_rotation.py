@@ -9,12 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from agent.cloud.authority import Authority
 from agent.cloud.failures import RotationRunningError
 from agent.cloud.openapi import Kms
 from agent.core.credential import Credential
 from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
 from agent.core.timestamps import rfc3339
-from agent.emergency.authority import Authority
 from agent.emergency.last_rotation import told
 from agent.engine.held_credential import HeldCredential
 from agent.state.records import RotationJournal

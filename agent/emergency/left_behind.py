@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NO_EFFECT = "told without effect"
     NOT_PICKED_UP = "not picked up"
     FETCHED = "fetched the old key"
+    HOST = "host not seen on the new key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,6 +33,7 @@ class Step(StrEnum):
     FETCH = "fetch"
     NOTIFY = "notify"
     LEAVE_BEHIND = "pickup"
+    FLEET = "fleet"
     DISABLE_OLD = "disable_old"
 
 
@@ -67,6 +68,8 @@ class Outlook:
         left_behind: whom no notification will move.
         untellable: those who cannot be told, each with why.
         now: the wall clock.
+        ram_user: whose keys keyturn itself makes; "" for a secret at KMS.
+        no_key: why no new one of that user can be made; None for no reason.
     """
 
     seen: CredentialSnapshot
@@ -77,6 +80,8 @@ class Outlook:
     left_behind: Sequence[LeftBehind]
     untellable: Sequence[KeyturnError]
     now: datetime
+    ram_user: str = ""
+    no_key: KeyturnError | None = None
 
     @property
     def current_id(self) -> str:
@@ -95,6 +100,7 @@ class Outlook:
         """The key before it, as far as is known."""
         done = self.seen.published
         known = {done.previous_access_key_id, done.access_key_id, self.found.previous_id}
+        known |= {one.access_key_id for one in self.seen.ram.keys}
         return frozenset(known - {"", self.current_id})
 
 
@@ -105,7 +111,24 @@ def obstacles(outlook: Outlook, request: Request | None = None) -> tuple[Obstacl
     found += leave_behind(outlook, request)
     if request is not None:
         found = [one for one in found if _concerns(one, outlook, request)]
+    return in_order(found)
+
+
+def in_order(found: Iterable[Obstacle]) -> tuple[Obstacle, ...]:
+    """Return obstacles in the order of the steps."""
     return tuple(sorted(found, key=lambda one: list(Step).index(one.step)))
+
+
+def obstacles_of_ram_user(outlook: Outlook, request: Request | None = None) -> tuple[Obstacle, ...]:
+    """Return the same where keyturn itself makes the RAM user's keys."""
+    found, place = list(_preflight(outlook, request)), f"credentials.{outlook.seen.name}"
+    listed = _check(outlook, "RAM ListAccessKeys")
+    if listed is not None and listed.error is not None:
+        found.append(Obstacle(Step.PREFLIGHT, _of_a_call(listed.error, f"{place}: RAM")))
+    if outlook.no_key is not None and not only_disables(outlook, request):
+        found.append(Obstacle(Step.ROTATE, outlook.no_key))
+    found += [*_notify(outlook), *leave_behind(outlook, request)]
+    return tuple(one for one in found if request is None or _concerns(one, outlook, request))
 
 
 def only_disables(outlook: Outlook, request: Request | None) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from agent.cloud.authority import AGAIN, Authority
 from agent.cloud.openapi import Cloud, Ram, Sts
 from agent.core.credential import Credential
 from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError
 from agent.core.events import Event
 from agent.core.retry import Retry
-from agent.emergency.authority import AGAIN, Authority
 from agent.emergency.case import Case
 from agent.emergency.kms_key import KmsKey, NoSecretError
+from agent.emergency.ram_user_key import RamUserKey
 from agent.emergency.report import OldKey
 from agent.system.clock import Clock
 from agent.system.waiting import Activity
@@ -28,7 +29,7 @@ GONE = "EntityNotExist.User.AccessKey"
 class EndOfOldKey:
     """Disables the key that was replaced, proves that it is refused, and deletes it."""
 
-    def __init__(self, case: Case, key: KmsKey, cloud: Cloud, authority: Authority) -> None:
+    def __init__(self, case: Case, key: KmsKey | RamUserKey, cloud: Cloud, authority: Authority) -> None:
         self._case, self._key, self._cloud, self._authority = case, key, cloud, authority
 
     def end(self) -> None:

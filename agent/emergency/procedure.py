@@ -3,7 +3,8 @@
 It runs on a worker and reaches the engine only through `HeldCredential`, so the daemon goes on meanwhile. Here is the order of
 things; each has a module of its own, and they share one `Case` (case.py): the rotation that ended before (last_rotation.py), the
 key at KMS (kms_key.py, kms_rotation.py) or a session (session.py); who asks (authority.py); the new value on its way
-(following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py); its
+(following.py); who has to be off the old key before it ends (clearance.py, key_followers.py, fetchers.py, left_behind.py,
+fleet_clearance.py); its
 end (old_key.py); what is shown (report.py).
 What "safe" means, what is taken up again and what is waited for: docs/adr/0012.
 """
@@ -14,28 +15,36 @@ from functools import partial
 from typing import Any
 
 from agent.audit.log import AuditLog
+from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
-from agent.core.errors import CancelledError, KeyturnError
+from agent.core.errors import CancelledError, KeyturnError, RotatedByScheduleError
 from agent.core.events import Cause, Event, Trigger
 from agent.core.provider import Provider
+from agent.core.ram_user import HasRamUser
 from agent.core.rotatable import Rotatable
-from agent.emergency.authority import Authority
 from agent.emergency.case import Case
 from agent.emergency.clearance import Clearance
 from agent.emergency.end_record import DETAIL_BYTES, TEXT_BYTES, cut, end_record
 from agent.emergency.fetchers import WhoFetched, nobody
+from agent.emergency.fleet_clearance import OpenFleet, no_fleet
 from agent.emergency.kms_key import KmsKey
 from agent.emergency.last_rotation import refuse_repetition
 from agent.emergency.old_key import EndOfOldKey
+from agent.emergency.ram_user_key import RamUserKey
 from agent.emergency.report import Patience, Result, Show, Steps
 from agent.emergency.request import Request
 from agent.emergency.session import SessionRenewal
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
+from agent.ram_rotation.rotations import rotation_of
 from agent.runtime.event_loop import answer_of
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
+
+
+SCHEDULE_S = 150.0
+"""Seconds for which an errand of the schedule is waited for: the proof of a new key takes a minute and more."""
 
 
 class Emergency:
@@ -50,6 +59,7 @@ class Emergency:
         request: Request,
         patience: Patience | None = None,
         who_fetched: WhoFetched = nobody,
+        open_fleet: OpenFleet = no_fleet,
     ) -> None:
         """Keep what is needed; nothing is asked yet.
 
@@ -61,10 +71,11 @@ class Emergency:
             request: what the operator asked for.
             patience: how long each wait may take.
             who_fetched: says who got an older generation from this agent and may still use it.
+            open_fleet: opens the fleet, where the config has one.
         """
         self._engine, self._audit, self._cloud, self._request = engine, audit, cloud, request
         self._provider_of_authority, self._patience = authority, patience or Patience()
-        self._who_fetched = who_fetched
+        self._who_fetched, self._open_fleet = who_fetched, open_fleet
         self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
         self._leaked = cut(request.leaked, DETAIL_BYTES) if request.leaked else None
         self._result = Result(request.credential)
@@ -86,7 +97,7 @@ class Emergency:
                 held.release()  # behind the record of its end, for which a stopping agent waits
 
     def _run(self, case: Case) -> Result:
-        clearance, begun = Clearance(case, self._who_fetched), False
+        clearance, begun = Clearance(case, self._who_fetched, self._open_fleet), False
         try:
             refuse_repetition(case)
             begun = True
@@ -99,6 +110,8 @@ class Emergency:
         except Exception:
             log.error("a fault of keyturn itself; please report it", exc_info=True)
             self._failed(KeyturnError(f"{case.place}: a fault of keyturn itself", "please report it with its log"))
+        finally:
+            clearance.close()
         self._fill_in(case, clearance)
         if begun:
             self._try_to_record(
@@ -117,15 +130,22 @@ class Emergency:
 
     def _hold(self) -> HeldCredential:
         late = CancelledError("the agent did not answer in time", "see its log")
-        held = self._engine.submit(partial(self._engine.hold, self._request.credential, self._cause))
-        return answer_of(held, CALL_S, late)
+        ends = self._engine.clock.boottime() + SCHEDULE_S
+        while True:
+            held = self._engine.submit(partial(self._engine.hold, self._request.credential, self._cause))
+            try:
+                return answer_of(held, CALL_S, late)
+            except RotatedByScheduleError:  # a call to RAM, or a proof, is under way
+                if self._engine.clock.boottime() > ends or self._engine.stops_within(0.2):
+                    raise
 
     # -- the play -----------------------------------------------------------------------------------
 
     def _play(self, case: Case, clearance: Clearance) -> None:
         case.result.old_access_key_id = case.published.access_key_id
         source = case.held.provider
-        if not isinstance(source, Rotatable):  # nothing at KMS: at most a session that the source can be asked for anew
+        is_ram_user = isinstance(case.held.settings.provider, HasRamUser)
+        if not isinstance(source, Rotatable) and not is_ram_user:
             SessionRenewal(case, clearance, self._cloud.sts).play()
             return
         authority = Authority(
@@ -135,8 +155,10 @@ class Emergency:
             case.patience.ask_s,
             case.held.pause,
             case.steps.activity,
+            place="" if case.held.settings.emergency or not is_ram_user else f"{case.place}.provider",
+            needs="ram:CreateAccessKey" if is_ram_user else "kms:RotateSecret",
         )
-        key = KmsKey(case, source, self._cloud, authority)
+        key = self._key(case, source, authority)
         case.steps.do("preflight", key.preflight)
         if key.is_only_to_be_disabled():
             case.result.notes.append(f"{case.old_id} was replaced already: nothing needed rotating")
@@ -150,13 +172,20 @@ class Emergency:
             self._end_old_key(case, key, EndOfOldKey(case, key, self._cloud, authority))
         else:
             case.result.notes.append(
-                f"the old key {case.old_id} was not disabled and may work for up to two days (KMS); to cut it off now: "
+                f"the old key {case.old_id} was not disabled and {key.old_lives()}; to cut it off now: "
                 f"keyturn rotate {case.held.name} --leaked {case.old_id} --disable-old --reason 'key leaked'"
             )
         # Only now: after an error on the way here the next `rotate` takes the rotation up.
         key.end()
 
-    def _end_old_key(self, case: Case, key: KmsKey, old: EndOfOldKey) -> None:
+    def _key(self, case: Case, source: Provider, authority: Authority) -> KmsKey | RamUserKey:
+        if isinstance(source, Rotatable):
+            return KmsKey(case, source, self._cloud, authority)
+        return RamUserKey(
+            case, self._cloud, authority, rotation_of(case.held, self._audit, authority, self._cloud, self._cause)
+        )
+
+    def _end_old_key(self, case: Case, key: KmsKey | RamUserKey, old: EndOfOldKey) -> None:
         old.end()
         if not case.request.delete_old:
             return

@@ -12,7 +12,7 @@ from agent.core.errors import KeyturnError
 from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
 from agent.system.clock import Clock
-from agent.system.waiting import Activity, Silence
+from agent.system.waiting import WAITING, Activity, Silence
 
 T = TypeVar("T")
 Show = Callable[[dict[str, Any]], None]
@@ -44,6 +44,7 @@ class Patience:
         refusal_s: until a disabled key is refused.
         told_s: until every dependent was tried.
         others_s: for which another credential that holds the key is refreshed again and again.
+        fleet_s: until every live host of the fleet has moved.
     """
 
     follow_s: float = 300.0
@@ -51,6 +52,7 @@ class Patience:
     refusal_s: float = 60.0
     told_s: float = 900.0
     others_s: float = 60.0
+    fleet_s: float = 300.0
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Result:
         left_behind: whoever is known to be still on the old key (left_behind.py).
         all_moved: the key was replaced, and nobody is known to be left behind.
         assumed: each credential and dependent that was told without an error, and of which there is no evidence either way.
+        fleet: how each other host stood at the end; None where there is no fleet, or it was not waited for.
     """
 
     credential: str
@@ -77,19 +80,21 @@ class Result:
     left_behind: tuple[LeftBehind, ...] = ()
     all_moved: bool = False
     assumed: tuple[tuple[str, str], ...] = ()
+    fleet: list[dict[str, Any]] | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object as it is printed: with `error` only where there is one."""
+        """Return the object as it is printed: with `error` and `fleet` only where there is one."""
         shown = {name: value for name, value in vars(self).items() if name != "exit_code"} | {
             "old_key": str(self.old_key),
             "left_behind": [one.as_json() for one in self.left_behind],
             "assumed": [{"credential": name, "dependent": whom} for name, whom in self.assumed],
         }
-        if self.error is None:
-            del shown["error"]
+        for name in ("error", "fleet"):
+            if shown[name] is None:
+                del shown[name]
         return shown
 
 
@@ -159,6 +164,13 @@ class Steps:
         self._result.steps.append(step)
         self._silence.heard()
         self._shown(step)
+
+    def wait_for(self, what: str) -> None:
+        """Say at once what is waited for from now on; it is said again while that lasts."""
+        self.activity.begin(what)
+        self._silence.heard(of_a_wait=True)
+        at_ms = self.passed_ms()
+        self._shown({"name": "wait", "outcome": WAITING, "ms": 0, "detail": what, "at_ms": at_ms})
 
     def _shown(self, step: dict[str, Any]) -> None:
         try:

@@ -16,7 +16,12 @@ PLAN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The operator's request. To delete the old key includes to disable it."""
+    """The operator's request. To delete the old key includes to disable it.
+
+    Attributes:
+        fleet: True where there has to be one, False where it is left out, None for what the config says.
+        allow_absent: hosts of the fleet that are let go where they are absent.
+    """
 
     credential: str
     reason: str
@@ -25,6 +30,8 @@ class Request:
     disable_old: bool = False
     delete_old: bool = False
     force: bool = False
+    fleet: bool | None = None
+    allow_absent: tuple[str, ...] = ()
 
 
 def refuse_secret(given: str, option: str) -> None:
@@ -53,6 +60,13 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         raise UsageError("--leaked takes an AccessKey id")
     if leaked is not None:
         refuse_secret(leaked, "--leaked")
+    fleet, absent = raw.get("fleet"), raw.get("allow_absent") or []
+    if (
+        fleet not in (None, True, False)
+        or not isinstance(absent, list)
+        or not all(isinstance(one, str) for one in absent)
+    ):
+        raise UsageError("--allow-absent takes the name of a host", "see `keyturn fleet status`")
     # An argument that is no UTF-8 arrives as lone surrogates, which neither the audit nor the state can hold.
     reason = reason.encode("utf-8", "backslashreplace").decode()
     return Request(
@@ -63,4 +77,6 @@ def emergency_request(raw: dict[str, Any], actor: Any) -> Request:
         disable_old=bool(raw.get("disable_old")) or bool(raw.get("delete_old")),
         delete_old=bool(raw.get("delete_old")),
         force=bool(raw.get("force")),
+        fleet=fleet,
+        allow_absent=tuple(absent),
     )

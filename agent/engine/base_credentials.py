@@ -24,12 +24,36 @@ class BaseCredentials:
         self._lock = threading.Lock()
         self._values: dict[str, Credential] = {}
         self._errors: dict[str, KeyturnError] = {}
+        self._made: dict[str, Credential] = {}
+
+    def hand(self, name: str, value: Credential) -> None:
+        """Keep a value that was made here and is not published yet: its source will not show it again."""
+        with self._lock:
+            self._made[name] = value
+
+    def forsake(self, name: str) -> None:
+        """Forget that value."""
+        with self._lock:
+            self._made.pop(name, None)
+
+    def made(self, name: str) -> Credential | None:
+        """Return that value; None where there is none, or it has been published."""
+        with self._lock:
+            return self._made.get(name)
+
+    def newest(self, name: str) -> Credential | None:
+        """Return the value that was made here, else the one that was published last; None where neither is known."""
+        with self._lock:
+            return self._made.get(name) or self._values.get(name)
 
     def put(self, name: str, value: Credential) -> None:
         """Keep the value that was published last."""
         with self._lock:
             self._values[name] = value
             self._errors.pop(name, None)
+            made = self._made.get(name)
+            if made is not None and made.access_key_id == value.access_key_id:
+                del self._made[name]
 
     def failed(self, name: str, error: KeyturnError) -> None:
         """Keep the error for which there is no newer value."""

@@ -13,9 +13,9 @@ from functools import partial
 from typing import TypeVar
 
 from agent.audit.log import AuditLog
-from agent.core.errors import BusyError
+from agent.core.errors import BusyError, RotatedByScheduleError
 from agent.core.events import Cause, Trigger
-from agent.core.observer import Observer
+from agent.core.observer import Observer, Observers
 from agent.core.outcome import Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.engine.attempts import RefreshSlot
@@ -28,6 +28,7 @@ from agent.engine.key_holders import Holder, holders, names_of_holders
 from agent.engine.refresher import Refresher, gone
 from agent.engine.reload import take_over
 from agent.engine.snapshot import CredentialSnapshot, EngineSnapshot, snapshot_of
+from agent.engine.version_held import VersionHeld, version_held
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
 from agent.refresh.sink_look import SinkLook
@@ -73,6 +74,7 @@ class Engine:
             in_use_changed=self._in_use_changed,
         )
         self._scheduler = self._crew.scheduler
+        self._observers = Observers()
         self._in_use_watchers: list[Callable[[str], None]] = []
         self._slots = {managed.name: RefreshSlot(managed) for managed in credentials}
         self._refresher = Refresher(self._slots, self._crew, fetch_timeout_s, self._look_whether_passed)
@@ -205,9 +207,10 @@ class Engine:
     # -- what happens by itself ---------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> None:
-        """Have an observer called for each refresh and each notification."""
-        self._crew.health.observe(observer)
-        self._crew.dispatcher.observe(observer)
+        """Have an observer called for each refresh and each notification, beside those that are called already."""
+        self._observers.add(observer)
+        self._crew.health.observe(self._observers)
+        self._crew.dispatcher.observe(self._observers)
 
     def watch_in_use(self, act: Callable[[str], None]) -> None:
         """Call `act` with every credential now, and then with each whose offer may have changed: its value, config, emergency."""
@@ -295,7 +298,8 @@ class Engine:
             raise gone(name)
         if slot.emergency is not None:
             by = f" by {slot.operator.user}" if slot.operator else ""
-            raise BusyError(
+            kind = BusyError if slot.operator else RotatedByScheduleError
+            raise kind(
                 f"credentials.{name}: a `keyturn rotate`{by} is under way ({slot.emergency.reason}) and goes on by itself",
                 "run the same command again in a minute: it takes up what is left, and does not rotate again",
             )
@@ -348,11 +352,7 @@ class Engine:
         return {name: look for name, slot in self._slots.items() if (look := slot.managed.sink_look()) is not None}
 
     def snapshot(self, looked: Iterable[tuple[str, SinkLook, Mapping[str, bool]]] = ()) -> EngineSnapshot:
-        """Return what can be seen now.
-
-        Args:
-            looked: for each credential what was found at its sinks, by `SinkLook.compare`.
-        """
+        """Return what can be seen now; `looked` is what `SinkLook.compare` found at the sinks of each credential."""
         for name, look, found in looked:
             if name in self._slots:
                 self._slots[name].managed.looked(look, found)
@@ -376,6 +376,10 @@ class Engine:
         """Return what a credential has to offer to those who ask; None where it is not in the config."""
         slot = self._slots.get(name)
         return in_use_of(slot.managed) if slot is not None else None
+
+    def version_held(self, name: str) -> VersionHeld | None:
+        """Return which version of a key this host holds, and who here has not moved; None where it is not in the config."""
+        return version_held(self._slots, name)
 
     def offered(self, name: str) -> Offered | None:
         """Return where a credential's readers find it; None where that is not to be watched, or it is not in the config."""

@@ -24,7 +24,9 @@ from agent.engine.key_holders import Holder, holders
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
+from agent.sinks.interface import Sink
 from agent.state.alarm_record import Seen
+from agent.state.ram_record import RamRecord
 from agent.state.records import RotationEnd, RotationJournal
 from agent.state.rotation_record import Begun, RotationRecord
 from agent.system.clock import Clock
@@ -45,6 +47,8 @@ class Held:
         known: the value in use, with its secrets if this process saw it; None before the first publish.
         unfinished: the rotation that an earlier `rotate` began.
         ended: what became of the last rotation that came to its end.
+        ram: which keys of a RAM user are ours.
+        made_id: of the key that was made here and is not published; "" for none.
     """
 
     seen: CredentialSnapshot
@@ -52,6 +56,8 @@ class Held:
     known: Credential | None
     unfinished: RotationJournal | None
     ended: RotationEnd | None
+    ram: RamRecord
+    made_id: str
 
 
 class HeldCredential:
@@ -85,6 +91,11 @@ class HeldCredential:
     def provider(self) -> Provider:
         """Its provider, whose calls are made on workers."""
         return self._slot.managed.provider
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Its sinks, which may be read on any thread."""
+        return self._slot.managed.sinks
 
     @property
     def settings(self) -> CredentialSettings:
@@ -193,6 +204,24 @@ class HeldCredential:
             lambda: tuple(when for slot in slots.values() for when in slot.managed.state.rotation.counted(now))
         )
 
+    # -- the keys of a RAM user ---------------------------------------------------------------------
+
+    def keep_ram(self, record: RamRecord) -> None:
+        """Write down which keys of the RAM user are ours, and what was begun.
+
+        Raises:
+            StateError: it cannot be written; RAM must not be asked for anything.
+        """
+        self._saved(lambda: self._managed.state.ram.replace(record))
+
+    def hand(self, value: Credential) -> None:
+        """Have the provider hand out a value that was made here; in memory only."""
+        self._crew.bases.hand(self.name, value)
+
+    def forsake(self) -> None:
+        """Have the provider hand out the value in use again."""
+        self._crew.bases.forsake(self.name)
+
     # -- the rest -----------------------------------------------------------------------------------
 
     def pause(self, seconds: float) -> None:
@@ -228,8 +257,10 @@ class HeldCredential:
     def _looked(self) -> Held:
         managed = self._managed
         seen = snapshot_of(managed, self.clock)
-        rotation = managed.state.rotation
-        return Held(seen, managed.value, managed.known, rotation.unfinished, rotation.ended)
+        rotation, made = managed.state.rotation, self._crew.bases.made(managed.name)
+        made_id = made.access_key_id if made is not None else ""
+        ram = managed.state.ram.record
+        return Held(seen, managed.value, managed.known, rotation.unfinished, rotation.ended, ram, made_id)
 
     def _saved(self, change: Callable[[], T]) -> T:
         return self._call(partial(self._change_and_save, change))

@@ -10,6 +10,7 @@ from agent.core.notify_outcome import NotifyOutcome
 from agent.core.policy import Condition
 from agent.engine.client_key_alarms import ClientKeySnapshot
 from agent.refresh.managed_credential import ManagedCredential
+from agent.state.ram_record import RamRecord
 from agent.state.records import Published, RotationEnd, RotationJournal
 from agent.system.clock import Clock
 
@@ -51,6 +52,7 @@ class CredentialSnapshot:
         rotations_spent: how many it began within the hour.
         rotation_begun_at: when it began the newest one that KMS did not refuse; None for none.
         rotation_ended: what became of the last one that came to its end.
+        ram: which keys of a RAM user are ours.
     """
 
     name: str
@@ -71,6 +73,7 @@ class CredentialSnapshot:
     rotations_spent: int
     rotation_begun_at: datetime | None
     rotation_ended: RotationEnd | None
+    ram: RamRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +128,5 @@ def snapshot_of(managed: ManagedCredential, clock: Clock, *, is_tried: bool = Tr
         rotations_spent=managed.state.rotation.spent(now),
         rotation_begun_at=max(managed.state.rotation.begun_at, default=None),
         rotation_ended=managed.state.rotation.ended,
+        ram=managed.state.ram.record,
     )

@@ -66,6 +66,7 @@ class Asked:
     deleted_at: datetime | None = None
     left_behind: tuple[LeftBehind, ...] = ()
     left_behind_more: int = 0
+    hosts: Any = None  # as the record has them
     is_open: bool = True
     has_end: bool = False
     has_begun: bool = False
@@ -271,6 +272,7 @@ class Emergencies:
         asked.version_id = text_of(record, "version_id") or asked.version_id
         asked.generation = number_of(record, "generation") or asked.generation
         asked.left_behind, asked.left_behind_more = left_behind_of(record.get("left_behind"))
+        asked.hosts = record.get("hosts")
         asked.has_end, asked.is_open = True, False
         asked.tells(
             ended_at=time_of(record),

@@ -147,6 +147,22 @@ class Dependent:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """Another host of the fleet, as the last attempt left it.
+
+    Attributes:
+        moved_at: when it was seen to have proved the new key, with nothing owed there; None where it was not.
+        state: "live" or "absent", of one that had not.
+        why: what was missing.
+    """
+
+    host: str
+    moved_at: datetime | None = None
+    state: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Basis:
     """What the document rests on.
 
@@ -183,6 +199,8 @@ class Incident:
         new_access_key_id, version_id, generation: what took the old key's place; empty where nothing did.
         moved: the credentials that were published anew for it, each with its generation.
         left_behind_more: how many of those left behind the record had no room for.
+        hosts: the other hosts of the fleet; None where they were not waited for, because there is no fleet, for example.
+        hosts_more: how many of them the record had no room for.
         notes: what `rotate` said besides; the log has none of it.
         region: where to look first in ActionTrail.
         made_at, made_by: of the document.
@@ -201,6 +219,8 @@ class Incident:
     dependents: tuple[Dependent, ...] = ()
     left_behind: tuple[LeftBehind, ...] = ()
     left_behind_more: int = 0
+    hosts: tuple[Host, ...] | None = None
+    hosts_more: int = 0
     notes: tuple[str, ...] = ()
     region: str = "cn-hangzhou"
     basis: Basis = Basis()

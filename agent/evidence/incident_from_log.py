@@ -17,7 +17,7 @@ from agent.audit.reader import PassedOver, read
 from agent.core.errors import KeyturnError
 from agent.core.events import Event
 from agent.evidence.emergencies import PUBLISHES, Emergencies, Emergency
-from agent.evidence.fields import number_of, text_of, time_of
+from agent.evidence.fields import hosts_of, number_of, text_of, time_of
 from agent.evidence.incident import Basis, Dependent, How, Incident, LeftBehind
 
 Prove = Callable[[int], Verdict]
@@ -92,6 +92,7 @@ def incident_from_log(
         told.dependents(),
         told.left_behind,
         emergency.last.left_behind_more,
+        *hosts_of(emergency.last.hosts, emergency.last.told.began_at),
         region=frame.region,
         basis=_basis(path, prove, found, emergency.asked[0].first_seq, max(emergency.ended_seq, told.last_seq)),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.evidence.fields import left_behind_of, number_of, steps_of, text_of, texts_of
+from agent.evidence.fields import hosts_of, left_behind_of, number_of, steps_of, text_of, texts_of
 from agent.evidence.incident import Attempt, Basis, Dependent, How, Incident, LeftBehind, OldKey, Step
 from agent.evidence.incident_from_log import NOT_TOLD, Frame
 
@@ -22,6 +22,7 @@ def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Fra
     """
     steps = steps_of(result.get("steps")) or attempt.steps or ()
     left, more = left_behind_of(result.get("left_behind"))
+    hosts, hosts_more = hosts_of(result.get("fleet"), attempt.began_at)
     safe_ms = number_of(result, "time_to_safe_ms") if result.get("safe") else None
     return Incident(
         text_of(result, "credential"),
@@ -54,6 +55,8 @@ def incident_from_result(result: Mapping[str, Any], attempt: Attempt, frame: Fra
         dependents=(*_assumed(result.get("assumed")), *_left_behind(left)),
         left_behind=left,
         left_behind_more=more,
+        hosts=hosts,
+        hosts_more=hosts_more,
         notes=texts_of(result, "notes"),
         region=frame.region,
         basis=Basis(why_not=why_not),

@@ -12,7 +12,8 @@ from agent.core.text import first_few
 from agent.core.timestamps import rfc3339
 from agent.evidence.actiontrail import looks, window
 from agent.evidence.fields import NOT_RECORDED
-from agent.evidence.incident import Attempt, Dependent, How, Incident, LeftBehind
+from agent.evidence.incident import Attempt, Dependent, Host, How, Incident, LeftBehind
+from agent.evidence.incident_basis import basis_of
 from agent.evidence.page import Block, Cell, Commands, Facts, Notice, Page, Paragraph, Pill, Section, Table
 
 MAX_ROWS = 200
@@ -40,8 +41,9 @@ def page_of(incident: Incident) -> Page:
             Section("How long the key lived", list(_how_long(incident))),
             Section("Who was told", list(_who_was_told(incident))),
             Section("Who was left behind", list(_who_was_left_behind(incident))),
+            *([Section("The other hosts", list(_other_hosts(incident)))] if incident.hosts is not None else []),
             Section("What keyturn cannot know, and how to look", list(_unknown(incident))),
-            Section("What this rests on", list(_basis(incident))),
+            Section("What this rests on", list(basis_of(incident))),
         ],
         [f"Made at {instant(incident.made_at)} by keyturn {incident.made_by}. All times are UTC."],
     )
@@ -96,6 +98,8 @@ def _verdict(incident: Incident) -> Notice:
     if assumed := [one.name for one in incident.dependents if one.how is How.ASSUMED]:
         names = ", ".join(first_few(list(dict.fromkeys(assumed)), 10))
         details.append(f"Only assumed to use the new key, told and without evidence either way: {names}.")
+    if incident.hosts is not None:
+        details.append(_hosts_in_short(incident))
     if incident.last.ended_at is None:
         details.append("The last attempt has no end in what this document was made of: it goes on, or was interrupted.")
     if incident.basis.whole is False:
@@ -313,6 +317,31 @@ def _left_behind(one: LeftBehind) -> Iterator[Block]:
     yield Commands(one.move)
 
 
+def _hosts_in_short(incident: Incident) -> str:
+    hosts, more = incident.hosts or (), incident.hosts_more
+    moved = sum(one.moved_at is not None for one in hosts)
+    unnamed = f" ({more} more are not named in the record)" if more else ""
+    return f"Of the fleet, {moved} of {len(hosts)} other hosts proved the new key{unnamed}."
+
+
+def _other_hosts(incident: Incident) -> Iterator[Block]:
+    yield Paragraph(
+        f"{_hosts_in_short(incident)} A host proves it by the new secret, and only while nobody there is known to be on the old "
+        "key; the time is when that was seen."
+    )
+    hosts = sorted(
+        incident.hosts or (), key=lambda one: (one.moved_at is not None, one.moved_at or incident.made_at, one.host)
+    )
+    if hosts:
+        yield _table(("Host", "Moved", "At", "What was missing"), [_host(one) for one in hosts])
+
+
+def _host(one: Host) -> Sequence[Cell]:
+    if one.moved_at is not None:
+        return one.host, Pill("yes", "good"), instant(one.moved_at), ""
+    return one.host, Pill("absent" if one.state == "absent" else "no", "bad"), "", one.why
+
+
 def _unknown(incident: Incident) -> Iterator[Block]:
     found = looks(incident)
     if not found:
@@ -332,8 +361,9 @@ def _unknown(incident: Incident) -> Iterator[Block]:
         "(STS....) stands in its answer: look it up in the same way. A session lives until it expires, whatever becomes of the "
         "key; to cut a role off before, detach all policies from it, or deny it everything."
     )
+    hosts = "Other hosts, laptops" if incident.hosts is None else "Hosts that are not of the fleet, laptops"
     yield Paragraph(
-        "Who else holds it. Other hosts, laptops, images and pipelines are not known to this keyturn: whatever still uses the key "
+        f"Who else holds it. {hosts}, images and pipelines are not known to this keyturn: whatever still uses the key "
         "is refused from the moment at which it was disabled. Where other hosts share the secret, have each refresh:"
     )
     yield Commands(f"keyturn refresh {shlex.quote(incident.credential)}")
@@ -360,36 +390,3 @@ def _cutting_off(role: str, notes: Sequence[str]) -> Iterator[Block]:
     yield Commands("\n".join(cutting_off(role)))
     yield Paragraph("And what takes that away, once the last session that leaked has expired:")
     yield Commands("\n".join(letting_back(role)))
-
-
-def _basis(incident: Incident) -> Iterator[Block]:
-    basis = incident.basis
-    if not basis.log:
-        yield Notice(
-            "so-so", f"The audit log was not read: {basis.why_not}", ["This is what `rotate` itself reported."]
-        )
-        yield Paragraph("What stands in the log can be had later, by whoever may read it:")
-        yield Commands(f"keyturn audit incident --credential {shlex.quote(incident.credential)}")
-        return
-    end = ""
-    if basis.is_copy and not basis.end_proved:
-        end = ", but not that nothing is missing behind its newest record"
-    verified = {True: f"yes{end}", False: "no", None: "could not be tried"}[basis.whole]
-    sure = "so-so" if end else "good"
-    told: list[tuple[str, Cell]] = [
-        ("Audit log", basis.log),
-        ("Records", f"seq {basis.first_seq} to {basis.last_seq}"),
-        ("Newest record", f"seq {basis.head_seq}"),
-        ("Its hash", basis.head_hash or NOT_RECORDED),
-        ("Verified", Pill(verified, {True: sure, False: "bad", None: "so-so"}[basis.whole])),
-    ]
-    if basis.verified_from > 1:
-        told.append(("Oldest record there", f"seq {basis.verified_from}; older ones are archived elsewhere, or gone"))
-    if basis.problems:
-        told.append(("Why", basis.problems))
-    yield Facts(told)
-    yield Paragraph("To verify it again:")
-    since = f" --from-seq {basis.verified_from}" if basis.verified_from > 1 else ""
-    copy = f" --log {shlex.quote(basis.log)}" if basis.is_copy else ""
-    head = f" --head {basis.head_seq}:{basis.head_hash}" if basis.is_copy and basis.end_proved else ""
-    yield Commands(f"keyturn audit verify{copy}{head}{since}")

@@ -10,7 +10,16 @@ from agent.engine.engine import Engine
 from agent.http.listener import Answer, Listener, Manner
 from agent.metrics.counters import Counters
 from agent.metrics.endpoints import Endpoints
-from agent.metrics.snapshot import CanaryOf, ClientsOf, SnapshotReader, no_canary, no_clients, take
+from agent.metrics.snapshot import (
+    CanaryOf,
+    ClientsOf,
+    FleetOf,
+    SnapshotReader,
+    no_canary,
+    no_clients,
+    no_fleet,
+    take,
+)
 from agent.metrics.textfile import Textfile
 
 MANNER = Manner("metrics")
@@ -25,8 +34,9 @@ class MetricsExporter:
         in_force: ConfigInForce,
         clients_of: ClientsOf = no_clients,
         canary_of: CanaryOf = no_canary,
+        fleet_of: FleetOf = no_fleet,
     ) -> None:
-        self._engine, self._in_force, self._clients_of, self._canary_of = engine, in_force, clients_of, canary_of
+        self._engine, self._shown = engine, (in_force, clients_of, canary_of, fleet_of)
         self._counts: Counters | None = None
         self._listener: Listener | None = None
         self._textfile: Textfile | None = None
@@ -37,7 +47,7 @@ class MetricsExporter:
             if not (agent.metrics_listen or agent.metrics_textfile):
                 return
             self._counts = Counters()
-            self._glass = SnapshotReader(self._engine, self._counts, self._in_force, self._clients_of, self._canary_of)
+            self._glass = SnapshotReader(self._engine, self._counts, *self._shown)
             self._engine.observe(self._counts)
         self._listen(agent.metrics_listen)
         self._write(agent.metrics_textfile)
@@ -53,7 +63,7 @@ class MetricsExporter:
         if self._listener is not None:
             self._listener.close()
         if self._textfile is not None and self._counts is not None:
-            self._textfile.close(take(self._engine, self._counts, self._in_force, self._clients_of, self._canary_of))
+            self._textfile.close(take(self._engine, self._counts, *self._shown))
 
     def _listen(self, address: str | None) -> None:
         if self._listener is not None and self._listener.address != address:

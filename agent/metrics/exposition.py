@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from agent import __version__
 from agent.core.policy import Condition
 from agent.metrics.counters import BOUNDS_S
-from agent.metrics.snapshot import Row, Snapshot
+from agent.metrics.snapshot import FleetFigures, Row, Snapshot
 
 BY = ["credential"]
 
@@ -79,6 +79,8 @@ class _Shown(Collector):
         yield from _keys(rows)
         yield _client_keys(self._snapshot)
         yield _canaries(rows)
+        if self._snapshot.fleet is not None:
+            yield from _fleet(self._snapshot.fleet)
         yield from _counters(rows)
         yield _publishes(rows)
         yield InfoMetricFamily("keyturn_build", "The version that runs.", value={"version": __version__})
@@ -186,6 +188,26 @@ def _canaries(rows: tuple[Row, ...]) -> Metric:
         for outcome, count in (row.canary or {}).items():
             looks.add_metric([row.name, outcome], count)
     return looks
+
+
+def _fleet(fleet: FleetFigures) -> Iterator[Metric]:
+    hosts = GaugeMetricFamily(
+        "keyturn_fleet_hosts",
+        "Hosts that have the credential, this one included: live on the newest version, behind, or absent.",
+        labels=[*BY, "state"],
+    )
+    took = GaugeMetricFamily(
+        "keyturn_fleet_convergence_seconds",
+        "From this host's last announcement of a version until every live host had it; absent where it made none.",
+        labels=BY,
+    )
+    for name, counts in fleet.hosts.items():
+        for state, count in counts.items():
+            hosts.add_metric([name, state], count)
+    for name, seconds in fleet.converged_s.items():
+        took.add_metric([name], seconds)
+    connected = "1 while the fleet's board is reached, else 0; absent without a fleet."
+    return iter((GaugeMetricFamily("keyturn_fleet_connected", connected, value=float(fleet.is_connected)), hosts, took))
 
 
 def _counters(rows: tuple[Row, ...]) -> Iterator[Metric]:

@@ -27,6 +27,29 @@ CanaryOf = Callable[[str], Canary | None]
 """Returns that for a credential; None where it has no canary."""
 
 
+@dataclass(frozen=True, slots=True)
+class FleetFigures:
+    """What is known of the fleet.
+
+    Attributes:
+        is_connected: whether its board is there.
+        hosts: how many are "live", "behind" and "absent", by credential; none while they were not counted.
+        converged_s: seconds from this host's last announcement of a credential until every live host had it.
+    """
+
+    is_connected: bool
+    hosts: Mapping[str, Mapping[str, int]]
+    converged_s: Mapping[str, float]
+
+
+FleetOf = Callable[[], FleetFigures | None]
+"""Returns that; None where the config has no fleet."""
+
+
+def no_fleet() -> None:
+    """Return that there is no fleet."""
+
+
 def no_canary(_credential: str) -> None:
     """Return that there is no canary."""
 
@@ -68,6 +91,7 @@ class Snapshot:
         config_loaded_at: when the config in force was read, in seconds since 1970.
         config_refused: whether one was refused since.
         client_keys: the id of each ClientKey, and when it ends, in seconds since 1970.
+        fleet: what is known of it; None where there is none.
     """
 
     taken_at: float
@@ -77,6 +101,7 @@ class Snapshot:
     config_loaded_at: float = 0.0
     config_refused: bool = False
     client_keys: tuple[tuple[str, float], ...] = ()
+    fleet: FleetFigures | None = None
 
 
 def take(
@@ -85,6 +110,7 @@ def take(
     in_force: ConfigInForce,
     clients_of: ClientsOf = no_clients,
     canary_of: CanaryOf = no_canary,
+    fleet_of: FleetOf = no_fleet,
 ) -> Snapshot:
     """Return a copy of what there is to see. On the loop's thread, or when the loop has ended."""
     seen = engine.snapshot()
@@ -99,6 +125,7 @@ def take(
         config_loaded_at=in_force.loaded_at.timestamp(),
         config_refused=in_force.refused_at is not None,
         client_keys=tuple((one.key_id, one.expires_at.timestamp()) for one in seen.client_keys),
+        fleet=fleet_of(),
     )
 
 
@@ -142,8 +169,9 @@ class SnapshotReader:
         in_force: ConfigInForce,
         clients_of: ClientsOf = no_clients,
         canary_of: CanaryOf = no_canary,
+        fleet_of: FleetOf = no_fleet,
     ) -> None:
-        self._engine, self._shown = engine, (counters, in_force, clients_of, canary_of)
+        self._engine, self._shown = engine, (counters, in_force, clients_of, canary_of, fleet_of)
         self._lock = threading.Lock()
         self._faults = Seldom()
         self._asked: Future[Snapshot] | None = None

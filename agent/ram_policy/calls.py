@@ -2,7 +2,7 @@
 
 * KMS: `kms:<api-name>` on `acs:kms:${region}:${account}:secret/${secret-name}`, `kms:Decrypt` on `…:key/${key-id}` (KMS, "Use RAM
   to control access to KMS resources"). GetSecretValue of a RAM identity takes both (KMS, GetSecretValue).
-* RAM: `ram:UpdateAccessKey`, `ram:DeleteAccessKey`, `ram:ListAccessKeys`, `ram:GetAccessKeyLastUsed` on
+* RAM: `ram:CreateAccessKey`, `ram:UpdateAccessKey`, `ram:DeleteAccessKey`, `ram:ListAccessKeys`, `ram:GetAccessKeyLastUsed` on
   `acs:ram:*:<account-id>:user/<user-name>` (RAM and IMS, "Authorization information"; the same form in "Authorize a RAM user to
   manage AccessKey pairs").
 * STS: `sts:AssumeRole` on `acs:ram:*:<account-id>:role/<role-name>` (RAM, "FAQ about RAM roles and STS tokens", which role a
@@ -59,6 +59,18 @@ def end_old_key(user: str) -> tuple[Grant, ...]:
     return (
         Grant("ram:UpdateAccessKey", arn, "rotate --disable-old: set the old key inactive"),
         Grant("ram:DeleteAccessKey", arn, "rotate --delete-old: delete the old key", only_for="rotate --delete-old"),
+    )
+
+
+def rotate_user(user: str) -> tuple[Grant, ...]:
+    """Return what the rotation of a RAM user's own keys takes, and `keyturn adopt`."""
+    arn = user_arn(user)
+    return (
+        Grant("ram:ListAccessKeys", arn, "rotate the user: see its keys, of which there may be two"),
+        Grant("ram:GetAccessKeyLastUsed", arn, "rotate the user: see whether the key before rests"),
+        Grant("ram:CreateAccessKey", arn, "rotate the user: make the next key"),
+        Grant("ram:UpdateAccessKey", arn, "rotate the user: disable the key before"),
+        Grant("ram:DeleteAccessKey", arn, "rotate the user: delete it later"),
     )
 
 

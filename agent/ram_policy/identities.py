@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 
 from agent.core.errors import KeyturnError
+from agent.core.ram_user import HasRamUser
 from agent.core.settings import CredentialSettings, ProviderSettings, Settings
 from agent.ram_policy import calls
 from agent.ram_policy.documents import Identity
 from providers.ecs_ram_role import EcsRamRoleSettings
+from providers.function_compute import FunctionComputeSettings
 from providers.kms.access import ByAccessKey, ByClientKey, ByInstanceRole, ByOidcRole, ByRole
 from providers.kms.access import Identity as Asker
 from providers.kms.settings import KmsSecretSettings
@@ -55,6 +57,8 @@ class _Found:
     def of_credential(self, name: str, entry: CredentialSettings) -> None:
         place = f"credentials.{name}.provider"
         self._provider(place, entry.provider)
+        if isinstance(entry.provider, HasRamUser):
+            self._rotator(f"{place}.authority", entry.provider.authority, entry.provider.ram_user.user)
         if entry.canary and (user := self._user_of(name)):
             whose = self._whose(name, place)
             whose.use(f"credentials.{name}.canary", calls.see_own_keys(user))
@@ -88,6 +92,8 @@ class _Found:
             self._by_token(place, settings.role_arn, settings.oidc_provider_arn)
         elif isinstance(settings, EcsRamRoleSettings):
             self._of_instance(place, settings.role_name)
+        elif isinstance(settings, FunctionComputeSettings):
+            self._of_function(place)
 
     def _secret(self, place: str, settings: KmsSecretSettings) -> None:
         try:
@@ -138,8 +144,10 @@ class _Found:
             self._provider(f"{place}.base", settings.base)
 
     def _authority(self, name: str, entry: CredentialSettings) -> None:
-        """Find what the emergency's authority needs; it rotates secrets of KMS alone."""
+        """Find what the emergency's authority needs; it rotates secrets of KMS, and users whose keys keyturn makes."""
         emergency, place = entry.emergency, f"credentials.{name}.emergency.authority"
+        if emergency is not None and isinstance(entry.provider, HasRamUser):
+            self._rotator(place, emergency.authority, entry.provider.ram_user.user)
         if emergency is None or not isinstance(entry.provider, KmsSecretSettings):
             return
         if isinstance(emergency.authority, ProviderSettings):
@@ -149,6 +157,11 @@ class _Found:
         secret = entry.provider.secret_name
         whose.use(place, calls.rotate_secret(secret, self._region), *calls.end_old_key(user))
         whose.use(place, *calls.foresee(secret, self._region, user))
+
+    def _rotator(self, place: str, authority: ProviderSettings | str, user: str) -> None:
+        if isinstance(authority, ProviderSettings):
+            self._provider(place, authority)
+        self._whose(authority, place).use(place, *calls.rotate_user(user))
 
     # Who somebody is
 
@@ -162,6 +175,8 @@ class _Found:
             return self._role(settings.role_arn)
         if isinstance(settings, EcsRamRoleSettings):
             return self._instance_role(settings.role_name)
+        if isinstance(settings, FunctionComputeSettings):
+            return self._function_role()
         if isinstance(settings, KmsSecretSettings):
             name = f"the RAM user of secret {settings.secret_name}"
             return self._identity(("secret", settings.secret_name), name)
@@ -182,6 +197,8 @@ class _Found:
     def _user_of(self, name: str) -> str | None:
         """Return the RAM user of a credential's secret, where the config says it."""
         entry = self._settings.credentials[name]
+        if isinstance(entry.provider, HasRamUser):
+            return entry.provider.ram_user.user
         if entry.emergency is not None and entry.emergency.ram_user_name:
             return entry.emergency.ram_user_name
         if not isinstance(entry.provider, KmsSecretSettings):
@@ -199,6 +216,14 @@ class _Found:
         role.use(place)
         role.trust({"Service": ["ecs.aliyuncs.com"]})
         return role
+
+    def _function_role(self) -> Identity:
+        return self._identity("function", "the RAM role of the function in Function Compute")
+
+    def _of_function(self, place: str) -> None:
+        role = self._function_role()
+        role.use(place)
+        role.trust({"Service": ["fc.aliyuncs.com"]})
 
     def _by_token(self, place: str, role_arn: str | None, provider_arn: str | None) -> Identity:
         """Return a role that an OIDC token may assume (RAM, "Create a RAM role for a trusted IdP": iss and aud are required)."""

@@ -1,4 +1,4 @@
-"""All that is remembered of one credential over a restart: five parts, each changed by itself alone, saved as one record."""
+"""All that is remembered of one credential over a restart: six parts, each changed by itself alone, saved as one record."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from agent.state.alarm_record import AlarmRecord
 from agent.state.health_record import HealthRecord
 from agent.state.notification_ledger import NotificationLedger
 from agent.state.publish_journal import PublishJournal
+from agent.state.ram_record import RamKeys, RamRecord
 from agent.state.records import CredentialRecord, Debt, Published
 from agent.state.rotation_record import RotationRecord
 
 
 class CredentialState:
-    """The state of one credential: what is published, who is owed the news, how refreshes fare, emergencies, alarms."""
+    """The state of one credential: what is published, who is owed it, how refreshes fare, rotations, alarms, whose keys."""
 
     def __init__(
         self,
@@ -23,12 +24,14 @@ class CredentialState:
         health: HealthRecord | None = None,
         rotation: RotationRecord | None = None,
         alarms: AlarmRecord | None = None,
+        ram: RamKeys | None = None,
     ) -> None:
         self.journal = journal or PublishJournal()
         self.ledger = ledger or NotificationLedger()
         self.health = health or HealthRecord()
         self.rotation = rotation or RotationRecord()
         self.alarms = alarms or AlarmRecord()
+        self.ram = ram or RamKeys()
 
     @property
     def published(self) -> Published:
@@ -67,6 +70,7 @@ class CredentialState:
             ),
             RotationRecord(record.rotation, record.rotations, record.rotation_end),
             AlarmRecord(record.too_old, record.restricted),
+            RamKeys(record.ram),
         )
 
     def record(self) -> CredentialRecord:
@@ -93,4 +97,5 @@ class CredentialState:
             too_old=self.alarms.too_old,
             restricted={key_id: str(seen) for key_id, seen in self.alarms.restricted.items()},
             spent=journal.spent,
+            ram=self.ram.record if self.ram.record != RamRecord() else None,
         )

@@ -9,6 +9,7 @@ import msgspec
 
 from agent.core.credential import Credential
 from agent.core.events import Trigger
+from agent.state.ram_record import RamRecord
 
 
 def key(identity: tuple[str, ...]) -> str:
@@ -123,3 +124,4 @@ class CredentialRecord(msgspec.Struct, omit_defaults=True):
     too_old: str = ""  # the AccessKey whose age was an alarm, while it stands
     restricted: dict[str, str] = {}  # AccessKey that is restricted as leaked -> by what that was seen
     spent: int = 0  # the newest generation that a crash took back: somebody may have heard of it all the same
+    ram: RamRecord | None = None  # the AccessKeys of a RAM user that keyturn rotates itself

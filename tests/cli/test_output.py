@@ -87,3 +87,34 @@ def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> 
         lines = stream.split("\n")
         assert len(lines) == count + 1
         assert all(line.isprintable() for line in lines), lines
+
+
+def test_a_rotation_that_waits_for_somebody_has_a_line() -> None:
+    """With what to do; one that waits for its time has none, and no line can be forged."""
+    stopped = {"waits_for": HOSTILE, "remedy": HOSTILE, "stopped": True}
+    waits = {"waits_for": "the key before", "remedy": None, "stopped": False}
+    shown = [
+        list(output.status_lines({"agent": AGENT, "credentials": {"batch": {**CREDENTIAL, "rotation": one}}}, NOW))
+        for one in (stopped, waits)
+    ]
+    assert [len(lines) for lines in shown] == [7, 6]
+    assert all(line.isprintable() for line in shown[0])
+
+
+def test_the_fleet_is_told_before_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many other hosts proved the new key, and which did not."""
+    rows = [
+        {"host": "web-2", "state": "live", "moved": True, "at_ms": 3, "why": None},
+        {
+            "host": "web-3",
+            "state": "absent",
+            "moved": False,
+            "at_ms": None,
+            "why": "it has not fetched the new version",
+        },
+    ]
+    output.rotated({**RESULT, "fleet": rows})
+    *_before, fleet, _last = capsys.readouterr().out.splitlines()
+    assert (
+        fleet == "fleet: 1 of 2 other hosts proved the new key; not web-3 (absent; it has not fetched the new version)"
+    )

@@ -71,6 +71,26 @@ def test_the_wait_for_those_who_fetched_is_given_as_usual_and_at_most(
     assert "usually within 60 s" in line and "00:09:00Z" in line and line.count("pid 7") == 1
 
 
+def test_other_hosts_are_named_live_and_absent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With when each was seen; where the board is away, that is said, and a daemon of before does not know of it."""
+    nothing: dict[str, Any] = {name: [] for name in ("files", "credentials", "dependents", "left_behind", "in_the_way")}
+    plan = {"credential": "uploader", **nothing, "processes": {"found": []}, "fetched": None}
+    hosts = [{"host": host, "state": state, "age_s": age_s} for host, state, age_s in
+             (("web-2", "live", 3.0), ("web-3", "absent", 7200.0), ("web-4", "live", 9.0))]  # fmt: skip
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"other_hosts": {"problem": None, "hosts": hosts}},
+         "other live hosts: 2 (web-2, seen 3s ago, web-4, seen 9s ago); absent: 1 (web-3, seen 2h ago)"),
+        ({"other_hosts": {"problem": "no connection", "hosts": None}}, "the fleet is not known: no connection"),
+        ({}, "other hosts are not known to it"),
+    ]  # fmt: skip
+    for more, words in cases:
+        monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+        plan_output.agreed("uploader", plan | more, disable_old=True, delete_old=False)
+        assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("answer", "yes"), [("y\n", True), ("n\n", False), ("", False), ("\ufffd\n", False)])
 def test_it_is_asked_even_where_that_is_not_known(
     answer: str, yes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -96,5 +96,6 @@ def bench(
     yield make
     for each in made:
         each.provider.close()
+        each.rig.close()
     for world in worlds:
         world.close()

@@ -35,11 +35,16 @@ TABLES = {
         'role_arn = "acs:ram::1:role/x", external_id = "four", sts_endpoint = "sts.invalid", '
         f'base = {{ type = "access_key", {UNSET} }}'
     ),
+    "ram_user": f'ram_user_name = "x", authority = {{ type = "access_key", {UNSET} }}',
+    "function_compute": "",
     "process": 'command = ["/bin/false"]',
     "default": "",
 }
-KINDS = {"bearer": Kind.BEARER, **dict.fromkeys(("kms_secret", "access_key", "process", "default"), Kind.ACCESS_KEY)}
-STAND_INS = {"process", "default"}
+STAND_INS = ("process", "default", "function_compute", "ram_user")
+KINDS = {
+    "bearer": Kind.BEARER,
+    **dict.fromkeys(("kms_secret", "access_key", *STAND_INS), Kind.ACCESS_KEY),
+}
 
 
 class Stage:

@@ -104,6 +104,38 @@ def test_thousands_of_dependents_do_not_lose_the_record(unit: str) -> None:
     assert len(line) < MAX_LINE_BYTES
 
 
+def test_a_thousand_hosts_are_all_named_with_their_times() -> None:
+    """Those that have not moved come first, with why; and beside five thousand that are left behind it still is a record."""
+    fleet = [_row(number, f"web-{number:04}.cn-hangzhou.internal", moved=number != 17) for number in range(1000)]
+    left = tuple(LeftBehind("uploader", f"host {row['host']}", Reason.HOST, "why", "x" * 500) for row in fleet * 5)
+    fields = end_record(Result("uploader", left_behind=left, fleet=fleet, error="x" * 9000), 3)
+    first, second, *_others = fields["hosts"]
+    assert first == {"host": fleet[17]["host"], "state": "live", "why": "it has not fetched the new version"}
+    assert (second, len(fields["hosts"])) == ({"host": fleet[0]["host"], "at_ms": 1000}, 1000)
+    worst = end_record(
+        Result("uploader", left_behind=left, fleet=[_row(n, "a" * 64, moved=False) for n in range(9000)]), 3
+    )
+    assert len(worst["hosts"]) - 1 + worst["hosts"][-1]["more"] == 9000
+    for each in (fields, worst):
+        each["steps"] = end_record(_with_long_steps(), 3)["steps"]
+        _record, line = follower(
+            Head(), "2026-11-30T03:00:00.000000Z", Event.ROTATION_ENDED, {**each, "reason": "x" * 4096}
+        )
+        assert len(line) < MAX_LINE_BYTES
+    assert end_record(Result("uploader"), 3)["hosts"] is None
+
+
+def _row(number: int, host: str, *, moved: bool) -> dict[str, Any]:
+    why = None if moved else "it has not fetched the new version"
+    return {"host": host, "state": "live", "moved": moved, "at_ms": 1000 + number if moved else None, "why": why}
+
+
+def _with_long_steps() -> Result:
+    result = Result("uploader")
+    result.steps = [{"name": "pickup", "outcome": "warning", "ms": 1, "at_ms": 2, "detail": "x" * 1000}] * 100
+    return result
+
+
 @pytest.mark.parametrize("text", ["", "plain", "é" * 300, "\x00" * 300, "a" * 10_000, "\udce4" * 600])
 def test_a_text_is_cut_to_the_bytes_that_it_takes(text: str) -> None:
     """Never more than asked for, its beginning kept, and marked where something is missing."""

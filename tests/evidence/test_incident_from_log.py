@@ -231,6 +231,34 @@ def test_two_at_once_keep_their_own_ends(log: Log) -> None:
     assert [one.error for one in log.incident().attempts] == ["first", ""]
 
 
+def test_each_host_of_the_fleet_is_told_with_its_time(log: Log) -> None:
+    """Those that proved the new key, with when; those that did not, with why; and how many the record did not name."""
+    log.publish("K1", 1)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    began = log.now
+    log.publish("K2", 2, "K1", **asks())
+    hosts = [
+        {"host": "web-3", "state": "absent", "why": "it has not fetched the new version"},
+        {"host": "web-2", "at_ms": 1500},
+        {"more": 7},
+        "rubbish",
+    ]
+    log.says(Event.ROTATION_ENDED, **ended(hosts=hosts, error="not on the new key"), **asks())
+    told = log.incident()
+    assert told.hosts_more == 7
+    assert [(one.host, one.moved_at, one.state) for one in told.hosts or ()] == [
+        ("web-3", None, "absent"),
+        ("web-2", began + timedelta(milliseconds=1500), ""),
+    ]
+    for form in (Format.MARKDOWN, Format.HTML, Format.JSON):
+        text = written(told, form)
+        assert "web-2" in text and "web-3" in text and "it has not fetched the new version" in text
+    assert "The other hosts" in written(told, Format.MARKDOWN)
+    log.says(Event.ROTATION_REQUESTED, **asks())
+    log.says(Event.ROTATION_ENDED, **ended(), **asks())
+    assert log.incident().hosts is None and "The other hosts" not in written(log.incident(), Format.HTML)
+
+
 def test_how_each_dependent_picked_it_up_is_told_also_afterwards(log: Log) -> None:
     """Confirmed, assumed, not told, left behind; and who was left behind but moved since, with the time."""
     log.publish("K1", 1)
@@ -352,7 +380,7 @@ def test_a_proof_that_this_user_may_not_make_is_no_proof_to_the_contrary(
 NAMES = (
     "credential", "generation", "trigger", "actor", "reason", "access_key_id", "previous_access_key_id", "version_id",
     "created_at", "expiration", "identity", "sinks", "notified", "steps", "left_behind", "outcome", "error", "duration_ms",
-    "host", "time", "hash", "event",
+    "host", "hosts", "time", "hash", "event",
 )  # fmt: skip
 KNOWN = {"event": "rotation_requested", "credential": "uploader", "time": rfc3339_micros(BEGIN), "access_key_id": "K1"}
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)

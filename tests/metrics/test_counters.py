@@ -123,6 +123,17 @@ def test_whoever_waits_for_changes_hears_of_each(bench: Bench) -> None:
     assert len(heard) >= 4
 
 
+def test_several_may_listen(bench: Bench) -> None:
+    """The figures and the fleet hear of the same refresh, whoever came first."""
+    first, second = observed(bench), observed(bench)
+    managed = bench.managed(notify=[FakeDependent("d")])
+    bench.begin(managed).publish(managed, 1)
+    bench.move(3.0)
+    for counts in (first, second):
+        assert row(bench, counts).published[-1] == 1
+        assert ("fake", "told", 1) in row(bench, counts).notifications
+
+
 def test_nobody_has_to_listen(bench: Bench) -> None:
     """Without metrics the engine tells nobody, and works the same."""
     managed = bench.managed(notify=[FakeDependent("d")])

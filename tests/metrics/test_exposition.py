@@ -8,7 +8,7 @@ from agent import __version__
 from agent.core.policy import Condition
 from agent.metrics.counters import BOUNDS_S, NOTIFICATIONS, REFRESHES, Durations
 from agent.metrics.exposition import text
-from agent.metrics.snapshot import Snapshot
+from agent.metrics.snapshot import FleetFigures, Snapshot
 from tests.support.scraper import Figures, row, shown
 
 CONTRACT = {
@@ -33,14 +33,18 @@ BESIDES = {
     "keyturn_config_last_reload_successful": set[str](),
     "keyturn_config_last_reload_success_timestamp_seconds": set[str](),
     "keyturn_snapshot_timestamp_seconds": set[str](),
+    "keyturn_fleet_connected": set[str](),
+    "keyturn_fleet_hosts": {"credential", "state"},
+    "keyturn_fleet_convergence_seconds": {"credential"},
 }
+FLEET = FleetFigures(True, {"a": {"live": 12, "behind": 1, "absent": 2}}, {"a": 1.5})
 
 
 def test_names_and_labels_are_those_of_the_contract() -> None:
     """Each metric by its name with its labels, the few more that are documented, and no other."""
     found: dict[str, set[str]] = {}
     rows = row(canary={"accepted": 1}, key_made_at=1.0)
-    for family in Figures(shown(rows, client_keys=(("KAAP.1", 2.0),))).families:
+    for family in Figures(shown(rows, client_keys=(("KAAP.1", 2.0),), fleet=FLEET)).families:
         for sample in family.samples:
             name = sample.name.removesuffix("_bucket").removesuffix("_count")
             name = name if not name.startswith("keyturn_publish_seconds") else "keyturn_publish_seconds"
@@ -67,6 +71,18 @@ def test_every_figure_is_where_it_belongs() -> None:
     assert figures.get("keyturn_publish_seconds_bucket", credential="a", le="+Inf") == 3
     assert figures.get("keyturn_publish_seconds_count", credential="a") == 3
     assert figures.get("keyturn_publish_seconds_sum", credential="a") == pytest.approx(100.304)
+
+
+def test_a_fleet_is_shown_where_there_is_one() -> None:
+    """How many hosts are live, behind and absent; while its board is away, that alone is known."""
+    figures = Figures(shown(fleet=FLEET))
+    found = [figures.get("keyturn_fleet_hosts", credential="a", state=each) for each in ("live", "behind", "absent")]
+    assert (figures.get("keyturn_fleet_connected"), found) == (1, [12, 1, 2])
+    assert figures.get("keyturn_fleet_convergence_seconds", credential="a") == 1.5
+    away = Figures(shown(fleet=FleetFigures(False, {}, {})))
+    assert away.get("keyturn_fleet_connected") == 0
+    assert away.get("keyturn_fleet_hosts", credential="a", state="live") is None
+    assert Figures(shown()).get("keyturn_fleet_connected") is None
 
 
 def test_a_canary_is_shown_where_there_is_one() -> None:

@@ -15,12 +15,14 @@ import pytest
 from agent.canary.look import Verdict
 from agent.core.policy import Condition
 from agent.metrics.counters import NOTIFICATIONS, REFRESHES
+from agent.metrics.snapshot import FleetFigures
 from tests.support.scraper import Figures, row, shown
 
 HERE = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, RULE_TESTS, DASHBOARD = HERE / "keyturn.rules.yml", HERE / "keyturn.rules.test.yml", HERE / "dashboard.json"
 TEXTS = [RULES, RULE_TESTS, DASHBOARD, HERE.parent / "monitoring.md"]
-VALUES = {"state": set(Condition), "outcome": {*REFRESHES, *NOTIFICATIONS, *Verdict}}
+HOST_STATES = ("live", "behind", "absent")
+VALUES = {"state": {*Condition, *HOST_STATES}, "outcome": {*REFRESHES, *NOTIFICATIONS, *Verdict}}
 ADDED = {"instance", "job", "le"}
 """Labels that Prometheus adds, and the one of histograms."""
 USED = re.compile(r"\b(keyturn_[a-z_]+)(?:\{([^{}]*)\})?")
@@ -29,7 +31,9 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 
 def everything() -> str:
     """All metrics that there are."""
-    return shown(row(took_s=[0.1], canary={"accepted": 1}, key_made_at=1.0), client_keys=(("KAAP.1", 2.0),))
+    fleet = FleetFigures(True, {"a": dict.fromkeys(HOST_STATES, 1)}, {"a": 1.5})
+    rows = row(took_s=[0.1], canary={"accepted": 1}, key_made_at=1.0)
+    return shown(rows, client_keys=(("KAAP.1", 2.0),), fleet=fleet)
 
 
 def samples() -> dict[str, set[str]]:

@@ -57,6 +57,7 @@ def test_everything_that_was_promised_is_in_it(members, source):
         *(f"usr/share/doc/keyturn/{name}" for name in ("copyright", "changelog.gz", "examples/keyturn.example.toml")),
     }
     assert promised - set(members) == set()
+    assert any(name.endswith("/site-packages/redis/__init__.py") for name in members), "the client of [fleet]"
     assert not any(name.startswith(("etc/keyturn", "var/", "usr/local", "opt")) for name in members)
     assert {f"usr/share/doc/keyturn/docs/{path.name}" for path in (source.root / "docs").glob("*.md")} <= set(members)
 

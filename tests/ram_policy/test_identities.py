@@ -217,6 +217,19 @@ def test_a_canary_sees_its_own_keys(configs: Configs) -> None:
     assert grants(user) == {("ram:ListAccessKeys", "acs:ram:*:<ACCOUNT_ID>:user/billing")}
 
 
+@pytest.mark.parametrize("authority", [KEY_FILES, '{ type = "function_compute" }', '"ops"'])
+def test_whoever_rotates_a_ram_user_may_do_that_to_this_user_alone(configs: Configs, authority: str) -> None:
+    """An inline authority, the role of a function, which Function Compute assumes, or another credential."""
+    own = f'provider = {{ type = "ram_user", ram_user_name = "batch", owner = true, authority = {authority} }}\n'
+    found = configs.found("up", up=own + f"emergency = {{ {AUTHORITY} }}\n", ops=f"provider = {KEY_FILES}\n")
+    actions = ("List{}s", "Get{}LastUsed", "Create{}", "Update{}", "Delete{}")
+    wanted = {(f"ram:{name.format('AccessKey')}", "acs:ram:*:<ACCOUNT_ID>:user/batch") for name in actions}
+    assert [grants(one) for one in found] == [wanted] * (2 if "function" in authority else 1)
+    trusts = [one.trust_policy for one in found if one.trust_policy]
+    assert len(trusts) == ("function" in authority)
+    assert "fc.aliyuncs.com" in json.dumps(trusts) or not trusts
+
+
 def test_the_collector_of_the_log(configs: Configs) -> None:
     """With the whole config only; by Kafka it takes more."""
     api, kafka = configs.found(cloud='region_id = "cn-shanghai"', up=configs.secret(*AK))[1:]

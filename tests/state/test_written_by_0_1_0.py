@@ -50,7 +50,7 @@ def test_each_state_is_read_as_it_was_meant(found: Path) -> None:
     assert (failing.health.failures, failing.health.last_error) == (1, "credentials.failing: the source is down; wait")
     rotation = store.load("rotating")[0].rotation
     assert rotation.unfinished is not None and rotation.unfinished.asked
-    assert (rotation.unfinished.reason, rotation.spent(BEGUN)) == ("key on a public repo", 1)
+    assert (rotation.unfinished.reason, rotation.counted(BEGUN)) == ("key on a public repo", (BEGUN,))
 
 
 @pytest.mark.parametrize("record", sorted(WRITTEN.glob("*.state")), ids=lambda path: path.stem)

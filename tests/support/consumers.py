@@ -189,9 +189,11 @@ def busy(options: argparse.Namespace) -> None:
             break
         if got is not None:
             found = read_env(options.env)
-            names = ("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN")
-            key_id, secret, token = (found[f"ALIBABA_CLOUD_{name}"] for name in names)
-            identity = {"access_key_id": key_id, "access_key_secret": secret, "security_token": token}
+            key_id, secret = found["ALIBABA_CLOUD_ACCESS_KEY_ID"], found["ALIBABA_CLOUD_ACCESS_KEY_SECRET"]
+            token = found.get("ALIBABA_CLOUD_SECURITY_TOKEN")  # which an AccessKey has not
+            identity = {"access_key_id": key_id, "access_key_secret": secret} | (
+                {"security_token": token} if token else {}
+            )
             sts = client(options.endpoint, options.ca, **identity)
             keys.append(key_id)
         if sts is not None:

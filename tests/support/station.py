@@ -11,6 +11,7 @@ from agent.app import wiring
 from agent.core.errors import KeyturnError
 from agent.core.events import Actor, Cause, Trigger
 from agent.core.outcome import Report
+from agent.emergency.fleet_clearance import OpenFleet, no_fleet
 from agent.emergency.procedure import Emergency, Patience, Request, Result
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
@@ -53,6 +54,10 @@ class Station:
         table = "[credentials.uploader.emergency"
         return f'{table}]\n{extra}\n{table}.authority]\ntype = "access_key"\n{files}\n'
 
+    def credential(self) -> str:
+        """The tables of the credential that is rotated."""
+        return str(self.vm.credential())
+
     # -- keyturn ------------------------------------------------------------------------------------
 
     @property
@@ -66,7 +71,7 @@ class Station:
 
     def start(self, *, publish: bool = True) -> Station:
         """Start a keyturn over the VM's state directory, and publish the present key."""
-        self.vm.configure(self.vm.credential(), self.table)
+        self.vm.configure(self.credential(), self.table)
         path = str(self.vm.config)
         self.application = wiring.open_application(wiring.load_settings(path, {}), path, {})
         self.managed.notifiers = tuple(self.dependents)
@@ -109,6 +114,7 @@ class Station:
         show: Callable[[dict[str, Any]], None] = lambda _step: None,
         patience: Patience = SHORT,
         cloud: Callable[[Any], Any] = lambda real: real,
+        open_fleet: OpenFleet = no_fleet,
         **asked: Any,
     ) -> Result:
         """What `keyturn rotate uploader` does in the daemon."""
@@ -116,7 +122,8 @@ class Station:
         factory, audit = self.application.factory, self.application.audit
         request = Request("uploader", asked.pop("reason", "key on a pastebin"), ME, **asked)
         authority = factory.authority("uploader")
-        return Emergency(self.engine, audit, authority, cloud(factory.cloud()), request, patience).run(show)
+        clients = cloud(factory.cloud())
+        return Emergency(self.engine, audit, authority, clients, request, patience, open_fleet=open_fleet).run(show)
 
     def end_of(self, name: str) -> Callable[[dict[str, Any]], None]:
         """A `show` during which the process dies, when the step of this name ends."""

@@ -106,7 +106,9 @@ class Vm:
 
     def agent(self, extra: str = "", **cloud: str) -> str:
         """The tables that are not about a credential; keywords replace keys of [cloud]."""
-        named = {f"{product}_endpoint": self.server.endpoint_of(product) for product in ("sts", "kms", "ram")} | cloud
+        named = {
+            f"{product}_endpoint": self.server.endpoint_of(product) for product in ("sts", "kms", "ram", "ims")
+        } | cloud
         lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in named.items())
         return f"""\
 [agent]

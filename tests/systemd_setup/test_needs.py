@@ -146,6 +146,18 @@ def test_files_that_systemd_hands_over_are_loaded() -> None:
     }
 
 
+def test_the_password_and_the_ca_of_a_fleet() -> None:
+    """Handed over as every other file, and seen where the sandbox would hide it; its network is open to the service already."""
+    fleet = '[fleet]\nurl = "rediss://redis.internal:6379/0"\nusername = "keyturn"\nca_file = "/home/ops/ca.pem"\n'
+    password = 'password_from_file_path = "${CREDENTIALS_DIRECTORY}/redis_password"\n'
+    assert options(needs(sink(), fleet + password)) == APP | {
+        "LoadCredential=redis_password:/etc/keyturn/redis_password",
+        "SetCredential=redis_password:keyturn-missing-credential",
+        "ProtectHome=tmpfs",
+        "BindReadOnlyPaths=/home/ops/ca.pem",
+    }
+
+
 def test_files_that_a_properties_file_takes_from_systemd_are_loaded(tmp_path: Path) -> None:
     """The official client's file can only name the directory as it is."""
     properties = tmp_path / "p.properties"

@@ -7,11 +7,13 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import ClassVar
 
-from providers import static_parts
+from providers import function_compute, static_parts
 from providers.emulator.model import iso
-from tests.support.rigs.rig import AGAIN, BAD, CERTIFICATES, NO, Case, Gives, Rig, Verdict, World, toml
+from tests.support.rigs.rig import AGAIN, BAD, CERTIFICATES, HEALTHY, NO, Case, Gives, Rig, Verdict, World, toml
 from tests.support.rigs.sessions import UriRig
 
 NO_CONNECTION: Mapping[Case, str] = {
@@ -148,6 +150,48 @@ class StsFiles(Files):
     def heal(self) -> None:
         super().heal()
         self.change()
+
+
+class Invoked(Rig):
+    """An invocation of Function Compute, whose context object or headers bring the session of the function's role."""
+
+    title = "function_compute"
+    type_name = "function_compute"
+    gives: ClassVar[Gives] = "session"
+    lacks: ClassVar[Mapping[Case, str]] = dict.fromkeys(
+        [case for case in Case if case not in (*HEALTHY, Case.GONE)],
+        "nothing is asked: an invocation brings a session in this process's memory, or there is none",
+    )
+    verdicts: ClassVar[Mapping[Case, Verdict]] = {Case.GONE: NO}
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._invocations = ExitStack()
+        self._role = self.cloud.add_role("rig-function")
+        self.change()
+
+    def change(self) -> None:
+        self._invocations.close()
+        made = self.cloud.new_session(self._role, "fc", 3600.0)
+        parts = {part: getattr(made, part) for part in function_compute.PARTS}
+        context = SimpleNamespace(credentials=SimpleNamespace(**parts))
+        self._invocations.enter_context(function_compute.invocation(context))
+
+    def table(self, name: str) -> str:
+        return toml({"type": self.type_name})
+
+    def owner(self) -> str:
+        return ":assumed-role/rig-function/fc"
+
+    def suffer(self, case: Case) -> None:
+        self._invocations.close()
+
+    def heal(self) -> None:
+        super().heal()
+        self.change()
+
+    def close(self) -> None:
+        self._invocations.close()
 
 
 class BearerFile(Files):
@@ -321,4 +365,4 @@ class DefaultUri(UriRig):
         return toml({"type": self.type_name})
 
 
-RIGS = (AccessKeyFiles, StsFiles, BearerFile, Command, DefaultIni, DefaultUri)
+RIGS = (AccessKeyFiles, StsFiles, Invoked, BearerFile, Command, DefaultIni, DefaultUri)

@@ -250,6 +250,9 @@ class Rig(ABC):
         """Be well again."""
         self.world.mend()
 
+    def close(self) -> None:
+        """Leave nothing behind in this process."""
+
     def canaries(self) -> list[str]:
         """What may be shown nowhere: secrets, in pieces long enough to be no accident."""
         return self.world.secrets()

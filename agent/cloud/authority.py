@@ -1,4 +1,4 @@
-"""The identity that may rotate and disable in an emergency.
+"""The identity that may rotate, disable and delete: in an emergency, and for a RAM user's keys also by the schedule.
 
 It signs in anew for each call, and is patient with a KMS or RAM that is down.
 """
@@ -22,7 +22,7 @@ AGAIN = "then run the same command again"
 
 
 class Authority:
-    """The identity of `[credentials.NAME.emergency]`."""
+    """The identity of `[credentials.NAME.emergency]`, or of a provider's own `authority`."""
 
     def __init__(
         self,
@@ -32,6 +32,10 @@ class Authority:
         patience_s: float,
         pause: Callable[[float], None],
         activity: Activity,
+        *,
+        place: str = "",
+        needs: str = "kms:RotateSecret",
+        again: str = "run the same command again: it takes up what is left, and never rotates twice",
     ) -> None:
         """Keep what every call needs.
 
@@ -42,9 +46,12 @@ class Authority:
             patience_s: for how long a temporary failure is tried again.
             pause: sleeps that many seconds; raises when the agent is stopping.
             activity: told what is waited for.
+            place: the table of the config that names it; "" for `[credentials.NAME.emergency]`.
+            needs: the action that it must be allowed before all others, for the texts.
+            again: the remedy for a failure that may pass.
         """
-        self._activity = activity
-        self._place, self._provider = f"credentials.{name}.emergency", provider
+        self._activity, self._needs, self._again = activity, needs, again
+        self._place, self._provider = place or f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
     def sign_in(self) -> Credential:
@@ -56,8 +63,8 @@ class Authority:
         if self._provider is None:
             raise UsageError(
                 f"{self._place} is not configured, so nothing was rotated: a ClientKey may not rotate",
-                "name an authority there, an AccessKey or a role that may call kms:RotateSecret; until then, "
-                "rotate the secret in the KMS console",
+                f"name an authority there, an AccessKey or a role that may call {self._needs}; until then, "
+                "rotate in the console",
             )
         try:
             who = self._provider.fetch(self._clock.now())
@@ -72,17 +79,18 @@ class Authority:
         if who.access_key_id.startswith(CLIENT_KEY):
             raise UsageError(
                 f"{self._place}.authority: {who.access_key_id} is a ClientKey, which may not rotate",
-                "name an AccessKey or a role that may call kms:RotateSecret",
+                f"name an AccessKey or a role that may call {self._needs}",
             )
         return who
 
-    def ask(self, what: str, permission: str, call: Callable[[Credential], T]) -> T:
+    def ask(self, what: str, permission: str, call: Callable[[Credential], T], *, once: bool = False) -> T:
         """Make a call as this identity, and return what it returns; a temporary failure is tried again.
 
         Args:
             what: the call, for whoever waits.
             permission: the RAM action that it needs, such as "kms:RotateSecret".
             call: makes it.
+            once: do not repeat it, since the service cannot tell a repetition from another call.
 
         Raises:
             KeyturnError: the call's error, with the key that made it.
@@ -96,16 +104,18 @@ class Authority:
                 return call(who)
             except KeyturnError as error:
                 self._activity.failed(error.problem)
-                if not error.retryable or not retry.again():
-                    raise self._explained(error, permission).at(
+                if once or not error.retryable or not retry.again():
+                    raise self._explained(error, permission, once=once).at(
                         f"{self._place}.authority {who.access_key_id}"
                     ) from None
 
-    def _explained(self, error: KeyturnError, permission: str) -> KeyturnError:
+    def _explained(self, error: KeyturnError, permission: str, *, once: bool) -> KeyturnError:
+        if error.retryable and once:
+            return error
         if error.retryable:
             return error.because(
                 f"it was tried again for {self._patience_s:g} s",
-                "run the same command again: it takes up what is left, and never rotates twice",
+                self._again,
             )
         if not isinstance(error, NotPermittedError) or isinstance(error, LeakedKeyError):
             return error

@@ -132,6 +132,8 @@ def test_the_document_of_an_emergency_says_what_the_audit_says(ops: Ops) -> None
         "head_hash": last["hash"],
         "whole": True,
         "verified_from": 1,
+        "is_copy": False,
+        "end_proved": True,
         "problems": [],
     }
     commands = " ".join(one["command"] for one in told["how_to_look"])

@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Five at a time: most tests wait for real processes and deadlines, not for the processor.
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
-LONG := crash or faults or systemd or packaging or shipping or browser or bench
+LONG := crash or faults or slow or systemd or packaging or shipping or browser or bench
 
 .PHONY: venv dev demo test test-long test-all lint bench lock deb clean
 
@@ -37,11 +37,11 @@ demo: venv
 	$(BIN)/keyturn demo
 
 test: .venv/.dev
-	@echo "keyturn: everything but crashes, power cuts, faults, systemd, packaging, shipping, a browser and benchmarks (make test-all); five minutes on two cores"
+	@echo "keyturn: everything but crashes, power cuts, faults, slow ones, systemd, packaging, shipping, a browser and benchmarks (make test-all); five minutes on two cores"
 	$(PYTEST) -m "not ($(LONG))"
 
 test-long: .venv/.dev
-	@echo "keyturn: crashes, power cuts, faults, a real systemd, the package, a collector, a browser, whether the benchmarks run; ten minutes on two cores"
+	@echo "keyturn: crashes, power cuts, faults, slow ones, a real systemd, the package, a collector, a browser, whether the benchmarks run; ten minutes on two cores"
 	$(PYTEST) -m "$(LONG)"
 
 test-all: test test-long

@@ -9,13 +9,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.app import uri_tokens
-from agent.app.adopt import adopt
 from agent.app.clients import client_rows
 from agent.app.fleet import OnePass, asking_hosts, rotation_over
-from agent.app.plan import Scene, plan
 from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
 from agent.app.rotate_due import rotate_due
 from agent.app.status import CanaryOf, RotationOf, as_json
@@ -40,6 +38,9 @@ from agent.serving.fetches import FetchRecord, Laggard
 from agent.state.store import StateStore
 from agent.system.clock import Clock
 from agent.system.waiting import Silence
+
+if TYPE_CHECKING:
+    from agent.app.plan import Scene
 
 T = TypeVar("T")
 
@@ -169,10 +170,14 @@ class Commands:
         Raises:
             UsageError: the credential is not in the config.
         """
+        from agent.app.plan import plan  # what only a plan needs
+
         scene = self._call(partial(self._scene, name))
         return plan(scene, request, self._engine.clock, _bounded(deadline_s))
 
     def _scene(self, name: str) -> Scene:
+        from agent.app.plan import Scene
+
         authority, cloud = self._means(name)
         engine, factory, settings = (
             self._engine,
@@ -210,6 +215,8 @@ class Commands:
             UsageError: the credential is not in the config, or is no `ram_user`.
             KeyturnError: it cannot be taken.
         """
+        from agent.app.adopt import adopt  # what only an adoption needs
+
         return adopt(self._application, name, agreed, cause)
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
@@ -266,6 +273,8 @@ def plan_from_disk(
         NotPermittedError: this user may not read the state directory.
         UsageError: the credential is not in the config.
     """
+    from agent.app.plan import Scene, plan
+
     known_names(list(settings.credentials), [name])
     clock, factory = Clock(), Factory(settings, environ)
     remembered = _remembered(settings, environ)

@@ -34,6 +34,7 @@ from agent.fleet.entries import Announcement, HostState, Why, new_nonce
 from agent.fleet.host_state import state_of
 from agent.fleet.link import NEWS_S, Health, Link, OpenBoard
 from agent.logs.log import log
+from agent.system.machine import machine
 
 T = TypeVar("T")
 PAUSE_S = 10.0
@@ -340,12 +341,8 @@ def shared_credentials(settings: Settings) -> Collection[str]:
 
 
 def machine_id(state_directory: Path) -> str:
-    """Return what tells this machine and agent from others: a hash of machine-id(5) and of where the state is.
+    """Return what tells this machine and agent from others: a hash of the machine's fingerprint and of where the state is.
 
-    machine-id(5) asks that it is not given away as it is. Cloned machines that have one id tell themselves apart no more.
+    Clones of one machine that kept its id and its name are told apart no more.
     """
-    try:
-        known = Path("/etc/machine-id").read_text().strip()
-    except OSError:
-        known = ""
-    return hashlib.sha256(f"keyturn fleet {known} {state_directory}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"keyturn fleet {machine()} {state_directory}".encode()).hexdigest()[:16]

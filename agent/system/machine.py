@@ -22,7 +22,9 @@ def machine(machine_id: Path = MACHINE_ID, environ: Mapping[str, str] = os.envir
         where = (environ.get("FC_ACCOUNT_ID", ""), environ.get("FC_REGION", ""), function)
         return _fingerprint("function", *where)
     try:
-        written = machine_id.read_text(encoding="ascii").strip()
+        written = (
+            machine_id.read_bytes().decode("ascii").strip()
+        )  # no codec is looked for: its file may be out of reach
     except (OSError, ValueError):
         written = ""
     return _fingerprint(written, socket.gethostname())

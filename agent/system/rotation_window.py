@@ -6,7 +6,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 EARLIER = 0.1
 """The largest part of `every` by which a rotation comes early, so that those of a fleet do not come at once."""
@@ -49,7 +52,7 @@ def window_fault(between: str, time_zone: str) -> tuple[str, str] | None:
     if not time_zone:
         return "time_zone", 'is missing; name the zone of `between`, such as "Asia/Shanghai" or "UTC"'
     try:
-        ZoneInfo(time_zone)
+        _zone(time_zone)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a directory is an OSError
         return "time_zone", 'is no time zone of this machine, want a name such as "Asia/Shanghai" (package tzdata)'
     return None
@@ -61,7 +64,7 @@ def window_of(between: str, time_zone: str) -> Window | None:
     if match is None:
         return None
     begins, ends = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
-    return Window(begins, ends, ZoneInfo(time_zone))
+    return Window(begins, ends, _zone(time_zone))
 
 
 def next_rotation(since: datetime, every: timedelta, window: Window | None, seed: str, now: datetime) -> datetime:
@@ -87,3 +90,9 @@ def next_rotation(since: datetime, every: timedelta, window: Window | None, seed
         if now < ends and ends > due:
             return max(begins, due)
     return now + timedelta(days=1)
+
+
+def _zone(name: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo  # half a megabyte, for those alone who name a time zone
+
+    return ZoneInfo(name)

@@ -22,6 +22,8 @@ from tests.support.scraper import Figures, free_port, get
 from tests.support.station import Station
 from tests.support.vm import Vm, eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fleet(make_vm: Callable[..., Vm], tmp_path: Path) -> Iterator[FleetRig]:

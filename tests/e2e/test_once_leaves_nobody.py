@@ -13,6 +13,8 @@ from agent.core.errors import EXIT_FAILED
 from tests.support.processes import KEYTURN, PATIENCE_S
 from tests.support.vm import Vm, eventually
 
+pytestmark = pytest.mark.slow
+
 HANGS = "echo $$ >> {pids}; trap '' TERM HUP INT; while :; do sleep 1; done"
 
 

@@ -21,6 +21,8 @@ from tests.support.rigs import sessions as rigs_sessions
 from tests.support.rigs.rig import FAILING, Case, Rig, World
 from tests.support.vm import Daemon, Vm, eventually
 
+pytestmark = pytest.mark.slow
+
 NAME = "uploader"
 LIFE_S = 120.0
 """Of sessions: so long that none is due in a test, so short that a retry comes within seconds."""

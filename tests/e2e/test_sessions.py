@@ -15,6 +15,8 @@ from providers.emulator.faults import Fault
 from tests.support.consumers import Busy
 from tests.support.vm import Vm, eventually, quoted
 
+pytestmark = pytest.mark.slow
+
 LIFE_S = 30.0
 """Of a session under the busy dependent: renewed after 20 s, so that a busy machine has 10 s for it."""
 MANY = 100_000

@@ -16,6 +16,8 @@ import pytest
 from tests.support.processes import KEYTURN
 from tests.support.vm import PATIENCE_S, Vm, eventually
 
+pytestmark = pytest.mark.slow
+
 
 class Watching:
     """A `status --watch` of its own process."""

@@ -17,6 +17,8 @@ from tests.support.processes import KEYTURN
 from tests.support.station import Station
 from tests.support.vm import Vm, eventually
 
+pytestmark = pytest.mark.slow
+
 FIRST_S, AGAIN_S = 5.0, 10.0
 SLACK_S = 4.0
 """For a machine that has other work."""

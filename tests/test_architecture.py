@@ -36,7 +36,7 @@ KNOWS = {
     | {"agent.audit", "agent.dispatch", "agent.notifiers", "agent.refresh", "agent.runtime", "agent.sinks", "agent.state"},
     # built on the engine, strangers to each other
     "agent.ram_rotation": EVERYBODY
-    | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime", "agent.sinks", "agent.state"},
+    | {"agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.sinks", "agent.state"},
     "agent.emergency": EVERYBODY
     | {"agent.ram_rotation", "agent.audit", "agent.cloud", "agent.engine", "agent.notifiers", "agent.runtime", "agent.state"},
     "agent.fleet": EVERYBODY | {"agent.audit", "agent.cloud", "agent.engine", "agent.runtime"},

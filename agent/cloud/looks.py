@@ -105,7 +105,7 @@ def access_key_last_used(
     now: datetime,
     timeout_s: float = CALL_TIMEOUT_S,
 ) -> datetime | None:
-    """Return when a user's key was used last, as far as RAM knows; None where it says nothing that is a time.
+    """Return when a user's key was used last, as far as RAM knows; None where it was not.
 
     The identity needs ram:GetAccessKeyLastUsed.
 
@@ -114,8 +114,7 @@ def access_key_last_used(
     """
     params = {"UserName": user, "UserAccessKeyId": access_key_id}
     answer = ram.call("GetAccessKeyLastUsed", params, identity, now=now, timeout_s=timeout_s)
-    used = answer.get("AccessKeyLastUsed")
-    return _moment(used.get("LastUsedDate")) if isinstance(used, dict) else None
+    return _used_at(ram, _used(ram, answer))
 
 
 def key_last_use(
@@ -138,12 +137,26 @@ def key_last_use(
     """
     params = {"UserPrincipalName": f"{user}@{account_id}.onaliyun.com", "UserAccessKeyId": access_key_id}
     answer = ims.call("GetAccessKeyLastUsed", params, identity, now=now, timeout_s=timeout_s)
-    used = answer.get("AccessKeyLastUsed")
-    if not isinstance(used, dict):
-        return LastUse(None, "")
+    used = _used(ims, answer)
     service = used.get("ServiceName")
     named = isinstance(service, str) and service.isprintable() and len(service) <= MAX_TEXT
-    return LastUse(_moment(used.get("LastUsedDate")), str(service) if named else "")
+    return LastUse(_used_at(ims, used), str(service) if named else "")
+
+
+def _used(api: OpenApi, answer: Mapping[str, object]) -> Mapping[str, object]:
+    used = answer.get("AccessKeyLastUsed")
+    if not isinstance(used, dict):
+        raise api.bad("GetAccessKeyLastUsed", "has no AccessKeyLastUsed")
+    return used
+
+
+def _used_at(api: OpenApi, used: Mapping[str, object]) -> datetime | None:
+    """Return the time; None for no use. What cannot be read is an error: a key may be disabled because nobody used it."""
+    said = used.get("LastUsedDate")
+    at = _moment(said)
+    if at is None and said not in (None, ""):
+        raise api.bad("GetAccessKeyLastUsed", "has a LastUsedDate that is no time")
+    return at
 
 
 def _text(api: OpenApi, action: str, answer: Mapping[str, object], name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
-from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError
+from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError, UsageError
 from agent.core.timestamps import rfc3339
 from agent.emergency.case import Case
 from agent.emergency.following import follow
@@ -16,6 +16,8 @@ from agent.emergency.kms_key import NoSecretError, end_of
 from agent.emergency.refusals import not_its_key
 from agent.logs.log import log
 from agent.ram_rotation.rotation import KeyRotation
+from agent.ram_rotation.view import View
+from agent.state.ram_record import GUESSED
 
 
 class RamUserKey:
@@ -24,6 +26,7 @@ class RamUserKey:
     def __init__(self, case: Case, cloud: Cloud, authority: Authority, rotation: KeyRotation) -> None:
         self._case, self._cloud, self._authority, self._rotation = case, cloud, authority, rotation
         self._old: Credential | None = None
+        self._view: View | None = None
         self._made_id = ""
         self._is_arrived = False
 
@@ -37,7 +40,12 @@ class RamUserKey:
         case.refresh_first()
         now = case.held.look()
         self._old, case.result.old_access_key_id = now.value, now.seen.published.access_key_id
-        view = self._rotation.caught_up()
+        view = self._view = self._rotation.caught_up()
+        if not view.plan.is_owner:
+            raise UsageError(
+                f"{case.place}.provider.owner: this host is not the owner of the RAM user's keys and changes nothing",
+                "run the command on the host that is, or set owner = true on this one alone",
+            )
         self._take_up()
         whose = {one.access_key_id: one.origin for one in view.record.keys}
         rows = [
@@ -55,10 +63,29 @@ class RamUserKey:
         current = case.published.access_key_id
         if leaked is None or leaked == current:
             return False
-        if case.held.look().ram.key(leaked) is None:
+        mine = case.held.look().ram.key(leaked)
+        if mine is None:
             raise not_its_key(case.held.name, leaked, current)
+        self._refuse_last_working(leaked, current)
+        if mine.origin == GUESSED and not case.request.force:
+            raise KeyturnError(
+                f"{case.place}: that {leaked} was made by keyturn is only guessed: the reply to its CreateAccessKey was lost; "
+                "nothing was disabled",
+                "if nobody else made it, run the same command with --force",
+            )
         case.result.old_access_key_id, self._old = leaked, None
         return True
+
+    def _refuse_last_working(self, leaked: str, current: str) -> None:
+        row = self._view.row(current) if self._view is not None else None
+        if (row is None or not row.is_active) and not self._case.request.force:
+            state = "is inactive in RAM" if row is not None else "is not among the user's keys in RAM"
+            raise KeyturnError(
+                f"{self._case.place}: the key in use {current} {state}, so {leaked} may be the last that works; nothing "
+                "was disabled",
+                f"enable {current} in the RAM console, or run the command without --leaked, which makes a new key; --force "
+                f"disables {leaked} all the same",
+            )
 
     def rotate(self) -> str:
         """Have RAM make a key, once.

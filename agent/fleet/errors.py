@@ -1,4 +1,4 @@
-"""The errors of the board, made of those of redis-py: where it is, what is wrong, and what helps. No command is in them."""
+"""The errors of the board, made of those of redis-py: where it is, what is wrong, what helps; no argument of a command."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def translated(method: Callable[P, T]) -> Callable[P, T]:
                 "see that the Redis or Tair of [fleet] runs, and that this host may connect to it",
             ) from None
         except Exception as error:
-            log.debug("an answer of the fleet's board", exc_info=True)
+            log.debug("an answer of the fleet's board", error=type(error).__name__)
             raise FleetError(
                 f"fleet: the server gave an answer that is none of Redis ({type(error).__name__})",
                 "see that `url` of [fleet] names a Redis or Tair",
@@ -75,4 +75,6 @@ def _reconnecting(method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """What it says, without the arguments of the command: Redis repeats those that it does not know, a password among them."""
+    said = " ".join(str(error).split()).partition(" with args")[0]
+    return said[:200].rstrip(",") or type(error).__name__

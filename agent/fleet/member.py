@@ -251,7 +251,8 @@ class Member(Observer):
         one.entries[news.entry] = None
         if len(one.entries) > HEARD:
             one.entries.popitem(last=False)
-        one.news.pop(news.version_id, None)
+        if one.news.pop(news.version_id, news).nonce != news.nonce:
+            one.tries.pop(news.version_id, None)  # an operator asks again
         one.news[news.version_id] = news
         while len(one.news) > KNOWN:
             version, _old = one.news.popitem(last=False)

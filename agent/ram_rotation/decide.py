@@ -191,13 +191,14 @@ def _disabled(key: RamKey, view: View) -> Action:
     name = key.access_key_id
     if key.disabled_at is not None:
         return Rest(f"RAM to show {name} as inactive", until=_soon(key.disabled_at, view))
-    begins = (key.replaced_at or view.now) + view.plan.rest
+    begins = (key.replaced_at or key.known_at) + view.plan.rest
     if view.now < begins:
         return Rest(f"the key before, {name}, to have been replaced for disable_after", until=begins)
     if view.in_use.owed:
         whom = ", ".join(first_few(view.in_use.owed))
         return Rest(
-            f"the key before, {name}, is not disabled before these were told: {whom}", until=view.now + TELL_AGAIN
+            f"the key before, {name}, is not disabled before these are on the new one: {whom}",
+            until=view.now + TELL_AGAIN,
         )
     if name not in view.used:
         return AskLastUse(name)

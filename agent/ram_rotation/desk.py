@@ -10,6 +10,7 @@ from agent.core.errors import KeyturnError, SinkError, SourceUnavailableError
 from agent.core.events import Cause, Event
 from agent.engine.held_credential import HeldCredential
 from agent.logs.log import log
+from agent.notifiers.interface import Pickup
 from agent.ram_rotation.view import InUse
 from agent.sinks.offered import offered
 from agent.state.ram_record import RamRecord
@@ -35,7 +36,11 @@ class HeldDesk:
             done.published_at,
             bool(done.access_key_id) and is_known,
             done.verified in ("verified", "off"),
-            tuple(f"{one.type_name} {one.target}" for one in now.seen.dependents if one.untold),
+            tuple(
+                f"{one.type_name} {one.target}"
+                for one in now.seen.dependents
+                if one.untold or one.pickup == Pickup.NOT_PICKED_UP
+            ),
             in_sinks,
             now.made_id,
         )

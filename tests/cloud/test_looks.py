@@ -139,9 +139,15 @@ def test_ims_says_for_which_product_a_key_was_used(world: World) -> None:
     assert ours.at is not None and ours.service == "Ims"
     never = key_last_use(world.ims, "uploader", account, world.current, world.who, now=now())
     assert (never.at, never.service) == (None, "")
-    for body in ("{}", '{"AccessKeyLastUsed": 7}', '{"AccessKeyLastUsed": {"ServiceName": ["x"], "LastUsedDate": 7}}'):
-        world.cloud.inject(Fault.WRONG_SHAPE, body=body)
-        assert key_last_use(world.ims, "operator", account, world.key.access_key_id, world.who, now=now()) == never
+    for body in ("{}", '{"AccessKeyLastUsed": 7}', '{"AccessKeyLastUsed": {"LastUsedDate": 7}}',
+                 '{"AccessKeyLastUsed": {"LastUsedDate": "yesterday"}}'):  # fmt: skip
+        for ask in (
+            lambda: key_last_use(world.ims, "operator", account, world.key.access_key_id, world.who, now=now()),
+            lambda: access_key_last_used(world.ram, "operator", world.key.access_key_id, world.who, now=now()),
+        ):
+            world.cloud.inject(Fault.WRONG_SHAPE, body=body)
+            with pytest.raises(BadAnswerError):  # never "not used": a key may be disabled because it rests
+                ask()
 
 
 def test_refusals_keep_their_meaning(world: World) -> None:

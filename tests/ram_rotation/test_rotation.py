@@ -209,3 +209,24 @@ def test_a_death_around_each_call_is_gone_on_from(
     assert ram_station.vm.holds(ram_station.published)
     ours = {one.access_key_id for one in ram_station.record.keys}
     assert set(ram_station.keys) <= {*ours, *(one for one in ram_station.keys if ram_station.record.lost)}
+
+
+def test_leaked_of_the_key_before_keeps_the_last_that_works(ram_station: RamStation) -> None:
+    """`--leaked OLD --disable-old` where the key in use is inactive in RAM: OLD may be all there is; an operator may insist."""
+    old = ram_station.start().published
+    ram_station.errand(Wanted.DUE)
+    ram_station.cloud.set_status(ram_station.published, "Inactive")
+    result = ram_station.rotate(leaked=old, disable_old=True)
+    assert (result.exit_code, result.safe, ram_station.keys[old]) == (1, False, "Active")
+    ram_station.rotate(leaked=old, disable_old=True, force=True)
+    assert ram_station.keys[old] == "Inactive"
+
+
+def test_a_host_that_is_not_the_owner_disables_nothing(ram_station: RamStation) -> None:
+    """Also not by `--leaked`, with a record of its own from before: row 16 of docs/ram_user.md holds for an emergency."""
+    old = ram_station.start().published
+    ram_station.errand(Wanted.DUE)
+    ram_station.extra = "owner = false"
+    ram_station.restart()
+    result = ram_station.rotate(leaked=old, disable_old=True)
+    assert (result.exit_code, ram_station.keys[old]) == (2, "Active")

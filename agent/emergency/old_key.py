@@ -12,7 +12,7 @@ from collections.abc import Callable
 from agent.cloud.authority import AGAIN, Authority
 from agent.cloud.openapi import Cloud, Ram, Sts
 from agent.core.credential import Credential
-from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError
+from agent.core.errors import CancelledError, KeyturnError, SourceRefusedError, SourceUnavailableError
 from agent.core.events import Event
 from agent.core.retry import Retry
 from agent.emergency.case import Case
@@ -24,6 +24,8 @@ from agent.system.waiting import Activity
 
 REFUSED = "InvalidAccessKeyId"
 GONE = "EntityNotExist.User.AccessKey"
+UNREACHABLE = "unreachable"
+"""What the state says of a key that was published unproved (agent/state/records.py)."""
 
 
 class EndOfOldKey:
@@ -39,6 +41,7 @@ class EndOfOldKey:
             KeyturnError: it is in use, RAM does not let the authority do it, or no refusal was seen.
         """
         self._refuse_key_in_use()
+        self._refuse_unproved()
         self._case.steps.do("disable_old", self._disable)
         self._case.steps.do("prove_refused", self._prove_refused)
 
@@ -58,6 +61,20 @@ class EndOfOldKey:
             raise KeyturnError(
                 f"{self._case.place}: {old_id or 'the old key'} is the key in use and is not disabled",
                 "look at `keyturn status`, and run the same command again",
+            )
+
+    def _refuse_unproved(self) -> None:
+        """Have a new key proved that was published while STS could not be reached: the old one may be the last that works."""
+        case = self._case
+        if case.published.verified != UNREACHABLE or case.request.force:
+            return
+        case.steps.activity.begin("STS to accept the new key")
+        case.refresh()
+        if case.published.verified == UNREACHABLE:
+            raise SourceUnavailableError(
+                f"{case.place}: STS could not be reached, so that the new key {case.published.access_key_id} works is not proved; "
+                f"the old key {case.old_id} was left active",
+                "run the same command again (it does not rotate again) when STS answers; --force disables it all the same",
             )
 
     def _disable(self) -> str:

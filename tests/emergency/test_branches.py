@@ -263,6 +263,22 @@ def test_a_service_that_stays_down_ends_it_without_safe_and_it_is_taken_up(
     assert (second.error, second.safe, station.rotations) == (None, True, 1)
 
 
+def test_a_new_key_that_sts_could_not_prove_does_not_end_the_old_one(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published unproved, as STS was away: the old key may be the last that works. The same command goes on."""
+    monkeypatch.setattr("agent.cloud.verify.UNREACHABLE_FOR_S", 0.2)
+    station.start()
+    old = station.current
+    first = station.rotate(disable_old=True, show=when(station, "rotate", down(station, "GetCallerIdentity", FOR_EVER)))
+    assert (first.exit_code, first.safe, first.old_key) == (EXIT_SOURCE_UNAVAILABLE, False, "active")
+    assert station.managed.state.published.access_key_id == station.current != old
+    assert station.status_of(old) == "Active"
+    station.cloud.faults.clear()
+    second = station.rotate(disable_old=True)
+    assert (second.error, second.safe, station.rotations) == (None, True, 1)
+
+
 def test_an_sts_that_cannot_name_the_authority_stops_nothing(station: Station) -> None:
     """The preflight says that it is not proved, and the emergency goes on."""
     station.start()

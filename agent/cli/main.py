@@ -13,11 +13,10 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
-from importlib import import_module
 
-from agent.cli.command_line import DEFAULT_CONFIG, parser
+from agent.cli.command_line import DEFAULT_CONFIG, imported, parser
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
 from agent.core.text import escaped
 from agent.system import core_dumps
@@ -67,7 +66,7 @@ def _perform(options: argparse.Namespace) -> int:
         options.out = sys.stdout
         # Only the command's JSON goes to standard output: a provider's library that prints must not garble it.
         with redirect_stdout(sys.stderr) if getattr(options, "json", False) else nullcontext():
-            code = int(_imported(options.run)(options))
+            code = _run(options)
         sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -88,15 +87,13 @@ def _perform(options: argparse.Namespace) -> int:
         return _fault(error)
 
 
-def _imported(place: str) -> Callable[[argparse.Namespace], int]:
-    """Return the function that `module:function` names, imported."""
-    module, _colon, function = place.partition(":")
+def _run(options: argparse.Namespace) -> int:
     gc.disable()  # what is imported is no garbage, and to look for some took 2 of 31 ms that `status` adds to an interpreter
     try:
-        run: Callable[[argparse.Namespace], int] = getattr(import_module(module), function)
-        return run
+        run = imported(options.run)
     finally:
         gc.enable()
+    return int(run(options))
 
 
 def _failed_by_system(error: OSError) -> int:

@@ -1,4 +1,4 @@
-"""The endpoints that are served: /metrics, /livez, /readyz."""
+"""The endpoints that are served: the status page, /metrics, /livez, /readyz."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from agent.http.message import RefusedError, Reply, Request, sentence_reply
 from agent.metrics.snapshot import SnapshotReader
+from agent.system.clock import Clock
 
 SCRAPE_S = 2.0
 """Seconds for a fresh snapshot, before an older one is shown; Prometheus waits for 10 s by default."""
@@ -20,13 +21,14 @@ class Endpoints:
     """The one that answers requests, on whatever thread they come."""
 
     def __init__(self, glass: SnapshotReader) -> None:
-        from agent.metrics import exposition  # not before the config asks for it
+        from agent.metrics import exposition, page  # not before the config asks for it
 
-        self._text = exposition.text
+        self._text, self._page = exposition.text, page.page
         self._glass = glass
         self._pen = threading.Lock()
         """One text at a time: whoever asks again and again takes one thread's share of the processor, not many."""
         self._pages: dict[str, Callable[[Request], Reply]] = {
+            "/": self._status,
             "/metrics": self._metrics,
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -42,6 +44,16 @@ class Endpoints:
         if page is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, f"there is no such page; ask for {', '.join(self._pages)}")
         return page(request)
+
+    def _status(self, request: Request) -> Reply:
+        newest = self._glass.look(SCRAPE_S)
+        with self._pen:
+            return self._page(
+                newest or self._glass.last,
+                Clock().now(),
+                is_stuck=newest is None,
+                is_held=request.query == "hold",
+            )
 
     def _metrics(self, request: Request) -> Reply:
         shown = self._glass.look(SCRAPE_S) or self._glass.last

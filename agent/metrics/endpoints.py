@@ -52,7 +52,7 @@ class Endpoints:
                 newest or self._glass.last,
                 Clock().now(),
                 is_stuck=newest is None,
-                is_held=request.query == "hold",
+                is_paused=request.query == "paused",
             )
 
     def _metrics(self, request: Request) -> Reply:

@@ -2,11 +2,11 @@
 
 Decisions:
 * No script. The browser asks again by the `Refresh` header, which is no part of the page, so that a saved copy stays as it
-  is. Whoever wants to read, select or copy undisturbed holds it still by a link (`/?hold`).
+  is. Whoever wants to read, select or copy undisturbed pauses it by a link (`/?paused`).
 * Times are told as of the page, by the server's clock, since only a script knows the reader's. A page that was not renewed
   for half a minute says so itself, by its style: a host that is gone leaves the old page standing for minutes in a browser.
-* Written out rather than by Jinja2, which is ten times slower at a thousand rows and takes 2 MB of the daemon's memory. Each
-  text goes through `_text`.
+* Written out rather than by Jinja2, which would be 1.8 MB more in the daemon (docs/performance.md). Each text goes through
+  `_text`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from agent.core.text import counted, escaped, first_few
 from agent.http.message import Reply
 from agent.metrics.page_source import (
     FRAME,
-    HELD,
-    HELD_LATE,
     ICON,
     LATE,
+    PAUSED,
+    PAUSED_LATE,
     POLICY,
     RENEW_S,
     RENEWED,
@@ -45,7 +45,8 @@ MOODS = {
 }
 """As in `keyturn status`."""
 WORST_FIRST = [str(each) for each in reversed(Condition)]
-COLUMNS = ("Credential", "State", "Last success", "Expires", "Owed", "Generation", "Key made")
+FAILED = (Condition.FAILING, Condition.STALE, Condition.EXPIRED)
+COLUMNS = ("Credential", "State", "Last success", "Expires", "Owed", "Generation", "Key age")
 NOTHING = '<span class="none">-</span>'
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -54,14 +55,14 @@ HEADERS = {
 }
 
 
-def page(shown: Snapshot | None, now: datetime, *, is_stuck: bool = False, is_held: bool = False) -> Reply:
+def page(shown: Snapshot | None, now: datetime, *, is_stuck: bool = False, is_paused: bool = False) -> Reply:
     """Return the page.
 
     Args:
         shown: what is known; None where nothing is yet.
         now: the time, which ages are told by.
         is_stuck: whether the engine did not answer, so that these figures are those from before.
-        is_held: whether the reader wants the page to stay as it is.
+        is_paused: whether the reader wants the page to stay as it is.
     """
     notices = list(_notices(shown, now, is_stuck=is_stuck))
     rows = sorted(shown.rows, key=_urgency) if shown is not None else []
@@ -69,10 +70,12 @@ def page(shown: Snapshot | None, now: datetime, *, is_stuck: bool = False, is_he
     moods = {mood for mood, _text in notices} | {mood for row in rows for mood, _text in _pills(row, fleet)}
     title = f"{'Old: ' if is_stuck else ''}{summary(rows)}" if shown is not None else "keyturn is starting"
     body = "".join(f'<p class="notice {mood}">{text}</p>\n' for mood, text in notices)
+    if any(row.state in FAILED for row in rows):
+        body += "<p>What failed, and what to do: <code>keyturn status</code> on this host.</p>\n"
     if shown is not None:
         body += _table(rows, fleet, now.timestamp())
-    text = _framed(title, next(mood for mood in SHAPES if mood in {*moods, "good"}), body, now, is_held=is_held)
-    headers = HEADERS if is_held else {**HEADERS, "Refresh": str(RENEW_S)}
+    text = _framed(title, next(mood for mood in SHAPES if mood in {*moods, "good"}), body, now, is_paused=is_paused)
+    headers = HEADERS if is_paused else {**HEADERS, "Refresh": str(RENEW_S)}
     status = HTTPStatus.OK if shown is not None else HTTPStatus.SERVICE_UNAVAILABLE
     return Reply(status, text.encode(), "text/html; charset=utf-8", headers)
 
@@ -87,7 +90,7 @@ def summary(rows: list[Row]) -> str:
     return ", ".join([*leaked, f"{count} of {len(rows)} {state}", *others])
 
 
-def _framed(title: str, mood: str, body: str, now: datetime, *, is_held: bool) -> str:
+def _framed(title: str, mood: str, body: str, now: datetime, *, is_paused: bool) -> str:
     shape, sign = SHAPES[mood]
     as_of = f"{now.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return FRAME.format(
@@ -95,10 +98,10 @@ def _framed(title: str, mood: str, body: str, now: datetime, *, is_held: bool) -
         icon=ICON.format(shape=shape, sign=sign),
         style=STYLE,
         as_of=as_of,
-        renewed=HELD if is_held else RENEWED,
+        renewed=PAUSED if is_paused else RENEWED,
         body=body,
         version=_text(__version__),
-        late=(HELD_LATE if is_held else LATE).format(as_of=as_of),
+        late=(PAUSED_LATE if is_paused else LATE).format(as_of=as_of),
     )
 
 
@@ -124,8 +127,6 @@ def _notices(shown: Snapshot | None, now: datetime, *, is_stuck: bool) -> Iterat
         end = datetime.fromtimestamp(expires_at, UTC)
         if (days := days_before(end, now)) is not None:
             yield "bad" if days <= SEVERE_DAYS else "so-so", f"ClientKey {_text(key_id)} {ends(end, now)}."
-    if any(row.state in (Condition.FAILING, Condition.STALE, Condition.EXPIRED) for row in shown.rows):
-        yield "", "What failed, and what to do: <code>keyturn status</code> on this host."
 
 
 def _table(rows: list[Row], fleet: FleetFigures | None, now: float) -> str:
@@ -140,9 +141,9 @@ def _row(row: Row, fleet: FleetFigures | None, now: float) -> str:
         "".join(f'<span class="pill {mood}">{text}</span>' for mood, text in _pills(row, fleet)),
         _when(row.last_success_at, now) if row.last_success_at is not None else "never",
         _when(row.expires_at, now) if row.expires_at is not None else NOTHING,
-        f'<span class="pill so-so">{row.owed}</span>' if row.owed else "0",
+        f'<span class="pill so-so">{row.owed}</span>' if row.owed else '<span class="none">0</span>',
         str(row.generation),
-        _when(row.key_made_at, now) if row.key_made_at is not None else NOTHING,
+        _dated(_span(now - row.key_made_at), row.key_made_at) if row.key_made_at is not None else NOTHING,
     )
     return f'<tr><th scope="row">{_text(row.name)}</th><td>{"</td><td>".join(cells)}</td></tr>\n'
 
@@ -168,8 +169,11 @@ def _urgency(row: Row) -> tuple[bool, int, bool, bool]:
 
 
 def _when(at: float, now: float) -> str:
-    """Return an instant as the time from now, with the date where the pointer rests."""
-    told = f"in {_span(at - now)}" if at > now else f"{_span(now - at)} ago"
+    return _dated(f"in {_span(at - now)}" if at > now else f"{_span(now - at)} ago", at)
+
+
+def _dated(told: str, at: float) -> str:
+    """Return a text that shows its date where the pointer rests."""
     return f'<span title="{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC">{told}</span>'
 
 

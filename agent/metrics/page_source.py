@@ -29,7 +29,7 @@ footer { margin-top: 2rem; padding-top: .75rem; border-top: 1px solid var(--line
   visibility: hidden; animation: late 0s 30s forwards; }
 @keyframes late { to { visibility: visible; } }
 @media screen and (max-width: 45rem) {
-  body { padding: 1rem; }
+  body { padding: 1rem; } h1 { font-size: 1.4rem; }
   table, tbody { display: block; } thead { display: none; } caption { display: block; }
   tbody tr { display: flex; flex-wrap: wrap; gap: 0 1.25rem; margin: 0 0 .75rem; padding: .5rem .75rem;
     border: 1px solid var(--line); border-radius: .25rem; }
@@ -38,7 +38,7 @@ footer { margin-top: 2rem; padding-top: .75rem; border-top: 1px solid var(--line
   td::before { color: var(--faint); }
   td:nth-child(3)::before { content: "Last success "; } td:nth-child(4)::before { content: "Expires "; }
   td:nth-child(5)::before { content: "Owed "; } td:nth-child(6)::before { content: "Generation "; }
-  td:nth-child(7)::before { content: "Key made "; }
+  td:nth-child(7)::before { content: "Key age "; }
 }
 @media print { .late { display: none; } }
 """
@@ -88,7 +88,7 @@ FRAME = """\
 </body>
 </html>
 """
-RENEWED = f'asked for again every {RENEW_S} s. <a href="./?hold">Hold still</a>'
-HELD = 'and held still. <a href="./">Show now, and every 10 s</a>'
+RENEWED = f'renewed every {RENEW_S} s. <a href="./?paused">Pause</a>'
+PAUSED = 'paused. <a href="./">Go on</a>'
 LATE = "Not renewed since {as_of} UTC: keyturn does not answer, or this page was asleep."
-HELD_LATE = "Held still since {as_of} UTC."
+PAUSED_LATE = "Paused since {as_of} UTC."

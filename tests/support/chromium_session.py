@@ -62,7 +62,9 @@ class Tab:
 
     def resize(self, width: int, height: int = 800, *, scale: float = 1, mobile: bool = False) -> None:
         """Have the tab that size, in CSS pixels."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
+        )
 
     def go(self, address: str) -> None:
         """Open a page, and wait until it has loaded."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import select
 import subprocess
 import time
@@ -32,18 +31,16 @@ class Tab:
         self._number, self._unread, self._session = 0, b"", ""
 
     def __enter__(self) -> Self:
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
         argv = [
             PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
             "--no-first-run", "--disable-background-networking", f"--user-data-dir={self._profile}", "--remote-debugging-pipe",
         ]  # fmt: skip
-        shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", shell, "sh", *argv], pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
+            ["/bin/sh", "-c", 'exec "$@" 3<&0 4>&1', "sh", *argv],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+        )  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._out, self._in = self._process.stdin, self._process.stdout
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Log", "Runtime"):
@@ -57,8 +54,8 @@ class Tab:
             self._session = ""
             self.call("Browser.close")
         self._process.wait(PATIENCE_S)
-        os.close(self._in)
-        os.close(self._out)
+        self._in.close()
+        self._out.close()
 
     def resize(self, width: int, height: int = 800, *, scale: float = 1, mobile: bool = False) -> None:
         """Have the tab that size, in CSS pixels."""
@@ -96,7 +93,7 @@ class Tab:
             message["sessionId"] = self._session
         whole = json.dumps(message).encode() + b"\0"
         while whole:
-            whole = whole[os.write(self._out, whole) :]
+            whole = whole[self._out.write(whole) or 0 :]
         ends = time.monotonic() + PATIENCE_S
         while True:
             said = self._hear(ends)
@@ -109,7 +106,7 @@ class Tab:
         while b"\0" not in self._unread:
             ready, _, _ = select.select([self._in], [], [], max(0.0, ends - time.monotonic()))
             assert ready, "Chromium says nothing"
-            piece = os.read(self._in, 1 << 16)
+            piece = self._in.read(1 << 16)
             if not piece:
                 raise BrokenPipeError("Chromium is gone")
             self._unread += piece

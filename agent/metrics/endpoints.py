@@ -7,13 +7,15 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from agent.http.message import RefusedError, Reply, Request, sentence_reply
-from agent.metrics.snapshot import SnapshotReader
+from agent.metrics.snapshot import Snapshot, SnapshotReader
 from agent.system.clock import Clock
 
 SCRAPE_S = 2.0
 """Seconds for a fresh snapshot, before an older one is shown; Prometheus waits for 10 s by default."""
 ALIVE_S = 5.0
 """Seconds within which the scheduler has to move; a disk that flushes slowly may hold it up for a second or two."""
+RECENT_S = 1.0
+"""Seconds for which the page shows one snapshot: a page is written faster than the engine tells what it knows."""
 SHOWN_NAMES = 5
 
 
@@ -24,7 +26,7 @@ class Endpoints:
         from agent.metrics import exposition, page  # not before the config asks for it
 
         self._text, self._page = exposition.text, page.page
-        self._glass = glass
+        self._glass, self._clock = glass, Clock()
         self._pen = threading.Lock()
         """One text at a time: whoever asks again and again takes one thread's share of the processor, not many."""
         self._pages: dict[str, Callable[[Request], Reply]] = {
@@ -46,14 +48,16 @@ class Endpoints:
         return page(request)
 
     def _status(self, request: Request) -> Reply:
-        newest = self._glass.look(SCRAPE_S)
+        newest = self._recent() or self._glass.look(SCRAPE_S)
+        shown, is_paused = newest or self._glass.last, request.query == "paused"
         with self._pen:
-            return self._page(
-                newest or self._glass.last,
-                Clock().now(),
-                is_stuck=newest is None,
-                is_paused=request.query == "paused",
-            )
+            return self._page(shown, self._clock.now(), is_stuck=newest is None, is_paused=is_paused)
+
+    def _recent(self) -> Snapshot | None:
+        last = self._glass.last
+        if last is not None and 0 <= self._clock.now().timestamp() - last.taken_at < RECENT_S:
+            return last
+        return None
 
     def _metrics(self, request: Request) -> Reply:
         shown = self._glass.look(SCRAPE_S) or self._glass.last

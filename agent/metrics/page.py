@@ -132,7 +132,7 @@ def _notices(shown: Snapshot | None, now: datetime, *, is_stuck: bool) -> Iterat
 def _table(rows: list[Row], fleet: FleetFigures | None, now: float) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     body = "".join(_row(row, fleet, now) for row in rows)
-    caption = f"{counted(len(rows), 'credential')}, those in trouble first; times are as of this page."
+    caption = f"{counted(len(rows), 'credential')}, those in trouble first. Owed: dependents that are still to be told."
     return f"<table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>\n"
 
 

@@ -15,7 +15,8 @@ p, .notice { max-width: 60rem; }
 .subtitle, footer, caption, thead th, .none { color: var(--faint); }
 .subtitle { margin: .5rem 0 1rem; }
 a { color: inherit; }
-code { font-family: ui-monospace, "Cascadia Mono", Menlo, "DejaVu Sans Mono", monospace; font-size: .9em; }
+code { font-family: ui-monospace, "Cascadia Mono", Menlo, "DejaVu Sans Mono", monospace; font-size: .9em;
+  white-space: nowrap; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .25rem 0; }
 th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }

@@ -4,7 +4,7 @@
     snapshot.py    everything that is shown, copied on the loop's thread for whoever asks
     exposition.py  a snapshot as Prometheus or OpenMetrics text; the only module that loads `prometheus_client`
     page.py        a snapshot as HTML for people; page_source.py has its style and its policy
-    endpoints.py   /, /metrics, /livez, /readyz, served by agent/http
+    endpoints.py   /, /metrics, /livez, /readyz, /readyz/NAME, served by agent/http
     textfile.py    the file                        exporter.py  follows the config, over reloads too
     check.py       what `check` says
 

@@ -1,4 +1,8 @@
-"""The endpoints that are served: the status page, /metrics, /livez, /readyz."""
+"""The endpoints that are served: the status page, /metrics, /livez, /readyz, /readyz/NAME.
+
+Whether a credential is ready is whether a value is in use that lives, however its refreshes fare: a load balancer that asks
+must not take every host out at once because KMS is away. The state stands in the answer for who looks for more.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ ALIVE_S = 5.0
 RECENT_S = 1.0
 """Seconds for which the page shows one snapshot: a page is written faster than the engine tells what it knows."""
 SHOWN_NAMES = 5
+READY_ONE = "/readyz/"
 
 
 class Endpoints:
@@ -42,6 +47,8 @@ class Endpoints:
         Raises:
             RefusedError: there is no such page.
         """
+        if request.path.startswith(READY_ONE):
+            return self._is_ready(request.path.removeprefix(READY_ONE))
         page = self._pages.get(request.path)
         if page is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, f"there is no such page; ask for {', '.join(self._pages)}")
@@ -81,6 +88,19 @@ class Endpoints:
         return sentence_reply(
             HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {_why(shown.awaited) if shown else 'the agent is starting'}"
         )
+
+    def _is_ready(self, name: str) -> Reply:
+        shown = self._glass.look(SCRAPE_S) or self._glass.last
+        if shown is None:
+            return sentence_reply(HTTPStatus.SERVICE_UNAVAILABLE, "not ready: the agent is starting")
+        row = next((row for row in shown.rows if row.name == name), None)
+        if row is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "the config has no credential of that name")
+        if not row.generation:
+            return sentence_reply(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {row.state}, no value was published yet")
+        if row.expires_at is not None and row.expires_at <= self._clock.now().timestamp():
+            return sentence_reply(HTTPStatus.SERVICE_UNAVAILABLE, "not ready: the value in use has expired")
+        return sentence_reply(HTTPStatus.OK, f"{row.state}, generation {row.generation} is in use")
 
 
 def _why(awaited: tuple[str, ...]) -> str:

@@ -89,6 +89,7 @@ def test_what_happened_is_counted(vm: Vm, port: int) -> None:
     eventually(lambda: figures(port).state("uploader") == "failing")
     assert figures(port).get("keyturn_refresh_total", credential="uploader", outcome="fetch_failed") == 1
     key = vm.cloud.current_key("uploader-ak")
+    assert served(port, "/readyz/uploader").body == "failing, generation 1 is in use\n"
     page = served(port, "/")
     assert "<h1>1 of 1 failing</h1>" in page.body
     for text in (served(port).body, page.body):
@@ -121,6 +122,7 @@ def test_readiness_is_that_of_the_service_manager(vm: Vm, port: int) -> None:
     assert "waits for uploader" in served(port, "/").body
     assert served(port, "/livez").body == "the scheduler moves\n"
     assert figures(port).state("uploader") == "pending"
+    assert served(port, "/readyz/uploader", 503).body == "not ready: pending, no value was published yet\n"
     assert daemon.listener.count("READY=1") == 0
     daemon.ready()
     assert "has ended" in served(port, "/readyz").body

@@ -13,11 +13,9 @@ import pytest
 
 from agent.core.page_style import BASE
 from agent.core.policy import Condition
-from agent.http.message import Reply, Request
-from agent.metrics.endpoints import Endpoints
+from agent.http.message import Reply
 from agent.metrics.page import page
 from agent.metrics.snapshot import FleetFigures, Row, Snapshot
-from agent.system.clock import Clock
 from tests.support.scraper import row
 
 NOW = datetime(2026, 11, 30, 12, 3, 4, tzinfo=UTC)
@@ -246,32 +244,3 @@ def test_every_text_can_be_read(scheme: int) -> None:
     for text, ground in pairs:
         low, high = sorted(luminance(colours[name]) for name in (text, ground))
         assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
-
-
-class Glass:
-    """An engine that takes a snapshot whenever it is asked, or is stuck."""
-
-    def __init__(self) -> None:
-        self.last: Snapshot | None = None
-        self.asked, self.is_stuck = 0, False
-
-    def look(self, _patience_s: float) -> Snapshot | None:
-        self.asked += 1
-        if self.is_stuck:
-            return None
-        self.last = seen(well(), taken_at=Clock().now().timestamp())
-        return self.last
-
-
-def test_many_readers_are_one_question_a_second() -> None:
-    """Each reload asks the engine, but not while the newest snapshot is younger than a second; one of tomorrow is not young."""
-    glass = Glass()
-    endpoints = Endpoints(glass)  # type: ignore[arg-type]
-    ask = Request("GET", "/", {})
-    glass.last = seen(well(), taken_at=Clock().now().timestamp() - 5)
-    assert {endpoints.answer(ask).status for _ in range(3)} == {200}
-    assert glass.asked == 1
-    for taken_at in (Clock().now().timestamp() - 5, Clock().now().timestamp() + DAY):
-        glass.asked, glass.is_stuck, glass.last = 0, True, seen(well(), taken_at=taken_at)
-        assert Parsed(endpoints.answer(ask)).title.startswith("Old: ")
-        assert glass.asked == 1

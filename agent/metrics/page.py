@@ -158,9 +158,9 @@ def _pills(row: Row, fleet: FleetFigures | None) -> Iterator[tuple[str, str]]:
     if row.clients[1]:
         yield "so-so", f"{counted(row.clients[1], 'client')} on an older value"
     hosts = fleet.hosts.get(row.name, {}) if fleet is not None else {}
-    for state in ("behind", "absent"):
+    for state, mood in (("behind", "so-so"), ("absent", "dim")):  # hosts that were scaled in are absent for a day
         if hosts.get(state):
-            yield "so-so", f"{counted(hosts[state], 'host')} {state}"
+            yield mood, f"{counted(hosts[state], 'host')} {state}"
 
 
 def _urgency(row: Row) -> tuple[bool, int, bool, bool]:

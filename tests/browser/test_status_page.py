@@ -83,7 +83,15 @@ def test_it_fits_the_screen_in_the_readers_colours(serve: Serve, tmp_path, is_da
             assert (tab.ask(WIDE), tab.ask(GROUND)) == (width, ground)
             assert tab.ask("document.querySelectorAll('tbody tr').length") == 6
         assert tab.ask("document.title") == "1 key restricted, 1 of 6 expired, 1 stale, 1 failing, 1 pending - keyturn"
-        assert (set(tab.asked), tab.complaints) == ({address}, [])
+        tab.ask(
+            "icon = new Image(); icon.src = document.querySelector('link[rel=icon]').href; document.body.append(icon)"
+        )
+        eventually(
+            lambda: tab.ask("icon.naturalWidth") > 0,
+            "the icon of the tab, which no headless browser loads, can be shown",
+        )
+        asked = {one for one in tab.asked if not one.startswith("data:")}
+        assert (asked, tab.complaints) == ({address}, [])
 
 
 def test_strange_names_stay_names(serve: Serve, tmp_path) -> None:
@@ -98,6 +106,8 @@ def test_strange_names_stay_names(serve: Serve, tmp_path) -> None:
             assert tab.ask(WIDE) == width
             shown = tab.ask("[...document.querySelectorAll('tbody th')].map(one => one.textContent)")
             assert shown == [name.replace("\u202e", "\\u202e") for name in names]
+            kinds = tab.kinds()
+            assert (kinds["table"], kinds["row"] >= 7, kinds["rowheader"], kinds["cell"] >= 7) == (1, True, 7, True)
         assert tab.ask("document.title") == "7 of 7 failing - keyturn"
         assert (set(tab.asked), tab.complaints) == ({address}, [])
 

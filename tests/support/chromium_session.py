@@ -12,6 +12,7 @@ import json
 import select
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,6 +81,11 @@ class Tab:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def kinds(self) -> Counter[str]:
+        """Return how many things of each kind a screen reader is told of: "table", "rowheader", "cell", and so on."""
+        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
+        return Counter(node["role"]["value"] for node in nodes if not node["ignored"])
 
     def picture(self) -> bytes:
         """Return the tab as it looks now: a PNG."""

@@ -1,16 +1,24 @@
-"""The status page in a real Chromium: light, dark, on a telephone, renewed by itself, and with names that want to be more."""
+"""The status page in a real Chromium: light, dark, on a telephone, renewed by itself, and with names that want to be more.
+
+The pictures of it in docs/pictures are made anew by::
+
+    .venv/bin/python -m pytest -m browser --renew tests/browser/test_status_page.py
+"""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from agent.http.listener import Listener
 from agent.metrics.endpoints import Endpoints
 from agent.metrics.exporter import MANNER
+from agent.metrics.page import page
 from agent.metrics.snapshot import FleetFigures, Row, Snapshot
 from tests.support.chromium import PROGRAM
 from tests.support.chromium_session import Tab
@@ -19,6 +27,8 @@ from tests.support.vm import Vm, eventually
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="no Chromium here: apt-get install chromium")
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DAY = 86400.0
 Serve = Callable[..., str]
 WIDE = "document.documentElement.scrollWidth"
 """The width that everything needs, in CSS pixels; a telephone shrinks what is wider, so that `innerWidth` says nothing."""
@@ -195,3 +205,56 @@ def test_what_waits_for_a_host_that_is_gone_says_that_it_is_old(serve: Serve, tm
         assert tab.ask(LATE) == "visible"
         tab.go(address)
         assert tab.ask(LATE) == "hidden"
+
+
+def example(t: float) -> Snapshot:
+    """A host on a bad day."""
+
+    def one(name: str, **more: object) -> Row:
+        given = {
+            "state": "fresh",
+            "owed": 0,
+            "last_success_at": t - 23,
+            "expires_at": None,
+            "key_made_at": t - 9 * DAY,
+            **more,
+        }
+        return row(name, **given)
+
+    def session(name: str, left_min: int, **more: object) -> Row:
+        success_at = t - (60 - left_min) * 60
+        return one(name, expires_at=t + left_min * 60, last_success_at=success_at, key_made_at=None, **more)
+
+    rows = (
+        one("uploader", generation=14, last_success_at=t - 12, key_made_at=t - 2.1 * DAY),
+        one("billing", state="failing", generation=7, owed=1, last_success_at=t - 26 * 60, key_made_at=t - 31 * DAY),
+        one("reports", is_too_old=True, generation=3, last_success_at=t - 41, key_made_at=t - 97 * DAY),
+        session("log-shipper", 41, generation=212),
+        session("backup", 28, generation=88, clients=(3, 1)),
+        session("search-index", -4, state="expired", generation=1045),
+        one("thumbnails", generation=19, last_success_at=t - 58),
+        one("web-assets", generation=5, last_success_at=t - 33, key_made_at=t - 44 * DAY),
+    )
+    return Snapshot(t, True, (), rows, client_keys=(("KAAP.7f0c31e2", t + 25.5 * DAY),))
+
+
+PICTURES = {"status-page": (False, 1100, 640, 1.0), "status-page-phone": (True, 360, 650, 1.5)}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_of_the_docs(name: str, tmp_path, pytestconfig) -> None:
+    """They show the page in that size, and are small; that they show what it looks like now is for --renew, and for your eyes."""
+    is_dark, width, height, scale = PICTURES[name]
+    now = datetime(2026, 11, 30, 12, 3, 4, tzinfo=UTC)
+    (tmp_path / "page.html").write_bytes(page(example(now.timestamp()), now).body)
+    with Tab(tmp_path, dark=is_dark) as tab:
+        tab.resize(width, height, scale=scale, mobile=is_dark)
+        tab.go((tmp_path / "page.html").as_uri())
+        picture = tab.picture()
+        title = tab.ask(HEAD)
+    file = DOCS / "pictures" / f"{name}.png"
+    if pytestconfig.getoption("renew"):
+        file.write_bytes(picture)
+    assert len(file.read_bytes()) < 100_000
+    assert file.read_bytes()[:24] == picture[:24], "another size (PNG specification, 11.2.2: it begins with its header)"
+    assert f'"{title}"' in (DOCS / "monitoring.md").read_text(), "what its description says"

@@ -77,7 +77,7 @@ def _command(parser: argparse.ArgumentParser, words: tuple[str, ...], summary: s
             options.append(_option(action))
         else:
             arguments.append(Argument(str(action.metavar or action.dest), action.nargs == "*", _kind(action)))
-    example = (parser.epilog or "").removeprefix("example: ")
+    example = next(iter(getattr(parser, "examples", ())), "")
     return Command(words, summary, example, tuple(options), tuple(arguments), tuple(commands))
 
 

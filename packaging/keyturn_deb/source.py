@@ -86,10 +86,10 @@ class Source:
         """
         sys.path.insert(0, str(self.root))
         try:
-            return read(importlib.import_module("agent.cli.main").parser())
+            return read(importlib.import_module("agent.cli.command_line").parser())
         except ImportError as error:
             raise BuildError(
-                f"{self.root}: agent.cli.main cannot be imported ({error}); build from a checkout"
+                f"{self.root}: agent.cli.command_line cannot be imported ({error}); build from a checkout"
             ) from None
         finally:
             sys.path.remove(str(self.root))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from keyturn_deb import completions
 
-from agent.cli.main import parser
+from agent.cli.command_line import parser
 
 CONFIG = """
 [credentials.uploader.provider]
@@ -134,7 +134,7 @@ def test_zsh_has_every_option_in_the_function_of_its_command(command_line):
     bodies = dict(re.findall(r"^(_keyturn[\w-]*)\(\) \{\n(.*?)^\}", script, re.M | re.S))
     for words, made in parsers_below(parser()):
         body = bodies["_".join(["_keyturn", *words])]
-        assert set(re.findall(r"\)(--?[a-z-]+)\[", body)) == flags_of(made), words
+        assert set(re.findall(r"\)(--?[a-zA-Z-]+)\[", body)) == flags_of(made), words
 
 
 @zsh_only

@@ -9,12 +9,12 @@ from agent.cli.parsers import subparser
 
 def audit(audit: argparse.ArgumentParser) -> None:
     """Add those of `audit`."""
-    actions = audit.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = audit.add_subparsers(title="actions", metavar="ACTION")
     show = subparser(
         actions.add_parser,
         "show",
         help="read it",
-        epilog="example: keyturn audit show --credential uploader --since 2d --tail 20",
+        examples=("keyturn audit show --credential uploader --since 2d --tail 20",),
     )
     show.set_defaults(run="agent.cli.audit_show:audit_show")
     show.add_argument("--credential", metavar="N")
@@ -28,9 +28,7 @@ def audit(audit: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--json", action="store_true", help="print the records, one JSON object a line")
     _log(show)
-    verify = subparser(
-        actions.add_parser, "verify", help="prove that it is whole", epilog="example: keyturn audit verify"
-    )
+    verify = subparser(actions.add_parser, "verify", help="prove that it is whole", examples=("keyturn audit verify",))
     verify.set_defaults(run="agent.cli.audit_verify:audit_verify")
     verify.add_argument("--from-seq", metavar="N", type=int, default=1, help="older records were archived elsewhere")
     verify.add_argument(
@@ -51,7 +49,7 @@ def audit(audit: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "report",
         help="every credential, its key, its rotations, and whether the log behind that verified",
-        epilog="example: keyturn audit report --since 2026-07-01 --format html --output report.html",
+        examples=("keyturn audit report --since 2026-07-01 --format html --output report.html",),
     )
     report.set_defaults(run="agent.cli.audit_report:audit_report")
     report.add_argument("--credential", metavar="N")
@@ -66,7 +64,7 @@ def audit(audit: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "incident",
         help="one emergency as a document, to attach to a ticket; default: the newest",
-        epilog="example: keyturn audit incident --credential uploader --output incident.html",
+        examples=("keyturn audit incident --credential uploader --output incident.html",),
     )
     incident.set_defaults(run="agent.cli.audit_incident:audit_incident")
     incident.add_argument("--credential", metavar="N", help="the newest of this credential")

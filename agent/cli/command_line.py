@@ -246,4 +246,18 @@ COMMANDS = {
         "agent.cli.options.about:help",
         (0, 2),
     ),
+    "completion": Command(
+        "agent.cli.completion:completion",
+        "what completes commands, options and credentials, for a shell",
+        "keyturn completion bash\nkeyturn completion zsh\nkeyturn completion fish",
+        "agent.cli.options.about:completion",
+        (0, 1, 2),
+    ),
+    "man": Command(
+        "agent.cli.completion:man",
+        "the man pages, of keyturn and of each command",
+        "keyturn man rotate\nkeyturn man --output ~/.local/share/man",
+        "agent.cli.options.about:man",
+        (0, 1, 2),
+    ),
 }

@@ -39,7 +39,7 @@ def overview_text(commands: Mapping[str, str]) -> str:
         "",
         "usage: keyturn [--config PATH] COMMAND",
     ]
-    for title, names in _groups(commands):
+    for title, names in groups(commands):
         lines += ["", paint(title, "strong"), *rows(((name, commands[name]) for name in names), columns)]
     lines += [
         "",
@@ -60,10 +60,12 @@ def overview_text(commands: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _groups(commands: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:
+def groups(commands: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the title of each group that has commands, and their names."""
     grouped = {name for names in GROUPS.values() for name in names}
-    for title, names in {**GROUPS, "More": tuple(name for name in commands if name not in grouped)}.items():
-        if there := [name for name in names if name in commands]:
+    known = list(commands)
+    for title, names in {**GROUPS, "More": tuple(name for name in known if name not in grouped)}.items():
+        if there := [name for name in names if name in known]:
             yield title, there
 
 

@@ -30,6 +30,15 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=terminal_size().columns - 2)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap what is prose; what is indented stands as it is, to be pasted."""
+        from textwrap import fill
+
+        return "\n".join(
+            line if line.startswith(" ") else fill(line, width, break_long_words=False, break_on_hyphens=False)
+            for line in text.splitlines()
+        )
+
     def add_usage(
         self,
         usage: str | None,
@@ -73,6 +82,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the help: what this command alone takes comes first."""
+        self._positionals.title = "arguments"
         self._action_groups.sort(key=lambda group: group.title == EVERYWHERE)
         self.epilog = "\n".join(_last_words(self))
         return super().format_help()

@@ -91,7 +91,7 @@ def test_what_every_command_takes_stands_before_or_behind_it(name: str) -> None:
     """And the last word counts."""
     made = parser()
     assert made.parse_args(["--config", "a", "help"]).config == "a"
-    words = {"rotate": ["x", "--reason", "y"], "emulator": ["--directory", "x"]}
+    words = {"rotate": ["x", "--reason", "y"], "emulator": ["--directory", "x"], "completion": ["zsh"]}
     operands = words.get(name) or (["x"] if name in ("plan", "adopt", "credential") else [])
     behind = made.parse_args(["--config", "a", "--color", "never", name, *operands, "--config", "b"])
     assert (behind.config, behind.color) == ("b", "never")

@@ -55,7 +55,7 @@ def endpoint(endpoint: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "tokens",
         help="which there are, when they die, when each was used last; never a token itself",
-        examples=("keyturn endpoint tokens uploader",),
+        examples=("keyturn endpoint tokens", "keyturn endpoint tokens uploader --json"),
     )
     tokens.set_defaults(run="agent.cli.endpoint:tokens")
     tokens.add_argument("names", metavar="NAME", nargs="*")

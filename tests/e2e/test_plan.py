@@ -293,7 +293,7 @@ def test_fifty_rotations_an_hour_are_counted(set_up: Station) -> None:
     for _ in range(50):
         set_up.managed.state.rotation.begin("v", "k", "a test", set_up.engine.clock.now())
         set_up.managed.state.rotation.forget()
-    set_up.engine.submit(lambda: set_up.engine._crew.recorder.save(set_up.managed)).result(PATIENCE_S)
+    set_up.engine.submit(lambda: set_up.engine._parts.recorder.save(set_up.managed)).result(PATIENCE_S)
     set_up.stop()
     set_up.vm.configure(set_up.vm.credential(), set_up.table)
     found = planned(set_up.vm)
@@ -306,7 +306,7 @@ def test_a_rotation_that_was_begun_is_taken_up_and_not_in_the_way(set_up: Statio
     old = set_up.current
     set_up.start(publish=False)
     set_up.managed.state.rotation.begin("v-1", old, "the first try", set_up.engine.clock.now())
-    set_up.engine.submit(lambda: set_up.engine._crew.recorder.save(set_up.managed)).result(PATIENCE_S)
+    set_up.engine.submit(lambda: set_up.engine._parts.recorder.save(set_up.managed)).result(PATIENCE_S)
     set_up.stop()
     set_up.vm.configure(set_up.vm.credential(), set_up.table)
     set_up.cloud.request_rotation("uploader-ak", "v-1")

@@ -1,8 +1,8 @@
 """The documents as a site: `make docs` builds it into build/site, where a broken link or anchor is an error.
 
 Sphinx reads docs/ as it stands. The navigation is index.md itself: each of its headings with a list of links is a part of the
-sidebar, so a page is added by a file and a line. A page of zh/ that has the path of an English one is its translation: each
-links to the other at its top. Links out of docs/ lead to the forge. Nothing is fetched, when it is built or when it is read.
+sidebar, so a page is added by a file and a line. A page of zh/ with the path of an English one is its translation, which the
+English one links to at its top; it needs no line. Links out of docs/ lead to the forge. Nothing is fetched, when it is built or when it is read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from agent import __version__  # noqa: E402
 
 FORGE = "https://github.com/keyturn/keyturn"
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
+CHINESE = "中文"
+"""The part of the navigation to which each page of zh/ belongs, also one that index.md does not name."""
 IDEOGRAPHS = re.compile("[\u3400-\u9fff]{2,}")
 
 project = "keyturn"
@@ -77,17 +79,16 @@ def on_read(_app: Sphinx, name: str, source: list[str]) -> None:
         return f"{FORGE}/{kind}/main/{target.relative_to(DOCS.parent)}{match[2] or ''}"
 
     source[0] = LINK.sub(led, text)
-    if name in ("index", "zh/index"):
+    if name == "index":
         source[0] += f"\n\n{navigation(text)}\n"
     elif name == "adr/README":
         source[0] += "\n\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 
 
 def on_page(app: Sphinx, name: str, _template: str, context: dict[str, Any], doctree: object) -> None:
-    """Put a link to the same page in the other language above it."""
-    other, word = (name.removeprefix("zh/"), "English") if name.startswith("zh/") else (f"zh/{name}", "中文")
-    if doctree is not None and other in app.env.all_docs:
-        context["body"] = f'<p class="language"><a href="{context["pathto"](other)}">{word}</a></p>{context["body"]}'
+    """Put a link to its translation above a page; a translation names the English page itself."""
+    if doctree is not None and (other := f"zh/{name}") in app.env.all_docs:
+        context["body"] = f'<p class="language"><a href="{context["pathto"](other)}">中文</a></p>{context["body"]}'
 
 
 class Search(SearchEnglish):

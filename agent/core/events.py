@@ -40,12 +40,18 @@ class Event(StrEnum):
     VERIFY_FAILED = "verify_failed"  # STS refused the new value, which is not published, or could not be asked; or the canary was refused
     PUBLISHED = "published"  # all sinks were switched to a new generation
     PUBLISH_FAILED = "publish_failed"  # the sinks could not be written, and are as they were
-    PUBLISH_RECOVERED = "publish_recovered"  # a publish that a crash interrupted was finished or undone at the next start
-    DRIFT_REPAIRED = "drift_repaired"  # a sink that somebody changed or removed was put right, under the same generation
+    PUBLISH_RECOVERED = (
+        "publish_recovered"  # a publish that a crash interrupted was finished or undone at the next start
+    )
+    DRIFT_REPAIRED = (
+        "drift_repaired"  # a sink that somebody changed or removed was put right, under the same generation
+    )
     NOTIFIED = "notified"  # a dependent was told
     NOTIFY_FAILED = "notify_failed"  # a try to tell a dependent failed; more follow
     NOTIFY_GAVE_UP = "notify_gave_up"  # a dependent could not be told within its `retry_for`
-    ROTATION_REQUESTED = "rotation_requested"  # somebody asked for an emergency rotation; on disk before anything is done
+    ROTATION_REQUESTED = (
+        "rotation_requested"  # somebody asked for an emergency rotation; on disk before anything is done
+    )
     ROTATION_STARTED = "rotation_started"  # the source accepted a rotation, or a RAM user's next key was made
     ROTATION_ENDED = "rotation_ended"  # an emergency is over, with its steps and who was left behind
     OLD_KEY_DISABLED = "old_key_disabled"  # the key before was set inactive, and whether it was seen refused

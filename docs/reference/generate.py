@@ -83,8 +83,8 @@ def commands() -> str:
     intro = "`keyturn [--config PATH] COMMAND`. What a command's exit code means: [exit_codes.md](exit_codes.md)."
     parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", top]
     for name, one in shown:
-        parts += [f"## {name}", _sentence(one.description or ""), f"```\n{_usage(name, one)}\n```", _options(one)]
-        parts += [f"Example:\n\n```\n{one.epilog.removeprefix('example: ')}\n```"] if one.epilog else []
+        parts += [f"## {name}", _sentence(one.description or ""), f"```text\n{_usage(name, one)}\n```", _options(one)]
+        parts += [f"Example:\n\n```sh\n{one.epilog.removeprefix('example: ')}\n```"] if one.epilog else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -2,7 +2,8 @@
 
 Sphinx reads docs/ as it stands. The navigation is index.md itself: each of its headings with a list of links is a part of the
 sidebar, so a page is added by a file and a line. A page of zh/ with the path of an English one is its translation, which the
-English one links to at its top; it needs no line. Links out of docs/ lead to the forge. Nothing is fetched, when it is built or when it is read.
+English one links to at its top; it needs no line. Links out of docs/ lead to the forge. Nothing is fetched, neither when it is
+built nor when it is read.
 """
 
 from __future__ import annotations

@@ -37,21 +37,15 @@ class Event(StrEnum):
     FETCH_FAILED = "fetch_failed"  # the source gave no value
     CREDENTIAL_FETCHED = "credential_fetched"  # the source gave a value that is not the one in use
     VERIFIED = "verified"  # the new value signed a call that STS accepted
-    VERIFY_FAILED = "verify_failed"  # STS refused the new value, which is not published, or could not be asked; or the canary was refused
+    VERIFY_FAILED = "verify_failed"  # STS refused a new value, or could not be asked; or the canary was refused
     PUBLISHED = "published"  # all sinks were switched to a new generation
     PUBLISH_FAILED = "publish_failed"  # the sinks could not be written, and are as they were
-    PUBLISH_RECOVERED = (
-        "publish_recovered"  # a publish that a crash interrupted was finished or undone at the next start
-    )
-    DRIFT_REPAIRED = (
-        "drift_repaired"  # a sink that somebody changed or removed was put right, under the same generation
-    )
+    PUBLISH_RECOVERED = "publish_recovered"  # a publish that a crash interrupted was finished or undone at a start
+    DRIFT_REPAIRED = "drift_repaired"  # a sink that somebody changed was put right, under the same generation
     NOTIFIED = "notified"  # a dependent was told
     NOTIFY_FAILED = "notify_failed"  # a try to tell a dependent failed; more follow
     NOTIFY_GAVE_UP = "notify_gave_up"  # a dependent could not be told within its `retry_for`
-    ROTATION_REQUESTED = (
-        "rotation_requested"  # somebody asked for an emergency rotation; on disk before anything is done
-    )
+    ROTATION_REQUESTED = "rotation_requested"  # somebody asked for an emergency; on disk before anything is done
     ROTATION_STARTED = "rotation_started"  # the source accepted a rotation, or a RAM user's next key was made
     ROTATION_ENDED = "rotation_ended"  # an emergency is over, with its steps and who was left behind
     OLD_KEY_DISABLED = "old_key_disabled"  # the key before was set inactive, and whether it was seen refused

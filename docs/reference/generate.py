@@ -266,7 +266,7 @@ def events() -> str:
 
 def _said_of(enum: type[StrEnum]) -> list[list[str]]:
     said = dict(re.findall(r'= "(\w+)"  # (.+)$', inspect.getsource(enum), re.M))
-    return [[f"`{member}`", said[str(member)]] for member in enum]
+    return [[f"`{member}`", said.get(str(member), "")] for member in enum]
 
 
 # -- metrics -----------------------------------------------------------------------------------------------------------

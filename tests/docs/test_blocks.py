@@ -92,7 +92,7 @@ def test_each_keyturn_command_of_a_shell_block_is_one() -> None:
     found = [(block.place, words) for block in of_kind("sh") for words in commands(block)]
     for place, words in found:
         try:
-            parser().parse_args(words)
+            parser(words).parse_args(words)
         except SystemExit as error:
             assert error.code == 0, f"{place}: keyturn {shlex.join(words)}"
     assert len(found) > 150

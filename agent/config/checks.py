@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from agent.config.converter import Built, Reference
-from agent.config.messages import MAX_QUOTED, Place, Report, quoted, shown_name, shown_place
-from agent.core.settings import FileSinkSettings, NotifierSettings, ServeSettings
+from agent.config.masking import Place
+from agent.config.messages import MAX_QUOTED, Report, quoted, shown_name, shown_place
+from agent.core.settings import FileSinkSettings, NotifierSettings, ServeSettings, Settings
 from agent.core.text import nearest
 from agent.system.accounts import AccountKind, Accounts, nearest_account
 
+_TABLES = frozenset(each.name for each in fields(Settings))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -23,7 +26,8 @@ def names(tree: Mapping[str, Any], report: Report) -> None:
     for name in (found := _credentials(tree)):
         if not _NAME.fullmatch(name):
             report.add(("credentials", name), "want a name of up to 64 letters, digits, dots, dashes and underscores")
-    if not found and isinstance(tree.get("credentials", {}), Mapping):
+    misspelt = any(nearest(key, ["credentials"]) for key in tree if key not in _TABLES)  # and that is said already
+    if not found and not misspelt and isinstance(tree.get("credentials", {}), Mapping):
         report.add(("credentials",), "there is none; add a table [credentials.NAME]")
 
 
@@ -77,10 +81,10 @@ def _circle(builds_on: Mapping[str, Mapping[str, Place]], start: str) -> list[st
 def _idle(known: Mapping[str, Any], used: set[str], report: Report) -> None:
     for name, table in known.items():
         if isinstance(table, Mapping) and not (table.get("sinks") or table.get("serve")) and name not in used:
-            place = shown_place(("credentials", name))
-            report.add_at(
-                place, f"has no sink, and no other credential uses it; add [[{place}.sinks]], or [{place}.serve]"
-            )
+            place = ("credentials", name)
+            shown = shown_place(place)
+            way = f"add [[{shown}.sinks]], or [{shown}.serve]"
+            report.add(place, f"has no sink, and no other credential uses it; {way}")
 
 
 def _credentials(tree: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,13 +15,13 @@ from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from agent.config import scalars
+from agent.config.masking import Place, holds_secret
 from agent.config.messages import (
-    Place,
     Report,
     Unfit,
     either,
     got,
-    holds_secret,
+    inner_place,
     one_of,
     quoted,
     shown_place,
@@ -139,7 +139,7 @@ class Walker:
             if key in fields:
                 values[key] = self.convert(part, hints[key], (*place, key))
             else:
-                self._report.add((*place, key), unknown_key(key, fields))
+                self._report.add((*place, key), unknown_key(key, fields), of_key=True)
         for key, field in fields.items():
             if key not in raw and _is_required(field):
                 self._report.add((*place, key), "required, but missing")
@@ -169,8 +169,7 @@ class Walker:
         try:
             settings = cls(**values)
             for key, sentence in _problems(settings):
-                where = ".".join(filter(None, (shown_place(place), key)))
-                self._report.add_at(where, _with_value(sentence, key, raw, place))
+                self._report.add((*place, *inner_place(key)), _with_value(sentence, key, raw, place))
         except (Exception, SystemExit) as error:  # a third party's __post_init__ or problems()
             # Its text is not repeated: it may quote the value, and the value may be a secret.
             raise Unfit(f"refused by {cls.__module__}.{cls.__qualname__} ({type(error).__name__})") from None

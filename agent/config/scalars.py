@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from agent.config.duration import A_DURATION, Malformed, duration
-from agent.config.messages import Place, Unfit, either, got, quoted
+from agent.config.masking import Place
+from agent.config.messages import Unfit, either, got, quoted
 from agent.core.settings import Duration, FileMode, FilePath
 from agent.core.suspects import looks_secret
 from agent.core.text import nearest

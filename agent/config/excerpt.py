@@ -127,11 +127,11 @@ def _before(text: str, entry: Entry) -> str:
 
 def _unread(text: str, line: Span, lost: int) -> Iterator[Span]:
     """Yield what may be a secret in a line whose rest is no TOML: whatever follows a key for one, and what looks like one."""
-    rest = text[line.start : line.end]
+    rest = text[lost : line.end]
     if (match := _ASSIGNED.search(rest)) is not None:
-        yield Span(line.start + match.end(), line.end)
+        yield Span(lost + match.end(), line.end)
     for start, end in secret_stretches((), rest):
-        yield Span(line.start + start, line.start + end)
+        yield Span(lost + start, lost + end)
 
 
 def _joined(spans: list[Span]) -> list[Span]:

@@ -27,7 +27,10 @@ _USER = re.compile(r"://([^/@\s\"']*)@")
 _QUERY = re.compile(r"[?&#;][^=&\s\"']*=([^&\s\"'#;]+)")
 _STEP = re.compile(r"(?<![:/])/([A-Za-z0-9_-]{16,})(?=[/?#\"']|$)")
 _SECRET_WORD = r"(?:secret|passw|passphrase|token|api_?-?key|access_?-?key|bearer|authorization|credential)"
-_GIVEN = re.compile(rf"(?i){_SECRET_WORD}[\w-]*[\"']?(?:\s*[=:]\s*|\s+)(?:(?:basic|bearer)\s+)?(\S+)")
+_GIVEN = re.compile(
+    rf"(?i){_SECRET_WORD}[\w-]*[\"']?\s*[=:]\s*(?:(?:basic|bearer)\s+)?(\S+)"
+    rf"|(?:\bbearer|\bbasic|--[\w-]*{_SECRET_WORD}[\w-]*)\s+(\S+)"
+)
 _OPTION_FOR_SECRET = re.compile(
     rf"-{{1,2}}(?:[\w-]*{_SECRET_WORD}[\w-]*|u|p|a|user|pass|auth|key)(?<!file)(?<!path)", re.I
 )
@@ -60,9 +63,7 @@ def secret_stretches(place: Place, text: str, before: str = "") -> Iterator[tupl
         yield 0, len(text)
         return
     yield from suspects(text)
-    yield from (
-        found.span(1) for found in _GIVEN.finditer(text) if "/" not in found[0][: found.start(1) - found.start()]
-    )
+    yield from (found.span(found.lastindex or 0) for found in _GIVEN.finditer(text))
     if "://" in text:
         yield from (found.span(1) for pattern in (_USER, _QUERY) for found in pattern.finditer(text))
         yield from (found.span(1) for found in _STEP.finditer(text) if any(map(str.isdigit, found[1])))

@@ -84,7 +84,7 @@ def shown_place(place: Place) -> str:
 
 
 def shown_key(key: str) -> str:
-    """Write a key as it stands in TOML, cut and escaped, since it must not garble a terminal; hidden where it looks like a secret."""
+    """Write a key as it stands in TOML, cut and escaped: it must not garble a terminal; hidden where it looks like a secret."""
     if looks_secret(key):
         return HIDDEN
     return key if _BARE_KEY.fullmatch(key) and len(key) <= MAX_NAME else shown_name(key)

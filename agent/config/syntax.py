@@ -32,9 +32,9 @@ def syntax_mistake(said: str, file: str, text: str) -> Mistake:
     if match is None:  # such as the limit of int() on digits, which has no position
         return Mistake(file, 0, 0, "", f"not valid TOML: {_lowered(escaped(said))}; {_MEND}")
     at = positions.offset(int(match["line"]), int(match["column"])) if match["line"] else len(positions.text)
-    what, at, remedy = _explained(match["what"], at, positions)
-    line, column = positions.line_and_column(at)
-    shown = excerpt(positions, Span(at, at + 1))
+    what, mark, remedy = _explained(match["what"], Span(at, at + 1), positions)
+    line, column = positions.line_and_column(mark.start)
+    shown = excerpt(positions, mark)
     return Mistake(file, line, column, "", f"not valid TOML: {_lowered(escaped(what))}; {remedy}", shown)
 
 
@@ -42,49 +42,46 @@ def _lowered(text: str) -> str:
     return text[:1].lower() + text[1:120]
 
 
-def _explained(what: str, at: int, positions: Positions) -> tuple[str, int, str]:
+def _explained(what: str, mark: Span, positions: Positions) -> tuple[str, Span, str]:
     """Return what is wrong, where it is better looked for, and what to do."""
-    text, line = positions.text, positions.line(at)
-    rest = text[line.start : line.end]
-    if what.startswith(("Unterminated string", "Illegal character '\\n'", 'Expected "\'"', "Expected '\"")) or (
-        positions.open_at is not None and at >= positions.open_at
-    ):
-        return _open_string(what, at, positions)
-    if what == "Expected newline or end of document after a statement" and (slip := _leading_zero(rest)):
-        return "a number with a leading zero", at, slip
-    if what == "Invalid value":
-        return what, at, _quotes(rest)
-    if what.startswith("Expected '=' after a key"):
-        return what, at, 'write a key, "=" and a value: key = "value"'
-    if what.startswith("Unclosed array"):
-        return what, at, 'put a comma between two items, and a "]" behind the last'
-    if what.startswith("Unclosed inline table"):
-        return what, at, 'put a comma between two keys, and a "}" on the same line'
-    if what.startswith("Unescaped '\\\\'"):
-        return "a backslash that begins no escape", at, "write it twice, or put the value into single quotes: '...'"
+    line = positions.line(mark.start)
+    written = positions.text[line.start : line.end]
+    if positions.open_at is not None and mark.start >= positions.open_at:
+        return _open_string(positions.text, positions.open_at)
     if what.startswith(("Cannot overwrite a value", "Cannot declare", "Duplicate inline table key")):
-        return _twice(what, at, positions)
-    if what.startswith("Expected ']"):
-        return what, at, "write [table], or [[table]] for one of several"
-    if what.startswith("Expected newline"):
-        return "something follows the value", at, "begin a new line for the next key; text with blanks stands in quotes"
-    if what.startswith(("Invalid initial character for a key part", "Invalid statement")):
-        return (
-            what,
-            at,
-            'a line is key = "value", [table], or begins with "#"; a key with other characters stands in quotes',
-        )
-    return what, at, _MEND
+        return _twice(what, mark, positions)
+    if what.startswith("Expected newline") and (slip := _leading_zero(written)):
+        return "a number with a leading zero", mark, slip
+    if what == "Invalid value":
+        return what, mark, _quotes(written)
+    if what.startswith("Invalid initial character for a key part") and written.count("{") > written.count("}"):
+        return "an inline table that does not end in its line", mark, "write it in one line"
+    said, remedy = next((known for beginning, known in _SLIPS.items() if what.startswith(beginning)), ("", _MEND))
+    return said or what, mark, remedy
 
 
-def _open_string(what: str, at: int, positions: Positions) -> tuple[str, int, str]:
-    begin = positions.open_at
-    if begin is None:
-        return what, at, _MEND
-    quote = positions.text[begin]
-    mark = quote * 3 if positions.text.startswith(quote * 3, begin) else quote
+_LINES = 'a line is key = "value" or [table], or begins with "#"; a key with other characters stands in quotes'
+_ESCAPE = ("a backslash that begins no escape", "write it twice, or put the value into single quotes: '...'")
+_SLIPS = {
+    "Expected '=' after a key": ("", 'write a key, "=" and a value: key = "value"'),
+    "Unclosed array": ("", 'put a comma between two items, and a "]" behind the last'),
+    "Unclosed inline table": ("", 'put a comma between two keys, and a "}" on the same line'),
+    "Unescaped": _ESCAPE,
+    "Invalid hex value": _ESCAPE,
+    "Escaped character is not": _ESCAPE,
+    "Expected ']": ("", "write [table], or [[table]] for one of several"),
+    "Expected newline": ("something follows the value", "begin a new line for the next key; text stands in quotes"),
+    "Invalid initial character for a key part": ("", _LINES),
+    "Invalid statement": ("", _LINES),
+}
+"""How tomllib's sentences begin -> a better word for some, and what to do."""
+
+
+def _open_string(text: str, begin: int) -> tuple[str, Span, str]:
+    quote = text[begin]
+    mark = quote * 3 if text.startswith(quote * 3, begin) else quote
     where = "" if len(mark) == 3 else " on the same line"
-    return "a string that does not end", begin, f"put {mark} behind its last character{where}"
+    return "a string that does not end", Span(begin, begin + len(mark)), f"put {mark} behind its last character{where}"
 
 
 def _leading_zero(rest: str) -> str:
@@ -110,9 +107,10 @@ def _quotes(rest: str) -> str:
     return f'text stands in quotes: {match["key"]} = "{value if may_be_shown else "..."}"'
 
 
-def _twice(what: str, at: int, positions: Positions) -> tuple[str, int, str]:
+def _twice(what: str, mark: Span, positions: Positions) -> tuple[str, Span, str]:
     """Return that a key or a table stands twice, at the second one, and where the first is."""
-    here = positions.line(at)
+    here = positions.line(mark.start)
+    is_table = positions.text[here.start : here.end].lstrip().startswith("[")
     seen: dict[object, int] = {}
     for entry in positions.entries:
         if entry.key is None or not entry.is_named:
@@ -120,11 +118,7 @@ def _twice(what: str, at: int, positions: Positions) -> tuple[str, int, str]:
         first = seen.setdefault(entry.place, entry.key.start)
         if first != entry.key.start and here.start <= entry.key.start <= here.end:
             line, _column = positions.line_and_column(first)
-            kind = "table" if positions.text[here.start : entry.key.start].lstrip().startswith("[") else "key"
-            remedy = f"put what both hold into the one of line {line}" if kind == "table" else "keep one of the two"
-            return f"this {kind} stands in line {line} already", entry.key.start, remedy
-    return (
-        what.replace("(", "").replace(",)", "").replace(")", "") if what.startswith("Cannot declare") else what,
-        at,
-        _MEND,
-    )
+            remedy = f"move its keys to line {line}" if is_table else "keep one of the two"
+            return f"this {'table' if is_table else 'key'} stands in line {line} already", entry.key, remedy
+    # Such as a table by a header that has a value already: tomllib writes its name as a tuple of Python's.
+    return re.sub(r"\(([^()]*?),?\)", lambda name: name[1].replace("', '", ".").replace("'", ""), what), mark, _MEND

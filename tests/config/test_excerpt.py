@@ -55,7 +55,7 @@ POINTED = {
     "behind a byte order mark": ("\ufeff" + "agent = 3\n" + GOOD, "3"),
     "control characters": (GOOD + '"a\\u001b" = 1\n', '"a\\u001b"'),
     "a string that does not end": (GOOD + 'owner = "uploader\n', '"'),
-    "a table for a second time": ("[agent]\n[cloud]\n[agent]\n", "a"),
+    "a table for a second time": ("[agent]\n[cloud]\n[agent]\n", "agent"),
 }
 
 

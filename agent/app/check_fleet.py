@@ -13,7 +13,7 @@ from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
 from agent.core.settings import FleetSettings, Settings
 from agent.core.text import first_few
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board, Host
@@ -68,9 +68,9 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
     if offline:
         return
     yield Finding.begins(f"{PLACE}.url", "the server is asked")
-    errands = Errands(ASK_S)
+    questions = Questions(ASK_S)
     try:
-        seen = errands.answer(errands.ask(lambda: _asked(board, names)))
+        seen = questions.answer(questions.ask(lambda: _asked(board, names)))
     except KeyturnError as error:
         yield Finding.of("error", f"{PLACE}.url", error.as_problem())
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -122,7 +121,7 @@ def _document(settings: Settings, found: list[Finding], options: argparse.Namesp
 
 def _printed(settings: Settings, found: Iterator[Finding], path: str) -> int:
     """Print what is in order at once, and the rest at the end, where it is seen; also of a check that is broken off."""
-    live, seen = Live(sys.stdout), []
+    live, seen = Live(), []
     is_whole = False
     try:
         for one in found:

@@ -16,12 +16,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
-from agent.cli.command_line import DEFAULT_CONFIG, imported, parser
+from agent.cli.command_line import imported, understood
+from agent.cli.parsers import DEFAULT_CONFIG
 from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
 from agent.core.text import escaped
 from agent.system import core_dumps
 from agent.system.file_names import names_in_utf8
 from agent.system.journal_stream import journal_prefix
+from agent.system.terminal import choose_colour
 
 _OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EDQUOT, errno.ENOMEM, errno.EROFS})
 """What runs out without anybody's fault."""
@@ -39,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     _open_streams()
     # It may shut out others, never us: a directory that nobody can enter helps nobody.
     os.umask(os.umask(0o077) & 0o077)
-    options = parser(arguments).parse_args(arguments)
+    options = understood(arguments)
+    choose_colour(options.color)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
     return _perform(options)

@@ -60,7 +60,16 @@ EXIT_DAEMON_UNREACHABLE = 69
 EXIT_SOURCE_UNAVAILABLE = 75
 EXIT_NOT_PERMITTED = 77
 EXIT_CONFIG = 78
-
+EXITS = {
+    EXIT_DONE: "done",
+    EXIT_FAILED: "the operation failed, or what was looked at is not in order",
+    EXIT_USAGE: "wrong usage: nothing was begun",
+    EXIT_DAEMON_UNREACHABLE: "the daemon is not reachable",
+    EXIT_SOURCE_UNAVAILABLE: "the source is temporarily unavailable",
+    EXIT_NOT_PERMITTED: "not permitted",
+    EXIT_CONFIG: "the config is invalid",
+}
+"""What each means, for helps and documents. Any other is a failure; there may be more one day."""
 
 _VARYING = r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b"
 """The parts in which failures for the same reason differ: request ids, times, counts, seconds."""

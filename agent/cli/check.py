@@ -144,8 +144,11 @@ def _printed(settings: Settings, found: Iterator[Finding], path: str) -> int:
 
 def _line(finding: Finding) -> str:
     remedy = f"; {finding.remedy}" if finding.remedy else ""
+    named, _colon, text = finding.text.partition(": ")
+    if not text or not finding.place.startswith(named):  # an error that begins with the credential, as the place does
+        text = finding.text
     level = paint(f"{finding.level:<7}", output.MOODS.get(finding.level))
-    return f"{level} {output.one_line(f'{finding.place}: {finding.text}{remedy}')}"
+    return f"{level} {output.one_line(f'{finding.place}: {text}{remedy}')}"
 
 
 def _print_causes(whole: Summary, config: _Config | None, path: str) -> None:

@@ -72,6 +72,12 @@ def _first(arguments: Sequence[str]) -> Sequence[str]:
 
 COMMANDS = {
     "run": Command("agent.cli.run:run", "the daemon, in the foreground", "keyturn run"),
+    "init": Command(
+        "agent.cli.init:init",
+        "write a first config, with what is still to be done as comments; never replaces a file",
+        "keyturn init --secret uploader-ak --for credentials_ini --unit uploader.service",
+        "agent.cli.options.init:init",
+    ),
     "once": Command(
         "agent.cli.once:once",
         "one refresh of every (or each named) credential: fetch, verify, publish, notify, exit",

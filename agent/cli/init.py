@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from agent.app import wiring
@@ -123,7 +122,7 @@ def _wish(answers: Answers, path: str) -> Wish:
         region=answers.region,
         path=path,
     )
-    return replace(wish, user=_user(answers.user, wish))
+    return wish._replace(user=_user(answers.user, wish))
 
 
 def _user(named: str | None, wish: Wish) -> Account | None:

@@ -7,7 +7,7 @@ Decision: the file is keyturn's own, and its group, which is the application's, 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.first_config.wish import Wish
 
@@ -16,8 +16,7 @@ LISTEN = "127.0.0.1:8911"
 KEY, SESSION, BEARER = "key", "session", "bearer"
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """One way to read.
 
     Attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.first_config.wish import Host, Step, Wish, quoted, toml
 
@@ -21,8 +21,7 @@ CLIENT_KEY, CLIENT_KEY_PASSWORD = "client_key.json", "client_key_password"
 _PASTE = "paste it, Enter, Ctrl-D"
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A key of the provider's table that has no default.
 
     Attributes:
@@ -36,8 +35,7 @@ class Ask:
     example: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One type of provider.
 
     Attributes:

@@ -6,14 +6,13 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 SERVICE_CONFIG = "/etc/keyturn/keyturn.toml"
 """The service's config. With it, sinks, state and logs lie where the package has them; with another one, beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """Something that is still to be done by hand.
 
     Attributes:
@@ -25,8 +24,7 @@ class Step:
     commands: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """The user that an application runs as.
 
     Attributes:
@@ -42,8 +40,7 @@ class Account:
     exists: bool = True
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """What this machine is like.
 
     Attributes:
@@ -61,8 +58,7 @@ class Host:
     exists: Callable[[str], bool] = os.path.lexists
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wish:
+class Wish(NamedTuple):
     """The answers.
 
     Attributes:
@@ -77,13 +73,13 @@ class Wish:
     """
 
     provider: str
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str]
     reader: str
     credential: str
+    path: str
     unit: str = ""
     user: Account | None = None
     region: str = "cn-hangzhou"
-    path: str
 
     @property
     def directory(self) -> str:

@@ -12,7 +12,7 @@ from agent.first_config.sources import SOURCES
 def init(init: argparse.ArgumentParser) -> None:
     """Add those of `init`."""
     init.add_argument(
-        "--provider", metavar="TYPE", choices=tuple(SOURCES), help=f"default: kms_secret; or {_listed(SOURCES)}"
+        "--provider", metavar="TYPE", choices=tuple(SOURCES), help=f"where the key comes from: {_listed(SOURCES)}"
     )
     init.add_argument("--secret", metavar="NAME", help="the secret in KMS")
     init.add_argument(
@@ -27,7 +27,7 @@ def init(init: argparse.ArgumentParser) -> None:
         dest="reader",
         metavar="READER",
         choices=tuple(READERS),
-        help=f"how the application reads it: {_listed(READERS)}",
+        help=f"how the application reads it: {', '.join(READERS)}",
     )
     init.add_argument("--unit", metavar="UNIT", help="its systemd unit, which is told of each new key")
     init.add_argument(
@@ -44,4 +44,5 @@ def init(init: argparse.ArgumentParser) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+    first, *others = names
+    return f"{first} (default), {', '.join(others)}"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import sys
 import threading
 
 from agent.first_config.wish import Account, Host
 from agent.notifiers.systemd import full_name
 from agent.system.accounts import find_account, group_name
+from agent.system.own_program import shell_name
 from agent.system.process import CommandError, run_command
 from agent.system.systemd_unit import agent_user, service_user
 
@@ -22,7 +19,7 @@ def this_host(unit: str) -> Host:
     return Host(
         agent=agent_user(),
         has_service=service_user() is not None,
-        keyturn=_call(),
+        keyturn=shell_name(),
         has_unit=bool(unit) and unit_property(unit, "LoadState") == "loaded",
     )
 
@@ -44,12 +41,3 @@ def account(name: str) -> Account:
         return Account(name, name, f"/var/lib/{name}", exists=False)
     usable = found.home.startswith("/") and found.home not in ("/", "/nonexistent")
     return Account(found.name, group_name(found.gid), found.home if usable else "")
-
-
-def _call() -> str:
-    """Return the words by which this keyturn is called in a shell: by its name where that leads here."""
-    own = os.path.join(sys.prefix, "bin", "keyturn")
-    found = shutil.which("keyturn")
-    if found is not None and (not os.path.exists(own) or os.path.samefile(found, own)):
-        return "keyturn"
-    return shlex.quote(own) if os.path.exists(own) else "keyturn"

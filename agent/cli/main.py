@@ -74,8 +74,7 @@ def _perform(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except ConfigError as error:
-        for problem in error.problems:
-            _complain(problem)
+        _complain_of_config(error, with_lines=not getattr(options, "json", False))
         return EXIT_CONFIG
     except KeyturnError as error:
         _complain(f"keyturn: {_with_command(error, options)}")
@@ -126,6 +125,21 @@ def _failed_by_system(error: OSError) -> int:
 def _complain(text: str) -> None:
     """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
     print(journal_prefix("error", os.environ, sys.stderr) + escaped(text), file=sys.stderr)
+
+
+def _complain_of_config(error: ConfigError, *, with_lines: bool) -> None:
+    """Print each problem of a config in one line, and below it the line of the file that it is about.
+
+    That is for people: the journal would take each line for an event of its own, and programs are told line and column.
+    """
+    with_lines = with_lines and not journal_prefix("error", os.environ, sys.stderr)
+    excerpts = [one.excerpt if with_lines else "" for one in error.mistakes] or [""] * len(error.problems)
+    for problem, excerpt in zip(error.problems, excerpts, strict=True):
+        _complain(problem)
+        if excerpt:
+            print(excerpt, file=sys.stderr)
+    if error.summary:
+        _complain(error.summary)
 
 
 def _give_up_stdout() -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import providers
 from agent.app import wiring
 from agent.cli.command_line import parser
+from agent.cli.help import ENVIRONMENT
 from agent.cli.manual.commands import Argument, Option, read, synopsis
 from agent.core import errors, settings
 from agent.core.events import Event, Trigger
@@ -84,7 +85,8 @@ def commands() -> str:
     intro = "`keyturn [--config PATH] COMMAND`. What a command's exit code means: [exit_codes.md](exit_codes.md)."
     everywhere = _options(option for option in top.options if "--help" not in option.flags)
     parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", everywhere]
-    parts += ["`--config` and `--color` may stand behind the command, too."]
+    parts += ["`--config` and `--color` may stand behind the command, too.", "## Environment"]
+    parts += [_table(["variable", "means"], [[f"`{name}`", _sentence(means)] for name, means in ENVIRONMENT.items()])]
     for name, one in shown:
         options = _options(one.own_options, one.arguments)
         parts += [f"## {name}", _sentence(one.summary), f"```text\n{synopsis(one)}\n```", options]

@@ -42,10 +42,10 @@ def main(arguments: Sequence[str]) -> int:
     # It may shut out others, never us: a directory that nobody can enter helps nobody.
     os.umask(os.umask(0o077) & 0o077)
     options = understood(arguments)
-    options.words_typed = arguments
     choose_colour(options.color)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
+    options.words_typed = arguments
     return _perform(options)
 
 

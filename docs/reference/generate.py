@@ -82,7 +82,7 @@ def commands() -> str:
     top = read(parser())
     shown = [(" ".join(["keyturn", *one.words]), one) for one in top.walk() if one.words and not one.commands]
     rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.summary] for name, one in shown]
-    intro = "`keyturn [--config PATH] COMMAND`. What a command's exit code means: [exit_codes.md](exit_codes.md)."
+    intro = "`keyturn [--config PATH] COMMAND`. What its exit code means: [exit codes](exit_codes.md)."
     everywhere = _options(option for option in top.options if "--help" not in option.flags)
     parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", everywhere]
     parts += ["`--config` and `--color` may stand behind the command, too.", "## Environment"]

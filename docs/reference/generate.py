@@ -9,7 +9,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import providers
 from agent.app import wiring
 from agent.cli.command_line import parser
+from agent.cli.help import ENVIRONMENT
+from agent.cli.manual.commands import Argument, Option, read, synopsis
 from agent.core import errors, settings
 from agent.core.events import Event, Trigger
 from agent.core.scalars import Duration, FileMode, FilePath
@@ -77,61 +79,39 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # -- commands ----------------------------------------------------------------------------------------------------------
 def commands() -> str:
     """Every command and action, with its options."""
-    shown = list(_walk(parser(), "keyturn"))
-    rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.description or ""] for name, one in shown]
-    top = _options(parser())
-    intro = "`keyturn [--config PATH] COMMAND`. What a command's exit code means: [exit_codes.md](exit_codes.md)."
-    parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", top]
+    top = read(parser())
+    shown = [(" ".join(["keyturn", *one.words]), one) for one in top.walk() if one.words and not one.commands]
+    rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.summary] for name, one in shown]
+    intro = "`keyturn [--config PATH] COMMAND`. What its exit code means: [exit codes](exit_codes.md)."
+    everywhere = _options(option for option in top.options if "--help" not in option.flags)
+    parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", everywhere]
+    parts += ["`--config` and `--color` may stand behind the command, too.", "## Environment"]
+    parts += [_table(["variable", "means"], [[f"`{name}`", _sentence(means)] for name, means in ENVIRONMENT.items()])]
     for name, one in shown:
-        parts += [f"## {name}", _sentence(one.description or ""), f"```text\n{_usage(name, one)}\n```", _options(one)]
-        parts += [f"Example:\n\n```sh\n{one.epilog.removeprefix('example: ')}\n```"] if one.epilog else []
+        options = _options(one.own_options, one.arguments)
+        parts += [f"## {name}", _sentence(one.summary), f"```text\n{synopsis(one)}\n```", options]
+        examples = "\n".join(one.examples)
+        parts += [f"Example:\n\n```sh\n{examples}\n```", _ends(one.exit_codes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _walk(one: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Yield each command that does something, in the order of the help."""
-    below = [action for action in one._actions if isinstance(action, argparse._SubParsersAction)]
-    if name != "keyturn" and not (below and below[0].required):
-        yield name, one
-    for action in below:
-        summaries = {each.dest: each.help for each in action._choices_actions}
-        for word, sub in action.choices.items():
-            sub.description = sub.description or summaries.get(word)
-            yield from _walk(sub, f"{name} {word}")
-
-
-def _usage(name: str, one: argparse.ArgumentParser) -> str:
-    return " ".join([name, *(_word(each) for each in one._actions if _is_shown(each))])
-
-
-def _is_shown(action: argparse.Action) -> bool:
-    ours = not isinstance(action, argparse._SubParsersAction | argparse._HelpAction)
-    return ours and action.help != argparse.SUPPRESS
-
-
-def _word(action: argparse.Action) -> str:
-    value = _value(action)
-    if not action.option_strings:
-        return {"*": f"[{value}...]", "+": f"{value}...", "?": f"[{value}]"}.get(str(action.nargs), value)
-    word = f"{action.option_strings[-1]} {value}".strip()
-    return word if action.required else f"[{word}]"
-
-
-def _value(action: argparse.Action) -> str:
-    if action.nargs == 0:
-        return ""
-    named = action.metavar if isinstance(action.metavar, str) else None
-    return named or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
-
-
-def _options(one: argparse.ArgumentParser) -> str:
-    rows = []
-    for each in one._actions:
-        if _is_shown(each) and (each.help or each.option_strings):
-            choices = f" One of: {', '.join(map(str, each.choices))}." if each.choices and each.metavar else ""
-            name = f"{', '.join(each.option_strings)} {_value(each)}".strip()
-            rows.append([f"`{name}`", _sentence((each.help or "").replace("%%", "%")) + choices])
+def _options(options: Iterable[Option], arguments: Iterable[Argument] = ()) -> str:
+    rows = [
+        [f"`{each.value}`", _sentence(each.help) + _one_of(each.choices, each.help)] for each in arguments if each.help
+    ]
+    for each in options:
+        name = f"{', '.join(each.flags)} {each.value}".strip()
+        rows.append([f"`{name}`", _sentence(each.help) + _one_of(each.choices, each.help)])
     return _table(["option", "does"], rows) if rows else ""
+
+
+def _one_of(choices: Sequence[str], said: str) -> str:
+    return f" One of: {', '.join(choices)}." if any(choice not in said for choice in choices) else ""
+
+
+def _ends(codes: Sequence[int]) -> str:
+    """The exit codes of a command."""
+    return f"Exit codes: {', '.join(f'`{code}`' for code in codes)}."
 
 
 def _sentence(text: str) -> str:
@@ -308,15 +288,6 @@ def _everything() -> Snapshot:
 
 
 # -- exit codes --------------------------------------------------------------------------------------------------------
-MEANINGS = {
-    errors.EXIT_DONE: "done",
-    errors.EXIT_FAILED: "the operation failed; for `audit verify`: the log is not whole",
-    errors.EXIT_USAGE: "wrong usage: the command line",
-    errors.EXIT_DAEMON_UNREACHABLE: "the daemon is not reachable",
-    errors.EXIT_SOURCE_UNAVAILABLE: "the source is temporarily unavailable: try again",
-    errors.EXIT_NOT_PERMITTED: "not permitted, here or at the source",
-    errors.EXIT_CONFIG: "the config is invalid, or does not fit its environment",
-}
 
 
 def exit_codes() -> str:
@@ -326,7 +297,7 @@ def exit_codes() -> str:
     rows = []
     for code in known:
         said = [_first_line(cls) for cls in family if cls.exit_code == code and cls is not errors.KeyturnError]
-        rows.append([f"`{code}`", MEANINGS[code], " ".join(said)])
+        rows.append([f"`{code}`", errors.EXITS[code], " ".join(said)])
     parts = [
         "# Exit codes",
         "Of every command. An error is one sentence on standard error, with a remedy; `--json` has it too.",

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from agent.app import wiring
-from agent.cli.main import parser
+from agent.cli.command_line import understood
 from agent.config import load
 from tests.support.blocks import Block, all_blocks, of_kind
 
@@ -92,7 +92,7 @@ def test_each_keyturn_command_of_a_shell_block_is_one() -> None:
     found = [(block.place, words) for block in of_kind("sh") for words in commands(block)]
     for place, words in found:
         try:
-            parser(words).parse_args(words)
+            understood(words)
         except SystemExit as error:
             assert error.code == 0, f"{place}: keyturn {shlex.join(words)}"
     assert len(found) > 150

@@ -80,7 +80,7 @@ def commands() -> str:
     shown = list(_walk(parser(), "keyturn"))
     rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.description or ""] for name, one in shown]
     top = _options(parser())
-    intro = "`keyturn [--config PATH] COMMAND`. What a command's exit code means: [exit_codes.md](exit_codes.md)."
+    intro = "`keyturn [--config PATH] COMMAND`. What its exit code means: [exit codes](exit_codes.md)."
     parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", top]
     for name, one in shown:
         parts += [f"## {name}", _sentence(one.description or ""), f"```text\n{_usage(name, one)}\n```", _options(one)]

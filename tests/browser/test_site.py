@@ -1,4 +1,4 @@
-"""The documents as a site (docs/conf.py), in a real Chromium: nothing from elsewhere, fit for a phone, a search without a server."""
+"""The documents as a site (docs/conf.py), in a real Chromium: nothing from elsewhere, fit for a phone, a search."""
 
 from __future__ import annotations
 

@@ -9,7 +9,12 @@ import argparse
 import inspect
 import re
 import sys
+<<<<<<< HEAD
 from collections.abc import Iterable, Mapping, Sequence
+=======
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+>>>>>>> site
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +25,11 @@ import providers
 from agent.app import wiring
 from agent.cli.command_line import parser
 from agent.cli.help import ENVIRONMENT
+<<<<<<< HEAD
 from agent.cli.manual.commands import Argument, Option, read, synopsis
+=======
+from agent.cli.parsers import Parser
+>>>>>>> site
 from agent.core import errors, settings
 from agent.core.events import Event, Trigger
 from agent.core.scalars import Duration, FileMode, FilePath
@@ -79,6 +88,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # -- commands ----------------------------------------------------------------------------------------------------------
 def commands() -> str:
     """Every command and action, with its options."""
+<<<<<<< HEAD
     top = read(parser())
     shown = [(" ".join(["keyturn", *one.words]), one) for one in top.walk() if one.words and not one.commands]
     rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.summary] for name, one in shown]
@@ -102,6 +112,87 @@ def _options(options: Iterable[Option], arguments: Iterable[Argument] = ()) -> s
     for each in options:
         name = f"{', '.join(each.flags)} {each.value}".strip()
         rows.append([f"`{name}`", _sentence(each.help) + _one_of(each.choices, each.help)])
+=======
+    shown = list(_walk(parser(), "keyturn"))
+    rows = [[f"[`{name}`](#{name.replace(' ', '-')})", _paragraphs(one)[0]] for name, one in shown]
+    parts = [
+        "# Commands",
+        "`keyturn [--config PATH] COMMAND`. `--help` of each says the same.",
+        _table(["command", "does"], rows),
+        "## Of every command",
+        _options(one for one in parser()._actions),
+        "## Environment",
+        _table(["variable", "does"], [[_coded(names), said] for names, said in ENVIRONMENT.items()]),
+    ]
+    for name, one in shown:
+        first, *more = _paragraphs(one)
+        parts += [f"## {name}", _sentence(first), f"```text\n{_usage(name, one)}\n```", _options(_own(one))]
+        parts += [f"```text\n{text}\n```" for text in more]
+        parts += ["```sh\n" + "\n".join(one.examples) + "\n```"] if one.examples else []
+        codes = ", ".join(map(str, one.exit_codes))
+        about = f"More: [{one.docs.removesuffix('.md')}](../{one.docs})." if one.docs else ""
+        parts.append(f"[Exit codes](exit_codes.md): {codes}. {about}".strip() if codes else about)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _walk(one: Parser, name: str) -> Iterator[tuple[str, Parser]]:
+    """Yield each command that does something, in the order of the help."""
+    if (below := one.below()) is None:
+        yield name, one
+        return
+    for action in one._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            summaries = {each.dest: each.help for each in action._choices_actions}
+            for word, sub in below.items():
+                sub.description = sub.description or summaries.get(word)
+                yield from _walk(sub, f"{name} {word}")
+
+
+def _paragraphs(one: Parser) -> list[str]:
+    return (one.description or "").split("\n\n", 1)
+
+
+def _coded(names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names.split(", "))
+
+
+def _own(one: Parser) -> list[argparse.Action]:
+    """Return what a command takes that not every one takes."""
+    return [each for each in one._actions if each.default is not argparse.SUPPRESS]
+
+
+def _usage(name: str, one: Parser) -> str:
+    words = [_word(each) for each in _own(one) if _is_shown(each)]
+    return "\n".join(textwrap.wrap(" ".join([name, *words]), 78, subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _is_shown(action: argparse.Action) -> bool:
+    ours = not isinstance(action, argparse._SubParsersAction | argparse._HelpAction)
+    return ours and action.help != argparse.SUPPRESS
+
+
+def _word(action: argparse.Action) -> str:
+    value = _value(action)
+    if not action.option_strings:
+        return {"*": f"[{value}...]", "+": f"{value}...", "?": f"[{value}]"}.get(str(action.nargs), value)
+    word = f"{action.option_strings[-1]} {value}".strip()
+    return word if action.required else f"[{word}]"
+
+
+def _value(action: argparse.Action) -> str:
+    if action.nargs == 0:
+        return ""
+    named = action.metavar if isinstance(action.metavar, str) else None
+    return named or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+
+
+def _options(actions: Iterable[argparse.Action]) -> str:
+    rows = []
+    for each in actions:
+        if _is_shown(each) and (each.help or each.option_strings):
+            name = f"{', '.join(each.option_strings)} {_value(each)}".strip()
+            rows.append([f"`{name}`", _sentence((each.help or "").replace("%%", "%"))])
+>>>>>>> site
     return _table(["option", "does"], rows) if rows else ""
 
 
@@ -115,7 +206,8 @@ def _ends(codes: Sequence[int]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    """Return a help text, which is lower case without a full stop, as a sentence; one that begins with a word to type as it is."""
+    return f"{text[:1].upper() + text[1:] if not text.startswith(('keyturn', '-')) else text}." if text else ""
 
 
 # -- config keys -------------------------------------------------------------------------------------------------------
@@ -157,7 +249,7 @@ def config_keys() -> str:
 def _keys(cls: type, meanings: Mapping[str, str]) -> str:
     hints, unset = get_type_hints(cls), _unset(cls)
     rows = []
-    for each in fields(cls):  # type: ignore[arg-type]
+    for each in fields(cls):
         if each.name == "type" or not each.init:
             continue
         is_required = each.default is MISSING and each.default_factory is MISSING
@@ -288,19 +380,26 @@ def _everything() -> Snapshot:
 
 
 # -- exit codes --------------------------------------------------------------------------------------------------------
+<<<<<<< HEAD
 
 
+=======
+>>>>>>> site
 def exit_codes() -> str:
     """Each exit code with the errors that have it."""
-    known = sorted(value for name, value in vars(errors).items() if name.startswith("EXIT_"))
     family = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.KeyturnError)]
     rows = []
-    for code in known:
+    for code, means in errors.EXITS.items():
         said = [_first_line(cls) for cls in family if cls.exit_code == code and cls is not errors.KeyturnError]
+<<<<<<< HEAD
         rows.append([f"`{code}`", errors.EXITS[code], " ".join(said)])
+=======
+        rows.append([f"`{code}`", means, " ".join(said)])
+>>>>>>> site
     parts = [
         "# Exit codes",
-        "Of every command. An error is one sentence on standard error, with a remedy; `--json` has it too.",
+        "Of every command; one that is not here is a failure, and there may be more one day. An error is one sentence on "
+        "standard error, with a remedy; `--json` has it too.",
         _table(["code", "means", "such as"], rows),
         "What `keyturn credential` means by them: [serving](../serving.md#who-may).",
     ]

@@ -20,7 +20,11 @@ import pytest
 import yaml
 
 from agent.app import wiring
+<<<<<<< HEAD
 from agent.cli.command_line import understood
+=======
+from agent.cli.command_line import parser
+>>>>>>> site
 from agent.config import load
 from tests.support.blocks import Block, all_blocks, of_kind
 

@@ -9,12 +9,8 @@ import argparse
 import inspect
 import re
 import sys
-<<<<<<< HEAD
-from collections.abc import Iterable, Mapping, Sequence
-=======
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
->>>>>>> site
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,11 +21,7 @@ import providers
 from agent.app import wiring
 from agent.cli.command_line import parser
 from agent.cli.help import ENVIRONMENT
-<<<<<<< HEAD
-from agent.cli.manual.commands import Argument, Option, read, synopsis
-=======
 from agent.cli.parsers import Parser
->>>>>>> site
 from agent.core import errors, settings
 from agent.core.events import Event, Trigger
 from agent.core.scalars import Duration, FileMode, FilePath
@@ -88,31 +80,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # -- commands ----------------------------------------------------------------------------------------------------------
 def commands() -> str:
     """Every command and action, with its options."""
-<<<<<<< HEAD
-    top = read(parser())
-    shown = [(" ".join(["keyturn", *one.words]), one) for one in top.walk() if one.words and not one.commands]
-    rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.summary] for name, one in shown]
-    intro = "`keyturn [--config PATH] COMMAND`. What its exit code means: [exit codes](exit_codes.md)."
-    everywhere = _options(option for option in top.options if "--help" not in option.flags)
-    parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", everywhere]
-    parts += ["`--config` and `--color` may stand behind the command, too.", "## Environment"]
-    parts += [_table(["variable", "means"], [[f"`{name}`", _sentence(means)] for name, means in ENVIRONMENT.items()])]
-    for name, one in shown:
-        options = _options(one.own_options, one.arguments)
-        parts += [f"## {name}", _sentence(one.summary), f"```text\n{synopsis(one)}\n```", options]
-        examples = "\n".join(one.examples)
-        parts += [f"Example:\n\n```sh\n{examples}\n```", _ends(one.exit_codes)]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _options(options: Iterable[Option], arguments: Iterable[Argument] = ()) -> str:
-    rows = [
-        [f"`{each.value}`", _sentence(each.help) + _one_of(each.choices, each.help)] for each in arguments if each.help
-    ]
-    for each in options:
-        name = f"{', '.join(each.flags)} {each.value}".strip()
-        rows.append([f"`{name}`", _sentence(each.help) + _one_of(each.choices, each.help)])
-=======
     shown = list(_walk(parser(), "keyturn"))
     rows = [[f"[`{name}`](#{name.replace(' ', '-')})", _paragraphs(one)[0]] for name, one in shown]
     parts = [
@@ -192,17 +159,7 @@ def _options(actions: Iterable[argparse.Action]) -> str:
         if _is_shown(each) and (each.help or each.option_strings):
             name = f"{', '.join(each.option_strings)} {_value(each)}".strip()
             rows.append([f"`{name}`", _sentence((each.help or "").replace("%%", "%"))])
->>>>>>> site
     return _table(["option", "does"], rows) if rows else ""
-
-
-def _one_of(choices: Sequence[str], said: str) -> str:
-    return f" One of: {', '.join(choices)}." if any(choice not in said for choice in choices) else ""
-
-
-def _ends(codes: Sequence[int]) -> str:
-    """The exit codes of a command."""
-    return f"Exit codes: {', '.join(f'`{code}`' for code in codes)}."
 
 
 def _sentence(text: str) -> str:
@@ -380,22 +337,13 @@ def _everything() -> Snapshot:
 
 
 # -- exit codes --------------------------------------------------------------------------------------------------------
-<<<<<<< HEAD
-
-
-=======
->>>>>>> site
 def exit_codes() -> str:
     """Each exit code with the errors that have it."""
     family = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.KeyturnError)]
     rows = []
     for code, means in errors.EXITS.items():
         said = [_first_line(cls) for cls in family if cls.exit_code == code and cls is not errors.KeyturnError]
-<<<<<<< HEAD
-        rows.append([f"`{code}`", errors.EXITS[code], " ".join(said)])
-=======
         rows.append([f"`{code}`", means, " ".join(said)])
->>>>>>> site
     parts = [
         "# Exit codes",
         "Of every command; one that is not here is a failure, and there may be more one day. An error is one sentence on "

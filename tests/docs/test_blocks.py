@@ -20,11 +20,7 @@ import pytest
 import yaml
 
 from agent.app import wiring
-<<<<<<< HEAD
-from agent.cli.command_line import understood
-=======
 from agent.cli.command_line import parser
->>>>>>> site
 from agent.config import load
 from tests.support.blocks import Block, all_blocks, of_kind
 
@@ -96,7 +92,7 @@ def test_each_keyturn_command_of_a_shell_block_is_one() -> None:
     found = [(block.place, words) for block in of_kind("sh") for words in commands(block)]
     for place, words in found:
         try:
-            understood(words)
+            parser(words).parse_args(words)
         except SystemExit as error:
             assert error.code == 0, f"{place}: keyturn {shlex.join(words)}"
     assert len(found) > 150

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.fleet import OnePass, asking_hosts, rotation_over
-from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
+from agent.app.refresh_now import CALL_S, RefreshNow, chosen
 from agent.app.rotate_due import rotate_due
 from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
@@ -22,6 +22,7 @@ from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
 from agent.core.events import Cause, Trigger
+from agent.core.names import known_names
 from agent.core.provider import Provider
 from agent.core.settings import Settings
 from agent.emergency.fleet_clearance import Fleet

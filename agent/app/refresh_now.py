@@ -18,11 +18,10 @@ from agent.core.errors import (
     EXIT_SOURCE_UNAVAILABLE,
     CancelledError,
     SourceUnavailableError,
-    UsageError,
 )
 from agent.core.events import Cause
+from agent.core.names import known_names
 from agent.core.outcome import Outcome, Report, Result
-from agent.core.text import nearest
 from agent.engine.engine import Engine
 from agent.engine.snapshot import CredentialSnapshot
 from agent.runtime.event_loop import answer_of
@@ -41,22 +40,6 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
         UsageError: one is not in the config.
     """
     return known_names(engine.names(), names)
-
-
-def known_names(known: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return those of `known` that the operator named, or all.
-
-    Raises:
-        UsageError: a name is not among them.
-    """
-    for name in names:
-        if name not in known:
-            near = nearest(name, known)
-            raise UsageError(
-                f"there is no credential {name!r} in the config",
-                f"did you mean {near}?" if near else "see `keyturn status`",
-            )
-    return list(dict.fromkeys(names)) or list(known)
 
 
 class RefreshNow:

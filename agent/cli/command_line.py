@@ -116,8 +116,8 @@ COMMANDS = {
     ),
     "status": Command(
         "agent.cli.status:status",
-        "what each credential is, how fresh, when next, what is owed",
-        "keyturn status",
+        "what each credential is, how fresh, when next, what is owed; the worst first",
+        "keyturn status --fail-if failing,stale,expired",
         "agent.cli.options.operate:status",
     ),
     "credential": Command(

@@ -13,9 +13,9 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.fleet import open_board, require_client
-from agent.app.refresh_now import known_names
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
+from agent.core.names import known_names
 from agent.core.settings import FleetSettings, Settings
 from agent.system.clock import Clock
 from agent.systemd_setup.unit import with_credentials

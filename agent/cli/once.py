@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.daemon_users import daemon_users
-from agent.cli import output
+from agent.cli import output, refresh_output
 from agent.cli.option_types import seconds
 from agent.cli.without_daemon import run_here
 from agent.control import client
@@ -48,8 +48,8 @@ def once(options: argparse.Namespace) -> int:
     except (BusyError, ServicesStateError) as error:
         raise _with_another_way(error, settings, _refresh(options)) from error
     if not in_journal:
-        output.refreshed(answer)
-        output.turned(answer["rotations"])
+        refresh_output.refreshed(answer)
+        refresh_output.turned(answer["rotations"])
     else:
         _log_rotations(answer["rotations"])
     return int(answer["exit_code"])

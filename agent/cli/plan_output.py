@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from agent.cli.output import one_line, span
+from agent.cli.output import one_line
+from agent.core.spans import span
 from agent.core.text import first_few
 from agent.system.terminal import paint, terminal_size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from agent.cli import output
+from agent.cli import output, refresh_output
 from agent.cli.daemon_client import find
 from agent.control import client
 from agent.core.errors import DaemonUnreachableError
@@ -29,5 +29,5 @@ def refresh(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer), file=options.out)
     else:
-        output.refreshed(answer)
+        refresh_output.refreshed(answer)
     return int(answer["exit_code"])

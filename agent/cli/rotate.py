@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any, Protocol
 
-from agent.cli import output
+from agent.cli import output, rotate_output
 from agent.cli.daemon_client import Reach, Step, find
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError, UsageError
@@ -83,7 +83,7 @@ def _rotate(options: argparse.Namespace, onlooker: Onlooker) -> int:
     if options.json:
         print(json.dumps(result), file=options.out)
     else:
-        output.rotated(result)
+        rotate_output.rotated(result)
     return code
 
 
@@ -93,7 +93,7 @@ def _rotated(options: argparse.Namespace, onlooker: Onlooker) -> tuple[dict[str,
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not _is_agreed(reach, wanted, request):
         raise CancelledError("nothing was done")
-    show: Step = output.wait if options.json else output.step
+    show: Step = output.wait if options.json else rotate_output.step
 
     def progress(step: dict[str, Any]) -> None:
         onlooker.step(step)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.app.clients import client_rows, counted, unit_pickup
-from agent.cli.output import status_lines
+from agent.cli.status_output import status_lines
 from agent.serving.fetches import FetchRecord
 from agent.serving.peer import Peer
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import output, plan_output
+from agent.cli import plan_output, rotate_output
 from agent.cli.daemon_client import Reach
 from agent.cli.main import main
 from agent.emergency.report import Result
@@ -115,5 +115,5 @@ def test_a_rotation_that_the_operator_no_longer_watches_is_said_to_go_on(
     monkeypatch.setattr(Reach, "ask", interrupted)
     assert main(["--config", str(config), "rotate", "uploader", "--reason", "leaked", "--yes"]) == 130
     assert "keyturn audit show --credential uploader" in capsys.readouterr().err
-    output.rotated(Result("uploader", error="a `keyturn rotate` is under way").as_json())
+    rotate_output.rotated(Result("uploader", error="a `keyturn rotate` is under way").as_json())
     assert capsys.readouterr().out == "this command did nothing itself\n"

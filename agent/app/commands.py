@@ -99,15 +99,20 @@ class Commands:
         Args:
             names: of credentials; none means all.
             cause: for the audit.
-            show: called with what is waited for, whenever that takes a while.
+            show: called with what is waited for, whenever that takes a while, and with each refresh as it ends.
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
 
         Raises:
             UsageError: a name is not in the config.
         """
         work = RefreshNow(self._engine, cause, retry_for_s)
-        with Silence(work.under_way, show):
-            return work.run(names)
+
+        def ended(step: dict[str, Any]) -> None:
+            silence.heard()
+            show(step)
+
+        with Silence(work.under_way, show) as silence:
+            return work.run(names, ended)
 
     def once(
         self, names: Sequence[str], show: Show, warn: Callable[[str], None], *, retry_for_s: float = 0.0
@@ -116,7 +121,7 @@ class Commands:
 
         Args:
             names: of credentials; none means all.
-            show: called with what is waited for, whenever that takes a while.
+            show: as for `refresh`.
             warn: called with why the fleet could not be told.
             retry_for_s: as for `refresh`.
 

@@ -17,6 +17,7 @@ from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
 from agent.core.names import known_names
 from agent.core.settings import FleetSettings, Settings
+from agent.core.spans import span
 from agent.system.clock import Clock
 from agent.systemd_setup.unit import with_credentials
 
@@ -157,5 +158,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     version = row.get("version_id") or "?"
     return (
         f"  {row['host']}", row["state"], output.one_line(version if len(version) <= 24 else version[:23] + "…"),
-        str(row.get("owed", "?")), f"{row['age_s']:.0f} s ago", output.one_line(failing),
+        str(row.get("owed", "?")), f"{span(row['age_s'])} ago", output.one_line(failing),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from agent.core.text import escaped
 from agent.system.columns import columns, padded
-from agent.system.local_time import LocalTime
+from agent.system.local_time import LocalTime, local_times
 from agent.system.terminal import paint, terminal_size
 from agent.system.waiting import WAITING
 
@@ -28,6 +28,11 @@ CLEAR = "\x1b[H\x1b[2J"
 def one_line(text: str) -> str:
     """Return the text with everything escaped that could forge a line or control a terminal."""
     return escaped(text)
+
+
+def spoken(text: str) -> str:
+    """Return a sentence of a daemon's or a record's as one line for people, with its times in their zone."""
+    return one_line(local_times(text))
 
 
 def json_line(value: dict[str, Any], out: TextIO) -> str:
@@ -82,4 +87,4 @@ def wait(one: dict[str, Any]) -> None:
     """What is waited for, on standard error: standard output is for what came of it. Other steps are not shown."""
     if one["outcome"] == WAITING:
         at = f"{one['at_ms'] / 1000:7.1f} s"
-        print(f"{at}  waits for {one_line(one['detail'])}", file=sys.stderr, flush=True)
+        print(f"{at}  waits for {spoken(one['detail'])}", file=sys.stderr, flush=True)

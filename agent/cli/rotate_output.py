@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from agent.cli.output import MOODS, one_line, wait
+from agent.cli.output import MOODS, one_line, spoken, wait
 from agent.core.text import first_few
 from agent.system.terminal import paint
 from agent.system.waiting import WAITING
@@ -17,7 +17,7 @@ def step(one: dict[str, Any]) -> None:
     if one["outcome"] == WAITING:
         wait(one)
         return
-    detail = f"  {one_line(one['detail'])}" if one.get("detail") else ""
+    detail = f"  {spoken(one['detail'])}" if one.get("detail") else ""
     at = f"{one['at_ms'] / 1000:7.1f} s"
     outcome = paint(one_line(one["outcome"]), MOODS.get(one["outcome"]))
     print(f"{at}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
@@ -27,7 +27,7 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
     """Print the end of an emergency, or of a drill, which must not be read as that of an emergency."""
     played = "in the drill: " if drill else ""
     for note in result["notes"]:  # a command stands alone, ready to be pasted: not that of a drill
-        print(one_line(note if note.startswith("aliyun ") and not drill else f"note: {note}"))
+        print(spoken(note if note.startswith("aliyun ") and not drill else f"note: {note}"))
     if result["new_access_key_id"]:
         print(
             one_line(
@@ -37,13 +37,13 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
         )
     if "error" in result:
         sys.stdout.flush()
-        print(one_line(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
+        print(spoken(f"keyturn: {played}{result['error']}"), file=sys.stderr, flush=True)
     if (fleet := result.get("fleet")) is not None:
         print(one_line(f"{played}fleet: {_fleet(fleet)}"))
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
     print(
-        paint(one_line(played + last), "good" if good else "bad"), flush=True
+        paint(spoken(played + last), "good" if good else "bad"), flush=True
     )  # a document may follow, which takes a while
 
 

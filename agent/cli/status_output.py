@@ -67,17 +67,19 @@ def status_lines(
         names: of the credentials that were asked for, of which all that is known is said; none: all, what is wrong with them.
     """
     local = LocalTime(now)
-    for line in _heading(whole["agent"], now):
-        yield from wrapped(one_line(local.told(line)), screen.width, "  ", "")
+    heading = [one_line(local.told(line)) for line in _heading(whole["agent"], now)]
+    top = [line for each in heading for line in wrapped(each, screen.width, "  ", "")]
     chosen = {name: one for name, one in whole["credentials"].items() if not names or name in names}
     rows = [_row(name, one, now, local, is_whole=bool(names)) for name, one in chosen.items()]
     rows.sort(key=lambda row: (_rank(row.state), row.is_quiet))
-    last = list(wrapped(_summary(chosen, whole["agent"], now), screen.width, "  ", ""))
-    shown, quiet = _fitting(rows, screen, taken=len(list(_heading(whole["agent"], now))) + len(last) + 2)
+    summary = _summary(chosen, whole["agent"], now) + (f"; times in {local.zone}" if local.is_told else "")
+    last = wrapped(summary, screen.width, "  ", "")
+    shown, quiet = _fitting(rows, screen, taken=len(top) + len(last) + 1)
+    yield from top
     if shown:
         yield from _table(shown, screen.width)
     if quiet:
-        yield one_line(f"... and {quiet} fresh ones, with which nothing is wrong: `keyturn status | less` shows all")
+        yield one_line(f"... and {quiet} more fresh ones: `keyturn status | less` shows all")
     mood = MOODS.get(rows[0].state) if rows else None
     yield from (paint(line, mood) for line in last)
 
@@ -183,7 +185,7 @@ def _chosen(rows: Sequence[Row], widths: dict[str, int], width: int | None) -> l
     telling = [title for title in BY_WORTH if any(row.cells[title] != "-" for row in rows) or title in BY_WORTH[:4]]
     if width is None:
         return [title for title in ORDER if title in telling]
-    widths["credential"] = min(widths["credential"], max(LEAST_NAME, width // 3))
+    widths["credential"] = min(widths["credential"], max(LEAST_NAME, width // 4))
     left, chosen = width + GAP, set()
     for title in telling:
         left -= widths[title] + GAP
@@ -197,7 +199,7 @@ def _summary(chosen: Mapping[str, dict[str, Any]], agent: dict[str, Any], now: d
     """Return how many there are of each state, the worst first, and what else is wrong; when all is well, what comes next."""
     states = [one["state"] for one in chosen.values()]
     known = sorted(set(states), key=_rank)
-    parts = [f"{states.count(state)} {state}" for state in known]
+    parts = [", ".join(f"{states.count(state)} {state}" for state in known)]
     owed = sum(told["owed"] for one in chosen.values() for told in one["notify"])
     differ = sum(sink["in_sync"] is False for one in chosen.values() for sink in one["sinks"])
     alarms = sum(len(one.get("alarms", ())) for one in chosen.values())
@@ -207,4 +209,4 @@ def _summary(chosen: Mapping[str, dict[str, Any]], agent: dict[str, Any], now: d
     due = [at for one in chosen.values() if (at := moment(one["next_refresh_at"])) is not None]
     if due and agent["pid"]:
         parts.append(f"next refresh {until(min(due), now)}")
-    return one_line(f"{counted(len(chosen), 'credential')}: {', '.join(parts)}" if chosen else "no credentials")
+    return one_line(f"{counted(len(chosen), 'credential')}: {'; '.join(parts)}" if chosen else "no credentials")

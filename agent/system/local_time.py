@@ -29,6 +29,8 @@ class LocalTime:
         self._offset = local.utcoffset() or timedelta(0)
         self.zone = _named(local)
         """Its name, such as "UTC" or "CST (UTC+08:00)"."""
+        self.is_told = False
+        """Whether `told` has put a time into a sentence, so that the zone is to be named."""
 
     def time(self, moment: datetime) -> str:
         """Return a moment to the second, without its zone; with its offset where that is not the one of now."""
@@ -41,8 +43,12 @@ class LocalTime:
         local = self._local(moment)
         return f"{local:%Y-%m-%d %H:%M:%S} {_offset(local)}"
 
+    def iso(self, moment: datetime) -> str:
+        """Return a moment as ISO 8601 with its offset, for a line that is read elsewhere, or by a program after all."""
+        return self._local(moment).isoformat(" ", "seconds")
+
     def told(self, text: str) -> str:
-        """Return a sentence in which each RFC 3339 time of UTC has become a local one with its offset."""
+        """Return a sentence in which each RFC 3339 time of UTC has become what `time` returns."""
         return _STAMP.sub(self._replaced, text)
 
     def _local(self, moment: datetime) -> datetime:
@@ -53,7 +59,20 @@ class LocalTime:
 
     def _replaced(self, found: re.Match[str]) -> str:
         moment = moment_of(found[0])
-        return self.zoned(moment) if moment is not None else found[0]
+        if moment is None:
+            return found[0]
+        self.is_told = True
+        return self.time(moment)
+
+
+def local_times(text: str) -> str:
+    """Return a sentence that stands alone, with each RFC 3339 time of UTC as a local one with its offset."""
+
+    def local(found: re.Match[str]) -> str:
+        moment = moment_of(found[0])
+        return LocalTime(moment).zoned(moment) if moment is not None else found[0]
+
+    return _STAMP.sub(local, text)
 
 
 def _offset(local: datetime) -> str:

@@ -43,17 +43,17 @@ RESULT = {
 
 
 def test_status_is_shown_line_by_line() -> None:
-    """One line for the agent, the table's head, the credential, and each of its three troubles."""
+    """One line for the agent, the table's head, the credential, each of its three troubles, and the sum."""
     whole: dict[str, Any] = {"agent": AGENT, "credentials": {HOSTILE: CREDENTIAL}}
     lines = list(status_lines(whole, NOW))
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert all(line.isprintable() for line in lines), lines
 
 
 def test_a_refused_config_is_shown_with_each_problem() -> None:
     """Behind the line of the agent, a line for each; an older daemon that does not say leaves them out."""
     lines = list(status_lines({"agent": REFUSED, "credentials": {HOSTILE: CREDENTIAL}}, NOW))
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert all("refused" in line and line.isprintable() for line in lines[1:3]), lines
 
 
@@ -98,7 +98,7 @@ def test_a_rotation_that_waits_for_somebody_has_a_line() -> None:
         list(status_lines({"agent": AGENT, "credentials": {"batch": {**CREDENTIAL, "rotation": one}}}, NOW))
         for one in (stopped, waits)
     ]
-    assert [len(lines) for lines in shown] == [7, 6]
+    assert [len(lines) for lines in shown] == [8, 7]
     assert all(line.isprintable() for line in shown[0])
 
 

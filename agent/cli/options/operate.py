@@ -10,6 +10,7 @@ from agent.cli.parsers import subparser
 def once(once: argparse.ArgumentParser) -> None:
     """Add those of `once`."""
     once.add_argument("--retry-for", metavar="20s", default="20s", help="how long temporary failures are tried again")
+    once.add_argument("--json", action="store_true", help="print one JSON object")
     once.add_argument("names", metavar="NAME", nargs="*")
 
 

@@ -52,7 +52,7 @@ def audit_show(options: argparse.Namespace) -> int:
         _follow(path, wanted, show, options)
         return EXIT_DONE
     count, is_any = options.tail, False
-    for record in read(path, warn) if count is None else _newest(path, wanted, count, named):
+    for record in read(path, warn) if count is None else newest(path, wanted, count, named):
         named.add(str(record.get("credential", "")))
         if wanted(record):
             show(record)
@@ -108,7 +108,7 @@ def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
     return lambda record: print(columns.line(record), file=options.out)
 
 
-def _newest(path: Path, wanted: _Wanted, count: int, named: set[str]) -> Iterator[dict[str, Any]]:
+def newest(path: Path, wanted: Callable[[dict[str, Any]], bool], count: int, named: set[str]) -> Iterator[dict[str, Any]]:
     """Yield the newest records that are wanted, oldest first; no older file is read than they take."""
     kept: deque[dict[str, Any]] = deque()
     for file in reversed(rotated_files(path)):
@@ -129,7 +129,7 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
     count = options.tail if options.tail is not None or options.since else FOLLOWED
     follower = Follower(path, warn)
     try:
-        for record in read(path, warn) if count is None else _newest(path, wanted, count, set()):
+        for record in read(path, warn) if count is None else newest(path, wanted, count, set()):
             if wanted(record):
                 show(record)
                 follower.seen(record)

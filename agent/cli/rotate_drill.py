@@ -43,9 +43,11 @@ def _played(options: argparse.Namespace, request: dict[str, Any]) -> Drilled:
     wanted = emergency_request(request, this_user())
     set_up("critical", "auto", os.environ)  # the command prints what went wrong, and the log would repeat it
     begin = _say_nothing if options.json else _begin
-    return drill(
-        settings, options.config, os.environ, wanted, output.wait if options.json else rotate_output.step, begin
-    )
+    show = rotate_output.RotateProgress(silent=options.json)
+    try:
+        return drill(settings, options.config, os.environ, wanted, show, begin)
+    finally:
+        show.end()
 
 
 def _say_nothing(_directory: str) -> None:

@@ -7,20 +7,67 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.cli.output import MOODS, one_line, spoken, wait
+from agent.cli.progress import Counter
 from agent.core.text import first_few
 from agent.system.terminal import paint
-from agent.system.waiting import WAITING
+from agent.system.waiting import BEGUN, WAITING
+
+_NOW = {
+    "preflight": "looks at what is in the way",
+    "rotate": "has the key replaced at its source",
+    "announce": "tells the other hosts",
+    "publish": "waits for the new key, proves it and writes it",
+    "others": "refreshes what else holds the key",
+    "notify": "tells the dependents",
+    "fetched": "waits for those who fetched the old key",
+    "fleet": "waits for the other hosts",
+    "disable_old": "has the old key disabled",
+    "prove_refused": "calls with the old key until it is refused",
+    "delete_old": "has the old key deleted",
+}
+"""What goes on in a step, by its name."""
+
+
+class RotateProgress:
+    """Shows an emergency step by step: on a terminal what goes on now, which its end overwrites. Called with each step."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        """Begin.
+
+        Args:
+            silent: standard output is for JSON; what goes on now and what is waited for is still said.
+        """
+        self._silent, self._counter = silent, Counter()
+
+    def __call__(self, one: dict[str, Any]) -> None:
+        """Print one step."""
+        if one["outcome"] == BEGUN:
+            now = _NOW.get(one["detail"], one["detail"])
+            self._counter.show(f"{_at(one)}  {one_line(now)} ...")
+            return
+        self._counter.above()
+        if one["outcome"] == WAITING:
+            wait(one)
+            self._counter.again()
+            return
+        if not self._silent:
+            step(one)
+        self._counter.end()
+
+    def end(self) -> None:
+        """Take away what goes on now."""
+        self._counter.end()
 
 
 def step(one: dict[str, Any]) -> None:
-    """Print one step of an emergency, as it ends; or what it waits for."""
-    if one["outcome"] == WAITING:
-        wait(one)
-        return
+    """Print one step of an emergency, as it ends."""
     detail = f"  {spoken(one['detail'])}" if one.get("detail") else ""
-    at = f"{one['at_ms'] / 1000:7.1f} s"
     outcome = paint(one_line(one["outcome"]), MOODS.get(one["outcome"]))
-    print(f"{at}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
+    print(f"{_at(one)}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
+
+
+def _at(one: dict[str, Any]) -> str:
+    return f"{one['at_ms'] / 1000:7.1f} s"
 
 
 def rotated(result: dict[str, Any], *, drill: bool = False) -> None:

@@ -22,7 +22,7 @@ BUSY = "the agent itself, which is busy or stuck (a slow disk, for example) and 
 WAITING = "waiting"
 """The outcome of what is shown like a step, and is no end of one."""
 BEGUN = "begun"
-"""Likewise: a step begins. Whoever asked for them gets these (an older keyturn would take one for an end)."""
+"""Likewise: a step begins."""
 
 
 class Activity:

@@ -82,7 +82,7 @@ def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> 
     """What `refresh` did: a line each for the outcome, the error and the dependent. `rotate`: a line for each thing it says."""
     refresh_output.refreshed({"credentials": [ROW]})
     rotate_output.rotated(RESULT)
-    rotate_output.step({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
+    rotate_output.RotateProgress()({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
     printed = capsys.readouterr()
     for stream, count in ((printed.out, 6), (printed.err, 2)):
         lines = stream.split("\n")

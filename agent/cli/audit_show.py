@@ -8,13 +8,12 @@ import re
 import stat
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.audit.reader import brothers, legible, read, rotated_files
+from agent.audit.reader import brothers, newest, read
 from agent.cli import output
 from agent.cli.audit_line import Columns
 from agent.cli.audit_log import refuse_none, refuse_unknown, warn
@@ -52,9 +51,13 @@ def audit_show(options: argparse.Namespace) -> int:
         _follow(path, wanted, show, options)
         return EXIT_DONE
     count, is_any = options.tail, False
-    for record in read(path, warn) if count is None else newest(path, wanted, count, named):
+
+    def noted(record: dict[str, Any]) -> bool:
         named.add(str(record.get("credential", "")))
-        if wanted(record):
+        return wanted(record)
+
+    for record in read(path, warn) if count is None else newest(path, count, warn, noted):
+        if noted(record):
             show(record)
             is_any = True
     refuse_unknown(options.credential, named)
@@ -108,28 +111,13 @@ def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
     return lambda record: print(columns.line(record), file=options.out)
 
 
-def newest(path: Path, wanted: Callable[[dict[str, Any]], bool], count: int, named: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the newest records that are wanted, oldest first; no older file is read than they take."""
-    kept: deque[dict[str, Any]] = deque()
-    for file in reversed(rotated_files(path)):
-        if len(kept) >= count:
-            break
-        found: deque[dict[str, Any]] = deque(maxlen=min(count - len(kept), sys.maxsize))
-        for record in legible(file, -1, warn):
-            named.add(str(record.get("credential", "")))
-            if wanted(record):
-                found.append(record)
-        kept.extendleft(reversed(found))
-    yield from kept
-
-
 def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace) -> None:
     from agent.audit.follow import Follower
 
     count = options.tail if options.tail is not None or options.since else FOLLOWED
     follower = Follower(path, warn)
     try:
-        for record in read(path, warn) if count is None else newest(path, wanted, count, set()):
+        for record in read(path, warn) if count is None else newest(path, count, warn, wanted):
             if wanted(record):
                 show(record)
                 follower.seen(record)

@@ -150,6 +150,12 @@ COMMANDS = {
         "keyturn systemd-setup --install",
         "agent.cli.options.setup:systemd_setup",
     ),
+    "report-bug": Command(
+        "agent.cli.report_bug:report_bug",
+        "write what whoever helps has to know into one file, without secrets; sends nothing",
+        "keyturn report-bug --output report.txt",
+        "agent.cli.options.setup:report_bug",
+    ),
     "demo": Command(
         "agent.cli.demo:demo",
         "the main job on a bare machine, against the bundled cloud emulator",

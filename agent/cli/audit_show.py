@@ -24,7 +24,7 @@ from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
 from agent.system.local_time import LocalTime
 from agent.system.systemd_unit import service_user
-from agent.system.terminal import paint, terminal_size
+from agent.system.terminal import is_terminal, paint, terminal_size
 
 LOOK_S = 0.5
 """Seconds between two looks of `--follow`."""
@@ -105,9 +105,9 @@ def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
     if options.json:
         return lambda record: print(output.json_line(record, options.out), file=options.out)
     local = LocalTime(Clock().now())
-    if output.is_terminal():
+    if is_terminal():
         print(paint(f"times in {local.zone}", "dim"), file=options.out)
-    columns = Columns(credentials, terminal_size().columns if output.is_terminal() else None, local)
+    columns = Columns(credentials, terminal_size().columns if is_terminal() else None, local)
     return lambda record: print(columns.line(record), file=options.out)
 
 
@@ -128,7 +128,7 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
             options.out.flush()
             time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        if output.is_terminal():
+        if is_terminal():
             print()  # the prompt does not begin behind ^C
     finally:
         follower.close()

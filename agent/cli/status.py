@@ -27,7 +27,7 @@ from agent.core.errors import (
 from agent.core.names import known_names
 from agent.core.text import nearest
 from agent.system.clock import Clock
-from agent.system.terminal import terminal_size
+from agent.system.terminal import cleared, is_terminal, terminal_size
 
 WATCH_S = 2.0
 STATUS_S = 10.0
@@ -57,7 +57,7 @@ def status(options: argparse.Namespace) -> int:
         try:
             _watch(options)
         except KeyboardInterrupt:
-            if output.is_terminal():
+            if is_terminal():
                 print()  # the prompt does not begin behind ^C
             return EXIT_DONE
     whole, code = _status(find(options), after_reload=options.fail_if_refused)
@@ -131,9 +131,9 @@ def _redraw(found: dict[str, Any], remark: str, options: argparse.Namespace) -> 
         return
     now, screen = Clock().now(), _screen(taken=2)  # the line of the time, and the one of the cursor
     head, lines = output.dated(now, remark), list(status_lines(found, now, screen, options.names))
-    if output.is_terminal():
+    if is_terminal():
         lines = output.fitting(lines, taken=1)
-        sys.stdout.write(output.CLEAR)
+        sys.stdout.write(cleared())
     print("\n".join([head, *lines]), flush=True)
 
 
@@ -146,7 +146,7 @@ def _print_status(found: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _screen(taken: int) -> Screen:
     """Return where it is shown, without as many lines as are taken."""
-    if not output.is_terminal():
+    if not is_terminal():
         return Screen()
     size = terminal_size()
     return Screen(size.columns, size.lines - taken)

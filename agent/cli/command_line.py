@@ -28,6 +28,17 @@ class Command(NamedTuple):
     options: str = ""
 
 
+class _Version(argparse.Action):
+    """`--version`: one line; or, with `--verbose`, all that a report has to name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
+        """Print it and exit."""
+        words = self.const or ()
+        lines = imported("agent.cli.versions:report")(words) if "--verbose" in words else [f"keyturn {__version__}"]
+        print(*lines, sep="\n", flush=True)
+        parser.exit()
+
+
 def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return the parser of the command line.
 
@@ -42,7 +53,15 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         epilog="example: keyturn --config /etc/keyturn/keyturn.toml check",
     )
     top.add_argument("--config", metavar="PATH", help=f"default: $KEYTURN_CONFIG, then {DEFAULT_CONFIG}")
-    top.add_argument("--version", action="version", version=f"keyturn {__version__}")
+    top.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        const=tuple(arguments),
+        help="print the version and exit; with --verbose also Python, system, libraries, and whether these are patched",
+    )
+    if "--version" in arguments:
+        top.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in [word for word in _first(arguments) if word in COMMANDS] or COMMANDS:
         one = COMMANDS[name]

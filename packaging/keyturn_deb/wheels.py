@@ -64,10 +64,11 @@ def own(source: Source, pip: list[str], work: Path) -> Path:
     """Build keyturn's own wheel from a copy: setuptools would leave directories in the checkout."""
     copy = work / f"source-{os.getpid()}"
     shutil.rmtree(copy, ignore_errors=True)
-    for name in ("agent", "providers"):
+    for name in ("agent", "providers", "requirements", "systemd"):
         shutil.copytree(source.root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "keyturn.example.toml", "README.md", "LICENSE"):
         shutil.copy(source.root / name, copy / name)
+    (copy / "agent/data/commit.txt").write_text(f"{source.commit}\n")
     run([*pip, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", str(copy / "wheel"), str(copy)])
     (wheel,) = (copy / "wheel").glob("*.whl")
     return wheel

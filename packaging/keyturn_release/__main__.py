@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from keyturn_deb.errors import BuildError
+
 from keyturn_release import dist, version
 
 PROJECT = Path(__file__).resolve().parents[2]

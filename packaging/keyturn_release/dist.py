@@ -14,6 +14,7 @@ from keyturn_deb import build as deb
 from keyturn_deb import wheels
 from keyturn_deb.source import Source
 from keyturn_deb.tools import Python, run
+
 from keyturn_release import sbom, tree
 
 _CALL = """

@@ -31,7 +31,7 @@ def export(root: Path, into: Path) -> str:
     if packed.returncode:
         raise BuildError(f"git archive failed: {packed.stderr.decode('utf-8', 'replace').strip()}")
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(into, filter="data")
+        _extract(archive, into)
     changed = run(["git", "-C", str(root), "status", "--porcelain"]).splitlines()
     return f"not in it: {len(changed)} changed files that are in no commit (git status)" if changed else ""
 
@@ -39,9 +39,15 @@ def export(root: Path, into: Path) -> str:
 def unpack(sdist: Path, into: Path) -> Path:
     """Unpack an sdist and return its only directory."""
     with tarfile.open(sdist) as archive:
-        archive.extractall(into, filter="data")
+        _extract(archive, into)
     (tree,) = into.iterdir()
     return tree
+
+
+def _extract(archive: tarfile.TarFile, into: Path) -> None:
+    """Unpack what we packed ourselves; Debian 12's Python has no filters yet, later ones want to be told of one."""
+    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+    archive.extractall(into)
 
 
 def settled(sdist: Path, epoch: int) -> bytes:

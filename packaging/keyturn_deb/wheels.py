@@ -28,7 +28,8 @@ _SUMS = "SHA256SUMS"
 def pip_of(source: Source, python: Python, work: Path) -> list[str]:
     """Make the environment that builds, once, and return the start of a pip command in it."""
     pinned = one_of(source.text("requirements/dev.lock"), "setuptools")
-    home = work / f"tools-{python.name}-{_digest(pinned)}"
+    # By its path too: pip judges the lock's markers ("python_full_version < '3.11.3'") by the interpreter that runs it.
+    home = work / f"tools-{python.name}-{_digest(f'{python.path} {pinned}')}"
     pip = [str(home / "bin" / "python"), "-I", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     if not (home / "ready").exists():
         shutil.rmtree(home, ignore_errors=True)

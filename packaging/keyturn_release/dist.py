@@ -55,7 +55,8 @@ def build(root: Path, deb_python: str, work: Path, output: Path) -> Iterator[str
             )
         made += _beside(source, scratch / "out", made)
         for path in made:
-            shutil.copyfile(path, output / f".{path.name}.new")
+            path.chmod(0o644)
+            shutil.copy(path, output / f".{path.name}.new")
             os.replace(output / f".{path.name}.new", output / path.name)
             yield f"{path.stat().st_size / 1e6:6.2f} MB  {output / path.name}"
         yield remark or f"all of it from commit {source.commit or 'unknown'}"

@@ -5,6 +5,7 @@
 # make lint   what CI checks besides         make bench      the benchmarks
 # make deb    dist/keyturn_VERSION_ARCH.deb, for the distribution's own Python (packaging/README.md)
 # make dist   every file of a release: sdist, wheel, deb, lock, SBOM, SHA256SUMS (docs/releasing.md)
+# make docs   the documents as a site, in build/site: a broken link is an error
 # make lock   renew requirements/*.lock (needs uv on the PATH)
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
 LONG := crash or faults or slow or systemd or packaging or shipping or browser or bench
 
-.PHONY: venv dev demo test test-long test-all lint bench lock deb dist release clean
+.PHONY: venv dev demo test test-long test-all lint docs bench lock deb dist release clean
 
 venv: .venv/.runtime
 
@@ -53,12 +54,17 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	MYPYPATH=packaging $(BIN)/mypy --strict -p keyturn_deb -p keyturn_release
 
+docs: .venv/.dev
+	$(BIN)/python docs/reference/generate.py --check
+	$(BIN)/sphinx-build -q -E -a -W --keep-going -b html docs build/site
+	@echo "keyturn: build/site/index.html"
+
 bench: .venv/.dev
 	@echo "keyturn: every benchmark, one table; ten minutes on two cores that nobody else uses (docs/performance.md)"
 	$(BIN)/python -m bench.all
 
 lock:
-	cd requirements && for set in "runtime --extra fleet" "dev --extra fleet --extra test --extra lint"; do \
+	cd requirements && for set in "runtime --extra fleet" "dev --extra fleet --extra test --extra lint --extra docs"; do \
 	  set -- $$set; name=$$1; shift; \
 	  uv pip compile ../pyproject.toml "$$@" --override overrides.txt --universal --python-version 3.11 \
 	    --generate-hashes --no-annotate --no-header -q -o $$name.lock; done

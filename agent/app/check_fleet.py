@@ -13,7 +13,7 @@ from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
 from agent.core.settings import FleetSettings, Settings
 from agent.core.text import first_few
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board, Host
@@ -67,9 +67,9 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
         yield Finding("warning", PLACE, "there is no password: whoever reaches the server may write the board", remedy)
     if offline:
         return
-    errands = Errands(ASK_S)
+    questions = Questions(ASK_S)
     try:
-        seen = errands.answer(errands.ask(lambda: _asked(board, names)))
+        seen = questions.answer(questions.ask(lambda: _asked(board, names)))
     except KeyturnError as error:
         yield Finding.of("error", f"{PLACE}.url", error.as_problem())
         return

@@ -24,7 +24,7 @@ from agent.core.errors import EXIT_DONE, AuditError, UsageError
 from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
 from agent.system.systemd_unit import service_user
-from agent.system.terminal import terminal_size
+from agent.system.terminal import is_terminal, terminal_size
 
 LOOK_S = 0.5
 """Seconds between two looks of `--follow`."""
@@ -100,7 +100,7 @@ def _mentions(value: Any, key: re.Pattern[str]) -> bool:
 def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
     if options.json:
         return lambda record: print(output.json_line(record, options.out), file=options.out)
-    columns = Columns(credentials, terminal_size().columns if output.is_terminal() else None)
+    columns = Columns(credentials, terminal_size().columns if is_terminal() else None)
     return lambda record: print(columns.line(record), file=options.out)
 
 
@@ -136,7 +136,7 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
             options.out.flush()
             time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        if output.is_terminal():
+        if is_terminal():
             print()  # the prompt does not begin behind ^C
     finally:
         follower.close()

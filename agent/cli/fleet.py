@@ -18,6 +18,7 @@ from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
 from agent.core.settings import FleetSettings, Settings
 from agent.system.clock import Clock
+from agent.system.terminal import cleared, is_terminal
 from agent.systemd_setup.unit import with_credentials
 
 WATCH_S = 2.0
@@ -128,11 +129,7 @@ def _print_again(settings: Settings, fleet: FleetSettings, names: Sequence[str],
         print(json.dumps(found), file=options.out, flush=True)
         return
     lines = [output.dated(Clock().now(), ""), *_lines(found)]
-    print(
-        (output.CLEAR if output.is_terminal() else "")
-        + "\n".join(output.fitting(lines) if output.is_terminal() else lines)
-    )
-    sys.stdout.flush()
+    print(cleared() + "\n".join(output.fitting(lines) if is_terminal() else lines), flush=True)
 
 
 def _print(found: dict[str, Any], options: argparse.Namespace) -> None:

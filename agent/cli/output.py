@@ -19,8 +19,6 @@ MOODS = {
     "ok": "good", "warning": "so-so", "error": "bad", "done": "good", "failed": "bad",
 }  # fmt: skip
 
-CLEAR = "\x1b[H\x1b[2J"
-
 
 def one_line(text: str) -> str:
     """Return the text with everything escaped that could forge a line or control a terminal."""
@@ -40,11 +38,6 @@ def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> It
         if number and moods:
             cells[1] = paint(cells[1], moods[number - 1])
         yield "  ".join(cells).rstrip()
-
-
-def is_terminal() -> bool:
-    """Return whether standard output is a terminal."""
-    return sys.stdout.isatty()
 
 
 def fitting(lines: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from agent.core.errors import (
     KeyturnError,
 )
 from agent.system.clock import Clock
+from agent.system.terminal import cleared, is_terminal
 
 WATCH_S = 2.0
 STATUS_S = 10.0
@@ -41,7 +42,7 @@ def status(options: argparse.Namespace) -> int:
         try:
             _watch(options)
         except KeyboardInterrupt:
-            if output.is_terminal():
+            if is_terminal():
                 print()  # the prompt does not begin behind ^C
             return EXIT_DONE
     found, code = _status(find(options), after_reload=options.fail_if_refused)
@@ -74,9 +75,9 @@ def _redraw(found: dict[str, Any], remark: str, options: argparse.Namespace) -> 
         return
     now = Clock().now()
     lines = [output.dated(now, remark), *output.status_lines(found, now)]
-    if output.is_terminal():
+    if is_terminal():
         lines = output.fitting(lines)
-        sys.stdout.write(output.CLEAR)
+        sys.stdout.write(cleared())
     print("\n".join(lines), flush=True)
 
 

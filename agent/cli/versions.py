@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from agent.app.versions import versions
+from agent.cli.parsers import DEFAULT_CONFIG
 from agent.config.outline import AUDIT_LOG, RUNTIME_DIRECTORY, STATE_DIRECTORY
 
 
@@ -31,8 +32,6 @@ def _places(words: Sequence[str]) -> Iterator[str]:
 
 
 def _config(words: Sequence[str]) -> str:
-    from agent.cli.command_line import DEFAULT_CONFIG
-
     for index, word in enumerate(words):
         if word.startswith("--config="):
             return word.partition("=")[2]

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from keyturn_deb import completions, history, legal, manpages
+from keyturn_deb import history, legal
 from keyturn_deb.environment import HOME
 from keyturn_deb.source import Source
 
@@ -50,9 +50,9 @@ def add(source: Source, root: Path, site: Path) -> None:
         _write(root / place, source.text(origin))
     _documents(source, root / DOC)
     for shell, place in _SHELLS.items():
-        _write(root / place, completions.SHELLS[shell](source.command_line()))
-    for name in manpages.PAGES:
-        _write_compressed(root / f"usr/share/man/man{name[-1]}/{name}.gz", manpages.page(source, name))
+        _write(root / place, source.completion(shell))
+    for name, page in source.man_pages().items():
+        _write_compressed(root / f"usr/share/man/man{name[-1]}/{name}.gz", page)
     _write(root / DOC / "copyright", legal.text(source, site))
     _write_compressed(root / DOC / "changelog.gz", history.changelog(source))
     command = root / "usr/bin/keyturn"

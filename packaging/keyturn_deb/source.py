@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from keyturn_deb.commandline import Command, read
 from keyturn_deb.errors import BuildError
 
 
@@ -92,18 +93,35 @@ class Source:
             return ""
         return self._git("rev-parse", "HEAD")
 
-    def command_line(self) -> Command:
-        """The commands and options of the parser that keyturn itself uses; it needs no library.
+    def completion(self, shell: str) -> str:
+        """The completion of a shell, as `keyturn completion` prints it.
 
         Raises:
-            BuildError: the checkout has no such parser.
+            BuildError: the checkout has no such command line.
         """
+        return str(self._module("agent.cli.manual.completions").SHELLS[shell](self._command_line()))
+
+    def man_pages(self) -> dict[str, str]:
+        """Every man page by its file name: those that `keyturn man` prints, and keyturn.toml.5.
+
+        Raises:
+            BuildError: the checkout has no such command line.
+        """
+        date = time.strftime("%Y-%m-%d", time.gmtime(self.epoch))
+        made = self._module("agent.cli.manual.pages")
+        config = made.config_page(self.text("docs/config.md"), self.version, date)
+        return {**made.pages(self._command_line(), self.version, date), "keyturn.toml.5": config}
+
+    def _command_line(self) -> Any:
+        parser = self._module("agent.cli.command_line").parser()
+        return self._module("agent.cli.manual.commands").read(parser)
+
+    def _module(self, name: str) -> Any:
+        """A module of the checkout: of the parser that keyturn itself uses, and what is made of it; it needs no library."""
         sys.path.insert(0, str(self.root))
         try:
-            return read(importlib.import_module("agent.cli.main").parser())
+            return importlib.import_module(name)
         except ImportError as error:
-            raise BuildError(
-                f"{self.root}: agent.cli.main cannot be imported ({error}); build from a checkout"
-            ) from None
+            raise BuildError(f"{self.root}: {name} cannot be imported ({error}); build from a checkout") from None
         finally:
             sys.path.remove(str(self.root))

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from agent.cli.command_line import parser
+from agent.cli.command_line import understood
 from agent.core.errors import EXIT_USAGE
 from agent.core.settings import FilePath, FileSinkSettings
 from agent.notifiers.exec_command import ExecSettings
@@ -67,7 +67,7 @@ def test_a_user_of_a_hook_that_was_meant_is_named() -> None:
 def test_a_command_line_that_lacks_something_gets_the_example(capfd: pytest.CaptureFixture[str]) -> None:
     """At three in the morning: what is missing is named, and behind it stands a command that has it."""
     with pytest.raises(SystemExit) as ended:
-        parser(("rotate",)).parse_args(["rotate", "uploader", "--disable-old"])
+        understood(["rotate", "uploader", "--disable-old"])
     assert ended.value.code == EXIT_USAGE
     said = capfd.readouterr().err.splitlines()[-1]
     assert "--reason; example: keyturn rotate uploader --reason" in said

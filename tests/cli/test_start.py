@@ -13,6 +13,7 @@ import pytest
 
 from agent.app import wiring
 from agent.cli.command_line import COMMANDS, parser
+from agent.cli.parsers import Mistake
 from agent.config.load import load
 from agent.config.outline import outline
 from agent.control.runtime_directory import RuntimeDirectory
@@ -152,6 +153,8 @@ def test_the_parser_of_one_command_says_what_the_whole_one_does(line: list[str],
             found: object = vars(made.parse_args(line))
         except SystemExit as error:
             found = error.code
+        except Mistake as mistake:
+            found = (mistake.parser.prog, mistake.message)
         return (found, *capsys.readouterr())
 
     assert outcome(parser(line)) == outcome(parser())

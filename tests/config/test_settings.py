@@ -220,8 +220,8 @@ def test_a_third_partys_sentences_cannot_garble_a_terminal() -> None:
     registry = Registry(providers={"rude": lambda: Rude}, sinks=REGISTRY.sinks)
     text = f'[credentials.a.provider]\ntype = "rude"\ncolour = "\\u001b[31mré\\nd"\n{SINK}'
     assert problems(text, registry=registry) == [
-        "credentials.a.provider.colour: is \\x1b[31mré\\nd",
         "credentials.a.provider: is not wanted",
+        "credentials.a.provider.colour: is \\x1b[31mré\\nd",
     ]
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from keyturn_deb import build, files, wheels
 
+from agent.cli.command_line import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 EPOCH = 1_795_340_237
 VENV = "usr/lib/keyturn/venv"
@@ -50,6 +52,7 @@ def test_everything_that_was_promised_is_in_it(members, source):
         "usr/lib/tmpfiles.d/keyturn.conf",
         "etc/logrotate.d/keyturn",
         "usr/share/man/man1/keyturn.1.gz",
+        *(f"usr/share/man/man1/keyturn-{name}.1.gz" for name in COMMANDS),
         "usr/share/man/man5/keyturn.toml.5.gz",
         "usr/share/bash-completion/completions/keyturn",
         "usr/share/zsh/vendor-completions/_keyturn",

@@ -50,12 +50,12 @@ def credential(credential: argparse.ArgumentParser) -> None:
 
 def endpoint(endpoint: argparse.ArgumentParser) -> None:
     """Add those of `endpoint`."""
-    actions = endpoint.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = endpoint.add_subparsers(title="actions", metavar="ACTION")
     tokens = subparser(
         actions.add_parser,
         "tokens",
         help="which there are, when they die, when each was used last; never a token itself",
-        epilog="example: keyturn endpoint tokens uploader",
+        examples=("keyturn endpoint tokens", "keyturn endpoint tokens uploader --json"),
     )
     tokens.set_defaults(run="agent.cli.endpoint:tokens")
     tokens.add_argument("names", metavar="NAME", nargs="*")
@@ -64,7 +64,7 @@ def endpoint(endpoint: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "rotate-token",
         help="write a new one into the env file; the old one goes on for a while",
-        epilog="example: keyturn endpoint rotate-token uploader --overlap 0s --reason 'it is in a log'",
+        examples=("keyturn endpoint rotate-token uploader --overlap 0s --reason 'it is in a log'",),
     )
     rotate.set_defaults(run="agent.cli.endpoint:rotate_token")
     rotate.add_argument("name", metavar="NAME")
@@ -76,12 +76,12 @@ def endpoint(endpoint: argparse.ArgumentParser) -> None:
 
 def fleet(fleet: argparse.ArgumentParser) -> None:
     """Add those of `fleet`."""
-    actions = fleet.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = fleet.add_subparsers(title="actions", metavar="ACTION")
     status = subparser(
         actions.add_parser,
         "status",
         help="who is there, on which version, who is behind; exit code 1 if anybody is",
-        epilog="example: keyturn fleet status uploader --watch",
+        examples=("keyturn fleet status uploader --watch",),
     )
     status.set_defaults(run="agent.cli.fleet:status")
     status.add_argument("names", metavar="NAME", nargs="*")
@@ -91,7 +91,7 @@ def fleet(fleet: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "leave",
         help="take this host off the board, or one that is gone for good",
-        epilog="example: keyturn fleet leave --host web-17",
+        examples=("keyturn fleet leave --host web-17",),
     )
     leave.set_defaults(run="agent.cli.fleet:leave")
     leave.add_argument("--host", metavar="HOST", help="default: this one")

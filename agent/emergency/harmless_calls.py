@@ -23,7 +23,7 @@ from agent.core.errors import KeyturnError, LeakedKeyError, NotPermittedError
 from agent.core.provider import Provider
 from agent.core.rotatable import Rotatable
 from agent.system.clock import Clock
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 from agent.system.waiting import Activity
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Check:
 
 
 @dataclass
-class Foresight:
+class CloudAnswers:
     """What the cloud said, as far as it did in time.
 
     Attributes:
@@ -100,7 +100,7 @@ class Foresight:
     previous_id: str = ""
 
 
-class Foreseer:
+class HarmlessCalls:
     """The asking for one credential. For a thread that is not the loop's."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Foreseer:
         authority: Provider | None,
         cloud: Cloud,
         clock: Clock,
-        errands: Errands,
+        questions: Questions,
         table: str = "emergency",
     ) -> None:
         """Keep what is needed.
@@ -119,15 +119,15 @@ class Foreseer:
             authority: who may rotate; None where the config names nobody.
             cloud: the calls to KMS, RAM and STS.
             clock: for the signatures.
-            errands: with the deadline of everything together.
+            questions: with the deadline of everything together.
             table: of the credential, which names the authority.
         """
-        self._place, self._cloud, self._clock, self._errands = f"credentials.{name}", cloud, clock, errands
+        self._place, self._cloud, self._clock, self._questions = f"credentials.{name}", cloud, clock, questions
         self._named = f"{self._place}.{table}"
         self._authority = Authority(name, authority, clock, 0.0, lambda _seconds: None, Activity(), place=self._named)
-        self._found = Foresight()
+        self._found = CloudAnswers()
 
-    def look(self, source: Provider, secret_name: str, user: str, known_id: str) -> Foresight:
+    def look(self, source: Provider, secret_name: str, user: str, known_id: str) -> CloudAnswers:
         """Ask everything; comes back at the deadline at the latest.
 
         Args:
@@ -137,11 +137,11 @@ class Foreseer:
             known_id: the key that was published last; "" for none.
         """
         found = self._found
-        asked = self._errands.ask(partial(self._ask_source, source))
-        sign_in = self._errands.ask(self._authority.sign_in)
+        asked = self._questions.ask(partial(self._ask_source, source))
+        sign_in = self._questions.ask(self._authority.sign_in)
         who: Credential | None = None
         try:
-            who = self._errands.answer(sign_in)
+            who = self._questions.answer(sign_in)
         except KeyturnError as error:
             is_placed = error.problem.startswith(self._place)
             found.cannot_sign_in = error if is_placed else error.at(f"{self._named}.authority")
@@ -159,7 +159,7 @@ class Foreseer:
         return found
 
     def _as_authority(self, who: Credential, secret_name: str, user: str, known_id: str) -> None:
-        found, now, ask = self._found, self._clock.now(), self._errands.ask
+        found, now, ask = self._found, self._clock.now(), self._questions.ask
         sts, kms = self._cloud.sts, self._cloud.kms
         identity = ask(lambda: sts.get_caller_identity(who, now=now, timeout_s=CALL_S))
         described = (
@@ -190,7 +190,7 @@ class Foreseer:
             )
 
     def _ask_ram(self, who: Credential, user: str, known_id: str) -> AskedRam:
-        ram, now, ask = self._cloud.ram, self._clock.now(), self._errands.ask
+        ram, now, ask = self._cloud.ram, self._clock.now(), self._questions.ask
         listed = ask(lambda: list_access_keys(ram, user, who, now=now, timeout_s=CALL_S))
         if not known_id:
             return listed, None
@@ -212,7 +212,7 @@ class Foreseer:
     def _answered(self, call: str, action: str, future: Future[T], proved: Callable[[T], str]) -> T | None:
         """Wait for the answer to a call, and note what came of it; return it, or None."""
         try:
-            answer = self._errands.answer(future)
+            answer = self._questions.answer(future)
         except KeyturnError as error:
             self._found.checks.append(Check(call, action, _outcome(error), error.problem, error))
             return None

@@ -1,4 +1,4 @@
-"""keyturn's command line as plain data, read from its argparse parser: what man page and completions are made from."""
+"""keyturn's command line as plain data, read from its argparse parser: what man pages and completions are made from."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.cli.parsers import EVERYWHERE, Parser
+
 
 @dataclass(frozen=True)
 class Option:
-    """`flags` share one meaning; without `value` it is a switch."""
+    """`flags` share one meaning; without `value` it is a switch. `group` is the title that it stands below in the help."""
 
     flags: tuple[str, ...]
     value: str
@@ -17,6 +19,7 @@ class Option:
     required: bool
     kind: str
     choices: tuple[str, ...] = ()
+    group: str = ""
 
     @property
     def usage(self) -> str:
@@ -31,6 +34,8 @@ class Argument:
     value: str
     many: bool
     kind: str
+    help: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ class Command:
 
     words: tuple[str, ...]
     summary: str
-    example: str
+    about: str
+    examples: tuple[str, ...]
+    exit_codes: tuple[int, ...]
+    docs: str
     options: tuple[Option, ...]
     arguments: tuple[Argument, ...]
     commands: tuple[Command, ...]
@@ -49,6 +57,11 @@ class Command:
         """The words in one."""
         return " ".join(self.words)
 
+    @property
+    def own_options(self) -> tuple[Option, ...]:
+        """Those that not every command has."""
+        return tuple(each for each in self.options if "--help" not in each.flags and each.group != EVERYWHERE)
+
     def walk(self) -> Iterator[Command]:
         """This command and all below it, in the parser's order."""
         yield self
@@ -56,16 +69,16 @@ class Command:
             yield from each.walk()
 
 
-KINDS = {"PATH": "file", "DIR": "directory", "NAME": "credential"}
+KINDS = {"PATH": "file", "FILE": "file", "DIR": "directory", "NAME": "credential", "COMMAND": "command"}
 """What a value of that name is completed with."""
 
 
-def read(parser: argparse.ArgumentParser) -> Command:
+def read(parser: Parser) -> Command:
     """Read a parser with everything below it."""
     return _command(parser, (), parser.description or "")
 
 
-def _command(parser: argparse.ArgumentParser, words: tuple[str, ...], summary: str) -> Command:
+def _command(parser: Parser, words: tuple[str, ...], summary: str) -> Command:
     options: list[Option] = []
     arguments: list[Argument] = []
     commands: list[Command] = []
@@ -74,18 +87,38 @@ def _command(parser: argparse.ArgumentParser, words: tuple[str, ...], summary: s
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             commands += [_command(sub, (*words, name), helps.get(name, "")) for name, sub in action.choices.items()]
         elif action.option_strings:
-            options.append(_option(action))
+            options.append(_option(action, _group(parser, action)))
         else:
-            arguments.append(Argument(str(action.metavar or action.dest), action.nargs == "*", _kind(action)))
-    example = (parser.epilog or "").removeprefix("example: ")
-    return Command(words, summary, example, tuple(options), tuple(arguments), tuple(commands))
+            name, choices = str(action.metavar or action.dest), tuple(str(each) for each in action.choices or ())
+            arguments.append(Argument(name, action.nargs == "*", _kind(action), _text(action), choices))
+    options.sort(key=lambda option: option.group == EVERYWHERE)
+    return Command(
+        words,
+        summary,
+        parser.description or summary,
+        tuple(parser.examples),
+        tuple(parser.exit_codes),
+        parser.docs,
+        tuple(options),
+        tuple(arguments),
+        tuple(commands),
+    )
 
 
-def _option(action: argparse.Action) -> Option:
+def _group(parser: Parser, action: argparse.Action) -> str:
+    """Return the title of the group that an option stands in, "" for that of all which were put into none."""
+    titles = [group.title or "" for group in parser._action_groups[2:] if action in group._group_actions]
+    return titles[0] if titles else ""
+
+
+def _option(action: argparse.Action, group: str) -> Option:
     value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
     choices = tuple(str(each) for each in action.choices or ())
-    text = (action.help or "").replace("%%", "%")
-    return Option(tuple(action.option_strings), value, text, action.required, _kind(action), choices)
+    return Option(tuple(action.option_strings), value, _text(action), action.required, _kind(action), choices, group)
+
+
+def _text(action: argparse.Action) -> str:
+    return (action.help or "").replace("%%", "%")
 
 
 def _kind(action: argparse.Action) -> str:
@@ -98,8 +131,6 @@ def _kind(action: argparse.Action) -> str:
 def synopsis(command: Command) -> str:
     """One line as in a man page: `keyturn rotate --reason TEXT [--leaked ACCESS_KEY_ID] NAME`."""
     parts = ["keyturn", *command.words]
-    parts += [
-        each.usage if each.required else f"[{each.usage}]" for each in command.options if "--help" not in each.flags
-    ]
+    parts += [each.usage if each.required else f"[{each.usage}]" for each in command.own_options]
     parts += [f"[{each.value}...]" if each.many else each.value for each in command.arguments]
     return " ".join(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 
-from keyturn_deb.commandline import Argument, Command, Option
+from agent.cli.manual.commands import Argument, Command, Option
 
 _NAMES = " ".join(
     (
@@ -31,6 +31,7 @@ def bash(top: Command) -> str:
     return _BASH.format(
         names=_NAMES,
         takers="|".join(takers),
+        commands=shlex.quote(_words_below(top)),
         moves=_indent(moves, 12),
         values=_indent(_bash_values(commands), 8),
         offers=_indent((f"{shlex.quote(each.path)}) {_bash_offer(each)} ;;" for each in commands), 8),
@@ -59,23 +60,27 @@ def _bash_values(commands: Iterable[Command]) -> list[str]:
 def _bash_value(option: Option) -> str:
     if option.choices:
         return f"_keyturn_offer {shlex.quote(' '.join(option.choices))}"
-    acts = {"file": "_keyturn_paths -f", "directory": "_keyturn_paths -d", "credential": "_keyturn_names", "": ":"}
-    return acts[option.kind]
+    acts = {"file": "_keyturn_paths -f", "directory": "_keyturn_paths -d", "credential": "_keyturn_names"}
+    return acts.get(option.kind, ":")
 
 
 def _bash_offer(command: Command) -> str:
     """Sets what the command offers: options behind a dash, otherwise its commands or operands."""
     flags = " ".join(flag for option in command.options for flag in option.flags)
-    words = " ".join(each.words[-1] for each in command.commands)
     kind = next((argument.kind for argument in command.arguments), "")
+    words = _words_below(command) or " ".join(next((argument.choices for argument in command.arguments), ()))
     return f"options={shlex.quote(flags)} words={shlex.quote(words)} kind={kind}"
+
+
+def _words_below(command: Command) -> str:
+    return " ".join(each.words[-1] for each in command.commands)
 
 
 def _indent(lines: Iterable[str], width: int) -> str:
     return "\n".join(" " * width + line for line in lines)
 
 
-_BASH = r"""# bash completion for keyturn(1); written by packaging/keyturn_deb from the program's own parser.
+_BASH = r"""# bash completion for keyturn(1); written by `keyturn completion bash`.
 _keyturn_offer() {{
     mapfile -t COMPREPLY < <(compgen -W "$1" -- "$current")
 }}
@@ -94,7 +99,7 @@ _keyturn() {{
         word=${{COMP_WORDS[index]}}
         [[ $word == = ]] && continue                    # --option=VALUE comes as three words
         if [[ $before ]]; then                          # the value of an option
-            [[ $before == :--config ]] && config=$word
+            [[ $before == *:--config ]] && config=$word
             before=
             continue
         fi
@@ -114,6 +119,8 @@ _keyturn() {{
         _keyturn_offer "$options"
     elif [[ $kind == credential ]]; then
         _keyturn_names
+    elif [[ $kind == command ]]; then
+        _keyturn_offer {commands}
     else
         _keyturn_offer "$words"
     fi
@@ -126,16 +133,34 @@ complete -F _keyturn keyturn
 def zsh(top: Command) -> str:
     """For /usr/share/zsh/vendor-completions/_keyturn."""
     functions = "\n".join(_zsh_function(each) for each in top.walk())
-    head = "#compdef keyturn\n# Written by packaging/keyturn_deb from the program's own parser."
-    return f"{head}\n{_ZSH_NAMES}\n{functions}\n_keyturn\n"
+    head = "#compdef keyturn\n# Written by `keyturn completion zsh`."
+    described = " ".join(shlex.quote(f"{each.words[-1]}:{each.summary}") for each in top.commands)
+    return f"{head}\n{_ZSH_NAMES}\n{_ZSH_COMMANDS.format(described=described)}\n{functions}\n{_ZSH_END}"
 
 
 _ZSH_NAMES = f"""\
 _keyturn_names() {{
     local -a names
-    names=(${{(uf)"$({_NAMES} -- "${{opt_args[--config]:-${{KEYTURN_CONFIG:-/etc/keyturn/keyturn.toml}}}}" 2>/dev/null)"}})
+    local config=${{opt_args[--config]:-${{keyturn_config:-${{KEYTURN_CONFIG:-/etc/keyturn/keyturn.toml}}}}}}
+    names=(${{(uf)"$({_NAMES} -- "${{(Q)config}}" 2>/dev/null)"}})
     compadd -a names
 }}"""
+
+_ZSH_COMMANDS = """\
+_keyturn_commands() {{
+    local -a commands
+    commands=({described})
+    _describe -t commands command commands
+}}"""
+
+_ZSH_END = """\
+if [[ $funcstack[1] == _keyturn ]]; then
+    _keyturn "$@"
+else
+    compdef _keyturn keyturn
+fi
+"""
+"""A file of $fpath is the function's body when it is loaded; else it was read by `source`."""
 
 
 def _zsh_function(command: Command) -> str:
@@ -157,8 +182,9 @@ _ZSH_FORK = """\
     typeset -A opt_args
     local -a commands
     commands=({described})
-    _arguments -s -C \\
+    _arguments -s -C -A '-*' \\
 {specs} && return
+    local keyturn_config=${{opt_args[--config]:-$keyturn_config}}
     case $state in
         command) _describe -t commands command commands ;;
         rest)
@@ -185,30 +211,36 @@ def _zsh_option(option: Option) -> str:
 
 
 def _zsh_argument(argument: Argument) -> str:
-    return shlex.quote(f"{'*' if argument.many else '1'}:{argument.value}:{_zsh_action(argument.kind, ())}")
+    return shlex.quote(
+        f"{'*' if argument.many else '1'}:{argument.value}:{_zsh_action(argument.kind, argument.choices)}"
+    )
 
 
 def _zsh_action(kind: str, choices: tuple[str, ...]) -> str:
     if choices:
         return f"({' '.join(choices)})"
-    return {"file": "_files", "directory": "_files -/", "credential": "_keyturn_names", "": " "}[kind]
+    acts = {"file": "_files", "directory": "_files -/", "credential": "_keyturn_names", "command": "_keyturn_commands"}
+    return acts.get(kind, " ")
 
 
 # -- fish -------------------------------------------------------------------------------------------------------------
 def fish(top: Command) -> str:
     """For /usr/share/fish/vendor_completions.d/keyturn.fish."""
-    lines = [line for command in top.walk() for line in _fish_lines(command)]
+    lines = [line for command in top.walk() for line in _fish_lines(command, _words_below(top))]
     takers = [flag for each in top.walk() for option in each.options if option.value for flag in option.flags]
     forks = " ".join(each.path for each in top.commands if each.commands) or "''"
     return _FISH.format(names=_NAMES, forks=forks, takers=" ".join(sorted(set(takers))), lines="\n".join(lines))
 
 
-def _fish_lines(command: Command) -> list[str]:
+def _fish_lines(command: Command, top_words: str) -> list[str]:
     start = f"complete -c keyturn -n '__keyturn_at {command.path}'".replace("at '", "at'")
     lines = [f"{start} {_fish_option(option)}" for option in command.options]
     lines += [f"{start} -a {each.words[-1]} -d {_fish_quote(each.summary)}" for each in command.commands]
     if any(argument.kind == "credential" for argument in command.arguments):
         lines.append(f"{start} -a '(__keyturn_names)'")
+    if any(argument.kind == "command" for argument in command.arguments):
+        lines.append(f"{start} -a {_fish_quote(top_words)}")
+    lines += [f"{start} -a {_fish_quote(' '.join(one.choices))}" for one in command.arguments if one.choices]
     return lines
 
 
@@ -230,7 +262,7 @@ def _fish_quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-_FISH = r"""# fish completion for keyturn(1); written by packaging/keyturn_deb from the program's own parser.
+_FISH = r"""# fish completion for keyturn(1); written by `keyturn completion fish`.
 function __keyturn_at --description 'Whether the words so far, without options, begin with these and go no deeper'
     set -l words
     set -l skip 0
@@ -253,6 +285,11 @@ end
 function __keyturn_names
     set -l config /etc/keyturn/keyturn.toml
     set -q KEYTURN_CONFIG; and set config $KEYTURN_CONFIG
+    set -l words (commandline -opc)
+    for at in (seq (count $words))
+        test "$words[$at]" = --config; and set config $words[(math $at + 1)]
+        string match -q -- '--config=*' $words[$at]; and set config (string sub -s 10 -- $words[$at])
+    end
     {names} -- $config 2>/dev/null | sort -u
 end
 complete -c keyturn -f

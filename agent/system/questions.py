@@ -19,7 +19,7 @@ T = TypeVar("T")
 MOST_AT_ONCE = 16
 
 
-class Errands:
+class Questions:
     """Questions with one deadline for all."""
 
     def __init__(self, deadline_s: float) -> None:

@@ -21,7 +21,7 @@ from agent.system.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class Collaborators:
     """All on one loop."""
 
     loop: EventLoop
@@ -48,7 +48,7 @@ def assembled(
     everyone: Callable[[], Iterable[ManagedCredential]],
     due: Callable[[str], None],
     in_use_changed: Callable[[str], None],
-) -> Crew:
+) -> Collaborators:
     """Put the parts together; nothing is read, and nothing is planned yet.
 
     Args:
@@ -65,7 +65,7 @@ def assembled(
     scheduler = Scheduler(clock.boottime)
     recorder, outcomes = Recorder(audit, states), Outcomes(audit, states)
     health = Health(scheduler, clock, audit, states, everyone)
-    return Crew(
+    return Collaborators(
         loop=loop,
         scheduler=scheduler,
         clock=clock,

@@ -43,5 +43,5 @@ def _shown(findings: Iterator[Finding], silent: bool) -> Iterator[Finding]:
         if not silent:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             level = paint(f"{finding.level:<7}", output.MOODS.get(finding.level))
-            print(f"{level} {output.one_line(f'{finding.place}: {finding.text}{remedy}')}", flush=True)
+            print(f"{level} {output.spoken(f'{finding.place}: {finding.text}{remedy}')}", flush=True)
         yield finding

@@ -195,8 +195,8 @@ COMMANDS = {
     ),
     "status": Command(
         "agent.cli.status:status",
-        "what each credential is, how fresh, when next, what is owed",
-        "keyturn status\nkeyturn status --watch",
+        "what each credential is, how fresh, when next, what is owed; the worst first",
+        "keyturn status\nkeyturn status uploader\nkeyturn status --fail-if failing,stale,expired",
         "agent.cli.options.operate:status",
         (0, 1, 2, 69, 77, 78),
         "monitoring.md",
@@ -240,6 +240,14 @@ COMMANDS = {
         (0, 1, 2, 77, 78),
         "systemd.md",
         brief="what keyturn.service needs on this host",
+    ),
+    "report-bug": Command(
+        "agent.cli.report_bug:report_bug",
+        "write what whoever helps has to know into one file, without secrets; sends nothing",
+        "keyturn report-bug\nkeyturn report-bug --mask-names --output report.txt",
+        "agent.cli.options.setup:report_bug",
+        (0, 1, 2, 77),
+        "monitoring.md",
     ),
     "demo": Command(
         "agent.cli.demo:demo",

@@ -20,9 +20,11 @@ from agent.cli.audit_line import BAD, GOOD, SO_SO, Columns, mood
 from agent.cli.main import main
 from agent.core.errors import EXIT_DONE, EXIT_USAGE
 from agent.core.events import Event
+from agent.system.local_time import LocalTime
 from tests.support.processes import KEYTURN, eventually
 
 CHINA = timezone(timedelta(hours=8))
+LOCAL = LocalTime(datetime(2026, 11, 23, tzinfo=UTC), CHINA)
 OLD, NEW = "LTAI5tOld", "LTAI5tNew"
 
 
@@ -179,7 +181,7 @@ RECORD: dict[str, Any] = {
 
 def test_a_line_has_the_local_time_the_columns_and_the_most_telling_facts() -> None:
     """In a pipe the time names its zone, because whoever reads it may be elsewhere."""
-    columns = Columns(["uploader", "billing-db"], None, CHINA)
+    columns = Columns(["uploader", "billing-db"], None, LOCAL)
     assert columns.line(RECORD) == (
         f"   41  2026-11-23 04:04:05+08:00  published           uploader    gen 7  {OLD} -> {NEW}  "
         '"laptop stolen"  by alice  /etc/a.ini [default] and 1 more  emergency  12 ms'
@@ -190,7 +192,7 @@ def test_a_line_has_the_local_time_the_columns_and_the_most_telling_facts() -> N
 @pytest.mark.parametrize("width", [20, 50, 60, 80, 132, 200])
 def test_a_terminal_gets_lines_that_fit_and_align(width: int) -> None:
     """Whatever letters a reason has; a letter of Chinese is two columns."""
-    columns = Columns(["uploader", "计费"], width, CHINA)
+    columns = Columns(["uploader", "计费"], width, LOCAL)
     lines = [columns.line({**RECORD, "credential": name, "reason": "密钥泄露" * 30}) for name in ("uploader", "计费")]
     assert all(sum(2 if ord(each) > 0x2E80 else 1 for each in line) <= max(width, 48) for line in lines)
     if width >= 80:
@@ -208,7 +210,7 @@ def test_a_terminal_gets_lines_that_fit_and_align(width: int) -> None:
 )
 def test_a_record_that_a_stranger_forged_is_one_harmless_line(change: dict[str, Any]) -> None:
     """Whatever types it has."""
-    line = Columns(["uploader"], 100, CHINA).line({**RECORD, **change})
+    line = Columns(["uploader"], 100, LOCAL).line({**RECORD, **change})
     assert line.isprintable()
 
 

@@ -37,3 +37,15 @@ def emulator(emulator: argparse.ArgumentParser) -> None:
         default="48h",
         help="how long the key before lives on, and KMS refuses another rotation (default: 48h, as KMS does)",
     )
+
+
+def report_bug(report: argparse.ArgumentParser) -> None:
+    """Add those of `report-bug`."""
+    report.add_argument(
+        "--output", metavar="FILE", help="a new file, mode 0600; default: keyturn-report-TIME.txt, here"
+    )
+    report.add_argument(
+        "--mask-names",
+        action="store_true",
+        help="hide the names of credentials, hosts, secrets, users, units and paths, too",
+    )

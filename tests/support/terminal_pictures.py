@@ -78,9 +78,7 @@ def svg(lines: Sequence[str], title: str, width: int = COLUMNS) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {height}" width="{wide:.0f}" role="img">\n'
         f"<title>{escape(title)}</title>\n"
         f'<rect width="100%" height="100%" rx="8" fill="{GROUND}"/>\n'
-        f'<g font-family="{FONTS}" font-size="{SIZE}" fill="{INK}">\n'
-        + "\n".join(texts)
-        + "\n</g></svg>\n"
+        f'<g font-family="{FONTS}" font-size="{SIZE}" fill="{INK}">\n' + "\n".join(texts) + "\n</g></svg>\n"
     )
 
 

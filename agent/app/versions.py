@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent import __version__
+from agent.app.lock import below, commit, lock_file, locked
 from agent.core.errors import KeyturnError
 from agent.system.process import run_command
 
@@ -30,38 +31,58 @@ class Versions(NamedTuple):
 
     Attributes:
         keyturn: its version.
+        commit: what it was built of; "" where nobody noted it.
         place: the directory that its code was loaded from.
         python: implementation, version, and the interpreter's path.
         openssl: the library that TLS goes through.
         system: the distribution's name, kernel and machine.
         systemd: its version; "" where there is none.
         libraries: name -> version of what keyturn needs and what that needs; "" for one that is missing.
+        lock: the file with the versions that this release was tested with; "" where none is here.
+        below_lock: name -> the lock's version, of each library that is missing or older.
     """
 
     keyturn: str
+    commit: str
     place: str
     python: str
     openssl: str
     system: str
     systemd: str
     libraries: dict[str, str]
+    lock: str
+    below_lock: dict[str, str]
+
+    @property
+    def patched(self) -> str:
+        """Whether every library is at least the lock's, with the page that helps where one is not."""
+        if not (self.lock and self.libraries):
+            return "unknown"
+        return 'no, see docs/install.md, "Patched versions"' if self.below_lock else "yes"
 
     def lines(self) -> Iterator[str]:
         """Yield them as text, one fact a line."""
         yield f"keyturn {self.keyturn}"
         width = max(map(len, self.libraries), default=0)
         facts = {
+            "commit": self.commit or "unknown",
             "code": self.place,
             "python": self.python,
             "openssl": self.openssl,
             "system": self.system,
             "systemd": self.systemd or "none",
+            "fleet": "yes" if self.libraries.get("redis") else "no (the extra keyturn[fleet])",
+            "lock": self.lock or "none",
+            "patched versions": self.patched,
         }
-        yield from (f"  {name:<8} {value}" for name, value in facts.items())
+        wide = max(map(len, facts))
+        yield from (f"  {name:<{wide}}  {value}" for name, value in facts.items())
         yield "  libraries"
         if not self.libraries:
             yield "    unknown: keyturn is not installed as a package"
-        yield from (f"    {name:<{width}}  {version or 'missing'}" for name, version in self.libraries.items())
+        for name, version in self.libraries.items():
+            older = f"  below the lock's {self.below_lock[name]}" if name in self.below_lock else ""
+            yield f"    {name:<{width}}  {version or 'missing'}{older}"
 
 
 def versions() -> Versions:
@@ -69,14 +90,18 @@ def versions() -> Versions:
 
     It asks `systemctl` for systemd's version and takes some hundredths of a second.
     """
+    known, lock = libraries(), lock_file()
     return Versions(
         __version__,
+        commit(),
         str(Path(__file__).parents[2]),
         f"{platform.python_implementation()} {platform.python_version()} ({sys.executable or 'unknown'})",
         ssl.OPENSSL_VERSION,
         f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
         _systemd(),
-        libraries(),
+        known,
+        str(lock or ""),
+        below(known, locked()),
     )
 
 

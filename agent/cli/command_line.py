@@ -36,6 +36,17 @@ class Command(NamedTuple):
     """What it does, for the overview: where the summary has more than one line of 80 columns."""
 
 
+class _Version(argparse.Action):
+    """`--version`: one line; or, with `--verbose`, all that a report has to name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
+        """Print it and exit."""
+        words = self.const or ()
+        lines = imported("agent.cli.versions:report")(words) if "--verbose" in words else [f"keyturn {__version__}"]
+        print(*lines, sep="\n", flush=True)
+        parser.exit()
+
+
 class _Top(Parser):
     """The parser of `keyturn` itself: its help is the overview."""
 
@@ -56,7 +67,16 @@ def parser(arguments: Sequence[str] | None = None) -> Parser:
         description="Keeps the AccessKeys and STS sessions of applications on Alibaba Cloud VMs fresh, proven and audited.",
         examples=("keyturn --config /etc/keyturn/keyturn.toml check",),
     )
-    top.add_argument("-V", "--version", action="version", version=f"keyturn {__version__}")
+    top.add_argument(
+        "-V",
+        "--version",
+        action=_Version,
+        nargs=0,
+        const=tuple(arguments or ()),
+        help="print the version and exit; with --verbose also Python, system, libraries, and whether these are patched",
+    )
+    if arguments and {"-V", "--version"} & set(arguments):
+        top.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
     top.set_defaults(run=OVERVIEW)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for name in _needed(arguments):
@@ -112,6 +132,14 @@ def _needed(arguments: Sequence[str] | None) -> Iterable[str]:
 COMMANDS = {
     "run": Command(
         "agent.cli.run:run", "the daemon, in the foreground", "keyturn run", "", (0, 1, 2, 77, 78), "systemd.md"
+    ),
+    "init": Command(
+        "agent.cli.init:init",
+        "write a first config, with what is still to be done as comments; never replaces a file",
+        "keyturn init --secret uploader-ak --for credentials_ini --unit uploader.service",
+        "agent.cli.options.init:init",
+        (0, 1, 2, 77),
+        brief="write a first config; what is still to be done stands in it",
     ),
     "once": Command(
         "agent.cli.once:once",

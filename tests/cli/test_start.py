@@ -114,6 +114,9 @@ def kept_out(modules: set[str], forbidden: set[str]) -> set[str]:
         (["rotate", "--help"], "--disable-old", OF_A_REQUEST),
         (["run", "--help"], "usage: keyturn run", OF_A_REQUEST),
         (["--help"], "systemd-setup", OF_A_REQUEST),
+        ([], "systemd-setup", OF_A_REQUEST),
+        (["help", "rotate"], "--disable-old", OF_A_REQUEST),
+        (["fleet"], "leave", OF_A_REQUEST),
     ],
 )
 def test_a_command_imports_what_it_needs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
-from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError, UsageError
+from agent.core.errors import BusyError, CancelledError, KeyturnError, SourceUnavailableError, UsageError
 from agent.core.timestamps import rfc3339
 from agent.emergency.case import Case
 from agent.emergency.following import follow
@@ -16,7 +16,7 @@ from agent.emergency.kms_key import NoSecretError, end_of
 from agent.emergency.refusals import not_its_key
 from agent.logs.log import log
 from agent.ram_rotation.rotation import KeyRotation
-from agent.ram_rotation.view import View
+from agent.ram_rotation.view import Rest, View
 from agent.state.ram_record import GUESSED
 
 
@@ -41,17 +41,27 @@ class RamUserKey:
         now = case.held.look()
         self._old, case.result.old_access_key_id = now.value, now.seen.published.access_key_id
         view = self._view = self._rotation.caught_up()
-        if not view.plan.is_owner:
-            raise UsageError(
-                f"{case.place}.provider.owner: this host is not the owner of the RAM user's keys and changes nothing",
-                "run the command on the host that is, or set owner = true on this one alone",
-            )
+        if view.unowned is not None:
+            raise self._elsewhere(view.unowned)
         self._take_up()
         whose = {one.access_key_id: one.origin for one in view.record.keys}
         rows = [
             f"{one.access_key_id} ({one.status}, {whose.get(one.access_key_id, 'not ours')})" for one in view.present
         ]
         return f"RAM user {view.plan.user}: {', '.join(rows) or 'no key'}"
+
+    def _elsewhere(self, unowned: Rest) -> KeyturnError:
+        case = self._case
+        if self._rotation.is_shared:
+            first = f"{unowned.remedy}; or" if unowned.remedy else "run the command on that host, or"
+            return BusyError(
+                f"{case.place}: {unowned.text}",
+                f"{first} say with --no-fleet that no other host rotates RAM user {self._rotation.user}",
+            )
+        return UsageError(
+            f"{case.place}.provider.owner: {unowned.text}",
+            "run the command on the host that is, or set owner = true on this one alone",
+        )
 
     def is_only_to_be_disabled(self) -> bool:
         """Return whether `--leaked` names a key that was replaced already.

@@ -73,10 +73,8 @@ def before_all(view: View) -> Note | Rest | None:
 
 def _not_ours_to_rotate(view: View) -> Rest | None:
     record, plan = view.record, view.plan
-    if not plan.is_owner:
-        return Rest(
-            "this host is not the owner of the RAM user's keys and changes nothing", "set owner = true on one host"
-        )
+    if view.unowned is not None:
+        return view.unowned
     if record.host and record.host != view.host:
         return _stop(
             "the state directory is of another machine, or this one was renamed, so its keys are left alone",

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.credential import Credential
+from agent.app.adopt import adopt
 from agent.core.events import Cause, Trigger
-from agent.core.secret import Secret
 from agent.ram_rotation.view import Rest, Wanted
 from tests.support.ram_station import RamStation, prepare, provider
 from tests.support.station import ME, Crash, steps
@@ -91,9 +90,10 @@ def test_a_hand_made_key_stops_the_first_rotation_until_it_is_adopted(ram_statio
     ram_station.start(publish=False)
     rest = ram_station.errand()
     assert isinstance(rest, Rest) and rest.is_wrong and mine.access_key_id in rest.text
-    value = Credential(mine.access_key_id, Secret(mine.access_key_secret))
-    assert ram_station.ram_rotations is not None
-    ram_station.ram_rotations.adopt("uploader", value, Cause(Trigger.OPERATOR, ME))
+    parts = (("ID", mine.access_key_id), ("SECRET", mine.access_key_secret))
+    ram_station.vm.env_path().write_text("".join(f"ALIBABA_CLOUD_ACCESS_KEY_{name}={part}\n" for name, part in parts))
+    assert ram_station.application is not None
+    adopt(ram_station.application, "uploader", mine.access_key_id, Cause(Trigger.OPERATOR, ME))
     assert ram_station.published == mine.access_key_id
     assert ram_station.vm.holds(mine.access_key_id)
     done = ram_station.errand(Wanted.DUE)

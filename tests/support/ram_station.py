@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agent.app.rotations import rotations_of
+from agent.app.rotations import rotations_of, terms_in_force
 from agent.cloud.openapi import Cloud
 from agent.core.errors import KeyturnError
 from agent.ram_rotation.rotations import RamRotations
@@ -65,7 +65,7 @@ class RamStation(Station):
         super().start(publish=False)
         assert self.application is not None
         self.ram_rotations = rotations_of(self.application, lambda real: self.changed_cloud(real))
-        self.engine.submit(lambda: self.ram_rotations.know(self.application.factory.ram_users())).result()
+        self.engine.submit(lambda: self.ram_rotations.know(terms_in_force(self.application))).result()
         if publish:
             rest = self.errand()
             assert isinstance(rest, Rest), rest

@@ -193,7 +193,8 @@ class RamWorld:
             raise SourceRefusedError("no such key", code="EntityNotExist.User.AccessKey")
         return LastUse(key.used_at, "Oss" if key.used_at else "")
 
-    def create(self) -> Credential:
+    def create(self, begin: Callable[[], None]) -> Credential:
+        begin()
         self._refuse("CreateAccessKey")
         self._point()
         if len(self.keys) >= 2:

@@ -47,7 +47,8 @@ if wanted then
     'until', string.format('%.0f', ends), 'seen', string.format('%.0f', seen))
   redis.call('EXPIRE', KEYS[1], keep)
 end
-return {(wanted or (mine and ends > now)) and 1 or 0, who, kind, string.format('%.0f', number), math.max(0, ends - now), now - seen}
+local ours = wanted or (act ~= 'renew' and mine and ends > now)
+return {ours and 1 or 0, who, kind, string.format('%.0f', number), math.max(0, ends - now), now - seen}
 """
 """What each act does, atomically. A number that others hold is never written again."""
 

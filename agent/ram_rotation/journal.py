@@ -58,6 +58,13 @@ def changed(record: RamRecord, access_key_id: str, **fields: object) -> RamRecor
     return replace(record, keys=keys)
 
 
+def is_own(record: RamRecord, host: str, user: str, access_key_id: str) -> bool:
+    """Return whether a key is this host's own, so that it can go on from it: also one that was published a moment ago."""
+    made = record.intent.access_key_id if record.intent is not None else ""
+    is_here = (record.host, record.user) == (host, user)
+    return is_here and bool(access_key_id) and (access_key_id == made or record.key(access_key_id) is not None)
+
+
 def without(record: RamRecord, access_key_id: str) -> RamRecord:
     """Return the record in which a key is not ours any more."""
     return replace(record, keys=tuple(one for one in record.keys if one.access_key_id != access_key_id))

@@ -173,9 +173,9 @@ class KeyRotation:
     def view(self, wanted: Wanted = Wanted.NO, used: Mapping[str, LastUse] | None = None) -> View:
         """Ask RAM for the keys, and return what is known."""
         desk, used = self._desk, used or {}
-        record, before = desk.record(), desk.look()
-        mine = record.key(before.access_key_id) if (record.host, record.user) == (self._host, self._plan.user) else None
-        unowned = self._tenure.why_not(may_follow=mine is not None, floor=record.fence)
+        record, current = desk.record(), desk.look().access_key_id
+        is_own = journal.is_own(record, self._host, self._plan.user, current)
+        unowned = self._tenure.why_not(may_follow=is_own, floor=record.fence)
         listed = self._calls.listed() if unowned is None else ()
         return View(
             self._place,

@@ -29,6 +29,7 @@ from agent.core.timestamps import rfc3339
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
+from agent.ram_rotation import journal
 from agent.ram_rotation.as_authority import AsAuthority
 from agent.ram_rotation.desk import HeldDesk
 from agent.ram_rotation.leases import Leases
@@ -130,9 +131,8 @@ class RamRotations:
         seen, entry = self._engine.look(name), self._entries.get(name)
         if seen is None or entry is None:
             return False, 0
-        record = seen.ram
-        is_ours = (record.host, record.user) == (self._host, entry.plan.user)
-        return is_ours and record.key(seen.published.access_key_id) is not None, record.fence
+        current = seen.published.access_key_id
+        return journal.is_own(seen.ram, self._host, entry.plan.user, current), seen.ram.fence
 
     def _turned(self, name: str, rest: Rest | None) -> None:
         """Take note that the lease came, or went, or that its board did."""

@@ -84,6 +84,12 @@ class Leases:
             one.lease, one.again_at = Lease(), self._engine.clock.boottime() + GIVEN_UP_S
             self._engine.work(partial(_release, one.terms), _ignore)
 
+    def ask_again(self, name: str) -> None:
+        """Ask soon, also where the lease was given up: somebody has changed what this host could do with it."""
+        if (one := self._followed.get(name)) is not None:
+            one.again_at = float("-inf")
+            self._engine.after(0.0, self._ask_all)
+
     def let_go(self, names: Collection[str]) -> None:
         """Have others take these leases at once, where this host has them: it stops. Waits for `LET_GO_S` at most."""
         mine = [one.terms for name, one in self._followed.items() if name in names and one.lease.is_ours]

@@ -140,13 +140,17 @@ class RamRotations:
         if entry is None:
             return
         if rest is None:
-            self.look_again(name)
+            self._look_soon(name)
         elif not entry.is_busy:
             entry.rest = rest
         self._changed()
 
     def look_again(self, name: str) -> None:
         """Look soon, whatever is waited for: somebody has just changed what it goes by."""
+        self._leases.ask_again(name)
+        self._look_soon(name)
+
+    def _look_soon(self, name: str) -> None:
         if (entry := self._entries.get(name)) is not None:
             entry.again_at, entry.rest = self._engine.clock.boottime(), Rest()
             self._engine.after(0.0, self._look)

@@ -216,6 +216,7 @@ def others(lease: Lease, user: str, name: str, now: datetime) -> Rest:
         f"host {lease.host} had the fleet's lease last, and rotates nothing now; this one has no key of RAM user {user} that it "
         "could go on from, for RAM shows a secret only to whoever makes the key",
         f"start keyturn on {lease.host}; if that host is gone for good, put the key that is in use into the files and: keyturn "
-        f"adopt {name}; or, to begin anew with a key of this host's own: keyturn fleet leave --host {lease.host}",
+        f"adopt {name}; or, to begin anew with a key of this host's own: keyturn fleet leave --host {lease.host}, and delete that "
+        "host's key in the RAM console once nobody uses it",
         again,
     )

@@ -15,6 +15,7 @@ from agent.core.finding import Finding
 from agent.core.lease import Lease
 from agent.core.settings import FleetSettings, Settings
 from agent.core.text import first_few
+from agent.system.clock import Clock
 from agent.system.errands import Errands
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
     yield from _hosts(seen.hosts, host, machine)
     for name, plan in leased.items():
         if plan.user in seen.leases:
-            yield owner_finding(name, plan, seen.leases[plan.user])
+            yield owner_finding(name, plan, seen.leases[plan.user], Clock().now())
 
 
 def _cannot_open(fleet: FleetSettings, environ: Mapping[str, str], error: KeyturnError) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from agent.app.wiring import Factory
 from agent.cloud.looks import list_access_keys
@@ -75,7 +75,7 @@ def leased_users(settings: Settings) -> dict[str, RamUserPlan]:
     return {name: plan for name, plan in found.items() if plan.is_owner or plan.may_lease}
 
 
-def owner_finding(name: str, plan: RamUserPlan, lease: Lease) -> Finding:
+def owner_finding(name: str, plan: RamUserPlan, lease: Lease, now: datetime) -> Finding:
     """Return what the board says of who rotates a RAM user's keys."""
     place, host = f"credentials.{name}.provider.owner", lease.host
     if not host:
@@ -89,7 +89,7 @@ def owner_finding(name: str, plan: RamUserPlan, lease: Lease) -> Finding:
         return Finding("ok", place, f"host {host} rotated last, and gives way to this one as soon as keyturn runs here")
     if lease.is_claimed or lease.left_s:
         return Finding("ok", place, f"by the fleet's board host {host} rotates")
-    rest = others(lease, plan.user, name, datetime.now(UTC))
+    rest = others(lease, plan.user, name, now)
     return Finding("warning", place, f"{rest.text}, unless this host has it already", rest.remedy)
 
 

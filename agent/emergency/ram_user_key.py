@@ -20,6 +20,37 @@ from agent.ram_rotation.view import Rest, View
 from agent.state.ram_record import GUESSED
 
 
+def refuse_to_end(view: View, leaked: str, *, force: bool) -> None:
+    """Return where `rotate --leaked` may disable a key that was replaced.
+
+    Args:
+        view: what is known of the user's keys.
+        leaked: the key.
+        force: the operator insists.
+
+    Raises:
+        UsageError: it is none of ours.
+        KeyturnError: it may be the last that works, or another's.
+    """
+    mine, current = view.record.key(leaked), view.in_use.access_key_id
+    if mine is None:
+        raise not_its_key(view.name, leaked, current)
+    row = view.row(current)
+    if (row is None or not row.is_active) and not force:
+        state = "is inactive in RAM" if row is not None else "is not among the user's keys in RAM"
+        raise KeyturnError(
+            f"{view.place}: the key in use {current} {state}, so {leaked} may be the last that works; nothing was disabled",
+            f"enable {current} in the RAM console, or run the command without --leaked, which makes a new key; --force "
+            f"disables {leaked} all the same",
+        )
+    if mine.origin == GUESSED and not force:
+        raise KeyturnError(
+            f"{view.place}: that {leaked} was made by keyturn is only guessed: the reply to its CreateAccessKey was lost; "
+            "nothing was disabled",
+            "if nobody else made it, run the same command with --force",
+        )
+
+
 class RamUserKey:
     """The key in use of a RAM user, and the one before it."""
 
@@ -73,29 +104,10 @@ class RamUserKey:
         current = case.published.access_key_id
         if leaked is None or leaked == current:
             return False
-        mine = case.held.look().ram.key(leaked)
-        if mine is None:
-            raise not_its_key(case.held.name, leaked, current)
-        self._refuse_last_working(leaked, current)
-        if mine.origin == GUESSED and not case.request.force:
-            raise KeyturnError(
-                f"{case.place}: that {leaked} was made by keyturn is only guessed: the reply to its CreateAccessKey was lost; "
-                "nothing was disabled",
-                "if nobody else made it, run the same command with --force",
-            )
+        assert self._view is not None
+        refuse_to_end(self._view, leaked, force=case.request.force)
         case.result.old_access_key_id, self._old = leaked, None
         return True
-
-    def _refuse_last_working(self, leaked: str, current: str) -> None:
-        row = self._view.row(current) if self._view is not None else None
-        if (row is None or not row.is_active) and not self._case.request.force:
-            state = "is inactive in RAM" if row is not None else "is not among the user's keys in RAM"
-            raise KeyturnError(
-                f"{self._case.place}: the key in use {current} {state}, so {leaked} may be the last that works; nothing "
-                "was disabled",
-                f"enable {current} in the RAM console, or run the command without --leaked, which makes a new key; --force "
-                f"disables {leaked} all the same",
-            )
 
     def rotate(self) -> str:
         """Have RAM make a key, once.

@@ -41,6 +41,14 @@ TELL_AGAIN = timedelta(minutes=10)
 
 def decide(view: View) -> Action:
     """Return the next thing to do. After everything but `Rest` it is asked again, with a fresh view."""
+    intent = view.record.intent
+    if (
+        view.unowned is not None
+        and intent is not None
+        and intent.access_key_id
+        and intent.access_key_id == view.in_use.made_id
+    ):
+        return Publish(intent.access_key_id)  # changes nothing at RAM, and nobody else has its secret
     if (first := before_all(view)) is not None:
         return first
     if view.record.intent is not None:

@@ -38,7 +38,7 @@ BESIDES = {
     "keyturn_fleet_convergence_seconds": {"credential"},
     "keyturn_ram_user_owner": {"credential"},
 }
-FLEET = FleetFigures(True, {"a": {"live": 12, "behind": 1, "absent": 2}}, {"a": 1.5})
+FLEET = FleetFigures(True, {"a": {"live": 12, "behind": 1, "absent": 2}}, {"a": 1.5}, {"b": True})
 
 
 def test_names_and_labels_are_those_of_the_contract() -> None:

@@ -146,6 +146,7 @@ class Emergency:
 
     def _play(self, case: Case, clearance: Clearance) -> None:
         case.result.old_access_key_id = case.published.access_key_id
+        clearance.begin()
         source = case.held.provider
         is_ram_user = isinstance(case.held.settings.provider, HasRamUser)
         if not isinstance(source, Rotatable) and not is_ram_user:

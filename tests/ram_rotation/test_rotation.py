@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.app.adopt import adopt
+from agent.core.errors import SourceUnavailableError
 from agent.core.events import Cause, Trigger
 from agent.ram_rotation.view import Rest, Wanted
 from tests.support.ram_station import RamStation, prepare, provider
@@ -162,6 +163,42 @@ def test_check_warns_of_a_user_who_rotates_itself(vm: Any) -> None:
     assert "cannot replace itself" in said.stdout
     vm.configure(vm.credential(provider=provider(vm.directory, "owner = true"), sinks=template(vm)))
     assert "credentials.uploader.sinks" in vm.keyturn("check", "--offline").stdout
+
+
+def test_a_slow_sign_in_comes_before_the_intent_so_that_a_lost_reply_is_still_found(ram_station: RamStation) -> None:
+    """The intent has the time of the call: a key whose reply was lost is known by the seconds in which it was made."""
+    ram_station.start()
+    assert ram_station.ram_rotations is not None
+    means, told = ram_station.ram_rotations._means_of, []
+
+    class SignsIn:
+        type_name = "access_key"
+
+        def fetch(self, now: Any) -> Any:
+            told.append(ram_station.record.intent)
+            provider = means("uploader")[0]
+            assert provider is not None
+            return provider.fetch(now)
+
+    class Loses:
+        def __init__(self, ram: Any) -> None:
+            self._ram = ram
+
+        def create_access_key(self, *args: Any, **options: Any) -> Any:
+            told.append(ram_station.record.intent)
+            raise SourceUnavailableError("no answer")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._ram, name)
+
+    ram_station.ram_rotations._means_of = lambda name: (
+        SignsIn(),  # type: ignore[assignment,return-value]
+        replace(means(name)[1], ram=Loses(means(name)[1].ram)),
+    )
+    assert isinstance(ram_station.errand(Wanted.DUE), SourceUnavailableError)
+    *signed_in, called = told
+    assert signed_in and set(signed_in) == {None}
+    assert called is not None and called == ram_station.record.intent
 
 
 class Mortal:

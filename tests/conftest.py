@@ -44,8 +44,8 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--renew`: see tests/support/golden.py."""
-    parser.addoption("--renew", action="store_true", help="write tests/golden/messages.txt anew")
+    """`--renew`: see tests/support/golden.py and tests/browser/test_status_page.py."""
+    parser.addoption("--renew", action="store_true", help="write tests/golden/messages.txt, or pictures, anew")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ A failure names the rule, the file, the line and the way out.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ KNOWS = {
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
+    "agent.first_config": EVERYBODY | {"agent.notifiers"},
     "agent.ram_policy": EVERYBODY | {"providers", "providers.kms"},
     "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
@@ -62,7 +64,7 @@ KNOWS = {
     },
     "agent.cli": EVERYBODY | {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
-        "agent.fleet", "agent.state",
+        "agent.fleet", "agent.first_config", "agent.notifiers", "agent.state",
         "agent.systemd_setup",
         "agent.config", "agent.ram_policy", "agent.serving", "agent.sinks", "providers.emulator",
     },
@@ -335,6 +337,13 @@ MAX_LINES = 420
 def test_files_stay_readable():
     """A longer module holds more than one idea."""
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MAX_LINES} == {}
+
+
+def test_one_palette():
+    """No module but agent/system/terminal.py writes an escape to a terminal: `paint` and `cleared` know where there is one."""
+    escape = re.compile(r"\\(?:x1b|033|u001b|e)\[|\x1b", re.I)
+    writers = [str(path.relative_to(ROOT)) for path in FILES if escape.search(path.read_text())]
+    assert writers == ["agent/system/terminal.py"]
 
 
 def test_tests_share_through_their_support_alone():

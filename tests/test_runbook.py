@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.canary.look import Verdict
-from agent.cli.main import parser
+from agent.cli.command_line import parser
 from agent.core import errors
 from agent.core.alarms import Kind
 from agent.core.events import Event

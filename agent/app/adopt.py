@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from agent.app.refresh_now import CALL_S, chosen, known_names
+from agent.app.refresh_now import CALL_S, chosen
 from agent.app.rotations import all_terms, terms_in_force
 from agent.app.wiring import Application, Factory, paths
 from agent.core.errors import CancelledError, KeyturnError, SinkError, UsageError
 from agent.core.events import Cause, Event
+from agent.core.names import known_names
 from agent.core.ram_user import HasRamUser
 from agent.core.settings import Settings
 from agent.engine.held_credential import HeldCredential

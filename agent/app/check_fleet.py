@@ -16,7 +16,7 @@ from agent.core.lease import Lease
 from agent.core.settings import FleetSettings, Settings
 from agent.core.text import first_few
 from agent.system.clock import Clock
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board, Host
@@ -71,11 +71,12 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
         yield Finding("warning", PLACE, "there is no password: whoever reaches the server may write the board", remedy)
     if offline:
         return
-    errands, host = Errands(ASK_S), fleet.host or hostname
+    yield Finding.begins(f"{PLACE}.url", "the server is asked")
+    questions, host = Questions(ASK_S), fleet.host or hostname
     machine = machine_id(wiring.paths(settings)[0])
     users = sorted({plan.user for plan in leased.values()})
     try:
-        seen = errands.answer(errands.ask(lambda: _asked(board, names, users, host, machine)))
+        seen = questions.answer(questions.ask(lambda: _asked(board, names, users, host, machine)))
     except KeyturnError as error:
         yield Finding.of("error", f"{PLACE}.url", error.as_problem())
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.fleet import OnePass, asking_hosts, rotation_over
-from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
+from agent.app.refresh_now import CALL_S, RefreshNow, chosen
 from agent.app.rotate_due import rotate_due
 from agent.app.rotations import all_terms, terms_in_force
 from agent.app.status import CanaryOf, RotationOf, as_json
@@ -23,6 +23,7 @@ from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
 from agent.core.events import Cause, Trigger
+from agent.core.names import known_names
 from agent.core.provider import Provider
 from agent.core.settings import Settings
 from agent.emergency.fleet_clearance import Fleet
@@ -102,15 +103,20 @@ class Commands:
         Args:
             names: of credentials; none means all.
             cause: for the audit.
-            show: called with what is waited for, whenever that takes a while.
+            show: called with what is waited for, whenever that takes a while, and with each refresh as it ends.
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
 
         Raises:
             UsageError: a name is not in the config.
         """
         work = RefreshNow(self._engine, cause, retry_for_s)
-        with Silence(work.under_way, show):
-            return work.run(names)
+
+        def ended(step: dict[str, Any]) -> None:
+            silence.heard()
+            show(step)
+
+        with Silence(work.under_way, show) as silence:
+            return work.run(names, ended)
 
     def once(
         self, names: Sequence[str], show: Show, warn: Callable[[str], None], *, retry_for_s: float = 0.0
@@ -119,7 +125,7 @@ class Commands:
 
         Args:
             names: of credentials; none means all.
-            show: called with what is waited for, whenever that takes a while.
+            show: as for `refresh`.
             warn: called with why the fleet could not be told.
             retry_for_s: as for `refresh`.
 

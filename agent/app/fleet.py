@@ -19,7 +19,7 @@ from agent.logs.log import log
 from agent.metrics.snapshot import FleetFigures
 from agent.ram_rotation.tenure import OpenLease
 from agent.runtime.event_loop import answer_of
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 if TYPE_CHECKING:
     from agent.fleet.board import Board
@@ -139,10 +139,10 @@ class OnePass:
         now, at = self._look(), self._application.engine.clock.now().timestamp()
         machine = machine_id(paths(settings)[0])
         failed = dict(self._failures.last)
-        errands = Errands(TELL_S)
+        questions = Questions(TELL_S)
         try:
-            telling = errands.ask(lambda: tell(board, host, machine, self._before, now, failed, at))
-            if errands.answer(telling):
+            telling = questions.ask(lambda: tell(board, host, machine, self._before, now, failed, at))
+            if questions.answer(telling):
                 self._warn(
                     f"another machine goes by the name {host} in the fleet; give one of them another `[fleet] host`"
                 )

@@ -10,7 +10,7 @@ from agent.core.errors import KeyturnError, UsageError
 from agent.core.text import first_few
 from agent.emergency.obstacles import Obstacle, Step
 from agent.emergency.request import Request
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 
 class Host(Protocol):
@@ -40,16 +40,16 @@ AskHosts = Callable[[], Sequence[Host]]
 class OtherHosts:
     """The question for them, asked beside everything else that a plan waits for."""
 
-    def __init__(self, name: str, ask: AskHosts | None, errands: Errands) -> None:
+    def __init__(self, name: str, ask: AskHosts | None, questions: Questions) -> None:
         """Ask it.
 
         Args:
             name: of the credential.
             ask: reads the board; None where the config has no fleet, or no other host can have the credential.
-            errands: with the deadline of everything together.
+            questions: with the deadline of everything together.
         """
-        self._place, self._errands = f"credentials.{name}", errands
-        self._asked: Future[Sequence[Host]] | None = errands.ask(ask) if ask is not None else None
+        self._place, self._questions = f"credentials.{name}", questions
+        self._asked: Future[Sequence[Host]] | None = questions.ask(ask) if ask is not None else None
         self._hosts: Sequence[Host] = ()
         self._error: KeyturnError | None = None
 
@@ -58,7 +58,7 @@ class OtherHosts:
         if self._asked is None:
             return None
         try:
-            self._hosts = self._errands.answer(self._asked)
+            self._hosts = self._questions.answer(self._asked)
         except KeyturnError as error:
             self._error = error
         problem = self._error.problem if self._error is not None else None

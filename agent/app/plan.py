@@ -24,12 +24,12 @@ from agent.core.finding import Finding
 from agent.core.provider import Provider
 from agent.core.ram_user import HasRamUser
 from agent.core.rotatable import Rotatable
-from agent.emergency.foresight import UNPROVED, UNPROVED_OF_RAM_USER, Foreseer, Foresight
+from agent.emergency.harmless_calls import UNPROVED, UNPROVED_OF_RAM_USER, CloudAnswers, HarmlessCalls
 from agent.emergency.kms_rotation import ROTATIONS_PER_HOUR
 from agent.emergency.left_behind import Foreseen, LeftBehind, copy_of_the_key, foreseen
 from agent.emergency.obstacles import (
     Obstacle,
-    Outlook,
+    Preview,
     Step,
     in_order,
     leave_behind,
@@ -37,9 +37,9 @@ from agent.emergency.obstacles import (
     obstacles_of_ram_user,
     only_disables,
 )
-from agent.emergency.ram_foresight import why_no_key
 from agent.emergency.refusals import not_rotatable
 from agent.emergency.request import PLAN_S, Request
+from agent.emergency.why_no_key import why_no_key
 from agent.engine.key_holders import Holder
 from agent.notifiers.interface import Notifier
 from agent.ram_rotation.tenure import Tenure, Terms
@@ -47,7 +47,7 @@ from agent.ram_rotation.view import Rest
 from agent.serving.fetches import Laggard
 from agent.sinks.interface import Sink
 from agent.system.clock import Clock
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 
 @dataclass(frozen=True)
@@ -107,29 +107,29 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         clock: for the signatures.
         deadline_s: seconds for everything.
     """
-    errands = Errands(deadline_s)
-    hosts = OtherHosts(scene.name, scene.ask_hosts, errands)
-    asked = [_ask(holder, notifier, errands) for holder in scene.found for notifier in holder.notifiers]
+    questions = Questions(deadline_s)
+    hosts = OtherHosts(scene.name, scene.ask_hosts, questions)
+    asked = [_ask(holder, notifier, questions) for holder in scene.found for notifier in holder.notifiers]
     own, source = scene.own, scene.source()
     done = own.seen.published
-    found = Foresight()
+    found = CloudAnswers()
     secret_name = source.secret_name if isinstance(source, Rotatable) else ""
     ram_user = source.settings.ram_user if isinstance(source.settings, HasRamUser) else None
     if secret_name or ram_user is not None:
         user = ram_user.user if ram_user is not None else scene.ram_user_name or done.ram_user_name
         table = "provider" if ram_user is not None and not scene.has_emergency else "emergency"
-        foreseer = Foreseer(scene.name, scene.authority, scene.cloud, clock, errands, table)
-        found = foreseer.look(source, secret_name, user, done.access_key_id)
+        calls = HarmlessCalls(scene.name, scene.authority, scene.cloud, clock, questions, table)
+        found = calls.look(source, secret_name, user, done.access_key_id)
     no_key = None
     if ram_user is not None and found.keys is not None:
-        unowned = _unowned(scene, clock, errands)
+        unowned = _unowned(scene, clock, questions)
         no_key = why_no_key(ram_user, own.seen, found.keys, clock.now(), unowned)
-    dependents = [_dependent(one, errands) for one in asked]
+    dependents = [_dependent(one, questions) for one in asked]
     left = [behind for one in scene.found if (behind := copy_of_the_key(one, scene.name)) is not None]
     left += [behind for _row, behind, _cannot in dependents if behind is not None]
     untellable = [cannot for _row, _behind, cannot in dependents if cannot is not None]
     is_managed = bool(secret_name or ram_user)
-    outlook = Outlook(
+    preview = Preview(
         own.seen,
         secret_name,
         scene.is_busy,
@@ -142,14 +142,14 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         no_key,
     )
     other_hosts = hosts.as_json()
-    found_in_the_way = [*_obstacles(outlook, request), *(hosts.obstacles(request) if secret_name else ())]
+    found_in_the_way = [*_obstacles(preview, request), *(hosts.obstacles(request) if secret_name else ())]
     in_the_way = [one.as_json() for one in in_order(found_in_the_way)]
     return {
         "credential": scene.name,
         "provider": own.seen.provider,
         "secret": secret_name or None,
-        "would": _would(outlook, request),
-        "access_key_id": outlook.current_id or None,
+        "would": _would(preview, request),
+        "access_key_id": preview.current_id or None,
         "previous_access_key_id": done.previous_access_key_id or found.previous_id or None,
         "generation": done.generation,
         "published_at": stamp(done.published_at),
@@ -161,8 +161,8 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         "fetched": None if scene.laggards is None else [_fetched(one) for one in scene.laggards],
         "other_hosts": other_hosts,
         "authority": _authority(found, UNPROVED if secret_name else UNPROVED_OF_RAM_USER) if is_managed else None,
-        "kms": _kms(outlook, request) if secret_name else None,
-        "ram": _ram(outlook) if is_managed else None,
+        "kms": _kms(preview, request) if secret_name else None,
+        "ram": _ram(preview) if is_managed else None,
         "in_the_way": in_the_way,
         "possible": not in_the_way,
     }
@@ -212,24 +212,24 @@ def _fetched(one: Laggard) -> dict[str, Any]:
 # -- who would be told --------------------------------------------------------------------------------
 
 
-def _ask(holder: Holder, notifier: Notifier, errands: Errands) -> _Dependent:
+def _ask(holder: Holder, notifier: Notifier, questions: Questions) -> _Dependent:
     return _Dependent(
         holder,
         notifier,
-        errands.ask(lambda: list(notifier.inspect())),
-        errands.ask(partial(foreseen, holder, notifier)),
+        questions.ask(lambda: list(notifier.inspect())),
+        questions.ask(partial(foreseen, holder, notifier)),
     )
 
 
-def _dependent(one: _Dependent, errands: Errands) -> tuple[dict[str, Any], LeftBehind | None, KeyturnError | None]:
+def _dependent(one: _Dependent, questions: Questions) -> tuple[dict[str, Any], LeftBehind | None, KeyturnError | None]:
     """Return its row, whether it would be left behind, and why it could not be told."""
     notifier, whom = one.notifier, f"{one.notifier.type_name} {one.notifier.target}"
     seen: Foreseen | None = None
     findings: list[Finding] = []
     problem = ""
     try:
-        findings = errands.answer(one.findings)
-        seen = errands.answer(one.hindered)
+        findings = questions.answer(one.findings)
+        seen = questions.answer(one.hindered)
     except KeyturnError as error:
         problem = str(error)
     left = seen.behind if seen is not None and seen.is_certain else None
@@ -256,7 +256,7 @@ def _dependent(one: _Dependent, errands: Errands) -> tuple[dict[str, Any], LeftB
 # -- the cloud ----------------------------------------------------------------------------------------
 
 
-def _authority(found: Foresight, unproved: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _authority(found: CloudAnswers, unproved: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {
         "access_key_id": found.signed_in or None,
         "identity": found.arn or None,
@@ -269,18 +269,18 @@ def _authority(found: Foresight, unproved: Sequence[tuple[str, str]]) -> dict[st
     }
 
 
-def _kms(outlook: Outlook, request: Request | None) -> dict[str, Any]:
-    taken_up, secret = outlook.taken_up(request), outlook.found.secret
+def _kms(preview: Preview, request: Request | None) -> dict[str, Any]:
+    taken_up, secret = preview.taken_up(request), preview.found.secret
     return {
-        "rotations_spent": outlook.spent,
+        "rotations_spent": preview.spent,
         "rotations_per_hour": ROTATIONS_PER_HOUR,
         "last_rotated_at": stamp(secret.last_rotated_at) if secret is not None else None,
         "taken_up": {"begun_at": stamp(taken_up.begun_at), "reason": taken_up.reason} if taken_up else None,
-        "is_under_way": _is_under_way(outlook),
+        "is_under_way": _is_under_way(preview),
     }
 
 
-def _unowned(scene: Scene, clock: Clock, errands: Errands) -> Rest | None:
+def _unowned(scene: Scene, clock: Clock, questions: Questions) -> Rest | None:
     """Return why another host rotates this RAM user's keys; None where this one does, or where that is not known in time."""
     if scene.terms is None:
         return None
@@ -293,20 +293,20 @@ def _unowned(scene: Scene, clock: Clock, errands: Errands) -> Rest | None:
             tenure.close()
 
     try:
-        return errands.answer(errands.ask(look))
+        return questions.answer(questions.ask(look))
     except KeyturnError:
         return None
 
 
-def _is_under_way(outlook: Outlook) -> bool | None:
+def _is_under_way(preview: Preview) -> bool | None:
     """Whether KMS has not finished the rotation before: the key before is still there. None where that is not known."""
-    if outlook.found.keys is None:
+    if preview.found.keys is None:
         return None
-    return any(one.access_key_id in outlook.previous_ids for one in outlook.found.keys)
+    return any(one.access_key_id in preview.previous_ids for one in preview.found.keys)
 
 
-def _ram(outlook: Outlook) -> dict[str, Any]:
-    found = outlook.found
+def _ram(preview: Preview) -> dict[str, Any]:
+    found = preview.found
     return {
         "user": found.user or None,
         "keys": None if found.keys is None else [
@@ -314,7 +314,7 @@ def _ram(outlook: Outlook) -> dict[str, Any]:
                 "access_key_id": one.access_key_id,
                 "status": one.status,
                 "created_at": stamp(one.created_at),
-                "whose": _whose(one.access_key_id, outlook),
+                "whose": _whose(one.access_key_id, preview),
             }
             for one in found.keys
         ],
@@ -322,32 +322,32 @@ def _ram(outlook: Outlook) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _whose(access_key_id: str, outlook: Outlook) -> str:
-    if access_key_id == outlook.current_id:
+def _whose(access_key_id: str, preview: Preview) -> str:
+    if access_key_id == preview.current_id:
         return "current"
-    return "previous" if access_key_id in outlook.previous_ids else "unknown"
+    return "previous" if access_key_id in preview.previous_ids else "unknown"
 
 
 # -- what would become of it --------------------------------------------------------------------------
 
 
-def _would(outlook: Outlook, request: Request | None) -> str:
-    if outlook.secret_name or outlook.ram_user:
-        return "disable" if only_disables(outlook, request) else "rotate"
-    done = outlook.seen.published
+def _would(preview: Preview, request: Request | None) -> str:
+    if preview.secret_name or preview.ram_user:
+        return "disable" if only_disables(preview, request) else "rotate"
+    done = preview.seen.published
     if done.expiration is not None or done.access_key_id.startswith(SESSION):
         return "renew"
     return "nothing" if done.generation else "unknown"
 
 
-def _obstacles(outlook: Outlook, request: Request | None) -> Iterator[Obstacle]:
-    if outlook.secret_name:
-        yield from obstacles(outlook, request)
+def _obstacles(preview: Preview, request: Request | None) -> Iterator[Obstacle]:
+    if preview.secret_name:
+        yield from obstacles(preview, request)
         return
-    if outlook.ram_user:
-        yield from obstacles_of_ram_user(outlook, request)
+    if preview.ram_user:
+        yield from obstacles_of_ram_user(preview, request)
         return
-    if _would(outlook, request) == "nothing":
-        yield Obstacle(Step.PREFLIGHT, not_rotatable(outlook.seen.name, outlook.seen.provider))
-    yield from (Obstacle(Step.NOTIFY, error) for error in outlook.untellable)
-    yield from leave_behind(outlook, request)
+    if _would(preview, request) == "nothing":
+        yield Obstacle(Step.PREFLIGHT, not_rotatable(preview.seen.name, preview.seen.provider))
+    yield from (Obstacle(Step.NOTIFY, error) for error in preview.untellable)
+    yield from leave_behind(preview, request)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from agent.app import wiring
-from agent.cli.command_line import DEFAULT_CONFIG
+from agent.cli.parsers import DEFAULT_CONFIG
 from agent.config.outline import RUNTIME_DIRECTORY
 from agent.core.credential import Credential
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError, UsageError

@@ -13,12 +13,14 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.fleet import open_board, require_client
-from agent.app.refresh_now import known_names
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
+from agent.core.names import known_names
 from agent.core.ram_user import HasRamUser
 from agent.core.settings import FleetSettings, Settings
+from agent.core.spans import span
 from agent.system.clock import Clock
+from agent.system.terminal import cleared, is_terminal
 from agent.systemd_setup.unit import with_credentials
 
 WATCH_S = 2.0
@@ -160,11 +162,7 @@ def _print_again(settings: Settings, fleet: FleetSettings, names: Sequence[str],
         print(json.dumps(found), file=options.out, flush=True)
         return
     lines = [output.dated(Clock().now(), ""), *_lines(found)]
-    print(
-        (output.CLEAR if output.is_terminal() else "")
-        + "\n".join(output.fitting(lines) if output.is_terminal() else lines)
-    )
-    sys.stdout.flush()
+    print(cleared() + "\n".join(output.fitting(lines) if is_terminal() else lines), flush=True)
 
 
 def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
@@ -203,5 +201,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     version = row.get("version_id") or "?"
     return (
         f"  {row['host']}", row["state"], output.one_line(version if len(version) <= 24 else version[:23] + "…"),
-        str(row.get("owed", "?")), f"{row['age_s']:.0f} s ago", output.one_line(failing),
+        str(row.get("owed", "?")), f"{span(row['age_s'])} ago", output.one_line(failing),
     )  # fmt: skip

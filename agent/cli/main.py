@@ -16,12 +16,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
-from agent.cli.command_line import DEFAULT_CONFIG, imported, parser
-from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.cli.command_line import imported, understood
+from agent.cli.parsers import DEFAULT_CONFIG
+from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, ConfigError, KeyturnError
 from agent.core.text import escaped
 from agent.system import core_dumps
 from agent.system.file_names import names_in_utf8
 from agent.system.journal_stream import journal_prefix
+from agent.system.terminal import choose_colour
 
 _OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EDQUOT, errno.ENOMEM, errno.EROFS})
 """What runs out without anybody's fault."""
@@ -39,9 +41,15 @@ def main(arguments: Sequence[str]) -> int:
     _open_streams()
     # It may shut out others, never us: a directory that nobody can enter helps nobody.
     os.umask(os.umask(0o077) & 0o077)
-    options = parser(arguments).parse_args(arguments)
+    try:
+        options = understood(arguments)
+    except BrokenPipeError:  # `keyturn --version --verbose | head -n 1`
+        _give_up_stdout()
+        return EXIT_FAILED
+    choose_colour(options.color)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
+    options.words_typed = arguments
     return _perform(options)
 
 
@@ -70,11 +78,10 @@ def _perform(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except ConfigError as error:
-        for problem in error.problems:
-            _complain(problem)
+        _complain_of_config(error, with_lines=not getattr(options, "json", False))
         return EXIT_CONFIG
     except KeyturnError as error:
-        _complain(f"keyturn: {error}")
+        _complain(f"keyturn: {_with_command(error, options)}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -85,6 +92,14 @@ def _perform(options: argparse.Namespace) -> int:
         return _failed_by_system(error)
     except Exception as error:
         return _fault(error)
+
+
+def _with_command(error: KeyturnError, options: argparse.Namespace) -> str:
+    if error.exit_code != EXIT_USAGE:
+        return str(error)
+    from agent.cli.mistakes import with_command
+
+    return with_command(str(error), options.words_typed, options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -114,6 +129,21 @@ def _failed_by_system(error: OSError) -> int:
 def _complain(text: str) -> None:
     """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
     print(journal_prefix("error", os.environ, sys.stderr) + escaped(text), file=sys.stderr)
+
+
+def _complain_of_config(error: ConfigError, *, with_lines: bool) -> None:
+    """Print each problem of a config in one line, and below it the line of the file that it is about.
+
+    That is for people: the journal would take each line for an event of its own, and programs are told line and column.
+    """
+    with_lines = with_lines and not journal_prefix("error", os.environ, sys.stderr)
+    excerpts = [one.excerpt if with_lines else "" for one in error.mistakes] or [""] * len(error.problems)
+    for problem, excerpt in zip(error.problems, excerpts, strict=True):
+        _complain(problem)
+        if excerpt:
+            print(excerpt, file=sys.stderr)
+    if error.summary:
+        _complain(error.summary)
 
 
 def _give_up_stdout() -> None:

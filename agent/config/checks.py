@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from agent.config.converter import Built, Reference
-from agent.config.messages import MAX_QUOTED, Place, Report, quoted, shown_name, shown_place
-from agent.core.settings import FileSinkSettings, NotifierSettings, ServeSettings
+from agent.config.masking import Place
+from agent.config.messages import MAX_QUOTED, Report, quoted, shown_name, shown_place
+from agent.core.settings import CredentialSettings, FileSinkSettings, NotifierSettings, ServeSettings, Settings
 from agent.core.text import nearest
 from agent.system.accounts import AccountKind, Accounts, nearest_account
 
+_TABLES = frozenset(each.name for each in fields(Settings))
+_OF_A_CREDENTIAL = frozenset(each.name for each in fields(CredentialSettings))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -22,8 +26,12 @@ def names(tree: Mapping[str, Any], report: Report) -> None:
     """Report names that cannot stand in a file name, a label and a log line, and a config without any credential."""
     for name in (found := _credentials(tree)):
         if not _NAME.fullmatch(name):
-            report.add(("credentials", name), "want a name of up to 64 letters, digits, dots, dashes and underscores")
-    if not found and isinstance(tree.get("credentials", {}), Mapping):
+            from agent.config.hints import credential_name  # once something is wrong: the daemon's memory is counted
+
+            wanted = "want a name of up to 64 letters, digits, dots, dashes and underscores"
+            report.add(("credentials", name), f"{wanted}{credential_name(name)}", of_key=True)
+    misspelt = any(nearest(key, ["credentials"]) for key in tree if key not in _TABLES)  # and that is said already
+    if not found and not misspelt and isinstance(tree.get("credentials", {}), Mapping):
         report.add(("credentials",), "there is none; add a table [credentials.NAME]")
 
 
@@ -77,10 +85,12 @@ def _circle(builds_on: Mapping[str, Mapping[str, Place]], start: str) -> list[st
 def _idle(known: Mapping[str, Any], used: set[str], report: Report) -> None:
     for name, table in known.items():
         if isinstance(table, Mapping) and not (table.get("sinks") or table.get("serve")) and name not in used:
-            place = shown_place(("credentials", name))
-            report.add_at(
-                place, f"has no sink, and no other credential uses it; add [[{place}.sinks]], or [{place}.serve]"
-            )
+            if any(nearest(key, ["sinks"]) for key in table if key not in _OF_A_CREDENTIAL):  # that is said already
+                continue
+            place = ("credentials", name)
+            shown = shown_place(place)
+            way = f"add [[{shown}.sinks]], or [{shown}.serve]"
+            report.add(place, f"has no sink, and no other credential uses it; {way}")
 
 
 def _credentials(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -118,5 +128,7 @@ def _account(place: Place, kind: AccountKind, name: str, users: Accounts, report
     find = users.gid_of if kind == "group" else users.uid_of
     if find(name) is None and not report.knows(place):
         near = nearest_account(name, users.names(kind))
-        hint = f"did you mean {quoted(near)}?" if near else "create it, or name another"
+        from agent.config.hints import account  # as above
+
+        hint = f"did you mean {quoted(near)}?" if near else f"create it{account(kind, name)}, or name another"
         report.add(place, f"there is no {kind} {shown_name(name)}; {hint}")

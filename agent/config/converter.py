@@ -15,19 +15,18 @@ from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from agent.config import scalars
+from agent.config.masking import Place, holds_secret
 from agent.config.messages import (
-    Place,
     Report,
-    Unfit,
     either,
     got,
-    holds_secret,
+    inner_place,
     one_of,
     quoted,
-    shown_place,
     shown_value,
 )
 from agent.config.registry import Family, Registry, settings_class
+from agent.config.unfit import Unfit
 from agent.core.settings import Duration, FileMode, ProviderSettings
 from agent.core.text import nearest
 
@@ -65,6 +64,7 @@ class Walker:
         self._report = report
         self.built: list[Built] = []
         self.references: list[Reference] = []
+        self._open: list[tuple[Place, Mapping[str, Any]]] = []  # the tables around what is converted, and their keys
 
     def convert(self, raw: Any, annotation: Any, place: Place) -> Any:
         """Return the value for one part of the tree, or `FAILED` when a problem was reported instead."""
@@ -72,8 +72,9 @@ class Walker:
         try:
             fitting = arms if len(arms) == 1 else [arm for arm in arms if self._accepts(arm, raw)]
             if not fitting:
-                raise Unfit(f"want {either(_words(arm) for arm in arms)}, {got(raw, place)}")
-            if isinstance(raw, str) and ProviderSettings in arms:
+                hint = _hints_module().no_array(raw, place, of_tables=False) if any(map(_is_array, arms)) else ""
+                raise Unfit(f"want {either(_words(arm) for arm in arms)}, {got(raw, place)}{hint}")
+            if isinstance(raw, str) and ProviderSettings in arms and str in arms:
                 self.references.append(Reference(place, raw))
             return self._scalar(raw, fitting, place) if len(fitting) > 1 else self._arm(raw, fitting[0], place)
         except Unfit as unfit:
@@ -114,9 +115,29 @@ class Walker:
             return self._array(raw, arm, place)
         return scalars.convert(raw, arm, place, self._environ)
 
+    def _unknown(self, key: str, known: Mapping[str, Any], cls: Any, raw: Mapping[str, Any], place: Place) -> str:
+        """Return what is wrong with an unknown key, and where it belongs."""
+        hints = _hints(cls)
+        around = [where for where, keys in reversed(self._open[:-1]) if key in keys]
+        inside = [(*place, name) for name in known for arm in _arms(hints[name]) if self._has(arm, key, raw.get(name))]
+        family = next((each for base in cls.__mro__ if (each := self._registry.family(base))), None)
+        hint = _hints_module()
+        owners = hint.owners(family.word, family.types, key) if family else []
+        other = hint.of_other_type(str(raw.get("type")), owners)
+        belongs = hint.elsewhere(around, place) or other or hint.elsewhere(inside, place)
+        return unknown_key(key, known, belongs)
+
+    def _has(self, arm: Any, key: str, raw: Any) -> bool:
+        """Return whether a table that could stand below a key has another key; of a family the one that stands there."""
+        family = self._registry.family(arm)
+        if family is not None:
+            name = raw.get("type") if isinstance(raw, dict) else None
+            return isinstance(name, str) and name in _hints_module().owners(family.word, family.types, key)
+        return dataclasses.is_dataclass(arm) and any(each.name == key for each in dataclasses.fields(arm))
+
     def _class_for(self, raw: Any, family: Family, place: Place) -> Any:
         """Find the class that a table names by its `type`."""
-        _want_table(raw, place)
+        _want_table(raw, place, tuple(family.types))
         name = raw.get("type")
         if not isinstance(name, str):
             wrong = f"want a string, {got(name, place)}" if "type" in raw else "required, but missing"
@@ -131,19 +152,22 @@ class Walker:
     def _table(self, raw: Any, cls: Any, place: Place) -> Any:
         if cls is None:
             return FAILED
-        _want_table(raw, place)
+        _want_table(raw, place, required=[each.name for each in dataclasses.fields(cls) if _is_required(each)])
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
         hints = _hints(cls)
         values: dict[str, Any] = {}
+        self._open.append((place, fields))
         for key, part in raw.items():
             if key in fields:
                 values[key] = self.convert(part, hints[key], (*place, key))
             else:
-                self._report.add((*place, key), unknown_key(key, fields))
+                self._report.add((*place, key), self._unknown(key, fields, cls, raw, place), of_key=True)
         for key, field in fields.items():
             if key not in raw and _is_required(field):
-                self._report.add((*place, key), "required, but missing")
+                hint = _hints_module().missing(key, hints[key], place, is_table=any(map(_is_table, _arms(hints[key]))))
+                self._report.add((*place, key), f"required, but missing{hint}")
                 values[key] = FAILED
+        self._open.pop()
         # A settings object is only made of a table without a failed part; of any other the sound keys are judged.
         if FAILED in values.values():
             self._sketch(cls, {key: value for key, value in values.items() if value is not FAILED}, raw, place)
@@ -169,8 +193,7 @@ class Walker:
         try:
             settings = cls(**values)
             for key, sentence in _problems(settings):
-                where = ".".join(filter(None, (shown_place(place), key)))
-                self._report.add_at(where, _with_value(sentence, key, raw, place))
+                self._report.add((*place, *inner_place(key)), _with_value(sentence, key, raw, place))
         except (Exception, SystemExit) as error:  # a third party's __post_init__ or problems()
             # Its text is not repeated: it may quote the value, and the value may be a secret.
             raise Unfit(f"refused by {cls.__module__}.{cls.__qualname__} ({type(error).__name__})") from None
@@ -185,8 +208,8 @@ class Walker:
 
     def _array(self, raw: Any, arm: Any, place: Place) -> Any:
         if not isinstance(raw, list):
-            header = f"; write [[{shown_place(place)}]]" if isinstance(raw, dict) and _holds_tables(arm) else ""
-            raise Unfit(f"want an array, {got(raw, place)}{header}")
+            hint = _hints_module().no_array(raw, place, of_tables=_holds_tables(arm))
+            raise Unfit(f"want an array, {got(raw, place)}{hint}")
         annotations = _item_annotations(arm, len(raw))
         if len(annotations) != len(raw):
             raise Unfit(f"want {len(annotations)} items, got {len(raw)}")
@@ -195,8 +218,16 @@ class Walker:
         return FAILED if FAILED in values else values
 
 
-def unknown_key(key: str, known: Mapping[str, Any]) -> str:
-    """Return what is wrong with an unknown key; for one that asks for a secret, where secrets belong."""
+def unknown_key(key: str, known: Mapping[str, Any], belongs: str = "") -> str:
+    """Return what is wrong with an unknown key; for one that asks for a secret, where secrets belong.
+
+    Args:
+        key: the key.
+        known: the keys of its table.
+        belongs: where it belongs instead, as a clause; "" where no other place has it.
+    """
+    if belongs:
+        return f"unknown key; {belongs}"
     if near := nearest(key, known, cutoff=0.85):
         return f"unknown key; did you mean {quoted(near)}?"
     named = [quoted(each) for each in known if each.startswith(f"{key}_from_")]
@@ -246,11 +277,16 @@ def _hints(cls: Any) -> dict[str, Any]:
         ) from error
 
 
-def _want_table(raw: Any, place: Place) -> None:
+def _hints_module() -> Any:
+    from agent.config import hints  # once something is wrong: the daemon's memory is counted
+
+    return hints
+
+
+def _want_table(raw: Any, place: Place, types: Sequence[str] = (), required: Sequence[str] = ()) -> None:
     if not isinstance(raw, dict):
-        many = isinstance(raw, list) and all(isinstance(each, dict) for each in raw)
-        header = f"; write [{shown_place(place)}]" if many else ""
-        raise Unfit(f"want a table, {got(raw, place)}{header}")
+        hint = _hints_module().no_table(raw, place, types, required)
+        raise Unfit(f"want a table, {got(raw, place)}{hint}")
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

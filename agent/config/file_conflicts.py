@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.config.converter import Built
-from agent.config.messages import Place, Report, quoted, shown_place
+from agent.config.masking import Place
+from agent.config.messages import Report, quoted, shown_place
 from agent.core.settings import AgentSettings, FileSinkSettings
 
 _WHOLE = ""
@@ -48,9 +49,10 @@ def _nothing_below(files: Mapping[str, Sequence[_Claim]], report: Report) -> Non
     for path, claims in files.items():
         above = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in files), None)
         if above is not None:
-            rival = shown_place(files[above][0].writer)
+            rival = files[above][0].writer
+            said = f"{path} lies below {above}, which {shown_place(rival)} writes; give it another path"
             for claim in claims:
-                report.add(claim.place, f"{path} lies below {above}, which {rival} writes; give it another path")
+                report.add(claim.place, said, other=rival)
 
 
 def _judge(claim: _Claim, other: _Claim, report: Report) -> None:
@@ -58,7 +60,7 @@ def _judge(claim: _Claim, other: _Claim, report: Report) -> None:
     if part is not None:
         what = f"{part} of {claim.path}" if part else claim.path
         rival = shown_place(other.writer)
-        report.add(claim.place, f"{what} is already written by {rival}; give it another path")
+        report.add(claim.place, f"{what} is already written by {rival}; give it another path", other=other.writer)
 
 
 def _own_claims(agent: AgentSettings) -> Iterator[_Claim]:
@@ -92,7 +94,7 @@ def _one_manner(built: Sequence[Built], report: Report) -> None:
                 where = shown_place(rival)
                 mine, theirs = (_shown(key, getattr(each, key)) for each in (sink, other))
                 said = f"{mine} differs from {theirs} of {where}, which writes the same file; give both the same"
-                report.add((*place, key), said)
+                report.add((*place, key), said, other=rival)
 
 
 def _shown(key: str, value: object) -> str:

@@ -7,7 +7,6 @@ one `ConfigError`; only a text that is not TOML gets no more than one sentence.
 from __future__ import annotations
 
 import dataclasses
-import re
 import tomllib
 from collections.abc import Mapping
 from hashlib import sha256
@@ -19,6 +18,7 @@ from agent.config.messages import Report
 from agent.config.outline import AUDIT_LOG, MAX_BYTES, RUNTIME_DIRECTORY, STATE_DIRECTORY
 from agent.config.registry import Registry
 from agent.core.errors import ConfigError, CredentialFileError, NotPermittedError
+from agent.core.problem import Mistake
 from agent.core.settings import AgentSettings, FilePath, Settings
 from agent.system import files
 from agent.system.accounts import Accounts, user_name
@@ -27,7 +27,6 @@ MAX_DEPTH = 32
 """Levels of nesting. The contract's deepest key has nine; the converter is recursive and must not exhaust the stack."""
 
 _TOO_LARGE = "{}: is larger than 1 MiB, which no config of keyturn is; name the config file with --config"
-_POSITION = re.compile(r"^(?P<what>.*) \(at (?P<where>.*)\)$", re.S)
 
 
 def load(path: str, registry: Registry, *, environ: Mapping[str, str], users: Accounts) -> Settings:
@@ -64,7 +63,9 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
     checks.endpoints(tree, walker.built, report)
     checks.accounts(walker.built, users, report)
     if report:
-        raise ConfigError(report.lines(place))
+        from agent.config.located import located  # where something is wrong only: the daemon's memory is counted
+
+        raise ConfigError.about(located(report.notes, place, _decoded(text)))
     loaded = dataclasses.replace(settings, agent=agent)
     object.__setattr__(loaded, "digest", _digest(text))  # no key of the file, so it is no argument either
     return loaded
@@ -103,28 +104,29 @@ def _tree(text: bytes, place: str) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise ConfigError([_TOO_LARGE.format(place)])
     try:
-        tree = tomllib.loads(text.decode("utf-8-sig"))
+        tree = tomllib.loads(_decoded(text))
     except UnicodeDecodeError as error:
+        begun = text[text.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8-sig")
         line = text.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{place}: line {line} is not UTF-8; save the file as UTF-8"]) from None
+        wrong = Mistake(place, line, len(begun) + 1, "", "not UTF-8; save the file as UTF-8")
+        raise ConfigError.about([wrong]) from None
     except RecursionError:
         raise ConfigError([_too_deep(place)]) from None
     except ValueError as error:  # TOMLDecodeError, and the limit of int() on digits
-        raise ConfigError([_not_toml(place, str(error))]) from None
+        from agent.config.syntax import syntax_mistake  # as above
+
+        raise ConfigError.about([syntax_mistake(str(error), place, _decoded(text))]) from None
     if _depth_exceeds(tree, MAX_DEPTH):
         raise ConfigError([_too_deep(place)])
     return tree
 
 
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8-sig")
+
+
 def _too_deep(place: str) -> str:
     return f"{place}: is nested more than {MAX_DEPTH} levels deep; no key of keyturn is"
-
-
-def _not_toml(place: str, text: str) -> str:
-    match = _POSITION.match(text)
-    where, what = (match["where"], match["what"]) if match else ("", text)
-    position = f"{place}: {where}: " if where else f"{place}: "
-    return f"{position}not valid TOML: {what[:1].lower()}{what[1:120]}; mend that line"
 
 
 def _depth_exceeds(tree: Any, limit: int) -> bool:

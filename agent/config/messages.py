@@ -10,50 +10,67 @@ import datetime
 import json
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
+from agent.config.masking import HIDDEN, Place, is_for_secrets, masked
+from agent.core.suspects import looks_secret
 from agent.core.text import MAX_NAME, escaped
-
-Place = tuple[str | int, ...]
-"""A place in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
 
 MAX_QUOTED = 20
 """The most characters of a value that an error quotes."""
 
 
+_INNER = re.compile(r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P<rest>.+))?")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_FOR_SECRETS = re.compile(r"secret|passw|passphrase|token|private|credentials?$|(access|api)_?key|bearer", re.I)
-_FOR_NAMES = re.compile(r"(path|file|variable|env|name|id|arn|endpoint|ur[il]|type|stage|period|timeout)$", re.I)
 
 
-class Unfit(ValueError):
-    """A value does not fit. The text is the sentence without the place."""
+class Note(NamedTuple):
+    """A problem and its place.
+
+    Attributes:
+        place: where it is.
+        text: the sentence.
+        of_key: whether it is about the key that stands there, not about its value.
+        other: another place, which the sentence names.
+    """
+
+    place: Place
+    text: str
+    of_key: bool = False
+    other: Place = ()
 
 
 class Report:
     """The problems found so far, each once, in the order in which they were found."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, str] = {}  # each with its place
+        self._notes: dict[tuple[Place, str], Note] = {}
 
-    def add(self, place: Place, sentence: str) -> None:
+    def add(self, place: Place, sentence: str, *, of_key: bool = False, other: Place = ()) -> None:
         """Note one problem."""
-        self.add_at(shown_place(place), sentence)
-
-    def add_at(self, where: str, sentence: str) -> None:
-        """Note one problem at a place that is already written out."""
-        # A settings class may quote what stands in the file, control characters and all.
-        self._lines[escaped(f"{where}: {sentence}" if where else sentence)] = where
+        text = escaped(sentence)  # a settings class may quote what stands in the file, control characters and all
+        self._notes.setdefault((place, text), Note(place, text, of_key, other))
 
     def knows(self, place: Place) -> bool:
         """Tell whether something was said about this place already."""
-        return shown_place(place) in self._lines.values()
+        return any(note.place == place for note in self._notes.values())
 
-    def lines(self, file: str) -> list[str]:
-        """Return every problem with the file's name before it."""
-        return [f"{file}: {line}" for line in self._lines]
+    @property
+    def notes(self) -> list[Note]:
+        """The problems."""
+        return list(self._notes.values())
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._notes)
+
+
+def inner_place(written: str) -> Place:
+    """Return the place inside of a table that a settings class names: `mode`, `regions[0]`, `files[0].name`, `fields.x`."""
+    match = _INNER.fullmatch(written)
+    if match is None:
+        return (written,) if written else ()
+    number = (int(match["number"]),) if match["number"] else ()
+    return (match["key"], *number, *((match["rest"],) if match["rest"] else ()))
 
 
 def shown_place(place: Place) -> str:
@@ -63,7 +80,9 @@ def shown_place(place: Place) -> str:
 
 
 def shown_key(key: str) -> str:
-    """Write a key as it stands in TOML, cut and escaped so that it cannot garble a terminal."""
+    """Write a key as it stands in TOML, cut and escaped: it must not garble a terminal; hidden where it looks like a secret."""
+    if looks_secret(key):
+        return HIDDEN
     return key if _BARE_KEY.fullmatch(key) and len(key) <= MAX_NAME else shown_name(key)
 
 
@@ -106,21 +125,10 @@ def shown_value(value: object, place: Place) -> str:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return quoted(value) if len(value) <= MAX_QUOTED else ""
+        return quoted(masked((), value)) if len(value) <= MAX_QUOTED else ""
     if isinstance(value, int | float) and abs(value) < 10**MAX_QUOTED:  # nan is not, and is called a number
         return str(value).lower()
     return ""
-
-
-def is_for_secrets(place: Place) -> bool:
-    """Return whether a key of the place, other than the credential's name, looks as if a secret could stand there."""
-    inner = place[2:] if place[:1] == ("credentials",) else place
-    return any(isinstance(part, str) and _FOR_SECRETS.search(part) for part in inner)
-
-
-def holds_secret(key: str) -> bool:
-    """Return whether a key asks for a secret itself, rather than for the name of what holds it."""
-    return bool(_FOR_SECRETS.search(key)) and not _FOR_NAMES.search(key)
 
 
 def either(words: Iterable[str]) -> str:

@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from agent.config.duration import A_DURATION, Malformed, duration
-from agent.config.messages import Place, Unfit, either, got, quoted
+from agent.config.masking import Place
+from agent.config.messages import either, got, quoted
+from agent.config.unfit import Unfit
 from agent.core.settings import Duration, FileMode, FilePath
 from agent.core.suspects import looks_secret
 from agent.core.text import nearest
@@ -66,6 +68,12 @@ def choice(raw: Any, choices: tuple[Any, ...], place: Place) -> Any:
     raise Unfit(f"want {wanted}, {got(raw, place)}{hint}")
 
 
+def _hints() -> Any:
+    from agent.config import hints  # once something is wrong: the daemon's memory is counted
+
+    return hints
+
+
 def file_mode(text: str) -> FileMode:
     """Parse "0640"; setuid, setgid and sticky bits have no place on a file of secrets.
 
@@ -80,7 +88,7 @@ def file_mode(text: str) -> FileMode:
     return FileMode(mode)
 
 
-def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
+def file_path(text: str, environ: Mapping[str, str], place: Place = ()) -> FilePath:
     """Fill in `${VAR}` from the environment and require an absolute path; any other `$` is an ordinary character."""
     path = _VARIABLE.sub(lambda match: _variable(match[1], environ), text)
     if "${" in text and "${" in _VARIABLE.sub("", text):
@@ -88,7 +96,7 @@ def file_path(text: str, environ: Mapping[str, str]) -> FilePath:
     if not path.isprintable():
         raise Unfit("has a control character in the path")
     if not path.startswith("/"):
-        raise Unfit(_why_not_absolute(text))
+        raise Unfit(_why_not_absolute(text, place))
     # Only what never changes the meaning is removed: "//", "/./" and a last "/". ".." stays, since the directory
     # before it may be a symlink.
     name = path.strip("/")
@@ -101,16 +109,19 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
     value = environ.get(name)
     if not value:
         state = "is not set" if value is None else "is empty"
+        if name == "CREDENTIALS_DIRECTORY":
+            remedy = "systemd sets it where the unit has LoadCredential=; add that to the unit, or write the path out"
+            raise Unfit(f"the environment variable {name} {state}; {remedy}")
         raise Unfit(f"the environment variable {name} {state}; set it for keyturn, or write the path out")
     return value
 
 
-def _why_not_absolute(text: str) -> str:
+def _why_not_absolute(text: str, place: Place) -> str:
     if text.startswith("${"):
         return "want an absolute path, and the variable at its beginning holds none"
     if bare := re.match(r"\$([A-Za-z_][A-Za-z0-9_]*)", text):
         return f"want an absolute path; to use the variable write ${{{bare[1]}}}"
-    return "want an absolute path"
+    return f"want an absolute path{_hints().not_absolute(text, place)}"
 
 
 def _own(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
@@ -119,9 +130,9 @@ def _own(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) ->
             raise Malformed(f"want {words(annotation)}")
         if annotation is Duration:
             return duration(raw)
-        return file_mode(raw) if annotation is FileMode else file_path(raw, environ)
+        return file_mode(raw) if annotation is FileMode else file_path(raw, environ, place)
     except Malformed as malformed:
-        raise Unfit(f"{malformed}, {got(raw, place)}") from None
+        raise Unfit(f"{malformed}, {got(raw, place)}{_hints().wrong_scalar(raw, annotation, place)}") from None
 
 
 def _by_msgspec(raw: Any, annotation: Any, place: Place, environ: Mapping[str, str]) -> Any:
@@ -130,7 +141,7 @@ def _by_msgspec(raw: Any, annotation: Any, place: Place, environ: Mapping[str, s
     except msgspec.ValidationError as error:
         known = any(each is annotation for each, _ in _WORDS)
         wanted = words(annotation) if known else _spoken(str(error))
-        raise Unfit(f"want {wanted}, {got(raw, place)}") from None
+        raise Unfit(f"want {wanted}, {got(raw, place)}{_hints().wrong_scalar(raw, annotation, place)}") from None
     except (TypeError, ValueError):
         raise Unfit("has a type that a config cannot express; report it to its author") from None
 

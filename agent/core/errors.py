@@ -51,7 +51,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from agent.core.problem import Problem
+from agent.core.problem import Mistake, Problem
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -60,7 +60,16 @@ EXIT_DAEMON_UNREACHABLE = 69
 EXIT_SOURCE_UNAVAILABLE = 75
 EXIT_NOT_PERMITTED = 77
 EXIT_CONFIG = 78
-
+EXITS = {
+    EXIT_DONE: "done",
+    EXIT_FAILED: "the operation failed, or what was looked at is not in order",
+    EXIT_USAGE: "wrong usage: nothing was begun",
+    EXIT_DAEMON_UNREACHABLE: "the daemon is not reachable",
+    EXIT_SOURCE_UNAVAILABLE: "the source is temporarily unavailable",
+    EXIT_NOT_PERMITTED: "not permitted",
+    EXIT_CONFIG: "the config is invalid",
+}
+"""What each means, for helps and documents. Any other is a failure; there may be more one day."""
 
 _VARYING = r"request [A-Za-z0-9-]{8,64}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d+(\.\d+)?\b"
 """The parts in which failures for the same reason differ: request ids, times, counts, seconds."""
@@ -147,13 +156,26 @@ class UsageError(KeyturnError):
 
 
 class ConfigError(KeyturnError):
-    """The config is invalid. Holds every problem of the file, each already a sentence with its place."""
+    """The config is invalid. Holds every problem of the file, each already a sentence of one line with its place.
+
+    Attributes:
+        problems: the sentences.
+        mistakes: the same with their parts; none where the file could not be read at all.
+        summary: what a command says at the end of them; "" for nothing.
+    """
 
     exit_code = EXIT_CONFIG
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], mistakes: Sequence[Mistake] = (), summary: str = "") -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        self.mistakes = tuple(mistakes)
+        self.summary = summary
+
+    @classmethod
+    def about(cls, mistakes: Sequence[Mistake]) -> Self:
+        """Make the error for mistakes in the text of a config."""
+        return cls(list(map(str, mistakes)), mistakes)
 
     @classmethod
     def of(cls, problem: Problem) -> Self:

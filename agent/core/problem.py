@@ -26,3 +26,27 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.text}; {self.remedy}" if self.remedy else self.text
+
+
+class Mistake(NamedTuple):
+    """A problem of a config file, with its position in there.
+
+    Attributes:
+        file: the config.
+        line: where it is, counted from 1; 0 where it is nowhere in the text, such as that a table is missing.
+        column: the character of that line, counted from 1; 0 likewise.
+        place: the key path, such as `credentials.uploader.sinks[1].mode`; "" for the file as a whole.
+        text: the sentence, with its remedy.
+        excerpt: that line with a caret below, two lines without what may be a secret; "" where it is not shown.
+    """
+
+    file: str
+    line: int
+    column: int
+    place: str
+    text: str
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        spot = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ": ".join(filter(None, (spot, self.place, self.text)))

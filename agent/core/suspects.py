@@ -7,6 +7,7 @@ file's path, or a secret pasted into `--reason`, is known to nobody; there only 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from agent.core.secret import SHOWN
 
@@ -37,6 +38,12 @@ def looks_secret(word: str) -> bool:
         return bool(_WORD.fullmatch(word)) and not word.startswith("/")
     mixed = all(any(map(kind, word)) for kind in (str.isupper, str.islower, str.isdigit))
     return len(word) == _SECRET_LENGTH and word.isascii() and word.isalnum() and mixed
+
+
+def suspects(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each word, and each run of letters and digits, that looks like a secret."""
+    for kind in (_WORD, _RUN):
+        yield from (found.span() for found in kind.finditer(text) if looks_secret(found[0]))
 
 
 def without_suspects(text: str) -> str:

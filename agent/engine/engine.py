@@ -20,7 +20,7 @@ from agent.core.outcome import Report
 from agent.core.provider import FETCH_TIMEOUT_S
 from agent.engine.attempts import RefreshSlot
 from agent.engine.base_credentials import BaseCredentials
-from agent.engine.crew import assembled
+from agent.engine.collaborators import assembled
 from agent.engine.dependency_graph import family, in_order
 from agent.engine.held_credential import HeldCredential
 from agent.engine.in_use import InUse, Offered, in_use_of, offered_by
@@ -62,7 +62,7 @@ class Engine:
         """Put the parts together; nothing is read and no source is asked before `recover` and `start_all`."""
         self._clock = clock or Clock()
         self._loop = loop or EventLoop()
-        self._crew = assembled(
+        self._parts = assembled(
             self._loop,
             self._clock,
             audit,
@@ -73,11 +73,11 @@ class Engine:
             due=self._scheduled,
             in_use_changed=self._in_use_changed,
         )
-        self._scheduler = self._crew.scheduler
+        self._scheduler = self._parts.scheduler
         self._observers = Observers()
         self._in_use_watchers: list[Callable[[str], None]] = []
         self._slots = {managed.name: RefreshSlot(managed) for managed in credentials}
-        self._refresher = Refresher(self._slots, self._crew, fetch_timeout_s, self._look_whether_passed)
+        self._refresher = Refresher(self._slots, self._parts, fetch_timeout_s, self._look_whether_passed)
         self._has_passed, self._stopping = False, False
         self._at_first_pass: list[Callable[[], None]] = []
         self._after_turns: list[Callable[[], None]] = []
@@ -103,18 +103,18 @@ class Engine:
         """
         everyone = self._everyone()
         for managed in everyone:
-            self._crew.recovery.recall(managed)
-            self._crew.recovery.mend(managed)
+            self._parts.recovery.recall(managed)
+            self._parts.recovery.mend(managed)
             managed.look_for_sinks()
             progress()
         for managed in everyone:
-            self._crew.recovery.sweep([managed], everyone)
+            self._parts.recovery.sweep([managed], everyone)
             progress()
-        self._crew.dispatcher.wire(everyone)
+        self._parts.dispatcher.wire(everyone)
         for managed in everyone:
             if managed.state.debts:
-                self._crew.dispatcher.owe(managed)
-        self._crew.outcomes.write_down()
+                self._parts.dispatcher.owe(managed)
+        self._parts.outcomes.write_down()
 
     def start_all(self) -> None:
         """Ask at once for what does not stand on disk, and plan the rest.
@@ -129,7 +129,7 @@ class Engine:
         slot = self._slots.get(name)
         if slot is None or slot.attempt is not None:
             return  # a reload, or an operator, was faster
-        if self._crew.planner.begin(slot):
+        if self._parts.planner.begin(slot):
             slot.tried()
         else:
             self.refresh(name, Cause(Trigger.START))
@@ -137,17 +137,17 @@ class Engine:
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Run the loop until `stop` is called or `until` holds."""
         while not self._stopping and not until():
-            self._loop.turn(0.0 if self._crew.outcomes.pending else self._scheduler.next_at())
+            self._loop.turn(0.0 if self._parts.outcomes.pending else self._scheduler.next_at())
             step = self._scheduler.clock_step()
             if step:
                 log.warning("the wall clock was stepped", seconds=round(step, 1))
-                self._crew.planner.stepped(self._slots.values())
+                self._parts.planner.stepped(self._slots.values())
             self._scheduler.collect()
             while act := self._scheduler.take():
                 safely(act)
                 if not self._loop.has_time():
                     break
-            for act in (self._crew.outcomes.write_down, *self._after_turns):
+            for act in (self._parts.outcomes.write_down, *self._after_turns):
                 safely(act)
 
     def stop(self) -> None:
@@ -161,7 +161,7 @@ class Engine:
         while (self._loop.busy(Lane.CANARY) or self.in_emergency()) and self._clock.boottime() < deadline:
             self._loop.turn(min(deadline, self._clock.boottime() + 0.1))
         self._loop.drain()
-        self._crew.outcomes.write_down()
+        self._parts.outcomes.write_down()
 
     def reload(self, credentials: Iterable[ManagedCredential], settle_s: float) -> None:
         """Go by the credentials of a new config; what is remembered of those that stay is kept.
@@ -170,7 +170,7 @@ class Engine:
             KeyturnError: nothing was changed; the text says why.
         """
         before = list(self._slots)
-        take_over(self._slots, self._crew, self._refresher, credentials, settle_s)
+        take_over(self._slots, self._parts, self._refresher, credentials, settle_s)
         for name in dict.fromkeys([*self._slots, *before]):
             self._in_use_changed(name)
         self._look_whether_passed()
@@ -209,8 +209,8 @@ class Engine:
     def observe(self, observer: Observer) -> None:
         """Have an observer called for each refresh and each notification, beside those that are called already."""
         self._observers.add(observer)
-        self._crew.health.observe(self._observers)
-        self._crew.dispatcher.observe(self._observers)
+        self._parts.health.observe(self._observers)
+        self._parts.dispatcher.observe(self._observers)
 
     def watch_in_use(self, act: Callable[[str], None]) -> None:
         """Call `act` with every credential now, and then with each whose offer may have changed: its value, config, emergency."""
@@ -251,11 +251,11 @@ class Engine:
 
     def key_restricted(self, name: str, key_id: str, error: str, cause: Cause) -> None:
         """Take note that a call for a credential was refused, since the key that signed it is restricted as leaked."""
-        self._crew.health.keys.restricted(name, key_id, error, cause, Seen.SOURCE)
+        self._parts.health.keys.restricted(name, key_id, error, cause, Seen.SOURCE)
 
     def key_accepted(self, key_id: str) -> None:
         """Take note that a key was let in by what refuses restricted ones."""
-        self._crew.health.keys.accepted(key_id)
+        self._parts.health.keys.accepted(key_id)
 
     # -- refreshing ---------------------------------------------------------------------------------
 
@@ -282,9 +282,9 @@ class Engine:
         """
         for slot in self._known(names):
             if again:
-                self._crew.dispatcher.owe_again(slot.managed)
-            self._crew.dispatcher.owe(slot.managed, urgent=True)
-        return self._crew.dispatcher.when_tried(set(names))
+                self._parts.dispatcher.owe_again(slot.managed)
+            self._parts.dispatcher.owe(slot.managed, urgent=True)
+        return self._parts.dispatcher.when_tried(set(names))
 
     def hold(self, name: str, cause: Cause) -> HeldCredential:
         """Give a credential to an emergency, one at a time; the schedule leaves it alone until it is released.
@@ -307,7 +307,7 @@ class Engine:
         self._in_use_changed(name)
         return HeldCredential(
             slot,
-            self._crew,
+            self._parts,
             slots=self._slots,
             under_way=self.under_way,
             refresh=lambda other: self.refresh(other, cause),
@@ -322,14 +322,14 @@ class Engine:
         slot.release()
         self._in_use_changed(name)
         if slot.attempt is None and not self._refresher.begin_queued(slot) and slot.managed.next_refresh_at is None:
-            self._crew.planner.plan(slot.managed)
+            self._parts.planner.plan(slot.managed)
 
     def _scheduled(self, name: str) -> None:
         slot = self._slots.get(name)
         if slot is None:
             return  # let go since it was planned
         if slot.emergency is not None:
-            self._crew.planner.plan(slot.managed)
+            self._parts.planner.plan(slot.managed)
             return
         polled = slot.managed.state.published.expiration is None
         self.refresh(name, Cause(Trigger.POLL if polled else Trigger.SCHEDULE))
@@ -360,7 +360,7 @@ class Engine:
             self._clock.now(),
             self._has_passed,
             tuple(snapshot_of(s.managed, self._clock, is_tried=s.is_tried) for s in self._slots.values()),
-            self._crew.health.client_keys(),
+            self._parts.health.client_keys(),
         )
 
     def look(self, name: str) -> CredentialSnapshot | None:
@@ -400,7 +400,7 @@ class Engine:
         """Return what whoever asked for a refresh of these credentials, or all, waits for; "" where that is nothing."""
         touched = family(self._slots, names or self._slots)
         refreshes = [text for name in touched if (text := self._refresher.under_way(name))]
-        return "; ".join([*refreshes, *self._crew.dispatcher.under_way(touched)])
+        return "; ".join([*refreshes, *self._parts.dispatcher.under_way(touched)])
 
     def at_rest(self, names: Collection[str]) -> list[str] | None:
         """Return every credential that a refresh of `names` can touch; None while one of them is being refreshed."""

@@ -19,7 +19,7 @@ from agent.core.outcome import Report
 from agent.core.provider import Provider
 from agent.core.settings import CredentialSettings
 from agent.engine.attempts import RefreshSlot
-from agent.engine.crew import Crew
+from agent.engine.collaborators import Collaborators
 from agent.engine.key_holders import Holder, holders
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.refresh.managed_credential import ManagedCredential
@@ -69,7 +69,7 @@ class HeldCredential:
     def __init__(
         self,
         slot: RefreshSlot,
-        crew: Crew,
+        parts: Collaborators,
         *,
         slots: Mapping[str, RefreshSlot],
         under_way: Callable[[Collection[str]], str],
@@ -78,7 +78,7 @@ class HeldCredential:
         release: Callable[[], None],
     ) -> None:
         """Keep what the engine does on behalf of the holder; each function runs on the loop's thread."""
-        self._slot, self._crew, self._slots = slot, crew, slots
+        self._slot, self._parts, self._slots = slot, parts, slots
         self._under_way = under_way
         self._refresh, self._tell_now, self._release = refresh, tell_now, release
 
@@ -105,7 +105,7 @@ class HeldCredential:
     @property
     def clock(self) -> Clock:
         """The engine's clock."""
-        return self._crew.clock
+        return self._parts.clock
 
     def look(self) -> Held:
         """Return what is known now."""
@@ -122,7 +122,7 @@ class HeldCredential:
 
     def holders(self, old_id: str, *, reads_files: bool = False) -> tuple[Holder, ...]:
         """Return everybody on this host who holds the same key, itself included; with what their files hold if that is read."""
-        look = partial(holders, self._slots, self.name, old_id, self._crew.clock, reads_files=reads_files)
+        look = partial(holders, self._slots, self.name, old_id, self._parts.clock, reads_files=reads_files)
         return self._call(look)
 
     def under_way(self, old_id: str) -> str:
@@ -133,10 +133,10 @@ class HeldCredential:
         """
 
         def look() -> str:
-            found = holders(self._slots, self.name, old_id, self._crew.clock, reads_files=False)
+            found = holders(self._slots, self.name, old_id, self._parts.clock, reads_files=False)
             return self._under_way([one.name for one in found])
 
-        return answer_of(self._crew.loop.submit(look), LOOK_S, CancelledError("the agent is busy"))
+        return answer_of(self._parts.loop.submit(look), LOOK_S, CancelledError("the agent is busy"))
 
     def refresh_others(self, names: Collection[str], patience_s: float) -> dict[str, KeyturnError | None]:
         """Refresh other credentials now, all at once; return what went wrong with each.
@@ -155,7 +155,7 @@ class HeldCredential:
             CancelledError: a look did not end in `patience_s` seconds.
         """
         late = CancelledError("a look for a pickup did not end in time", "run the same command again")
-        look = partial(self._crew.dispatcher.look_again, set(names))
+        look = partial(self._parts.dispatcher.look_again, set(names))
         answer_of(self._call(look), patience_s, late)
 
     def tell_now(self, names: Collection[str], patience_s: float) -> None:
@@ -216,11 +216,11 @@ class HeldCredential:
 
     def hand(self, value: Credential) -> None:
         """Have the provider hand out a value that was made here; in memory only."""
-        self._crew.bases.hand(self.name, value)
+        self._parts.bases.hand(self.name, value)
 
     def forsake(self) -> None:
         """Have the provider hand out the value in use again."""
-        self._crew.bases.forsake(self.name)
+        self._parts.bases.forsake(self.name)
 
     # -- the rest -----------------------------------------------------------------------------------
 
@@ -230,21 +230,21 @@ class HeldCredential:
         Raises:
             CancelledError: the agent is stopping.
         """
-        if self._crew.loop.cancel.wait(seconds):
+        if self._parts.loop.cancel.wait(seconds):
             raise CancelledError("the agent is stopping", "run the same command again: it takes this up where it was")
 
     def note_authority(self, error: KeyturnError | None, cause: Cause) -> None:
         """Have the alarm raised about a key that signed and is restricted as leaked, where that is the error; None ends it."""
-        alarms = self._crew.health.keys
+        alarms = self._parts.health.keys
         if error is None:
-            self._crew.loop.post(partial(alarms.answered, self._managed, Seen.AUTHORITY))
+            self._parts.loop.post(partial(alarms.answered, self._managed, Seen.AUTHORITY))
         elif error.restricted_key:
             restricted = (self.name, error.restricted_key, str(error), cause, Seen.AUTHORITY)
-            self._crew.loop.post(partial(alarms.restricted, *restricted))
+            self._parts.loop.post(partial(alarms.restricted, *restricted))
 
     def release(self) -> None:
         """Give the credential back to the schedule."""
-        self._crew.loop.post(self._release)
+        self._parts.loop.post(self._release)
 
     @property
     def _managed(self) -> ManagedCredential:
@@ -257,7 +257,7 @@ class HeldCredential:
     def _looked(self) -> Held:
         managed = self._managed
         seen = snapshot_of(managed, self.clock)
-        rotation, made = managed.state.rotation, self._crew.bases.made(managed.name)
+        rotation, made = managed.state.rotation, self._parts.bases.made(managed.name)
         made_id = made.access_key_id if made is not None else ""
         ram = managed.state.ram.record
         return Held(seen, managed.value, managed.known, rotation.unfinished, rotation.ended, ram, made_id)
@@ -267,9 +267,9 @@ class HeldCredential:
 
     def _change_and_save(self, change: Callable[[], T]) -> T:
         changed = change()
-        self._crew.recorder.save(self._managed)
+        self._parts.recorder.save(self._managed)
         return changed
 
     def _call(self, function: Callable[[], T]) -> T:
         late: KeyturnError = CancelledError("the agent did not answer in time", "see its log")
-        return answer_of(self._crew.loop.submit(function), CALL_S, late)
+        return answer_of(self._parts.loop.submit(function), CALL_S, late)

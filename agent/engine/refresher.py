@@ -26,7 +26,7 @@ from agent.core.errors import (
 from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Outcome, Report, Result
 from agent.engine.attempts import Attempt, RefreshSlot
-from agent.engine.crew import Crew
+from agent.engine.collaborators import Collaborators
 from agent.engine.dependency_graph import bases_to_ask, followers
 from agent.logs.log import log
 from agent.refresh.managed_credential import ManagedCredential
@@ -50,17 +50,17 @@ class Refresher:
     """The one that makes attempts, from their start to their report. Belongs to the loop's thread."""
 
     def __init__(
-        self, slots: Mapping[str, RefreshSlot], crew: Crew, fetch_timeout_s: float, ended: Callable[[], None]
+        self, slots: Mapping[str, RefreshSlot], parts: Collaborators, fetch_timeout_s: float, ended: Callable[[], None]
     ) -> None:
         """Keep what it works with; nothing is started yet.
 
         Args:
             slots: of every credential, by name.
-            crew: whom it works with.
+            parts: whom it works with.
             fetch_timeout_s: seconds for one fetch.
             ended: called after each attempt.
         """
-        self._slots, self._crew = slots, crew
+        self._slots, self._parts = slots, parts
         self._fetch_timeout_s, self._tell_ended = fetch_timeout_s, ended
 
     def refresh(self, name: str, cause: Cause, *, retry_until: float | None = None) -> Future[Report]:
@@ -91,7 +91,7 @@ class Refresher:
 
     def throw_away(self, slot: RefreshSlot) -> None:
         """Forget the attempt in flight; whoever waits for it waits for the next one instead."""
-        self._crew.scheduler.clear(Job(JobKind.OVERRUN, slot.managed.name))
+        self._parts.scheduler.clear(Job(JobKind.OVERRUN, slot.managed.name))
         slot.throw_away()
 
     def under_way(self, name: str) -> str:
@@ -104,32 +104,32 @@ class Refresher:
         if attempt is not None:
             before = f"; try {attempt.number - 1} failed ({error})" if attempt.number > 1 else ""
             return f"{place}: {attempt.activity}{before}"
-        at = self._crew.scheduler.at(Job(JobKind.RETRY, name))
+        at = self._parts.scheduler.at(Job(JobKind.RETRY, name))
         if retried is None or at is None:
             return ""
-        return tried(place, retried.number - 1, error, next_s=at - self._crew.clock.boottime())
+        return tried(place, retried.number - 1, error, next_s=at - self._parts.clock.boottime())
 
     def dissolve(self, slot: RefreshSlot) -> None:
         """Let go of a credential that left the config; whoever waits for it is told so."""
         name = slot.managed.name
         slot.dissolve(Report(name, None, gone(name)))
         for kind in (JobKind.REFRESH, JobKind.OVERRUN, JobKind.RETRY):
-            self._crew.scheduler.clear(Job(kind, name))
-        self._crew.health.forget(slot.managed)
+            self._parts.scheduler.clear(Job(kind, name))
+        self._parts.health.forget(slot.managed)
 
     # -- one attempt --------------------------------------------------------------------------------
 
     def _begin(self, slot: RefreshSlot, attempt: Attempt) -> None:
         """Start an attempt on a slot that has none: its bases first, then its own source."""
-        crew = self._crew
+        parts = self._parts
         slot.begin(attempt)
-        crew.planner.clear(slot.managed)
+        parts.planner.clear(slot.managed)
         # An interrupted publish is finished or undone before there can be another one.
-        unmended = crew.recovery.mend(slot.managed, then=crew.dispatcher.owe)
+        unmended = parts.recovery.mend(slot.managed, then=parts.dispatcher.owe)
         if unmended is not None:
-            crew.loop.post(partial(self._obtained, slot, attempt, None, unmended))
+            parts.loop.post(partial(self._obtained, slot, attempt, None, unmended))
             return
-        bases = bases_to_ask(self._slots, slot, crew.clock.now(), crew.clock.boottime())
+        bases = bases_to_ask(self._slots, slot, parts.clock.now(), parts.clock.boottime())
         if not bases:
             self._obtain(slot, attempt)
             return
@@ -150,7 +150,7 @@ class Refresher:
             self._obtain(slot, attempt)
 
     def _obtain(self, slot: RefreshSlot, attempt: Attempt) -> None:
-        managed, crew = slot.managed, self._crew
+        managed, parts = slot.managed, self._parts
         hanging = slot.hanging()
         # A source that never comes back must not cost a thread at each try.
         if hanging >= MAX_ABANDONED:
@@ -158,11 +158,11 @@ class Refresher:
                 f"credentials.{managed.name}: {hanging} earlier calls to the source still hang",
                 "look at the network and the name service of this machine",
             )
-            crew.loop.post(partial(self._obtained, slot, attempt, None, error))
+            parts.loop.post(partial(self._obtained, slot, attempt, None, error))
             return
-        queued = (crew.clock.now(), crew.clock.boottime())
+        queued = (parts.clock.now(), parts.clock.boottime())
         attempt.asks(
-            crew.loop.start(
+            parts.loop.start(
                 partial(self._ask, managed, attempt, *queued),
                 partial(self._obtained, slot, attempt),
                 Lane.URGENT if attempt.is_urgent else Lane.REFRESH,
@@ -175,31 +175,31 @@ class Refresher:
         """Ask the source. On a worker, which may have had to wait for its turn since it was queued."""
         if attempt.is_over:  # a reload threw it away while it waited: the config may name its source no more
             raise CancelledError("nobody waits for it any more")
-        boottime = self._crew.clock.boottime
+        boottime = self._parts.clock.boottime
         began_at = boottime()
         attempt.begins_to_ask(began_at)
         now = queued + timedelta(seconds=began_at - queued_at)
-        return obtain(managed, now, boottime, self._crew.loop.cancel, attempt.activity)
+        return obtain(managed, now, boottime, self._parts.loop.cancel, attempt.activity)
 
     def _deadline_s(self, slot: RefreshSlot) -> float:
         return self._fetch_timeout_s + float(slot.managed.settings.verify_timeout) + GRACE_S
 
     def _watch(self, slot: RefreshSlot, attempt: Attempt, seconds: float) -> None:
         job = Job(JobKind.OVERRUN, slot.managed.name)
-        self._crew.scheduler.set(job, seconds, partial(self._overrun, slot, attempt))
+        self._parts.scheduler.set(job, seconds, partial(self._overrun, slot, attempt))
 
     def _overrun(self, slot: RefreshSlot, attempt: Attempt) -> None:
         work = attempt.work
         if attempt.is_over or work is None or work.is_over:
             return  # its answer was heard, or is in the loop's inbox
         # The source has its whole time, however long the call waited for its turn among a thousand others.
-        now = self._crew.clock.boottime()
+        now = self._parts.clock.boottime()
         left_s = self._deadline_s(slot) - (now - (attempt.asked_at or now))
         if left_s > 0:
             self._watch(slot, attempt, left_s)
             return
         slot.abandon(work)
-        self._crew.loop.abandon(work)
+        self._parts.loop.abandon(work)
         late = SourceUnavailableError(
             f"credentials.{slot.managed.name}: the source did not come back within its deadlines",
             "look at the network and the name service; the value in use stays",
@@ -210,38 +210,38 @@ class Refresher:
         if attempt.is_over:
             return  # came back after it had been given up on
         attempt.finish()
-        managed, crew = slot.managed, self._crew
-        crew.scheduler.clear(Job(JobKind.OVERRUN, managed.name))
+        managed, parts = slot.managed, self._parts
+        parts.scheduler.clear(Job(JobKind.OVERRUN, managed.name))
         outcome = None
         if got is not None:
             managed.polls_every(got.poll_s)
             try:
-                outcome = publish(managed, got, attempt.cause, crew.recorder, crew.clock.now(), crew.clock.boottime)
+                outcome = publish(managed, got, attempt.cause, parts.recorder, parts.clock.now(), parts.clock.boottime)
             except Exception as failure:
                 error = failure
-                crew.health.failed(managed, Event.PUBLISH_FAILED, failure, attempt.cause)
+                parts.health.failed(managed, Event.PUBLISH_FAILED, failure, attempt.cause)
                 # Only the record is missing: the old key may be dying, so the dependents are told all the same.
                 if managed.state.journal.is_switched:
                     managed.put_right()
-                    crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
+                    parts.dispatcher.owe(managed, urgent=attempt.is_urgent)
         elif error is not None and not isinstance(error, CancelledError):  # no failure: the agent stops
             event = Event.VERIFY_FAILED if isinstance(error, VerifyRefusedError) else Event.FETCH_FAILED
-            crew.health.failed(managed, event, error, attempt.cause)
+            parts.health.failed(managed, event, error, attempt.cause)
         self._finish(slot, attempt, outcome, _ours(error))
 
     def _finish(self, slot: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None) -> None:
-        managed, crew = slot.managed, self._crew
-        crew.in_use_changed(managed.name)
+        managed, parts = slot.managed, self._parts
+        parts.in_use_changed(managed.name)
         following = self._take_note(slot, attempt, outcome, error)
         slot.end()
-        if crew.loop.cancel.is_set():
+        if parts.loop.cancel.is_set():
             return  # the agent is stopping: nothing is planned any more
-        crew.planner.plan(managed)
-        left_s = attempt.patience_left_s(crew.clock.boottime())
+        parts.planner.plan(managed)
+        left_s = attempt.patience_left_s(parts.clock.boottime())
         if error is not None and error.retryable and left_s > 0:
             slot.retry_later(attempt)
             delay_s = min(policy.backoff(managed.state.health.failures, random.random()), max(0.1, left_s))
-            crew.scheduler.set(Job(JobKind.RETRY, managed.name), delay_s, partial(self._retry, slot))
+            parts.scheduler.set(Job(JobKind.RETRY, managed.name), delay_s, partial(self._retry, slot))
         else:
             attempt.report(Report(managed.name, outcome, error))
         # The followers renew behind the report, with the same cause, so that an operator's act shows in their audit too.
@@ -257,22 +257,22 @@ class Refresher:
         self, slot: RefreshSlot, attempt: Attempt, outcome: Outcome | None, error: KeyturnError | None
     ) -> list[str]:
         """Note what came of an attempt; return the followers that are to renew now."""
-        managed, crew = slot.managed, self._crew
+        managed, parts = slot.managed, self._parts
         if outcome is None:
             if error is not None:
-                crew.bases.failed(managed.name, error)
+                parts.bases.failed(managed.name, error)
                 slot.failed(key_refused=error.code.startswith(KEY_REFUSED))
             return []
         was_astray = managed.put_right()
-        came_back = crew.health.succeeded(managed, attempt.cause, outcome)
-        slot.answered(crew.clock.boottime())
+        came_back = parts.health.succeeded(managed, attempt.cause, outcome)
+        slot.answered(parts.clock.boottime())
         if managed.value is not None:
-            crew.bases.put(managed.name, managed.value)
+            parts.bases.put(managed.name, managed.value)
         # Files that were put right are news as well: somebody may have read what stood there before.
         if was_astray or outcome.result is not Result.UNCHANGED:
-            crew.dispatcher.owe(managed, urgent=attempt.is_urgent)
+            parts.dispatcher.owe(managed, urgent=attempt.is_urgent)
         elif attempt.cause.trigger in BY_HAND:
-            crew.dispatcher.resume(managed, attempt.cause.trigger)
+            parts.dispatcher.resume(managed, attempt.cause.trigger)
         # A base that came back may be what its followers failed for.
         changed = outcome.result is Result.PUBLISHED or came_back
         return followers(self._slots, managed.name) if changed else []

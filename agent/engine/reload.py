@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from agent.core.errors import BusyError
 from agent.core.events import Cause, Trigger
 from agent.engine.attempts import Attempt, RefreshSlot
-from agent.engine.crew import Crew
+from agent.engine.collaborators import Collaborators
 from agent.engine.dependency_graph import in_order
 from agent.engine.refresher import Refresher
 from agent.refresh.managed_credential import ManagedCredential
@@ -23,7 +23,7 @@ from agent.runtime.workers import Lane
 
 def take_over(
     slots: dict[str, RefreshSlot],
-    crew: Crew,
+    parts: Collaborators,
     refresher: Refresher,
     credentials: Iterable[ManagedCredential],
     settle_s: float,
@@ -37,19 +37,19 @@ def take_over(
     wanted = {managed.name: managed for managed in credentials}
     _refuse_to_interrupt(slot for name, slot in slots.items() if name not in wanted)
     for name in wanted.keys() - slots.keys():
-        crew.recovery.recall(wanted[name])
+        parts.recovery.recall(wanted[name])
     for name in slots.keys() - wanted.keys():
         slot = slots.pop(name)
         refresher.dissolve(slot)
-        crew.bases.drop(name)
-        _close(crew, slot.managed)
-    changed = {name for name, managed in wanted.items() if _put_in_place(slots, crew, refresher, managed)}
-    crew.dispatcher.settle(settle_s)
-    crew.dispatcher.wire(slot.managed for slot in slots.values())
+        parts.bases.drop(name)
+        _close(parts, slot.managed)
+    changed = {name for name, managed in wanted.items() if _put_in_place(slots, parts, refresher, managed)}
+    parts.dispatcher.settle(settle_s)
+    parts.dispatcher.wire(slot.managed for slot in slots.values())
     everyone = [slot.managed for slot in slots.values()]
-    crew.recovery.sweep((managed for managed in everyone if managed.name in changed), everyone)
+    parts.recovery.sweep((managed for managed in everyone if managed.name in changed), everyone)
     for name in in_order(slots):
-        _go_on(crew, refresher, slots[name], changed=name in changed)
+        _go_on(parts, refresher, slots[name], changed=name in changed)
 
 
 def _refuse_to_interrupt(leaving: Iterable[RefreshSlot]) -> None:
@@ -60,29 +60,31 @@ def _refuse_to_interrupt(leaving: Iterable[RefreshSlot]) -> None:
             )
 
 
-def _put_in_place(slots: dict[str, RefreshSlot], crew: Crew, refresher: Refresher, managed: ManagedCredential) -> bool:
+def _put_in_place(
+    slots: dict[str, RefreshSlot], parts: Collaborators, refresher: Refresher, managed: ManagedCredential
+) -> bool:
     """Take over one credential; return False where the config says the same as before."""
     slot = slots.get(managed.name)
     if slot is None:
         slots[managed.name] = RefreshSlot(managed)
-        crew.recovery.mend(managed)
+        parts.recovery.mend(managed)
         managed.look_for_sinks()
         return True
     if slot.managed.equals(managed):
         return False
     refresher.throw_away(slot)
-    _close(crew, slot.managed)
-    crew.bases.drop(managed.name)
+    _close(parts, slot.managed)
+    parts.bases.drop(managed.name)
     slot.forget_answer()
     slot.managed.adopt(managed)
     slot.managed.look_for_sinks()
     return True
 
 
-def _go_on(crew: Crew, refresher: Refresher, slot: RefreshSlot, *, changed: bool) -> None:
+def _go_on(parts: Collaborators, refresher: Refresher, slot: RefreshSlot, *, changed: bool) -> None:
     managed = slot.managed
-    crew.dispatcher.resume(managed, Trigger.SIGNAL)
-    crew.dispatcher.owe(managed)
+    parts.dispatcher.resume(managed, Trigger.SIGNAL)
+    parts.dispatcher.owe(managed)
     if slot.attempt is not None:
         return
     if changed or managed.state.health.failures or managed.next_refresh_at is None:
@@ -92,9 +94,9 @@ def _go_on(crew: Crew, refresher: Refresher, slot: RefreshSlot, *, changed: bool
         if slot.emergency is None or thrown_away:  # it may be the emergency's own refresh that is asked anew
             refresher.begin_queued(slot)
     elif managed.state.published.expiration is None:
-        crew.planner.no_later_than(managed, managed.poll_s * random.random())
+        parts.planner.no_later_than(managed, managed.poll_s * random.random())
 
 
-def _close(crew: Crew, managed: ManagedCredential) -> None:
+def _close(parts: Collaborators, managed: ManagedCredential) -> None:
     """Close a provider on a worker, since a third party's may hang here too."""
-    crew.loop.start(managed.provider.close, lambda _none, _error: None, Lane.REFRESH)
+    parts.loop.start(managed.provider.close, lambda _none, _error: None, Lane.REFRESH)

@@ -3,43 +3,16 @@
 A style attribute would not pass that policy: what is drawn gets its place from SVG's own attributes, in percent.
 """
 
-STYLE = """
-:root { color-scheme: light dark;
-  --ground: #fff; --raised: #f4f6f8; --text: #1b2127; --faint: #59636e; --line: #d4dae0;
-  --good: #146c3c; --good-ground: #e0f3e7; --bad: #b3221c; --bad-ground: #fde7e5; --so-so: #835400; --so-so-ground: #fdf0d2;
-  --span: #4a78b5; }
-@media (prefers-color-scheme: dark) { :root {
-  --ground: #14181c; --raised: #1e242a; --text: #e3e8ed; --faint: #9aa5b0; --line: #37414b;
-  --good: #6fd398; --good-ground: #14321f; --bad: #ff938a; --bad-ground: #441b18; --so-so: #f0c25e; --so-so-ground: #3a2c0a;
-  --span: #79a6e0; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 75rem; padding: 1.5rem; background: var(--ground); color: var(--text);
-  font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif;
-  overflow-wrap: anywhere; }
-h1 { margin: 0; font-size: 1.75rem; line-height: 1.2; }
+from agent.core.page_style import BASE
+
+STYLE = (
+    BASE
+    + """
 h2 { margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: 1.3rem; line-height: 1.3; }
 h3 { margin: 1.5rem 0 .5rem; font-size: 1.05rem; line-height: 1.3; }
 p { margin: .5rem 0; max-width: 50rem; }
 .subtitle, footer, caption, .detail, dt { color: var(--faint); }
 code, pre, .id { font-family: ui-monospace, "Cascadia Mono", Menlo, "DejaVu Sans Mono", monospace; font-size: .9em; }
-.notice { margin: 1rem 0; padding: .75rem 1rem; border: 1px solid var(--line); border-left: .4rem solid var(--faint);
-  border-radius: .25rem; background: var(--raised); }
-.notice strong { display: block; }
-.notice ul { margin: .5rem 0 0; padding-left: 1.25rem; }
-.notice.bad { border-color: var(--bad); background: var(--bad-ground); }
-.notice.bad strong { color: var(--bad); font-size: 1.15rem; }
-.notice.good { border-left-color: var(--good); background: var(--good-ground); }
-.notice.so-so { border-left-color: var(--so-so); background: var(--so-so-ground); }
-.pill { display: inline-block; padding: 0 .5em; border-radius: 1em; background: var(--raised);
-  font-size: .9em; font-weight: 600; white-space: nowrap; }
-td .pill { white-space: normal; }
-h2 .pill { font-size: .8rem; vertical-align: middle; }
-.pill.good { color: var(--good); background: var(--good-ground); }
-.pill.bad { color: var(--bad); background: var(--bad-ground); }
-.pill.so-so { color: var(--so-so); background: var(--so-so-ground); }
-.pill.dim { color: var(--faint); font-weight: 400; }
-.pill.good::before { content: "\\2713\\a0"; } .pill.bad::before { content: "\\2717\\a0"; }
-.pill.so-so::before { content: "!\\a0"; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .2rem 1.25rem; margin: .75rem 0; }
 dt, dd { margin: 0; } dd > div { min-height: 1.5em; }
 .wide { overflow-x: auto; margin: .75rem 0; }
@@ -91,6 +64,7 @@ footer { margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--li
   .wide { overflow: visible; } pre { break-before: avoid; break-inside: avoid; }
 }
 """
+)
 
 TEMPLATE = """\
 {%- macro one(item) -%}

@@ -43,6 +43,7 @@ from agent.logs.renderers import (
 )
 from agent.system.journal_stream import is_stream
 from agent.system.journald import Journal
+from agent.system.terminal import has_colour
 
 TALKATIVE = ("aliyunsdkcore", "alibabacloud", "CacheClient", "requests", "urllib3", "apscheduler", "schedule")
 
@@ -56,8 +57,8 @@ def set_up(level: str, form: str, environ: Mapping[str, str], out: TextIO | None
     Args:
         level: "debug", "info", "warning", "error" or "critical".
         form: "auto", "json" or "plain"; auto is records with fields where `out` leads to systemd's journal
-            ($JOURNAL_STREAM), coloured on a tty unless $NO_COLOR is set, and plain elsewhere. Plain lines that go to
-            the journal begin with their priority.
+            ($JOURNAL_STREAM), coloured on a tty that takes it (agent/system/terminal.py), and plain elsewhere.
+            Plain lines that go to the journal begin with their priority.
         environ: the environment that "auto" looks at.
         out: where lines go; standard error by default.
     """
@@ -88,7 +89,7 @@ def _renderer(form: str, environ: Mapping[str, str], stream: TextIO, to_journal:
     if form == "json":
         return JsonLine()
     if form == "auto" and not to_journal and stream.isatty():
-        colours = "NO_COLOR" not in environ
+        colours = has_colour(stream, environ)
         return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
     return PlainLine(with_priority=to_journal)
 

@@ -1,9 +1,10 @@
-"""Seen from outside: Prometheus metrics, /livez and /readyz, and the textfile for node_exporter.
+"""Seen from outside: Prometheus metrics, /livez and /readyz, a page for people, and the textfile for node_exporter.
 
     counters.py    hears of each refresh and notification (agent/core/observer.py) and counts
     snapshot.py    everything that is shown, copied on the loop's thread for whoever asks
     exposition.py  a snapshot as Prometheus or OpenMetrics text; the only module that loads `prometheus_client`
-    endpoints.py   /metrics, /livez, /readyz, served by agent/http
+    page.py        a snapshot as HTML for people; page_source.py has its style and its policy
+    endpoints.py   /, /metrics, /livez, /readyz, /readyz/NAME, served by agent/http
     textfile.py    the file                        exporter.py  follows the config, over reloads too
     check.py       what `check` says
 

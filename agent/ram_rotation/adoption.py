@@ -17,6 +17,7 @@ from agent.core.credential import Credential, Kind
 from agent.core.errors import BusyError, KeyturnError, NotPermittedError, SinkError, SourceRefusedError, UsageError
 from agent.core.provider import Provider
 from agent.core.ram_user import RamUserPlan
+from agent.core.spans import whole_span
 from agent.core.timestamps import rfc3339
 from agent.ram_rotation.view import ACTIVE, Rest
 from agent.sinks.interface import Sink
@@ -365,16 +366,9 @@ def _steps(scene: Scene, found: Adoption, *, is_due: bool) -> Iterator[tuple[str
     at = "at once" if is_due else rfc3339(found.first_rotation_at)
     told = f", and told to {', '.join(scene.dependents)}" if scene.dependents else "; nobody is told: it has no notify"
     yield at, f"a second key is made as {found.authority}, proved, written into {', '.join(files)}{told}"
-    rest, kept = _words(plan.rest), _words(plan.kept)
+    rest, kept = whole_span(plan.rest.total_seconds()), whole_span(plan.kept.total_seconds())
     yield f"{rest} later", f"{key_id} is disabled, once it has rested for {rest}; who still uses it by then is named"
     yield f"{kept} after that", f"{key_id} is deleted; RAM's recycle bin keeps it for 30 days"
-
-
-def _words(span: timedelta) -> str:
-    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
-        if span.total_seconds() >= seconds and span.total_seconds() % seconds == 0:
-            return f"{span.total_seconds() / seconds:g}{unit}"
-    return f"{span.total_seconds():g}s"
 
 
 def _stamp(moment: datetime | None) -> str | None:

@@ -19,7 +19,7 @@ from agent.engine.engine import Engine
 from agent.logs.log import log
 from agent.ram_rotation.tenure import RENEW_S, OpenLease, Terms, board_away, others, two_owners
 from agent.ram_rotation.view import Rest
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 LET_GO_S = 2.0
 """Seconds that the end of a daemon may take to let its leases go."""
@@ -93,10 +93,10 @@ class Leases:
     def let_go(self, names: Collection[str]) -> None:
         """Have others take these leases at once, where this host has them: it stops. Waits for `LET_GO_S` at most."""
         mine = [one.terms for name, one in self._followed.items() if name in names and one.lease.is_ours]
-        errands = Errands(LET_GO_S)
-        for asked in [errands.ask(partial(_release, terms)) for terms in mine if not terms.plan.is_owner]:
+        questions = Questions(LET_GO_S)
+        for asked in [questions.ask(partial(_release, terms)) for terms in mine if not terms.plan.is_owner]:
             try:
-                errands.answer(asked)
+                questions.answer(asked)
             except KeyturnError as error:
                 log.warning("the fleet's lease was not let go; it ends by itself", error=str(error))
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from keyturn_deb import build, completions, manpages
+from keyturn_deb import build
 from keyturn_deb.errors import BuildError
 from keyturn_deb.source import Source
 
@@ -32,12 +32,6 @@ def _parser() -> argparse.ArgumentParser:
     deb.add_argument("--work", type=Path, default=PROJECT / "build" / "deb", help="what the next build can use again")
     deb.add_argument("--output", type=Path, default=PROJECT / "dist")
     deb.set_defaults(act=_build)
-    shell = acts.add_parser("completion", help="for a shell")
-    shell.add_argument("shell", choices=sorted(completions.SHELLS))
-    shell.set_defaults(act=lambda source, options: completions.SHELLS[options.shell](source.command_line()))
-    man = acts.add_parser("man", help="a man page")
-    man.add_argument("page", choices=sorted(manpages.PAGES))
-    man.set_defaults(act=lambda source, options: manpages.page(source, options.page))
     return top
 
 

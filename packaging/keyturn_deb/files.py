@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from keyturn_deb import completions, history, legal, manpages
+from keyturn_deb import history, legal
 from keyturn_deb.environment import HOME
 from keyturn_deb.source import Source
 
@@ -24,6 +24,7 @@ _COPIES = {
     "systemd/keyturn.logrotate": "etc/logrotate.d/keyturn",
     "systemd/50-keyturn.rules.in": f"{DOC}/examples/50-keyturn.rules.in",
     "keyturn.example.toml": f"{DOC}/examples/keyturn.example.toml",
+    "secretsmanager.example.properties": f"{DOC}/examples/secretsmanager.example.properties",
     "README.md": f"{DOC}/README.md",
     "packaging/debian/named_files.py": "usr/lib/keyturn/named_files.py",
     "packaging/debian/lintian-overrides": "usr/share/lintian/overrides/keyturn",
@@ -50,9 +51,9 @@ def add(source: Source, root: Path, site: Path) -> None:
         _write(root / place, source.text(origin))
     _documents(source, root / DOC)
     for shell, place in _SHELLS.items():
-        _write(root / place, completions.SHELLS[shell](source.command_line()))
-    for name in manpages.PAGES:
-        _write_compressed(root / f"usr/share/man/man{name[-1]}/{name}.gz", manpages.page(source, name))
+        _write(root / place, source.completion(shell))
+    for name, page in source.man_pages().items():
+        _write_compressed(root / f"usr/share/man/man{name[-1]}/{name}.gz", page)
     _write(root / DOC / "copyright", legal.text(source, site))
     _write_compressed(root / DOC / "changelog.gz", history.changelog(source))
     command = root / "usr/bin/keyturn"
@@ -61,11 +62,12 @@ def add(source: Source, root: Path, site: Path) -> None:
 
 
 def _documents(source: Source, place: Path) -> None:
-    """docs/ as it stands, so that its links lead where they did; links out of it find README.md and the example."""
+    """docs/ as it stands, so that its links lead where they did; links out of it find README.md and the examples."""
     shutil.copytree(
         source.root / "docs", place / "docs", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     )
-    (place / "keyturn.example.toml").symlink_to("examples/keyturn.example.toml")
+    for example in ("keyturn.example.toml", "secretsmanager.example.properties"):
+        (place / example).symlink_to(f"examples/{example}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from keyturn_deb.commandline import Command, read
 from keyturn_deb.errors import BuildError
 
 
@@ -72,24 +73,55 @@ class Source:
         return int(given)
 
     def _committed_at(self) -> str:
-        command = ["git", "-C", str(self.root), "log", "-1", "--format=%ct"]
+        return self._git("log", "-1", "--format=%ct")
+
+    def _git(self, *words: str) -> str:
+        """Return what git says; "" where it does not."""
+        command = ["git", "-C", str(self.root), *words]
         try:
             return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         except OSError:
             return ""
 
-    def command_line(self) -> Command:
-        """The commands and options of the parser that keyturn itself uses; it needs no library.
+    @property
+    def commit(self) -> str:
+        """The commit that this tree is, as `git archive` noted it or git says it; "" where it is none, or was changed since."""
+        noted = self.text("agent/data/commit.txt").strip()
+        if re.fullmatch(r"[0-9a-f]{40,64}", noted):
+            return noted
+        if not (self.root / ".git").exists() or self._git("status", "--porcelain"):
+            return ""
+        return self._git("rev-parse", "HEAD")
+
+    def completion(self, shell: str) -> str:
+        """The completion of a shell, as `keyturn completion` prints it.
 
         Raises:
-            BuildError: the checkout has no such parser.
+            BuildError: the checkout has no such command line.
         """
+        return str(self._module("agent.cli.manual.completions").SHELLS[shell](self._command_line()))
+
+    def man_pages(self) -> dict[str, str]:
+        """Every man page by its file name: those that `keyturn man` prints, and keyturn.toml.5.
+
+        Raises:
+            BuildError: the checkout has no such command line.
+        """
+        date = time.strftime("%Y-%m-%d", time.gmtime(self.epoch))
+        made = self._module("agent.cli.manual.pages")
+        config = made.config_page(self.text("docs/config.md"), self.version, date)
+        return {**made.pages(self._command_line(), self.version, date), "keyturn.toml.5": config}
+
+    def _command_line(self) -> Any:
+        parser = self._module("agent.cli.command_line").parser()
+        return self._module("agent.cli.manual.commands").read(parser)
+
+    def _module(self, name: str) -> Any:
+        """A module of the checkout: of the parser that keyturn itself uses, and what is made of it; it needs no library."""
         sys.path.insert(0, str(self.root))
         try:
-            return read(importlib.import_module("agent.cli.main").parser())
+            return importlib.import_module(name)
         except ImportError as error:
-            raise BuildError(
-                f"{self.root}: agent.cli.main cannot be imported ({error}); build from a checkout"
-            ) from None
+            raise BuildError(f"{self.root}: {name} cannot be imported ({error}); build from a checkout") from None
         finally:
             sys.path.remove(str(self.root))

@@ -124,7 +124,7 @@ def test_who_asks_for_none_has_none(aviary: Aviary) -> None:
     aviary.seconds(5)
     assert aviary.cloud.signed == []
     assert aviary.canary.figures("a") is None and aviary.canary.as_json("a") is None
-    assert not any(job.kind == "every" for job in bench.crew.scheduler._at)
+    assert not any(job.kind == "every" for job in bench.parts.scheduler._at)
 
 
 def test_a_new_key_is_signed_with_each_second_and_then_each_minute(aviary: Aviary) -> None:

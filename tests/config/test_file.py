@@ -48,7 +48,7 @@ def test_problems_name_the_file(config: Path) -> None:
     config.write_text("x = 1\n" + GOOD)
     with pytest.raises(ConfigError) as caught:
         loaded(config)
-    assert caught.value.problems == (f"{config}: x: unknown key; known here: credentials, agent, cloud, fleet",)
+    assert caught.value.problems == (f"{config}:1:1: x: unknown key; known here: credentials, agent, cloud, fleet",)
 
 
 INSTEAD: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -13,8 +13,8 @@ import pytest
 
 from agent.app import wiring
 from agent.config.duration import duration
-from agent.config.messages import Unfit
 from agent.config.registry import Registry
+from agent.config.unfit import Unfit
 from agent.core.settings import CredentialSettings, Duration, ProviderSettings, Settings
 from tests.support.settings import ENVIRON, GOOD, PROVIDER, REGISTRY, SINK, EnvFile, KmsSecret, problems, read
 
@@ -220,8 +220,8 @@ def test_a_third_partys_sentences_cannot_garble_a_terminal() -> None:
     registry = Registry(providers={"rude": lambda: Rude}, sinks=REGISTRY.sinks)
     text = f'[credentials.a.provider]\ntype = "rude"\ncolour = "\\u001b[31mré\\nd"\n{SINK}'
     assert problems(text, registry=registry) == [
-        "credentials.a.provider.colour: is \\x1b[31mré\\nd",
         "credentials.a.provider: is not wanted",
+        "credentials.a.provider.colour: is \\x1b[31mré\\nd",
     ]
 
 

@@ -22,7 +22,7 @@ from tests.support.fakes import FakeDependent, key
 
 def put_off(bench: Bench, job: Job, delay_s: float) -> None:
     """Have a job that is planned come due later."""
-    scheduler = bench.crew.scheduler
+    scheduler = bench.parts.scheduler
     scheduler.set(job, delay_s, scheduler._acts[job])
 
 
@@ -67,7 +67,7 @@ def test_splay_spreads_the_telling_behind_settle(bench: Bench, chance: float, mo
     web = FakeDependent("web", splay=100.0)
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
-    planned_s = (bench.crew.scheduler.at(Job(JobKind.TELL, ("fake", "web"))) or 0.0) - bench.clock.boottime()
+    planned_s = (bench.parts.scheduler.at(Job(JobKind.TELL, ("fake", "web"))) or 0.0) - bench.clock.boottime()
     assert planned_s == pytest.approx(2.0 + 100.0 * chance, abs=0.1)
     bench.move(102.0)
     bench.until(lambda: web.generations == [1])
@@ -275,7 +275,7 @@ def test_a_reload_that_removes_a_credential_while_its_dependent_is_told(bench: B
     bench.clock.move(2.1)
     bench.until(lambda: web.events)
     tried: list[bool] = []
-    bench.crew.dispatcher.when_tried({"a"}).add_done_callback(lambda _done: tried.append(True))
+    bench.parts.dispatcher.when_tried({"a"}).add_done_callback(lambda _done: tried.append(True))
     assert tried == []
     bench.engine.reload([bench.managed("b")], 2.0)
     web.gate.set()
@@ -362,10 +362,10 @@ def test_a_failing_dependent_is_tried_with_back_off_and_costs_the_source_nothing
     managed = bench.managed(notify=[web])
     bench.begin(managed).publish(managed, 1)
     calls = managed.provider.calls  # type: ignore[attr-defined]
-    bench.crew.scheduler.clear(Job(JobKind.REFRESH, "a"))  # its polls are another matter
+    bench.parts.scheduler.clear(Job(JobKind.REFRESH, "a"))  # its polls are another matter
     job = Job(JobKind.TELL, ("fake", "web"))
     for attempt in range(1, 10):
-        bench.clock.move((bench.crew.scheduler.at(job) or 0.0) - bench.clock.boottime())
+        bench.clock.move((bench.parts.scheduler.at(job) or 0.0) - bench.clock.boottime())
         bench.until(lambda: owed(bench) == [("web", 1, attempt)])  # noqa: B023
     waits = [round(later - earlier) for earlier, later in itertools.pairwise(tried)]
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]

@@ -86,7 +86,7 @@ def test_who_asks_in_the_turn_of_an_end_hears_of_it_when_it_is_written(bench: Be
     bench.begin(managed).publish(managed, 1)
     bench.clock.move(3.0)
     bench.until(lambda: not managed.state.debts)
-    bench.crew.outcomes.note(Event.NOTIFIED, credential="a")
+    bench.parts.outcomes.note(Event.NOTIFIED, credential="a")
     known: list[int] = []
     tried = bench.engine.tell_now(["a"])
     tried.add_done_callback(lambda _done: known.append(len(bench.records(Event.NOTIFIED))))

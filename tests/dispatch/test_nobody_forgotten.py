@@ -68,7 +68,7 @@ def test_one_that_fails_stays_in_the_plan_when_an_order_before_it_is_owed_anew(b
         notifier.broken = False
     tried = len(x.events)
     bench.refresh(trigger=Trigger.OPERATOR)
-    bench.crew.dispatcher.owe(managed, urgent=True)
+    bench.parts.dispatcher.owe(managed, urgent=True)
     pass_by(bench)
     assert len(x.events) == tried + 1
     assert managed.state.debts == ()
@@ -95,7 +95,7 @@ def test_one_whose_time_comes_while_the_order_before_it_is_told_stays_in_the_pla
     bench.clock.move(2.1)
     bench.until(lambda: y.events)
     bench.clock.move(100.0)
-    bench.until(lambda: bench.crew.scheduler.at(Job(JobKind.TELL, ("fake", "x"))) is None)
+    bench.until(lambda: bench.parts.scheduler.at(Job(JobKind.TELL, ("fake", "x"))) is None)
     y.gate.set()
     pass_by(bench)
     assert len(x.events) > tried
@@ -193,7 +193,7 @@ def test_a_credential_that_comes_back_while_its_hook_runs_keeps_its_state(bench:
     bench.engine.reload([b, back], 2.0)
     bench.until(lambda: back.state.published.generation == 2)
     bench.clock.move(3.0)
-    bench.until(lambda: bench.crew.scheduler.at(Job(JobKind.TELL, ("fake", "web"))) is None)
+    bench.until(lambda: bench.parts.scheduler.at(Job(JobKind.TELL, ("fake", "web"))) is None)
     assert web.events == [], "told while the hook of before still runs"
     slow.gate.set()
     bench.until(lambda: web.generations == [2])

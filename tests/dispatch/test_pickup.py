@@ -46,7 +46,7 @@ def test_newer_news_is_told_although_the_one_before_is_not_picked_up(
     bench.publish(managed, 2)
     bench.clock.move(2.5)
     bench.until(lambda: web.generations == [1, 2])
-    bench.crew.dispatcher._dependents[("fake", "web")]._overtaken.set()  # and let the second one go
+    bench.parts.dispatcher._dependents[("fake", "web")]._overtaken.set()  # and let the second one go
 
 
 def test_a_probe_that_is_overtaken_has_found_nothing_out() -> None:
@@ -111,7 +111,7 @@ def test_a_notification_that_cannot_take_effect_is_shown_with_its_reason(
     assert "its environment stays" in capsys.readouterr().out
     (record,) = bench.records("notified")
     assert record["outcome"] == "told"
-    bench.crew.dispatcher.owe_again(managed)
+    bench.parts.dispatcher.owe_again(managed)
     assert managed.state.debts == (), "it was told: an emergency does not tell it again"
 
 

@@ -38,7 +38,7 @@ class Made:
 
 def chained(bench: Bench, name: str, base: str) -> tuple[ManagedCredential, Made]:
     made = Made()
-    source = Source(name, base=base, bases=bench.crew.bases)
+    source = Source(name, base=base, bases=bench.parts.bases)
     source.value = made
     return bench.managed(name, source=source), made
 
@@ -197,7 +197,7 @@ def test_a_changed_base_signs_with_nothing_of_its_old_source(bench: Bench) -> No
     settle(bench, lambda: b.state.published.generation)
     new_a = Source("a", label="other")
     new_a.value = key(7)
-    new_b = Source("b", label="other", base="a", bases=bench.crew.bases)
+    new_b = Source("b", label="other", base="a", bases=bench.parts.bases)
     new_b.value = of_a
     bench.engine.reload([bench.managed("a", source=new_a), bench.managed("b", source=new_b)], 2.0)
     settle(bench, lambda: b.state.published.generation == 2)
@@ -212,7 +212,7 @@ def test_a_base_that_comes_back_is_followed_at_once(bench: Bench) -> None:
     bench.begin(a, b)
     bench.refresh("b")
     source_of(a).value = key(1)
-    bench.crew.scheduler.clear(Job(JobKind.REFRESH, "b"))
+    bench.parts.scheduler.clear(Job(JobKind.REFRESH, "b"))
     bench.refresh("a")
     settle(bench, lambda: b.state.published.generation == 1)
 
@@ -236,7 +236,7 @@ def test_a_named_refresh_waits_for_everybody_whom_it_touches(bench: Bench) -> No
     """`once b` also refreshes the base, and `once a` what builds on it: all of it is told and reported before it ends."""
     hooks = {name: FakeDependent(f"hook-{name}") for name in "ab"}
     a = bench.managed("a", notify=[hooks["a"]])
-    source = Source("b", base="a", bases=bench.crew.bases)
+    source = Source("b", base="a", bases=bench.parts.bases)
     of_a = source.value = Made()
     b = bench.managed("b", source=source, notify=[hooks["b"]])
     bench.begin(a, b)
@@ -258,7 +258,7 @@ def asked_for(bench: Bench, names: list[str]) -> dict[str, Any]:
 
     def ask() -> None:
         answers.append(RefreshNow(bench.engine, Cause(Trigger.OPERATOR)).run(names))
-        bench.crew.loop.post(lambda: None)
+        bench.parts.loop.post(lambda: None)
 
     worker = threading.Thread(target=ask)
     worker.start()

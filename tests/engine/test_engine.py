@@ -386,7 +386,7 @@ def test_a_reload_lets_go_of_what_left_the_config(bench: Bench) -> None:
     assert source_of(a).closed
     assert not bench.sink("a").exists()
     kinds = (JobKind.REFRESH, JobKind.OVERRUN, JobKind.STALE, JobKind.RETRY)
-    assert [bench.crew.scheduler.at(Job(kind, "a")) for kind in kinds] == [None] * 4
+    assert [bench.parts.scheduler.at(Job(kind, "a")) for kind in kinds] == [None] * 4
 
 
 def test_a_reload_brings_new_credentials_to_work(bench: Bench) -> None:

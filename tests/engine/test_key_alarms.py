@@ -157,11 +157,11 @@ def test_a_wrong_clock_that_is_set_right_takes_it_back(bench: Bench) -> None:
     bench.begin(one)
     bench.publish(one, 1)
     bench.clock._now += 300 * DAY
-    bench.crew.planner.stepped(bench.slots.values())
+    bench.parts.planner.stepped(bench.slots.values())
     bench.settle_down()
     assert outcomes(bench) == ["expired"]
     bench.clock._now -= 300 * DAY
-    bench.crew.planner.stepped(bench.slots.values())
+    bench.parts.planner.stepped(bench.slots.values())
     bench.settle_down()
     assert len(bench.records("recovered")) == 1 and not bench.engine.snapshot().client_keys[0].said
     bench.move(21 * DAY_S)
@@ -252,11 +252,11 @@ def test_a_limit_that_is_raised_or_a_clock_that_is_set_right_takes_it_back(bench
     bench.settle_down()
     assert len(bench.records("recovered")) == 1 and too_old(bench) == []
     bench.clock._now += 15 * DAY
-    bench.crew.planner.stepped(bench.slots.values())
+    bench.parts.planner.stepped(bench.slots.values())
     bench.settle_down()
     assert len(bench.records("key_too_old")) == 2
     bench.clock._now -= 15 * DAY
-    bench.crew.planner.stepped(bench.slots.values())
+    bench.parts.planner.stepped(bench.slots.values())
     bench.settle_down()
     assert len(bench.records("recovered")) == 2
     bench.engine.reload([], 2.0)
@@ -339,7 +339,7 @@ def test_an_authoritys_key_is_an_alarm_until_an_emergency_succeeds(bench: Bench)
     cause = Cause(Trigger.EMERGENCY, reason="leak")
     for error in (leaked("LTAI5tOps"), None):
         bench.engine.hold("a", cause).note_authority(error, cause)
-        bench.crew.loop.post(lambda: bench.engine._release("a"))
+        bench.parts.loop.post(lambda: bench.engine._release("a"))
         bench.settle_down()
         bench.refresh()
         assert too_old(bench) == (["LTAI5tOps"] if error else [])

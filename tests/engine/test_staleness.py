@@ -176,7 +176,7 @@ def test_after_a_suspend_or_a_step_it_asks_before_it_cries(bench: Bench, how: st
         bench.clock.move(3 * LIMIT_S)  # the alarm was due before the poll
     else:
         bench.clock._now += timedelta(seconds=3 * LIMIT_S)
-        bench.crew.planner.stepped(bench.slots.values())
+        bench.parts.planner.stepped(bench.slots.values())
     bench.until(lambda: source_of(managed).calls == 2)
     gate.set()
     bench.settle_down()
@@ -226,10 +226,10 @@ def test_a_clock_that_is_set_right_takes_the_alarm_back(bench: Bench) -> None:
     managed = failing(bench)
     right = bench.clock._now
     bench.clock._now += timedelta(days=1)
-    bench.crew.planner.stepped(bench.slots.values())
+    bench.parts.planner.stepped(bench.slots.values())
     bench.until(lambda: managed.state.health.is_stale)
     bench.clock._now = right
-    bench.crew.planner.stepped(bench.slots.values())
+    bench.parts.planner.stepped(bench.slots.values())
     assert (managed.state.health.is_stale, condition(bench, managed)) == (False, "failing")
 
 

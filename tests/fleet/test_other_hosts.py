@@ -16,7 +16,7 @@ from agent.emergency.request import Request
 from agent.fleet.board import Host
 from agent.fleet.entries import HostState
 from agent.fleet.errors import FleetError
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 
 STATE = HostState(version_id="v1", generation=1, access_key_id_tail="abcd", owed=2)
 BOARD = [Host("web-2", STATE, 3.0), Host("web-3", None, 3600.0), Host("web-4", STATE, 7200.0)]
@@ -33,7 +33,7 @@ def hanging() -> Sequence[Host]:
 
 
 def looked(ask: Any, request: Request | None = DISABLES, deadline_s: float = 5.0) -> tuple[Any, list[dict[str, Any]]]:
-    hosts = OtherHosts("uploader", ask, Errands(deadline_s))
+    hosts = OtherHosts("uploader", ask, Questions(deadline_s))
     return hosts.as_json(), [one.as_json() for one in hosts.obstacles(request)]
 
 

@@ -57,8 +57,8 @@ OUTPUTS = {
     "a journal that is gone": ("auto", JOURNALLED, OnDisk),
     "plain lines for the journal": ("plain", JOURNALLED, OnDisk),
     "json": ("json", {}, io.StringIO),
-    "colour": ("auto", {}, Tty),
-    "terminal without colour": ("auto", {"NO_COLOR": "1"}, Tty),
+    "colour": ("auto", {"TERM": "xterm"}, Tty),
+    "terminal without colour": ("auto", {"NO_COLOR": "1", "TERM": "xterm"}, Tty),
 }
 
 

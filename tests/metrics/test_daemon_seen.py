@@ -72,7 +72,7 @@ def test_metrics_that_nobody_wants_cost_nothing(vm: Vm) -> None:
 
 
 def test_what_happened_is_counted(vm: Vm, port: int) -> None:
-    """A publish, a notification, a failure: each shows with the next scrape; no key id and no secret does."""
+    """A publish, a notification, a failure: each shows with the next scrape and on the page; no key id and no secret does."""
     vm.configure(listening(vm, port) + vm.credential(notify=vm.hook(["/bin/true"])))
     daemon = vm.daemon().ready()
     eventually(
@@ -89,8 +89,27 @@ def test_what_happened_is_counted(vm: Vm, port: int) -> None:
     eventually(lambda: figures(port).state("uploader") == "failing")
     assert figures(port).get("keyturn_refresh_total", credential="uploader", outcome="fetch_failed") == 1
     key = vm.cloud.current_key("uploader-ak")
-    text = served(port).body
-    assert key.access_key_id not in text and key.access_key_secret not in text
+    assert served(port, "/readyz/uploader").body == "failing, generation 1 is in use\n"
+    page = served(port, "/")
+    assert "<h1>1 of 1 failing</h1>" in page.body
+    for text in (served(port).body, page.body):
+        assert key.access_key_id not in text and key.access_key_secret not in text
+    error = vm.status()["credentials"]["uploader"]["last_error"]
+    assert error and error[:20] not in page.body and str(vm.directory) not in page.body
+
+
+def test_the_page_is_guarded_like_the_metrics(vm: Vm, port: int) -> None:
+    """GET and HEAD; no foreign Host on loopback; its address alone, and each other one is as before."""
+    vm.configure(listening(vm, port) + vm.credential())
+    vm.daemon().ready()
+    page, head = served(port, "/?x=1"), get(port, "/", method="HEAD")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert (head.status, head.body, head.headers["content-length"]) == (200, "", page.headers["content-length"])
+    assert head.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert "refresh" not in get(port, "/?paused").headers
+    assert get(port, "/", method="POST").status == 405
+    assert get(port, "/", Host="evil.example").status == 403
+    assert [get(port, path).status for path in ("//", "/index.html", "/favicon.ico", "/%2f", "/metrics/")] == [404] * 5
 
 
 def test_readiness_is_that_of_the_service_manager(vm: Vm, port: int) -> None:
@@ -100,8 +119,10 @@ def test_readiness_is_that_of_the_service_manager(vm: Vm, port: int) -> None:
     daemon = vm.daemon()
     waiting = served(port, "/readyz", 503)
     assert "waits for uploader" in waiting.body
+    assert "waits for uploader" in served(port, "/").body
     assert served(port, "/livez").body == "the scheduler moves\n"
     assert figures(port).state("uploader") == "pending"
+    assert served(port, "/readyz/uploader", 503).body == "not ready: pending, no value was published yet\n"
     assert daemon.listener.count("READY=1") == 0
     daemon.ready()
     assert "has ended" in served(port, "/readyz").body
@@ -123,6 +144,7 @@ def test_a_wedged_scheduler_is_not_alive_and_hangs_no_scrape(vm: Vm, port: int) 
         assert before is not None
         assert figures(port).get("keyturn_snapshot_timestamp_seconds") == before, "it stands still"
         assert served(port, "/readyz").status == 200, "it was ready, and would be again"
+        assert "<h1>Old: 1 of 1 fresh</h1>" in served(port, "/").body
         fifo.unlink()
     served(port, "/livez")
     assert (figures(port).get("keyturn_snapshot_timestamp_seconds") or 0) > before

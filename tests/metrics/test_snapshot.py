@@ -23,7 +23,7 @@ class Running:
     """A bench whose engine turns on a thread of its own."""
 
     def __init__(self, bench: Bench) -> None:
-        self.engine, self.crew = bench.engine, bench.crew
+        self.engine, self.parts = bench.engine, bench.parts
         self.managed = bench.managed()
         bench.begin(self.managed)
         self.reader = SnapshotReader(self.engine, Counters(), IN_FORCE)
@@ -75,7 +75,7 @@ def test_an_engine_that_stands_still_holds_up_no_look(running: Running) -> None:
     for _ in range(3):
         assert running.reader.look(SOON_S) is None
     assert running.reader.last is first
-    assert running.crew.loop._inbox.qsize() == 1
+    assert running.parts.loop._inbox.qsize() == 1
     way.set()
     assert running.reader.look(PATIENCE_S) is not None
 
@@ -99,7 +99,7 @@ def test_many_looks_at_once_are_one_question(running: Running) -> None:
         pass
     while len(running.reader._asked._condition._waiters) < 20:  # type: ignore[attr-defined]
         pass
-    assert running.crew.loop._inbox.qsize() == 1
+    assert running.parts.loop._inbox.qsize() == 1
     way.set()
     for asker in askers:
         asker.join()
@@ -117,7 +117,7 @@ def test_a_look_that_fails_is_not_the_last(running: Running, monkeypatch: pytest
 
 def test_the_scheduler_must_move_not_only_the_inbox(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """/livez is no better evidence than the watchdog's: a loop that takes messages but rings no timer is not alive."""
-    monkeypatch.setattr(running.crew.scheduler, "collect", list)
+    monkeypatch.setattr(running.parts.scheduler, "collect", list)
     running.start()
     assert running.engine.submit(lambda: "the inbox is served").result(PATIENCE_S) == "the inbox is served"
     assert running.reader.look(SOON_S) is None

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from keyturn_deb import build, tools
-from keyturn_deb.commandline import Command
 from keyturn_deb.errors import BuildError
 from keyturn_deb.source import Source
 
@@ -21,7 +20,14 @@ ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
 EPOCH = 1_795_340_237
 BUILT_FROM = ("agent", "providers", "docs", "systemd", "packaging", "requirements")
-BUILT_FROM_FILES = ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "keyturn.example.toml")
+BUILT_FROM_FILES = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "pyproject.toml",
+    "keyturn.example.toml",
+    "secretsmanager.example.properties",
+)
 NOT_PART = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
 
 
@@ -29,12 +35,6 @@ NOT_PART = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
 def source() -> Source:
     """This checkout."""
     return Source(ROOT)
-
-
-@pytest.fixture(scope="session")
-def command_line(source: Source) -> Command:
-    """The commands and options that keyturn has."""
-    return source.command_line()
 
 
 @pytest.fixture(scope="session")

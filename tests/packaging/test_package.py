@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from keyturn_deb import build, files, wheels
 
+from agent.cli.command_line import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 EPOCH = 1_795_340_237
 VENV = "usr/lib/keyturn/venv"
@@ -50,11 +52,13 @@ def test_everything_that_was_promised_is_in_it(members, source):
         "usr/lib/tmpfiles.d/keyturn.conf",
         "etc/logrotate.d/keyturn",
         "usr/share/man/man1/keyturn.1.gz",
+        *(f"usr/share/man/man1/keyturn-{name}.1.gz" for name in COMMANDS),
         "usr/share/man/man5/keyturn.toml.5.gz",
         "usr/share/bash-completion/completions/keyturn",
         "usr/share/zsh/vendor-completions/_keyturn",
         "usr/share/fish/vendor_completions.d/keyturn.fish",
         *(f"usr/share/doc/keyturn/{name}" for name in ("copyright", "changelog.gz", "examples/keyturn.example.toml")),
+        "usr/share/doc/keyturn/examples/secretsmanager.example.properties",
     }
     assert promised - set(members) == set()
     assert any(name.endswith("/site-packages/redis/__init__.py") for name in members), "the client of [fleet]"

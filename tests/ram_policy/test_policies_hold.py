@@ -12,12 +12,12 @@ import pytest
 
 from agent.app import check, wiring
 from agent.core.errors import NotPermittedError
-from agent.emergency.foresight import CheckOutcome, Foreseer
+from agent.emergency.harmless_calls import CheckOutcome, HarmlessCalls
 from agent.emergency.request import Request
 from agent.ram_policy.documents import Identity
 from agent.ram_policy.identities import identities
 from agent.system.clock import Clock
-from agent.system.errands import Errands
+from agent.system.questions import Questions
 from providers.emulator.errors import ApiError
 from providers.emulator.operation import ENCRYPTION_KEY_ID
 from providers.emulator.policies import SECRET_USER
@@ -235,8 +235,8 @@ def foreseen(world: World) -> dict[str, CheckOutcome]:
         world.factory.authority("uploader"),
         world.factory.provider("uploader", world.settings.credentials["uploader"].provider),
     )
-    foreseer = Foreseer("uploader", authority, world.factory.cloud(), Clock(), Errands(PATIENCE_S))
-    found = foreseer.look(source, "uploader-ak", "uploader", world.station.current)
+    calls = HarmlessCalls("uploader", authority, world.factory.cloud(), Clock(), Questions(PATIENCE_S))
+    found = calls.look(source, "uploader-ak", "uploader", world.station.current)
     return {one.action: one.outcome for one in found.checks if one.action}
 
 

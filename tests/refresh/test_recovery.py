@@ -84,7 +84,7 @@ def test_a_number_that_was_taken_back_stays_spent(make_bench: MakeBench) -> None
     ]  # fmt: skip
     done, spent = managed.state.published, managed.state.journal.spent
     managed.state.journal = PublishJournal(done, before=done, staged=staged, spent=spent)
-    bench.crew.recorder.recover(managed, bench.clock.now())
+    bench.parts.recorder.recover(managed, bench.clock.now())
     assert bench.publish(managed, 2).outcome.generation == 3  # type: ignore[union-attr]
 
 
@@ -95,12 +95,12 @@ def test_a_number_stays_spent_when_the_record_of_its_roll_back_fails(make_bench:
     for name in left_over(bench):
         (bench.directory / name).unlink()
     managed = bench.managed()
-    bench.crew.recovery.recall(managed)
+    bench.parts.recovery.recall(managed)
     bench.break_audit()
     with pytest.raises(AuditError):
-        bench.crew.recorder.recover(managed, bench.clock.now())
+        bench.parts.recorder.recover(managed, bench.clock.now())
     bench.mend_audit()
-    bench.crew.recorder.recover(managed, bench.clock.now())
+    bench.parts.recorder.recover(managed, bench.clock.now())
     assert (managed.state.published.generation, managed.state.journal.next_generation) == (1, 3)
 
 

@@ -15,7 +15,7 @@ from agent.core.events import Cause, Event, Trigger
 from agent.core.outcome import Report
 from agent.core.settings import CredentialSettings, FilePath
 from agent.engine.attempts import RefreshSlot
-from agent.engine.crew import Crew
+from agent.engine.collaborators import Collaborators
 from agent.engine.engine import Engine
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import EventLoop
@@ -78,12 +78,12 @@ class Bench:
             [], audit=self.audit, states=self.states, settle_s=2.0, clock=self.clock, loop=self.loop, **options
         )
         if isinstance(self.clock, StillClock):  # the real one goes on beside it, which is no step
-            self.crew.scheduler.clock_step = lambda: 0.0  # type: ignore[method-assign]
+            self.parts.scheduler.clock_step = lambda: 0.0  # type: ignore[method-assign]
 
     @property
-    def crew(self) -> Crew:
+    def parts(self) -> Collaborators:
         """Whom the engine works with, for tests that drive one of them alone."""
-        return self.engine._crew
+        return self.engine._parts
 
     @property
     def slots(self) -> dict[str, RefreshSlot]:

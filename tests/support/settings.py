@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -177,11 +178,11 @@ def read(text: str | bytes, registry: Registry = REGISTRY, environ: Mapping[str,
 
 
 def problems(text: str, **others: Any) -> list[str]:
-    """Return the problems of a text without the file's name; a sound one has none."""
+    """Return the problems of a text without the file's name, line and column; a sound one has none."""
     try:
         read(text, **others)
     except ConfigError as error:
-        prefix = "keyturn.toml: "
-        assert all(line.startswith(prefix) for line in error.problems)
-        return [line.removeprefix(prefix) for line in error.problems]
+        prefix = re.compile(r"keyturn\.toml(:[0-9]+:[0-9]+)?: ")
+        assert all(prefix.match(line) for line in error.problems)
+        return [prefix.sub("", line, count=1) for line in error.problems]
     return []

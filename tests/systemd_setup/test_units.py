@@ -16,7 +16,7 @@ import pytest
 from agent.audit.head import read_head
 from agent.audit.log import AuditLog
 from agent.audit.proof import verify
-from agent.cli.main import parser
+from agent.cli.command_line import parser
 from agent.cli.option_types import seconds
 from agent.core.events import Event
 from agent.system.files import MISSING_CREDENTIAL

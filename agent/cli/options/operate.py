@@ -10,6 +10,7 @@ from agent.cli.parsers import subparser
 def once(once: argparse.ArgumentParser) -> None:
     """Add those of `once`."""
     once.add_argument("--retry-for", metavar="20s", default="20s", help="how long temporary failures are tried again")
+    once.add_argument("--json", action="store_true", help="print one JSON object")
     once.add_argument("names", metavar="NAME", nargs="*")
 
 
@@ -22,6 +23,11 @@ def refresh(refresh: argparse.ArgumentParser) -> None:
 def check(check: argparse.ArgumentParser) -> None:
     """Add those of `check`."""
     check.add_argument("--offline", action="store_true", help="use no network")
+    check.add_argument(
+        "--show-config",
+        action="store_true",
+        help="print the config as it takes effect, defaults marked, and check no more",
+    )
     check.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -33,7 +39,19 @@ def policy(policy: argparse.ArgumentParser) -> None:
 
 def status(status: argparse.ArgumentParser) -> None:
     """Add those of `status`."""
+    status.add_argument(
+        "names", metavar="NAME", nargs="*", help="all that is known of these credentials; default: a glance at all"
+    )
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument(
+        "--fail-if",
+        metavar="STATE",
+        action="append",
+        default=[],
+        help="exit 1 where a credential is fresh, pending, failing, stale or expired, or: owed (a dependent is to be told), old "
+        "(its key is older than max_age), restricted (as leaked), differs (a file was changed), behind (a process may be on an "
+        "older key); several with commas",
+    )
     status.add_argument(
         "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
     )
@@ -50,12 +68,12 @@ def credential(credential: argparse.ArgumentParser) -> None:
 
 def endpoint(endpoint: argparse.ArgumentParser) -> None:
     """Add those of `endpoint`."""
-    actions = endpoint.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = endpoint.add_subparsers(title="actions", metavar="ACTION")
     tokens = subparser(
         actions.add_parser,
         "tokens",
         help="which there are, when they die, when each was used last; never a token itself",
-        epilog="example: keyturn endpoint tokens uploader",
+        examples=("keyturn endpoint tokens", "keyturn endpoint tokens uploader --json"),
     )
     tokens.set_defaults(run="agent.cli.endpoint:tokens")
     tokens.add_argument("names", metavar="NAME", nargs="*")
@@ -64,7 +82,7 @@ def endpoint(endpoint: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "rotate-token",
         help="write a new one into the env file; the old one goes on for a while",
-        epilog="example: keyturn endpoint rotate-token uploader --overlap 0s --reason 'it is in a log'",
+        examples=("keyturn endpoint rotate-token uploader --overlap 0s --reason 'it is in a log'",),
     )
     rotate.set_defaults(run="agent.cli.endpoint:rotate_token")
     rotate.add_argument("name", metavar="NAME")
@@ -76,12 +94,12 @@ def endpoint(endpoint: argparse.ArgumentParser) -> None:
 
 def fleet(fleet: argparse.ArgumentParser) -> None:
     """Add those of `fleet`."""
-    actions = fleet.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = fleet.add_subparsers(title="actions", metavar="ACTION")
     status = subparser(
         actions.add_parser,
         "status",
         help="who is there, on which version, who is behind; exit code 1 if anybody is",
-        epilog="example: keyturn fleet status uploader --watch",
+        examples=("keyturn fleet status uploader --watch",),
     )
     status.set_defaults(run="agent.cli.fleet:status")
     status.add_argument("names", metavar="NAME", nargs="*")
@@ -91,7 +109,7 @@ def fleet(fleet: argparse.ArgumentParser) -> None:
         actions.add_parser,
         "leave",
         help="take this host off the board, or one that is gone for good",
-        epilog="example: keyturn fleet leave --host web-17",
+        examples=("keyturn fleet leave --host web-17",),
     )
     leave.set_defaults(run="agent.cli.fleet:leave")
     leave.add_argument("--host", metavar="HOST", help="default: this one")

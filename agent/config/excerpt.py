@@ -1,0 +1,145 @@
+"""The line of a config that a problem is about, with a caret below; no secret is in it, and nothing that drives a terminal."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.config.masking import HIDDEN, secret_stretches
+from agent.config.positions import Entry, Positions, Span
+from agent.core.suspects import suspects
+from agent.core.text import escaped
+
+COLUMNS = 68
+"""Of a line that is shown: with its number it fits into 80."""
+_BEFORE = 24
+"""Columns of a longer line that are shown before what the caret points to."""
+_TAB = "    "
+_CUT = "…"
+_ASSIGNED = re.compile(
+    r"([A-Za-z0-9_-]*(?:secret|passw|passphrase|token|private|key|bearer|credential)[A-Za-z0-9_-]*)[\"']?\s*=\s*", re.I
+)
+
+
+class _Cell(NamedTuple):
+    """What is shown for some characters of the line: from `start` to before `end`, `width` columns wide."""
+
+    start: int
+    end: int
+    shown: str
+    width: int
+
+
+def excerpt(positions: Positions, mark: Span) -> str:
+    """Return the line in which `mark` begins, with its number, and below it carets; "" where it cannot be shown for sure."""
+    line = positions.line(mark.start)
+    hidden = _hidden(positions, line)
+    if hidden is None:
+        return ""
+    cells = list(_cells(positions.text, line, hidden))
+    first = next((number for number, cell in enumerate(cells) if cell.end > mark.start), len(cells))
+    last = next((number for number, cell in enumerate(cells) if cell.start >= mark.end), len(cells))
+    cells, first, last = _cut(cells, first, max(last, first))
+    number = str(positions.line_and_column(mark.start)[0])
+    before, below = (sum(cell.width for cell in part) for part in (cells[:first], cells[first:last]))
+    text = "".join(cell.shown for cell in cells).rstrip()
+    return f"  {number} | {text}\n  {' ' * len(number)} | {' ' * before}{'^' * max(1, below)}"
+
+
+def _cut(cells: list[_Cell], first: int, last: int) -> tuple[list[_Cell], int, int]:
+    """Cut a line to what fits, around the marked cells."""
+    if sum(cell.width for cell in cells) <= COLUMNS:
+        return cells, first, last
+    begin, room = first, _BEFORE
+    while begin > 0 and cells[begin - 1].width <= room:
+        begin -= 1
+        room -= cells[begin].width
+    end, room = begin, COLUMNS - 2
+    while end < len(cells) and cells[end].width <= room:
+        room -= cells[end].width
+        end += 1
+    shown = cells[begin:end]
+    if begin:
+        shown.insert(0, _Cell(cells[begin].start, cells[begin].start, _CUT, 1))
+    if end < len(cells):
+        shown.append(_Cell(cells[end].start, cells[end].start, _CUT, 1))
+    shift = begin - (1 if begin else 0)
+    return shown, first - shift, min(last, end) - shift
+
+
+def _cells(text: str, line: Span, hidden: list[Span]) -> Iterator[_Cell]:
+    at = line.start
+    while at < line.end:
+        mask = max((span.end for span in hidden if span.start <= at < span.end), default=None)
+        if mask is not None:
+            end = min(mask, line.end)
+            yield _Cell(at, end, HIDDEN, len(HIDDEN))
+            at = end
+            continue
+        shown = _TAB if text[at] == "\t" else escaped(text[at])
+        yield _Cell(at, at + 1, shown, len(shown) if len(shown) > 1 else _width(text[at]))
+        at += 1
+
+
+def _width(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _hidden(positions: Positions, line: Span) -> list[Span] | None:
+    """Return what of a line may be a secret; None where the look over the text did not come as far as this line."""
+    lost = positions.lost_at
+    if lost is not None and line.start > lost:
+        return None
+    found = [span for entry in positions.entries for span in _of_value(positions.text, entry, line)]
+    for key in (entry.key for entry in positions.entries if entry.key is not None):
+        if line.start <= key.start <= line.end:
+            found += [
+                Span(key.start + start, key.start + end) for start, end in suspects(positions.text[key.start : key.end])
+            ]
+    if lost is not None and line.start <= lost <= line.end:
+        found += _unread(positions.text, line, lost)
+    return _joined(found)
+
+
+def _of_value(text: str, entry: Entry, line: Span) -> Iterator[Span]:
+    value = entry.value
+    if value is None or not entry.is_leaf or value.end <= line.start or value.start > line.end:
+        return
+    written = text[value.start : value.end]
+    quotes = next((len(mark) for mark in ('"""', "'''", '"', "'") if written.startswith(mark)), 0)
+    inner = written[quotes : len(written) - quotes if len(written) >= 2 * quotes and quotes else None]
+    shift = value.start + quotes
+    for start, end in secret_stretches(entry.place, inner, _before(text, entry)):
+        yield Span(shift + start, shift + end)
+
+
+def _before(text: str, entry: Entry) -> str:
+    """Return the item before this one of an array, as far as it can be an option of a command."""
+    if entry.key is not None or entry.value is None:
+        return ""
+    match = re.search(r"[\"']([^\"',\s]*)[\"']\s*,\s*$", text[max(0, entry.value.start - 200) : entry.value.start])
+    return match[1] if match else ""
+
+
+def _unread(text: str, line: Span, lost: int) -> Iterator[Span]:
+    """Yield what may be a secret in a line whose rest is no TOML: whatever follows a key for one, and what looks like one."""
+    rest = text[lost : line.end]
+    if (match := _ASSIGNED.search(rest)) is not None:
+        yield Span(lost + match.end(), line.end)
+    for start, end in secret_stretches((), rest):
+        yield Span(lost + start, lost + end)
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Return spans that do not overlap: where two do, they are one."""
+    joined: list[Span] = []
+    for span in sorted(span for span in spans if span.start < span.end):
+        if joined and span.start <= joined[-1].end:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return joined

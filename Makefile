@@ -23,15 +23,20 @@ venv: .venv/.runtime
 
 # --no-deps: the lock is complete, and overrides what the official client pins (docs/dependencies.md).
 .venv/.runtime: requirements/runtime.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("keyturn needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(PIP) install --no-deps --require-hashes -r requirements/runtime.lock
-	$(PIP) install --no-deps -e .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("keyturn needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make venv PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@echo "keyturn: 1 of 3  a virtual environment in .venv, for $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@echo "keyturn: 2 of 3  $$(grep -c == requirements/runtime.lock) libraries at most, each checked against its hash in requirements/runtime.lock; half a minute or so"
+	@$(PIP) install --no-deps --require-hashes -r requirements/runtime.lock
+	@echo "keyturn: 3 of 3  keyturn itself, from this directory"
+	@$(PIP) install --no-deps -e .
+	@touch $@
+	@echo "keyturn: done: $$($(BIN)/keyturn --version) is .venv/bin/keyturn; all its commands: .venv/bin/keyturn help"
 
 .venv/.dev: .venv/.runtime requirements/dev.lock
-	$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
-	touch $@
+	@echo "keyturn: $$(grep -c == requirements/dev.lock) libraries at most for tests and linters, each checked against its hash in requirements/dev.lock; a minute or so"
+	@$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
+	@touch $@
 
 dev: .venv/.dev
 

@@ -33,8 +33,8 @@ copyright = "the keyturn authors, Apache-2.0"
 release = version = __version__
 extensions = ["myst_parser"]
 myst_heading_anchors = 4
-suppress_warnings = ["toc.empty_glob"]
 nitpicky = True
+highlight_language = "text"
 html_theme = "furo"
 html_title = f"keyturn {version}"
 html_static_path = ["_static"]
@@ -57,11 +57,13 @@ def navigation(text: str) -> str:
     """Return the toctrees that the headings and lists of a page mean."""
     trees = []
     for part in re.split(r"^## ", text, flags=re.M)[1:]:
-        pages = re.findall(r"^\* \[[^]]*\]\(([^):#]+)\.md\)", part, re.M)
-        if pages:
-            trees.append(
-                "\n".join(["```{toctree}", ":hidden:", f":caption: {part.splitlines()[0]}", "", *pages, "```"])
-            )
+        caption, links = part.splitlines()[0], re.findall(r"^\* \[([^]]*)\]\(([^):#]+)\.md\)", part, re.M)
+        pages = [f"{title} <{page}>" for title, page in links]
+        if caption == CHINESE:
+            found = [str(page.relative_to(DOCS).with_suffix("")) for page in sorted((DOCS / "zh").rglob("*.md"))]
+            pages += [page for page in found if page not in {page for _title, page in links}]
+        if links:
+            trees.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"]))
     return "\n\n".join(trees)
 
 

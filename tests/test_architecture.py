@@ -47,6 +47,7 @@ KNOWS = {
     "agent.endpoint": EVERYBODY
     | {"agent.http", "agent.serving", "agent.sinks", "agent.sinks.formats", "agent.sinks.transaction"},
     "agent.systemd_setup": EVERYBODY | {"agent.notifiers"},
+    "agent.first_config": EVERYBODY | {"agent.notifiers"},
     "agent.ram_policy": EVERYBODY | {"providers", "providers.kms"},
     "agent.evidence": EVERYBODY | {"agent.audit"},
     # what puts everything together, and the commands
@@ -63,7 +64,7 @@ KNOWS = {
     },
     "agent.cli": EVERYBODY | {
         "agent.app", "agent.audit", "agent.control", "agent.demo", "agent.drill", "agent.emergency", "agent.evidence",
-        "agent.fleet", "agent.state",
+        "agent.fleet", "agent.first_config", "agent.notifiers", "agent.state",
         "agent.systemd_setup",
         "agent.config", "agent.ram_policy", "agent.serving", "agent.sinks", "providers.emulator",
     },

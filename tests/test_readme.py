@@ -11,6 +11,9 @@ from agent.cli.command_line import parser
 from agent.config import load
 from agent.core import errors
 from agent.core.docs import address
+from agent.first_config.document import COMMAND
+from tests.support.blocks import blocks
+from tests.support.reader import REGION, Reader
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("docs/**/*.md", "bench/*.md", "packaging/*.md", ".github/**/*.md", ".github/**/*.yml")
@@ -59,9 +62,9 @@ def test_every_command_in_the_documents_exists(words):
     if words == ["credential"]:
         words = ["credential", "NAME"]
     words = words[: words.index(">")] if ">" in words else words
-    if words[-1:] in (["--version"], ["--help"]):
+    if words[-1:] in (["--version"], ["--verbose"], ["--help"]):
         with pytest.raises(SystemExit, match="0"):
-            parser().parse_args(words)
+            parser(words).parse_args(words)
         return
     parser().parse_args(words)
 
@@ -87,6 +90,44 @@ def test_the_readme_config_loads():
     (uploader,) = settings.credentials.values()
     (sink,) = uploader.sinks
     assert sink.profile_mode == "External" and uploader.serve.users == ("uploader",) and not uploader.notify
+
+
+@pytest.mark.slow
+def test_the_readme_is_followed_by_somebody(tmp_path):
+    """Its blocks, pasted in order by a user with a home of their own, lead to a key, and the emergency to another one.
+
+    `make` is noted: CI runs `make venv`, and tests/demo the demo. Between two blocks is done what the README says there: the
+    commands that `init` showed, and those of an authority.
+    """
+    with Reader(tmp_path / "host") as reader:
+        home = reader.host / "home" / "keyturn"
+        (reader.host / "bin" / "make").write_text(f'#!/bin/sh\necho "make $*" >> {reader.host}/noted\n')
+        (reader.host / "bin" / "make").chmod(0o755)
+        reader.environ["KEYTURN_CONFIG"] = str(home / "keyturn.toml")
+        run = [block for block in blocks(ROOT / "README.md") if block.kind == "sh" and not block.reason]
+        demo, started, looked, emergency = run
+        for block in (demo, started):
+            reader.run(block.text)
+        assert reader.noted.split("\n")[:2] == ["make demo", "make venv"]
+        config = home / "keyturn.toml"
+        due = [line[len(COMMAND) :] for line in config.read_text().splitlines() if line.startswith(COMMAND)]
+        for command in due[:2]:
+            reader.run(command)
+        of_this_cloud = "".join(
+            f'{name}_endpoint = "{reader.server.endpoint_of(name)}"\n' for name in ("sts", "kms", "ram", "ims")
+        )
+        text = config.read_text().replace("[cloud]\n", f'[cloud]\nca_file = "{reader.files.ca}"\n{of_this_cloud}')
+        config.write_text(text.replace(REGION, f'{REGION}, endpoint = "{reader.server.endpoint_of("kms")}"'))
+        said = reader.run(looked.text)
+        first = reader.cloud.current_key("uploader-ak").access_key_id
+        assert said.rstrip().endswith(f"access_key_id = {first}")
+        for part, source in (("id", reader.files.authority_id), ("secret", reader.files.authority_secret)):
+            (paste,) = [command for command in due if f"operator_access_key_{part}" in command]
+            reader.run(f"{paste.partition('#')[0]} < {source}")
+        reader.run(next(command for command in due if command.startswith("sed -i")))
+        reader.run(emergency.text)
+        second = reader.cloud.current_key("uploader-ak").access_key_id
+        assert second != first and second in (home / "credentials.ini").read_text()
 
 
 def test_the_make_targets_exist():

@@ -81,6 +81,7 @@ def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offli
         yield from application_findings(settings, path, runtime)
     if as_service.applies(path):
         yield Finding("ok", setup_check.PLACE, "what follows is seen as the service, by its user and in its sandbox")
+        yield Finding.begins(setup_check.PLACE, "the service's user looks at everything")
         try:
             yield from as_service.findings(settings, path, environ, offline=offline)
             return
@@ -196,8 +197,10 @@ def _writable(key: str, directory: Path, mode: str, *, is_made: bool = True, pro
 
 def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
-    local = [*_local(place, managed)]
-    yield from local
+    local = []
+    for finding in _local(place, managed):
+        local.append(finding)
+        yield finding
     if offline:
         yield from _age(place, managed, None, Clock().now())
         return
@@ -218,6 +221,7 @@ def _age(place: str, managed: ManagedCredential, value: Credential | None, now: 
 
 def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
     """Yield what can be seen on this machine."""
+    yield Finding.begins(f"{place}.provider", "its files are looked at")
     yield from _inspected(f"{place}.provider", managed.provider)
     for number, sink in enumerate(managed.sinks):
         yield from (
@@ -257,6 +261,7 @@ def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> It
     if check_ram_user.waits_for_first_key(managed):
         yield Finding("ok", f"{place}.provider", "no key is in use here yet: one is made once keyturn runs, or adopted")
         return
+    yield Finding.begins(f"{place}.provider", "is asked for the value")
     value, finding = _tried(f"{place}.provider", lambda: _fetched(managed.provider, now))
     yield from _age(place, managed, value, now)
     if value is None:
@@ -280,6 +285,7 @@ def _proof(place: str, managed: ManagedCredential, value: Credential) -> Iterato
     if verifier is None or is_bearer(value):
         yield Finding("ok", f"{place}.verify", "off: the value is published unproved")
         return
+    yield Finding.begins(f"{place}.verify", "STS is asked whom the value belongs to")
     proof, finding = _tried(f"{place}.verify", lambda: verifier.verify(value, timeout_s=VERIFY_S, wait=_sleep))
     if proof is None:
         yield finding
@@ -311,6 +317,7 @@ def _emergency(parts: wiring.Factory, managed: ManagedCredential, offline: bool)
         yield from local  # another credential of this config says it itself
     if not offline and all(one.level != "error" for one in local):
         now = Clock().now()
+        yield Finding.begins(f"{place}.authority", "is asked for its value, and STS whom that belongs to")
         identity, finding = _tried(
             f"{place}.authority",
             lambda: parts.cloud().sts.get_caller_identity(_fetched(authority, now), now=now),

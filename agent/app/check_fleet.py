@@ -67,6 +67,7 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
         yield Finding("warning", PLACE, "there is no password: whoever reaches the server may write the board", remedy)
     if offline:
         return
+    yield Finding.begins(f"{PLACE}.url", "the server is asked")
     questions = Questions(ASK_S)
     try:
         seen = questions.answer(questions.ask(lambda: _asked(board, names)))

@@ -44,6 +44,7 @@ def findings(parts: Factory, managed: ManagedCredential, now: datetime) -> Itera
         parts.cloud_of(managed.name),
         settings.ram_user.user,
     )
+    yield Finding.begins(place, "RAM and STS are asked")
     try:
         who = authority.fetch(now)
         arn = cloud.sts.get_caller_identity(who, now=now).arn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from agent.cli.output import one_line
@@ -11,6 +12,7 @@ from agent.system.columns import columns, cut
 from agent.system.local_time import LocalTime
 from agent.system.terminal import paint
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVENT_WIDTH = 18
 MOST_NAME_WIDTH = 24
 GOOD = frozenset(
@@ -45,16 +47,28 @@ REMARKS = frozenset({"agent_started", "recovered"})
 class Columns:
     """The layout of the lines of one output."""
 
-    def __init__(self, names: Iterable[str], width: int | None, local: LocalTime) -> None:
+    def __init__(self, names: Iterable[str], width: int | None, zone: tzinfo | None = None) -> None:
         """Measure.
 
         Args:
             names: of the credentials, for the width of their column.
-            width: columns of the terminal, at which lines are cut; None for no terminal, where the time has its zone.
-            local: the zone of the times, which a terminal's output names once.
+            width: columns of the terminal, at which lines are cut, and where the time has no day; None for no terminal, where
+                it has its zone too.
+            zone: of the times; None for the local one.
         """
-        self._width, self._local = width, local
+        self._width, self._zone = width, zone
+        self._day, self._local = "", LocalTime(EPOCH, zone)
         self._names = min(MOST_NAME_WIDTH, max(map(columns, names), default=0))
+
+    def lines(self, record: dict[str, Any]) -> Iterator[str]:
+        """Yield a record as a line; on a terminal before the first one of a day that day, with its zone."""
+        line = self.line(record)
+        at = moment_of(str(record.get("time", "?")))
+        if at is not None and self._width is not None and (day := LocalTime(at, self._zone).date(at)) != self._day:
+            self._day, self._local = day, LocalTime(at, self._zone)
+            yield paint(f"-- {day}, {self._local.zone}", "dim")
+            line = self.line(record)
+        yield line
 
     def line(self, record: dict[str, Any]) -> str:
         """Return a record as a line; whatever a stranger wrote into it, it is one line and drives no terminal."""
@@ -72,7 +86,7 @@ class Columns:
         at = moment_of(told)
         if at is None:
             return one_line(told)
-        return self._local.time(at) if self._width is not None else self._local.iso(at)
+        return self._local.clock(at) if self._width is not None else self._local.iso(at)
 
 
 def mood(record: dict[str, Any]) -> str | None:

@@ -22,9 +22,8 @@ from agent.config.outline import outline
 from agent.core.errors import EXIT_DONE, AuditError, UsageError
 from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
-from agent.system.local_time import LocalTime
 from agent.system.systemd_unit import service_user
-from agent.system.terminal import is_terminal, paint, terminal_size
+from agent.system.terminal import is_terminal
 
 LOOK_S = 0.5
 """Seconds between two looks of `--follow`."""
@@ -104,11 +103,8 @@ def _mentions(value: Any, key: re.Pattern[str]) -> bool:
 def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
     if options.json:
         return lambda record: print(output.json_line(record, options.out), file=options.out)
-    local = LocalTime(Clock().now())
-    if is_terminal():
-        print(paint(f"times in {local.zone}", "dim"), file=options.out)
-    columns = Columns(credentials, terminal_size().columns if is_terminal() else None, local)
-    return lambda record: print(columns.line(record), file=options.out)
+    columns = Columns(credentials, output.width())
+    return lambda record: print("\n".join(columns.lines(record)), file=options.out)
 
 
 def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace) -> None:

@@ -133,6 +133,14 @@ COMMANDS = {
     "run": Command(
         "agent.cli.run:run", "the daemon, in the foreground", "keyturn run", "", (0, 1, 2, 77, 78), "systemd.md"
     ),
+    "init": Command(
+        "agent.cli.init:init",
+        "write a first config, with what is still to be done as comments; never replaces a file",
+        "keyturn init --secret uploader-ak --for credentials_ini --unit uploader.service",
+        "agent.cli.options.init:init",
+        (0, 1, 2, 77),
+        brief="write a first config; what is still to be done stands in it",
+    ),
     "once": Command(
         "agent.cli.once:once",
         "one refresh of every (or each named) credential: fetch, verify, publish, notify, exit",

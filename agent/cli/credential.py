@@ -34,6 +34,7 @@ RESTART_S = 9.0
 """Seconds for which a daemon is waited for that is not there, or has no value, and no published file can be read."""
 PAUSE_S = 0.2
 EXIT_TEMPORARY = 75
+EXIT_USAGE = 2
 MAX_ANSWER = 1024 * 1024
 MAX_CONFIG = 1024 * 1024
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7))
@@ -76,6 +77,8 @@ def credential(options: argparse.Namespace) -> int:
         document, problem = credential_from_files.read(options.config, options.name, options.format)
         if document is None:
             credential_from_files.refuse_closed(options.config, options.name, _named_in(options.config))
+            if getattr(problem, "exit_code", None) == EXIT_USAGE:
+                raise problem  # there is no such credential: no daemon that comes back will have it
     while document is None and time.monotonic() < ends:
         time.sleep(PAUSE_S)
         document, later = _whole(options)

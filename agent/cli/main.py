@@ -18,7 +18,7 @@ from contextlib import nullcontext, redirect_stdout
 
 from agent.cli.command_line import imported, understood
 from agent.cli.parsers import DEFAULT_CONFIG
-from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, KeyturnError
+from agent.core.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, ConfigError, KeyturnError
 from agent.core.text import escaped
 from agent.system import core_dumps
 from agent.system.file_names import names_in_utf8
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     choose_colour(options.color)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG
+    options.words_typed = arguments
     return _perform(options)
 
 
@@ -80,7 +81,7 @@ def _perform(options: argparse.Namespace) -> int:
         _complain_of_config(error, with_lines=not getattr(options, "json", False))
         return EXIT_CONFIG
     except KeyturnError as error:
-        _complain(f"keyturn: {error}")
+        _complain(f"keyturn: {_with_command(error, options)}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -91,6 +92,14 @@ def _perform(options: argparse.Namespace) -> int:
         return _failed_by_system(error)
     except Exception as error:
         return _fault(error)
+
+
+def _with_command(error: KeyturnError, options: argparse.Namespace) -> str:
+    if error.exit_code != EXIT_USAGE:
+        return str(error)
+    from agent.cli.mistakes import with_command
+
+    return with_command(str(error), options.words_typed, options)
 
 
 def _run(options: argparse.Namespace) -> int:

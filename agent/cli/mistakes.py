@@ -8,11 +8,13 @@ right is shown whole, to be pasted, but only where the parser then understands i
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from agent.cli.parsers import Mistake, Parser
+from agent.config.outline import outline
 from agent.core.text import escaped, nearest
 
 ELSEWHERE = {
@@ -56,6 +58,31 @@ def explained(whole: Parser, words: Sequence[str], mistake: Mistake) -> str:
     if right is None or not "".join(right).isprintable():
         return escaped(f"{slip.sentence}; did you mean {slip.meant}?")
     return escaped(f"{slip.sentence}; did you mean: {shlex.join(['keyturn', *right])}")
+
+
+def with_command(sentence: str, words: Sequence[str], options: argparse.Namespace) -> str:
+    """Return a command's own sentence; where it names the credential that was meant, with the whole command put right.
+
+    Args:
+        sentence: ends with `did you mean uploader?`, where that is what is wrong.
+        words: the arguments.
+        options: what they were understood as.
+    """
+    given = [
+        *(getattr(options, "names", None) or []),
+        getattr(options, "name", None),
+        getattr(options, "credential", None),
+    ]
+    found = outline(options.config, os.environ)
+    known = found.credentials if found is not None else ()
+    for typed in filter(None, given):
+        near = nearest(typed, known) if typed not in known else None
+        question = f"did you mean {near}?"
+        places = [at for at, word in enumerate(words) if word in (typed, f"--credential={typed}")]
+        if near is not None and sentence.endswith(question) and len(places) == 1 and "".join(words).isprintable():
+            right = _replaced(list(words), places[0], [words[places[0]].removesuffix(typed) + near])
+            return f"{sentence.removesuffix(question)}did you mean: {shlex.join(['keyturn', *right])}"
+    return sentence
 
 
 def _put_right(whole: Parser, words: list[str]) -> list[str] | None:

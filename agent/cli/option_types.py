@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from agent.config.duration import duration
-from agent.config.messages import Unfit
+from agent.config.unfit import Unfit
 from agent.core.errors import UsageError
 from agent.core.timestamps import moment_of
 

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from agent.core.text import escaped
 from agent.system.columns import columns, padded
 from agent.system.local_time import LocalTime, local_times
-from agent.system.terminal import paint, terminal_size
+from agent.system.terminal import is_terminal, paint, terminal_size
 from agent.system.waiting import WAITING
 
 MOODS = {
@@ -46,6 +46,11 @@ def table(rows: Sequence[Sequence[str]], moods: Sequence[str | None] = ()) -> It
         if number and moods:
             cells[1] = paint(cells[1], moods[number - 1])
         yield "  ".join(cells).rstrip()
+
+
+def width() -> int | None:
+    """Return the columns that a line may have: of the terminal; None where standard output is none, and nothing is wrapped."""
+    return terminal_size().columns if is_terminal() else None
 
 
 def fitting(lines: Sequence[str], taken: int = 0) -> list[str]:

@@ -134,6 +134,6 @@ def _add_everywhere(parser: argparse.ArgumentParser, default: dict[str, Any]) ->
         "--color",
         choices=WHEN,
         metavar="WHEN",
-        help="auto, always or never; default: auto",
+        help="when there is colour: auto, always or never; default: auto",
         **(default or {"default": "auto"}),
     )

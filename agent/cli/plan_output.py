@@ -44,7 +44,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         rows = list(body)
         if rows:
             yield ""
-            yield title
+            yield paint(title, "strong")
             yield from rows
 
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from agent.cli.output import MOODS, one_line, spoken, wait
+from agent.cli.output import MOODS, one_line, spoken, wait, width
 from agent.cli.progress import Counter
 from agent.core.text import first_few
+from agent.system.columns import wrapped
 from agent.system.terminal import paint
 from agent.system.waiting import BEGUN, WAITING
 
@@ -26,6 +27,10 @@ _NOW = {
     "delete_old": "has the old key deleted",
 }
 """What goes on in a step, by its name."""
+
+
+_DETAIL = 31
+"""The column in which the detail of a step goes on in its next line."""
 
 
 class RotateProgress:
@@ -60,10 +65,14 @@ class RotateProgress:
 
 
 def step(one: dict[str, Any]) -> None:
-    """Print one step of an emergency, as it ends."""
-    detail = f"  {spoken(one['detail'])}" if one.get("detail") else ""
-    outcome = paint(one_line(one["outcome"]), MOODS.get(one["outcome"]))
-    print(f"{_at(one)}  {one_line(one['name']):<13} {outcome}{detail}", flush=True)
+    """Print one step of an emergency, as it ends; on a terminal its detail stands in a column of its own."""
+    outcome = one_line(one["outcome"])
+    head = f"{_at(one)}  {one_line(one['name']):<13} "
+    detail = spoken(one.get("detail") or "")
+    first, *rest = wrapped(detail, width(), " " * _DETAIL, f"{head}{outcome}  " if detail else f"{head}{outcome}")
+    print(
+        "\n".join([head + paint(outcome, MOODS.get(one["outcome"])) + first[len(head + outcome) :], *rest]), flush=True
+    )
 
 
 def _at(one: dict[str, Any]) -> str:
@@ -89,9 +98,8 @@ def rotated(result: dict[str, Any], *, drill: bool = False) -> None:
         print(one_line(f"{played}fleet: {_fleet(fleet)}"))
     good = result["safe"] and result["all_moved"]
     last = f"{_safety(result)}; {_moved(result)}" if result["old_access_key_id"] else "this command did nothing itself"
-    print(
-        paint(spoken(played + last), "good" if good else "bad"), flush=True
-    )  # a document may follow, which takes a while
+    for line in wrapped(spoken(played + last), width(), "  ", ""):
+        print(paint(line, "good" if good else "bad"), flush=True)  # a document may follow, which takes a while
 
 
 def _fleet(rows: Sequence[dict[str, Any]]) -> str:

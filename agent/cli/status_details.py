@@ -40,8 +40,9 @@ def all_of(one: dict[str, Any]) -> Iterator[str]:
     if one["generation"]:
         key = f"{one['access_key_id'] or 'a value without a key id'}, generation {one['generation']}"
         proved = "verified" if one["verified"] else "not verified"
-        version = f", version {one['version_id']}" if one.get("version_id") else ""
-        yield f"{key}{version}, published {one['published_at']}, {proved}"
+        yield f"{key}, published {one['published_at']}, {proved}"
+        if one.get("version_id"):
+            yield f"version {one['version_id']} of the secret"
     if one["expires_at"]:
         yield f"expires {one['expires_at']}"
     if one.get("last_success_at"):

@@ -171,7 +171,7 @@ def _fitting(rows: Sequence[Row], screen: Screen, taken: int) -> tuple[Sequence[
 def _table(rows: Sequence[Row], width: int | None) -> Iterator[str]:
     widths = {title: max(columns(title), *(columns(row.cells[title]) for row in rows)) for title in ORDER}
     shown = _chosen(rows, widths, width)
-    yield "  ".join(padded(title, widths[title]) for title in shown).rstrip()
+    yield paint("  ".join(padded(title, widths[title]) for title in shown).rstrip(), "strong")
     for row in rows:
         cells = {title: padded(cut(row.cells[title], widths[title]), widths[title]) for title in shown}
         if "state" in cells:

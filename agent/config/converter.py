@@ -18,7 +18,6 @@ from agent.config import scalars
 from agent.config.masking import Place, holds_secret
 from agent.config.messages import (
     Report,
-    Unfit,
     either,
     got,
     inner_place,
@@ -27,6 +26,7 @@ from agent.config.messages import (
     shown_value,
 )
 from agent.config.registry import Family, Registry, settings_class
+from agent.config.unfit import Unfit
 from agent.core.settings import Duration, FileMode, ProviderSettings
 from agent.core.text import nearest
 

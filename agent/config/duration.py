@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from agent.config.messages import Unfit
+from agent.config.unfit import Unfit
 from agent.core.scalars import Duration
 
 A_DURATION = 'a duration in quotes with a unit, like "30s"'

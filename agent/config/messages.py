@@ -24,10 +24,6 @@ _INNER = re.compile(r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Unfit(ValueError):
-    """A value does not fit. The text is the sentence without the place."""
-
-
 class Note(NamedTuple):
     """A problem and its place.
 

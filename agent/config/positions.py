@@ -91,6 +91,18 @@ class Positions:
                 return entry
         return None
 
+    def find_written(self, place: str) -> Entry | None:
+        """Return what `find` returns, for a place as findings write it: `credentials.uploader.sinks[1].mode`."""
+        written = {
+            "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)[1:]: key
+            for key in self._found
+        }
+        while place:
+            if place in written:
+                return self._found[written[place]]
+            place = place[: max(place.rfind("."), place.rfind("["), 0)]
+        return None
+
     def line_and_column(self, offset: int) -> tuple[int, int]:
         """Return both as people and editors count them, from 1; columns are characters."""
         start = self.text.rfind("\n", 0, offset) + 1

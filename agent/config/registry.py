@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import NamedTuple
 
-from agent.config.messages import Unfit, one_of, quoted, shown_name
+from agent.config.messages import one_of, quoted, shown_name
+from agent.config.unfit import Unfit
 from agent.core.errors import KeyturnError
 from agent.core.settings import NotifierSettings, ProviderSettings, SinkSettings
 from agent.core.text import nearest

@@ -16,7 +16,8 @@ import msgspec
 
 from agent.config.duration import A_DURATION, Malformed, duration
 from agent.config.masking import Place
-from agent.config.messages import Unfit, either, got, quoted
+from agent.config.messages import either, got, quoted
+from agent.config.unfit import Unfit
 from agent.core.settings import Duration, FileMode, FilePath
 from agent.core.suspects import looks_secret
 from agent.core.text import nearest

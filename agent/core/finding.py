@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from agent.core.problem import Problem
 
+BEGINS = "begins"
+"""The level of what is no finding yet: a look that may take seconds begins. Shown on a terminal until its finding comes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -15,6 +18,11 @@ class Finding:
     place: str
     text: str
     remedy: str = ""
+
+    @classmethod
+    def begins(cls, place: str, text: str) -> Finding:
+        """Make the announcement of a look that may take seconds."""
+        return cls(BEGINS, place, text)
 
     @classmethod
     def of(cls, level: str, place: str, problem: Problem) -> Finding:

@@ -1,4 +1,4 @@
-"""Child processes that report in lines, into one queue, and that never outlive the demo.
+"""Child processes that report in lines, into one queue, and that never outlive the demo, not even one that is killed.
 
 Decision: one thread per child reads its pipe, and every wait is a wait for the queue. So there is no sleep, and
 the death of one child ends the wait for another one. Signals become messages too: an exception out of a handler
@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from agent.system import core_dumps
 
 STOP_S = 10.0
 """Seconds that a child may take to end after SIGTERM before it is killed."""
+TIED = (sys.executable, "-P", "-m", "agent.demo.tied")
+"""Makes a command end with this process, even where that is killed."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 clock = time.monotonic
@@ -74,8 +77,8 @@ class Child:
         # In a session of its own: Ctrl-C on the terminal reaches the demo alone, which then ends its children in order.
         with core_dumps.limit_as_before():
             self._process = subprocess.Popen(
-                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True, text=True, encoding="utf-8", errors="replace",
+                [*TIED, str(os.getpid()), *argv], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, start_new_session=True, text=True, encoding="utf-8", errors="replace",
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, name=f"reads {name}", daemon=True)
         self._reader.start()

@@ -15,7 +15,9 @@ from typing import Any
 
 from agent.core.errors import UsageError
 from agent.demo.children import Children, DemoError, Said, clock
+from agent.demo.play import Play
 from agent.demo.world import ACT_S, CLOUD, DAEMON, OLD_KEY_LIFE_S, PROPAGATION_S, World
+from agent.system.own_program import shell_name
 from agent.system.terminal import paint
 
 APPLICATION = "uploader"
@@ -24,8 +26,10 @@ REASON = "demo: key found on a public repo"
 OPERATOR = "operator"
 
 
-def perform(directory: Path | None) -> int:
+def perform(directory: Path | None, *, keep: bool = False) -> int:
     """Run the demo in `directory` (None: a temporary one, which is removed afterwards), and return 0.
+
+    With `keep` there is no story: its world goes on, to play with, until a signal asks it to end.
 
     Raises:
         UsageError: the directory exists already, or cannot be made.
@@ -38,12 +42,24 @@ def perform(directory: Path | None) -> int:
         place = _prepared(directory) if directory else Path(stack.enter_context(_temporary()))
         stack.enter_context(children)
         try:
-            Story(place, children).play()
+            if keep:
+                _play(Play(place, children, APPLICATION))
+            else:
+                Story(place, children).play()
         except DemoError as error:
             raise DemoError(f"the demo failed: {error.problem}", error.remedy) from error
     if directory:
         print(f"\nconfig, logs and audit log stay in {directory}")
+    if not keep:
+        print(f"\nYour turn, with the same world: {shell_name()} demo --keep")
     return 0
+
+
+def _play(play: Play) -> None:
+    try:
+        play.run()
+    except KeyboardInterrupt:  # how one is meant to end it
+        print(f"\n{play.farewell()}", flush=True)
 
 
 def _prepared(directory: Path) -> Path:

@@ -7,7 +7,6 @@ disables no key that still signs requests.
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import sys
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.cloud.tls import context_for
+from agent.core.errors import KeyturnError
 from agent.demo.children import Children, DemoError, Said, clock
+from agent.demo.order import order
 
 SECRET = "uploader-ak"
 DAEMON, CLOUD = "keyturn", "cloud"
@@ -72,7 +72,12 @@ class World:
     def start_daemon(self) -> None:
         """Start `keyturn run` with all applications as dependents, and return when it is ready."""
         self._write_config()
+        self.restart_daemon()
+
+    def restart_daemon(self) -> None:
+        """Start `keyturn run` with the config that there is, and return when it is ready."""
         self._start(DAEMON, keyturn("--config", str(self.config), "run"))
+        self.daemon_pid_file.write_text(f"{self.children[DAEMON].pid}\n")
         self.wait_event("the daemon to be ready", DAEMON, "ready", START_S)
 
     # -- what happens -------------------------------------------------------------------------------
@@ -83,19 +88,10 @@ class World:
         Raises:
             DemoError: it does not.
         """
-        ca, token = self.directory / "ca.pem", (self.directory / "admin-token").read_text()
-        channel = http.client.HTTPSConnection(self.endpoint, context=context_for((str(ca),)), timeout=START_S)
         try:
-            channel.request("POST", "/_emulator/rotate", json.dumps({"secret": SECRET}), {"X-Emulator-Token": token})
-            reply = channel.getresponse()
-            body = reply.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise DemoError(f"the emulated KMS does not answer: {type(error).__name__}") from error
-        finally:
-            channel.close()
-        if reply.status != 200:
-            raise DemoError(f"the emulated KMS refused to rotate with status {reply.status}")
-        return Rotated(**json.loads(body))
+            return Rotated(**order(self.directory, self.endpoint, "rotate", {"secret": SECRET}))
+        except KeyturnError as error:
+            raise DemoError(error.problem, error.remedy) from error
 
     def wait(self, what: str, wanted: Callable[[Said], bool], within_s: float) -> Said:
         """Listen until `wanted`.
@@ -170,6 +166,11 @@ class World:
     def credentials(self) -> Path:
         """The file that keyturn publishes for the applications."""
         return self.directory / "app" / "credentials.ini"
+
+    @property
+    def daemon_pid_file(self) -> Path:
+        """The file with the daemon's pid, for those who want to kill it."""
+        return self._pid_file(DAEMON)
 
     def _start(self, name: str, argv: Sequence[str]) -> None:
         self.children.start(name, argv, self._log(name))

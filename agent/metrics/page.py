@@ -68,7 +68,7 @@ def page(shown: Snapshot | None, now: datetime, *, is_stuck: bool = False, is_pa
     rows = sorted(shown.rows, key=_urgency) if shown is not None else []
     fleet = shown.fleet if shown is not None else None
     moods = {mood for mood, _text in notices} | {mood for row in rows for mood, _text in _pills(row, fleet)}
-    title = f"{'Old: ' if is_stuck else ''}{summary(rows)}" if shown is not None else "keyturn is starting"
+    title = f"{'Old: ' if is_stuck else ''}{summary(rows)}" if shown is not None else "Starting"
     body = "".join(f'<p class="notice {mood}">{text}</p>\n' for mood, text in notices)
     if any(row.state in FAILED for row in rows):
         body += "<p>What failed, and what to do: <code>keyturn status</code> on this host.</p>\n"
@@ -82,12 +82,10 @@ def page(shown: Snapshot | None, now: datetime, *, is_stuck: bool = False, is_pa
 
 def summary(rows: list[Row]) -> str:
     """Return what a glance at the tab's title has to tell: "1 of 12 failing", the worst first."""
-    states, restricted = Counter(row.state for row in rows), sum(row.is_restricted for row in rows)
-    told = [f"{states[each]} {each}" for each in WORST_FIRST if states[each] and each != Condition.FRESH]
-    first, *others = told or [f"{states[Condition.FRESH]} {Condition.FRESH}"]
-    count, _blank, state = first.partition(" ")
+    count, restricted = Counter(row.state for row in rows), sum(row.is_restricted for row in rows)
+    first, *others = [each for each in WORST_FIRST if count[each] and each != Condition.FRESH] or [Condition.FRESH]
     leaked = [f"{counted(restricted, 'key')} restricted"] if restricted else []
-    return ", ".join([*leaked, f"{count} of {len(rows)} {state}", *others])
+    return ", ".join([*leaked, f"{count[first]} of {len(rows)} {first}", *(f"{count[each]} {each}" for each in others)])
 
 
 def _framed(title: str, mood: str, body: str, now: datetime, *, is_paused: bool) -> str:

@@ -160,6 +160,36 @@ def write_atomic_in(dir_fd: int, name: str, content: bytes, mode: int = 0o600, *
         os.fsync(dir_fd)
 
 
+def write_new(path: Path | str, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Write a file that is not there yet: it is whole when its name appears, and what has that name stays.
+
+    Args:
+        path: the file; its directory exists.
+        content: all of its bytes.
+        mode: its permission bits, whatever the umask.
+        owner: uid and gid; None for the process's own.
+
+    Raises:
+        FileExistsError: something has that name, be it a link that leads nowhere.
+        OSError: as the kernel says; nothing is left behind.
+    """
+    place = Path(path)
+    dir_fd = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    temp = temp_name(place.name)
+    try:
+        fd = create(temp, mode, dir_fd, owner)
+        try:
+            write_all(fd, content)
+            os.fsync(fd)
+            os.link(temp, place.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)  # unlike rename(2), it replaces nothing
+        finally:
+            os.close(fd)
+            os.unlink(temp, dir_fd=dir_fd)
+        os.fsync(dir_fd)
+    finally:
+        os.close(dir_fd)
+
+
 def sync_names(directory: Path | str) -> None:
     """Make the names in a directory durable.
 

@@ -38,6 +38,14 @@ class LocalTime:
         text = f"{local:%Y-%m-%d %H:%M:%S}"
         return text if local.utcoffset() == self._offset else f"{text} {_offset(local)}"
 
+    def date(self, moment: datetime) -> str:
+        """Return the day of a moment."""
+        return f"{self._local(moment):%Y-%m-%d}"
+
+    def clock(self, moment: datetime) -> str:
+        """Return what `time` does, without the day."""
+        return self.time(moment).partition(" ")[2]
+
     def zoned(self, moment: datetime) -> str:
         """Return a moment with its zone's offset, for a sentence that stands alone."""
         local = self._local(moment)

@@ -9,6 +9,7 @@ import argparse
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import providers
 from agent.app import wiring
 from agent.cli.command_line import parser
+from agent.cli.help import ENVIRONMENT
+from agent.cli.parsers import Parser
 from agent.core import errors, settings
 from agent.core.events import Event, Trigger
 from agent.core.scalars import Duration, FileMode, FilePath
@@ -78,30 +81,56 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def commands() -> str:
     """Every command and action, with its options."""
     shown = list(_walk(parser(), "keyturn"))
-    rows = [[f"[`{name}`](#{name.replace(' ', '-')})", one.description or ""] for name, one in shown]
-    top = _options(parser())
-    intro = "`keyturn [--config PATH] COMMAND`. What a command's exit code means: [exit_codes.md](exit_codes.md)."
-    parts = ["# Commands", intro, _table(["command", "does"], rows), "## Before the command", top]
+    rows = [[f"[`{name}`](#{name.replace(' ', '-')})", _paragraphs(one)[0]] for name, one in shown]
+    parts = [
+        "# Commands",
+        "`keyturn [--config PATH] COMMAND`. `--help` of each says the same.",
+        _table(["command", "does"], rows),
+        "## Of every command",
+        _options(one for one in parser()._actions),
+        "## Environment",
+        _table(["variable", "does"], [[_coded(names), said] for names, said in ENVIRONMENT.items()]),
+    ]
     for name, one in shown:
-        parts += [f"## {name}", _sentence(one.description or ""), f"```text\n{_usage(name, one)}\n```", _options(one)]
-        parts += [f"Example:\n\n```sh\n{one.epilog.removeprefix('example: ')}\n```"] if one.epilog else []
+        first, *more = _paragraphs(one)
+        parts += [f"## {name}", _sentence(first), f"```text\n{_usage(name, one)}\n```", _options(_own(one))]
+        parts += [f"```text\n{text}\n```" for text in more]
+        parts += ["```sh\n" + "\n".join(one.examples) + "\n```"] if one.examples else []
+        codes = ", ".join(map(str, one.exit_codes))
+        about = f"More: [{one.docs.removesuffix('.md')}](../{one.docs})." if one.docs else ""
+        parts.append(f"[Exit codes](exit_codes.md): {codes}. {about}".strip() if codes else about)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _walk(one: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def _walk(one: Parser, name: str) -> Iterator[tuple[str, Parser]]:
     """Yield each command that does something, in the order of the help."""
-    below = [action for action in one._actions if isinstance(action, argparse._SubParsersAction)]
-    if name != "keyturn" and not (below and below[0].required):
+    if (below := one.below()) is None:
         yield name, one
-    for action in below:
-        summaries = {each.dest: each.help for each in action._choices_actions}
-        for word, sub in action.choices.items():
-            sub.description = sub.description or summaries.get(word)
-            yield from _walk(sub, f"{name} {word}")
+        return
+    for action in one._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            summaries = {each.dest: each.help for each in action._choices_actions}
+            for word, sub in below.items():
+                sub.description = sub.description or summaries.get(word)
+                yield from _walk(sub, f"{name} {word}")
 
 
-def _usage(name: str, one: argparse.ArgumentParser) -> str:
-    return " ".join([name, *(_word(each) for each in one._actions if _is_shown(each))])
+def _paragraphs(one: Parser) -> list[str]:
+    return (one.description or "").split("\n\n", 1)
+
+
+def _coded(names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names.split(", "))
+
+
+def _own(one: Parser) -> list[argparse.Action]:
+    """Return what a command takes that not every one takes."""
+    return [each for each in one._actions if each.default is not argparse.SUPPRESS]
+
+
+def _usage(name: str, one: Parser) -> str:
+    words = [_word(each) for each in _own(one) if _is_shown(each)]
+    return "\n".join(textwrap.wrap(" ".join([name, *words]), 78, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def _is_shown(action: argparse.Action) -> bool:
@@ -124,18 +153,18 @@ def _value(action: argparse.Action) -> str:
     return named or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
 
 
-def _options(one: argparse.ArgumentParser) -> str:
+def _options(actions: Iterable[argparse.Action]) -> str:
     rows = []
-    for each in one._actions:
+    for each in actions:
         if _is_shown(each) and (each.help or each.option_strings):
-            choices = f" One of: {', '.join(map(str, each.choices))}." if each.choices and each.metavar else ""
             name = f"{', '.join(each.option_strings)} {_value(each)}".strip()
-            rows.append([f"`{name}`", _sentence((each.help or "").replace("%%", "%")) + choices])
+            rows.append([f"`{name}`", _sentence((each.help or "").replace("%%", "%"))])
     return _table(["option", "does"], rows) if rows else ""
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    """Return a help text, which is lower case without a full stop, as a sentence; one that begins with a word to type as it is."""
+    return f"{text[:1].upper() + text[1:] if not text.startswith(('keyturn', '-')) else text}." if text else ""
 
 
 # -- config keys -------------------------------------------------------------------------------------------------------
@@ -177,7 +206,7 @@ def config_keys() -> str:
 def _keys(cls: type, meanings: Mapping[str, str]) -> str:
     hints, unset = get_type_hints(cls), _unset(cls)
     rows = []
-    for each in fields(cls):  # type: ignore[arg-type]
+    for each in fields(cls):
         if each.name == "type" or not each.init:
             continue
         is_required = each.default is MISSING and each.default_factory is MISSING
@@ -308,28 +337,17 @@ def _everything() -> Snapshot:
 
 
 # -- exit codes --------------------------------------------------------------------------------------------------------
-MEANINGS = {
-    errors.EXIT_DONE: "done",
-    errors.EXIT_FAILED: "the operation failed; for `audit verify`: the log is not whole",
-    errors.EXIT_USAGE: "wrong usage: the command line",
-    errors.EXIT_DAEMON_UNREACHABLE: "the daemon is not reachable",
-    errors.EXIT_SOURCE_UNAVAILABLE: "the source is temporarily unavailable: try again",
-    errors.EXIT_NOT_PERMITTED: "not permitted, here or at the source",
-    errors.EXIT_CONFIG: "the config is invalid, or does not fit its environment",
-}
-
-
 def exit_codes() -> str:
     """Each exit code with the errors that have it."""
-    known = sorted(value for name, value in vars(errors).items() if name.startswith("EXIT_"))
     family = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.KeyturnError)]
     rows = []
-    for code in known:
+    for code, means in errors.EXITS.items():
         said = [_first_line(cls) for cls in family if cls.exit_code == code and cls is not errors.KeyturnError]
-        rows.append([f"`{code}`", MEANINGS[code], " ".join(said)])
+        rows.append([f"`{code}`", means, " ".join(said)])
     parts = [
         "# Exit codes",
-        "Of every command. An error is one sentence on standard error, with a remedy; `--json` has it too.",
+        "Of every command; one that is not here is a failure, and there may be more one day. An error is one sentence on "
+        "standard error, with a remedy; `--json` has it too.",
         _table(["code", "means", "such as"], rows),
         "What `keyturn credential` means by them: [serving](../serving.md#who-may).",
     ]

@@ -24,6 +24,7 @@ _COPIES = {
     "systemd/keyturn.logrotate": "etc/logrotate.d/keyturn",
     "systemd/50-keyturn.rules.in": f"{DOC}/examples/50-keyturn.rules.in",
     "keyturn.example.toml": f"{DOC}/examples/keyturn.example.toml",
+    "secretsmanager.example.properties": f"{DOC}/examples/secretsmanager.example.properties",
     "README.md": f"{DOC}/README.md",
     "packaging/debian/named_files.py": "usr/lib/keyturn/named_files.py",
     "packaging/debian/lintian-overrides": "usr/share/lintian/overrides/keyturn",
@@ -61,11 +62,12 @@ def add(source: Source, root: Path, site: Path) -> None:
 
 
 def _documents(source: Source, place: Path) -> None:
-    """docs/ as it stands, so that its links lead where they did; links out of it find README.md and the example."""
+    """docs/ as it stands, so that its links lead where they did; links out of it find README.md and the examples."""
     shutil.copytree(
         source.root / "docs", place / "docs", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     )
-    (place / "keyturn.example.toml").symlink_to("examples/keyturn.example.toml")
+    for example in ("keyturn.example.toml", "secretsmanager.example.properties"):
+        (place / example).symlink_to(f"examples/{example}")
 
 
 def _write(path: Path, text: str) -> None:

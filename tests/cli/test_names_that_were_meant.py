@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import grp
 import pwd
+import shlex
 import threading
+import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from agent.cli.command_line import understood
+from agent.cli.main import main
 from agent.core.errors import EXIT_USAGE
 from agent.core.settings import FilePath, FileSinkSettings
 from agent.notifiers.exec_command import ExecSettings
@@ -29,7 +34,7 @@ def test_audit_show_says_that_there_is_no_such_credential(vm: Vm) -> None:
     assert (
         (done.returncode, done.stdout) == (2, "")
         and "'uplaoder'" in done.stderr
-        and "did you mean uploader?" in done.stderr
+        and done.stderr.endswith(f"; did you mean: keyturn --config {vm.config} audit show --credential uploader\n")
     )
     assert vm.keyturn("audit", "show", "--json", "--credential", "zzz").returncode == 2
     assert vm.keyturn("audit", "show", "--credential", "uploader").stdout
@@ -37,6 +42,42 @@ def test_audit_show_says_that_there_is_no_such_credential(vm: Vm) -> None:
     assert vm.keyturn("audit", "show", "--credential", "uploader").returncode == 0, "it left the config, not the log"
     quiet = vm.keyturn("audit", "show", "--credential", "other")
     assert (quiet.returncode, quiet.stdout) == (0, "")
+
+
+NAMED = {
+    "refresh uplaoder": "refresh uploader",
+    "rotate uplaoder --reason 'a key' --yes": "rotate uploader --reason 'a key' --yes",
+    "plan uplaoder": "plan uploader",
+    "once uploader uplaoder": "once uploader uploader",
+    "credential uplaoder --format env": "credential uploader --format env",
+    "policy --credential=uplaoder": "policy --credential=uploader",
+    "audit report --credential uplaoder": "audit report --credential uploader",
+}
+"""What is typed, and the command that was meant."""
+
+
+def test_a_credential_that_was_meant_is_put_into_the_command(
+    vm: Vm, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Ready to be pasted, and without waiting for a daemon, which would not have it either."""
+    vm.configure(vm.agent(), vm.credential(), vm.json())
+    assert vm.keyturn("once").returncode == 0
+    monkeypatch.setenv("KEYTURN_CONFIG", str(vm.config))
+    monkeypatch.setattr("agent.cli.credential.time", SimpleNamespace(monotonic=time.monotonic))  # without sleep
+    for typed, meant in NAMED.items():
+        assert main(shlex.split(typed)) == EXIT_USAGE
+        assert capfd.readouterr().err.endswith(f"; did you mean: keyturn {meant}\n"), typed
+
+
+def test_a_name_that_stands_twice_is_not_put_right_blindly(vm: Vm, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """The reason may be called as the credential is; and a name that is like none is only repeated."""
+    vm.configure(vm.agent(), vm.credential(), vm.json())
+    monkeypatch.setenv("KEYTURN_CONFIG", str(vm.config))
+    assert main(["rotate", "uplaoder", "--reason", "uplaoder", "--yes"]) == EXIT_USAGE
+    assert capfd.readouterr().err.endswith("; did you mean uploader?\n")
+    assert main(["refresh", "it's \x1b[2J"]) == EXIT_USAGE
+    said = capfd.readouterr().err
+    assert said.rstrip("\n").isprintable() and "did you mean" not in said
 
 
 @pytest.mark.parametrize(("key", "name"), [("owner", USER), ("group", GROUP)])

@@ -103,7 +103,7 @@ def test_of_a_named_one_all_is_said() -> None:
     assert order_of(lines, MANY) == ["well"]
     assert "env_file /run/a.env: as published" in text
     assert "systemd a.service: told, pickup confirmed" in text
-    assert "version v1" in text
+    assert "version v1 of the secret" in text
 
 
 def test_nothing_is_no_table() -> None:

@@ -57,7 +57,7 @@ def test_a_directory_loads_with_files_of_every_type() -> None:
 
 PROBLEMS = {
     'files = [{ type = "env_file", name = "a", dialect = "shel" }]': 'files[0].dialect: want "systemd"',
-    'files = [{ type = "env_file", name = "a", mode = "0600" }]': "files[0].mode: unknown key; it belongs into [[credentials.x.sinks]]",
+    'files = [{ type = "env_file", name = "a", mode = "0600" }]': "files[0].mode: unknown key; it belongs into",
     'files = [{ type = "env_file", path = "/a" }]': "files[0].path: unknown key",
     'files = [{ type = "json" }]': "files[0].name: required, but missing",
     'files = [{ type = "json", name = "a/b" }]': "files[0].name: want the name of a file",

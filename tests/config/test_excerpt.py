@@ -9,7 +9,7 @@ import pytest
 
 from agent.config.excerpt import COLUMNS
 from agent.core.errors import ConfigError
-from tests.config.test_secrets import CANARY, LONG, LONG_CANARY, SHORT
+from tests.support.misplaced import CANARY, LONG, LONG_CANARY, SHORT
 from tests.support.settings import GOOD, PROVIDER, SINK, read
 
 

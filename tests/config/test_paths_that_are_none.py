@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config.messages import Unfit
 from agent.config.scalars import file_path
+from agent.config.unfit import Unfit
 
 SECRET = "abCD12efGH34ijKL56mnOP78qrST90"
 

@@ -13,8 +13,8 @@ import pytest
 
 from agent.app import wiring
 from agent.config.duration import duration
-from agent.config.messages import Unfit
 from agent.config.registry import Registry
+from agent.config.unfit import Unfit
 from agent.core.settings import CredentialSettings, Duration, ProviderSettings, Settings
 from tests.support.settings import ENVIRON, GOOD, PROVIDER, REGISTRY, SINK, EnvFile, KmsSecret, problems, read
 

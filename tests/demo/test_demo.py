@@ -8,12 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import requests
+
+from agent.cli.main import main
+from tests.support.processes import eventually
 
 ROOT = Path(__file__).parents[2]
 KEYTURN = [sys.executable, "-m", "agent"]
@@ -189,6 +193,65 @@ def test_a_daemon_that_dies_fails_the_demo_and_the_directory_stays(
     assert "the demo failed: keyturn was ended by SIGKILL" in running.errors()
     assert running.left_behind() == []
     assert '"event": "ready"' in (directory / "log" / "keyturn.log").read_text()
+
+
+def guided(running: Running) -> list[str]:
+    """The commands that `--keep` shows."""
+    running.read_until("In a second terminal")
+    running.read_until("Files, logs and the admin token")
+    return [line.strip() for line in running.lines if line.startswith("  ")]
+
+
+def typed(commands: list[str]) -> subprocess.CompletedProcess[str]:
+    """What a shell makes of them, pasted as they stand."""
+    return subprocess.run(["sh", "-ec", "\n".join(commands)], cwd="/", capture_output=True, text=True, check=False)
+
+
+def test_what_is_kept_can_be_played_with_and_dies_with_the_demo(start: Callable[..., Running]) -> None:
+    """KMS rotates at a pasted command, and the application goes on; a demo that is killed leaves no process behind."""
+    running = start("demo", "--keep")
+    commands = guided(running)
+    first = [line for line in commands if line.startswith("export ")]
+    (rotate,) = [line for line in commands if line.endswith("--order rotate")]
+    done = typed([*first, rotate, "keyturn status"])
+    assert (done.returncode, done.stderr) == (0, "")
+    running.read_until("signs with " + json.loads(done.stdout.partition("keyturn ")[0])["access_key_id"])
+    running.process.kill()
+    running.end()
+    eventually(lambda: running.left_behind() == [], "every process of the demo ends")
+
+
+@pytest.mark.slow
+def test_every_command_that_is_shown_works(start: Callable[..., Running], tmp_path: Path) -> None:
+    """Pasted in order, each does what is said; the daemon that was killed comes back; Ctrl-C is the ordinary end."""
+    directory = tmp_path / "world"
+    running = start("demo", "--keep", "--directory", str(directory))
+    commands = guided(running)
+    first = [line for line in commands if line.startswith("export ")]
+    for command in (line for line in commands if line not in first):
+        if command.startswith("keyturn rotate"):
+            running.read_until("signs with")
+            time.sleep(30)  # as it says: KMS takes no rotation while the last one is under way
+            command += " --yes"
+        done = typed([*first, command])
+        assert done.returncode == 0, (command, done.stderr)
+    running.read_until("it is started again")
+    eventually(lambda: (directory / "app" / "credentials.ini").exists(), "what was removed is put back")
+    running.process.send_signal(signal.SIGINT)
+    assert running.end() == 0
+    assert (running.errors(), running.left_behind()) == ("", [])
+    assert (directory / "keyturn.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("order", "remedy"), [(["rotate"], "keyturn emulator --directory"), (["fault", "--body", "503"], "--body '{")]
+)
+def test_an_order_that_cannot_be_given_says_what_to_type(
+    order: list[str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no emulator runs, or with a body that is no object: wrong usage, and what helps."""
+    assert main(["emulator", "--directory", str(tmp_path), "--order", *order]) == 2
+    assert remedy in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from agent.app import wiring
-from agent.cli.main import parser
+from agent.cli.command_line import parser
 from agent.config import load
 from tests.support.blocks import Block, all_blocks, of_kind
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.blocks import ROOT, blocks, of_kind
 from tests.support.processes import eventually
@@ -28,7 +29,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 def test_each_quick_start_has_five_steps_how_to_see_it_and_what_goes_wrong(page: Path) -> None:
     """What is there at the end stands in the first sentence; something to paste is in each step."""
     text = page.read_text()
-    assert text.split("\n\n")[1].startswith("At the end ")
+    assert text.split("\n\n")[2].startswith("At the end ")  # behind the title and the way to the Chinese page
     parts = re.split(r"^## (.+)$", text, flags=re.M)[1:]
     headings = parts[::2]
     assert [heading[:2] for heading in headings[:5]] == ["1.", "2.", "3.", "4.", "5."]
@@ -81,6 +82,24 @@ def test_sls(reader: Reader) -> None:
     reader.has_the_client_key()
     reader.follow(ROOT / "docs/quickstart/sls.md")
     assert f"signs with {reader.cloud.current_key('uploader-ak').access_key_id}" in reader.said
+
+
+@pytest.mark.slow
+def test_container(reader: Reader) -> None:
+    """The image would be built and started; its config, run here, publishes into the directory that both mount."""
+    page = ROOT / "docs/quickstart/container.md"
+    reader.follow(page)
+    assert (
+        "docker build -f packaging/container/Containerfile" in reader.noted and "docker compose up -d" in reader.noted
+    )
+    (compose,) = (
+        yaml.safe_load(block.text) for block in of_kind("yaml") if block.page.endswith("quickstart/container.md")
+    )
+    mounts = {volume.split(":")[1] for volume in compose["services"]["keyturn"]["volumes"]}
+    assert mounts == {"/etc/keyturn/keyturn.toml", "/var/lib/keyturn", "/var/log/keyturn", "/run/uploader"}
+    (reader.host / "run/uploader").mkdir()
+    reader.run("keyturn --config /srv/uploader/keyturn.toml once")
+    assert "STS." in (reader.host / "run/uploader/credentials.json").read_text()
 
 
 @pytest.mark.slow

@@ -455,7 +455,7 @@ def test_an_unknown_name_gets_the_nearest(set_up: Station, through: str) -> None
     if through == "the daemon":
         set_up.vm.daemon().ready()
     done = set_up.vm.keyturn("plan", "uplaoder")
-    assert (done.returncode, done.stdout) == (EXIT_USAGE, "") and "did you mean uploader?" in done.stderr
+    assert (done.returncode, done.stdout) == (EXIT_USAGE, "") and done.stderr.endswith(" plan uploader\n")
     for words in (("plan", "uplaoder"), ("rotate", "uplaoder", "--reason", "x", "--dry-run")):
         done = set_up.vm.keyturn(*words, "--json")
         assert (done.returncode, json.loads(done.stdout)["credential"]) == (EXIT_USAGE, "uplaoder")

@@ -165,7 +165,7 @@ def test_before_there_is_anything_it_says_so_and_asks_again() -> None:
     """503, for programs; a page all the same, for people."""
     reply = page(None, NOW, is_stuck=True)
     assert (reply.status, reply.headers["Refresh"]) == (503, "10")
-    assert Parsed(reply).title == "keyturn is starting - keyturn"
+    assert Parsed(reply).title == "Starting - keyturn"
 
 
 def test_it_is_renewed_until_it_is_paused() -> None:

@@ -20,7 +20,14 @@ ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
 EPOCH = 1_795_340_237
 BUILT_FROM = ("agent", "providers", "docs", "systemd", "packaging", "requirements")
-BUILT_FROM_FILES = ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "keyturn.example.toml")
+BUILT_FROM_FILES = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "pyproject.toml",
+    "keyturn.example.toml",
+    "secretsmanager.example.properties",
+)
 NOT_PART = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
 
 

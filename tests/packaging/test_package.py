@@ -58,6 +58,7 @@ def test_everything_that_was_promised_is_in_it(members, source):
         "usr/share/zsh/vendor-completions/_keyturn",
         "usr/share/fish/vendor_completions.d/keyturn.fish",
         *(f"usr/share/doc/keyturn/{name}" for name in ("copyright", "changelog.gz", "examples/keyturn.example.toml")),
+        "usr/share/doc/keyturn/examples/secretsmanager.example.properties",
     }
     assert promised - set(members) == set()
     assert any(name.endswith("/site-packages/redis/__init__.py") for name in members), "the client of [fleet]"

@@ -17,7 +17,7 @@ import pytest
 from alibabacloud_credentials.provider.external import ExternalCredentialsProvider
 
 from agent.app import wiring
-from agent.cli import command_line, credential, credential_from_files, entry
+from agent.cli import command_line, credential, credential_from_files, entry, parsers
 from agent.config.outline import RUNTIME_DIRECTORY
 from agent.core.errors import KeyturnError
 from agent.serving.document import Format
@@ -327,7 +327,7 @@ def test_it_imports_next_to_nothing(tmp_path):
 def test_what_is_written_out_for_a_quick_start_is_what_the_others_say():
     """Socket, directory, config and formats stand in modules that the command does not import."""
     assert (credential.SOCKET_NAME, credential.RUNTIME_DIRECTORY) == (SOCKET_NAME, RUNTIME_DIRECTORY)
-    assert credential.DEFAULT_CONFIG == command_line.DEFAULT_CONFIG == needs.DEFAULT_CONFIG
+    assert credential.DEFAULT_CONFIG == parsers.DEFAULT_CONFIG == needs.DEFAULT_CONFIG
     for form in Format:
         line = ["credential", "a", "--format", str(form)]
         assert entry._plain(line) == (None, "a", str(form))

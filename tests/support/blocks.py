@@ -13,7 +13,7 @@ PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 
 COMMANDS = (
     "aliyun|apt|chown|chmod|cp|curl|df|echo|editor|export|git|install|journalctl|keyturn|ln|make|npm|pipx?|python3(?:\\.\\d+)?|"
-    "set|setfacl|sh|sudo|systemctl|timedatectl|uv|logrotate|chronyc|docker|podman|sed|eval|mkdir|cat"
+    "set|setfacl|sh|sudo|systemctl|timedatectl|uv|logrotate|chronyc|docker|podman|sed|eval|mkdir|cat|ssh"
 )
 SHELL = re.compile(rf"(?:[A-Z_]+=\S+ )?(?:\(umask|(?:\.venv/bin/|/usr/\S*/)?(?:{COMMANDS})\b)")
 """How an untyped block begins that is to be pasted into a shell."""

@@ -49,6 +49,10 @@ class Chromium:
         self._run("--window-size=800,600", f"--screenshot={picture}", self._file("page.html", page), dark=dark)
         return first_pixel(picture.read_bytes())
 
+    def dom(self, address: str, budget_ms: int) -> str:
+        """Return what has become of a page by its own scripts, when they have had so many milliseconds of its own clock."""
+        return self._run(f"--virtual-time-budget={budget_ms}", "--dump-dom", address)
+
     def paper(self, page: str) -> bytes:
         """Return the page as it is printed: a PDF."""
         paper = self.directory / "paper.pdf"

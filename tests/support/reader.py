@@ -5,7 +5,7 @@ Real: the config, every `keyturn` command, the daemon, the SDKs, the files. Stoo
 * `systemctl` starts the daemon for keyturn, and notes what else it was told; so does the `systemd` notifier, which becomes a
   command that calls it: pytest is no service of systemd's (tests/systemd runs the real one).
 * `install`, `chown` and `runuser` act as the user that runs the tests: the page's users do not exist here.
-* `aliyun`, `ossutil`, `terraform` and `crontab` note their words: they need an account, or would change this machine.
+* `aliyun`, `ossutil`, `terraform`, `docker` and `crontab` note their words: they need an account, or would change this machine.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from providers.emulator.directory import Files, write_directory
 from tests.support.blocks import ROOT, Block, blocks
 from tests.support.processes import eventually
 
-SYSTEM = re.compile(r"(?<![\w./$}])/(etc|run|var|opt|home|usr/local/lib|usr/local/bin)/")
+SYSTEM = re.compile(r"(?<![\w./$}])/(etc|run|srv|var|opt|home|usr/local/lib|usr/local/bin)/")
 """Where a path begins that the reader's host has below its directory."""
 SECOND = re.compile(r'type = "systemd"\nunit = "(\S+)"\naction = "(\S+)"')
 REGION = '{ region_id = "cn-hangzhou"'
 
-NOTED = ("aliyun", "ossutil", "terraform", "logger")
+NOTED = ("aliyun", "ossutil", "terraform", "docker", "logger")
 STANDINS = {
     "keyturn": """\
 [ "${1-}" = systemd-setup ] && set -- "$@" --root "$HOST"/image

@@ -23,6 +23,11 @@ def refresh(refresh: argparse.ArgumentParser) -> None:
 def check(check: argparse.ArgumentParser) -> None:
     """Add those of `check`."""
     check.add_argument("--offline", action="store_true", help="use no network")
+    check.add_argument(
+        "--show-config",
+        action="store_true",
+        help="print the config as it takes effect, defaults marked, and check no more",
+    )
     check.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -21,6 +21,9 @@ def demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--directory", metavar="DIR", help="keep its files there; default: a temporary one, removed at the end"
     )
+    demo.add_argument(
+        "--keep", action="store_true", help="no story: its cloud, daemon and application to play with, until Ctrl-C"
+    )
 
 
 def emulator(emulator: argparse.ArgumentParser) -> None:
@@ -36,6 +39,14 @@ def emulator(emulator: argparse.ArgumentParser) -> None:
         metavar="TIME",
         default="48h",
         help="how long the key before lives on, and KMS refuses another rotation (default: 48h, as KMS does)",
+    )
+    emulator.add_argument(
+        "--order",
+        metavar="ROUTE",
+        help="order something of the one that runs in DIR, and end: rotate, fault, … (docs/emulator.md)",
+    )
+    emulator.add_argument(
+        "--body", metavar="JSON", default='{"secret": "uploader-ak"}', help="what goes with it; default: %(default)s"
     )
 
 

@@ -92,7 +92,11 @@ class AliyunCli(FileSink):
 
     @property
     def process_command(self) -> tuple[str, ...]:
-        """The words of the command that a profile in mode External names."""
+        """The words of the command that the profile names; none where it holds the key itself."""
+        return self._command if self.settings.profile_mode else ()
+
+    @property
+    def _command(self) -> tuple[str, ...]:
         return (*self.context.command, "credential", self.context.credential)
 
     @property
@@ -164,7 +168,7 @@ class AliyunCli(FileSink):
         return keys if token is None else {**keys, "sts_token": token}
 
     def _command_keys(self) -> dict[str, str]:
-        command = shlex.join(self.process_command)
+        command = shlex.join(self._command)
         return {"name": self.settings.profile, "mode": EXTERNAL, "process_command": command}
 
     def _with_profile(self, config: Table, keys: Mapping[str, str]) -> Table:

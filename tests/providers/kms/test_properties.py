@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from alibaba_cloud_secretsmanager_client.utils import config_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import CredentialFileError
+from providers.kms.access import ByClientKey, access_of
 from providers.kms.properties import KNOWN_KEYS, LIMIT_BYTES, SECRET_KEYS, Properties, RegionEntry, parse, read
 
 DOCUMENTED = """\
@@ -25,6 +27,32 @@ cache_client_region_id=[{"regionId":"cn-hangzhou"},{"regionId":"cn-shanghai","vp
 
 def values(text: str | bytes) -> dict[str, str]:
     return parse(text if isinstance(text, bytes) else text.encode(), "p").values
+
+
+SAMPLE = Path(__file__).parents[3] / "secretsmanager.example.properties"
+
+
+def uncommented(*alternative: str) -> str:
+    """The sample with these keys in the place of its own: what its comments say can be done."""
+    lines = SAMPLE.read_text().splitlines()
+    return "\n".join(
+        line.removeprefix("# ") for line in lines if line.startswith(tuple(f"# {key}=" for key in alternative))
+    )
+
+
+def test_the_sample_is_what_both_readers_understand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alibaba's own parser and ours find the same in it; it, and what its comments offer, have no key that is not documented."""
+    monkeypatch.setattr(config_utils, "open", lambda path, mode: Path(path).open(mode.replace("U", "")), raising=False)  # noqa: SIM115
+    ours = parse(SAMPLE.read_bytes(), "sample")
+    assert config_utils.Properties(str(SAMPLE)).get_properties() == ours.values
+    assert list(ours.unknown()) == []
+    access = access_of(ours, {})
+    assert isinstance(access.identity, ByClientKey) and access.identity.key_file == "/etc/keyturn/client_key.json"
+    assert [one.region_id for one in access.regions] == ["cn-hangzhou"]
+    other = parse(uncommented("cache_client_dkms_config_info").encode(), "dedicated")
+    assert list(other.unknown()) == [] and access_of(other, {})
+    by_variable = parse(uncommented("client_key_password_from_env_variable").encode(), "variable")
+    assert list(by_variable.unknown()) == [] and by_variable.values
 
 
 def test_the_documented_file() -> None:

@@ -16,6 +16,7 @@ from agent.core.errors import SinkError
 from agent.core.settings import FilePath
 from agent.sinks.formats.aliyun_cli import AliyunCli, AliyunCliSettings
 from agent.sinks.interface import SinkContext
+from agent.sinks.offered import can_be_read_back
 from tests.support.sinks import bearer, key, publish, session
 
 KEY = key()
@@ -140,6 +141,13 @@ def test_the_region_is_kept_or_configured_or_the_clouds(there: str | None, confi
     after = render({"profiles": [profile]}, region_id=configured)
     assert after["profiles"][0]["region_id"] == want and valid_for_the_cli(after["profiles"][0])
     assert render(None, region_id=configured)["profiles"][0]["region_id"] == (configured or "ap-southeast-1")
+
+
+def test_only_a_profile_in_mode_external_names_a_command() -> None:
+    """A profile that holds the key sends nobody to keyturn: `check` asks for no `serve`, and the file can be read back."""
+    assert cli().process_command == ()
+    assert cli(profile_mode="External").process_command[-2:] == ("credential", "uploader")
+    assert (can_be_read_back(cli()), can_be_read_back(cli(profile_mode="External"))) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_the_image_s_setuptools_is_the_lock_s(tmp_path):
 
 
 def test_the_compose_example_and_its_config_fit():
-    """The sink lies in the shared directory; user, volume and group are the image's; docker-compose reads it, where there is one."""
+    """The sink lies in the shared directory; user, volume and group are the image's; docker-compose reads it where it is."""
     place = ROOT / "packaging/container"
     composed = (place / "compose.yaml").read_text()
     user, group = re.search(r"^USER (\d+):(\d+)$", (place / "Containerfile").read_text(), re.M).groups()

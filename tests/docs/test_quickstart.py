@@ -95,7 +95,7 @@ def test_container(reader: Reader) -> None:
         "docker build -f packaging/container/Containerfile" in reader.noted and "docker compose up -d" in reader.noted
     )
     (compose,) = (
-        yaml.safe_load(block.text) for block in of_kind("yaml") if block.page.endswith("quickstart/container.md")
+        yaml.safe_load(block.text) for block in of_kind("yaml") if block.page == "docs/quickstart/container.md"
     )
     mounts = {volume.split(":")[1] for volume in compose["services"]["keyturn"]["volumes"]}
     assert mounts == {"/etc/keyturn/keyturn.toml", "/var/lib/keyturn", "/var/log/keyturn", "/run/uploader"}

@@ -52,8 +52,8 @@ PROPERTIES = (
 )  # fmt: skip
 """What is told of the unit. Its environment is not."""
 INTRODUCTION = """\
-A report of keyturn, made at {at}. It is meant to hold no secret: what looks like one stands as ***, and the ids of AccessKeys
-are shortened. keyturn cannot know everything that is secret to you: read it before you send it.
+A report of keyturn, made at {at}. It is meant to hold no secret: what looks like one stands as [secret] or ***, and the ids of
+AccessKeys are shortened. keyturn cannot know everything that is secret to you: read it before you send it.
 """
 
 

@@ -14,12 +14,12 @@ from agent.cloud.authority import Authority
 from agent.cloud.looks import AccessKeySeen, LastUse, access_key_last_used, key_last_use, list_access_keys
 from agent.cloud.openapi import CallerIdentity, Cloud
 from agent.core.credential import Credential, Kind
-from agent.core.errors import KeyturnError, NotPermittedError, SinkError, SourceRefusedError, UsageError
+from agent.core.errors import BusyError, KeyturnError, NotPermittedError, SinkError, SourceRefusedError, UsageError
 from agent.core.provider import Provider
 from agent.core.ram_user import RamUserPlan
 from agent.core.spans import whole_span
 from agent.core.timestamps import rfc3339
-from agent.ram_rotation.view import ACTIVE
+from agent.ram_rotation.view import ACTIVE, Rest
 from agent.sinks.interface import Sink
 from agent.sinks.offered import can_be_read_back, offered
 from agent.state.ram_record import RamRecord
@@ -43,6 +43,8 @@ class Scene:
         record: which keys of the user are keyturn's.
         host: this machine (agent/system/machine.py).
         authority: who makes, disables and deletes the user's keys.
+        unowned: why this host rotates nothing; None where it does.
+        is_shared: a fleet decides which host rotates.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Scene:
     authority: Provider | None
     cloud: Cloud
     clock: Clock
+    unowned: Rest | None = None
+    is_shared: bool = False
 
     @property
     def place(self) -> str:
@@ -156,11 +160,8 @@ def examine(scene: Scene) -> Adoption:
 
 def _judge(scene: Scene, found: Adoption) -> None:
     """Raises the `KeyturnError` for the first thing that is in the way."""
-    if not scene.plan.is_owner:
-        raise UsageError(
-            f"{scene.place}.provider: this host is not the owner of RAM user {scene.plan.user}'s rotation",
-            f"set owner = true on the one host that is to rotate it, {AGAIN} there",
-        )
+    if scene.unowned is not None:
+        raise _elsewhere(scene, scene.unowned)
     value = _value_in_files(scene, found)
     found.access_key_id, found.value = value.access_key_id, value
     who = _ask_ram(scene, found)
@@ -173,6 +174,15 @@ def _judge(scene: Scene, found: Adoption) -> None:
         )
     found.is_ours = scene.record.host in ("", scene.host) and _is_current(scene.record, value.access_key_id)
     _plan(scene, found)
+
+
+def _elsewhere(scene: Scene, unowned: Rest) -> KeyturnError:
+    if scene.is_shared:
+        return BusyError(f"{scene.place}: {unowned.text}", unowned.remedy or "run the command on that host")
+    return UsageError(
+        f"{scene.place}.provider: this host is not the owner of RAM user {scene.plan.user}'s rotation",
+        f"set owner = true on the one host that is to rotate it, {AGAIN} there",
+    )
 
 
 # -- the files ----------------------------------------------------------------------------------------

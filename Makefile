@@ -4,6 +4,7 @@
 # make test   every test but the long ones   make test-all   crashes, power cuts, faults, a real systemd, a browser and the package too
 # make lint   what CI checks besides         make bench      the benchmarks
 # make deb    dist/keyturn_VERSION_ARCH.deb, for the distribution's own Python (packaging/README.md)
+# make dist   every file of a release: sdist, wheel, deb, lock, SBOM, SHA256SUMS (docs/releasing.md)
 # make docs   the documents as a site, in build/site: a broken link is an error
 # make lock   renew requirements/*.lock (needs uv on the PATH)
 
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST := $(BIN)/python -m pytest -n 5 --dist worksteal
 LONG := crash or faults or slow or systemd or packaging or shipping or browser or bench
 
-.PHONY: venv dev demo test test-long test-all lint docs bench lock deb clean
+.PHONY: venv dev demo test test-long test-all lint docs bench lock deb dist release clean
 
 venv: .venv/.runtime
 
@@ -56,7 +57,7 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=packaging $(BIN)/mypy --strict -p keyturn_deb
+	MYPYPATH=packaging $(BIN)/mypy --strict -p keyturn_deb -p keyturn_release
 
 docs: .venv/.dev
 	$(BIN)/python docs/reference/generate.py --check
@@ -75,6 +76,13 @@ lock:
 
 deb:
 	PYTHONPATH=packaging $(PYTHON) -m keyturn_deb build --python $(DEB_PYTHON)
+
+dist:
+	PYTHONPATH=packaging $(PYTHON) -m keyturn_release dist --deb-python "$(DEB_PYTHON)"
+
+# make release VERSION=1.2.3 writes the number everywhere; what comes before and after: docs/releasing.md
+release:
+	PYTHONPATH=packaging $(PYTHON) -m keyturn_release version $(VERSION)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -26,7 +26,7 @@ class RamUserSettings(ProviderSettings):
 
     ram_user_name: str
     authority: ProviderSettings | str  # who may make, disable and delete its keys
-    owner: bool = False  # this host rotates; the others change nothing
+    owner: bool | None = None  # this host rotates; the others change nothing; None: in a fleet, who has its lease
     every: Duration = Duration(60 * 86400)
     disable_after: Duration = Duration(86400)
     delete_after: Duration = Duration(14 * 86400)
@@ -40,7 +40,8 @@ class RamUserSettings(ProviderSettings):
         """What the config says, for the rotation."""
         return RamUserPlan(
             user=self.ram_user_name,
-            is_owner=self.owner,
+            is_owner=bool(self.owner),
+            may_lease=self.owner is None,
             every=self.every,
             disable_after=self.disable_after,
             delete_after=self.delete_after,
@@ -98,30 +99,26 @@ class RamUser(Provider):
 
     def _nothing(self) -> KeyturnError:
         place, user = f"credentials.{self.context.credential}", self.settings.ram_user_name
-        if not self.settings.owner:
+        if self.settings.owner is False:
             return SourceRefusedError(
                 f"{place}: no key of RAM user {user} is at hand, and this host is not the owner of its rotation",
                 "RAM shows a secret only to whoever makes the key: set owner = true on this host alone, or use KMS for several",
             )
+        adopt = f"for a key that exists already: keyturn adopt {self.context.credential}"
+        if self.settings.owner is None:
+            return SourceUnavailableError(
+                f"{place}: no key of RAM user {user} is at hand, and this host makes one only as its owner, or while it has the "
+                "lease of a fleet",
+                f"set owner = true on one host, or see `keyturn fleet status`; {adopt}",
+            )
         return SourceUnavailableError(
             f"{place}: no key of RAM user {user} is at hand: none was made yet, or no sink holds the one in use",
-            "`keyturn status` says what its rotation waits for; for a key that exists already: keyturn adopt "
-            f"{self.context.credential}",
+            f"`keyturn status` says what its rotation waits for; {adopt}",
         )
 
     def inspect(self) -> Iterator[Finding]:
-        """Yield the findings of the authority, and whether this host rotates."""
+        """Yield the findings of the authority."""
         yield from self._authority.inspect()
-        place, own = f"credentials.{self.context.credential}.provider", self.settings
-        if own.owner:
-            yield Finding(
-                "ok",
-                f"{place}.owner",
-                f"this host makes, disables and deletes the keys of RAM user {own.ram_user_name}",
-            )
-        else:
-            what = f"this host changes nothing of RAM user {own.ram_user_name}, and no rotation happens here"
-            yield Finding("warning", f"{place}.owner", what, "set owner = true on the one host that is to rotate")
 
     def close(self) -> None:
         """Close the authority."""

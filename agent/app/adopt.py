@@ -7,10 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from agent.app.refresh_now import CALL_S, chosen, known_names
+from agent.app.refresh_now import CALL_S, chosen
+from agent.app.rotations import all_terms, terms_in_force
 from agent.app.wiring import Application, Factory, paths
 from agent.core.errors import CancelledError, KeyturnError, SinkError, UsageError
 from agent.core.events import Cause, Event
+from agent.core.names import known_names
 from agent.core.ram_user import HasRamUser
 from agent.core.settings import Settings
 from agent.engine.held_credential import HeldCredential
@@ -18,7 +20,8 @@ from agent.engine.snapshot import CredentialSnapshot, snapshot_of
 from agent.ram_rotation.adoption import Adoption, Scene, examine
 from agent.ram_rotation.desk import PUBLISH_S, HeldDesk
 from agent.ram_rotation.journal import adopted
-from agent.ram_rotation.view import Listed
+from agent.ram_rotation.tenure import Tenure, Terms
+from agent.ram_rotation.view import Listed, Rest
 from agent.runtime.event_loop import answer_of
 from agent.state.store import StateStore
 from agent.system.clock import Clock
@@ -29,7 +32,9 @@ TELL_S = 60.0
 """Seconds that are waited for the dependents to be told."""
 
 
-def adopt(application: Application, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
+def adopt(
+    application: Application, name: str, agreed: str, cause: Cause, *, keeps_leases: bool = False
+) -> dict[str, Any]:
     """Return the object of `adopt --json`; not on the loop's thread.
 
     Args:
@@ -37,6 +42,7 @@ def adopt(application: Application, name: str, agreed: str, cause: Cause) -> dic
         name: of the credential.
         agreed: the key id that the operator agreed to take; "" only looks.
         cause: for the audit.
+        keeps_leases: a daemon renews the fleet's lease, which therefore is not let go.
 
     Raises:
         UsageError: the credential is not in the config, or is no `ram_user`.
@@ -44,16 +50,18 @@ def adopt(application: Application, name: str, agreed: str, cause: Cause) -> dic
         BusyError: an emergency or a rotation of it is under way.
         KeyturnError: the state cannot be written.
     """
-    if not agreed:
-        scene, _held = _call(application, partial(_open, application, name, None))
-        return examine(scene).as_json()
-    scene, held = _call(application, partial(_open, application, name, cause))
-    assert held is not None
+    scene, terms, held = _call(application, partial(_open, application, name, cause if agreed else None))
+    tenure = Tenure(name, terms, scene.clock.now, scene.clock.boottime)
     try:
-        found = examine(scene)
+        if held is None:
+            return examine(_judged(scene, tenure.foreseen(may_follow=True), tenure)).as_json()
+        unowned = tenure.why_not(may_follow=True, floor=scene.record.fence)
+        found = examine(_judged(scene, unowned, tenure))
         return found.as_json() if found.refusal else _take(application, held, scene, found, agreed, cause)
     finally:
-        held.release()
+        if held is not None:
+            held.release()
+        tenure.close(releases=not keeps_leases)
 
 
 def adopt_from_disk(settings: Settings, environ: Mapping[str, str], name: str) -> dict[str, Any]:
@@ -67,17 +75,27 @@ def adopt_from_disk(settings: Settings, environ: Mapping[str, str], name: str) -
     factory, clock = Factory(settings, environ), Clock()
     (managed,) = [one for one in factory.credentials() if one.name == name]
     managed.remember(StateStore(paths(settings)[0]).peek(name))
-    return examine(_scene(factory, settings, snapshot_of(managed, clock), clock)).as_json()
+    scene = _scene(factory, settings, snapshot_of(managed, clock), clock)
+    tenure = Tenure(name, all_terms(settings, factory, environ)[name], clock.now, clock.boottime)
+    try:
+        return examine(_judged(scene, tenure.foreseen(may_follow=True), tenure)).as_json()
+    finally:
+        tenure.close()
 
 
-def _open(application: Application, name: str, cause: Cause | None) -> tuple[Scene, HeldCredential | None]:
+def _judged(scene: Scene, unowned: Rest | None, tenure: Tenure) -> Scene:
+    return replace(scene, unowned=unowned, is_shared=tenure.is_shared)
+
+
+def _open(application: Application, name: str, cause: Cause | None) -> tuple[Scene, Terms, HeldCredential | None]:
     """Return what is needed for a look, and with a cause the credential, held. On the loop's thread."""
     engine = application.engine
     chosen(engine, [name])
     seen = engine.look(name)
     assert seen is not None
     scene = _scene(application.factory, application.settings, seen, engine.clock)
-    return scene, engine.hold(name, cause) if cause is not None else None
+    terms = terms_in_force(application)[name]
+    return scene, terms, engine.hold(name, cause) if cause is not None else None
 
 
 def _scene(factory: Factory, settings: Settings, seen: CredentialSnapshot, clock: Clock) -> Scene:

@@ -111,10 +111,10 @@ def _seen_by_this_process(
     for managed in credentials:
         with suppress(NotPermittedError):  # what is remembered is asked for the age of its key only
             managed.remember(states.peek(managed.name))
-        yield from _credential(managed, offline)
+        yield from _credential(managed, offline, has_fleet=settings.fleet is not None)
         yield from _emergency(parts, managed, offline)
         if not offline:
-            yield from check_ram_user.findings(parts, managed, Clock().now())
+            yield from check_ram_user.findings(parts, managed, Clock().now(), has_fleet=settings.fleet is not None)
 
 
 def _shared(credentials: Sequence[ManagedCredential]) -> Iterator[Finding]:
@@ -195,16 +195,22 @@ def _writable(key: str, directory: Path, mode: str, *, is_made: bool = True, pro
     return Finding("error", key, f"{directory} does not exist", make_directory(directory, mode))
 
 
-def _credential(managed: ManagedCredential, offline: bool) -> Iterator[Finding]:
+def _credential(managed: ManagedCredential, offline: bool, *, has_fleet: bool) -> Iterator[Finding]:
     place = f"credentials.{managed.name}"
     local = []
     for finding in _local(place, managed):
+        local.append(finding)
+        yield finding
+    for finding in check_ram_user.local_findings(managed, has_fleet=has_fleet):
         local.append(finding)
         yield finding
     if offline:
         yield from _age(place, managed, None, Clock().now())
         return
     wrong = {finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"}
+    if check_ram_user.waits_for_first_key(managed, has_fleet=has_fleet):
+        yield Finding("ok", f"{place}.provider", "no key is in use here yet: one is made once keyturn runs, or adopted")
+        return
     yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
 
 
@@ -236,7 +242,6 @@ def _local(place: str, managed: ManagedCredential) -> Iterator[Finding]:
             yield Finding("warning", f"{place}.sinks[{number}]", nobody, ask)
         known = filter(None, map(known_readers.of_sink, dict.fromkeys(sink.formats)))
         yield from (Finding("ok", f"{place}.sinks[{number}].readers", f"{text} (docs/consumers.md)") for text in known)
-    yield from check_ram_user.local_findings(managed)
     blind = managed.settings.canary and not managed.is_served
     if blind and not any(can_be_read_back(sink) for sink in managed.sinks):
         remedy = "add [credentials.NAME.serve] or a sink of another type, or leave `canary` out"
@@ -257,9 +262,6 @@ def _value(place: str, managed: ManagedCredential, wrong: Collection[str]) -> It
     now = Clock().now()
     if "provider" in wrong:
         yield from _age(place, managed, None, now)
-        return
-    if check_ram_user.waits_for_first_key(managed):
-        yield Finding("ok", f"{place}.provider", "no key is in use here yet: one is made once keyturn runs, or adopted")
         return
     yield Finding.begins(f"{place}.provider", "is asked for the value")
     value, finding = _tried(f"{place}.provider", lambda: _fetched(managed.provider, now))

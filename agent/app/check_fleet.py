@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.app import wiring
+from agent.app.check_ram_user import leased_users, owner_finding
 from agent.app.fleet import open_board
 from agent.core.errors import KeyturnError
 from agent.core.finding import Finding
+from agent.core.lease import Lease
 from agent.core.settings import FleetSettings, Settings
 from agent.core.text import first_few
+from agent.system.clock import Clock
 from agent.system.questions import Questions
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ ASK_S = 15.0
 class _Seen:
     missing: Mapping[str, str]
     hosts: Mapping[str, list[Host]]
+    leases: Mapping[str, Lease]
 
 
 def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
@@ -51,14 +55,14 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
         shared_credentials,
     )
 
-    names = list(shared_credentials(settings))
+    names, leased = list(shared_credentials(settings)), leased_users(settings)
     if names:
         yield Finding(
             "ok",
             PLACE,
             f"these credentials take part, under the same names on every host: {', '.join(first_few(names))}",
         )
-    else:
+    elif not leased:
         yield Finding(
             "warning", PLACE, "no credential takes part: none is the value of a KMS secret", "leave [fleet] out"
         )
@@ -68,14 +72,19 @@ def findings(settings: Settings, hostname: str, environ: Mapping[str, str], *, o
     if offline:
         return
     yield Finding.begins(f"{PLACE}.url", "the server is asked")
-    questions = Questions(ASK_S)
+    questions, host = Questions(ASK_S), fleet.host or hostname
+    machine = machine_id(wiring.paths(settings)[0])
+    users = sorted({plan.user for plan in leased.values()})
     try:
-        seen = questions.answer(questions.ask(lambda: _asked(board, names)))
+        seen = questions.answer(questions.ask(lambda: _asked(board, names, users, host, machine)))
     except KeyturnError as error:
         yield Finding.of("error", f"{PLACE}.url", error.as_problem())
         return
     yield from _rights(seen.missing)
-    yield from _hosts(seen.hosts, fleet.host or hostname, machine_id(wiring.paths(settings)[0]))
+    yield from _hosts(seen.hosts, host, machine)
+    for name, plan in leased.items():
+        if plan.user in seen.leases:
+            yield owner_finding(name, plan, seen.leases[plan.user], Clock().now())
 
 
 def _cannot_open(fleet: FleetSettings, environ: Mapping[str, str], error: KeyturnError) -> Iterator[Finding]:
@@ -97,10 +106,15 @@ def _cannot_open(fleet: FleetSettings, environ: Mapping[str, str], error: Keytur
             yield Finding.of("error", f"{PLACE}.{key}", wrong.as_problem())
 
 
-def _asked(board: Board, names: list[str]) -> _Seen:
+def _asked(board: Board, names: list[str], users: list[str], host: str, machine: str) -> _Seen:
+    from agent.fleet.lease import RamUserLease
+
     with closing(board):
-        missing = board.missing_rights()
-        return _Seen(missing, {} if missing else {name: board.hosts(name) for name in names})
+        missing = board.missing_rights(has_leases=bool(users))
+        if missing:
+            return _Seen(missing, {}, {})
+        leases = {user: RamUserLease(board, user, host, machine).look() for user in users}
+        return _Seen(missing, {name: board.hosts(name) for name in names}, leases)
 
 
 def _rights(missing: Mapping[str, str]) -> Iterator[Finding]:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent.app import uri_tokens
 from agent.app.clients import client_rows
 from agent.app.fleet import OnePass, asking_hosts, rotation_over
-from agent.app.refresh_now import CALL_S, RefreshNow, chosen, known_names
+from agent.app.refresh_now import CALL_S, RefreshNow, chosen
 from agent.app.rotate_due import rotate_due
+from agent.app.rotations import all_terms, terms_in_force
 from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError
 from agent.core.events import Cause, Trigger
+from agent.core.names import known_names
 from agent.core.provider import Provider
 from agent.core.settings import Settings
 from agent.emergency.fleet_clearance import Fleet
@@ -32,6 +34,7 @@ from agent.endpoint.tokens import TokenBook
 from agent.engine.attempts import RefreshSlot
 from agent.engine.key_holders import holders
 from agent.engine.snapshot import snapshot_of
+from agent.ram_rotation.tenure import Tenure
 from agent.refresh.managed_credential import ManagedCredential
 from agent.runtime.event_loop import answer_of
 from agent.serving.fetches import FetchRecord, Laggard
@@ -56,6 +59,7 @@ class Commands:
         canary_of: CanaryOf = lambda _name: None,
         rotation_of: RotationOf = lambda _name: None,
         fleet: Callable[[], dict[str, Any] | None] = lambda: None,
+        keeps_leases: bool = False,
     ) -> None:
         """Keep what is needed.
 
@@ -66,10 +70,11 @@ class Commands:
             canary_of: returns what the canary saw of a credential.
             rotation_of: returns what its rotation of a RAM user's keys waits for; on the loop's thread.
             fleet: returns how the connection to the fleet's board fares; None without a fleet.
+            keeps_leases: a daemon renews the fleet's leases, which a command therefore does not let go.
         """
         self._application, self._engine = application, application.engine
         self._started_at, self._fetches, self._canary_of = started_at, fetches or FetchRecord(), canary_of
-        self._rotation_of, self._fleet = rotation_of, fleet
+        self._rotation_of, self._fleet, self._keeps_leases = rotation_of, fleet, keeps_leases
 
     def status(self) -> dict[str, Any]:
         """Return the object of `status --json`, with each sink read anew."""
@@ -98,15 +103,20 @@ class Commands:
         Args:
             names: of credentials; none means all.
             cause: for the audit.
-            show: called with what is waited for, whenever that takes a while.
+            show: called with what is waited for, whenever that takes a while, and with each refresh as it ends.
             retry_for_s: how long temporary failures of a source, and failed notifications, are tried again.
 
         Raises:
             UsageError: a name is not in the config.
         """
         work = RefreshNow(self._engine, cause, retry_for_s)
-        with Silence(work.under_way, show):
-            return work.run(names)
+
+        def ended(step: dict[str, Any]) -> None:
+            silence.heard()
+            show(step)
+
+        with Silence(work.under_way, show) as silence:
+            return work.run(names, ended)
 
     def once(
         self, names: Sequence[str], show: Show, warn: Callable[[str], None], *, retry_for_s: float = 0.0
@@ -115,7 +125,7 @@ class Commands:
 
         Args:
             names: of credentials; none means all.
-            show: called with what is waited for, whenever that takes a while.
+            show: as for `refresh`.
             warn: called with why the fleet could not be told.
             retry_for_s: as for `refresh`.
 
@@ -142,11 +152,29 @@ class Commands:
             UsageError: the credential is not in the config.
         """
         authority, cloud = self._call(partial(self._means, request.credential))
-        audit = self._application.audit
+        audit, tenure = self._application.audit, self._call(partial(self._tenure, request))
         emergency = Emergency(
-            self._engine, audit, authority, cloud, request, who_fetched=self._laggards, open_fleet=self._open_fleet
+            self._engine,
+            audit,
+            authority,
+            cloud,
+            request,
+            who_fetched=self._laggards,
+            open_fleet=self._open_fleet,
+            tenure=tenure,
         )
-        return emergency.run(show)
+        try:
+            return emergency.run(show)
+        finally:
+            if tenure is not None:
+                tenure.close(releases=not self._keeps_leases)
+
+    def _tenure(self, request: Request) -> Tenure | None:
+        """Return whether this host may rotate a RAM user's keys; None for another source. On the loop's thread."""
+        name, clock = request.credential, self._engine.clock
+        terms = terms_in_force(self._application).get(name)
+        insists = request.fleet is False or request.force
+        return Tenure(name, terms, clock.now, clock.boottime, insists=insists) if terms is not None else None
 
     def _open_fleet(self, name: str) -> Fleet | None:
         application = self._application
@@ -201,6 +229,7 @@ class Commands:
             cloud,
             asking_hosts(self._application.settings, factory.hostname, self._application.environ, name),
             has_emergency=settings.emergency is not None,
+            terms=terms_in_force(self._application).get(name),
         )
 
     def adopt(self, name: str, agreed: str, cause: Cause) -> dict[str, Any]:
@@ -217,7 +246,7 @@ class Commands:
         """
         from agent.app.adopt import adopt  # what only an adoption needs
 
-        return adopt(self._application, name, agreed, cause)
+        return adopt(self._application, name, agreed, cause, keeps_leases=self._keeps_leases)
 
     def uri_tokens(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the tokens of credentials URIs: their files, when they die, when they were used last. No token.
@@ -293,6 +322,7 @@ def plan_from_disk(
         factory.cloud_of(name),
         asking_hosts(settings, factory.hostname, environ, name),
         has_emergency=mine.emergency is not None,
+        terms=all_terms(settings, factory, environ).get(name),
     )
     return plan(scene, request, clock, deadline_s)
 

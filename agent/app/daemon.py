@@ -16,6 +16,7 @@ have to stop.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from agent.app.clients import counted
 from agent.app.commands import Commands
 from agent.app.config_reads import READ_S, ConfigReads, NewConfig, read_config
 from agent.app.fleet import FleetPart
-from agent.app.rotations import rotations_of
+from agent.app.rotations import rotations_of, terms_in_force
 from agent.app.uri_tokens import token_request
 from agent.app.wiring import Application
 from agent.audit.log import AuditLog
@@ -46,6 +47,7 @@ from agent.engine.engine import Engine
 from agent.logs.log import describe, log
 from agent.logs.setup import set_up
 from agent.metrics.exporter import MetricsExporter
+from agent.metrics.snapshot import FleetFigures
 from agent.runtime.event_loop import answer_of, safely
 from agent.serving.serving import Serving
 from agent.system import systemd_credentials
@@ -84,9 +86,10 @@ class Daemon:
             canary_of=self._canary.as_json,
             rotation_of=self._rotations.as_json,
             fleet=self._fleet.as_json,
+            keeps_leases=True,
         )
         self._metrics = MetricsExporter(
-            self._engine, application.in_force, self._count_clients, self._canary.figures, self._fleet.figures
+            self._engine, application.in_force, self._count_clients, self._canary.figures, self._fleet_figures
         )
         self._ready = False
         self._beaten_at = float("-inf")
@@ -147,6 +150,7 @@ class Daemon:
             self._serving.close()
             server.close()
             self._engine.linger(LINGER_S)
+            safely(self._rotations.close)
             safely(self._metrics.close)
             self._record(Event.AGENT_STOPPED)
             log.info("stopped")
@@ -220,7 +224,11 @@ class Daemon:
             self._canary.follow(factory.cloud(shares=True))
 
     def _follow_rotations(self) -> None:
-        self._rotations.follow(self._application.factory.ram_users())
+        self._rotations.follow(terms_in_force(self._application))
+
+    def _fleet_figures(self) -> FleetFigures | None:
+        figures = self._fleet.figures()
+        return dataclasses.replace(figures, rotates=self._rotations.owners()) if figures is not None else None
 
     def _follow_serving(self) -> None:
         directory, application = self._directory, self._application

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from agent.app.other_hosts import AskHosts, Host
 from agent.app.wiring import Application, paths
 from agent.core.errors import CancelledError, KeyturnError, UsageError
+from agent.core.lease import LeaseBoard
 from agent.core.settings import FleetSettings, Settings
 from agent.engine.version_held import VersionHeld
 from agent.logs.log import log
 from agent.metrics.snapshot import FleetFigures
+from agent.ram_rotation.tenure import OpenLease
 from agent.runtime.event_loop import answer_of
 from agent.system.questions import Questions
 
@@ -180,6 +182,29 @@ def rotation_over(settings: Settings, hostname: str, environ: Mapping[str, str],
     from agent.fleet.rotation import FleetRotation
 
     return FleetRotation(board, settings.fleet.host or hostname, machine_id(paths(settings)[0]), name)
+
+
+def lease_opener(settings: Settings, hostname: str, environ: Mapping[str, str], user: str) -> OpenLease | None:
+    """Return what opens a connection to the board for the lease of a RAM user's rotation; None where there is no fleet.
+
+    Args:
+        settings: the config in force.
+        hostname: what this host is called where the config does not say.
+        environ: the environment of the agent.
+        user: the RAM user.
+    """
+    fleet = settings.fleet
+    if fleet is None:
+        return None
+
+    def opened() -> LeaseBoard:
+        board = open_board(fleet, environ=environ)
+        from agent.fleet.lease import RamUserLease
+        from agent.fleet.member import machine_id
+
+        return RamUserLease(board, user, fleet.host or hostname, machine_id(paths(settings)[0]))
+
+    return opened
 
 
 def asking_hosts(settings: Settings, hostname: str, environ: Mapping[str, str], name: str) -> AskHosts | None:

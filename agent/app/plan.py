@@ -42,6 +42,8 @@ from agent.emergency.request import PLAN_S, Request
 from agent.emergency.why_no_key import why_no_key
 from agent.engine.key_holders import Holder
 from agent.notifiers.interface import Notifier
+from agent.ram_rotation.tenure import Tenure, Terms
+from agent.ram_rotation.view import Rest
 from agent.serving.fetches import Laggard
 from agent.sinks.interface import Sink
 from agent.system.clock import Clock
@@ -64,6 +66,7 @@ class Scene:
         cloud: the calls to KMS, RAM and STS.
         ask_hosts: reads the other hosts of the fleet; None where there are none to be known.
         has_emergency: the config has its table.
+        terms: by what this host rotates, where the credential is a RAM user's key.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Scene:
     cloud: Cloud
     ask_hosts: AskHosts | None = None
     has_emergency: bool = True
+    terms: Terms | None = None
 
     @property
     def own(self) -> Holder:
@@ -118,7 +122,8 @@ def plan(scene: Scene, request: Request | None, clock: Clock, deadline_s: float 
         found = calls.look(source, secret_name, user, done.access_key_id)
     no_key = None
     if ram_user is not None and found.keys is not None:
-        no_key = why_no_key(ram_user, own.seen, found.keys, clock.now())
+        unowned = _unowned(scene, clock, questions)
+        no_key = why_no_key(ram_user, own.seen, found.keys, clock.now(), unowned)
     dependents = [_dependent(one, questions) for one in asked]
     left = [behind for one in scene.found if (behind := copy_of_the_key(one, scene.name)) is not None]
     left += [behind for _row, behind, _cannot in dependents if behind is not None]
@@ -273,6 +278,24 @@ def _kms(preview: Preview, request: Request | None) -> dict[str, Any]:
         "taken_up": {"begun_at": stamp(taken_up.begun_at), "reason": taken_up.reason} if taken_up else None,
         "is_under_way": _is_under_way(preview),
     }
+
+
+def _unowned(scene: Scene, clock: Clock, questions: Questions) -> Rest | None:
+    """Return why another host rotates this RAM user's keys; None where this one does, or where that is not known in time."""
+    if scene.terms is None:
+        return None
+    tenure = Tenure(scene.name, scene.terms, clock.now, clock.boottime)
+
+    def look() -> Rest | None:
+        try:
+            return tenure.foreseen(may_follow=bool(scene.own.seen.published.access_key_id))
+        finally:
+            tenure.close()
+
+    try:
+        return questions.answer(questions.ask(look))
+    except KeyturnError:
+        return None
 
 
 def _is_under_way(preview: Preview) -> bool | None:

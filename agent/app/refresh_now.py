@@ -6,8 +6,9 @@ Runs on another thread than the loop's; whatever it sees of the engine is asked 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FuturesTimeoutError
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,14 +19,14 @@ from agent.core.errors import (
     EXIT_SOURCE_UNAVAILABLE,
     CancelledError,
     SourceUnavailableError,
-    UsageError,
 )
 from agent.core.events import Cause
+from agent.core.names import known_names
 from agent.core.outcome import Outcome, Report, Result
-from agent.core.text import nearest
 from agent.engine.engine import Engine
 from agent.engine.snapshot import CredentialSnapshot
 from agent.runtime.event_loop import answer_of
+from agent.system.waiting import BEGUN
 
 T = TypeVar("T")
 WAIT_S = 900.0
@@ -41,22 +42,6 @@ def chosen(engine: Engine, names: Sequence[str]) -> list[str]:
         UsageError: one is not in the config.
     """
     return known_names(engine.names(), names)
-
-
-def known_names(known: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return those of `known` that the operator named, or all.
-
-    Raises:
-        UsageError: a name is not among them.
-    """
-    for name in names:
-        if name not in known:
-            near = nearest(name, known)
-            raise UsageError(
-                f"there is no credential {name!r} in the config",
-                f"did you mean {near}?" if near else "see `keyturn status`",
-            )
-    return list(dict.fromkeys(names)) or list(known)
 
 
 class RefreshNow:
@@ -84,11 +69,12 @@ class RefreshNow:
         text = answer_of(self._engine.submit(look), LOOK_S, CancelledError("the agent is busy"))
         return text or "the outcome"
 
-    def run(self, names: Sequence[str]) -> dict[str, Any]:
+    def run(self, names: Sequence[str], show: Callable[[dict[str, Any]], None] = lambda _ended: None) -> dict[str, Any]:
         """Refresh, publish and notify; return what came of each, and the exit code.
 
         Args:
             names: of credentials; none means all.
+            show: called at the beginning, and with each refresh as it ends: `done` of `of` have, and its row so far.
 
         Raises:
             UsageError: a name is not in the config.
@@ -96,7 +82,7 @@ class RefreshNow:
         """
         self._names = tuple(names)
         wanted, before, futures = self._call(partial(self._begin, names))
-        reports = [answer_of(future, WAIT_S, _late()) for future in futures]
+        reports = self._gathered(futures, show)
         touched = self._come_to_rest(wanted)
         self._see_told(touched)
         now = self._seen(dict.fromkeys([*wanted, *touched]))
@@ -109,6 +95,17 @@ class RefreshNow:
         before = {one.name: one for one in self._engine.snapshot().credentials}
         futures = [self._engine.refresh(name, self._cause, retry_until=self._until) for name in wanted]
         return wanted, before, futures
+
+    def _gathered(self, futures: Sequence[Future[Report]], show: Callable[[dict[str, Any]], None]) -> list[Report]:
+        """Return the reports in the order of the names; each is shown as it comes."""
+        step: dict[str, Any] = {"name": "refresh", "of": len(futures)}
+        show({**step, "outcome": BEGUN, "done": 0})
+        with suppress(FuturesTimeoutError):
+            for done, future in enumerate(as_completed(futures, WAIT_S), 1):
+                report = answer_of(future, 0.0, _late())
+                row = _row(report, self._seen([report.credential]).get(report.credential))
+                show({**step, **row, "name": report.credential, "done": done})
+        return [answer_of(future, 0.0, _late()) for future in futures]
 
     def _come_to_rest(self, wanted: Sequence[str]) -> list[str]:
         """Return every credential that was touched: followers of one that changed renew behind its report."""

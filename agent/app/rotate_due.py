@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent.app.refresh_now import CALL_S
-from agent.app.rotations import rotations_of
+from agent.app.rotations import rotations_of, terms_in_force
 from agent.app.wiring import Application
 from agent.core.errors import EXIT_FAILED, CancelledError, KeyturnError
 from agent.ram_rotation.rotations import RamRotations
@@ -48,9 +48,9 @@ def rotate_due(application: Application, names: Sequence[str]) -> list[Turn]:
     """
 
     def known() -> tuple[RamRotations, list[str]]:
-        rotations, plans = rotations_of(application), application.factory.ram_users()
-        rotations.know(plans)
-        return rotations, [name for name, plan in plans.items() if plan.is_owner and name in (names or plans)]
+        rotations, terms = rotations_of(application), terms_in_force(application)
+        rotations.know(terms)
+        return rotations, [name for name, one in terms.items() if one.may_rotate and name in (names or terms)]
 
     rotations, owned = _call(application, known)
     return [_turn(name, partial(rotations.run_now, name)) for name in owned]

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import glob
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,23 @@ def read(path: Path, passed_over: PassedOver) -> Iterator[dict[str, Any]]:
     """
     for file in rotated_files(path):
         yield from legible(file, -1, passed_over)
+
+
+def newest(
+    path: Path, count: int, passed_over: PassedOver, wanted: Callable[[dict[str, Any]], bool] = lambda _record: True
+) -> Iterator[dict[str, Any]]:
+    """Yield the newest records that are wanted, oldest first; no older file is read than they take.
+
+    Raises:
+        NotPermittedError: a file may not be read by this user.
+    """
+    kept: deque[dict[str, Any]] = deque()
+    for file in reversed(rotated_files(path)):
+        if len(kept) >= count:
+            break
+        found = deque(filter(wanted, legible(file, -1, passed_over)), maxlen=min(count - len(kept), sys.maxsize))
+        kept.extendleft(reversed(found))
+    yield from kept
 
 
 def _seq_of(record: dict[str, Any] | None) -> int:

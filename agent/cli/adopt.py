@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.cli import output
 from agent.cli.daemon_client import Reach, find
-from agent.cli.output import one_line
+from agent.cli.output import one_line, spoken
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError
 
@@ -87,19 +87,19 @@ def _is_agreed(found: dict[str, Any]) -> bool:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield what was seen, and what will be done."""
-    yield one_line(f"adopt {found['credential']}: RAM user {found['ram_user_name']}")
+    yield spoken(f"adopt {found['credential']}: RAM user {found['ram_user_name']}")
     yield ""
     yield "what is there"
     for one in found["files"]:
-        yield one_line(f"  {one['sink']}: {one['access_key_id'] or one['problem']}")
+        yield spoken(f"  {one['sink']}: {one['access_key_id'] or one['problem']}")
     for one in found["keys"]:
-        yield one_line(f"  {_key(one)}")
+        yield spoken(f"  {_key(one)}")
     if found["identity"]:
-        yield one_line(f"  STS knows {found['access_key_id']} as {found['identity']}")
+        yield spoken(f"  STS knows {found['access_key_id']} as {found['identity']}")
     if found["authority"]["identity"]:
-        yield one_line(f"  the authority {found['authority']['access_key_id']} is {found['authority']['identity']}")
+        yield spoken(f"  the authority {found['authority']['access_key_id']} is {found['authority']['identity']}")
     for warning in found["warnings"]:
-        yield one_line(f"  note: {warning}")
+        yield spoken(f"  note: {warning}")
     if found["already"]:
         yield ""
         yield "it is under rotation already; nothing is to be done"
@@ -107,9 +107,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if not found["error"]:
         yield ""
         yield "what will be done"
-        width = max(len(one["when"]) for one in found["steps"])
-        for one in found["steps"]:
-            yield one_line(f"  {one['when']:<{width}}  {one['what']}")
+        times = [spoken(one["when"]) for one in found["steps"]]
+        width = max(map(len, times))
+        for when, one in zip(times, found["steps"], strict=True):
+            yield spoken(f"  {when:<{width}}  {one['what']}")
 
 
 def _key(one: dict[str, Any]) -> str:

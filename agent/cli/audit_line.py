@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from agent.cli.output import one_line
 from agent.core.timestamps import moment_of
+from agent.system.columns import columns, cut
+from agent.system.local_time import LocalTime
 from agent.system.terminal import paint
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVENT_WIDTH = 18
 MOST_NAME_WIDTH = 24
 GOOD = frozenset(
@@ -50,21 +52,33 @@ class Columns:
 
         Args:
             names: of the credentials, for the width of their column.
-            width: columns of the terminal, at which lines are cut; None for no terminal, where the time has its zone.
+            width: columns of the terminal, at which lines are cut, and where the time has no day; None for no terminal, where
+                it has its zone too.
             zone: of the times; None for the local one.
         """
         self._width, self._zone = width, zone
-        self._names = min(MOST_NAME_WIDTH, max(map(_wide, names), default=0))
+        self._day, self._local = "", LocalTime(EPOCH, zone)
+        self._names = min(MOST_NAME_WIDTH, max(map(columns, names), default=0))
+
+    def lines(self, record: dict[str, Any]) -> Iterator[str]:
+        """Yield a record as a line; on a terminal before the first one of a day that day, with its zone."""
+        line = self.line(record)
+        at = moment_of(str(record.get("time", "?")))
+        if at is not None and self._width is not None and (day := LocalTime(at, self._zone).date(at)) != self._day:
+            self._day, self._local = day, LocalTime(at, self._zone)
+            yield paint(f"-- {day}, {self._local.zone}", "dim")
+            line = self.line(record)
+        yield line
 
     def line(self, record: dict[str, Any]) -> str:
         """Return a record as a line; whatever a stranger wrote into it, it is one line and drives no terminal."""
         event, name = one_line(str(record.get("event", "?"))), one_line(str(record.get("credential", "")))
         before = f"{record.get('seq', ''):>5}  {self._time(record)}  "
         shown = event.ljust(EVENT_WIDTH)
-        rest = f"  {name}{' ' * (self._names - _wide(name))}  {'  '.join(facts(record))}".rstrip()
+        rest = f"  {name}{' ' * (self._names - columns(name))}  {'  '.join(facts(record))}".rstrip()
         if self._width is not None:
-            room = self._width - _wide(before) - _wide(shown)
-            rest = _cut(rest, room) if room > 0 else ""
+            room = self._width - columns(before) - columns(shown)
+            rest = cut(rest, room) if room > 0 else ""
         return f"{before}{paint(shown, mood(record))}{rest}".rstrip()
 
     def _time(self, record: dict[str, Any]) -> str:
@@ -72,8 +86,7 @@ class Columns:
         at = moment_of(told)
         if at is None:
             return one_line(told)
-        local = at.astimezone(self._zone)
-        return f"{local:%Y-%m-%d %H:%M:%S}" if self._width is not None else local.isoformat(" ", "seconds")
+        return self._local.clock(at) if self._width is not None else self._local.iso(at)
 
 
 def mood(record: dict[str, Any]) -> str | None:
@@ -135,28 +148,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_text(each) for each in value)
     return one_line(str(value))
-
-
-def _wide(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(_columns(each) for each in text)
-
-
-def _columns(letter: str) -> int:
-    if unicodedata.combining(letter):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
-def _cut(text: str, width: int) -> str:
-    if _wide(text) <= width:
-        return text
-    kept, left = [], width - 1  # a column for the mark
-    for letter in text:
-        left -= _columns(letter)
-        if left < 0:
-            break
-        kept.append(letter)
-    return f"{''.join(kept)}…"

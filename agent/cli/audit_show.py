@@ -8,13 +8,12 @@ import re
 import stat
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.audit.reader import brothers, legible, read, rotated_files
+from agent.audit.reader import brothers, newest, read
 from agent.cli import output
 from agent.cli.audit_line import Columns
 from agent.cli.audit_log import refuse_none, refuse_unknown, warn
@@ -24,7 +23,7 @@ from agent.core.errors import EXIT_DONE, AuditError, UsageError
 from agent.core.timestamps import moment_of
 from agent.system.clock import Clock
 from agent.system.systemd_unit import service_user
-from agent.system.terminal import is_terminal, terminal_size
+from agent.system.terminal import is_terminal
 
 LOOK_S = 0.5
 """Seconds between two looks of `--follow`."""
@@ -51,9 +50,13 @@ def audit_show(options: argparse.Namespace) -> int:
         _follow(path, wanted, show, options)
         return EXIT_DONE
     count, is_any = options.tail, False
-    for record in read(path, warn) if count is None else _newest(path, wanted, count, named):
+
+    def noted(record: dict[str, Any]) -> bool:
         named.add(str(record.get("credential", "")))
-        if wanted(record):
+        return wanted(record)
+
+    for record in read(path, warn) if count is None else newest(path, count, warn, noted):
+        if noted(record):
             show(record)
             is_any = True
     refuse_unknown(options.credential, named)
@@ -100,23 +103,8 @@ def _mentions(value: Any, key: re.Pattern[str]) -> bool:
 def _shown(options: argparse.Namespace, credentials: Collection[str]) -> Show:
     if options.json:
         return lambda record: print(output.json_line(record, options.out), file=options.out)
-    columns = Columns(credentials, terminal_size().columns if is_terminal() else None)
-    return lambda record: print(columns.line(record), file=options.out)
-
-
-def _newest(path: Path, wanted: _Wanted, count: int, named: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the newest records that are wanted, oldest first; no older file is read than they take."""
-    kept: deque[dict[str, Any]] = deque()
-    for file in reversed(rotated_files(path)):
-        if len(kept) >= count:
-            break
-        found: deque[dict[str, Any]] = deque(maxlen=min(count - len(kept), sys.maxsize))
-        for record in legible(file, -1, warn):
-            named.add(str(record.get("credential", "")))
-            if wanted(record):
-                found.append(record)
-        kept.extendleft(reversed(found))
-    yield from kept
+    columns = Columns(credentials, output.width())
+    return lambda record: print("\n".join(columns.lines(record)), file=options.out)
 
 
 def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace) -> None:
@@ -125,7 +113,7 @@ def _follow(path: Path, wanted: _Wanted, show: Show, options: argparse.Namespace
     count = options.tail if options.tail is not None or options.since else FOLLOWED
     follower = Follower(path, warn)
     try:
-        for record in read(path, warn) if count is None else _newest(path, wanted, count, set()):
+        for record in read(path, warn) if count is None else newest(path, count, warn, wanted):
             if wanted(record):
                 show(record)
                 follower.seen(record)

@@ -148,7 +148,7 @@ def _line(finding: Finding) -> str:
     if not text or not finding.place.startswith(named):  # an error that begins with the credential, as the place does
         text = finding.text
     level = paint(f"{finding.level:<7}", output.MOODS.get(finding.level))
-    return f"{level} {output.one_line(f'{finding.place}: {text}{remedy}')}"
+    return f"{level} {output.spoken(f'{finding.place}: {text}{remedy}')}"
 
 
 def _print_causes(whole: Summary, config: _Config | None, path: str) -> None:
@@ -176,4 +176,4 @@ def _where(cause: Cause, config: _Config, path: str) -> str:
 def _print_summary(whole: Summary) -> None:
     level = "error" if whole.first else "warning" if whole.causes else "ok"
     counts, remedy = paint(whole.counts(), output.MOODS[level]), whole.remedy()
-    print(f"{counts}; {output.one_line(remedy)}" if remedy else counts, flush=True)
+    print(f"{counts}; {output.spoken(remedy)}" if remedy else counts, flush=True)

@@ -36,6 +36,17 @@ class Command(NamedTuple):
     """What it does, for the overview: where the summary has more than one line of 80 columns."""
 
 
+class _Version(argparse.Action):
+    """`--version`: one line; or, with `--verbose`, all that a report has to name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
+        """Print it and exit."""
+        words = self.const or ()
+        lines = imported("agent.cli.versions:report")(words) if "--verbose" in words else [f"keyturn {__version__}"]
+        print(*lines, sep="\n", flush=True)
+        parser.exit()
+
+
 class _Top(Parser):
     """The parser of `keyturn` itself: its help is the overview."""
 
@@ -56,7 +67,16 @@ def parser(arguments: Sequence[str] | None = None) -> Parser:
         description="Keeps the AccessKeys and STS sessions of applications on Alibaba Cloud VMs fresh, proven and audited.",
         examples=("keyturn --config /etc/keyturn/keyturn.toml check",),
     )
-    top.add_argument("-V", "--version", action="version", version=f"keyturn {__version__}")
+    top.add_argument(
+        "-V",
+        "--version",
+        action=_Version,
+        nargs=0,
+        const=tuple(arguments or ()),
+        help="print the version and exit; with --verbose also Python, system, libraries, and whether these are patched",
+    )
+    if arguments and {"-V", "--version"} & set(arguments):
+        top.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
     top.set_defaults(run=OVERVIEW)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for name in _needed(arguments):
@@ -183,8 +203,8 @@ COMMANDS = {
     ),
     "status": Command(
         "agent.cli.status:status",
-        "what each credential is, how fresh, when next, what is owed",
-        "keyturn status\nkeyturn status --watch",
+        "what each credential is, how fresh, when next, what is owed; the worst first",
+        "keyturn status\nkeyturn status uploader\nkeyturn status --fail-if failing,stale,expired",
         "agent.cli.options.operate:status",
         (0, 1, 2, 69, 77, 78),
         "monitoring.md",
@@ -218,7 +238,8 @@ COMMANDS = {
         "the hosts that share secrets: who is there, and who is behind",
         "keyturn fleet status\nkeyturn fleet leave --host web-17",
         "agent.cli.options.operate:fleet",
-        docs="fleet.md",
+        (0, 1, 2, 75, 77, 78),
+        "fleet.md",
     ),
     "systemd-setup": Command(
         "agent.cli.systemd_setup:systemd_setup",
@@ -228,6 +249,14 @@ COMMANDS = {
         (0, 1, 2, 77, 78),
         "systemd.md",
         brief="what keyturn.service needs on this host",
+    ),
+    "report-bug": Command(
+        "agent.cli.report_bug:report_bug",
+        "write what whoever helps has to know into one file, without secrets; sends nothing",
+        "keyturn report-bug\nkeyturn report-bug --mask-names --output report.txt",
+        "agent.cli.options.setup:report_bug",
+        (0, 1, 2, 77),
+        "monitoring.md",
     ),
     "demo": Command(
         "agent.cli.demo:demo",

@@ -13,6 +13,8 @@ from agent.cli.daemon_client import find
 from agent.cli.option_types import seconds
 from agent.control import client
 from agent.core.errors import EXIT_DONE, DaemonUnreachableError
+from agent.system.clock import Clock
+from agent.system.local_time import LocalTime
 
 
 def tokens(options: argparse.Namespace) -> int:
@@ -66,16 +68,25 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield "no credential has a token: none has a sink of type credentials_uri that was published"
         return
     heading = ("credential", "file", "token", "opens until", "last used")
+    local = LocalTime(Clock().now())
     yield from output.table(
-        [heading, *(_row(name, one) for name, rows in found["credentials"].items() for one in rows)]
+        [heading, *(_row(name, one, local) for name, rows in found["credentials"].items() for one in rows)]
     )
+    if local.is_told:
+        yield f"times in {local.zone}"
     if any(one["until"] for rows in found["credentials"].values() for one in rows):
         yield (
             "a process reads its URI when it starts: restart what uses an older token before that dies, or it is refused then"
         )
 
 
-def _row(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+def _row(name: str, one: dict[str, Any], local: LocalTime) -> tuple[str, ...]:
     by = f" by uid {one['last_used_by']}" if one["last_used_by"] is not None else ""
-    used = f"{one['last_used_at']}{by}" if one["last_used_at"] else "not since keyturn was started"
-    return (name, output.one_line(one["path"]), f"{one['token']}...", one["until"] or "it is replaced", used)
+    used = f"{local.told(one['last_used_at'])}{by}" if one["last_used_at"] else "not since keyturn was started"
+    return (
+        name,
+        output.one_line(one["path"]),
+        f"{one['token']}...",
+        local.told(one["until"] or "it is replaced"),
+        used,
+    )

@@ -13,10 +13,12 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.fleet import open_board, require_client
-from agent.app.refresh_now import known_names
 from agent.cli import output
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, KeyturnError, UsageError
+from agent.core.names import known_names
+from agent.core.ram_user import HasRamUser
 from agent.core.settings import FleetSettings, Settings
+from agent.core.spans import span
 from agent.system.clock import Clock
 from agent.system.terminal import cleared, is_terminal
 from agent.systemd_setup.unit import with_credentials
@@ -46,11 +48,17 @@ def leave(options: argparse.Namespace) -> int:
     settings, fleet = _settings(options.config)
     host = options.host or _own(settings, fleet)
     with closing(open_board(fleet, environ=with_credentials(os.environ))) as board:
+        from agent.fleet.lease import RamUserLease
+
         gone = board.forget(host, _names(settings, []))
-    if not gone:
+        leases = [RamUserLease(board, user, host, "") for user in _ram_users(settings)]
+        let_go = [lease.user for lease in leases if lease.forget()]
+    if not gone and not let_go:
         raise UsageError(f"fleet: no host {host!r} is on the board", "see `keyturn fleet status`")
-    result = {"fleet": fleet.name, "host": host, "credentials": gone}
-    print(json.dumps(result) if options.json else f"{host} left the fleet, with {gone} credentials", file=options.out)
+    result = {"fleet": fleet.name, "host": host, "credentials": gone, "leases": let_go}
+    said = f"{host} left the fleet, with {gone} credentials"
+    said += f" and the rotation of RAM user {', '.join(let_go)}" if let_go else ""
+    print(json.dumps(result) if options.json else said, file=options.out)
     if host == _own(settings, fleet) and not options.json:
         print("keyturn: a daemon that still runs here puts it back within a minute: stop it first", file=sys.stderr)
     return EXIT_DONE
@@ -64,6 +72,15 @@ def _settings(config: str) -> tuple[Settings, FleetSettings]:
         )
     require_client()
     return settings, settings.fleet
+
+
+def _ram_users(settings: Settings) -> dict[str, list[str]]:
+    """Return the RAM users whose keys a host of the fleet rotates, each with the names of its credentials."""
+    found: dict[str, list[str]] = {}
+    for name, entry in settings.credentials.items():
+        if isinstance(entry.provider, HasRamUser):
+            found.setdefault(entry.provider.ram_user.user, []).append(name)
+    return found
 
 
 def _own(settings: Settings, fleet: FleetSettings) -> str:
@@ -95,7 +112,23 @@ def _found(settings: Settings, fleet: FleetSettings, names: Sequence[str]) -> di
             hosts = board.hosts(name)
             newest = newest_version(hosts, [one for _entry, one in recent[name] if one is not None])
             credentials[name] = {"newest": newest, "hosts": [_row(one, newest) for one in hosts]}
-    return {"fleet": fleet.name, "host": own, "credentials": credentials}
+        leases = {user: _lease(board, user, mine) for user, mine in _ram_users(settings).items()}
+    return {"fleet": fleet.name, "host": own, "credentials": credentials, "ram_users": leases}
+
+
+def _lease(board: Any, user: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return who rotates the keys of a RAM user, or did last."""
+    from agent.fleet.lease import RamUserLease  # imports the client of Redis, which `_settings` asked for
+
+    lease = RamUserLease(board, user, "", "").look()
+    return {
+        "credentials": list(names),
+        "host": lease.host or None,
+        "by": "owner" if lease.is_claimed else "lease",
+        "number": lease.number or None,
+        "left_s": round(lease.left_s, 1),
+        "silent_s": round(lease.silent_s, 1) if lease.host else None,
+    }
 
 
 def _row(host: Any, newest: str | None) -> dict[str, Any]:
@@ -137,7 +170,7 @@ def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    if not found["credentials"]:
+    if not found["credentials"] and not found["ram_users"]:
         yield "no credential of this config is shared with other hosts: none is the value of a KMS secret"
     for name, one in found["credentials"].items():
         counted = {state: sum(host["state"] == state for host in one["hosts"]) for state in MOODS}
@@ -148,11 +181,25 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             heading = ("  host", "state", "version", "owed", "seen", "failing")
             yield from output.table([heading, *map(_cells, rows)], [MOODS[row["state"]] for row in rows])
 
+    for user, lease in found["ram_users"].items():
+        yield f"RAM user {output.one_line(user)}: {_who_rotates(lease)}"
+
+
+def _who_rotates(lease: dict[str, Any]) -> str:
+    host, silent = lease["host"], f"heard {lease['silent_s'] or 0:.0f} s ago"
+    if host is None:
+        return "no host rotates its keys yet"
+    if lease["by"] == "owner":
+        return f"{host} rotates its keys (owner = true; {silent})"
+    if not lease["left_s"]:
+        return f"nobody rotates its keys: {host} had the lease last ({silent})"
+    return f"{host} rotates its keys (the lease {lease['number']}, {lease['left_s']:.0f} s left; {silent})"
+
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     failing = "two machines go by this name" if row.get("twins") else row.get("failed") or ""
     version = row.get("version_id") or "?"
     return (
         f"  {row['host']}", row["state"], output.one_line(version if len(version) <= 24 else version[:23] + "…"),
-        str(row.get("owed", "?")), f"{row['age_s']:.0f} s ago", output.one_line(failing),
+        str(row.get("owed", "?")), f"{span(row['age_s'])} ago", output.one_line(failing),
     )  # fmt: skip

@@ -41,7 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     _open_streams()
     # It may shut out others, never us: a directory that nobody can enter helps nobody.
     os.umask(os.umask(0o077) & 0o077)
-    options = understood(arguments)
+    try:
+        options = understood(arguments)
+    except BrokenPipeError:  # `keyturn --version --verbose | head -n 1`
+        _give_up_stdout()
+        return EXIT_FAILED
     choose_colour(options.color)
     if options.config is None:
         options.config = os.environ.get("KEYTURN_CONFIG") or DEFAULT_CONFIG

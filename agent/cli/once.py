@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -11,8 +12,11 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.daemon_users import daemon_users
-from agent.cli import output
+from agent.cli import output, refresh_output
+from agent.cli.daemon_client import Step
 from agent.cli.option_types import seconds
+from agent.cli.refresh import failed
+from agent.cli.refresh_output import RefreshProgress
 from agent.cli.without_daemon import run_here
 from agent.control import client
 from agent.core.errors import BusyError, KeyturnError, NotPermittedError
@@ -20,6 +24,7 @@ from agent.core.settings import Settings
 from agent.logs.log import log
 from agent.state.store import ServicesStateError
 from agent.system.journal_stream import is_stream
+from agent.system.waiting import WAITING
 from agent.systemd_setup.needs import DEFAULT_CONFIG
 
 ASK_S = 10.0
@@ -29,17 +34,36 @@ ONE_PASS = (
 
 
 def once(options: argparse.Namespace) -> int:
-    """Refresh once and print what came of it; return the exit code.
+    """Refresh once and print what came of it; return the exit code. With `--json` one object, on failure too.
 
     For cron, images and containers. In a unit, what happens is logged as the daemon logs it instead.
     """
+    in_journal = is_stream(os.environ, sys.stderr)
+    progress = RefreshProgress(silent=options.json)
+    try:
+        answer = _once(options, _log_wait if in_journal else progress, in_journal)
+    except KeyturnError as error:
+        if not options.json:
+            raise
+        answer = {**failed(error), "rotations": []}
+    finally:
+        progress.end()
+    if in_journal:
+        _log_rotations(answer["rotations"])
+    if options.json:
+        print(json.dumps(answer), file=options.out)
+    elif not in_journal:
+        refresh_output.refreshed(answer, progress.said)
+        refresh_output.turned(answer["rotations"])
+    return int(answer["exit_code"])
+
+
+def _once(options: argparse.Namespace, show: Step, in_journal: bool) -> dict[str, Any]:
     retry_for_s = seconds(options.retry_for, "--retry-for")
     settings = wiring.load_settings(options.config, os.environ)
-    in_journal = is_stream(os.environ, sys.stderr)
-    show = _log_wait if in_journal else output.wait
     warn = _log_warning if in_journal else _print_warning
     try:
-        answer = run_here(
+        return run_here(
             settings,
             options.config,
             lambda commands: commands.once(options.names, show, warn, retry_for_s=retry_for_s),
@@ -47,12 +71,6 @@ def once(options: argparse.Namespace) -> int:
         )
     except (BusyError, ServicesStateError) as error:
         raise _with_another_way(error, settings, _refresh(options)) from error
-    if not in_journal:
-        output.refreshed(answer)
-        output.turned(answer["rotations"])
-    else:
-        _log_rotations(answer["rotations"])
-    return int(answer["exit_code"])
 
 
 def _with_another_way(error: KeyturnError, settings: Settings, refresh: str) -> KeyturnError:
@@ -85,7 +103,8 @@ def _log_rotations(rotations: Sequence[dict[str, Any]]) -> None:
 
 
 def _log_wait(one: dict[str, Any]) -> None:
-    log.info("waiting", detail=one["detail"])
+    if one["outcome"] == WAITING:
+        log.info("waiting", detail=one["detail"])
 
 
 def _log_warning(text: str) -> None:

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from agent.cli.output import one_line, span
+from agent.cli.output import one_line, spoken
+from agent.core.spans import span
 from agent.core.text import first_few
 from agent.system.terminal import paint, terminal_size
 
@@ -43,7 +44,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         rows = list(body)
         if rows:
             yield ""
-            yield title
+            yield paint(title, "strong")
             yield from rows
 
 
@@ -74,7 +75,7 @@ def agreed(name: str, found: dict[str, Any], *, disable_old: bool, delete_old: b
         else _short(found, disable_old)
     )
     for line in said:
-        print(one_line(f"  {line}"), file=sys.stderr)
+        print(spoken(f"  {line}"), file=sys.stderr)
     print(one_line(f"Rotate {name} at its source now{then}?") + " [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -330,7 +331,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
     """Return the text in lines that fit the terminal; a long path stays in one piece, so that it can be copied."""
     width = min(terminal_size().columns, WIDEST)
     return textwrap.wrap(
-        one_line(text),
+        spoken(text),
         width,
         initial_indent=indent,
         subsequent_indent=indent,

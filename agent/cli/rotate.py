@@ -11,8 +11,8 @@ import json
 import sys
 from typing import Any, Protocol
 
-from agent.cli import output
 from agent.cli.daemon_client import Reach, Step, find
+from agent.cli.rotate_output import RotateProgress, rotated
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError, UsageError
 from agent.emergency.request import Request, emergency_request
@@ -83,7 +83,7 @@ def _rotate(options: argparse.Namespace, onlooker: Onlooker) -> int:
     if options.json:
         print(json.dumps(result), file=options.out)
     else:
-        output.rotated(result)
+        rotated(result)
     return code
 
 
@@ -93,7 +93,7 @@ def _rotated(options: argparse.Namespace, onlooker: Onlooker) -> tuple[dict[str,
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not _is_agreed(reach, wanted, request):
         raise CancelledError("nothing was done")
-    show: Step = output.wait if options.json else output.step
+    show = RotateProgress(silent=options.json)
 
     def progress(step: dict[str, Any]) -> None:
         onlooker.step(step)
@@ -113,6 +113,8 @@ def _rotated(options: argparse.Namespace, onlooker: Onlooker) -> tuple[dict[str,
         raise
     except DaemonUnreachableError:
         return _rotated_here(reach, options.config, request, progress)
+    finally:
+        show.end()
 
 
 def _rotated_here(reach: Reach, config: str, request: dict[str, Any], progress: Step) -> tuple[dict[str, Any], int]:

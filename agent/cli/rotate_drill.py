@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from agent.app import wiring
-from agent.cli import output
+from agent.cli import output, rotate_output
 from agent.cli.without_daemon import this_user
 from agent.core.errors import KeyturnError
 from agent.drill.drill import CANNOT_SHOW, Drilled, drill
@@ -43,7 +43,11 @@ def _played(options: argparse.Namespace, request: dict[str, Any]) -> Drilled:
     wanted = emergency_request(request, this_user())
     set_up("critical", "auto", os.environ)  # the command prints what went wrong, and the log would repeat it
     begin = _say_nothing if options.json else _begin
-    return drill(settings, options.config, os.environ, wanted, output.wait if options.json else output.step, begin)
+    show = rotate_output.RotateProgress(silent=options.json)
+    try:
+        return drill(settings, options.config, os.environ, wanted, show, begin)
+    finally:
+        show.end()
 
 
 def _say_nothing(_directory: str) -> None:
@@ -68,7 +72,7 @@ def _show_end(drilled: Drilled) -> None:
         _say(f"  {_seconds(shown['time_to_safe_ms'])}  from the command to safe")
     for what in CANNOT_SHOW:
         _say(f"a drill cannot show {what}")
-    output.rotated(shown, drill=True)
+    rotate_output.rotated(shown, drill=True)
 
 
 def _seconds(milliseconds: int) -> str:

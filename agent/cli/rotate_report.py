@@ -20,7 +20,7 @@ from agent.emergency.request import Request
 from agent.evidence.formats import format_of
 from agent.system.clock import Clock
 from agent.system.reserved_file import ReservedFile
-from agent.system.waiting import WAITING, Silence
+from agent.system.waiting import BEGUN, WAITING, Silence
 
 
 @contextmanager
@@ -69,7 +69,7 @@ class RotateReport:
 
     def step(self, step: dict[str, Any]) -> None:
         """Note a step that has ended."""
-        if step.get("outcome") != WAITING:
+        if step.get("outcome") not in (BEGUN, WAITING):
             self._steps.append(step)
 
     def ended(self, result: dict[str, Any]) -> None:

@@ -18,7 +18,15 @@ from agent.system.clock import Clock
 from agent.system.waiting import Activity
 
 T = TypeVar("T")
+CHANGES_KEYS = frozenset({"ram:CreateAccessKey", "ram:UpdateAccessKey", "ram:DeleteAccessKey"})
+Permit = Callable[[], Callable[[], None]]
+"""Asks whether a call may be made; returns what looks, right before it, whether that still holds."""
 AGAIN = "then run the same command again"
+
+
+def always() -> Callable[[], None]:
+    """Permit every call."""
+    return lambda: None
 
 
 class Authority:
@@ -36,6 +44,7 @@ class Authority:
         place: str = "",
         needs: str = "kms:RotateSecret",
         again: str = "run the same command again: it takes up what is left, and never rotates twice",
+        permit: Permit = always,
     ) -> None:
         """Keep what every call needs.
 
@@ -49,8 +58,10 @@ class Authority:
             place: the table of the config that names it; "" for `[credentials.NAME.emergency]`.
             needs: the action that it must be allowed before all others, for the texts.
             again: the remedy for a failure that may pass.
+            permit: asked before each call that changes the keys of a RAM user, when the authority has signed in; raises a
+                `KeyturnError` where the call must not be made.
         """
-        self._activity, self._needs, self._again = activity, needs, again
+        self._activity, self._needs, self._again, self._permit = activity, needs, again, permit
         self._place, self._provider = place or f"credentials.{name}.emergency", provider
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
@@ -83,14 +94,25 @@ class Authority:
             )
         return who
 
-    def ask(self, what: str, permission: str, call: Callable[[Credential], T], *, once: bool = False) -> T:
+    def ask(
+        self,
+        what: str,
+        permission: str,
+        call: Callable[[Credential], T],
+        *,
+        once: bool = False,
+        begin: Callable[[], None] = lambda: None,
+    ) -> T:
         """Make a call as this identity, and return what it returns; a temporary failure is tried again.
+
+        What comes between the sign-in, which may take long, and the call raises its own errors, and is not tried again.
 
         Args:
             what: the call, for whoever waits.
             permission: the RAM action that it needs, such as "kms:RotateSecret".
             call: makes it.
             once: do not repeat it, since the service cannot tell a repetition from another call.
+            begin: called before the call, when it is permitted.
 
         Raises:
             KeyturnError: the call's error, with the key that made it.
@@ -100,6 +122,10 @@ class Authority:
         retry = Retry(1.0, 4.0, self._patience_s, chance=random.random, pause=pause, monotonic=self._clock.boottime)
         while True:
             who = self.sign_in()
+            if permission in CHANGES_KEYS:
+                lasts = self._permit()
+                begin()
+                lasts()
             try:
                 return call(who)
             except KeyturnError as error:

@@ -17,6 +17,7 @@ class RamUserPlan:
     Attributes:
         user: the RAM user's name.
         is_owner: this host makes, disables and deletes its keys; another one changes nothing.
+        may_lease: the config does not say who does: in a fleet, the host that has its lease.
         every: the age at which a key is replaced.
         disable_after: how long a replaced key must rest before it is disabled.
         delete_after: how long a disabled key is kept before it is deleted.
@@ -33,6 +34,7 @@ class RamUserPlan:
     between: str = ""
     time_zone: str = ""
     endpoint: str = ""
+    may_lease: bool = False
 
     @property
     def rest(self) -> timedelta:

@@ -25,10 +25,10 @@ from typing import Any
 
 from agent.app import wiring
 from agent.app.commands import Commands
-from agent.app.refresh_now import known_names
 from agent.app.without_daemon import run_here
 from agent.core.errors import UsageError
 from agent.core.events import Cause, Trigger
+from agent.core.names import known_names
 from agent.core.settings import (
     AgentSettings,
     AuditSettings,

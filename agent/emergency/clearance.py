@@ -22,11 +22,18 @@ class Clearance:
         self._followers = KeyFollowers(case.held, case.steps, case.patience)
         self._fetchers = Fetchers(case.held, case.steps, who_fetched)
 
+    def begin(self) -> None:
+        """Refuse what cannot be done, before anything is rotated.
+
+        Raises:
+            UsageError: `--fleet` was given where there is none.
+        """
+        self._fleet.begin()
+
     def move_everybody(self) -> None:
         """Tell the fleet; refresh whoever else holds the key on this host, and tell every dependent.
 
         Raises:
-            UsageError: `--fleet` was given where there is none.
             CancelledError: the agent is stopping, or did not answer.
         """
         self._fleet.announce()

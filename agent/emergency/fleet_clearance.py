@@ -85,25 +85,42 @@ class FleetClearance:
         self._say_again_at = 0.0  # boottime
         self._moved_at: dict[str, int] = {}  # milliseconds since the command
 
+    def begin(self) -> None:
+        """Refuse a mistake before anything is rotated.
+
+        Raises:
+            UsageError: `--fleet` was given where there is none.
+        """
+        if not self._case.request.fleet:
+            return
+        try:
+            self._fleet = self._open(self._case.held.name)
+        except (CancelledError, UsageError):
+            raise
+        except KeyturnError:
+            return  # there is one, and it is away: what that means is for `announce`
+        if self._fleet is None:
+            raise UsageError(
+                f"{self._case.place}: --fleet was given, and the config has no [fleet] that this credential takes part in; "
+                "nothing was rotated",
+                "name its Redis or Tair there (docs/fleet.md), or leave --fleet out",
+            )
+
     def announce(self) -> None:
         """Announce what this host publishes now, so that the others ask their source at once.
 
         Tried once, for the dependents here wait for it as well. A board that is away stops nothing yet: that is for `wait`.
 
         Raises:
-            UsageError: `--fleet` was given where there is none.
+            UsageError: the client of Redis is not installed.
             CancelledError: the agent is stopping.
         """
         case = self._case
         if case.request.fleet is False:
             return
         try:
-            self._fleet = self._open(case.held.name)
-            if self._fleet is None and case.request.fleet:
-                raise UsageError(
-                    f"{case.place}: --fleet was given, and the config has no [fleet] that this credential takes part in",
-                    "name its Redis or Tair there (docs/fleet.md), or leave --fleet out",
-                )
+            if self._fleet is None:
+                self._fleet = self._open(case.held.name)
             if self._fleet is not None:
                 case.steps.do("announce", lambda: self._announce(0.0))
         except (CancelledError, UsageError):

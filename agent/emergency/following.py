@@ -30,6 +30,7 @@ def follow(
     pause, limit_s = activity.pausing(case.held.pause), case.patience.follow_s
     retry = Retry(1.0, 2.0, limit_s, chance=random.random, pause=pause, monotonic=clock.boottime)
     activity.begin(f"the new value of {case.place}")
+    case.steps.begin("publish")
     while True:
         began = clock.boottime()
         report = case.refresh()

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from agent.audit.log import AuditLog
-from agent.cloud.authority import Authority
+from agent.cloud.authority import Authority, always
 from agent.cloud.openapi import Cloud
 from agent.core.errors import CancelledError, KeyturnError, RotatedByScheduleError
 from agent.core.events import Cause, Event, Trigger
@@ -38,6 +38,7 @@ from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
 from agent.ram_rotation.rotations import rotation_of
+from agent.ram_rotation.tenure import Tenure, Terms
 from agent.runtime.event_loop import answer_of
 
 __all__ = ["Cloud", "Emergency", "Patience", "Request", "Result"]
@@ -60,6 +61,7 @@ class Emergency:
         patience: Patience | None = None,
         who_fetched: WhoFetched = nobody,
         open_fleet: OpenFleet = no_fleet,
+        tenure: Tenure | None = None,
     ) -> None:
         """Keep what is needed; nothing is asked yet.
 
@@ -72,10 +74,11 @@ class Emergency:
             patience: how long each wait may take.
             who_fetched: says who got an older generation from this agent and may still use it.
             open_fleet: opens the fleet, where the config has one.
+            tenure: whether this host rotates, for a RAM user's keys; None: as its provider says, and there is no fleet.
         """
         self._engine, self._audit, self._cloud, self._request = engine, audit, cloud, request
         self._provider_of_authority, self._patience = authority, patience or Patience()
-        self._who_fetched, self._open_fleet = who_fetched, open_fleet
+        self._who_fetched, self._open_fleet, self._given_tenure = who_fetched, open_fleet, tenure
         self._cause = Cause(Trigger.EMERGENCY, request.actor, request.reason)
         self._leaked = cut(request.leaked, DETAIL_BYTES) if request.leaked else None
         self._result = Result(request.credential)
@@ -143,6 +146,7 @@ class Emergency:
 
     def _play(self, case: Case, clearance: Clearance) -> None:
         case.result.old_access_key_id = case.published.access_key_id
+        clearance.begin()
         source = case.held.provider
         is_ram_user = isinstance(case.held.settings.provider, HasRamUser)
         if not isinstance(source, Rotatable) and not is_ram_user:
@@ -157,6 +161,7 @@ class Emergency:
             case.steps.activity,
             place="" if case.held.settings.emergency or not is_ram_user else f"{case.place}.provider",
             needs="ram:CreateAccessKey" if is_ram_user else "kms:RotateSecret",
+            permit=self._tenure(case).permit if is_ram_user else always,
         )
         key = self._key(case, source, authority)
         case.steps.do("preflight", key.preflight)
@@ -181,9 +186,15 @@ class Emergency:
     def _key(self, case: Case, source: Provider, authority: Authority) -> KmsKey | RamUserKey:
         if isinstance(source, Rotatable):
             return KmsKey(case, source, self._cloud, authority)
-        return RamUserKey(
-            case, self._cloud, authority, rotation_of(case.held, self._audit, authority, self._cloud, self._cause)
-        )
+        rotation = rotation_of(case.held, self._audit, authority, self._cloud, self._cause, self._tenure(case))
+        return RamUserKey(case, self._cloud, authority, rotation)
+
+    def _tenure(self, case: Case) -> Tenure:
+        if self._given_tenure is None:
+            settings = case.held.settings.provider
+            assert isinstance(settings, HasRamUser)
+            self._given_tenure = Tenure(case.held.name, Terms(settings.ram_user), case.clock.now, case.clock.boottime)
+        return self._given_tenure
 
     def _end_old_key(self, case: Case, key: KmsKey | RamUserKey, old: EndOfOldKey) -> None:
         old.end()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
 from agent.core.credential import Credential
-from agent.core.errors import CancelledError, KeyturnError, SourceUnavailableError, UsageError
+from agent.core.errors import BusyError, CancelledError, KeyturnError, SourceUnavailableError, UsageError
 from agent.core.timestamps import rfc3339
 from agent.emergency.case import Case
 from agent.emergency.following import follow
@@ -16,8 +16,39 @@ from agent.emergency.kms_key import NoSecretError, end_of
 from agent.emergency.refusals import not_its_key
 from agent.logs.log import log
 from agent.ram_rotation.rotation import KeyRotation
-from agent.ram_rotation.view import View
+from agent.ram_rotation.view import Rest, View
 from agent.state.ram_record import GUESSED
+
+
+def refuse_to_end(view: View, leaked: str, *, force: bool) -> None:
+    """Return where `rotate --leaked` may disable a key that was replaced.
+
+    Args:
+        view: what is known of the user's keys.
+        leaked: the key.
+        force: the operator insists.
+
+    Raises:
+        UsageError: it is none of ours.
+        KeyturnError: it may be the last that works, or another's.
+    """
+    mine, current = view.record.key(leaked), view.in_use.access_key_id
+    if mine is None:
+        raise not_its_key(view.name, leaked, current)
+    row = view.row(current)
+    if (row is None or not row.is_active) and not force:
+        state = "is inactive in RAM" if row is not None else "is not among the user's keys in RAM"
+        raise KeyturnError(
+            f"{view.place}: the key in use {current} {state}, so {leaked} may be the last that works; nothing was disabled",
+            f"enable {current} in the RAM console, or run the command without --leaked, which makes a new key; --force "
+            f"disables {leaked} all the same",
+        )
+    if mine.origin == GUESSED and not force:
+        raise KeyturnError(
+            f"{view.place}: that {leaked} was made by keyturn is only guessed: the reply to its CreateAccessKey was lost; "
+            "nothing was disabled",
+            "if nobody else made it, run the same command with --force",
+        )
 
 
 class RamUserKey:
@@ -41,17 +72,27 @@ class RamUserKey:
         now = case.held.look()
         self._old, case.result.old_access_key_id = now.value, now.seen.published.access_key_id
         view = self._view = self._rotation.caught_up()
-        if not view.plan.is_owner:
-            raise UsageError(
-                f"{case.place}.provider.owner: this host is not the owner of the RAM user's keys and changes nothing",
-                "run the command on the host that is, or set owner = true on this one alone",
-            )
+        if view.unowned is not None:
+            raise self._elsewhere(view.unowned)
         self._take_up()
         whose = {one.access_key_id: one.origin for one in view.record.keys}
         rows = [
             f"{one.access_key_id} ({one.status}, {whose.get(one.access_key_id, 'not ours')})" for one in view.present
         ]
         return f"RAM user {view.plan.user}: {', '.join(rows) or 'no key'}"
+
+    def _elsewhere(self, unowned: Rest) -> KeyturnError:
+        case = self._case
+        if self._rotation.is_shared:
+            first = f"{unowned.remedy}; or" if unowned.remedy else "run the command on that host, or"
+            return BusyError(
+                f"{case.place}: {unowned.text}",
+                f"{first} say with --no-fleet that no other host rotates RAM user {self._rotation.user}",
+            )
+        return UsageError(
+            f"{case.place}.provider.owner: {unowned.text}",
+            "run the command on the host that is, or set owner = true on this one alone",
+        )
 
     def is_only_to_be_disabled(self) -> bool:
         """Return whether `--leaked` names a key that was replaced already.
@@ -63,29 +104,10 @@ class RamUserKey:
         current = case.published.access_key_id
         if leaked is None or leaked == current:
             return False
-        mine = case.held.look().ram.key(leaked)
-        if mine is None:
-            raise not_its_key(case.held.name, leaked, current)
-        self._refuse_last_working(leaked, current)
-        if mine.origin == GUESSED and not case.request.force:
-            raise KeyturnError(
-                f"{case.place}: that {leaked} was made by keyturn is only guessed: the reply to its CreateAccessKey was lost; "
-                "nothing was disabled",
-                "if nobody else made it, run the same command with --force",
-            )
+        assert self._view is not None
+        refuse_to_end(self._view, leaked, force=case.request.force)
         case.result.old_access_key_id, self._old = leaked, None
         return True
-
-    def _refuse_last_working(self, leaked: str, current: str) -> None:
-        row = self._view.row(current) if self._view is not None else None
-        if (row is None or not row.is_active) and not self._case.request.force:
-            state = "is inactive in RAM" if row is not None else "is not among the user's keys in RAM"
-            raise KeyturnError(
-                f"{self._case.place}: the key in use {current} {state}, so {leaked} may be the last that works; nothing "
-                "was disabled",
-                f"enable {current} in the RAM console, or run the command without --leaked, which makes a new key; --force "
-                f"disables {leaked} all the same",
-            )
 
     def rotate(self) -> str:
         """Have RAM make a key, once.

@@ -12,7 +12,7 @@ from agent.core.errors import KeyturnError
 from agent.emergency.left_behind import LeftBehind
 from agent.logs.log import log
 from agent.system.clock import Clock
-from agent.system.waiting import WAITING, Activity, Silence
+from agent.system.waiting import BEGUN, WAITING, Activity, Silence
 
 T = TypeVar("T")
 Show = Callable[[dict[str, Any]], None]
@@ -99,7 +99,7 @@ class Result:
 
 
 class Steps:
-    """The steps of one emergency: each is timed, kept in the result, and shown as it ends.
+    """The steps of one emergency: each is timed, kept in the result, and shown as it begins and as it ends.
 
     Between its entry and its exit, what is waited for is shown as well.
     """
@@ -126,7 +126,7 @@ class Steps:
         Raises:
             KeyturnError: what `work` raised; the step has been shown as failed.
         """
-        began = self._clock.boottime()
+        began = self.begin(name)
         try:
             outcome = work()
         except KeyturnError:
@@ -143,13 +143,18 @@ class Steps:
         Raises:
             KeyturnError: as `work`; the step is shown as failed before.
         """
-        began = self._clock.boottime()
+        began = self.begin(name)
         try:
             outcome, detail = work()
         except KeyturnError:
             self.note(name, StepOutcome.FAILED, began)
             raise
         self.note(name, outcome, began, detail)
+
+    def begin(self, name: str) -> float:
+        """Show that a step begins; return the boottime."""
+        self._shown({"name": "begin", "outcome": BEGUN, "ms": 0, "detail": name, "at_ms": self.passed_ms()})
+        return self._clock.boottime()
 
     def note(self, name: str, outcome: StepOutcome, began: float, detail: str = "") -> None:
         """Add a step that began at boottime `began` and ends now."""

@@ -31,7 +31,11 @@ MOST_STEPS = 20
 
 
 def why_no_key(
-    plan: RamUserPlan, seen: CredentialSnapshot, keys: Sequence[AccessKeySeen], now: datetime
+    plan: RamUserPlan,
+    seen: CredentialSnapshot,
+    keys: Sequence[AccessKeySeen],
+    now: datetime,
+    unowned: Rest | None = None,
 ) -> KeyturnError | None:
     """Return why `rotate` could not make a new key; None where it could, as far as is seen.
 
@@ -40,6 +44,7 @@ def why_no_key(
         seen: the credential.
         keys: the user's, as RAM lists them.
         now: the wall clock.
+        unowned: why this host rotates nothing; None where it does.
     """
     done, place = seen.published, f"credentials.{seen.name}"
     in_use = InUse(
@@ -50,7 +55,7 @@ def why_no_key(
         in_sinks=frozenset({done.access_key_id}),
     )
     listed = tuple(Listed(one.access_key_id, one.status, one.created_at) for one in keys)
-    view = View(place, seen.name, plan, machine(), seen.ram, listed, in_use, Wanted.EMERGENCY, now)
+    view = View(place, seen.name, plan, machine(), seen.ram, listed, in_use, Wanted.EMERGENCY, now, unowned=unowned)
     for _ in range(MOST_STEPS):
         match decide(view):
             case Note(record):

@@ -13,7 +13,7 @@ cluster):
 A host that was there in the last `LIVE_S` is live, one that was there in the last `ABSENT_S` is absent, and any other is
 forgotten. Keys that nobody touches end after `KEEP_S`. Commands: XADD, XREAD, XREVRANGE, HSET, HGET, HGETALL, HLEN, HDEL,
 ZADD, ZREVRANGEBYSCORE (ZRANGE has scores only from Redis 6.2 on, and Tair is at 6.0), ZREM, EXPIRE, TIME, and SELECT where the
-database is not 0 (docs/fleet.md has the ACL).
+database is not 0; EVAL, where the fleet has the lease of a RAM user (lease.py). docs/fleet.md has the ACL.
 """
 
 from __future__ import annotations
@@ -188,9 +188,9 @@ class Board:
             pipe.hdel(self.key(name, "state"), host)
         return sum(bool(answer) for answer in pipe.execute()[::2])
 
-    def missing_rights(self) -> dict[str, str]:
+    def missing_rights(self, *, has_leases: bool = False) -> dict[str, str]:
         """Return the commands that the server refuses to this host's user, each with its words; writes nothing."""
-        return missing_rights(self._client, self.key("", "probe"))
+        return missing_rights(self._client, self.key("", "probe"), has_leases=has_leases)
 
     @translated
     def kept_for_s(self, credential: str) -> float:
@@ -219,6 +219,11 @@ class Board:
             begun, until = known.get(b"from", at), known.get(b"until", at)
             froms[name] = begun if abs(at - until) <= GAP_S and begun <= at else at
         return at, froms
+
+    @translated
+    def run(self, script: str, key: str, arguments: Sequence[str]) -> Any:
+        """Run a script over one key; return its answer."""
+        return self._client.eval(script, 1, key, *arguments)
 
     @translated
     def sweep(self, credentials: Iterable[str]) -> None:

@@ -68,6 +68,7 @@ class _Followed:
     announced: str = ""  # the version that this host announced last
     failed: str = ""
     said: HostState | None = None
+    is_held: bool = False  # by a `rotate` on this host, when it was looked last
 
 
 class Member(Observer):
@@ -192,9 +193,19 @@ class Member(Observer):
         """Say how this host stands, in a moment: of everything, since another holder of a key may be what is waited for."""
         if self._link is None:
             return
+        self._look_whether_held(name)
         if not self._dirty:
             self._engine.after(SETTLE_S, self._say)
         self._dirty.add(name)
+
+    def _look_whether_held(self, name: str) -> None:
+        """Follow what was announced while a `rotate` on this host was at work on the credential, now that it is let go."""
+        one, held = self._followed.get(name), self._engine.version_held(name)
+        if one is None or held is None:
+            return
+        was_held, one.is_held = one.is_held, held.is_held
+        if was_held and not one.is_held:
+            self._plan(name, one, 0.0)
 
     def _say(self) -> None:
         dirty, self._dirty = self._dirty, set()

@@ -27,23 +27,26 @@ PROBES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("TIME", ()),
 )
 """Every command that a host sends (board.py), but SELECT, which the connection sends itself."""
+LEASE_PROBES: tuple[tuple[str, tuple[str, ...]], ...] = (("EVAL", ("return 1", "1", "KEY")),)
+"""What a host sends besides where the fleet has the lease of a RAM user (lease.py)."""
 _REFUSED = frozenset({"XADD", "HSET"})
 """Those whose arguments are refused once the rights were found to do."""
 
 
 @translated
-def missing_rights(client: Any, key: str) -> dict[str, str]:
+def missing_rights(client: Any, key: str, *, has_leases: bool = False) -> dict[str, str]:
     """Return the commands that the server refuses, each with its words; none where all is well.
 
     Args:
         client: the connection.
         key: one that nobody uses.
+        has_leases: whether a lease is wanted.
 
     Raises:
         FleetError, FleetRefusedError: the server cannot be asked at all.
     """
     missing: dict[str, str] = {}
-    for command, words in PROBES:
+    for command, words in (*PROBES, *(LEASE_PROBES if has_leases else ())):
         try:
             client.execute_command(command, *(key if word == "KEY" else word for word in words))
         except (exceptions.AuthenticationError, exceptions.AuthorizationError):

@@ -206,8 +206,14 @@ def _fleet(fleet: FleetFigures) -> Iterator[Metric]:
             hosts.add_metric([name, state], count)
     for name, seconds in fleet.converged_s.items():
         took.add_metric([name], seconds)
+    rotates = GaugeMetricFamily(
+        "keyturn_ram_user_owner", "1 on the host of the fleet that rotates the keys of a RAM user, else 0.", labels=BY
+    )
+    for name, is_owner in fleet.rotates.items():
+        rotates.add_metric([name], float(is_owner))
     connected = "1 while the fleet's board is reached, else 0; absent without a fleet."
-    return iter((GaugeMetricFamily("keyturn_fleet_connected", connected, value=float(fleet.is_connected)), hosts, took))
+    reached = GaugeMetricFamily("keyturn_fleet_connected", connected, value=float(fleet.is_connected))
+    return iter((reached, hosts, took, rotates))
 
 
 def _counters(rows: tuple[Row, ...]) -> Iterator[Metric]:

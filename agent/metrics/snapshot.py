@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.core.alarms import Kind
@@ -35,11 +35,13 @@ class FleetFigures:
         is_connected: whether its board is there.
         hosts: how many are "live", "behind" and "absent", by credential; none while they were not counted.
         converged_s: seconds from this host's last announcement of a credential until every live host had it.
+        rotates: whether this host rotates the keys of a credential's RAM user.
     """
 
     is_connected: bool
     hosts: Mapping[str, Mapping[str, int]]
     converged_s: Mapping[str, float]
+    rotates: Mapping[str, bool] = field(default_factory=dict)
 
 
 FleetOf = Callable[[], FleetFigures | None]

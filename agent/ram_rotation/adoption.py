@@ -14,11 +14,12 @@ from agent.cloud.authority import Authority
 from agent.cloud.looks import AccessKeySeen, LastUse, access_key_last_used, key_last_use, list_access_keys
 from agent.cloud.openapi import CallerIdentity, Cloud
 from agent.core.credential import Credential, Kind
-from agent.core.errors import KeyturnError, NotPermittedError, SinkError, SourceRefusedError, UsageError
+from agent.core.errors import BusyError, KeyturnError, NotPermittedError, SinkError, SourceRefusedError, UsageError
 from agent.core.provider import Provider
 from agent.core.ram_user import RamUserPlan
+from agent.core.spans import whole_span
 from agent.core.timestamps import rfc3339
-from agent.ram_rotation.view import ACTIVE
+from agent.ram_rotation.view import ACTIVE, Rest
 from agent.sinks.interface import Sink
 from agent.sinks.offered import can_be_read_back, offered
 from agent.state.ram_record import RamRecord
@@ -42,6 +43,8 @@ class Scene:
         record: which keys of the user are keyturn's.
         host: this machine (agent/system/machine.py).
         authority: who makes, disables and deletes the user's keys.
+        unowned: why this host rotates nothing; None where it does.
+        is_shared: a fleet decides which host rotates.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Scene:
     authority: Provider | None
     cloud: Cloud
     clock: Clock
+    unowned: Rest | None = None
+    is_shared: bool = False
 
     @property
     def place(self) -> str:
@@ -155,11 +160,8 @@ def examine(scene: Scene) -> Adoption:
 
 def _judge(scene: Scene, found: Adoption) -> None:
     """Raises the `KeyturnError` for the first thing that is in the way."""
-    if not scene.plan.is_owner:
-        raise UsageError(
-            f"{scene.place}.provider: this host is not the owner of RAM user {scene.plan.user}'s rotation",
-            f"set owner = true on the one host that is to rotate it, {AGAIN} there",
-        )
+    if scene.unowned is not None:
+        raise _elsewhere(scene, scene.unowned)
     value = _value_in_files(scene, found)
     found.access_key_id, found.value = value.access_key_id, value
     who = _ask_ram(scene, found)
@@ -172,6 +174,15 @@ def _judge(scene: Scene, found: Adoption) -> None:
         )
     found.is_ours = scene.record.host in ("", scene.host) and _is_current(scene.record, value.access_key_id)
     _plan(scene, found)
+
+
+def _elsewhere(scene: Scene, unowned: Rest) -> KeyturnError:
+    if scene.is_shared:
+        return BusyError(f"{scene.place}: {unowned.text}", unowned.remedy or "run the command on that host")
+    return UsageError(
+        f"{scene.place}.provider: this host is not the owner of RAM user {scene.plan.user}'s rotation",
+        f"set owner = true on the one host that is to rotate it, {AGAIN} there",
+    )
 
 
 # -- the files ----------------------------------------------------------------------------------------
@@ -355,16 +366,9 @@ def _steps(scene: Scene, found: Adoption, *, is_due: bool) -> Iterator[tuple[str
     at = "at once" if is_due else rfc3339(found.first_rotation_at)
     told = f", and told to {', '.join(scene.dependents)}" if scene.dependents else "; nobody is told: it has no notify"
     yield at, f"a second key is made as {found.authority}, proved, written into {', '.join(files)}{told}"
-    rest, kept = _words(plan.rest), _words(plan.kept)
+    rest, kept = whole_span(plan.rest.total_seconds()), whole_span(plan.kept.total_seconds())
     yield f"{rest} later", f"{key_id} is disabled, once it has rested for {rest}; who still uses it by then is named"
     yield f"{kept} after that", f"{key_id} is deleted; RAM's recycle bin keeps it for 30 days"
-
-
-def _words(span: timedelta) -> str:
-    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
-        if span.total_seconds() >= seconds and span.total_seconds() % seconds == 0:
-            return f"{span.total_seconds() / seconds:g}{unit}"
-    return f"{span.total_seconds():g}s"
 
 
 def _stamp(moment: datetime | None) -> str | None:

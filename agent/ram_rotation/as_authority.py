@@ -64,8 +64,8 @@ class AsAuthority:
         except KeyturnError:
             return ""
 
-    def create(self) -> Credential:
-        """Make a key, with one call.
+    def create(self, begin: Callable[[], None]) -> Credential:
+        """Make a key, with one call; `begin` is called right before it, when the authority has signed in.
 
         Raises:
             KeyturnError: RAM refuses; or no reply was heard, and there may be a key.
@@ -75,6 +75,7 @@ class AsAuthority:
             "ram:CreateAccessKey",
             self._created,
             once=True,
+            begin=begin,
         )
 
     def _created(self, who: Credential) -> Credential:

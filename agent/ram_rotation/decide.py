@@ -41,6 +41,14 @@ TELL_AGAIN = timedelta(minutes=10)
 
 def decide(view: View) -> Action:
     """Return the next thing to do. After everything but `Rest` it is asked again, with a fresh view."""
+    intent = view.record.intent
+    if (
+        view.unowned is not None
+        and intent is not None
+        and intent.access_key_id
+        and intent.access_key_id == view.in_use.made_id
+    ):
+        return Publish(intent.access_key_id)  # changes nothing at RAM, and nobody else has its secret
     if (first := before_all(view)) is not None:
         return first
     if view.record.intent is not None:
@@ -73,10 +81,8 @@ def before_all(view: View) -> Note | Rest | None:
 
 def _not_ours_to_rotate(view: View) -> Rest | None:
     record, plan = view.record, view.plan
-    if not plan.is_owner:
-        return Rest(
-            "this host is not the owner of the RAM user's keys and changes nothing", "set owner = true on one host"
-        )
+    if view.unowned is not None:
+        return view.unowned
     if record.host and record.host != view.host:
         return _stop(
             "the state directory is of another machine, or this one was renamed, so its keys are left alone",

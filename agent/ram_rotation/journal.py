@@ -22,9 +22,12 @@ BEFORE, AFTER = timedelta(seconds=15), timedelta(seconds=25)
 seconds for the call, the rest for clocks that differ, and for RAM's dates, which are in whole seconds."""
 
 
-def begin(record: RamRecord, host: str, user: str, reason: str, known: Iterable[str], now: datetime) -> RamRecord:
-    """Return the record with the intent to make a key."""
-    return replace(record, host=host, user=user, intent=RamIntent(now, reason, tuple(known)))
+def begin(
+    record: RamRecord, host: str, user: str, reason: str, known: Iterable[str], now: datetime, fence: int = 0
+) -> RamRecord:
+    """Return the record with the intent to make a key; `fence` is the number of the fleet's lease, 0 without one."""
+    intent = RamIntent(now, reason, tuple(known))
+    return replace(record, host=host, user=user, intent=intent, fence=max(record.fence, fence))
 
 
 def answered(record: RamRecord, access_key_id: str, created_at: datetime | None) -> RamRecord:
@@ -46,13 +49,20 @@ def adopted(record: RamRecord, host: str, user: str, row: Listed, now: datetime)
     kept = record.keys if (record.host, record.user) == (host, user) else ()
     keys = [one for one in kept if one.access_key_id != row.access_key_id]
     mine = RamKey(row.access_key_id, ADOPTED, now, row.created_at, is_published=True)
-    return RamRecord(host, user, (*(_replaced(one, now) for one in keys), mine))
+    return RamRecord(host, user, (*(_replaced(one, now) for one in keys), mine), fence=record.fence)
 
 
 def changed(record: RamRecord, access_key_id: str, **fields: object) -> RamRecord:
     """Return the record with other fields for one key."""
     keys = tuple(replace(one, **fields) if one.access_key_id == access_key_id else one for one in record.keys)
     return replace(record, keys=keys)
+
+
+def is_own(record: RamRecord, host: str, user: str, access_key_id: str) -> bool:
+    """Return whether a key is this host's own, so that it can go on from it: also one that was published a moment ago."""
+    made = record.intent.access_key_id if record.intent is not None else ""
+    is_here = (record.host, record.user) == (host, user)
+    return is_here and bool(access_key_id) and (access_key_id == made or record.key(access_key_id) is not None)
 
 
 def without(record: RamRecord, access_key_id: str) -> RamRecord:

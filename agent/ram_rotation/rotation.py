@@ -1,22 +1,24 @@
 """Does what is decided: one call or one write at a time, each behind the line of the record that a crash needs.
 
 The order for a new key: the intent is flushed; CreateAccessKey; the key's id is flushed; its secret goes to the provider alone;
-the engine proves and publishes it as any other value. A crash anywhere leaves at most one key that nobody can use, and the next
+the engine proves and publishes it as any other value. In a fleet the board is asked before each call that changes something
+(tenure.py). A crash anywhere leaves at most one key that nobody can use, and the next
 run's decision (decide.py) removes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 from agent.core.credential import Credential
-from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError, UsageError
+from agent.core.errors import KeyturnError, NotPermittedError, SourceRefusedError
+from agent.core.lease import LeaseLostError
 from agent.core.ram_user import RamUserPlan
 from agent.ram_rotation import journal
 from agent.ram_rotation.decide import before_all, decide
+from agent.ram_rotation.tenure import Tenure, Terms
 from agent.ram_rotation.view import (
     AskLastUse,
     Create,
@@ -80,8 +82,8 @@ class Calls(Protocol):
     def last_use(self, access_key_id: str) -> LastUse:
         """Return when a key was used last."""
 
-    def create(self) -> Credential:
-        """Make a key; once, whatever comes of it."""
+    def create(self, begin: Callable[[], None]) -> Credential:
+        """Make a key; once, whatever comes of it. `begin` is called right before the call, when everything else is done."""
 
     def disable(self, access_key_id: str) -> str:
         """Set a key inactive; return RAM's name for the call."""
@@ -102,6 +104,7 @@ class KeyRotation:
         calls: Calls,
         now: Callable[[], datetime],
         reason: str = "",
+        tenure: Tenure | None = None,
     ) -> None:
         """Keep what is needed.
 
@@ -113,9 +116,11 @@ class KeyRotation:
             calls: RAM.
             now: the wall clock.
             reason: why there is to be a new key, for the record.
+            tenure: whether this host rotates; None: as `plan` says, and there is no fleet.
         """
         self._name, self._place, self._plan, self._host = name, f"credentials.{name}", plan, host
         self._desk, self._calls, self._now, self._reason = desk, calls, now, reason
+        self._tenure = tenure or Tenure(name, Terms(plan), now, lambda: 0.0)
 
     def go_on(self, wanted: Wanted) -> Rest:
         """Do all that can be done now; return what the rest waits for.
@@ -144,6 +149,11 @@ class KeyRotation:
         """The RAM user's name."""
         return self._plan.user
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a fleet decides which host rotates."""
+        return self._tenure.is_shared
+
     def caught_up(self) -> View:
         """Look at the keys and write down what is new; change nothing in the cloud. Return what is known then.
 
@@ -160,38 +170,13 @@ class KeyRotation:
                 raise SourceRefusedError(f"{self._place}: {text}", remedy)
         return view
 
-    def adopt(self, value: Credential) -> None:
-        """Take a key that somebody else made as the one in use, and as ours from now on; it is published next.
-
-        Args:
-            value: the key with its secret, as the files hold it.
-
-        Raises:
-            UsageError: this host is not the owner, or RAM lists no such active key of the user.
-            KeyturnError: as `go_on`.
-        """
-        if not self._plan.is_owner:
-            raise UsageError(
-                f"{self._place}.provider: this host is not the owner", "set owner = true on this host alone"
-            )
-        access_key_id = value.access_key_id
-        row = next((one for one in self._calls.listed() if one.access_key_id == access_key_id), None)
-        if row is None or not row.is_active:
-            is_there = "has it, but inactive" if row is not None else "has no such key"
-            raise UsageError(
-                f"{self._place}: {access_key_id} is not taken: RAM user {self._plan.user} {is_there}",
-                "correct ram_user_name, or put a key of that user into the files that works",
-            )
-        self._desk.keep(journal.adopted(self._desk.record(), self._host, self._plan.user, row, self._now()))
-        self._desk.hand(replace(value, ram_user_name=self._plan.user, created_at=row.created_at))
-        self._desk.publish(access_key_id)
-        self.caught_up()
-
     def view(self, wanted: Wanted = Wanted.NO, used: Mapping[str, LastUse] | None = None) -> View:
         """Ask RAM for the keys, and return what is known."""
         desk, used = self._desk, used or {}
-        listed = self._calls.listed() if self._plan.is_owner else ()
-        in_use = desk.look()
+        record, current = desk.record(), desk.look().access_key_id
+        is_own = journal.is_own(record, self._host, self._plan.user, current)
+        unowned = self._tenure.why_not(may_follow=is_own, floor=record.fence)
+        listed = self._calls.listed() if unowned is None else ()
         return View(
             self._place,
             self._name,
@@ -199,10 +184,11 @@ class KeyRotation:
             self._host,
             desk.record(),
             listed,
-            in_use,
+            desk.look(),
             wanted,
             self._now(),
             used,
+            unowned,
         )
 
     def _until(self, wanted: Wanted, *, publishes: bool) -> Rest | Publish:
@@ -232,12 +218,16 @@ class KeyRotation:
         raise KeyturnError(f"{self._place}: the rotation turns in a circle", "please report it with its log")
 
     def _create(self, known: tuple[str, ...]) -> None:
-        desk = self._desk
-        desk.keep(journal.begin(desk.record(), self._host, self._plan.user, self._reason, known, self._now()))
+        desk, number = self._desk, self._tenure.number
+
+        def begin() -> None:
+            now = self._now()
+            desk.keep(journal.begin(desk.record(), self._host, self._plan.user, self._reason, known, now, number))
+
         try:
-            value = self._calls.create()
+            value = self._calls.create(begin)
         except KeyturnError as error:
-            if _is_clear(error):
+            if _is_clear(error) and desk.record().intent is not None:
                 desk.keep(journal.refused(desk.record()))
             raise
         desk.keep(journal.answered(desk.record(), value.access_key_id, value.created_at))
@@ -261,4 +251,6 @@ class KeyRotation:
 
 def _is_clear(error: KeyturnError) -> bool:
     """Return whether an error says that no key was made; one that says nothing leaves that open."""
-    return isinstance(error, NotPermittedError | SourceRefusedError) or error.code.startswith("Throttling")
+    return isinstance(error, NotPermittedError | SourceRefusedError | LeaseLostError) or error.code.startswith(
+        "Throttling"
+    )

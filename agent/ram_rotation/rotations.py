@@ -1,8 +1,9 @@
 """When the keys of RAM users are looked at: the schedule of their rotations, on the engine's scheduler.
 
-Each credential of `type = "ram_user"` whose `owner` is true has one errand at a time, on a worker. An errand that waits for
-something says when it is to be looked again; one that fails is tried again with back-off. What is waited for is remembered in
-memory only: after a start everything is looked at anew, and the record (agent/state/ram_record.py) says how far it is.
+Each credential of `type = "ram_user"` that this host rotates has one errand at a time, on a worker: its `owner` is true, or this
+host has the fleet's lease (leases.py). An errand that waits for something says when it is to be looked again; one that fails is
+tried again with back-off. What is waited for is remembered in memory only: after a start everything is looked at anew, and the
+record (agent/state/ram_record.py) says how far it is.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any
 from agent.audit.log import AuditLog
 from agent.cloud.authority import Authority
 from agent.cloud.openapi import Cloud
-from agent.core.credential import Credential
 from agent.core.errors import BusyError, CancelledError, KeyturnError
 from agent.core.events import Cause, Trigger
+from agent.core.lease import LeaseLostError
 from agent.core.policy import backoff
 from agent.core.provider import Provider
 from agent.core.ram_user import HasRamUser, RamUserPlan
@@ -28,9 +29,12 @@ from agent.core.timestamps import rfc3339
 from agent.engine.engine import Engine
 from agent.engine.held_credential import CALL_S, HeldCredential
 from agent.logs.log import log
+from agent.ram_rotation import journal
 from agent.ram_rotation.as_authority import AsAuthority
 from agent.ram_rotation.desk import HeldDesk
+from agent.ram_rotation.leases import Leases
 from agent.ram_rotation.rotation import KeyRotation
+from agent.ram_rotation.tenure import Tenure, Terms
 from agent.ram_rotation.view import Rest, Wanted
 from agent.runtime.event_loop import answer_of
 from agent.state.ram_record import RamRecord
@@ -59,11 +63,16 @@ MeansOf = Callable[[str], tuple[Provider | None, Cloud]]
 class _Entry:
     """What is remembered of one credential while this process runs."""
 
-    plan: RamUserPlan
+    terms: Terms
     again_at: float  # boottime
     is_busy: bool = False
     failures: int = 0
     rest: Rest = field(default_factory=Rest)
+
+    @property
+    def plan(self) -> RamUserPlan:
+        """What the config says of the user."""
+        return self.terms.plan
 
 
 class RamRotations:
@@ -83,28 +92,65 @@ class RamRotations:
         self._engine, self._audit, self._means_of, self._changed = engine, audit, means_of, changed
         self._entries: dict[str, _Entry] = {}
         self._host = machine()
+        self._leases = Leases(engine, self._standing, self._turned)
         self._is_begun = False
 
-    def know(self, plans: Mapping[str, RamUserPlan]) -> None:
-        """Go by these plans from now on; nothing is begun by itself before `follow`."""
+    def know(self, terms: Mapping[str, Terms]) -> None:
+        """Go by these terms from now on; nothing is begun by itself before `follow`."""
         now = self._engine.clock.boottime()
         before, self._entries = self._entries, {}
-        for name, plan in plans.items():
+        for name, one in terms.items():
             entry = before.get(name)
-            if entry is None or entry.plan != plan:
-                entry = _Entry(plan, now + random.random() * SOON_S, entry is not None and entry.is_busy)
+            if entry is None or (entry.plan, entry.terms.may_rotate) != (one.plan, one.may_rotate):
+                entry = _Entry(one, now + random.random() * SOON_S, entry is not None and entry.is_busy)
+            entry.terms = one
             self._entries[name] = entry
 
-    def follow(self, plans: Mapping[str, RamUserPlan]) -> None:
-        """Go by these plans, and by the calendar; a new or changed one is looked at soon."""
-        self.know(plans)
-        if plans and not self._is_begun:
+    def follow(self, terms: Mapping[str, Terms]) -> None:
+        """Go by these terms, and by the calendar; a new or changed one is looked at soon."""
+        self.know(terms)
+        if terms and not self._is_begun:
             self._is_begun = True
             self._engine.every(self._pause_s, self._look)
+        self._leases.follow(terms)
         self._engine.after(0.0, self._look)
+
+    def close(self) -> None:
+        """Let go of the leases that this host has, of users whose keys nothing is under way for; the loop has ended."""
+        self._leases.let_go([name for name, entry in self._entries.items() if not entry.is_busy])
+
+    def owners(self) -> dict[str, bool]:
+        """Return whether this host rotates, by credential."""
+        return {name: self._rotates(name, entry) for name, entry in self._entries.items()}
+
+    def _rotates(self, name: str, entry: _Entry) -> bool:
+        return self._leases.is_ours(name) if entry.terms.open_lease is not None else entry.plan.is_owner
+
+    def _standing(self, name: str) -> tuple[bool, int]:
+        """Return whether the key in use is this host's own, and the number that it has written down."""
+        seen, entry = self._engine.look(name), self._entries.get(name)
+        if seen is None or entry is None:
+            return False, 0
+        current = seen.published.access_key_id
+        return journal.is_own(seen.ram, self._host, entry.plan.user, current), seen.ram.fence
+
+    def _turned(self, name: str, rest: Rest | None) -> None:
+        """Take note that the lease came, or went, or that its board did."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return
+        if rest is None:
+            self._look_soon(name)
+        elif not entry.is_busy:
+            entry.rest = rest
+        self._changed()
 
     def look_again(self, name: str) -> None:
         """Look soon, whatever is waited for: somebody has just changed what it goes by."""
+        self._leases.ask_again(name)
+        self._look_soon(name)
+
+    def _look_soon(self, name: str) -> None:
         if (entry := self._entries.get(name)) is not None:
             entry.again_at, entry.rest = self._engine.clock.boottime(), Rest()
             self._engine.after(0.0, self._look)
@@ -114,10 +160,12 @@ class RamRotations:
         entry, seen = self._entries.get(name), self._engine.look(name)
         if entry is None or seen is None:
             return None
+        rotates, due = self._rotates(name, entry), self._due(name, entry)
         return {
             "ram_user_name": entry.plan.user,
-            "owner": entry.plan.is_owner,
-            "next_at": rfc3339(due) if (due := self._due(name, entry)) is not None and entry.plan.is_owner else None,
+            "owner": rotates,
+            **self._leases.as_json(name),
+            "next_at": rfc3339(due) if due is not None and rotates else None,
             "waits_for": entry.rest.text or None,
             "remedy": entry.rest.remedy or None,
             "stopped": entry.rest.is_wrong,
@@ -131,14 +179,15 @@ class RamRotations:
             self._is_begun = False
             return None
         now = self._engine.clock.boottime()
-        due = [entry.again_at for entry in self._entries.values() if entry.plan.is_owner and not entry.is_busy]
+        found = self._entries.items()
+        due = [entry.again_at for name, entry in found if self._rotates(name, entry) and not entry.is_busy]
         return max(0.05, min([LOOK_S, *(at - now for at in due)]))
 
     def _look(self) -> None:
         now = self._engine.clock.boottime()
         for name, entry in self._entries.items():
             is_overdue = self._wanted(name, entry) is not Wanted.NO and not entry.failures and not entry.rest.text
-            if entry.plan.is_owner and not entry.is_busy and (entry.again_at <= now or is_overdue):
+            if self._rotates(name, entry) and not entry.is_busy and (entry.again_at <= now or is_overdue):
                 entry.is_busy = True
                 self._engine.work(partial(self.run_now, name), partial(self._ended, name))
 
@@ -176,39 +225,21 @@ class RamRotations:
         with self._held(name) as rotation:
             return rotation.go_on(wanted or due)
 
-    def adopt(self, name: str, value: Credential, cause: Cause) -> datetime | None:
-        """Take a key that somebody made by hand as the one in use, and as ours from now on; prove and publish it.
-
-        Args:
-            name: of the credential.
-            value: the key with its secret, as the files hold it.
-            cause: who asked.
-
-        Returns:
-            when it will be replaced.
-
-        Raises:
-            UsageError: this host is not the owner, or RAM lists no such active key of the user.
-            KeyturnError: it cannot be proved or published, or RAM does not answer.
-        """
-        with self._held(name, cause) as rotation:
-            rotation.adopt(value)
-        due: datetime | None = self._call(lambda: self._due(name, self._entries[name]))
-        return due
-
     @contextmanager
-    def _held(self, name: str, cause: Cause | None = None) -> Iterator[KeyRotation]:
-        cause, held, provider, cloud = self._call(partial(self._begin, name, cause))
+    def _held(self, name: str) -> Iterator[KeyRotation]:
+        cause, held, provider, cloud, terms = self._call(partial(self._begin, name))
+        tenure = Tenure(name, terms, held.clock.now, held.clock.boottime)
         try:
-            yield rotation_of(held, self._audit, _authority(held, provider), cloud, cause)
+            yield rotation_of(held, self._audit, _authority(held, provider, tenure), cloud, cause, tenure)
         finally:
             held.release()
+            tenure.close(releases=not self._is_begun)
 
-    def _begin(self, name: str, cause: Cause | None) -> tuple[Cause, HeldCredential, Provider | None, Cloud]:
+    def _begin(self, name: str) -> tuple[Cause, HeldCredential, Provider | None, Cloud, Terms]:
         entry = self._entries[name]
-        cause = cause or Cause(Trigger.SCHEDULE, reason=f"rotation of RAM user {entry.plan.user} by the schedule")
+        cause = Cause(Trigger.SCHEDULE, reason=f"rotation of RAM user {entry.plan.user} by the schedule")
         provider, cloud = self._means_of(name)
-        return cause, self._engine.hold(name, cause), provider, cloud
+        return cause, self._engine.hold(name, cause), provider, cloud, entry.terms
 
     def _ended(self, name: str, rest: Rest | None, error: BaseException | None) -> None:
         entry, clock = self._entries.get(name), self._engine.clock
@@ -219,7 +250,11 @@ class RamRotations:
         if rest is not None:
             entry.failures, entry.rest = 0, rest
             entry.again_at = clock.boottime() + self._again_s(name, entry)
+            if rest.is_wrong and not self._standing(name)[0]:
+                self._leases.give_up(name)  # a host with a key of its own can go on, and this one cannot
         elif isinstance(error, BusyError):
+            if isinstance(error, LeaseLostError):
+                log.warning("the rotation of a RAM user's keys stopped", credential=name, error=str(error))
             entry.again_at = clock.boottime() + SOON_S
         else:
             entry.failures += 1
@@ -252,7 +287,9 @@ class RamRotations:
         )
 
 
-def rotation_of(held: HeldCredential, audit: AuditLog, authority: Authority, cloud: Cloud, cause: Cause) -> KeyRotation:
+def rotation_of(
+    held: HeldCredential, audit: AuditLog, authority: Authority, cloud: Cloud, cause: Cause, tenure: Tenure
+) -> KeyRotation:
     """Return the rotation of a credential that is held.
 
     Args:
@@ -261,17 +298,18 @@ def rotation_of(held: HeldCredential, audit: AuditLog, authority: Authority, clo
         authority: who may make, disable and delete keys.
         cloud: the clients.
         cause: for the records.
+        tenure: whether this host rotates.
     """
     settings = held.settings.provider
     assert isinstance(settings, HasRamUser)
     plan = settings.ram_user
     calls = AsAuthority(cloud, plan.user, authority, held.clock)
     return KeyRotation(
-        held.name, plan, machine(), HeldDesk(held, audit, cause), calls, held.clock.now, cause.reason or ""
+        held.name, plan, machine(), HeldDesk(held, audit, cause), calls, held.clock.now, cause.reason or "", tenure
     )
 
 
-def _authority(held: HeldCredential, provider: Provider | None) -> Authority:
+def _authority(held: HeldCredential, provider: Provider | None, tenure: Tenure) -> Authority:
     return Authority(
         held.name,
         provider,
@@ -282,6 +320,7 @@ def _authority(held: HeldCredential, provider: Provider | None) -> Authority:
         place=f"credentials.{held.name}.provider",
         needs=NEEDS,
         again="it is tried again by itself",
+        permit=tenure.permit,
     )
 
 

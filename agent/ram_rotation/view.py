@@ -80,6 +80,7 @@ class View:
         host: this machine (agent/system/machine.py).
         listed: the user's keys, from RAM, a moment ago.
         used: of those keys whose last use was asked for.
+        unowned: why this host rotates nothing now, and so has asked RAM for nothing; None where it does.
     """
 
     place: str
@@ -92,6 +93,7 @@ class View:
     wanted: Wanted
     now: datetime
     used: Mapping[str, LastUse] = field(default_factory=dict)
+    unowned: Rest | None = None
 
     def row(self, access_key_id: str) -> Listed | None:
         """Return the entry of RAM's list; None where the key is not in it."""

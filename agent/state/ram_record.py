@@ -59,6 +59,7 @@ class RamRecord(msgspec.Struct, omit_defaults=True, frozen=True):
         host: the machine that wrote it (agent/system/machine.py); "" before anything was written.
         user: the RAM user.
         lost: the intents whose reply was lost, until it is known whether they made a key.
+        fence: the number of the fleet's lease under which this host began to make a key last; 0 for none.
     """
 
     host: str = ""
@@ -66,6 +67,7 @@ class RamRecord(msgspec.Struct, omit_defaults=True, frozen=True):
     keys: tuple[RamKey, ...] = ()
     intent: RamIntent | None = None
     lost: tuple[RamIntent, ...] = ()
+    fence: int = 0
 
     def key(self, access_key_id: str) -> RamKey | None:
         """Return the entry of a key; None for one that is not ours."""

@@ -74,3 +74,8 @@ def line_cleared() -> str:
 def cleared() -> str:
     """Return what empties the screen before it is drawn again; "" where standard output has no cursor to move."""
     return "\x1b[H\x1b[2J" if is_terminal() else ""
+
+
+def erased(stream: TextIO) -> str:
+    """Return what empties the line of the cursor, to be written anew; "" where a stream has no cursor to move."""
+    return "\r\x1b[K" if is_terminal(stream) else ""

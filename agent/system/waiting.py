@@ -21,6 +21,8 @@ FIRST_S, AGAIN_S = 3.5, 8.0
 BUSY = "the agent itself, which is busy or stuck (a slow disk, for example) and says no more"
 WAITING = "waiting"
 """The outcome of what is shown like a step, and is no end of one."""
+BEGUN = "begun"
+"""Likewise: a step begins."""
 
 
 class Activity:

@@ -73,11 +73,25 @@ class Source:
         return int(given)
 
     def _committed_at(self) -> str:
-        command = ["git", "-C", str(self.root), "log", "-1", "--format=%ct"]
+        return self._git("log", "-1", "--format=%ct")
+
+    def _git(self, *words: str) -> str:
+        """Return what git says; "" where it does not."""
+        command = ["git", "-C", str(self.root), *words]
         try:
             return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         except OSError:
             return ""
+
+    @property
+    def commit(self) -> str:
+        """The commit that this tree is, as `git archive` noted it or git says it; "" where it is none, or was changed since."""
+        noted = self.text("agent/data/commit.txt").strip()
+        if re.fullmatch(r"[0-9a-f]{40,64}", noted):
+            return noted
+        if not (self.root / ".git").exists() or self._git("status", "--porcelain"):
+            return ""
+        return self._git("rev-parse", "HEAD")
 
     def completion(self, shell: str) -> str:
         """The completion of a shell, as `keyturn completion` prints it.

@@ -28,7 +28,8 @@ _SUMS = "SHA256SUMS"
 def pip_of(source: Source, python: Python, work: Path) -> list[str]:
     """Make the environment that builds, once, and return the start of a pip command in it."""
     pinned = one_of(source.text("requirements/dev.lock"), "setuptools")
-    home = work / f"tools-{python.name}-{_digest(pinned)}"
+    # By its path too: pip judges the lock's markers ("python_full_version < '3.11.3'") by the interpreter that runs it.
+    home = work / f"tools-{python.name}-{_digest(f'{python.path} {pinned}')}"
     pip = [str(home / "bin" / "python"), "-I", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     if not (home / "ready").exists():
         shutil.rmtree(home, ignore_errors=True)
@@ -64,10 +65,11 @@ def own(source: Source, pip: list[str], work: Path) -> Path:
     """Build keyturn's own wheel from a copy: setuptools would leave directories in the checkout."""
     copy = work / f"source-{os.getpid()}"
     shutil.rmtree(copy, ignore_errors=True)
-    for name in ("agent", "providers"):
+    for name in ("agent", "providers", "requirements", "systemd"):
         shutil.copytree(source.root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "keyturn.example.toml", "README.md", "LICENSE"):
         shutil.copy(source.root / name, copy / name)
+    (copy / "agent/data/commit.txt").write_text(f"{source.commit}\n")
     run([*pip, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", str(copy / "wheel"), str(copy)])
     (wheel,) = (copy / "wheel").glob("*.whl")
     return wheel

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.app.clients import client_rows, counted, unit_pickup
-from agent.cli.output import status_lines
+from agent.cli.status_output import status_lines
 from agent.serving.fetches import FetchRecord
 from agent.serving.peer import Peer
+from agent.system.local_time import LocalTime
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NEW = Peer(0, frozenset(), 700, "/usr/bin/web", "web.service")
@@ -54,6 +55,8 @@ def test_people_are_told_who_is_behind_and_until_when(fetches):
         "next_refresh_at": None, "last_error": None, "sinks": [], "notify": [], "clients": client_rows(fetches, "app", 2, NOW),
     }  # fmt: skip
     agent = {"version": "9", "pid": 1, "started_at": None, "config": "x"}
-    shown = "\n".join(status_lines({"agent": agent, "credentials": {"app": row}}, NOW))
-    assert "until 2030-01-01T00:04:00Z: pid 800 /usr/bin/web (web.service)" in shown
+    whole = {"agent": agent, "credentials": {"app": row}}
+    shown = "\n".join(status_lines(whole, NOW, names=["app"]))
+    assert f"until {LocalTime(NOW).time(NOW + timedelta(minutes=4))}: pid 800 /usr/bin/web (web.service)" in shown
+    assert "pid 800" in "\n".join(status_lines(whole, NOW)), "a glance has what somebody must know"
     assert "pickup confirmed: pid 700 /usr/bin/web (web.service), pid 900 /usr/bin/cron" in shown

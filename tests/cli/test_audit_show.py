@@ -12,6 +12,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -194,8 +195,27 @@ def test_a_terminal_gets_lines_that_fit_and_align(width: int) -> None:
     lines = [columns.line({**RECORD, "credential": name, "reason": "密钥泄露" * 30}) for name in ("uploader", "计费")]
     assert all(sum(2 if ord(each) > 0x2E80 else 1 for each in line) <= max(width, 48) for line in lines)
     if width >= 80:
-        assert {sum(2 if ord(c) > 0x2E80 else 1 for c in line.partition("gen 7")[0]) for line in lines} == {58}
+        assert {sum(2 if ord(c) > 0x2E80 else 1 for c in line.partition("gen 7")[0]) for line in lines} == {47}
         assert all("…" in line for line in lines)
+
+
+def test_a_terminal_is_told_the_day_once_and_its_zone() -> None:
+    """Before the first record of each day, so that the lines have room for what happened; summer time has its own name."""
+    columns = Columns(["uploader"], 100, ZoneInfo("Europe/Berlin"))
+    times = [
+        "2026-10-24T21:59:59Z",
+        "2026-10-24T22:00:00Z",
+        "2026-10-25T00:30:00Z",
+        "2026-10-25T01:30:00Z",
+        "2026-10-26T12:00:00Z",
+    ]
+    lines = [line for time in times for line in columns.lines({**RECORD, "time": time})]
+    assert [line for line in lines if line.startswith("--")] == [
+        "-- 2026-10-24, CEST (UTC+02:00)", "-- 2026-10-25, CEST (UTC+02:00)", "-- 2026-10-26, CET (UTC+01:00)",
+    ]  # fmt: skip
+    clocks = [line[7:25].split("  ")[0] for line in lines if not line.startswith("--")]
+    assert clocks == ["23:59:59", "00:00:00", "02:30:00", "02:30:00 UTC+01:00", "13:00:00"]
+    assert len(list(columns.lines({**RECORD, "time": "\x1b]0;x\x07"}))) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.cli import output
+from agent.cli import refresh_output, rotate_output
+from agent.cli.status_output import status_lines
 
 HOSTILE = "up\x1b]0;owned\x07\nuploader: fresh\r\x9b2J"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -42,17 +43,17 @@ RESULT = {
 
 
 def test_status_is_shown_line_by_line() -> None:
-    """One line for the agent, the table's head, the credential, and each of its three troubles."""
+    """One line for the agent, the table's head, the credential, each of its three troubles, and the sum."""
     whole: dict[str, Any] = {"agent": AGENT, "credentials": {HOSTILE: CREDENTIAL}}
-    lines = list(output.status_lines(whole, NOW))
-    assert len(lines) == 6
+    lines = list(status_lines(whole, NOW))
+    assert len(lines) == 7
     assert all(line.isprintable() for line in lines), lines
 
 
 def test_a_refused_config_is_shown_with_each_problem() -> None:
     """Behind the line of the agent, a line for each; an older daemon that does not say leaves them out."""
-    lines = list(output.status_lines({"agent": REFUSED, "credentials": {HOSTILE: CREDENTIAL}}, NOW))
-    assert len(lines) == 8
+    lines = list(status_lines({"agent": REFUSED, "credentials": {HOSTILE: CREDENTIAL}}, NOW))
+    assert len(lines) == 9
     assert all("refused" in line and line.isprintable() for line in lines[1:3]), lines
 
 
@@ -61,11 +62,11 @@ def test_all_moved_names_who_is_only_assumed(capsys: pytest.CaptureFixture[str])
     done = RESULT | {"safe": True, "time_to_safe_ms": 4200, "all_moved": True, "left_behind": [], "notes": []}
     del done["error"]
     told = [{"credential": "uploader", "dependent": f"signal {name}"} for name in "abcdefg"]
-    output.rotated(done | {"assumed": told})
+    rotate_output.rotated(done | {"assumed": told})
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith("; only assumed: signal a, signal b, signal c, signal d, signal e, and 2 more")
     del done["assumed"]
-    output.rotated(done)
+    rotate_output.rotated(done)
     assert "assumed" not in capsys.readouterr().out
 
 
@@ -73,15 +74,15 @@ def test_the_outcome_of_an_emergency_is_out_at_once(monkeypatch: pytest.MonkeyPa
     """Also in a pipe: the document of `--report` is written behind it, which takes a while and says so on standard error."""
     pipe = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe, encoding="utf-8"))
-    output.rotated(RESULT)
+    rotate_output.rotated(RESULT)
     assert pipe.getvalue().decode().splitlines()[-1].startswith("not safe: ")
 
 
 def test_outcomes_are_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     """What `refresh` did: a line each for the outcome, the error and the dependent. `rotate`: a line for each thing it says."""
-    output.refreshed({"credentials": [ROW]})
-    output.rotated(RESULT)
-    output.step({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
+    refresh_output.refreshed({"credentials": [ROW]})
+    rotate_output.rotated(RESULT)
+    rotate_output.RotateProgress()({"at_ms": 1, "name": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE})
     printed = capsys.readouterr()
     for stream, count in ((printed.out, 6), (printed.err, 2)):
         lines = stream.split("\n")
@@ -94,10 +95,10 @@ def test_a_rotation_that_waits_for_somebody_has_a_line() -> None:
     stopped = {"waits_for": HOSTILE, "remedy": HOSTILE, "stopped": True}
     waits = {"waits_for": "the key before", "remedy": None, "stopped": False}
     shown = [
-        list(output.status_lines({"agent": AGENT, "credentials": {"batch": {**CREDENTIAL, "rotation": one}}}, NOW))
+        list(status_lines({"agent": AGENT, "credentials": {"batch": {**CREDENTIAL, "rotation": one}}}, NOW))
         for one in (stopped, waits)
     ]
-    assert [len(lines) for lines in shown] == [7, 6]
+    assert [len(lines) for lines in shown] == [8, 7]
     assert all(line.isprintable() for line in shown[0])
 
 
@@ -113,7 +114,7 @@ def test_the_fleet_is_told_before_the_last_line(capsys: pytest.CaptureFixture[st
             "why": "it has not fetched the new version",
         },
     ]
-    output.rotated({**RESULT, "fleet": rows})
+    rotate_output.rotated({**RESULT, "fleet": rows})
     *_before, fleet, _last = capsys.readouterr().out.splitlines()
     assert (
         fleet == "fleet: 1 of 2 other hosts proved the new key; not web-3 (absent; it has not fetched the new version)"

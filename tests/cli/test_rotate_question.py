@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import output, plan_output
+from agent.cli import plan_output, rotate_output
 from agent.cli.daemon_client import Reach
 from agent.cli.main import main
 from agent.emergency.report import Result
@@ -68,7 +68,7 @@ def test_the_wait_for_those_who_fetched_is_given_as_usual_and_at_most(
     plan = {"credential": "uploader", **nothing, "processes": {"found": []}, "fetched": held}
     plan_output.agreed("uploader", plan, disable_old=True, delete_old=False)
     (line,) = [one for one in capsys.readouterr().err.splitlines() if "pid 7" in one]
-    assert "usually within 60 s" in line and "00:09:00Z" in line and line.count("pid 7") == 1
+    assert "usually within 60 s" in line and "00:09:00 UTC" in line and line.count("pid 7") == 1
 
 
 def test_other_hosts_are_named_live_and_absent(
@@ -115,5 +115,5 @@ def test_a_rotation_that_the_operator_no_longer_watches_is_said_to_go_on(
     monkeypatch.setattr(Reach, "ask", interrupted)
     assert main(["--config", str(config), "rotate", "uploader", "--reason", "leaked", "--yes"]) == 130
     assert "keyturn audit show --credential uploader" in capsys.readouterr().err
-    output.rotated(Result("uploader", error="a `keyturn rotate` is under way").as_json())
+    rotate_output.rotated(Result("uploader", error="a `keyturn rotate` is under way").as_json())
     assert capsys.readouterr().out == "this command did nothing itself\n"

@@ -36,8 +36,8 @@ OF_AN_EMERGENCY = HEAVY - {"dataclasses", "inspect", "agent.logs"} | {
     "agent.notifiers",
 }
 """Besides, the command judges what the operator asks for: with the masks of the log, but without the log."""
-MODULES = 78
-"""The most modules that one of these commands imports behind argparse; under 70 are."""
+MODULES = 84
+"""The most modules that one of these commands imports behind argparse; under 82 are."""
 DRIVER = """
 import argparse, sys
 before = set(sys.modules)
@@ -106,7 +106,7 @@ def kept_out(modules: set[str], forbidden: set[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "shows", "forbidden"),
     [
-        (["status"], "credential  state", OF_A_REQUEST),
+        (["status"], "no credentials", OF_A_REQUEST),
         (["status", "--json"], '"version": "9"', OF_A_REQUEST),
         (["refresh"], "", OF_A_REQUEST),
         (["rotate", "uploader", "--reason", "x", "--yes"], "did nothing", OF_AN_EMERGENCY),
@@ -126,7 +126,7 @@ def test_a_command_imports_what_it_needs(
     code, output, modules = run(config, *words)
     assert (code, shows in output) == (0, True)
     assert kept_out(modules, forbidden) == set()
-    assert len(modules) <= (100 if forbidden is OF_AN_EMERGENCY else MODULES), sorted(modules)
+    assert len(modules) <= (104 if forbidden is OF_AN_EMERGENCY else MODULES), sorted(modules)
 
 
 def test_no_table_lists_a_command_that_cannot_be_run() -> None:

@@ -31,7 +31,7 @@ class Watching:
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=err,
-                env={**vm.environ, "LINES": "24", "COLUMNS": "200"},
+                env={**vm.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "200"},
                 cwd="/",
             )
         os.close(theirs)

@@ -101,11 +101,16 @@ def test_the_audit_tells_who_did_it_and_why(station: Station) -> None:
 
 
 def test_each_step_is_shown_while_the_next_is_still_to_come(station: Station) -> None:
-    """Progress is progress: a step is shown when it ends, not at the end of all."""
-    seen: list[tuple[str, int]] = []
+    """Progress is progress: a step is shown when it begins, and when it ends, not at the end of all."""
+    shown: list[tuple[str, str, int]] = []
     station.start().rotate(
-        disable_old=True, show=lambda step: seen.append((step["name"], station.asked("UpdateAccessKey")))
+        disable_old=True,
+        show=lambda step: shown.append((step["name"], step.get("detail", ""), station.asked("UpdateAccessKey"))),
     )
+    begun = [what for name, what, _disabled in shown if name == "begin"]
+    assert begun == ["preflight", "rotate", "publish", "notify", "disable_old", "prove_refused"]
+    assert shown.index(("begin", "disable_old", 0)) < [name for name, *_rest in shown].index("disable_old")
+    seen = [(name, disabled) for name, _what, disabled in shown if name != "begin"]
     assert [name for name, _disabled in seen] == ALL_STEPS
     assert [disabled for _name, disabled in seen] == [0] * 7 + [1, 1]
 

@@ -193,7 +193,9 @@ def test_without_the_board_the_fleet_is_not_known(others: Others, tmp_path: Path
 
 
 def test_fleet_where_there_is_none_is_a_mistake(others: Others) -> None:
+    before = others.station.rotations
     assert others.rotate(open_fleet=lambda _name: None, fleet=True).exit_code == 2
+    assert others.station.rotations == before  # refused before anything was done
 
 
 def test_a_later_announcement_of_the_same_version_is_answered_as_well(others: Others) -> None:

@@ -16,7 +16,7 @@ from agent.app.check_fleet import findings
 from agent.core.settings import Settings
 from agent.fleet.client import opened
 from agent.fleet.entries import HostState
-from agent.fleet.rights import PROBES
+from agent.fleet.rights import LEASE_PROBES, PROBES
 from tests.support.redis_server import RedisServer
 from tests.support.vm import Vm
 
@@ -82,7 +82,9 @@ def test_what_is_tried_is_what_the_document_allows() -> None:
     """And SELECT, which the connection itself sends."""
     document = (Path(__file__).parents[2] / "docs/fleet.md").read_text()
     (rules,) = re.findall(r"ACL SETUSER keyturn .*", document)
-    assert set(re.findall(r"\+(\w+)", rules)) == {command.lower() for command, _words in PROBES} | {"select"}
+    assert set(re.findall(r"\+(\w+)", rules)) == {command.lower() for command, _words in (*PROBES, *LEASE_PROBES)} | {
+        "select"
+    }
 
 
 def test_each_command_that_the_user_may_not_send_is_named(config: Config) -> None:

@@ -36,8 +36,9 @@ BESIDES = {
     "keyturn_fleet_connected": set[str](),
     "keyturn_fleet_hosts": {"credential", "state"},
     "keyturn_fleet_convergence_seconds": {"credential"},
+    "keyturn_ram_user_owner": {"credential"},
 }
-FLEET = FleetFigures(True, {"a": {"live": 12, "behind": 1, "absent": 2}}, {"a": 1.5})
+FLEET = FleetFigures(True, {"a": {"live": 12, "behind": 1, "absent": 2}}, {"a": 1.5}, {"b": True})
 
 
 def test_names_and_labels_are_those_of_the_contract() -> None:

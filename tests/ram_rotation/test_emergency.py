@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from agent.core.errors import BusyError
+from agent.core.errors import BusyError, SourceUnavailableError
 from agent.core.events import Cause, Trigger
 from agent.ram_rotation.view import Rest, Wanted
 from tests.support.ram_station import RamStation
@@ -55,6 +57,38 @@ def test_leaked_names_a_key_that_was_replaced_already(ram_station: RamStation) -
     assert ram_station.published == new
     assert ram_station.keys[old] == "Inactive"
     assert result.old_access_key_id == old and not result.safe
+
+
+class Silent:
+    """RAM's client, whose reply to one CreateAccessKey is lost."""
+
+    def __init__(self, ram: Any) -> None:
+        self._ram = ram
+
+    def create_access_key(self, *args: Any, **options: Any) -> Any:
+        self._ram.create_access_key(*args, **options)
+        raise SourceUnavailableError("no answer")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ram, name)
+
+
+def test_leaked_of_a_key_that_is_only_guessed_to_be_ours_is_refused(ram_station: RamStation) -> None:
+    """Whoever made it by hand in those seconds may need it: only `--force` disables it; a stranger's, not even that."""
+    ram_station.start()
+    ram_station.changed_cloud = lambda real: replace(real, ram=Silent(real.ram))
+    assert isinstance(ram_station.errand(Wanted.DUE), SourceUnavailableError)
+    ram_station.changed_cloud = lambda real: real
+    (guessed,) = set(ram_station.keys) - {ram_station.published}
+    refused = ram_station.rotate(leaked=guessed, disable_old=True)
+    assert (refused.exit_code, refused.safe) == (1, False) and "guessed" in str(refused.error)
+    assert ram_station.keys[guessed] == "Active"
+    ram_station.rotate(leaked=guessed, disable_old=True, force=True)
+    assert ram_station.keys[guessed] == "Inactive"
+    ram_station.cloud.delete_access_key(guessed)
+    theirs = ram_station.cloud.add_access_key("batch").access_key_id
+    assert ram_station.rotate(leaked=theirs, disable_old=True, force=True).exit_code == 2
+    assert ram_station.keys[theirs] == "Active"
 
 
 def test_two_keys_of_ours_that_work_leave_no_room_and_that_is_said(ram_station: RamStation) -> None:

@@ -12,7 +12,7 @@ import pytest
 from agent.core.errors import KeyturnError
 from agent.ram_rotation.view import Rest, Wanted
 from agent.state.ram_record import RamRecord
-from tests.support.ram_world import RamWorld
+from tests.support.ram_world import Board, RamWorld
 
 Step = Callable[[RamWorld], None]
 MOST_POINTS = 100
@@ -77,11 +77,39 @@ def _reply_is_lost(world: RamWorld) -> None:
     world.silent.add("CreateAccessKey")
 
 
+def _is_shared(world: RamWorld) -> None:
+    """The host belongs to a fleet from now on."""
+    if world.board is None:
+        world.board = Board()
+
+
+def _lease_is_lost(world: RamWorld) -> None:
+    _is_shared(world)
+    world.lose_lease()
+
+
+def _lease_goes(after: int) -> Step:
+    """The lease goes to another host in the middle of the next errand, behind that many permitted calls."""
+
+    def step(world: RamWorld) -> None:
+        _is_shared(world)
+        world.lease_goes_after = after
+
+    return step
+
+
+def _board_is_away(world: RamWorld) -> None:
+    _is_shared(world)
+    assert world.board is not None
+    world.board.is_away = True
+
+
 STEPS: dict[str, Step] = {
     "nothing": lambda world: None,
     "a look": lambda world: world.look_as_scheduled() and None,
     "a rotation": lambda world: world.run(Wanted.DUE) and None,
     "an emergency": lambda world: world.emergency() and None,
+    "an old key leaked": lambda world: world.leaked() and None,
     "a stranger's key": _stranger,
     "ours disabled by hand": _stranger_disables_ours,
     "ours deleted by hand": _stranger_deletes_ours,
@@ -95,6 +123,11 @@ STEPS: dict[str, Step] = {
     "another host": _moves,
     "the next reply is lost": _reply_is_lost,
     "a restart": lambda world: world.restart(),
+    "the lease is lost": _lease_is_lost,
+    "the lease goes at the next call": _lease_goes(0),
+    "the lease goes at the second call": _lease_goes(1),
+    "the lease is free": lambda world: world.regain_lease(),
+    "the board is away": _board_is_away,
 }
 
 
@@ -118,10 +151,10 @@ def _walk(befores: Iterable[str], afters: Sequence[tuple[str, ...]], lags: tuple
         begun = _world(lag_s)
         STEPS[before](begun)
         for die_at in range(1, MOST_POINTS):
-            dying = copy.deepcopy(begun)
+            dying = begun.twin()
             died = _errand(dying, emergency, die_at)
             for after in afters:
-                world = copy.deepcopy(dying)
+                world = dying.twin()
                 for name in after:
                     STEPS[name](world)
                     world.look_as_scheduled()
@@ -152,8 +185,17 @@ def _nothing_is_left(world: RamWorld, end: Rest | KeyturnError | None, history: 
 
 def test_a_sample_of_all_histories(capsys: pytest.CaptureFixture[str]) -> None:
     """No key of a stranger's is touched, nor the last one that works; and no unusable key is left."""
-    names = ("nothing", "a rotation", "a stranger's key", "a backup", "the state is lost", "two days")
-    count = _walk(["nothing", "the next reply is lost"], [(name,) for name in names])
+    names = (
+        "nothing",
+        "a rotation",
+        "a stranger's key",
+        "a backup",
+        "the state is lost",
+        "two days",
+        "an old key leaked",
+    )
+    befores = ["nothing", "the next reply is lost", "the lease goes at the next call"]
+    count = _walk(befores, [(name,) for name in (*names, "the lease is lost")])
     with capsys.disabled():
         print(f"\n{count} histories walked")
 

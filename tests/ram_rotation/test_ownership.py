@@ -17,10 +17,11 @@ from agent.core.errors import (
     SourceRefusedError,
     SourceUnavailableError,
 )
+from agent.core.settings import Duration
 from agent.ram_rotation import journal
 from agent.ram_rotation.view import Listed, Rest, Wanted
 from agent.state.ram_record import GUESSED, RamRecord
-from tests.support.ram_world import PLAN, RamWorld
+from tests.support.ram_world import PLAN, Board, Host, RamWorld
 
 DOCS = Path(__file__).parents[2] / "docs/ram_user.md"
 
@@ -369,6 +370,96 @@ def test_row_19_a_new_key_that_was_ended_by_hand_is_forsaken(world: RamWorld, en
     assert world.made is None and set(world.keys) == {before} and world.host.published == before
     well(world.run(Wanted.DUE))
     assert world.host.published not in {before, new}
+
+
+@pytest.fixture
+def shared(world: RamWorld) -> RamWorld:
+    """The same host in a fleet, of which it has the lease."""
+    world.board = Board(holder=world.host.name, number=7)
+    return world
+
+
+def test_row_16_who_does_not_have_the_lease_asks_and_changes_nothing(shared: RamWorld) -> None:
+    """The holder is named; neither the calendar nor an operator has RAM asked (the world asserts that)."""
+    shared.lose_lease()
+    assert "host-z" in well(shared.run(Wanted.DUE)).text
+    assert shared.emergency() is None and shared.leaked() is None
+    assert len(shared.keys) == 1 and not shared.touched
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_row_20_a_lease_that_is_lost_stops_the_rotation_before_the_next_change(shared: RamWorld, after: int) -> None:
+    """After the creation, the disabling, the deletion: what was permitted is done, and no more; then it goes on."""
+    before = shared.host.published
+    shared.plan = replace(PLAN, disable_after=Duration(0), delete_after=Duration(0))
+    shared.lease_goes_after = after
+    well(shared.run(Wanted.DUE))
+    assert shared.host.published != before and shared.host.published in shared.host.sinks  # published all the same
+    state = {name: key.status for name, key in shared.keys.items()}
+    assert state.get(before) == {0: "Active", 1: "Inactive", 2: None}[after]
+    kept = shared.host.record
+    assert "host-z" in well(shared.run()).text and shared.host.record == kept
+    shared.regain_lease()
+    shared.settle()
+    assert set(shared.keys) == {shared.host.published} and shared.deleted == [before]
+
+
+def test_row_20_a_key_of_a_process_that_died_without_the_lease_waits_for_it(shared: RamWorld) -> None:
+    """Its id is written down; it is removed once the lease is back, and by nobody else."""
+    current = shared.host.published
+    shared.lease_goes_after = 0
+    shared.run(Wanted.DUE, die_at=6)
+    (unusable,) = set(shared.keys) - {current}
+    well(shared.run())
+    assert shared.keys[unusable].status == "Active"
+    shared.regain_lease()
+    well(shared.run())
+    assert shared.deleted == [unusable] and shared.host.record.fence > 0
+
+
+def test_row_21_who_has_the_key_in_use_takes_the_lease_over(shared: RamWorld) -> None:
+    """It goes on with its own; what the other host made meanwhile is a stranger's."""
+    shared.lose_lease()
+    theirs = shared.add()
+    shared.regain_lease()
+    assert theirs.access_key_id in stopped(shared.run(Wanted.DUE)).text
+    assert shared.board is not None and shared.board.holder == shared.host.name
+    shared.settle()
+    assert not shared.touched and len(shared.keys) == 2
+
+
+def test_row_22_who_does_not_have_the_key_takes_nothing_over(shared: RamWorld) -> None:
+    """A host that is new, or lost its state, leaves the lease where it was, and the keys as they are; its own lost state, too."""
+    shared.lose_lease()
+    shared.regain_lease()
+    shared.host = Host("host-b")
+    rest = well(shared.run(Wanted.DUE))
+    assert "host-z" in rest.text and "adopt" in rest.remedy and "fleet leave" in rest.remedy
+    assert shared.board is not None and shared.board.holder == "host-z"
+    shared.board.holder = "host-b"  # it had the lease itself, and lost its state
+    stopped(shared.run(Wanted.DUE))
+    shared.settle()
+    assert len(shared.keys) == 1 and not shared.touched
+
+
+def test_row_23_a_board_that_is_away_lets_nothing_begin(shared: RamWorld) -> None:
+    """Neither by the calendar nor, here, by an operator; what is under way stops before its next change."""
+    assert shared.board is not None
+    shared.board.is_away = True
+    assert "lease" in well(shared.run(Wanted.DUE)).text and len(shared.keys) == 1
+    shared.board.is_away = False
+    shared.plan = replace(PLAN, disable_after=Duration(0))
+
+    def away(world: RamWorld, point: int) -> None:
+        assert world.board is not None
+        world.board.is_away = len(world.keys) == 2
+
+    before, shared.on_point = shared.host.published, away
+    well(shared.run(Wanted.DUE))
+    assert shared.host.published != before and shared.keys[before].status == "Active"
+    shared.on_point = lambda _world, _point: None
+    shared.settle()
+    assert set(shared.keys) == {shared.host.published}
 
 
 def test_the_table_names_these_rows() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.credential import Credential
+from agent.app.adopt import adopt
+from agent.core.errors import SourceUnavailableError
 from agent.core.events import Cause, Trigger
-from agent.core.secret import Secret
 from agent.ram_rotation.view import Rest, Wanted
 from tests.support.ram_station import RamStation, prepare, provider
 from tests.support.station import ME, Crash, steps
@@ -91,9 +91,10 @@ def test_a_hand_made_key_stops_the_first_rotation_until_it_is_adopted(ram_statio
     ram_station.start(publish=False)
     rest = ram_station.errand()
     assert isinstance(rest, Rest) and rest.is_wrong and mine.access_key_id in rest.text
-    value = Credential(mine.access_key_id, Secret(mine.access_key_secret))
-    assert ram_station.ram_rotations is not None
-    ram_station.ram_rotations.adopt("uploader", value, Cause(Trigger.OPERATOR, ME))
+    parts = (("ID", mine.access_key_id), ("SECRET", mine.access_key_secret))
+    ram_station.vm.env_path().write_text("".join(f"ALIBABA_CLOUD_ACCESS_KEY_{name}={part}\n" for name, part in parts))
+    assert ram_station.application is not None
+    adopt(ram_station.application, "uploader", mine.access_key_id, Cause(Trigger.OPERATOR, ME))
     assert ram_station.published == mine.access_key_id
     assert ram_station.vm.holds(mine.access_key_id)
     done = ram_station.errand(Wanted.DUE)
@@ -162,6 +163,42 @@ def test_check_warns_of_a_user_who_rotates_itself(vm: Any) -> None:
     assert "cannot replace itself" in said.stdout
     vm.configure(vm.credential(provider=provider(vm.directory, "owner = true"), sinks=template(vm)))
     assert "credentials.uploader.sinks" in vm.keyturn("check", "--offline").stdout
+
+
+def test_a_slow_sign_in_comes_before_the_intent_so_that_a_lost_reply_is_still_found(ram_station: RamStation) -> None:
+    """The intent has the time of the call: a key whose reply was lost is known by the seconds in which it was made."""
+    ram_station.start()
+    assert ram_station.ram_rotations is not None
+    means, told = ram_station.ram_rotations._means_of, []
+
+    class SignsIn:
+        type_name = "access_key"
+
+        def fetch(self, now: Any) -> Any:
+            told.append(ram_station.record.intent)
+            provider = means("uploader")[0]
+            assert provider is not None
+            return provider.fetch(now)
+
+    class Loses:
+        def __init__(self, ram: Any) -> None:
+            self._ram = ram
+
+        def create_access_key(self, *args: Any, **options: Any) -> Any:
+            told.append(ram_station.record.intent)
+            raise SourceUnavailableError("no answer")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._ram, name)
+
+    ram_station.ram_rotations._means_of = lambda name: (
+        SignsIn(),  # type: ignore[assignment,return-value]
+        replace(means(name)[1], ram=Loses(means(name)[1].ram)),
+    )
+    assert isinstance(ram_station.errand(Wanted.DUE), SourceUnavailableError)
+    *signed_in, called = told
+    assert signed_in and set(signed_in) == {None}
+    assert called is not None and called == ram_station.record.intent
 
 
 class Mortal:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from agent.app.rotations import rotations_of
+from agent.app.commands import Commands
+from agent.app.rotations import rotations_of, terms_in_force
 from agent.cloud.openapi import Cloud
 from agent.core.errors import KeyturnError
+from agent.emergency.report import Result
+from agent.emergency.request import Request
 from agent.ram_rotation.rotations import RamRotations
 from agent.ram_rotation.view import Rest, Wanted
 from agent.state.ram_record import RamRecord
-from tests.support.station import Station
+from tests.support.station import ME, Station
 
 ROTATES = (
     "ram:CreateAccessKey",
@@ -49,9 +53,10 @@ def prepare(vm: Any, extra: str, user: str = "batch") -> None:
 class RamStation(Station):
     """RAM user `batch`, who has no key yet, and the one host that rotates."""
 
-    def __init__(self, vm: Any, extra: str = "owner = true") -> None:
+    def __init__(self, vm: Any, extra: str = "owner = true", fleet: str = "") -> None:
         super().__init__(vm)
-        self.extra, self.table = extra, ""
+        self.extra = extra
+        self.table = f'[fleet]\nurl = "{fleet}"\nhost = "web-1"\n' if fleet else ""
         self.changed_cloud: Callable[[Cloud], Cloud] = lambda real: real
         self.cloud.add_user("batch")
         self.cloud.allow("ops", *ROTATES)
@@ -65,12 +70,27 @@ class RamStation(Station):
         super().start(publish=False)
         assert self.application is not None
         self.ram_rotations = rotations_of(self.application, lambda real: self.changed_cloud(real))
-        self.engine.submit(lambda: self.ram_rotations.know(self.application.factory.ram_users())).result()
+        self.engine.submit(lambda: self.ram_rotations.know(terms_in_force(self.application))).result()
         if publish:
             rest = self.errand()
             assert isinstance(rest, Rest), rest
             assert self.published, rest
         return self
+
+    def rotate(self, **asked: Any) -> Result:
+        """What `keyturn rotate uploader` does in the daemon."""
+        request = Request("uploader", "x", ME, force=asked.get("force", False), fleet=asked.get("fleet"))
+        tenure = self.commands._call(partial(self.commands._tenure, request))
+        assert tenure is not None
+        try:
+            return super().rotate(tenure=tenure, **asked)
+        finally:
+            tenure.close()
+
+    @property
+    def commands(self) -> Commands:
+        assert self.application is not None
+        return Commands(self.application, self.engine.clock.now(), keeps_leases=True)
 
     def errand(self, wanted: Wanted | None = None) -> Rest | KeyturnError:
         """What the schedule does when it is time; `wanted` instead of what the calendar says."""

@@ -14,6 +14,7 @@ from agent.core.outcome import Report
 from agent.emergency.fleet_clearance import OpenFleet, no_fleet
 from agent.emergency.procedure import Emergency, Patience, Request, Result
 from agent.engine.engine import Engine
+from agent.ram_rotation.tenure import Tenure
 from agent.refresh.managed_credential import ManagedCredential
 from tests.support.fakes import PATIENCE_S, FakeDependent
 
@@ -115,6 +116,7 @@ class Station:
         patience: Patience = SHORT,
         cloud: Callable[[Any], Any] = lambda real: real,
         open_fleet: OpenFleet = no_fleet,
+        tenure: Tenure | None = None,
         **asked: Any,
     ) -> Result:
         """What `keyturn rotate uploader` does in the daemon."""
@@ -123,7 +125,10 @@ class Station:
         request = Request("uploader", asked.pop("reason", "key on a pastebin"), ME, **asked)
         authority = factory.authority("uploader")
         clients = cloud(factory.cloud())
-        return Emergency(self.engine, audit, authority, clients, request, patience, open_fleet=open_fleet).run(show)
+        emergency = Emergency(
+            self.engine, audit, authority, clients, request, patience, open_fleet=open_fleet, tenure=tenure
+        )
+        return emergency.run(show)
 
     def end_of(self, name: str) -> Callable[[dict[str, Any]], None]:
         """A `show` during which the process dies, when the step of this name ends."""

@@ -10,6 +10,7 @@ from agent.cli.parsers import subparser
 def once(once: argparse.ArgumentParser) -> None:
     """Add those of `once`."""
     once.add_argument("--retry-for", metavar="20s", default="20s", help="how long temporary failures are tried again")
+    once.add_argument("--json", action="store_true", help="print one JSON object")
     once.add_argument("names", metavar="NAME", nargs="*")
 
 
@@ -38,7 +39,19 @@ def policy(policy: argparse.ArgumentParser) -> None:
 
 def status(status: argparse.ArgumentParser) -> None:
     """Add those of `status`."""
+    status.add_argument(
+        "names", metavar="NAME", nargs="*", help="all that is known of these credentials; default: a glance at all"
+    )
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument(
+        "--fail-if",
+        metavar="STATE",
+        action="append",
+        default=[],
+        help="exit 1 where a credential is fresh, pending, failing, stale or expired, or: owed (a dependent is to be told), old "
+        "(its key is older than max_age), restricted (as leaked), differs (a file was changed), behind (a process may be on an "
+        "older key); several with commas",
+    )
     status.add_argument(
         "--fail-if-refused", action="store_true", help="exit 78 where the daemon refused the config of its last reload"
     )

@@ -48,3 +48,15 @@ def emulator(emulator: argparse.ArgumentParser) -> None:
     emulator.add_argument(
         "--body", metavar="JSON", default='{"secret": "uploader-ak"}', help="what goes with it; default: %(default)s"
     )
+
+
+def report_bug(report: argparse.ArgumentParser) -> None:
+    """Add those of `report-bug`."""
+    report.add_argument(
+        "--output", metavar="FILE", help="a new file, mode 0600; default: keyturn-report-TIME.txt, here"
+    )
+    report.add_argument(
+        "--mask-names",
+        action="store_true",
+        help="hide the names of credentials, hosts, secrets, users, units and paths, too",
+    )

@@ -75,7 +75,8 @@ def test_every_provider_of_a_machine_is_offered() -> None:
 def test_every_pair_loads_and_names_what_is_missing(provider: str, reader: str, tmp_path: Path) -> None:
     """It loads as the daemon loads it, a shell can parse its commands, and each finding is about something that they name."""
     path = tmp_path / "keyturn.toml"
-    text = written(provider, reader, path, "--unit", "there-is-no-such-unit")
+    unit = ("--unit", "there-is-no-such-unit") if provider == "kms_secret" else ()  # to ask systemd takes a while
+    text = written(provider, reader, path, *unit)
     due = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     shell = subprocess.run(["sh", "-n"], input="\n".join(commands(text)), text=True, capture_output=True, check=False)
     assert (shell.returncode, shell.stderr) == (0, "")

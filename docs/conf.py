@@ -1,9 +1,8 @@
 """The documents as a site: `make docs` builds it into build/site, where a broken link or anchor is an error.
 
 Sphinx reads docs/ as it stands. The navigation is index.md itself: each of its headings with a list of links is a part of the
-sidebar, so a page is added by a file and a line. A page of zh/ with the path of an English one is its translation, which the
-English one links to at its top; it needs no line. Links out of docs/ lead to the forge. Nothing is fetched, neither when it is
-built nor when it is read.
+sidebar, so a page is added by a file and a line; one of zh/ needs no line. Links out of docs/ lead to the forge. Nothing is
+fetched, neither when it is built nor when it is read.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.search import languages
@@ -88,12 +86,6 @@ def on_read(_app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 
 
-def on_page(app: Sphinx, name: str, _template: str, context: dict[str, Any], doctree: object) -> None:
-    """Put a link to its translation above a page; a translation names the English page itself."""
-    if doctree is not None and (other := f"zh/{name}") in app.env.all_docs:
-        context["body"] = f'<p class="language"><a href="{context["pathto"](other)}">中文</a></p>{context["body"]}'
-
-
 class Search(SearchEnglish):
     """English, and Chinese by pairs of characters, since Chinese has no blanks between words."""
 
@@ -107,4 +99,3 @@ def setup(app: Sphinx) -> None:
     """Connect the above."""
     languages["en"] = Search
     app.connect("source-read", on_read)
-    app.connect("html-page-context", on_page)

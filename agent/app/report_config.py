@@ -1,4 +1,4 @@
-"""A config as a bug report shows it: what keyturn knows, without what could be a secret."""
+"""A config that is refused, as a bug report shows it: the keys that keyturn knows, without what could be a secret."""
 
 from __future__ import annotations
 

@@ -98,7 +98,8 @@ def known_secrets(tree: Any, environ: Mapping[str, str]) -> set[str]:
                 word for word in _IN_SINK.findall(_read(value, environ)) if not _ID.match(word) and _is_mixed(word)
             }
         elif key == "command":
-            found |= {value.rpartition("=")[2]} if _is_mixed(value) else set()
+            argument = value.rpartition("=")[2]
+            found |= {argument} if any(map(str.isdigit, argument)) and "/" not in argument else set()
         elif "://" in value:
             found |= set(_of_address(value))
         elif _SECRET_NAME.search(key) and not key.endswith(("_name", "_id", "_stage", "_session_expiration")):

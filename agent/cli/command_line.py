@@ -238,7 +238,8 @@ COMMANDS = {
         "the hosts that share secrets: who is there, and who is behind",
         "keyturn fleet status\nkeyturn fleet leave --host web-17",
         "agent.cli.options.operate:fleet",
-        docs="fleet.md",
+        (0, 1, 2, 75, 77, 78),
+        "fleet.md",
     ),
     "systemd-setup": Command(
         "agent.cli.systemd_setup:systemd_setup",

@@ -26,6 +26,7 @@ from agent.app.versions import versions
 from agent.audit.reader import newest
 from agent.cli import output
 from agent.cli.daemon_client import Reach
+from agent.config.effective import as_toml, effective
 from agent.config.outline import AUDIT_LOG, MAX_BYTES
 from agent.control import client
 from agent.core.errors import EXIT_DONE, ConfigError, DaemonUnreachableError, KeyturnError
@@ -115,7 +116,7 @@ class Report:
     def parts(self) -> Iterator[Part]:
         """Yield the parts, in the order in which they are read."""
         yield Part("versions", lambda: "\n".join(versions().lines()))
-        yield Part(f"config {self._path}, as far as it can be shown", self._config)
+        yield Part(f"config {self._path}, as it takes effect", self._config)
         yield Part("keyturn check --offline", self._check)
         yield Part("keyturn status --json", self._status)
         yield Part(f"the newest {RECORDS} records of the audit log", self._audit)
@@ -135,9 +136,12 @@ class Report:
         return named
 
     def _config(self) -> str:
-        if not self._tree:
-            wiring.load_settings(self._path, self._environ)  # which says why
-        return "\n".join(shown(self._tree))
+        """Return the config as it takes effect; of one that is refused, what keyturn knows of it, below the reason."""
+        try:
+            settings = wiring.load_settings(self._path, self._environ)
+        except ConfigError as error:
+            return "\n".join([*error.problems, "", *shown(self._tree)])
+        return "\n".join(as_toml(effective(settings, self._tree, self._environ)))
 
     def _check(self) -> str:
         settings = wiring.load_settings(self._path, self._environ)

@@ -97,7 +97,7 @@ def not_absolute(text: str, place: Place) -> str:
 def no_array(raw: Any, place: Place, *, of_tables: bool) -> str:
     """Return how a value stands in an array."""
     if isinstance(raw, dict):
-        return f"; write [[{shown_place(place)}]]" if of_tables else ""
+        return f"; write [[{_keys(place)}]]" if of_tables else ""
     shown = shown_value(raw, place)
     if of_tables:
         return _family_table(raw, (*place, 0), shown)
@@ -119,7 +119,7 @@ def no_table(raw: Any, place: Place, types: Sequence[str], required: Sequence[st
         required: the keys that it must have besides.
     """
     if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
-        return f"; write [{shown_place(place)}]"
+        return f"; write [{_keys(place)}]"
     shown = shown_value(raw, place)
     if types:
         return _family_table(raw if raw in types else None, place, shown)
@@ -128,8 +128,13 @@ def no_table(raw: Any, place: Place, types: Sequence[str], required: Sequence[st
     return ""
 
 
+def _keys(place: Place) -> str:
+    """Return a place as a header names it: without the numbers of items, since a header means the last one."""
+    return shown_place(tuple(part for part in place if isinstance(part, str)))
+
+
 def _family_table(raw: Any, place: Place, shown: str) -> str:
-    header = f"[{shown_place(place)}]" if isinstance(place[-1], str) else f"[[{shown_place(place[:-1])}]]"
+    header = f"[{_keys(place)}]" if isinstance(place[-1], str) else f"[[{_keys(place)}]]"
     named = f" and below it type = {shown}" if isinstance(raw, str) and shown else ""
     return f"; write {header}{named}"
 
@@ -137,7 +142,7 @@ def _family_table(raw: Any, place: Place, shown: str) -> str:
 def missing(key: str, annotation: Any, place: Place, *, is_table: bool) -> str:
     """Return how a key that is missing is written."""
     if is_table:
-        return f"; add a table [{shown_place((*place, key))}]"
+        return f"; add a table [{_keys((*place, key))}]"
     example = {Duration: '"30s"', FileMode: '"0600"', FilePath: '"/..."', bool: "true", int: "1"}.get(
         annotation, '"..."'
     )
@@ -149,9 +154,8 @@ def elsewhere(homes: Sequence[Place], place: Place) -> str:
     """Return the tables, besides the one at `place`, that a key belongs into."""
     if not homes:
         return ""
-    keys = tuple(part for part in homes[0] if isinstance(part, str))
     brackets = "[[{}]]" if homes[0] and isinstance(homes[0][-1], int) else "[{}]"
-    header = brackets.format(shown_place(keys)) if homes[0] else "the beginning of the file, before the first [table]"
+    header = brackets.format(_keys(homes[0])) if homes[0] else "the beginning of the file, before the first [table]"
     above = homes[0] == place[: len(homes[0])] and homes[0]
     order = ", above the tables inside of it" if above else ""
     return f"it belongs into {header}{order}"

@@ -1,7 +1,7 @@
 """The right to rotate a RAM user's keys, which one host of a fleet has at a time: what is known of it, and how it is asked for.
 
 Only the fleet's board can say who has it, and RAM asks nobody: so whoever changes something at RAM asks the board right before
-the call, with the number that it was given. What the number protects, and what it cannot: docs/adr/0025.
+the call, with the number that it was given. What the number protects, and what it cannot: docs/adr/0026.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 All times are the server's, in milliseconds. The number is never smaller than the server's time, so that it also grows over a
 server that lost its memory; and greater than any that whoever takes the lease has written down. What a host that has the
-lease has to do before it changes something at RAM: agent/ram_rotation/tenure.py, docs/adr/0025.
+lease has to do before it changes something at RAM: agent/ram_rotation/tenure.py, docs/adr/0026.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 RAM asks no fleet, so the board is asked: at each look at the keys, and again right before each call that changes something
 there (`permit`), with the number under which the look was taken. A host that lost the lease meanwhile stops before that call and
 keeps its record; what it made stays its own, and no other host touches it. Board away: no rotation begins, and one that is under
-way stops at its next changing call, for none of them is urgent (an operator's `rotate` may go on: `--no-fleet`). docs/adr/0025.
+way stops at its next changing call, for none of them is urgent (an operator's `rotate` may go on: `--no-fleet`). docs/adr/0026.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from keyturn_deb.source import Source
 
 SECTIONS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
 _NUMBER = re.compile(r"\d+\.\d+\.\d+")
-_FILE_NAMES = ("docs/*.md", "README.md", "packaging/container/*")
+_FILE_NAMES = ("docs/**/*.md", "README.md", "packaging/container/*.yaml", "packaging/container/Containerfile")
 """Where file names of a release stand, as keyturn_0.2.0_amd64.deb."""
 
 

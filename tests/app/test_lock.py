@@ -77,7 +77,7 @@ def test_the_commit_is_what_git_archive_noted(tmp_path, monkeypatch, noted, know
 
 def test_the_command_needs_no_library(tmp_path):
     """Where pip brought nothing, the report is what says so: with the standard library alone."""
-    program = "import sys; sys.path.insert(0, sys.argv.pop()); from agent.cli.entry import entry; entry()"
+    program = "import sys; sys.path[:0] = [sys.argv.pop()]; from agent.cli.entry import entry; entry()"
 
     def said(*words):
         command = [sys.executable, "-S", "-I", "-c", program, *words, str(ROOT)]

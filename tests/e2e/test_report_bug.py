@@ -21,6 +21,7 @@ CANARIES = {
     "hmac": "c4n4ry-of-the-hmac-key-0123456789abcdef",
     "redis": "c4n4ry+of+redis/Pa55",
     "argument": "c4n4ryOfAnArgument77",
+    "word": "c4n4ry0fanargument",
     "query": "c4n4ryOfAQuery88",
     "authority": "c4n4ryOfTheAuthoritysSecretX1",
 }
@@ -47,7 +48,7 @@ def host(vm: Vm) -> Iterator[Vm]:
     (vm.directory / "authority-id").write_text("LTAI5tAuthority000000")
     audit = f"[agent.audit]\nhmac_key_file = {quoted(vm.directory / 'hmac')}\n"
     agent = vm.agent('[agent.endpoint]\nlisten = "127.0.0.1:18911"\n').replace("[agent.audit]\n", audit)
-    notify = vm.hook(["/bin/echo", f"--token={CANARIES['argument']}"]) + (
+    notify = vm.hook(["/bin/echo", f"--token={CANARIES['argument']}", CANARIES["word"]]) + (
         f'[[credentials.uploader.notify]]\ntype = "http"\nurl = "http://127.0.0.1:9/x?t={CANARIES["query"]}"\nretries = 0\n'
         '[credentials.uploader.emergency]\nram_user_name = "uploader"\n[credentials.uploader.emergency.authority]\n'
         f'type = "access_key"\naccess_key_id_from_file_path = {quoted(vm.directory / "authority-id")}\n'
@@ -122,7 +123,8 @@ def test_a_config_that_is_refused_is_reported_without_what_it_holds(host: Vm, br
     )
     text = report(host)
     assert UNKNOWN_KEY not in text
-    assert "this part cannot be had" in text
+    assert "this part cannot be had" in text and str(host.config) in text
+    assert ('provider.secret_name = "uploader-ak"' in text) is (broken == "an unknown key")
     assert "audit" in text and "python" in text
 
 

@@ -25,6 +25,7 @@ BUILT_FROM_FILES = (
     "CHANGELOG.md",
     "LICENSE",
     "pyproject.toml",
+    "setup.py",
     "keyturn.example.toml",
     "secretsmanager.example.properties",
 )

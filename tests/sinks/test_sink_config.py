@@ -116,8 +116,9 @@ def test_what_cannot_be_is_said_with_its_place(tmp_path: Path, sinks: str, place
     """Before anything runs, one problem by its key; tests/golden/messages.txt has the sentence."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, sinks)
-    (problem,) = caught.value.problems
-    assert problem.startswith(f"{tmp_path}/keyturn.toml: credentials.uploader.{place}: ")
+    (mistake,) = caught.value.mistakes
+    assert (mistake.file, mistake.place) == (f"{tmp_path}/keyturn.toml", f"credentials.uploader.{place}")
+    assert mistake.line
 
 
 def test_the_sentences_are_those_that_were_approved(tmp_path: Path, golden: Golden) -> None:

@@ -157,10 +157,15 @@ class Studio:
         return [f"\x1b[{BOLD}m$ keyturn {typed}\x1b[0m", *settled(written.rstrip())]
 
 
+def ending(screen: list[str], lines: int) -> list[str]:
+    """Return the line that was typed, and the last ones of what came of it."""
+    return [screen[0], f"... {len(screen) - lines - 1} lines that are ok or much like these", *screen[-lines:]]
+
+
 SCENES: dict[str, Callable[[Studio], list[str]]] = {
     "status": lambda studio: studio.shot("status"),
     "status-name": lambda studio: studio.shot("status", "uploader"),
-    "check": lambda studio: studio.shot("check", "--offline"),
+    "check": lambda studio: ending(studio.shot("check", "--offline"), 6),
     "refresh": lambda studio: studio.shot("refresh"),
     "plan": lambda studio: studio.shot("plan", "uploader"),
     "rotate": lambda studio: studio.shot(

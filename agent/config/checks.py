@@ -11,8 +11,8 @@ from dataclasses import fields
 from typing import Any
 
 from agent.config.converter import Built, Reference
-from agent.config.masking import Place
 from agent.config.messages import MAX_QUOTED, Report, quoted, shown_name, shown_place
+from agent.core.problem import Place
 from agent.core.settings import CredentialSettings, FileSinkSettings, NotifierSettings, ServeSettings, Settings
 from agent.core.text import nearest
 from agent.system.accounts import AccountKind, Accounts, nearest_account

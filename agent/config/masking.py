@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from agent.core.problem import Place
 from agent.core.suspects import looks_secret, suspects, variable_name
-
-Place = tuple[str | int, ...]
-"""A place in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
 
 HIDDEN = "***"
 

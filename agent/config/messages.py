@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.config.masking import HIDDEN, Place, is_for_secrets, masked
+from agent.core.problem import Place
 from agent.core.suspects import looks_secret
 from agent.core.text import MAX_NAME, escaped
 
@@ -82,7 +82,7 @@ def shown_place(place: Place) -> str:
 def shown_key(key: str) -> str:
     """Write a key as it stands in TOML, cut and escaped: it must not garble a terminal; hidden where it looks like a secret."""
     if looks_secret(key):
-        return HIDDEN
+        return "***"
     return key if re.fullmatch(_BARE_KEY, key) and len(key) <= MAX_NAME else shown_name(key)
 
 
@@ -119,13 +119,16 @@ def got(value: object, place: Place) -> str:
 
 def shown_value(value: object, place: Place) -> str:
     """Return a value as an error may repeat it, "" where it may be a secret: a URL may hold a password or a token."""
-    is_url = isinstance(value, str) and "://" in value
-    return "" if is_for_secrets(place) or is_url else _scalar(value)
+    from agent.config.masking import is_for_secrets, masked  # once something is wrong: the daemon's memory is counted
+
+    if is_for_secrets(place) or (isinstance(value, str) and "://" in value):
+        return ""
+    return _scalar(masked((), value) if isinstance(value, str) and len(value) <= MAX_QUOTED else value)
 
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return quoted(masked((), value)) if len(value) <= MAX_QUOTED else ""
+        return quoted(value) if len(value) <= MAX_QUOTED else ""
     if isinstance(value, int | float) and abs(value) < 10**MAX_QUOTED:  # nan is not, and is called a number
         return str(value).lower()
     return ""

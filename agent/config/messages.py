@@ -20,8 +20,8 @@ MAX_QUOTED = 20
 """The most characters of a value that an error quotes."""
 
 
-_INNER = re.compile(r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P<rest>.+))?")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_INNER = r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P<rest>.+))?"
+_BARE_KEY = r"[A-Za-z0-9_-]+"
 
 
 class Note(NamedTuple):
@@ -66,7 +66,7 @@ class Report:
 
 def inner_place(written: str) -> Place:
     """Return the place inside of a table that a settings class names: `mode`, `regions[0]`, `files[0].name`, `fields.x`."""
-    match = _INNER.fullmatch(written)
+    match = re.fullmatch(_INNER, written)
     if match is None:
         return (written,) if written else ()
     number = (int(match["number"]),) if match["number"] else ()
@@ -83,7 +83,7 @@ def shown_key(key: str) -> str:
     """Write a key as it stands in TOML, cut and escaped: it must not garble a terminal; hidden where it looks like a secret."""
     if looks_secret(key):
         return HIDDEN
-    return key if _BARE_KEY.fullmatch(key) and len(key) <= MAX_NAME else shown_name(key)
+    return key if re.fullmatch(_BARE_KEY, key) and len(key) <= MAX_NAME else shown_name(key)
 
 
 def shown_name(name: str) -> str:

@@ -9,7 +9,6 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent.app.other_hosts import AskHosts, Host
 from agent.app.wiring import Application, paths
 from agent.core.errors import CancelledError, KeyturnError, UsageError
 from agent.core.lease import LeaseBoard
@@ -22,6 +21,7 @@ from agent.runtime.event_loop import answer_of
 from agent.system.questions import Questions
 
 if TYPE_CHECKING:
+    from agent.app.other_hosts import AskHosts, Host
     from agent.fleet.board import Board
     from agent.fleet.member import Member
     from agent.fleet.rotation import FleetRotation

@@ -298,9 +298,8 @@ def test_a_death_behind_the_record_is_made_good(host: Host, monkeypatch: pytest.
             host.take(host.key.access_key_id)
     assert host.look()["already"] is True
     config, here = str(host.directory / "keyturn.toml"), host.settings()
-    cause = Cause(Trigger.START)
     answer = without_daemon.run_here(
-        here, config, {}, lambda commands: commands.once([], cause, lambda _wait: None, retry_for_s=0.0), print
+        here, config, {}, lambda commands: commands.once([], lambda _step: None, print, retry_for_s=0.0), print
     )
     (row,) = answer["credentials"]
     assert (answer["exit_code"], row["generation"], row["access_key_id"]) == (0, 1, host.key.access_key_id)

@@ -28,7 +28,7 @@ from agent.audit.preflight import log_problem
 from agent.control.runtime_directory import runtime_problem
 from agent.core.credential import Credential
 from agent.core.errors import BadAnswerError, KeyturnError, NotPermittedError, SourceUnavailableError
-from agent.core.finding import Finding
+from agent.core.finding import BEGINS, Finding
 from agent.core.problem import Problem
 from agent.core.provider import FETCH_TIMEOUT_S, Provider
 from agent.core.rotatable import Rotatable
@@ -63,7 +63,12 @@ FETCH_S = FETCH_TIMEOUT_S + 5.0
 
 
 def findings(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
-    """Look at everything that the config names.
+    """Return what `looks` does, without the announcements."""
+    return (one for one in looks(settings, path, environ, offline=offline) if one.level != BEGINS)
+
+
+def looks(settings: Settings, path: str, environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
+    """Look at everything that the config names, and announce each look that may take seconds.
 
     Args:
         settings: the config, already valid.

@@ -15,10 +15,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from agent.core.secret import SHOWN
+from agent.logs.redaction import MASKED_FROM, Redactor
 from agent.system.reading import read_regular
 
-MASK = "***"
-LEAST = 8
+MASK = SHOWN
+LEAST = MASKED_FROM
 """Letters of the shortest value that is looked for by itself: a shorter one would make holes into harmless words."""
 LEAST_WORD = 20
 LEAST_IN_SINK = 16
@@ -56,15 +58,14 @@ class Masks:
             secrets: that are known.
             names: name -> what stands for it, where names are hidden too.
         """
-        forms = {form for secret in secrets if len(secret) >= LEAST for form in (secret, json.dumps(secret)[1:-1])}
-        self._secrets = _any_of(forms)
+        self._secrets = Redactor()
+        self._secrets.put(secrets, "the report")
         self._names = names or {}
         self._name = _any_of(self._names, r"(?<![\w-])", r"(?![\w-])")
 
     def hide(self, text: str) -> str:
         """Return a text of one line or many without what may not be shown."""
-        if self._secrets:
-            text = self._secrets.sub(MASK, text)
+        text = "\n".join(map(self._secrets.hide, text.split("\n")))
         text = _PRIVATE.sub(MASK, text)
         text = _USER_PART.sub(f"://{MASK}@", text)
         text = _QUERY.sub(rf"\g<1>{MASK}", text)

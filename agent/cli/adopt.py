@@ -30,7 +30,7 @@ def adopt(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found), file=options.out)
     elif found["error"]:
-        print(one_line(f"keyturn: {found['error']}"), file=sys.stderr)
+        print(spoken(f"keyturn: {found['error']}"), file=sys.stderr)
     return int(found["exit_code"])
 
 
@@ -49,7 +49,7 @@ def _adopted(options: argparse.Namespace) -> dict[str, Any]:
         generation = f", generation {taken['generation']}" if taken["generation"] else ""
         print(one_line(f"{taken['access_key_id']} of RAM user {taken['ram_user_name']} is under rotation{generation}"))
         for warning in taken["warnings"][len(found["warnings"]) :]:
-            print(one_line(f"note: {warning}"))
+            print(spoken(f"note: {warning}"))
     return taken
 
 

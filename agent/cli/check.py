@@ -46,10 +46,10 @@ def check(options: argparse.Namespace) -> int:
         from agent.cli.show_config import show_config
 
         return show_config(settings, options)
-    found = checks.findings(settings, options.config, environ, offline=options.offline)
     if options.json:
-        return _document(settings, [one for one in found if one.level != BEGINS], options)
-    return _printed(settings, found, options.config)
+        found = checks.findings(settings, options.config, environ, offline=options.offline)
+        return _document(settings, list(found), options)
+    return _printed(settings, checks.looks(settings, options.config, environ, offline=options.offline), options.config)
 
 
 def _summarize(error: ConfigError, options: argparse.Namespace) -> None:

@@ -201,5 +201,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     version = row.get("version_id") or "?"
     return (
         f"  {row['host']}", row["state"], output.one_line(version if len(version) <= 24 else version[:23] + "…"),
-        str(row.get("owed", "?")), f"{span(row['age_s'])} ago", output.one_line(failing),
+        str(row.get("owed", "?")), f"{span(row['age_s'])} ago", output.spoken(failing),
     )  # fmt: skip

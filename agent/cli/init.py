@@ -10,10 +10,20 @@ import argparse
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from agent.app import wiring
-from agent.cli.first_answers import CREDENTIAL_NAME, REGION_VARIABLES, Answers, Questions, asked, complete, known_values
+from agent.cli.first_answers import (
+    CREDENTIAL_NAME,
+    DEFAULT_PROVIDER,
+    REGION_VARIABLES,
+    Answers,
+    Questions,
+    asked,
+    complete,
+    known_values,
+)
 from agent.config.load import parse
 from agent.core.errors import ConfigError, KeyturnError, NotPermittedError, UsageError
 from agent.first_config.document import config_text, steps
@@ -23,11 +33,11 @@ from agent.first_config.wish import SERVICE_CONFIG, Account, Host, Wish, quoted
 from agent.notifiers.systemd import full_name
 from agent.system import files
 from agent.system.accounts import SystemAccounts, find_account, own_account
-from agent.system.oserrors import explain, is_permission
+from agent.system.oserrors import explain
 from agent.system.signals import end_like_an_interrupt
 from agent.system.systemd_unit import agent_user
 from agent.system.terminal import paint
-from agent.system.trusted_path import open_trusted
+from agent.system.trusted_path import open_trusted, step_problem
 from agent.systemd_setup.unit import with_credentials
 
 STDOUT = "-"
@@ -42,10 +52,10 @@ def init(options: argparse.Namespace) -> int:
         *(getattr(options, name) or "" for name in ("secret", "unit", "user", "credential", "region")),
         *options.set,
     )
-    is_piped = options.output == STDOUT
+    is_piped, given = options.output == STDOUT, _given(options)
     if not is_piped:
-        _refuse_existing(path)
-    wish, host, text = _settled(_given(options), path, asks=not options.yes and _is_terminal())
+        _refuse(path, given)
+    wish, host, text = _settled(given, path, asks=not options.yes and _is_terminal())
     if is_piped:
         print(text, end="")
         return 0
@@ -141,7 +151,7 @@ def _user(named: str | None, wish: Wish) -> Account | None:
         raise UsageError(f"--user {named}: this is no name of a user", "name the user that the application runs as")
     if own.uid != 0 and not wish.is_the_services:
         raise UsageError(
-            f"a config that {own.name} runs cannot give files to {named}",
+            f"user {own.name} cannot give files to {named}",
             "leave --user out, or write the service's config as root: sudo keyturn init",
         )
     return account(named)
@@ -160,14 +170,28 @@ def _judge(text: str) -> None:
         raise UsageError("; ".join(one.removeprefix("init: ") for one in error.problems)) from None
 
 
-def _refuse_existing(path: str) -> None:
-    """Refuse a path that is taken, before anybody is asked anything.
+def _refuse(path: str, given: Answers) -> None:
+    """Refuse a path at which nothing can be written, before anybody is asked anything.
 
     Raises:
-        KeyturnError: it is.
+        KeyturnError: there is something, or this user may not write there, or others could exchange what is written.
     """
     if os.path.lexists(path):
         raise _is_taken(path)
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory) and path != SERVICE_CONFIG:
+        raise KeyturnError(f"{directory}: there is no such directory", f"`{quoted('mkdir', '-p', directory)}`")
+    nearest = directory if os.path.isdir(directory) else os.path.dirname(directory)
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
+        own = f"{replace(given, provider=given.provider or DEFAULT_PROVIDER).command()} --output ~/keyturn.toml"
+        raise NotPermittedError(
+            f"{directory}: user {own_account().name} may not write there",
+            f"run it as root, or write a config of your own: `{own}`",
+        )
+    os.close(open_trusted(nearest, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))  # judges what is above it
+    exposed = step_problem(nearest, os.stat(nearest), path)
+    if exposed is not None:
+        raise KeyturnError.of(exposed)
 
 
 def _is_taken(path: str) -> KeyturnError:
@@ -182,26 +206,18 @@ def _write(wish: Wish, host: Host, text: str) -> None:
     """Write the config, whole, where nothing was.
 
     Raises:
-        KeyturnError: it cannot be, or could be exchanged by somebody else; nothing was written.
+        KeyturnError: it cannot be written; nothing is left.
     """
     directory = Path(wish.directory)
-    group = find_account(host.agent) if wish.is_the_services and host.has_service and os.geteuid() == 0 else None
+    service = find_account(host.agent) if wish.is_the_services and host.has_service and os.geteuid() == 0 else None
     try:
-        if wish.is_the_services and not directory.exists():
-            directory.mkdir(mode=0o755)  # the package's tmpfiles.d makes it root:keyturn 0750
-        os.close(open_trusted(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        mode, owner = (0o640, (0, group.gid)) if group is not None else (_mode(wish), None)
+        if wish.is_the_services:
+            directory.mkdir(mode=0o755, exist_ok=True)  # the package's tmpfiles.d makes it root:keyturn 0750
+        mode, owner = (0o640, (0, service.gid)) if service is not None else (_mode(wish), None)
         files.write_new(wish.path, text.encode(), mode, owner)
     except FileExistsError:
         raise _is_taken(wish.path) from None
-    except FileNotFoundError:
-        raise KeyturnError(f"{directory} does not exist", f"`{quoted('mkdir', '-p', str(directory))}`") from None
     except OSError as error:
-        if is_permission(error):
-            raise NotPermittedError(
-                f"{directory}: user {own_account().name} may not write there",
-                "run the same with sudo, or write a config of your own: add --output keyturn.toml",
-            ) from None
         raise KeyturnError.of(explain(error, wish.path).at(wish.path)) from error
 
 

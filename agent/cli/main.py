@@ -127,8 +127,16 @@ def _failed_by_system(error: OSError) -> int:
 
 
 def _complain(text: str) -> None:
-    """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error."""
-    print(journal_prefix("error", os.environ, sys.stderr) + escaped(text), file=sys.stderr)
+    """Print on standard error what went wrong, in one line; in systemd's journal it has the priority of an error.
+
+    Its times are told in the zone of whoever reads them; the journal, like every log, has them in UTC.
+    """
+    prefix = journal_prefix("error", os.environ, sys.stderr)
+    if not prefix:
+        from agent.system.local_time import local_times  # once something is wrong
+
+        text = local_times(text)
+    print(prefix + escaped(text), file=sys.stderr)
 
 
 def _complain_of_config(error: ConfigError, *, with_lines: bool) -> None:

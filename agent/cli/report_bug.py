@@ -30,6 +30,7 @@ from agent.config.effective import as_toml, effective
 from agent.config.outline import AUDIT_LOG, MAX_BYTES
 from agent.control import client
 from agent.core.errors import EXIT_DONE, ConfigError, DaemonUnreachableError, KeyturnError
+from agent.core.finding import BEGINS
 from agent.core.text import counted
 from agent.core.timestamps import rfc3339
 from agent.logs.setup import set_up
@@ -51,8 +52,8 @@ PROPERTIES = (
 )  # fmt: skip
 """What is told of the unit. Its environment is not."""
 INTRODUCTION = """\
-A report of keyturn, made at {at}. It is meant to hold no secret: what looks like one stands as ***, and the ids of AccessKeys
-are shortened. keyturn cannot know everything that is secret to you: read it before you send it.
+A report of keyturn, made at {at}. It is meant to hold no secret: what looks like one stands as [secret] or ***, and the ids of
+AccessKeys are shortened. keyturn cannot know everything that is secret to you: read it before you send it.
 """
 
 
@@ -145,7 +146,8 @@ class Report:
 
     def _check(self) -> str:
         settings = wiring.load_settings(self._path, self._environ)
-        found = checks.findings(settings, self._path, self._environ, offline=True)
+        seen = checks.findings(settings, self._path, self._environ, offline=True)
+        found = [one for one in seen if one.level != BEGINS]
         return "\n".join(
             f"{one.level:<7} {one.place}: {'; '.join(filter(None, [one.text, one.remedy]))}" for one in found
         )

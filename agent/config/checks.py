@@ -11,8 +11,8 @@ from dataclasses import fields
 from typing import Any
 
 from agent.config.converter import Built, Reference
-from agent.config.masking import Place
 from agent.config.messages import MAX_QUOTED, Report, quoted, shown_name, shown_place
+from agent.core.problem import Place
 from agent.core.settings import CredentialSettings, FileSinkSettings, NotifierSettings, ServeSettings, Settings
 from agent.core.text import nearest
 from agent.system.accounts import AccountKind, Accounts, nearest_account
@@ -32,7 +32,10 @@ def names(tree: Mapping[str, Any], report: Report) -> None:
             report.add(("credentials", name), f"{wanted}{credential_name(name)}", of_key=True)
     misspelt = any(nearest(key, ["credentials"]) for key in tree if key not in _TABLES)  # and that is said already
     if not found and not misspelt and isinstance(tree.get("credentials", {}), Mapping):
-        report.add(("credentials",), "there is none; add a table [credentials.NAME]")
+        report.add(
+            ("credentials",),
+            "there is none; add a table [credentials.NAME], or take one from `keyturn init --output -`",
+        )
 
 
 def references(tree: Mapping[str, Any], uses: Iterable[Reference], report: Report) -> None:

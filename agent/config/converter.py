@@ -15,7 +15,6 @@ from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from agent.config import scalars
-from agent.config.masking import Place, holds_secret
 from agent.config.messages import (
     Report,
     either,
@@ -27,6 +26,7 @@ from agent.config.messages import (
 )
 from agent.config.registry import Family, Registry, settings_class
 from agent.config.unfit import Unfit
+from agent.core.problem import Place
 from agent.core.settings import Duration, FileMode, ProviderSettings
 from agent.core.text import nearest
 
@@ -230,6 +230,8 @@ def unknown_key(key: str, known: Mapping[str, Any], belongs: str = "") -> str:
         return f"unknown key; {belongs}"
     if near := nearest(key, known, cutoff=0.85):
         return f"unknown key; did you mean {quoted(near)}?"
+    from agent.config.masking import holds_secret  # once something is wrong: the daemon's memory is counted
+
     named = [quoted(each) for each in known if each.startswith(f"{key}_from_")]
     if named or holds_secret(key):
         way = f"use {either(named)}" if named else "put it into a file that only keyturn can read, and name that file"

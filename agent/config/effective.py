@@ -12,8 +12,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from agent.config.masking import Place, masked
+from agent.config.masking import masked
 from agent.config.messages import quoted
+from agent.core.problem import Place
 from agent.core.scalars import Duration, FileMode, FilePath
 from agent.core.settings import Settings
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.config.converter import Built
-from agent.config.masking import Place
 from agent.config.messages import Report, quoted, shown_place
+from agent.core.problem import Place
 from agent.core.settings import AgentSettings, FileSinkSettings
 
 _WHOLE = ""

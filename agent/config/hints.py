@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.config.keys_of_types import KEYS
-from agent.config.masking import Place
 from agent.config.messages import either, quoted, shown_place, shown_value
+from agent.core.problem import Place
 from agent.core.scalars import Duration, FileMode, FilePath
 
 _AMOUNT = re.compile(r"(?P<number>[0-9]{1,6})(?P<part>\.[0-9]{1,3})?\s*(?P<unit>[a-z]*)\.?", re.I)

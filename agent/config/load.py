@@ -89,7 +89,7 @@ def _unreadable(error: Exception, path: str) -> ConfigError | NotPermittedError:
         remedy = "let that user read it, or run keyturn as one who may"
         return NotPermittedError(f"{path}: user {user_name()} may not read the config", remedy)
     if isinstance(error, FileNotFoundError):
-        remedy = "write it, starting from keyturn.example.toml, or name another file with --config"
+        remedy = "write one with `keyturn init`, or name another file with --config"
         return ConfigError([f"{path}: there is no such file; {remedy}"])
     if isinstance(error, files.TooLargeError):
         return ConfigError([_TOO_LARGE.format(path)])

@@ -10,40 +10,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from agent.core.problem import Place
 from agent.core.suspects import looks_secret, suspects, variable_name
 
-Place = tuple[str | int, ...]
-"""A place in the tree: ("credentials", "uploader", "sinks", 1, "mode")."""
-
 HIDDEN = "***"
-_FOR_SECRETS = re.compile(r"secret|passw|passphrase|token|private|credentials?$|(access|api)_?key|bearer", re.I)
-_FOR_NAMES = re.compile(r"(path|file|variable|env|name|id|arn|endpoint|ur[il]|type|stage|period|timeout)$", re.I)
+
+# Patterns are compiled when they are first used, and that is when something is wrong: the daemon's memory is counted.
+_FOR_SECRETS = r"(?i)secret|passw|passphrase|token|private|credentials?$|(access|api)_?key|bearer"
+_FOR_NAMES = r"(?i)(path|file|variable|env|name|id|arn|endpoint|ur[il]|type|stage|period|timeout)$"
 _NAMED_FREELY = frozenset({"fields", "keys", "variables"})
 """Tables whose keys are names of an operator's or an application's choice, and whose values are names of parts."""
-_NAME_OF_A_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
-_FOR_PATHS = re.compile(r"(path|file)$", re.I)
-_FOR_VARIABLES = re.compile(r"(variable|env)$", re.I)
-_USER = re.compile(r"://([^/@\s\"']*)@")
-_QUERY = re.compile(r"[?&#;][^=&\s\"']*=([^&\s\"'#;]+)")
-_STEP = re.compile(r"(?<![:/])/([A-Za-z0-9_-]{16,})(?=[/?#\"']|$)")
+_NAME_OF_A_PART = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
+_FOR_PATHS = r"(?i)(path|file)$"
+_FOR_VARIABLES = r"(?i)(variable|env)$"
+_USER = r"://([^/@\s\"']*)@"
+_QUERY = r"[?&#;][^=&\s\"']*=([^&\s\"'#;]+)"
+_STEP = r"(?<![:/])/([A-Za-z0-9_-]{16,})(?=[/?#\"']|$)"
 _SECRET_WORD = r"(?:secret|passw|passphrase|token|api_?-?key|access_?-?key|bearer|authorization|credential)"
-_GIVEN = re.compile(
+_GIVEN = (
     rf"(?i){_SECRET_WORD}[\w-]*[\"']?\s*[=:]\s*(?:(?:basic|bearer)\s+)?(\S+)"
     rf"|(?:\bbearer|\bbasic|--[\w-]*{_SECRET_WORD}[\w-]*)\s+(\S+)"
 )
-_OPTION_FOR_SECRET = re.compile(
-    rf"-{{1,2}}(?:[\w-]*{_SECRET_WORD}[\w-]*|u|p|a|user|pass|auth|key)(?<!file)(?<!path)", re.I
-)
+_OPTION_FOR_SECRET = rf"(?i)-{{1,2}}(?:[\w-]*{_SECRET_WORD}[\w-]*|u|p|a|user|pass|auth|key)(?<!file)(?<!path)"
 
 
 def is_for_secrets(place: Place) -> bool:
     """Return whether a key of the place, other than the credential's name, looks as if a secret could stand there."""
-    return any(_FOR_SECRETS.search(part) for part in _own_keys(place))
+    return any(re.search(_FOR_SECRETS, part) for part in _own_keys(place))
 
 
 def holds_secret(key: str) -> bool:
     """Return whether a key asks for a secret itself, rather than for the name of what holds it."""
-    return bool(_FOR_SECRETS.search(key)) and not _FOR_NAMES.search(key)
+    return bool(re.search(_FOR_SECRETS, key)) and not re.search(_FOR_NAMES, key)
 
 
 def _own_keys(place: Place) -> list[str]:
@@ -59,14 +57,14 @@ def secret_stretches(place: Place, text: str, before: str = "") -> Iterator[tupl
         text: the string, as written or as meant.
         before: the item before it in the same array, "" for none: in a command, an option that takes a secret.
     """
-    if _is_hidden(place, text) or (text and _OPTION_FOR_SECRET.fullmatch(before)):
+    if _is_hidden(place, text) or (text and re.fullmatch(_OPTION_FOR_SECRET, before)):
         yield 0, len(text)
         return
     yield from suspects(text)
-    yield from (found.span(found.lastindex or 0) for found in _GIVEN.finditer(text))
+    yield from (found.span(found.lastindex or 0) for found in re.finditer(_GIVEN, text))
     if "://" in text:
-        yield from (found.span(1) for pattern in (_USER, _QUERY) for found in pattern.finditer(text))
-        yield from (found.span(1) for found in _STEP.finditer(text) if any(map(str.isdigit, found[1])))
+        yield from (found.span(1) for pattern in (_USER, _QUERY) for found in re.finditer(pattern, text))
+        yield from (found.span(1) for found in re.finditer(_STEP, text) if any(map(str.isdigit, found[1])))
 
 
 def masked(place: Place, text: str, before: str = "") -> str:
@@ -79,12 +77,17 @@ def masked(place: Place, text: str, before: str = "") -> str:
 def _is_hidden(place: Place, text: str) -> bool:
     """Return whether a key says that the string is a secret itself, or should not be what it looks like."""
     names = _own_keys(place)
-    if len(place) > 1 and place[-2] in _NAMED_FREELY and isinstance(place[-1], str) and _NAME_OF_A_PART.fullmatch(text):
+    if (
+        len(place) > 1
+        and place[-2] in _NAMED_FREELY
+        and isinstance(place[-1], str)
+        and re.fullmatch(_NAME_OF_A_PART, text)
+    ):
         return looks_secret(text)
     if any(map(holds_secret, names)):
         return True
     if not is_for_secrets(place):
         return False
-    if _FOR_PATHS.search(names[-1]):
+    if re.search(_FOR_PATHS, names[-1]):
         return not text.startswith(("/", "${"))
-    return bool(_FOR_VARIABLES.search(names[-1])) and variable_name(text) is None
+    return bool(re.search(_FOR_VARIABLES, names[-1])) and variable_name(text) is None

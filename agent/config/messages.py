@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.config.masking import HIDDEN, Place, is_for_secrets, masked
+from agent.core.problem import Place
 from agent.core.suspects import looks_secret
 from agent.core.text import MAX_NAME, escaped
 
@@ -20,8 +20,8 @@ MAX_QUOTED = 20
 """The most characters of a value that an error quotes."""
 
 
-_INNER = re.compile(r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P<rest>.+))?")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_INNER = r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P<rest>.+))?"
+_BARE_KEY = r"[A-Za-z0-9_-]+"
 
 
 class Note(NamedTuple):
@@ -66,7 +66,7 @@ class Report:
 
 def inner_place(written: str) -> Place:
     """Return the place inside of a table that a settings class names: `mode`, `regions[0]`, `files[0].name`, `fields.x`."""
-    match = _INNER.fullmatch(written)
+    match = re.fullmatch(_INNER, written)
     if match is None:
         return (written,) if written else ()
     number = (int(match["number"]),) if match["number"] else ()
@@ -82,8 +82,8 @@ def shown_place(place: Place) -> str:
 def shown_key(key: str) -> str:
     """Write a key as it stands in TOML, cut and escaped: it must not garble a terminal; hidden where it looks like a secret."""
     if looks_secret(key):
-        return HIDDEN
-    return key if _BARE_KEY.fullmatch(key) and len(key) <= MAX_NAME else shown_name(key)
+        return "***"
+    return key if re.fullmatch(_BARE_KEY, key) and len(key) <= MAX_NAME else shown_name(key)
 
 
 def shown_name(name: str) -> str:
@@ -119,13 +119,16 @@ def got(value: object, place: Place) -> str:
 
 def shown_value(value: object, place: Place) -> str:
     """Return a value as an error may repeat it, "" where it may be a secret: a URL may hold a password or a token."""
-    is_url = isinstance(value, str) and "://" in value
-    return "" if is_for_secrets(place) or is_url else _scalar(value)
+    from agent.config.masking import is_for_secrets, masked  # once something is wrong: the daemon's memory is counted
+
+    if is_for_secrets(place) or (isinstance(value, str) and "://" in value):
+        return ""
+    return _scalar(masked((), value) if isinstance(value, str) and len(value) <= MAX_QUOTED else value)
 
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return quoted(masked((), value)) if len(value) <= MAX_QUOTED else ""
+        return quoted(value) if len(value) <= MAX_QUOTED else ""
     if isinstance(value, int | float) and abs(value) < 10**MAX_QUOTED:  # nan is not, and is called a number
         return str(value).lower()
     return ""

@@ -13,7 +13,7 @@ import re
 import tomllib
 from typing import NamedTuple
 
-from agent.config.masking import Place
+from agent.core.problem import Place
 
 _BLANK = re.compile(r"[ \t]*")
 _BLANK_LINES = re.compile(r"(?:[ \t\n]|#[^\n]*)*")

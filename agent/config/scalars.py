@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from agent.config.duration import A_DURATION, Malformed, duration
-from agent.config.masking import Place
 from agent.config.messages import either, got, quoted
 from agent.config.unfit import Unfit
+from agent.core.problem import Place
 from agent.core.settings import Duration, FileMode, FilePath
 from agent.core.suspects import looks_secret
 from agent.core.text import nearest

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+Place = tuple[str | int, ...]
+"""A place in the config: ("credentials", "uploader", "sinks", 1, "mode")."""
+
 
 class Problem(NamedTuple):
     """Something that is wrong.

@@ -32,7 +32,6 @@ class Play:
         self._world = World(directory, children, self._listen, (application,))
         self._began = clock()
         self._is_shown = False
-        self._last: dict[str, Any] = {}
 
     def run(self) -> None:
         """Set it up, say what to try, and go on until the demo is told to end.
@@ -63,17 +62,13 @@ class Play:
                 world.listen_until(clock() + RESTART_S)
                 world.restart_daemon()
 
-    def farewell(self) -> str:
-        """Return what became of the application's requests."""
-        sent, refused = self._last.get("sent", 0), self._last.get("refused", 0)
-        return f"all processes have ended; at the last change of key the application had sent {sent} requests, {refused} refused"
+    def end(self) -> dict[str, Any]:
+        """End the application, and return what came of its requests: `sent`, `refused`, `unanswered`."""
+        return self._world.end_applications()[self._application]
 
     def _listen(self, said: Said) -> None:
-        words = said.words or {}
-        if "sent" in words:
-            self._last = words
         if self._is_shown:
-            for line in _lines(said.who, self._application, words):
+            for line in _lines(said.who, self._application, said.words or {}):
                 self._say(said.who, line, said.at)
 
     def _say(self, who: str, line: str, at: float | None = None) -> None:

@@ -59,7 +59,7 @@ def _play(play: Play) -> None:
     try:
         play.run()
     except KeyboardInterrupt:  # how one is meant to end it
-        print(f"\n{play.farewell()}", flush=True)
+        print(f"\n{_count(play.end())}; all processes have ended", flush=True)
 
 
 def _prepared(directory: Path) -> Path:
@@ -68,7 +68,8 @@ def _prepared(directory: Path) -> Path:
         directory.mkdir(mode=0o700)
     except OSError as error:
         raise UsageError(
-            f"{directory}: cannot be made: {error.strerror}", "name a directory that does not exist yet"
+            f"{directory}: cannot be made: {error.strerror}",
+            f"name one that does not exist yet: --directory {directory}/demo",
         ) from error
     return directory.absolute()
 

@@ -195,7 +195,7 @@ def _application_steps(wish: Wish) -> Iterator[Step]:
     if not variable or (wish.user is not None and wish.user.home == home(wish) and READERS[wish.reader].in_home):
         return
     if not wish.unit:
-        yield Step(f"The application finds it by {variable} in its unit, or that variable in its environment.")
+        yield Step(f"Tell the application where it is: {variable} in its unit, or the same in its environment.")
         return
     directory = f"/etc/systemd/system/{wish.unit}.d"
     lines = ("[Unit]", "After=keyturn.service", "[Service]", variable.replace("%", "%%"))

@@ -77,19 +77,19 @@ def _told(done: Completed, config: str, name: str) -> Iterator[Finding]:
     Raises:
         KeyturnError: it said none.
     """
-    try:
-        rows = json.loads(done.stdout)["findings"]
-    except (ValueError, KeyError, TypeError):
+    if done.status in _ENDS:
         lines = done.stderr.decode("utf-8", "replace").splitlines()
-        if done.status not in _ENDS:
-            raise KeyturnError(
-                f"whether {USER} can do it in its sandbox could not be seen: `systemd-run` {done.outcome} {done.text(500)}".strip(),
-                f"see `journalctl -u {name}`; the service would fare alike",
-            ) from None
         yield from (
             Finding("error", config, f"{USER} cannot use it: {line.removeprefix('keyturn: ')}") for line in lines
         )
         return
+    try:
+        rows = json.loads(done.stdout)["findings"]
+    except (ValueError, KeyError, TypeError):
+        raise KeyturnError(
+            f"whether {USER} can do it in its sandbox could not be seen: `systemd-run` {done.outcome} {done.text(500)}".strip(),
+            f"see `journalctl -u {name}`; the service would fare alike",
+        ) from None
     for row in rows:
         if row["place"] not in (PLACE, DAEMON, config):
             yield Finding(row["level"], row["place"], row["text"], row.get("remedy", ""))

@@ -12,7 +12,7 @@ from keyturn_deb.source import Source
 from keyturn_deb.tools import find_python, run
 
 LEVEL = 1
-"""Of xz: 12.3 MB in 4 s; the usual 6 makes it 10.3 MB in 26 s."""
+"""Of xz: 13.0 MB in 4 s; the usual 6 makes it a sixth smaller, in 26 s."""
 
 
 def build(source: Source, python_path: str, work: Path, output: Path) -> Path:

@@ -39,7 +39,7 @@ def write(root: Path, version: str, day: date) -> Iterator[str]:
     for pattern in _FILE_NAMES:
         for path in sorted(root.glob(pattern)):
             text = path.read_text(encoding="utf-8")
-            changed = re.sub(rf"(keyturn[-_:]){re.escape(old)}(?![\d.]*\d)", rf"\g<1>{version}", text)
+            changed = re.sub(rf"(keyturn(?:[-_:]|==)){re.escape(old)}(?![\d.]*\d)", rf"\g<1>{version}", text)
             if changed != text:
                 new[str(path.relative_to(root))] = changed
     for name, text in new.items():
@@ -98,7 +98,7 @@ def _supported(root: Path, old: str, version: str) -> str:
     row = f"| {was}.x | yes |\n"
     if text.count(row) != 1:
         raise BuildError(f"SECURITY.md has no row {row.strip()!r}; put it right by hand")
-    return text.replace(row, f"| {now}.x | yes |\n| {was}.x | no: upgrade to {now} |\n")
+    return text.replace(row, f"| {now}.x | yes |\n| {was}.x | no: upgrade |\n")
 
 
 def _status(root: Path, version: str) -> str:

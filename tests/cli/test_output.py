@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from agent.cli import refresh_output, rotate_output
+from agent.cli.main import main
 from agent.cli.status_output import status_lines
+from agent.core.errors import KeyturnError
 
 HOSTILE = "up\x1b]0;owned\x07\nuploader: fresh\r\x9b2J"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -119,3 +122,21 @@ def test_the_fleet_is_told_before_the_last_line(capsys: pytest.CaptureFixture[st
     assert (
         fleet == "fleet: 1 of 2 other hosts proved the new key; not web-3 (absent; it has not fetched the new version)"
     )
+
+
+def test_an_error_tells_its_times_in_the_zone_of_whoever_reads_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal or in a file; the journal of systemd, like every log, has them as they are."""
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    monkeypatch.setattr(
+        "agent.cli.main._run", lambda _options: (_ for _ in ()).throw(KeyturnError("begun at 2026-11-30T17:30:00Z"))
+    )
+    assert main(["status"]) == 1
+    assert "begun at 2026-12-01 01:30:00 UTC+08:00" in capsys.readouterr().err
+    monkeypatch.setattr("agent.cli.main.journal_prefix", lambda *_args: "<3>")
+    assert main(["status"]) == 1
+    assert "<3>keyturn: begun at 2026-11-30T17:30:00Z" in capsys.readouterr().err
+    monkeypatch.undo()
+    time.tzset()

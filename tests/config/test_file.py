@@ -54,7 +54,7 @@ def test_problems_name_the_file(config: Path) -> None:
 INSTEAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (
         lambda path: None,
-        "there is no such file; write it, starting from keyturn.example.toml, or name another file with --config",
+        "there is no such file; write one with `keyturn init`, or name another file with --config",
     ),
     "a directory": (Path.mkdir, "is not a regular file; name the config file itself with --config"),
     "a pipe that nobody writes": (os.mkfifo, "is not a regular file; name the config file itself with --config"),

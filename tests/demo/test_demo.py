@@ -240,6 +240,7 @@ def test_every_command_that_is_shown_works(start: Callable[..., Running], tmp_pa
     running.process.send_signal(signal.SIGINT)
     assert running.end() == 0
     assert (running.errors(), running.left_behind()) == ("", [])
+    assert re.search(r"requests sent \d+, refused 0", "".join(running.lines))
     assert (directory / "keyturn.toml").exists()
 
 
@@ -271,7 +272,7 @@ def test_a_directory_that_exists_is_refused(start: Callable[..., Running], tmp_p
     running = start("demo", "--directory", str(tmp_path))
     assert running.end() == 2
     assert running.errors() == (
-        f"keyturn: {tmp_path}: cannot be made: File exists; name a directory that does not exist yet\n"
+        f"keyturn: {tmp_path}: cannot be made: File exists; name one that does not exist yet: --directory {tmp_path}/demo\n"
     )
 
 

@@ -40,6 +40,16 @@ def test_each_quick_start_has_five_steps_how_to_see_it_and_what_goes_wrong(page:
     assert "| you see | do |" in parts[13]
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/migration").glob("*.md")), ids=lambda page: page.stem)
+def test_each_migration_says_what_maps_to_what_and_has_a_way_back_at_each_step(page: Path) -> None:
+    """Whoever is in the middle of one can leave it."""
+    text = page.read_text()
+    assert "## What maps to what" in text
+    steps = re.findall(r"^\d\. .+?(?=^\d\. |^$|\Z)", text.split("## In steps, each with a way back")[1], re.M | re.S)
+    assert len(steps) >= 4
+    assert [step for step in steps if "*Back:*" not in step] == []
+
+
 @pytest.mark.slow
 def test_instance_role(reader: Reader) -> None:
     """A session is in the env file, and the service was restarted for it."""
@@ -95,7 +105,7 @@ def test_container(reader: Reader) -> None:
         "docker build -f packaging/container/Containerfile" in reader.noted and "docker compose up -d" in reader.noted
     )
     (compose,) = (
-        yaml.safe_load(block.text) for block in of_kind("yaml") if block.page.endswith("quickstart/container.md")
+        yaml.safe_load(block.text) for block in of_kind("yaml") if block.page == "docs/quickstart/container.md"
     )
     mounts = {volume.split(":")[1] for volume in compose["services"]["keyturn"]["volumes"]}
     assert mounts == {"/etc/keyturn/keyturn.toml", "/var/lib/keyturn", "/var/log/keyturn", "/run/uploader"}

@@ -153,6 +153,6 @@ def test_the_journal_loses_what_looks_like_a_secret(
     assert main(["--config", str(host.config), "report-bug", "--output", str(file)]) == 0
     text = file.read_text()
     assert "c4n4ry" not in text and ALONE not in text and PASSWORD not in text
-    assert "hook said: token=***" in text and "LTAI5t...7cXd was published, generation 7" in text
+    assert "hook said: token=[secret]" in text and "LTAI5t...7cXd was published, generation 7" in text
     assert "ActiveState=active" in text
     assert "look at it before you send it" in capsys.readouterr().out

@@ -55,7 +55,13 @@ def test_a_new_major_version_is_written_everywhere(checkout):
     assert f"## [Unreleased]\n\n## [{number}] - 2199-01-02\n\n" in changes
     assert f"| {number.rpartition('.')[0]}.x | yes |" in (checkout / "SECURITY.md").read_text()
     assert set(re.findall(r"keyturn_([\d.]+)_amd64", (checkout / "docs/install.md").read_text())) == {number}
-    assert f"keyturn-{old}" not in (checkout / "docs/install.md").read_text()
+    for name in (
+        "docs/install.md",
+        "docs/container.md",
+        "packaging/container/compose.yaml",
+        "packaging/container/Containerfile",
+    ):
+        assert old not in (checkout / name).read_text(), name
     assert "Production/Stable" in (checkout / "pyproject.toml").read_text()
     assert history.changelog(Source(checkout)).startswith(f"keyturn ({number}) stable")
 

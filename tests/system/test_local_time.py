@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.system.local_time import LocalTime
+from agent.system.local_time import LocalTime, local_times
 
 WINTER, SUMMER = datetime(2026, 11, 30, 17, 30, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -81,3 +81,11 @@ def test_the_end_of_time_is_a_time():
     last = datetime.max.replace(tzinfo=UTC, microsecond=0)
     assert LocalTime(WINTER, ZoneInfo("Asia/Shanghai")).time(last).startswith("9999-12-31 23:59:59")
     assert LocalTime(WINTER).zoned(WINTER + timedelta(0))
+
+
+def test_a_sentence_that_stands_alone_has_the_offset_of_each_time(zone):
+    """So is every error that a command ends with: nothing else on the screen names the zone."""
+    zone("Asia/Shanghai")
+    assert local_times("begun at 2026-11-30T17:30:00Z, and nothing since") == (
+        "begun at 2026-12-01 01:30:00 UTC+08:00, and nothing since"
+    )

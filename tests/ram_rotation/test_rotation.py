@@ -201,6 +201,14 @@ def test_a_slow_sign_in_comes_before_the_intent_so_that_a_lost_reply_is_still_fo
     assert called is not None and called == ram_station.record.intent
 
 
+@pytest.mark.parametrize(("disable_after", "is_warned"), [("59m", True), ("1h", False)])
+def test_check_warns_of_a_disable_after_of_less_than_an_hour(vm: Any, disable_after: str, is_warned: bool) -> None:
+    """A key that rests for seconds says nothing of who still has it."""
+    prepare(vm, f'owner = true\ndisable_after = "{disable_after}"')
+    said = vm.keyturn("check", "--offline", "--json").stdout
+    assert ("credentials.uploader.provider.disable_after" in said) is is_warned
+
+
 class Mortal:
     """RAM's client, in one call of which the process dies: before RAM has heard of it, or after."""
 

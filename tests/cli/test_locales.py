@@ -15,6 +15,8 @@ from tests.support.processes import KEYTURN
 from tests.support.station import Station
 from tests.support.vm import Vm
 
+pytestmark = pytest.mark.slow
+
 ENCODINGS = ["gbk", "ascii"]
 NAME = "hook-é-密-✓"
 """No encoding but a Unicode one has all of these letters."""

@@ -80,7 +80,8 @@ def _take(reach: Reach, options: argparse.Namespace, agreed: str) -> dict[str, A
 
 
 def _is_agreed(found: dict[str, Any]) -> bool:
-    question = f"Take {found['access_key_id']} of RAM user {found['ram_user_name']} under rotation?"
+    user = found["ram_user_name"]
+    question = f"Take {found['access_key_id']} under rotation, and is this the only host that rotates RAM user {user}?"
     print(one_line(question) + " [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -19,6 +19,7 @@ from agent.core.provider import Provider
 from agent.core.ram_user import RamUserPlan
 from agent.core.spans import whole_span
 from agent.core.timestamps import rfc3339
+from agent.ram_rotation.decide import ANOTHER_HOST
 from agent.ram_rotation.view import ACTIVE, Rest
 from agent.sinks.interface import Sink
 from agent.sinks.offered import can_be_read_back, offered
@@ -172,6 +173,12 @@ def _judge(scene: Scene, found: Adoption) -> None:
             f"the authority is RAM user {scene.plan.user} itself: a leaked key cannot rotate itself, for Alibaba Cloud "
             "restricts it; let another user or a role rotate it"
         )
+    if not scene.is_shared and scene.record.host != scene.host:
+        found.warnings.append(
+            f"this has to be the only host that rotates RAM user {scene.plan.user}: no other host may have owner = true for it, "
+            "for each would end the keys that it knows while the other's application uses them; the hosts of a [fleet] that "
+            "leave owner out settle it among themselves"
+        )
     found.is_ours = scene.record.host in ("", scene.host) and _is_current(scene.record, value.access_key_id)
     _plan(scene, found)
 
@@ -317,8 +324,8 @@ def _check_others(scene: Scene, found: Adoption) -> None:
             raise SourceRefusedError(
                 f"{scene.place}: RAM user {scene.plan.user} has a second key that is not keyturn's, {said_of(one)}, and RAM "
                 "allows two, so no new one could be made",
-                "see who uses it, let them use the file, then disable and delete it in the RAM console, "
-                "and run the same command again",
+                f"{ANOTHER_HOST}; otherwise see who uses it, let them use the file, then disable it in the RAM console, delete "
+                f"it once it rests, {AGAIN}",
             )
 
 

@@ -149,7 +149,13 @@ def test_a_hand_copied_key_is_seen_and_taken(host: Host) -> None:
     assert {call.action for call in host.cloud.calls} <= {"GetCallerIdentity", "ListAccessKeys", "GetAccessKeyLastUsed"}
     assert host.ini.read_bytes() == before
     taken = host.take(key_id)
-    assert (taken["adopted"], taken["generation"], taken["error"], taken["warnings"]) == (True, 1, None, [])
+    assert (taken["adopted"], taken["generation"], taken["error"], taken["warnings"]) == (
+        True,
+        1,
+        None,
+        seen["warnings"],
+    )
+    assert ["only host" in one for one in seen["warnings"]] == [True]
     assert all(host.key.access_key_secret in path.read_text() for path in (host.ini, host.env))
     assert (host.directory / "told").read_text() == "told\n"
     (record,) = host.audit("key_adopted")
@@ -320,14 +326,14 @@ def test_a_user_that_rotates_itself_is_warned_of(host: Host) -> None:
     host.authorize(host.key)
     seen = host.look()
     assert seen["error"] is None
-    assert len(seen["warnings"]) == 1
+    assert len(seen["warnings"]) == 2
 
 
 def test_an_authority_that_cannot_see_the_last_use_is_warned_of(host: Host) -> None:
     """Without it no key is ever disabled; the key may be taken all the same."""
     host.cloud.forbid("ops", "ram:GetAccessKeyLastUsed")
     seen = host.look()
-    assert (seen["error"], len(seen["warnings"])) == (None, 1)
+    assert (seen["error"], len(seen["warnings"])) == (None, 2)
     assert "ram:GetAccessKeyLastUsed" in seen["warnings"][0]
 
 

@@ -23,9 +23,13 @@ from agent.core.settings import Settings
 from agent.core.text import counted, first_few
 from agent.logs.setup import set_up
 from agent.system import reading
+from agent.system.columns import columns, wrapped
 from agent.system.signals import end_like_an_interrupt
 from agent.system.terminal import paint
 from agent.systemd_setup.unit import with_credentials
+
+INDENT = " " * 8
+"""Below the level of a finding."""
 
 
 def check(options: argparse.Namespace) -> int:
@@ -143,12 +147,17 @@ def _printed(settings: Settings, found: Iterator[Finding], path: str) -> int:
 
 
 def _line(finding: Finding) -> str:
-    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    """Return it in one line; or wrapped, where the terminal is narrower, the remedy below in one piece, to be copied."""
     named, _colon, text = finding.text.partition(": ")
     if not text or not finding.place.startswith(named):  # an error that begins with the credential, as the place does
         text = finding.text
     level = paint(f"{finding.level:<7}", output.MOODS.get(finding.level))
-    return f"{level} {output.spoken(f'{finding.place}: {text}{remedy}')}"
+    said, remedy = output.spoken(f"{finding.place}: {text}"), output.spoken(finding.remedy)
+    whole, width = f"{said}; {remedy}" if remedy else said, output.width()
+    if width is None or columns(whole) + len(INDENT) <= width:
+        return f"{level} {whole}"
+    lines = wrapped(said, width, INDENT)
+    return "\n".join([f"{level} {lines[0].lstrip()}", *lines[1:], *([INDENT + remedy] if remedy else [])])
 
 
 def _print_causes(whole: Summary, config: _Config | None, path: str) -> None:
@@ -156,7 +165,8 @@ def _print_causes(whole: Summary, config: _Config | None, path: str) -> None:
         print(_line(cause.finding))
         where = _where(cause, config, path) if config else ""
         if where:
-            print(paint(output.one_line(f"        {where}"), "dim"))
+            for line in wrapped(output.one_line(where), output.width(), INDENT):
+                print(paint(line, "dim"))
 
 
 def _where(cause: Cause, config: _Config, path: str) -> str:
@@ -175,5 +185,9 @@ def _where(cause: Cause, config: _Config, path: str) -> str:
 
 def _print_summary(whole: Summary) -> None:
     level = "error" if whole.first else "warning" if whole.causes else "ok"
-    counts, remedy = paint(whole.counts(), output.MOODS[level]), whole.remedy()
-    print(f"{counts}; {output.spoken(remedy)}" if remedy else counts, flush=True)
+    counts, remedy, width = whole.counts(), output.spoken(whole.remedy()), output.width()
+    fits = width is None or columns(f"{counts}; {remedy}") <= width
+    print(
+        paint(counts, output.MOODS[level]) + ((f"; {remedy}" if fits else f"\n{INDENT}{remedy}") if remedy else ""),
+        flush=True,
+    )

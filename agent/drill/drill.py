@@ -27,7 +27,6 @@ from agent.app import wiring
 from agent.app.commands import Commands
 from agent.app.without_daemon import run_here
 from agent.core.errors import UsageError
-from agent.core.events import Cause, Trigger
 from agent.core.names import known_names
 from agent.core.settings import (
     AgentSettings,
@@ -47,6 +46,7 @@ from agent.emergency.report import Result, Show
 from agent.emergency.request import Request
 from agent.system.scratch_directory import ScratchDirectory, scratch_directory
 from providers.emulator import Cloud, EmulatorServer, MetadataServer
+from providers.ram_user import RamUserSettings
 
 PREFIX = "keyturn-drill-"
 OF_THE_SERVICE = frozenset({"JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC"})
@@ -125,7 +125,8 @@ def drill(
         KeyboardInterrupt: a signal asked for the end; everything was removed.
     """
     known_names(list(settings.credentials), [request.credential])
-    if without := unplayable(settings.credentials[request.credential].provider):
+    own = settings.credentials[request.credential].provider
+    if not isinstance(own, RamUserSettings) and (without := unplayable(own)):
         raise UsageError(
             f"credentials.{request.credential}.provider: a drill cannot play {without}",
             "name a credential with another source; what an emergency of this one would do says `keyturn plan`",
@@ -176,10 +177,21 @@ class _Play:
 
     def _work(self, show: Show) -> Callable[[Commands], Result]:
         def work(commands: Commands) -> Result:
-            commands.refresh((), Cause(Trigger.START))  # a host on which all is well, before the key leaks
-            return commands.rotate(self._request, show)
+            # A host on which all is well, before the key leaks: a RAM user of the play gets its first key here.
+            commands.once((), lambda _step: None, lambda _remark: None)
+            return commands.rotate(self._asked(), show)
 
         return work
+
+    def _asked(self) -> Request:
+        """Return the request; the key that leaked is the one in use, whose id a RAM user of the play has from the emulator."""
+        if self._request.leaked and self._makes_its_keys:
+            return dataclasses.replace(self._request, leaked=None)
+        return self._request
+
+    @property
+    def _makes_its_keys(self) -> bool:
+        return isinstance(self._real.credentials[self._request.credential].provider, RamUserSettings)
 
     # -- the settings -------------------------------------------------------------------------------
 
@@ -190,7 +202,7 @@ class _Play:
         key = sources.prepare_secret(
             own.provider, own.emergency.ram_user_name if own.emergency else None, self._request.leaked
         )
-        if self._request.leaked and key is not None:
+        if self._request.leaked and (key is not None or self._makes_its_keys):
             self._remarks.append(f"{self._request.leaked} was played as the key in use")
         credentials = {}
         for name, entry in entries.items():
@@ -198,7 +210,12 @@ class _Play:
                 continue
             is_copy = key is not None and name in self._extent.copies
             place = f"credentials.{name}.provider"
-            provider = sources.copy_of(key) if key and is_copy else sources.likeness(place, entry.provider)
+            if key and is_copy:
+                provider = sources.copy_of(key)
+            elif entry is own and isinstance(own.provider, RamUserSettings):
+                provider = sources.ram_user(own.provider)
+            else:
+                provider = sources.likeness(place, entry.provider)
             credentials[name] = self._credential(name, entry, sources, provider)
         self._remarks += [*sources.remarks, *self._redirection.remarks]
         base = self._scratch.path

@@ -28,6 +28,7 @@ from providers.emulator.pki import client_key_file
 from providers.kms.settings import KmsSecretSettings, Region
 from providers.oidc_role_arn import OidcRoleArnSettings
 from providers.ram_role_arn import RamRoleArnSettings
+from providers.ram_user import RamUserSettings
 from providers.rsa_key_pair import RsaKeyPairSettings
 from providers.sts import StsSettings
 
@@ -104,6 +105,12 @@ class Sources:
             token = self._cloud.add_bearer_token(self._user())
             return BearerSettings(type=real.type, **self._parts({"bearer_token": token}))
         return self.copy_of(self._cloud.add_access_key(self._user()))
+
+    def ram_user(self, real: RamUserSettings) -> ProviderSettings:
+        """Return the settings of a RAM user whose keys keyturn makes in the account, signed for by a user of its own."""
+        self._cloud.add_user(real.ram_user_name, "*")
+        authority = self.copy_of(self._cloud.add_access_key(self._user()))
+        return dataclasses.replace(real, authority=authority, owner=True, between="", time_zone="", ram_endpoint=None)
 
     def copy_of(self, key: AccessKey) -> ProviderSettings:
         """Return a static source of this key."""

@@ -18,6 +18,7 @@ from agent.control.runtime_directory import RuntimeDirectory
 from agent.control.server import ControlServer, Send, peer
 from agent.core.errors import BusyError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.events import Actor
+from agent.system.waiting import BEGUN
 from tests.support.fakes import PATIENCE_S
 from tests.support.station import Station
 
@@ -294,6 +295,6 @@ def test_an_emergency_goes_on_when_its_client_goes_away(serve: MakeServer, stati
         first = answer(channel)
     gone.set()
     assert first is not None
-    assert first["step"]["name"] == "preflight"
+    assert (first["step"]["outcome"], first["step"]["detail"]) == (BEGUN, "preflight")
     assert ended.wait(PATIENCE_S)
     assert results[0].safe

@@ -209,3 +209,28 @@ def test_it_ends_with_the_times_and_what_it_cannot_show(host: RealHost, capsys: 
     unshown = " ".join(line for line in lines if line.startswith("a drill cannot show"))
     assert all(word in unshown for word in ("network", "permissions", "pick"))
     assert str(host.directory / "run" / "web.pid") in told
+
+
+def test_the_keys_of_a_ram_user_are_made_in_the_play(host: RealHost, play: Play) -> None:
+    """The first key and its successor are the emulator's; `--leaked` is the one in use; nothing of the authority is read."""
+    key = f'access_key_id_from_file_path = "{host.directory}/secrets/ak_id", access_key_secret_from_file_path = "/none"'
+    host.configure(
+        f"""
+[credentials.batch.provider]
+type = "ram_user"
+ram_user_name = "batch"
+owner = true
+between = "02:00-05:00"
+time_zone = "Asia/Shanghai"
+authority = {{ type = "access_key", {key} }}
+[[credentials.batch.sinks]]
+type = "env_file"
+path = "{host.directory}/app/app.env"
+"""
+    )
+    before = (host.directory / "app/app.env").read_bytes()
+    drilled = play("batch", delete_old=True, leaked="LTAI5tLeakedLongAgo")
+    assert (drilled.exit_code, drilled.emergency["old_key"], drilled.emergency["safe"]) == (0, "deleted", True)
+    assert set(names(drilled.emergency["steps"])) >= {"rotate", "publish", "disable_old", "prove_refused", "delete_old"}
+    assert any("LTAI5tLeakedLongAgo" in remark for remark in drilled.remarks)
+    assert (host.directory / "app/app.env").read_bytes() == before

@@ -16,6 +16,7 @@ from agent.fleet.board import ABSENT_S, Board
 from agent.fleet.client import opened
 from agent.fleet.entries import Announcement, HostState, Why
 from agent.fleet.errors import FleetError, FleetRefusedError
+from agent.fleet.lease import RamUserLease
 from providers.emulator.pki import CertificateKind, server_context
 from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
@@ -37,6 +38,8 @@ def everything(board: Board, raw: Any) -> None:
     raw.zadd(board.key(NAME, "seen"), {"web-1": raw.time()[0] - ABSENT_S - 60})
     board.sweep([NAME])
     assert board.hosts(NAME) == []
+    lease = RamUserLease(board, "reporter", "web-1", "m1")
+    assert lease.take(may_follow=True, floor=0).number
     board.post("web-1", {NAME: STATE})
     assert board.forget("web-1", [NAME]) == 1
 

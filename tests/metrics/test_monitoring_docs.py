@@ -31,7 +31,7 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"')
 
 def everything() -> str:
     """All metrics that there are."""
-    fleet = FleetFigures(True, {"a": dict.fromkeys(HOST_STATES, 1)}, {"a": 1.5})
+    fleet = FleetFigures(True, {"a": dict.fromkeys(HOST_STATES, 1)}, {"a": 1.5}, {"a": True})
     rows = row(took_s=[0.1], canary={"accepted": 1}, key_made_at=1.0)
     return shown(rows, client_keys=(("KAAP.1", 2.0),), fleet=fleet)
 

@@ -53,7 +53,7 @@ def test_the_document_and_nothing_else(vm):
     (client,) = [one for one in vm.status()["credentials"]["uploader"]["clients"] if one["pid"] == os.getpid()]
     assert (client["user"], client["generation"], client["pickup"]) == ("root", 1, "confirmed")
     assert client["executable"] == os.readlink("/proc/self/exe")
-    assert f"pid {os.getpid()}" in vm.keyturn("status").stdout
+    assert f"pid {os.getpid()}" in vm.keyturn("status", "uploader").stdout
     daemon.stop()
     done = vm.keyturn("credential", "uploader", "--format", "uri")
     assert (done.returncode, json.loads(done.stdout)["AccessKeySecret"]) == (0, key.access_key_secret)

@@ -165,7 +165,7 @@ def ending(screen: list[str], lines: int) -> list[str]:
 SCENES: dict[str, Callable[[Studio], list[str]]] = {
     "status": lambda studio: studio.shot("status"),
     "status-name": lambda studio: studio.shot("status", "uploader"),
-    "check": lambda studio: ending(studio.shot("check", "--offline"), 6),
+    "check": lambda studio: ending(studio.shot("check", "--offline"), 16),
     "refresh": lambda studio: studio.shot("refresh"),
     "plan": lambda studio: studio.shot("plan", "uploader"),
     "rotate": lambda studio: studio.shot(

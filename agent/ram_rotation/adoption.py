@@ -46,6 +46,7 @@ class Scene:
         authority: who makes, disables and deletes the user's keys.
         unowned: why this host rotates nothing; None where it does.
         is_shared: a fleet decides which host rotates.
+        published_id: the key that was published here last; "" for none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Scene:
     clock: Clock
     unowned: Rest | None = None
     is_shared: bool = False
+    published_id: str = ""
 
     @property
     def place(self) -> str:
@@ -108,6 +110,7 @@ class Adoption:
         steps: (when, what) of all that will be done; the first are at once.
         refusal: why it cannot be taken; None where it can.
         is_ours: it is keyturn's already.
+        is_published: it is the one that was published here last.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Adoption:
     first_rotation_at: datetime | None = None
     refusal: KeyturnError | None = None
     is_ours: bool = False
+    is_published: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `adopt --json`."""
@@ -134,6 +138,7 @@ class Adoption:
             "access_key_id": self.access_key_id or None,
             "adopted": False,
             "already": self.is_ours,
+            "published": self.is_published,
             "files": [
                 {"sink": one.sink, "access_key_id": one.access_key_id or None, "problem": one.problem or None}
                 for one in self.files
@@ -180,6 +185,7 @@ def _judge(scene: Scene, found: Adoption) -> None:
             "leave owner out settle it among themselves"
         )
     found.is_ours = scene.record.host in ("", scene.host) and _is_current(scene.record, value.access_key_id)
+    found.is_published = value.access_key_id == scene.published_id
     _plan(scene, found)
 
 

@@ -313,6 +313,21 @@ def test_a_death_behind_the_record_is_made_good(host: Host, monkeypatch: pytest.
     assert host.cloud.calls_of("CreateAccessKey") == []
 
 
+def test_a_file_that_cannot_be_written_fails_the_command_and_the_next_one_publishes(host: Host) -> None:
+    """The key is ours then, and not published: that is an exit code, not a note; to repeat the command publishes it."""
+    host.ini.write_text(host.ini.read_text().replace("type = access_key", "type = ram_role_arn"))
+    host.ini.chmod(0o600)
+    taken = host.take(host.key.access_key_id)
+    assert (taken["adopted"], taken["published"], taken["generation"]) == (True, False, 0)
+    assert taken["exit_code"] != 0 and taken["error"]
+    host.copy(host.key)
+    seen = host.look()
+    assert (seen["already"], seen["published"], seen["error"]) == (True, False, None)
+    again = host.take(host.key.access_key_id)
+    assert (again["published"], again["generation"], again["exit_code"]) == (True, 1, 0)
+    assert len(host.audit("key_adopted")) == 1
+
+
 def test_what_was_agreed_to_is_what_is_taken(host: Host) -> None:
     """Between the question and the answer the files may change: then nothing is done."""
     with pytest.raises(SinkError):

@@ -198,6 +198,8 @@ class Report:
         agent = _table(self._tree.get("agent"))
         if isinstance(listen := agent.get("metrics_listen"), str):
             host, _colon, port = listen.rpartition(":")
+            if not port.isdecimal():
+                return "none: metrics_listen is no address"
             connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=METRICS_S)
             try:
                 connection.request("GET", "/metrics")

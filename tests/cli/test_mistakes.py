@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from agent.cli.command_line import COMMANDS, parser, understood
+from agent.cli.main import main
 from agent.core.errors import EXIT_USAGE
 
 RIGHT = {
@@ -95,3 +96,26 @@ def test_what_every_command_takes_stands_before_or_behind_it(name: str) -> None:
     operands = words.get(name) or (["x"] if name in ("plan", "adopt", "credential") else [])
     behind = made.parse_args(["--config", "a", "--color", "never", name, *operands, "--config", "b"])
     assert (behind.config, behind.color) == ("b", "never")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rotat up --reason {}",
+        "rotate up {}",
+        "{}",
+        "--{}",
+        "audit show --tail {}",
+        "init --set {}",
+        "init --provider {}",
+    ],
+)
+def test_what_looks_like_a_secret_is_not_repeated(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Pasted into the wrong place: it would end in the mail of a cron job."""
+    secret = "abcdefghijABCDEFGHIJ0123456789"
+    try:
+        assert main(line.format(secret).split()) == EXIT_USAGE
+    except SystemExit as ended:
+        assert ended.code == EXIT_USAGE
+    out, err = capfd.readouterr()
+    assert secret not in out + err and err.count("\n") == 1

@@ -150,6 +150,9 @@ def _headline(found: dict[str, Any]) -> str:
         if found["generation"]
         else "not published yet"
     )
+    held = next((one["access_key_id"] for one in found["credentials"] if one["relation"] == "itself"), None)
+    if held and found["access_key_id"] and held != found["access_key_id"]:  # its source has gone on meanwhile
+        when = f"which is not published here yet: the files hold {held}, {when}"
     until = f", expires {found['expires_at']}" if found["expires_at"] else ""
     return f"plan for {name}: {does} ({when}{until})"
 

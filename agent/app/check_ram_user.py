@@ -107,7 +107,12 @@ def first_key_findings(managed: ManagedCredential, settings: Settings, environ: 
     from agent.app.adopt import adopt_from_disk  # what only a credential without a key needs
 
     name = managed.name
-    place, found = f"credentials.{name}", adopt_from_disk(settings, environ, name)
+    place = f"credentials.{name}"
+    try:
+        found = adopt_from_disk(settings, environ, name)
+    except KeyturnError as error:
+        yield Finding.of("error", f"{place}.provider", error.as_problem())
+        return
     key_id = found["access_key_id"]
     if found["error"] and (found["keys"] or any(one["access_key_id"] for one in found["files"])):
         text = str(found["error"]).removeprefix(f"{place}: ").removeprefix(place)

@@ -98,7 +98,7 @@ def known_secrets(tree: Any, environ: Mapping[str, str]) -> set[str]:
         environ: for `${VAR}`, and for the variables that it names.
     """
     found = {value for name, value in environ.items() if _SECRET_NAME.search(name) and "/" not in value[:1]}
-    for key, value in _leaves(tree):
+    for key, value in strings_of(tree):
         if key.endswith("_env_variable") or key.endswith("_from_variable"):
             found.add(environ.get(value, ""))
         elif _HOLDER.search(key):
@@ -133,7 +133,7 @@ def _of_address(address: str) -> Iterator[str]:
 def _of_file(text: str) -> Iterator[str]:
     """Yield what may be a secret in a file that holds one: JSON, properties, or the secret itself."""
     try:
-        for key, value in _leaves(json.loads(text)):
+        for key, value in strings_of(json.loads(text)):
             if _SECRET_NAME.search(key) or len(value) > LONGEST_NAME:
                 yield value
         return
@@ -161,13 +161,14 @@ def _read(path: str, environ: Mapping[str, str]) -> str:
     return (found or b"").decode("utf-8", "replace")
 
 
-def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def strings_of(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each string of a tree, with the name of the innermost key above it."""
     if isinstance(tree, dict):
         for name, value in tree.items():
-            yield from _leaves(value, str(name))
+            yield from strings_of(value, str(name))
     elif isinstance(tree, list):
         for value in tree:
-            yield from _leaves(value, key)
+            yield from strings_of(value, key)
     elif isinstance(tree, str):
         yield key, tree
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from agent.app import check as checks
@@ -14,6 +13,7 @@ from agent.app import wiring
 from agent.app.check_summary import Cause, Summary, summary
 from agent.cli import output
 from agent.cli.check_live import Live
+from agent.config.load import digest
 from agent.config.outline import MAX_BYTES
 from agent.config.positions import Positions
 from agent.core.errors import EXIT_DONE, EXIT_FAILED, ConfigError, KeyturnError
@@ -97,7 +97,7 @@ class _Config:
             text = reading.read_trusted(path, MAX_BYTES)
         except (KeyturnError, OSError, ValueError):
             text = b""
-        same = settings.digest == f"sha256:{sha256(text).hexdigest()[:16]}"
+        same = settings.digest == digest(text)
         self._positions = Positions(text.decode("utf-8-sig")) if same else None
 
     def spot(self, place: str) -> _Spot | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from agent.system.terminal import is_terminal, line_cleared, paint, terminal_size
+from agent.system.columns import cut
+from agent.system.terminal import erased, is_terminal, paint, terminal_size
 
 
 class Live:
@@ -19,7 +20,7 @@ class Live:
         """Show what begins, cut to one line, until `clear` or the next line."""
         self.clear()
         if self._shows:
-            sys.stdout.write(paint(f"...     {text}"[: terminal_size().columns - 1], "dim"))
+            sys.stdout.write(paint(cut(f"...     {text}", terminal_size().columns - 1), "dim"))
             sys.stdout.flush()
             self._shown = True
 
@@ -31,6 +32,6 @@ class Live:
     def clear(self) -> None:
         """Take away what is shown for the time being."""
         if self._shown:
-            sys.stdout.write(line_cleared())
+            sys.stdout.write(erased(sys.stdout))
             sys.stdout.flush()
             self._shown = False

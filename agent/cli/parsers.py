@@ -13,7 +13,6 @@ from agent.system.terminal import WHEN, terminal_size
 DEFAULT_CONFIG = "/etc/keyturn/keyturn.toml"
 EVERYWHERE = "options of every command"
 """The title of the group of options that may stand before the command, and behind it."""
-_EVERYWHERE = ("config", "color")
 
 
 class Mistake(Exception):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from agent.app import check as checks
 from agent.app import wiring
 from agent.app.report_config import shown
-from agent.app.report_masks import Masks, known_secrets, secrets_in
+from agent.app.report_masks import Masks, known_secrets, secrets_in, strings_of
 from agent.app.versions import versions
 from agent.audit.reader import newest
 from agent.cli import output
@@ -29,14 +29,14 @@ from agent.cli.daemon_client import Reach
 from agent.config.effective import as_toml, effective
 from agent.config.outline import AUDIT_LOG, MAX_BYTES
 from agent.control import client
-from agent.core.errors import EXIT_DONE, ConfigError, DaemonUnreachableError, KeyturnError
+from agent.core.errors import EXIT_DONE, ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError
 from agent.core.finding import BEGINS
 from agent.core.text import counted
 from agent.core.timestamps import rfc3339
 from agent.logs.setup import set_up
-from agent.system import reading
+from agent.system import files, reading
 from agent.system.clock import Clock
-from agent.system.new_file import write_new
+from agent.system.oserrors import explain, is_permission
 from agent.system.process import run_command
 from agent.system.systemd_unit import UNIT
 from agent.systemd_setup.unit import with_credentials
@@ -73,12 +73,31 @@ def report_bug(options: argparse.Namespace) -> int:
     masks = made.masks(are_names_hidden=options.mask_names)
     parts = [(masks.hide(part.title), masks.hide(_made(part.make))) for part in made.parts()]
     text = INTRODUCTION.format(at=rfc3339(now)) + "".join(f"\n== {title}\n\n{body.rstrip()}\n" for title, body in parts)
-    write_new(file, text.encode("utf-8", "backslashreplace"))
+    _write(file, text.encode("utf-8", "backslashreplace"))
     for title, body in parts:
         print(f"{counted(len(body.splitlines()), 'line'):>11}  {output.one_line(title)}")
     print(output.one_line(f"the report is in {file}, which only you can read; nothing was sent"))
     print(output.one_line(f"look at it before you send it: less {file}"))
     return EXIT_DONE
+
+
+def _write(file: str, content: bytes) -> None:
+    """Write the report where nothing was, for this user alone.
+
+    Raises:
+        NotPermittedError: this user may not write there.
+        KeyturnError: the name is taken, by a link too, or it cannot be written; nothing is left.
+    """
+    try:
+        files.write_new(file, content)
+    except FileExistsError:
+        raise KeyturnError(
+            f"{file}: there is something by that name already, and nothing is overwritten", "name another file"
+        ) from None
+    except OSError as error:
+        why = explain(error, file)
+        kind = NotPermittedError if is_permission(error) else KeyturnError
+        raise kind(f"{file}: it cannot be written: {why.text}", why.remedy) from error
 
 
 def _made(make: Callable[[], str]) -> str:
@@ -130,7 +149,7 @@ class Report:
         named = {os.uname().nodename: "HOST", self._path: "/CONFIG"}
         for number, name in enumerate(_table(self._tree.get("credentials")), 1):
             named.setdefault(name, f"CREDENTIAL-{number}")
-        for key, value in _strings(self._tree):
+        for key, value in strings_of(self._tree):
             kind = next((kind for end, kind in _KINDS.items() if key == end or key.endswith(f"_{end}")), None)
             if kind is not None:
                 named.setdefault(value, f"{kind}-{sum(one.startswith(f'{kind}-') for one in named.values()) + 1}")
@@ -179,6 +198,8 @@ class Report:
         agent = _table(self._tree.get("agent"))
         if isinstance(listen := agent.get("metrics_listen"), str):
             host, _colon, port = listen.rpartition(":")
+            if not port.isdecimal():
+                return "none: metrics_listen is no address"
             connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=METRICS_S)
             try:
                 connection.request("GET", "/metrics")
@@ -198,17 +219,6 @@ _KINDS = {
     "url": "URL", "profile": "PROFILE", "host": "HOST", "arn": "ARN",
 }  # fmt: skip
 """The ends of keys whose values are names of the operator's own."""
-
-
-def _strings(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(tree, dict):
-        for name, value in tree.items():
-            yield from _strings(value, str(name))
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _strings(value, key)
-    elif isinstance(tree, str):
-        yield key, tree
 
 
 def _read(path: str) -> tuple[str, dict[str, Any]]:

@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 import tomllib
-from hashlib import sha256
 
 from agent.cli import output
 from agent.config.effective import as_toml, as_tree, effective, rows
+from agent.config.load import digest
 from agent.config.messages import shown_place
 from agent.config.outline import MAX_BYTES
 from agent.core.errors import EXIT_DONE, ConfigError
@@ -30,7 +30,7 @@ def show_config(settings: Settings, options: argparse.Namespace) -> int:
         ConfigError: the file was changed since the settings were read.
     """
     text = reading.read_trusted(options.config, MAX_BYTES)
-    if settings.digest != f"sha256:{sha256(text).hexdigest()[:16]}":
+    if settings.digest != digest(text):
         raise ConfigError([f"{options.config}: was changed while it was read; run the command again"])
     table = effective(settings, tomllib.loads(text.decode("utf-8-sig")), with_credentials(os.environ))
     found = list(rows(table))

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +15,8 @@ from agent.config.messages import quoted
 from agent.core.problem import Place
 from agent.core.scalars import Duration, FileMode, FilePath
 from agent.core.settings import Settings
+from agent.core.spans import whole_span
+from agent.core.toml_text import toml, toml_key
 
 _FROM_SYSTEMD: Mapping[Place, str] = {
     ("agent", "state_directory"): "STATE_DIRECTORY",
@@ -143,12 +143,8 @@ def _plain(value: Any, written: Any) -> Any:
 
 
 def shown_duration(seconds: float) -> str:
-    """Return a duration as a config writes it: a minute in seconds, else in the largest unit of which it is a whole number."""
-    ms = round(seconds * 1000)
-    if ms == 60_000:
-        return "60s"
-    units = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-    return next((f"{ms // size}{unit}" for unit, size in units.items() if ms and ms % size == 0), "0s")
+    """Return a duration as the documents write it: a minute in seconds, else in the largest unit that it is a multiple of."""
+    return "60s" if seconds == 60 else whole_span(seconds)
 
 
 def _shown(value: Any, place: Place, before: str = "") -> Any:
@@ -166,46 +162,17 @@ def _shown(value: Any, place: Place, before: str = "") -> Any:
 def as_toml(table: Table) -> Iterator[str]:
     """Yield the lines of a table and of those inside of it."""
     if table.place:
-        keys = ".".join(_key(part) for part in table.place if isinstance(part, str))
+        keys = ".".join(toml_key(part) for part in table.place if isinstance(part, str))
         yield ""
         yield f"[[{keys}]]" if table.is_item else f"[{keys}]"
     for row in table.rows:
-        key = _key(str(row.place[-1]))
+        key = toml_key(str(row.place[-1]))
         if row.value is None:
             yield f"# {key}: {row.note}"
         else:
             yield f"{key} = {toml(row.value)}" + (f"  # {row.note}" if row.note else "")
     for inner in table.tables:
         yield from as_toml(inner)
-
-
-def toml(value: Any) -> str:
-    """Return a value as TOML in one line."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {toml(part)}" for key, part in value.items()) + " }" if value else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _string(text: str) -> str:
-    """Return a basic string. JSON's would not do: it writes DEL as it is, and letters beyond the BMP as two surrogates."""
-    escapes = {'"': '\\"', "\\": "\\\\"}
-    return (
-        '"'
-        + "".join(escapes.get(each) or (each if each.isprintable() else f"\\U{ord(each):08x}") for each in text)
-        + '"'
-    )
-
-
-def _key(key: str) -> str:
-    return key if key and all(each.isascii() and (each.isalnum() or each in "-_") for each in key) else _string(key)
 
 
 def as_tree(table: Table) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from agent.config.positions import Entry, Positions, Span
 from agent.core.problem import Place
 from agent.core.suspects import suspects
 from agent.core.text import escaped
+from agent.system.columns import columns
 
 COLUMNS = 68
 """Of a line that is shown: with its number it fits into 80."""
@@ -90,14 +90,8 @@ def _cells(text: str, line: Span, hidden: list[Span]) -> Iterator[_Cell]:
             at = end
             continue
         shown = _TAB if text[at] == "\t" else escaped(text[at])
-        yield _Cell(at, at + 1, shown, len(shown) if len(shown) > 1 else _width(text[at]))
+        yield _Cell(at, at + 1, shown, columns(shown))
         at += 1
-
-
-def _width(letter: str) -> int:
-    if unicodedata.combining(letter):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def _hidden(positions: Positions, line: Span, unknown: Collection[Place]) -> list[Span] | None:

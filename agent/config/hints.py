@@ -15,6 +15,7 @@ from agent.config.keys_of_types import KEYS
 from agent.config.messages import either, quoted, shown_place, shown_value
 from agent.core.problem import Place
 from agent.core.scalars import Duration, FileMode, FilePath
+from agent.core.spans import whole_span
 
 _AMOUNT = re.compile(r"(?P<number>[0-9]{1,6})(?P<part>\.[0-9]{1,3})?\s*(?P<unit>[a-z]*)\.?", re.I)
 _UNITS = {
@@ -64,11 +65,7 @@ def _duration(raw: Any) -> str:
         return ""
     if not match["part"]:
         return quoted(f"{int(match['number']) * 7}d" if unit == "w" else f"{int(match['number'])}{unit}")
-    seconds = float(match["number"] + match["part"]) * _SECONDS[unit]
-    if not seconds.is_integer():
-        return quoted(f"{round(seconds * 1000)}ms")
-    size, unit = next((size, unit) for unit, size in (("h", 3600), ("m", 60), ("s", 1)) if seconds % size == 0)
-    return quoted(f"{int(seconds) // size}{unit}")
+    return quoted(whole_span(float(match["number"] + match["part"]) * _SECONDS[unit]))
 
 
 def _mode(raw: Any) -> str:

@@ -67,11 +67,12 @@ def parse(text: bytes, place: str, registry: Registry, *, environ: Mapping[str, 
 
         raise ConfigError.about(located(report.notes, place, _decoded(text)))
     loaded = dataclasses.replace(settings, agent=agent)
-    object.__setattr__(loaded, "digest", _digest(text))  # no key of the file, so it is no argument either
+    object.__setattr__(loaded, "digest", digest(text))  # no key of the file, so it is no argument either
     return loaded
 
 
-def _digest(text: bytes) -> str:
+def digest(text: bytes) -> str:
+    """Return what tells the text of a config from another one: `Settings.digest`."""
     return f"sha256:{sha256(text).hexdigest()[:16]}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+_UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
 
 
 def span(seconds: float) -> str:
@@ -16,11 +17,11 @@ def span(seconds: float) -> str:
 
 
 def whole_span(seconds: float) -> str:
-    """Return a span as it would stand in a config: in the largest unit that it is a multiple of; nothing is rounded."""
-    for unit, size in _UNITS:
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
+    """Return a span as it would stand in a config: in the largest unit that it is a multiple of, to the millisecond."""
+    ms = round(seconds * 1000)
+    if ms == 0:
+        return "0s"
+    return next((f"{ms // size}{unit}" for unit, size in _UNITS_MS if ms % size == 0), f"{ms}ms")
 
 
 def until(moment: datetime, now: datetime) -> str:

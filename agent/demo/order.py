@@ -42,7 +42,7 @@ def order(directory: Path, endpoint: str, route: str, body: dict[str, Any]) -> d
                 {"X-Emulator-Token": token},
             )
             reply = channel.getresponse()
-            answer = reply.read()
+            told = json.loads(reply.read())
         finally:
             channel.close()
     except (OSError, KeyturnError, http.client.HTTPException, ValueError) as error:
@@ -50,7 +50,6 @@ def order(directory: Path, endpoint: str, route: str, body: dict[str, Any]) -> d
             f"no emulator answers for {directory} ({type(error).__name__})",
             f"start one: keyturn emulator --directory {directory}",
         ) from None
-    told = json.loads(answer)
     if reply.status != 200:
         raise KeyturnError(
             f"the emulator refused `{route}`: {told.get('error', reply.status)}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.core.toml_text import toml
 from agent.first_config.readers import (
     BEARER,
     BEARER_LINES,
@@ -21,7 +22,7 @@ from agent.first_config.readers import (
     sink_path,
 )
 from agent.first_config.sources import SOURCES, secret_file
-from agent.first_config.wish import Host, Step, Wish, quoted, toml
+from agent.first_config.wish import Host, Step, Wish, quoted
 
 COMMAND = "#      "
 """What stands before a command in the config."""

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from agent.first_config.wish import Host, Step, Wish, quoted, toml
+from agent.core.toml_text import toml
+from agent.first_config.wish import Host, Step, Wish, quoted
 
 PROPERTIES = "secretsmanager.properties"
 CLIENT_KEY, CLIENT_KEY_PASSWORD = "client_key.json", "client_key_password"

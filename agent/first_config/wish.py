@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from agent.core.toml_text import toml_key
 
 SERVICE_CONFIG = "/etc/keyturn/keyturn.toml"
 """The service's config. With it, sinks, state and logs lie where the package has them; with another one, beside it."""
@@ -94,17 +95,11 @@ class Wish(NamedTuple):
     @property
     def place(self) -> str:
         """The credential's place in the config."""
-        name = self.credential
-        return f"credentials.{name if '.' not in name else toml(name)}"
+        return f"credentials.{toml_key(self.credential)}"
 
     def beside(self, name: str) -> str:
         """Return the path of a file that lies beside the config."""
         return os.path.join(self.directory, name)
-
-
-def toml(value: object) -> str:
-    """Return a string as TOML has it: a JSON string is a basic string, but for what JSON escapes in two halves."""
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def quoted(*words: str) -> str:

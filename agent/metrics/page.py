@@ -20,6 +20,7 @@ from http import HTTPStatus
 from agent import __version__
 from agent.core.alarms import SEVERE_DAYS, days_before, ends
 from agent.core.policy import Condition
+from agent.core.spans import span
 from agent.core.text import counted, escaped, first_few
 from agent.http.message import Reply
 from agent.metrics.page_source import (
@@ -109,10 +110,10 @@ def _notices(shown: Snapshot | None, now: datetime, *, is_stuck: bool) -> Iterat
         yield "so-so", "There is nothing to show yet: keyturn puts right what was left by its last run, or is stuck."
         return
     if is_stuck:
-        age = _span(now.timestamp() - shown.taken_at)
+        age = span(now.timestamp() - shown.taken_at)
         yield "bad", f"These figures are {age} old: keyturn's scheduler does not move. See its log."
     if shown.config_refused:
-        since = _span(now.timestamp() - shown.config_loaded_at)
+        since = span(now.timestamp() - shown.config_loaded_at)
         yield (
             "so-so",
             f"A config was refused; the one of {since} ago stays in force. <code>keyturn status</code> says why.",
@@ -141,7 +142,7 @@ def _row(row: Row, fleet: FleetFigures | None, now: float) -> str:
         _when(row.expires_at, now) if row.expires_at is not None else NOTHING,
         f'<span class="pill so-so">{row.owed}</span>' if row.owed else '<span class="none">0</span>',
         str(row.generation),
-        _dated(_span(now - row.key_made_at), row.key_made_at) if row.key_made_at is not None else NOTHING,
+        _dated(span(now - row.key_made_at), row.key_made_at) if row.key_made_at is not None else NOTHING,
     )
     return f'<tr><th scope="row">{_text(row.name)}</th><td>{"</td><td>".join(cells)}</td></tr>\n'
 
@@ -167,19 +168,12 @@ def _urgency(row: Row) -> tuple[bool, int, bool, bool]:
 
 
 def _when(at: float, now: float) -> str:
-    return _dated(f"in {_span(at - now)}" if at > now else f"{_span(now - at)} ago", at)
+    return _dated(f"in {span(at - now)}" if at > now else f"{span(now - at)} ago", at)
 
 
 def _dated(told: str, at: float) -> str:
     """Return a text that shows its date where the pointer rests."""
     return f'<span title="{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC">{told}</span>'
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _text(text: str) -> str:

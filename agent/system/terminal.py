@@ -66,11 +66,6 @@ def paint(text: str, mood: str | None, stream: TextIO | None = None) -> str:
     return f"\x1b[{PALETTE[mood]}m{text}\x1b[0m"
 
 
-def line_cleared() -> str:
-    """Return what takes away the line that the cursor stands in; "" where standard output has no cursor to move."""
-    return "\r\x1b[K" if is_terminal() else ""
-
-
 def cleared() -> str:
     """Return what empties the screen before it is drawn again; "" where standard output has no cursor to move."""
     return "\x1b[H\x1b[2J" if is_terminal() else ""

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.app.wiring import registry
-from agent.config.effective import Row, as_toml, as_tree, effective, rows, shown_duration, toml
+from agent.config.effective import Row, as_toml, as_tree, effective, rows, shown_duration
 from agent.core.settings import Settings
+from agent.core.toml_text import toml
 from tests.support.misplaced import CANARY, LONG_CANARY
 from tests.support.settings import read
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.config.duration import duration
 from agent.core.spans import span, until, whole_span
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -18,10 +19,17 @@ def test_a_span_is_rounded_to_its_unit(seconds, said):
     assert span(seconds) == said
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(90, "90s"), (3600, "1h"), (5400, "90m"), (86400, "1d"), (1.5, "1.5s")])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0s"), (0.5, "500ms"), (1.5, "1500ms"), (60, "1m"), (90, "90s"), (3600, "1h"), (5400, "90m"), (86400, "1d"),
+        (1234567, "1234567s"),
+    ],
+)  # fmt: skip
 def test_a_whole_span_loses_nothing(seconds, said):
     """It could stand in a config as it is."""
     assert whole_span(seconds) == said
+    assert duration(said) == seconds
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.5, "now"), (-0.9, "now"), (61, "in 61s"), (-7200, "2h ago")])

@@ -120,9 +120,9 @@ def test_a_row_has_every_figure() -> None:
     parsed = Parsed(page(seen(session, key, late), NOW))
     assert parsed.cells == [
         ["Credential", "State", "Last success", "Expires", "Owed", "Generation", "Key age"],
-        ["e", "expired", "never", "90 s ago", "0", "1", "-"],
-        ["k", "fresh1 client on an older value", "3 min ago", "-", "2", "3", "12 d"],
-        ["s", "fresh", "5 s ago", "in 45 min", "0", "7", "-"],
+        ["e", "expired", "never", "90s ago", "0", "1", "-"],
+        ["k", "fresh1 client on an older value", "3m ago", "-", "2", "3", "12d"],
+        ["s", "fresh", "5s ago", "in 45m", "0", "7", "-"],
     ]
     assert ("span", "title", "2026-11-30 12:48:04 UTC") in parsed.attributes
     assert "As of 2026-11-30 12:03:04 UTC, renewed every 10 s." in parsed.text
@@ -138,7 +138,7 @@ def test_what_concerns_the_whole_is_a_notice() -> None:
     text = told(
         well(), config_refused=True, config_loaded_at=T - 3 * 3600, awaited=("a", "b"), fleet=fleet, client_keys=keys
     )
-    assert "the one of 3 h ago stays in force" in text
+    assert "the one of 3h ago stays in force" in text
     assert "The first pass waits for a, b." in text
     assert "board is away" in text
     assert text.index("ClientKey KAAP.dead has expired") < text.index("ClientKey KAAP.near expires in 25 days")
@@ -158,7 +158,7 @@ def test_an_engine_that_is_stuck_is_said() -> None:
     """The figures from before, with their age, and a title that cannot be taken for news."""
     parsed = Parsed(page(seen(well(), taken_at=T - 240), NOW, is_stuck=True))
     assert parsed.title == "Old: 1 of 1 fresh - keyturn"
-    assert any(text.startswith("These figures are 4 min old") for text in parsed.text)
+    assert any(text.startswith("These figures are 4m old") for text in parsed.text)
 
 
 def test_before_there_is_anything_it_says_so_and_asks_again() -> None:
@@ -220,7 +220,7 @@ def test_a_clock_that_was_set_back_breaks_nothing() -> None:
     parsed = Parsed(
         page(seen(well(last_success_at=T + 5000, key_made_at=T + 5000), taken_at=T + 60), NOW, is_stuck=True)
     )
-    assert (parsed.cells[1][2], parsed.cells[1][6]) == ("in 83 min", "0 s")
+    assert (parsed.cells[1][2], parsed.cells[1][6]) == ("in 83m", "0s")
     assert page(seen(well(expires_at=datetime.max.replace(tzinfo=UTC).timestamp() - 1)), NOW).status == 200
     assert page(seen(well()), NOW + timedelta(days=9999)).status == 200
 

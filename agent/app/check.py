@@ -120,6 +120,8 @@ def _seen_by_this_process(
         yield from _emergency(parts, managed, offline)
         if not offline:
             yield from check_ram_user.findings(parts, managed, Clock().now(), has_fleet=settings.fleet is not None)
+            if check_ram_user.waits_for_first_key(managed, has_fleet=settings.fleet is not None):
+                yield from check_ram_user.first_key_findings(managed, settings, environ)
 
 
 def _shared(credentials: Sequence[ManagedCredential]) -> Iterator[Finding]:
@@ -214,8 +216,7 @@ def _credential(managed: ManagedCredential, offline: bool, *, has_fleet: bool) -
         return
     wrong = {finding.place.removeprefix(f"{place}.").partition("[")[0] for finding in local if finding.level == "error"}
     if check_ram_user.waits_for_first_key(managed, has_fleet=has_fleet):
-        yield Finding("ok", f"{place}.provider", "no key is in use here yet: one is made once keyturn runs, or adopted")
-        return
+        return  # what is there instead, its own findings say
     yield from _value(place, managed, {part.partition(".")[0] for part in wrong})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from agent.app.wiring import Factory
@@ -100,6 +100,28 @@ def waits_for_first_key(managed: ManagedCredential, *, has_fleet: bool) -> bool:
     """Return whether there is no value yet because keyturn will make the first one, here or on another host of the fleet."""
     settings = managed.settings.provider
     return _may_rotate(settings, has_fleet=has_fleet) and managed.provider.context.in_use() is None
+
+
+def first_key_findings(managed: ManagedCredential, settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what `keyturn adopt` would say where a file or RAM has a key already; that a first one is made, where neither has."""
+    from agent.app.adopt import adopt_from_disk  # what only a credential without a key needs
+
+    name = managed.name
+    place = f"credentials.{name}"
+    try:
+        found = adopt_from_disk(settings, environ, name)
+    except KeyturnError as error:
+        yield Finding.of("error", f"{place}.provider", error.as_problem())
+        return
+    key_id = found["access_key_id"]
+    if found["error"] and (found["keys"] or any(one["access_key_id"] for one in found["files"])):
+        text = str(found["error"]).removeprefix(f"{place}: ").removeprefix(place)
+        yield Finding("error", f"{place}.sinks", text, f"keyturn adopt {name} --dry-run shows all of it")
+    elif key_id:
+        what = f"{key_id} in the files is not under rotation yet, and no other key is made before"
+        yield Finding("warning", f"{place}.sinks", what, f"keyturn adopt {name}")
+    else:
+        yield Finding("ok", f"{place}.provider", "no key is in use here yet: a first one is made once keyturn runs")
 
 
 def _may_rotate(settings: object, *, has_fleet: bool) -> bool:

@@ -75,7 +75,9 @@ class Daemon:
         self._serving = Serving(self._engine, SystemAccounts(), self._audit)
         gate = Gate(application.tokens, self._serving.offers, self._serving.service, self._engine.clock.now)
         self._endpoint = Endpoint(gate)
-        self._canary = Canary(self._engine, self._audit, self._serving.offered, self._is_behind, self._show_change)
+        self._canary = Canary(
+            self._engine, self._audit, self._serving.offered, self._is_behind, lambda: self._metrics.changed()
+        )
         self._rotations = rotations_of(application)
         self._fleet = FleetPart(application)
         self._commands = Commands(
@@ -214,9 +216,6 @@ class Daemon:
 
     def _count_clients(self, name: str, generation: int) -> tuple[int, int]:
         return counted(self._serving.fetches, name, generation, self._engine.clock.now())
-
-    def _show_change(self) -> None:
-        self._metrics.changed()
 
     def _is_behind(self, name: str, generation: int) -> bool:
         return self._count_clients(name, generation)[1] > 0

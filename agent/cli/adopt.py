@@ -88,7 +88,7 @@ def _is_done(found: dict[str, Any]) -> bool:
 
 def _is_agreed(found: dict[str, Any]) -> bool:
     user = found["ram_user_name"]
-    question = f"Take {found['access_key_id']} under rotation, and is this the only host that rotates RAM user {user}?"
+    question = f"Take {found['access_key_id']} of RAM user {user} under rotation? No other host may rotate that user."
     print(one_line(question) + " [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -209,4 +209,7 @@ def _summary(chosen: Mapping[str, dict[str, Any]], agent: dict[str, Any], now: d
     due = [at for one in chosen.values() if (at := moment(one["next_refresh_at"])) is not None]
     if due and agent["pid"]:
         parts.append(f"next refresh {until(min(due), now)}")
+    rotations = [moment((one.get("rotation") or {}).get("next_at")) for one in chosen.values()]
+    if next_ones := [at for at in rotations if at is not None]:
+        parts.append(f"next rotation {until(min(next_ones), now)}")
     return one_line(f"{counted(len(chosen), 'credential')}: {'; '.join(parts)}" if chosen else "no credentials")

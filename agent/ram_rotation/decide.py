@@ -37,6 +37,8 @@ MOST_KEYS = 2
 GUESS_RESTS = timedelta(hours=1)
 """For so long a guessed key is let be, and has to stay unused, before it is disabled."""
 TELL_AGAIN = timedelta(minutes=10)
+MOVES = timedelta(minutes=5)
+"""For so long after the publish a call with the key before is no news: dependents are told when the files have settled."""
 ANOTHER_HOST = (
     "if keyturn on another host rotates this user as well, that host made it and its application uses it: delete nothing, "
     "and set owner = true on one of them alone"
@@ -221,6 +223,10 @@ def _disabled(key: RamKey, view: View) -> Action:
         return AskLastUse(name)
     use = view.used[name]
     if use.at is not None and view.now < use.at + view.plan.rest:
+        if use.at <= (key.replaced_at or key.known_at) + MOVES:
+            return Rest(
+                f"the key before, {name}, to have rested since {rfc3339(use.at)}", until=use.at + view.plan.rest
+            )
         service = f" for {use.service}" if use.service else ""
         return Rest(
             f"somebody still uses the key before, {name}: last at {rfc3339(use.at)}{service}",

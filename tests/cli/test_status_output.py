@@ -106,6 +106,14 @@ def test_of_a_named_one_all_is_said() -> None:
     assert "version v1 of the secret" in text
 
 
+def test_the_next_rotation_of_a_ram_user_stands_in_the_last_line() -> None:
+    """The soonest of all; nothing is said of it where keyturn rotates none here."""
+    far, near = ({"next_at": at(days * 86400), "waits_for": None, "stopped": False} for days in (60, 12))
+    last = shown({"a": row(rotation=far), "b": row(rotation=near), "c": row()})[-1]
+    assert "next rotation in 12d" in last
+    assert "rotation" not in shown({"c": row(), "d": row(rotation={**far, "next_at": None})})[-1]
+
+
 def test_nothing_is_no_table() -> None:
     """A config without credentials, and a daemon that does not run."""
     agent = AGENT | {"pid": None, "started_at": None}

@@ -360,6 +360,19 @@ def test_row_17_an_old_key_that_is_in_use_is_not_disabled(world: RamWorld) -> No
     assert world.keys[old].status == "Active"
 
 
+def test_row_17_a_use_in_the_minutes_of_the_move_is_nobodys_fault(world: RamWorld) -> None:
+    """The dependents are told seconds after the publish: the old key rests from there on, and nobody is asked to find a copy."""
+    old = world.host.published
+    well(world.run(Wanted.DUE))
+    world.keys[old].used_at = world.now + timedelta(seconds=2)
+    world.now += timedelta(days=1, seconds=1)
+    rest = well(world.run())
+    assert rest.text and not rest.remedy
+    world.now += timedelta(seconds=3)
+    well(world.run())
+    assert world.keys[old].status == "Inactive"
+
+
 def test_row_18_an_emergency_takes_the_place_of_a_key_that_waits_for_its_deletion(world: RamWorld) -> None:
     """With two keys a third has no room: an inactive one of ours gives way; an active one of ours stops it, by name."""
     first = world.host.published

@@ -112,6 +112,8 @@ def test_no_first_key_is_made_over_a_foreign_one(vm: Any) -> None:
     parts = (("ID", ops.access_key_id), ("SECRET", ops.access_key_secret))
     vm.env_path().write_text("".join(f"ALIBABA_CLOUD_ACCESS_KEY_{name}={part}\n" for name, part in parts))
     vm.env_path().chmod(0o600)
+    checked = vm.keyturn("check")
+    assert checked.returncode != 0 and "keyturn adopt uploader --dry-run" in checked.stdout
     done = vm.keyturn("once", "--json")
     (turn,) = json.loads(done.stdout)["rotations"]
     assert done.returncode == 1 and ops.access_key_id in turn["error"] and "ram_user_name" in turn["error"]

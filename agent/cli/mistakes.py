@@ -2,7 +2,8 @@
 
 Imported only once something is wrong. The words are read once more, with the parser of every command; what stands in the place
 of a command, an action, an option or an option's value and is none is compared with those that there are. A line that can be put
-right is shown whole, to be pasted, but only where the parser then understands it.
+right is shown whole, to be pasted, but only where the parser then understands it, and where no word looks like a secret: what is
+printed may end up in a log.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from agent.cli.parsers import Mistake, Parser
 from agent.config.outline import outline
+from agent.core.suspects import suspects, without_suspects
 from agent.core.text import escaped, nearest
 
 ELSEWHERE = {
@@ -51,11 +53,11 @@ def explained(whole: Parser, words: Sequence[str], mistake: Mistake) -> str:
         where = mistake.parser
         examples = [one for one in where.examples if " " in where.prog]
         rest = f"example: {examples[0]}" if examples else f"see `{where.prog} --help`"
-        return escaped(f"{where.prog}: {mistake.message}; {rest}")
+        return escaped(f"{where.prog}: {without_suspects(mistake.message)}; {rest}")
     if slip.words is None:
         return escaped(f"{slip.sentence}; {slip.choices}")
     right = _put_right(whole, slip.words)
-    if right is None or not "".join(right).isprintable():
+    if right is None or not _may_be_shown(right):
         return escaped(f"{slip.sentence}; did you mean {slip.meant}?")
     return escaped(f"{slip.sentence}; did you mean: {shlex.join(['keyturn', *right])}")
 
@@ -79,10 +81,16 @@ def with_command(sentence: str, words: Sequence[str], options: argparse.Namespac
         near = nearest(typed, known) if typed not in known else None
         question = f"did you mean {near}?"
         places = [at for at, word in enumerate(words) if word in (typed, f"--credential={typed}")]
-        if near is not None and sentence.endswith(question) and len(places) == 1 and "".join(words).isprintable():
+        if near is not None and sentence.endswith(question) and len(places) == 1 and _may_be_shown(words):
             right = _replaced(list(words), places[0], [words[places[0]].removesuffix(typed) + near])
             return f"{sentence.removesuffix(question)}did you mean: {shlex.join(['keyturn', *right])}"
     return sentence
+
+
+def _may_be_shown(words: Sequence[str]) -> bool:
+    """Return whether a command line is printable, and nothing in it looks like a secret."""
+    line = " ".join(words)
+    return line.isprintable() and next(suspects(line), None) is None
 
 
 def _put_right(whole: Parser, words: list[str]) -> list[str] | None:
@@ -233,4 +241,5 @@ def _one_too_many(here: Parser, word: str) -> Slip:
 
 
 def _shown(word: str) -> str:
+    word = without_suspects(word)
     return repr(word if len(word) <= 64 else word[:64] + "…")

@@ -8,6 +8,7 @@ import pytest
 
 from agent.cli.command_line import COMMANDS, parser, understood
 from agent.core.errors import EXIT_USAGE
+from tests.support.misplaced import LONG_CANARY
 
 RIGHT = {
     "stauts": "status",
@@ -95,3 +96,21 @@ def test_what_every_command_takes_stands_before_or_behind_it(name: str) -> None:
     operands = words.get(name) or (["x"] if name in ("plan", "adopt", "credential") else [])
     behind = made.parse_args(["--config", "a", "--color", "never", name, *operands, "--config", "b"])
     assert (behind.config, behind.color) == ("b", "never")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "rotat uploader --reason {}",
+        "rotate uploader --reason leaked {}",
+        "rotate uploader --reason leaked --leakt {}",
+        "rotate uploader --reason leaked --leaked={} --dissable-old",
+        "audit show --tail {}",
+        "status --color {}",
+        "{}",
+        "rotate --{} uploader",
+    ],
+)
+def test_a_pasted_secret_is_not_repeated(typed: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Standard error may be a log's; a line with a secret in it is not shown put right either."""
+    assert LONG_CANARY not in said_of(typed.format(LONG_CANARY), capfd)

@@ -17,7 +17,7 @@ from agent.core.ram_user import HasRamUser
 from agent.core.settings import Settings
 from agent.engine.held_credential import HeldCredential
 from agent.engine.snapshot import CredentialSnapshot, snapshot_of
-from agent.ram_rotation.adoption import Adoption, Scene, examine
+from agent.ram_rotation.adoption import AGAIN, Adoption, Scene, examine
 from agent.ram_rotation.desk import PUBLISH_S, HeldDesk
 from agent.ram_rotation.journal import adopted
 from agent.ram_rotation.tenure import Tenure, Terms
@@ -115,6 +115,7 @@ def _scene(factory: Factory, settings: Settings, seen: CredentialSnapshot, clock
         factory.rotator(seen.name),
         factory.cloud_of(seen.name),
         clock,
+        published_id=seen.published.access_key_id,
     )
 
 
@@ -133,17 +134,28 @@ def _take(
         desk = HeldDesk(held, application.audit, cause)
         desk.hand(replace(found.value, created_at=row.created_at, ram_user_name=scene.plan.user))
         desk.note(Event.KEY_ADOPTED, found.access_key_id, "adopted", "")
-    warnings = [*found.warnings, *_publish(held)]
+    error = _publish(held)
+    warnings = found.warnings if error is not None else [*found.warnings, *_tell(held)]
     done = held.look().seen.published
-    generation = done.generation if done.access_key_id == found.access_key_id else 0
-    return {**found.as_json(), "adopted": True, "generation": generation, "warnings": warnings}
+    is_published = done.access_key_id == found.access_key_id
+    return {
+        **found.as_json(),
+        "adopted": True,
+        "published": is_published,
+        "generation": done.generation if is_published else 0,
+        "warnings": warnings,
+        "error": f"it is under rotation, and not published yet: {error}; {AGAIN}" if error is not None else None,
+        "exit_code": error.exit_code if error is not None else 0,
+    }
 
 
-def _publish(held: HeldCredential) -> list[str]:
-    """Publish the key that was taken, and tell the dependents; return what is tried again later."""
-    report = held.refresh(PUBLISH_S)
-    if report.error is not None:
-        return [f"it is not published yet, and is tried again: {report.error}"]
+def _publish(held: HeldCredential) -> KeyturnError | None:
+    """Publish the key that was taken; return why it was not."""
+    return held.refresh(PUBLISH_S).error
+
+
+def _tell(held: HeldCredential) -> list[str]:
+    """Tell the dependents; return what is tried again later."""
     try:
         held.tell_now([held.name], TELL_S)
     except KeyturnError as error:

@@ -52,7 +52,10 @@ def local_findings(managed: ManagedCredential, *, has_fleet: bool) -> Iterator[F
 def _owner(name: str, plan: RamUserPlan, *, has_fleet: bool) -> Iterator[Finding]:
     place = f"credentials.{name}.provider.owner"
     if plan.is_owner:
-        yield Finding("ok", place, f"this host makes, disables and deletes the keys of RAM user {plan.user}")
+        what = (
+            f"this host makes, disables and deletes the keys of RAM user {plan.user}, so no other host may say the same"
+        )
+        yield Finding("ok", place, what)
     elif plan.may_lease and has_fleet:
         yield Finding(
             "ok",

@@ -21,7 +21,7 @@ from agent.app.status import CanaryOf, RotationOf, as_json
 from agent.app.uri_tokens import TokenRequest
 from agent.app.wiring import Application, Factory, paths
 from agent.cloud.openapi import Cloud
-from agent.core.errors import CancelledError
+from agent.core.errors import EXIT_SOURCE_UNAVAILABLE, CancelledError
 from agent.core.events import Cause, Trigger
 from agent.core.names import known_names
 from agent.core.provider import Provider
@@ -142,7 +142,9 @@ class Commands:
         return {
             **answer,
             "rotations": [turn.as_json() for turn in turns],
-            "exit_code": answer["exit_code"] or worst,
+            "exit_code": worst
+            if worst and answer["exit_code"] == EXIT_SOURCE_UNAVAILABLE
+            else answer["exit_code"] or worst,
         }
 
     def rotate(self, request: Request, show: Show) -> Result:

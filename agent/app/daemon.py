@@ -163,8 +163,12 @@ class Daemon:
         signal.signal(signal.SIGTERM, lambda *_: post(self._engine.stop))
         signal.signal(signal.SIGINT, lambda *_: post(self._engine.stop))
         signal.signal(signal.SIGHUP, lambda *_: post(self._reload))
-        signal.signal(signal.SIGUSR1, lambda *_: post(partial(self._engine.refresh_all, Trigger.SIGNAL)))
+        signal.signal(signal.SIGUSR1, lambda *_: post(self._refresh_all))
         deliver_kept()
+
+    def _refresh_all(self) -> None:
+        self._engine.refresh_all(Trigger.SIGNAL)
+        self._rotations.look_now()
 
     def _reload(self) -> None:
         self._manager.reloading()
@@ -360,6 +364,7 @@ class Daemon:
 
     def _on_refresh(self, request: dict[str, Any], actor: Actor, send: Send) -> tuple[dict[str, Any], int]:
         answer = self._commands.refresh(_names(request), Cause(Trigger.OPERATOR, actor), send)
+        self._engine.post(partial(self._rotations.look_now, _names(request)))
         return self._dated(answer), int(answer["exit_code"])
 
     def _dated(self, answer: dict[str, Any]) -> dict[str, Any]:

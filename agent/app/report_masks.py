@@ -29,19 +29,27 @@ READ_LIMIT = 64 * 1024
 
 _TELLING = re.compile(
     r"""(?ix)
-    (?P<name> [\w.-]* (?: passw(?:or)?d | passphrase | pwd | secret | token | signature | authorization | private_?key | api_?key
-        | access_?key_?secret | hmac ) )
-    (?P<equals> ["']? \s* [=:] \s* )
-    (?P<value> "[^"\n]*" | '[^'\n]*' | [^\s,;&"'}\])]+ )"""
+    (?P<name> (?: [\w.-]* (?: passw(?:or)?d | passphrase | pwd | secret | token | signature | authorization | cookie
+        | private[_ -]?key | (?:api|access)[_ -]?key | hmac | 密码 | 密钥 ) | (?<![\w-]) (?: pass | auth | [as]k ) )
+        (?: [_-] (?: value | key ) )? )
+    (?P<equals> \\*["']? \s* (?: => | [=:\uff1a] | %3[AaDd] ) \s* )
+    (?P<value> \\+"[^\n]*?\\+" | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*'
+        | (?: (?:digest|basic|bearer|appcode)\s+ )? (?:,?[^\s,;&"'}\])\\]+)+ )"""
 )
+_OPTION = re.compile(
+    r"""(?i)(?<![\w-])(--[\w-]*(?:passw|passphrase|pwd|secret|token|api-?key|access-?key)[\w-]*\s+|(?:-u|--user)\s+[\w.@-]+:)"""
+    r"""("[^"\n]*"|'[^'\n]*'|[^\s"']+)"""
+)
+"""An option of a command, and its value as the next word; curl's user and password."""
 _BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{6,}")
-_USER_PART = re.compile(r"://[^/\s@\"']+@")
+_USER_PART = re.compile(r"://[^\s\"'<>]+@")
+"""Up to the last @ of the word: a password may hold / and @."""
 _QUERY = re.compile(r"([?&][\w.%-]+=)[^&\s\"'#]+")
 _ID = re.compile(r"\b(?:LTAI|STS\.|TMP\.)[A-Za-z0-9]{8,}")
 _WORD = re.compile(rf"[A-Za-z0-9+/=_.-]{{{LEAST_WORD},}}")
 _IN_SINK = re.compile(rf"[A-Za-z0-9+/=_-]{{{LEAST_IN_SINK},}}")
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.S)
-_SECRET_NAME = re.compile(r"(?i)passw|secret|token|private|hmac|signature")
+_SECRET_NAME = re.compile(r"(?i)passw|^pass$|pwd|secret|token|private|hmac|signature|^[as]k$|^auth$")
 _HOLDER = re.compile(
     r"(_from_file_path|password_file|hmac_key_file|private_key_file|private_key_path|token_file_path|properties_file)$"
 )
@@ -70,6 +78,7 @@ class Masks:
         text = _USER_PART.sub(f"://{MASK}@", text)
         text = _QUERY.sub(rf"\g<1>{MASK}", text)
         text = _BEARER.sub(rf"\1\2{MASK}", text)
+        text = _OPTION.sub(rf"\1{MASK}", text)
         text = _TELLING.sub(_without_value, text)
         text = _ID.sub(lambda found: shortened(found[0]), text)
         text = _WORD.sub(lambda found: MASK if _looks_random(found[0]) else found[0], text)

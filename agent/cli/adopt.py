@@ -39,7 +39,7 @@ def _adopted(options: argparse.Namespace) -> dict[str, Any]:
     found = _look(reach, options.name)
     if not options.json:
         print("\n".join(_lines(found)), flush=True)
-    if found["error"] or found["already"] or options.dry_run:
+    if found["error"] or _is_done(found) or options.dry_run:
         return found
     asks = not options.yes and sys.stdin is not None and sys.stdin.isatty()
     if asks and not _is_agreed(found):
@@ -48,6 +48,8 @@ def _adopted(options: argparse.Namespace) -> dict[str, Any]:
     if taken["adopted"] and not options.json:
         generation = f", generation {taken['generation']}" if taken["generation"] else ""
         print(one_line(f"{taken['access_key_id']} of RAM user {taken['ram_user_name']} is under rotation{generation}"))
+        at = taken["first_rotation_at"]
+        print(one_line(f"its first rotation is due at {at}, and happens while `keyturn run` or its service runs"))
         for warning in taken["warnings"][len(found["warnings"]) :]:
             print(spoken(f"note: {warning}"))
     return taken
@@ -79,8 +81,14 @@ def _take(reach: Reach, options: argparse.Namespace, agreed: str) -> dict[str, A
         )
 
 
+def _is_done(found: dict[str, Any]) -> bool:
+    """Return whether nothing is to be done: it is ours, and published. An older daemon publishes by itself what is ours."""
+    return bool(found["already"] and found.get("published", True))
+
+
 def _is_agreed(found: dict[str, Any]) -> bool:
-    question = f"Take {found['access_key_id']} of RAM user {found['ram_user_name']} under rotation?"
+    user = found["ram_user_name"]
+    question = f"Take {found['access_key_id']} under rotation, and is this the only host that rotates RAM user {user}?"
     print(one_line(question) + " [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -100,7 +108,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield spoken(f"  the authority {found['authority']['access_key_id']} is {found['authority']['identity']}")
     for warning in found["warnings"]:
         yield spoken(f"  note: {warning}")
-    if found["already"]:
+    if _is_done(found):
         yield ""
         yield "it is under rotation already; nothing is to be done"
         return

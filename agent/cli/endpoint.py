@@ -14,6 +14,7 @@ from agent.cli.option_types import seconds
 from agent.control import client
 from agent.core.errors import EXIT_DONE, DaemonUnreachableError
 from agent.system.clock import Clock
+from agent.system.file_names import typed_text
 from agent.system.local_time import LocalTime
 
 
@@ -40,7 +41,7 @@ def rotate_token(options: argparse.Namespace) -> int:
         "credential": options.name,
         "path": os.path.abspath(options.path) if options.path else "",
         "overlap_s": seconds(options.overlap, "--overlap"),
-        "reason": options.reason,
+        "reason": typed_text(options.reason),
     }
     try:
         found, _code = reach.ask(request)

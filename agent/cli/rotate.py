@@ -16,6 +16,7 @@ from agent.cli.rotate_output import RotateProgress, rotated
 from agent.control import client
 from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnError, UsageError
 from agent.emergency.request import Request, emergency_request
+from agent.system.file_names import typed_text
 
 FORESEE_S = 5.0
 """Seconds that the question waits for the cloud: whoever is asked has no time."""
@@ -137,7 +138,7 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "command": "rotate",
         "credential": options.name,
-        "reason": options.reason,
+        "reason": typed_text(options.reason),
         "leaked": options.leaked,
         "disable_old": options.disable_old,
         "delete_old": options.delete_old,

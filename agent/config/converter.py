@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin,
 
 from agent.config import scalars
 from agent.config.messages import (
+    KNOWN_NOWHERE,
     Report,
     either,
     got,
@@ -238,7 +239,7 @@ def unknown_key(key: str, known: Mapping[str, Any], belongs: str = "") -> str:
         return f"a secret is never written in the config; {way}"
     if near := nearest(key, known):
         return f"unknown key; did you mean {quoted(near)}?"
-    return f"unknown key; known here: {', '.join(known)}"
+    return f"{KNOWN_NOWHERE}{', '.join(known)}"
 
 
 def frozen(raw: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.config.excerpt import excerpt
-from agent.config.messages import Note, shown_place
+from agent.config.messages import KNOWN_NOWHERE, Note, shown_place
 from agent.config.positions import Positions, Span
 from agent.core.problem import Mistake
 
@@ -17,6 +17,7 @@ def located(notes: Sequence[Note], file: str, text: str) -> list[Mistake]:
     """Return what is wrong with a text that is TOML, in its order; what stands nowhere in it comes last."""
     positions = Positions(text)
     marked = [(_mark(positions, note), note) for note in notes]
+    unknown = frozenset(note.place for note in notes if note.text.startswith(KNOWN_NOWHERE))
     marked.sort(key=lambda each: len(positions.text) if each[0] is None else each[0].start)
     return [
         Mistake(
@@ -24,7 +25,7 @@ def located(notes: Sequence[Note], file: str, text: str) -> list[Mistake]:
             *((0, 0) if mark is None else positions.line_and_column(mark.start)),
             shown_place(note.place),
             _with_line(positions, note),
-            excerpt(positions, mark) if mark is not None and number < SHOWN else "",
+            excerpt(positions, mark, unknown) if mark is not None and number < SHOWN else "",
         )
         for number, (mark, note) in enumerate(marked)
     ]

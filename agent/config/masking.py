@@ -16,14 +16,16 @@ from agent.core.suspects import looks_secret, suspects, variable_name
 HIDDEN = "***"
 
 # Patterns are compiled when they are first used, and that is when something is wrong: the daemon's memory is counted.
-_FOR_SECRETS = r"(?i)secret|passw|passphrase|token|private|credentials?$|(access|api)_?key|bearer"
+_FOR_SECRETS = (
+    r"(?i)secret|passw|passphrase|^pass$|pwd|^[as]k$|^auth$|token|private|credentials?$|(access|api)_?key|bearer"
+)
 _FOR_NAMES = r"(?i)(path|file|variable|env|name|id|arn|endpoint|ur[il]|type|stage|period|timeout)$"
 _NAMED_FREELY = frozenset({"fields", "keys", "variables"})
 """Tables whose keys are names of an operator's or an application's choice, and whose values are names of parts."""
 _NAME_OF_A_PART = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
 _FOR_PATHS = r"(?i)(path|file)$"
 _FOR_VARIABLES = r"(?i)(variable|env)$"
-_USER = r"://([^/@\s\"']*)@"
+_USER = r"://([^\s\"']*)@"
 _QUERY = r"[?&#;][^=&\s\"']*=([^&\s\"'#;]+)"
 _STEP = r"(?<![:/])/([A-Za-z0-9_-]{16,})(?=[/?#\"']|$)"
 _SECRET_WORD = r"(?:secret|passw|passphrase|token|api_?-?key|access_?-?key|bearer|authorization|credential)"

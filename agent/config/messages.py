@@ -18,6 +18,8 @@ from agent.core.text import MAX_NAME, escaped
 
 MAX_QUOTED = 20
 """The most characters of a value that an error quotes."""
+KNOWN_NOWHERE = "unknown key; known here: "
+"""How the sentence about a key begins that is like none of keyturn's, whose value could be anything."""
 
 
 _INNER = r"(?P<key>[A-Za-z0-9_-]+)(?:\[(?P<number>[0-9]+)\])?(?:\.(?P<rest>.+))?"

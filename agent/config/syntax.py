@@ -88,6 +88,8 @@ def _leading_zero(rest: str) -> str:
     match = _PAIR.fullmatch(rest)
     if match is None or not re.fullmatch(r"0[0-9]{1,5}", match["value"]):
         return ""
+    if holds_secret(match["key"]):
+        return f'write it in quotes: {match["key"]} = "..."'
     return f'write it in quotes: {match["key"]} = "{match["value"]}"'
 
 

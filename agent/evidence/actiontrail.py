@@ -2,8 +2,8 @@
 
 Facts: ActionTrail's API 2020-07-06 (LookupEvents, GetAccessKeyLastUsedProducts, GetAccessKeyLastUsedIps) and its pages "How do I
 query ... the call records of the AccessKey pair" and "How do I configure the LookupAttribute parameter"; the commands are those of
-the `aliyun` CLI's own examples. The events of the last 90 days can be looked up, a region at a time, at most 50 in one answer; the
-audit of a single AccessKey goes back 400 days, is hours behind, and does not know every service.
+the `aliyun` CLI's own examples. The events of the last 90 days can be looked up, 30 days and a region at a time, at most 50 in one
+answer; the audit of a single AccessKey goes back 400 days, is hours behind, and does not know every service.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from agent.core.timestamps import rfc3339
 from agent.evidence.incident import Incident
 
-KEPT = timedelta(days=90)
-"""ActionTrail, LookupEvents: how far back its events go."""
+SPAN = timedelta(days=30)
+"""ActionTrail, LookupEvents: the longest span of one question; its events go 90 days back."""
 AFTERWARDS = timedelta(hours=1)
 """For which whoever has the key is watched trying, after it was refused."""
 
@@ -30,12 +30,12 @@ class Look:
 
 
 def window(incident: Incident) -> tuple[datetime, datetime]:
-    """Return from when to when the use of the key is of interest, as far as ActionTrail goes back from its end."""
+    """Return from when to when the use of the key is of interest, as far as one question to ActionTrail goes back from its end."""
     old = incident.old
     over = old.refused_at or old.deleted_at or old.disabled_at
     end = incident.made_at if over is None else min(incident.made_at, over + AFTERWARDS)
     end = max(end, incident.commanded_at).replace(microsecond=0) + timedelta(seconds=1)
-    begin = end - KEPT
+    begin = end - SPAN
     return (max(begin, old.created_at) if old.created_at else begin), end
 
 
@@ -48,7 +48,8 @@ def looks(incident: Incident) -> tuple[Look, ...]:
     quoted = incident.old.access_key_id.replace("\\", "\\\\").replace('"', '\\"')
     events = Look(
         "Every event of the key in one region, the newest first, 50 at a time: go on with --NextToken, run it for each region "
-        "that you use, and again later with a later --EndTime, to see who still tries:",
+        "that you use, with earlier times for what was before (90 days back, 30 in one question), and again later with later "
+        "ones, to see who still tries:",
         f"aliyun actiontrail LookupEvents --region {region} --StartTime {rfc3339(begin)} --EndTime {rfc3339(end)} "
         f"--LookupAttribute.1.Key EventAccessKeyId --LookupAttribute.1.Value {key_id} --MaxResults 50",
     )

@@ -351,7 +351,8 @@ def _unknown(incident: Incident) -> Iterator[Block]:
     yield Paragraph(
         "What was done with the key. keyturn sees neither its use nor who used it; ActionTrail does. In its console: Event Detail "
         f"Query, the region, AccessKey ID {incident.old.access_key_id}, from {rfc3339(begin)} to {rfc3339(end)}; or AccessKey "
-        "Pair Audit. It keeps 90 days; what is older is in the Logstore or bucket of a trail, if one was set up."
+        "Pair Audit. It keeps 90 days, of which one question spans 30; what is older is in the Logstore or bucket of a trail, if "
+        "one was set up."
     )
     for one in found:
         yield Paragraph(one.what)

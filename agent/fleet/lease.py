@@ -23,7 +23,16 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found, raw = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #raw, 2 do found[raw[i]] = raw[i + 1] end
 local who, kind = found['host'] or '', found['kind'] or 'lease'
-local number, ends, seen = tonumber(found['number']) or 0, tonumber(found['until']) or 0, tonumber(found['seen']) or 0
+local function finite(written)
+  local value = tonumber(written) or 0
+  return value == value and math.abs(value) <= 1e300 and value or 0
+end
+local number, ends, seen = finite(found['number']), finite(found['until']), finite(found['seen'])
+local latest = now + (kind == 'owner' and claim or life)
+if ends > latest then
+  ends = latest
+  if act == 'take' then redis.call('HSET', KEYS[1], 'until', string.format('%.0f', ends)) end
+end
 local mine = who == host and found['machine'] == machine
 local wanted, lasts = nil, life
 if act == 'take' then
@@ -48,9 +57,11 @@ if wanted then
   redis.call('EXPIRE', KEYS[1], keep)
 end
 local ours = wanted or (act ~= 'renew' and mine and ends > now)
-return {ours and 1 or 0, who, kind, string.format('%.0f', number), math.max(0, ends - now), now - seen}
+return {ours and 1 or 0, who, kind, string.format('%.0f', number), math.max(0, ends - now),
+  math.max(0, math.min(now - seen, 1e13))}
 """
-"""What each act does, atomically. A number that others hold is never written again."""
+"""What each act does, atomically. A number that others hold is never written again. What lasts longer than it can was
+written before the server's clock went back, or by a stranger: it ends as if it had been renewed when it was first seen."""
 
 
 class RamUserLease:

@@ -19,6 +19,7 @@ from agent.core.provider import Provider
 from agent.core.ram_user import RamUserPlan
 from agent.core.spans import whole_span
 from agent.core.timestamps import rfc3339
+from agent.ram_rotation.decide import ANOTHER_HOST
 from agent.ram_rotation.view import ACTIVE, Rest
 from agent.sinks.interface import Sink
 from agent.sinks.offered import can_be_read_back, offered
@@ -45,6 +46,7 @@ class Scene:
         authority: who makes, disables and deletes the user's keys.
         unowned: why this host rotates nothing; None where it does.
         is_shared: a fleet decides which host rotates.
+        published_id: the key that was published here last; "" for none.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Scene:
     clock: Clock
     unowned: Rest | None = None
     is_shared: bool = False
+    published_id: str = ""
 
     @property
     def place(self) -> str:
@@ -107,6 +110,7 @@ class Adoption:
         steps: (when, what) of all that will be done; the first are at once.
         refusal: why it cannot be taken; None where it can.
         is_ours: it is keyturn's already.
+        is_published: it is the one that was published here last.
     """
 
     name: str
@@ -124,6 +128,7 @@ class Adoption:
     first_rotation_at: datetime | None = None
     refusal: KeyturnError | None = None
     is_ours: bool = False
+    is_published: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `adopt --json`."""
@@ -133,6 +138,7 @@ class Adoption:
             "access_key_id": self.access_key_id or None,
             "adopted": False,
             "already": self.is_ours,
+            "published": self.is_published,
             "files": [
                 {"sink": one.sink, "access_key_id": one.access_key_id or None, "problem": one.problem or None}
                 for one in self.files
@@ -172,7 +178,14 @@ def _judge(scene: Scene, found: Adoption) -> None:
             f"the authority is RAM user {scene.plan.user} itself: a leaked key cannot rotate itself, for Alibaba Cloud "
             "restricts it; let another user or a role rotate it"
         )
+    if not scene.is_shared and scene.record.host != scene.host:
+        found.warnings.append(
+            f"this has to be the only host that rotates RAM user {scene.plan.user}: no other host may have owner = true for it, "
+            "for each would end the keys that it knows while the other's application uses them; the hosts of a [fleet] that "
+            "leave owner out settle it among themselves"
+        )
     found.is_ours = scene.record.host in ("", scene.host) and _is_current(scene.record, value.access_key_id)
+    found.is_published = value.access_key_id == scene.published_id
     _plan(scene, found)
 
 
@@ -317,8 +330,8 @@ def _check_others(scene: Scene, found: Adoption) -> None:
             raise SourceRefusedError(
                 f"{scene.place}: RAM user {scene.plan.user} has a second key that is not keyturn's, {said_of(one)}, and RAM "
                 "allows two, so no new one could be made",
-                "see who uses it, let them use the file, then disable and delete it in the RAM console, "
-                "and run the same command again",
+                f"{ANOTHER_HOST}; otherwise see who uses it, let them use the file, then disable it in the RAM console, delete "
+                f"it once it rests, {AGAIN}",
             )
 
 

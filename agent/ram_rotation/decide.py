@@ -37,6 +37,11 @@ MOST_KEYS = 2
 GUESS_RESTS = timedelta(hours=1)
 """For so long a guessed key is let be, and has to stay unused, before it is disabled."""
 TELL_AGAIN = timedelta(minutes=10)
+ANOTHER_HOST = (
+    "if keyturn on another host rotates this user as well, that host made it and its application uses it: delete nothing, "
+    "and set owner = true on one of them alone"
+)
+"""RAM gives keys no mark, so this host cannot know another's."""
 
 
 def decide(view: View) -> Action:
@@ -109,12 +114,18 @@ def _in_doubt(view: View) -> Rest | None:
             f"keyturn adopt {view.name}",
         )
     if row is None:
-        if view.now <= mine.known_at + journal.LIST_LAG:
-            return Rest(f"RAM to list the new key {current}", until=_soon(mine.known_at, view))
+        listed_by = mine.known_at + journal.LIST_LAG
+        if view.now <= listed_by:
+            text = f"RAM to list the key in use {current}, which is new here: a list may lag behind"
+            is_asked = view.wanted is Wanted.EMERGENCY
+            remedy = f"if it was deleted, run the same command again after {rfc3339(listed_by)}" if is_asked else ""
+            return Rest(text, remedy, _soon(mine.known_at, view))
+        if view.wanted is Wanted.EMERGENCY:
+            return None
         return _stop(
             f"RAM user {plan.user} has no key {current}, which is the one in use; none of that user's keys is touched",
-            f"restore it from RAM's recycle bin if it was deleted by mistake, or correct ram_user_name, or put a key of that "
-            f"user into the files and: keyturn adopt {view.name}",
+            f"restore it from RAM's recycle bin if it was deleted by mistake, or replace it: keyturn rotate {view.name} "
+            "--reason TEXT",
         )
     if not row.is_active and view.wanted is not Wanted.EMERGENCY:
         return _stop(
@@ -236,10 +247,17 @@ def _new_key(view: View, rests: Sequence[Rest]) -> Action:
     if not current and not is_emergency and (waiting := _adopted(view)):
         return Rest(f"the adopted key {waiting} to be published", until=view.now + TELL_AGAIN)
     if not current and strangers:
-        return _stop(
-            f"RAM user {user} has keys that keyturn did not make: {', '.join(strangers)}; none is touched, and no other is made",
-            f"put the one that is in use into the files and: keyturn adopt {view.name}; or delete it in the RAM console",
+        is_held = any(one in view.in_use.in_sinks for one in strangers)
+        first = (
+            "take the one that the files hold" if is_held else "put the one that is in use into the files, and take it"
         )
+        return _stop(
+            f"RAM user {user} has keys that keyturn on this host did not make: {_said(view.strangers)}; none is touched, and no "
+            "other is made",
+            f"{first}: keyturn adopt {view.name}; {ANOTHER_HOST}",
+        )
+    if not current and (stop := _foreign_in_files(view)) is not None:
+        return stop
     if len(view.present) < MOST_KEYS:
         if not is_emergency and (lost := _lost(view)):
             return _all(lost)
@@ -264,17 +282,45 @@ def _new_key(view: View, rests: Sequence[Rest]) -> Action:
 
 def _second_key(view: View) -> list[Rest]:
     """Return what a key of somebody else's, beside ours, means for the next rotation; nothing where there is room."""
-    strangers = [one.access_key_id for one in view.strangers]
-    if not strangers or len(view.present) < MOST_KEYS:
+    if not view.strangers or len(view.present) < MOST_KEYS:
         return []
     user = view.plan.user
     return [
         Rest(
-            f"RAM user {user} has a second key that keyturn did not make, {', '.join(strangers)}, and RAM allows two; it is not "
-            "touched, so no new one can be made",
-            "see who uses it, disable and delete it in the RAM console, or give that user's own work another RAM user",
+            f"RAM user {user} has a second key that keyturn on this host did not make, {_said(view.strangers)}, and RAM allows "
+            "two; it is not touched, so no new one can be made",
+            f"{ANOTHER_HOST}; otherwise see by its last use in the RAM console who has it, let them read the file, and disable "
+            "it there; delete it once it rests",
         )
     ]
+
+
+def _said(rows: Sequence[Listed]) -> str:
+    """Return keys in words: id, state, and when RAM made them."""
+    return ", ".join(
+        f"{one.access_key_id} ({one.status.lower()}{f', made {rfc3339(one.created_at)}' if one.created_at else ''})"
+        for one in rows
+    )
+
+
+def _foreign_in_files(view: View) -> Rest | None:
+    """Return why not even a first key is made: a file holds another key already, whose secret would be overwritten."""
+    user, ours = view.plan.user, {one.access_key_id for one in view.record.keys}
+    foreign = sorted(view.in_use.in_sinks - ours)
+    if foreign:
+        return _stop(
+            f"the files hold {', '.join(foreign)}, which is no key of RAM user {user}; none is made, for it would overwrite "
+            "that one",
+            f"correct ram_user_name, or put a key of {user} into the files and: keyturn adopt {view.name}; or empty the files, "
+            "and the first key is made",
+        )
+    if view.in_use.unreadable:
+        return _stop(
+            f"{', '.join(view.in_use.unreadable)} cannot be read, and may hold a key; none is made, for it would overwrite that "
+            "one",
+            "let keyturn read it: keyturn check says how",
+        )
+    return None
 
 
 def _adopted(view: View) -> str:

@@ -28,7 +28,7 @@ class HeldDesk:
     def look(self) -> InUse:
         """Return what is published, with each sink read anew."""
         now = self._held.look()
-        done, in_sinks = now.seen.published, self._in_sinks()
+        done, (in_sinks, unreadable) = now.seen.published, self._in_sinks()
         value = now.value
         is_known = done.access_key_id in in_sinks or (value is not None and value.access_key_id == done.access_key_id)
         return InUse(
@@ -43,6 +43,7 @@ class HeldDesk:
             ),
             in_sinks,
             now.made_id,
+            unreadable,
         )
 
     def record(self) -> RamRecord:
@@ -98,13 +99,15 @@ class HeldDesk:
         except KeyturnError as error:
             log.error("the audit log cannot be written", error=str(error))
 
-    def _in_sinks(self) -> frozenset[str]:
-        found = set()
+    def _in_sinks(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Return the keys that the sinks hold, and the sinks that cannot be read."""
+        found, unreadable = set(), []
         for sink in self._held.sinks:
             try:
                 value = offered(sink)
             except (OSError, SinkError):
+                unreadable.append(sink.target)
                 continue
             if value is not None and value.access_key_id:
                 found.add(value.access_key_id)
-        return frozenset(found)
+        return frozenset(found), tuple(unreadable)

@@ -75,7 +75,17 @@ def caught_up(view: View) -> RamRecord:
     record = _intent_resolved(view.record, view.in_use, view.now)
     record = _lost_found(record, view)
     keys = tuple(one for each in record.keys if (one := _seen(each, view)) is not None)
-    return replace(record, keys=keys)
+    record = replace(record, keys=keys)
+    return replace(record, unusable=_unusable(record, view))
+
+
+def _unusable(record: RamRecord, view: View) -> str:
+    """Return the key in use where RAM's list says that nothing can be signed with it; "" otherwise."""
+    current = view.in_use.access_key_id
+    mine, row = record.key(current), view.row(current)
+    if mine is None or (row is None and view.now <= mine.known_at + LIST_LAG):
+        return ""
+    return "" if row is not None and row.is_active else current
 
 
 def _intent_resolved(record: RamRecord, in_use: InUse, now: datetime) -> RamRecord:

@@ -9,7 +9,7 @@ record (agent/state/ram_record.py) says how far it is.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -44,8 +44,8 @@ from agent.system.waiting import Activity
 
 ASK_S = 20.0
 """Seconds for which one call to RAM is tried again before the errand ends and is put off."""
-DAILY_S = 86_400.0
-"""Seconds after which the keys are looked at although nothing is due: somebody may have changed them by hand."""
+IDLE_S = 600.0
+"""Seconds after which the keys are looked at although nothing is due: somebody may have ended the one in use by hand."""
 STOPPED_S = 600.0
 """Seconds after which it is looked whether somebody has changed what nothing goes on without."""
 RETRY_CAP_S = 600.0
@@ -149,6 +149,19 @@ class RamRotations:
         """Look soon, whatever is waited for: somebody has just changed what it goes by."""
         self._leases.ask_again(name)
         self._look_soon(name)
+
+    def look_now(self, names: Collection[str] = ()) -> None:
+        """Look at once, whatever is waited for: an operator asked for a refresh of these, or of all."""
+        now = self._engine.clock.boottime()
+        for name, entry in self._entries.items():
+            if not names or name in names:
+                entry.again_at = now
+        self._engine.after(0.0, self._look)
+
+    def stopped(self, name: str) -> bool | None:
+        """Return whether nothing goes on until somebody changes something; None where keyturn makes no keys."""
+        entry = self._entries.get(name)
+        return entry.rest.is_wrong if entry is not None else None
 
     def _look_soon(self, name: str) -> None:
         if (entry := self._entries.get(name)) is not None:
@@ -277,7 +290,7 @@ class RamRotations:
             return 1.0  # it has become due meanwhile
         moments = [entry.rest.until, due if due is not None and due > now else None]
         waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
-        most_s = STOPPED_S if entry.rest.text and entry.rest.until is None else DAILY_S
+        most_s = STOPPED_S if entry.rest.text and entry.rest.until is None else IDLE_S
         # A full second later: dates of RAM and of the record are not finer than that.
         return max(1.0, min([most_s, *(wait + 1.0 for wait in waits)]))
 

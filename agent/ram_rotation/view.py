@@ -61,6 +61,7 @@ class InUse:
         owed: dependents that have not been told of it.
         in_sinks: every key that a sink holds at this moment.
         made_id: a key that this process made and has not published; "" for none.
+        unreadable: sinks that hold something which could not be read.
     """
 
     access_key_id: str = ""
@@ -70,6 +71,7 @@ class InUse:
     owed: tuple[str, ...] = ()
     in_sinks: frozenset[str] = frozenset()
     made_id: str = ""
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,7 +316,8 @@ class ManagedCredential:
             return policy.Condition.EXPIRED
         if stale_at is not None and stale_at <= now:
             return policy.Condition.STALE
-        if self.state.health.failures or self.state.ledger.given_up:
+        is_dead = bool(done.access_key_id) and self.state.ram.record.unusable == done.access_key_id
+        if self.state.health.failures or self.state.ledger.given_up or is_dead:
             return policy.Condition.FAILING
         return policy.Condition.FRESH if done.generation and not self.state.debts else policy.Condition.PENDING
 

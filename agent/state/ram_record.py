@@ -60,6 +60,7 @@ class RamRecord(msgspec.Struct, omit_defaults=True, frozen=True):
         user: the RAM user.
         lost: the intents whose reply was lost, until it is known whether they made a key.
         fence: the number of the fleet's lease under which this host began to make a key last; 0 for none.
+        unusable: the key in use, while RAM's newest list says that it is inactive or gone; "" otherwise.
     """
 
     host: str = ""
@@ -68,6 +69,7 @@ class RamRecord(msgspec.Struct, omit_defaults=True, frozen=True):
     intent: RamIntent | None = None
     lost: tuple[RamIntent, ...] = ()
     fence: int = 0
+    unusable: str = ""
 
     def key(self, access_key_id: str) -> RamKey | None:
         """Return the entry of a key; None for one that is not ours."""

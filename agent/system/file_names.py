@@ -31,3 +31,12 @@ def names_in_utf8() -> None:
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding=locale.getencoding(), errors="backslashreplace")
+
+
+def typed_text(argument: str) -> str:
+    """Return an argument that is no name of a file as it was typed: in UTF-8, or else in the encoding of the locale."""
+    if argument.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in argument):
+        return argument
+    import locale
+
+    return os.fsencode(argument).decode(locale.getencoding(), "replace")

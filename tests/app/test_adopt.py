@@ -149,7 +149,13 @@ def test_a_hand_copied_key_is_seen_and_taken(host: Host) -> None:
     assert {call.action for call in host.cloud.calls} <= {"GetCallerIdentity", "ListAccessKeys", "GetAccessKeyLastUsed"}
     assert host.ini.read_bytes() == before
     taken = host.take(key_id)
-    assert (taken["adopted"], taken["generation"], taken["error"], taken["warnings"]) == (True, 1, None, [])
+    assert (taken["adopted"], taken["generation"], taken["error"], taken["warnings"]) == (
+        True,
+        1,
+        None,
+        seen["warnings"],
+    )
+    assert ["only host" in one for one in seen["warnings"]] == [True]
     assert all(host.key.access_key_secret in path.read_text() for path in (host.ini, host.env))
     assert (host.directory / "told").read_text() == "told\n"
     (record,) = host.audit("key_adopted")
@@ -307,6 +313,21 @@ def test_a_death_behind_the_record_is_made_good(host: Host, monkeypatch: pytest.
     assert host.cloud.calls_of("CreateAccessKey") == []
 
 
+def test_a_file_that_cannot_be_written_fails_the_command_and_the_next_one_publishes(host: Host) -> None:
+    """The key is ours then, and not published: that is an exit code, not a note; to repeat the command publishes it."""
+    host.ini.write_text(host.ini.read_text().replace("type = access_key", "type = ram_role_arn"))
+    host.ini.chmod(0o600)
+    taken = host.take(host.key.access_key_id)
+    assert (taken["adopted"], taken["published"], taken["generation"]) == (True, False, 0)
+    assert taken["exit_code"] != 0 and taken["error"]
+    host.copy(host.key)
+    seen = host.look()
+    assert (seen["already"], seen["published"], seen["error"]) == (True, False, None)
+    again = host.take(host.key.access_key_id)
+    assert (again["published"], again["generation"], again["exit_code"]) == (True, 1, 0)
+    assert len(host.audit("key_adopted")) == 1
+
+
 def test_what_was_agreed_to_is_what_is_taken(host: Host) -> None:
     """Between the question and the answer the files may change: then nothing is done."""
     with pytest.raises(SinkError):
@@ -320,14 +341,14 @@ def test_a_user_that_rotates_itself_is_warned_of(host: Host) -> None:
     host.authorize(host.key)
     seen = host.look()
     assert seen["error"] is None
-    assert len(seen["warnings"]) == 1
+    assert len(seen["warnings"]) == 2
 
 
 def test_an_authority_that_cannot_see_the_last_use_is_warned_of(host: Host) -> None:
     """Without it no key is ever disabled; the key may be taken all the same."""
     host.cloud.forbid("ops", "ram:GetAccessKeyLastUsed")
     seen = host.look()
-    assert (seen["error"], len(seen["warnings"])) == (None, 1)
+    assert (seen["error"], len(seen["warnings"])) == (None, 2)
     assert "ram:GetAccessKeyLastUsed" in seen["warnings"][0]
 
 

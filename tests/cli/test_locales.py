@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import EXIT_DAEMON_UNREACHABLE, EXIT_DONE
+from agent.system.file_names import typed_text
 from tests.support.processes import KEYTURN
 from tests.support.station import Station
 from tests.support.vm import Vm
+
+pytestmark = pytest.mark.slow
 
 ENCODINGS = ["gbk", "ascii"]
 NAME = "hook-é-密-✓"
@@ -79,3 +82,11 @@ def test_what_cannot_be_shown_in_an_error_is_escaped(vm: Vm) -> None:
     done = subprocess.run(command, capture_output=True, timeout=120, env=environ, cwd="/", check=False)
     assert done.stderr.startswith(b"keyturn: ") or b"/nowhere/" in done.stderr
     assert b"fault of keyturn" not in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_a_reason_is_recorded_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the bytes of zh_CN.GBK, which are no UTF-8: the record of an emergency cannot be mended later."""
+    monkeypatch.setattr("locale.getencoding", lambda: "gbk")
+    reason = "密钥出现在公开仓库"
+    assert typed_text(os.fsdecode(reason.encode("gbk"))) == typed_text(os.fsdecode(reason.encode())) == reason
+    assert typed_text("\udcff") == "\ufffd"

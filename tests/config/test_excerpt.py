@@ -154,3 +154,36 @@ def test_the_whole_example_hides_nothing_of_its_own(tmp_path: Path) -> None:
             value = positions.text[entry.value.start : entry.value.end].strip("\"'")
             hidden += [entry.place for _ in secret_stretches(entry.place, value)]
     assert hidden == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROVIDER + "frobnicate = 'c4n4ry'\n" + SINK,
+        PROVIDER + "frobnicate = ['x', 'c4n4ry']\n" + SINK,
+        PROVIDER + "frobnicate = { x = 'c4n4ry' }\n" + SINK,
+        PROVIDER + "frobnicate = 3 # it was c4n4ry\n" + SINK,
+        "[credentials.a]\nprovider = { type = 'kms_secret', pwd = 'c4n4ry', secret_name = 5 }\n",
+        "[credentials.a]\nprovider = { pass = 'c4n4ry', secret_name = 'x }\n",
+        PROVIDER + "sk = 'c4n4ry\n",
+        PROVIDER + "sk = c4n4ry\n",
+        PROVIDER + "password = 098765\n",
+        PROVIDER + 'password = "a" c4n4ry"\n',
+        PROVIDER + "c4n4ry\n",
+        PROVIDER + "access_key_secret: c4n4ry\n",
+        PROVIDER + "access_key_secret c4n4ry\n",
+        "[fleet]\nurl = 'redis://user:p@ss/c4n4ry@host:6379'\n",
+    ],
+)
+def test_nor_what_no_shape_and_no_known_key_tells(text: str) -> None:
+    """A short secret below a key that nobody knows, in a comment, or in a line that is no TOML."""
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    shown = "\n".join([*caught.value.problems, *(one.excerpt for one in caught.value.mistakes)])
+    assert "c4n4ry" not in shown and "98765" not in shown
+
+
+def test_a_comment_is_left_out_and_a_lone_key_is_shown() -> None:
+    """What mends the line stays in it."""
+    assert "mode = 640 #***" in excerpts(GOOD + "mode = 640 # why\n")[0]
+    assert "poll_interval" in excerpts(PROVIDER + "poll_interval\n")[0]

@@ -19,6 +19,8 @@ import requests
 from agent.cli.main import main
 from tests.support.processes import eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 KEYTURN = [sys.executable, "-m", "agent"]
 PATIENCE_S = 120

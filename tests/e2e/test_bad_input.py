@@ -15,6 +15,8 @@ from providers.emulator.pki import server_context
 from tests.support.golden import Golden, anywhere
 from tests.support.vm import Vm
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which needs root")
 
 STRANGER = 64321

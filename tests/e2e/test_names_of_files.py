@@ -13,6 +13,8 @@ from agent.system.files import TEMP_NAME, temp_name
 from tests.support.processes import KEYTURN, PATIENCE_S
 from tests.support.vm import Vm
 
+pytestmark = pytest.mark.slow
+
 NAME = "文件"
 
 

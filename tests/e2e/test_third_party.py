@@ -17,6 +17,8 @@ import pytest
 from agent.control import client
 from tests.support.vm import Vm, eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CANARY = "CanaryOfAThirdParty0123"
 PROMPT_S = 8.0

@@ -15,6 +15,8 @@ import pytest
 from tests.support.fakes import PATIENCE_S
 from tests.support.vm import Vm
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = (("once", "--retry-for", "0s"), ("run",), ("rotate", "uploader", "--reason", "x", "--yes"), ("refresh",))
 
 

@@ -145,7 +145,36 @@ def test_what_a_stranger_wrote_is_no_fault_of_ours(host: Host, raw: Any) -> None
     raw.hset(KEY, mapping={"host": b"\x1b[31m\xff", "machine": "m", "until": "9" * 15, "number": "no number"})
     found = taken(host("web-1"))
     assert (found.is_ours, found.host, found.number) == (False, "?", 0)
+    assert 59 < found.left_s <= 60
     raw.delete(KEY)
     raw.set(KEY, "text")
     with pytest.raises(FleetError):
         taken(host("web-1"))
+
+
+@pytest.mark.parametrize("field", ["number", "until", "seen"])
+@pytest.mark.parametrize("written", ["nan", "inf", "-inf", "1e308", "-1e300", "9" * 40, "9007199254740993"])
+def test_a_number_that_is_none_or_endless_is_borne(host: Host, raw: Any, field: str, written: str) -> None:
+    one, two = host("web-1"), host("web-2")
+    first = taken(one)
+    raw.hset(KEY, field, written)
+    for found in (one.look(), two.look(), one.renew(first.number), taken(two), taken(one, floor=first.number)):
+        assert 0 <= found.left_s <= 60 and 0 <= found.silent_s <= 1e10
+    assert taken(one).is_ours and one.renew(taken(one).number).is_ours
+    assert two.claim().is_ours and not taken(one).is_ours
+
+
+def test_over_a_clock_that_went_back_a_lease_of_a_dead_host_ends(host: Host, raw: Any) -> None:
+    """Once another wants it, a minute later at the latest; who has it and lives just renews it."""
+    one, two = host("web-1"), host("web-2")
+    first = taken(one)
+    ahead = int(time.time() * 1000) + 3_600_000
+    raw.hset(KEY, mapping={"until": ahead + 60_000, "seen": ahead})
+    assert not taken(two).is_ours
+    ends = int(raw.hget(KEY, "until"))
+    assert ends < ahead - 3_500_000
+    time.sleep(0.002)
+    assert not taken(two).is_ours and int(raw.hget(KEY, "until")) == ends  # looking does not prolong it
+    assert one.renew(first.number).is_ours
+    over(raw)
+    assert taken(two).is_ours

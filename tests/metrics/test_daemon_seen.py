@@ -17,6 +17,8 @@ from tests.support.plugins import wedge
 from tests.support.scraper import Answer, Figures, free_port, get
 from tests.support.vm import Vm, eventually, quoted
 
+pytestmark = pytest.mark.slow
+
 LIBRARY = "prometheus_client"
 SHORT = 'max_staleness = "2s"\n'
 

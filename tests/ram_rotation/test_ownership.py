@@ -18,7 +18,9 @@ from agent.core.errors import (
     SourceUnavailableError,
 )
 from agent.core.settings import Duration
+from agent.core.timestamps import rfc3339
 from agent.ram_rotation import journal
+from agent.ram_rotation.decide import ANOTHER_HOST
 from agent.ram_rotation.view import Listed, Rest, Wanted
 from agent.state.ram_record import GUESSED, RamRecord
 from tests.support.ram_world import PLAN, Board, Host, RamWorld
@@ -80,7 +82,9 @@ def test_row_2_an_adopted_key_counts_as_ours(world: RamWorld) -> None:
 def test_row_3_a_second_key_of_somebody_else_stops_the_rotation(world: RamWorld) -> None:
     """It is named, with what to do; it is not touched, nor is ours; without it the rotation goes on."""
     stranger = world.add()
-    assert stranger.access_key_id in stopped(world.run(Wanted.DUE)).text
+    rest = stopped(world.run(Wanted.DUE))
+    assert stranger.access_key_id in rest.text and rfc3339(stranger.made_at) in rest.text
+    assert rest.remedy.startswith(ANOTHER_HOST)  # before anything about ending it
     error = world.emergency()
     assert isinstance(error, SourceRefusedError) and stranger.access_key_id in error.problem and error.remedy
     assert not world.touched
@@ -141,14 +145,29 @@ def test_row_6_a_copy_of_the_state_on_another_host_changes_nothing(world: RamWor
 
 
 def test_row_7_the_key_in_use_is_not_in_the_list(world: RamWorld) -> None:
-    """Deleted by hand, or another user's: nothing is touched, and the old key least of all."""
+    """Deleted by hand: the old key stays, and the record says that the one in use is dead; an operator's `rotate` makes another."""
     old = world.host.published
     well(world.run(Wanted.DUE))
     del world.keys[world.host.published]
     world.now += timedelta(days=20)
-    stopped(world.run())
-    assert world.keys[old].status == "Active"
-    assert isinstance(world.emergency(), SourceRefusedError)
+    gone = world.host.published
+    assert "keyturn rotate uploader" in stopped(world.run()).remedy
+    assert (world.keys[old].status, world.host.record.unusable) == ("Active", gone)
+    assert world.emergency() is None
+    well(world.run())
+    assert world.keys[world.host.published].status == "Active" and world.host.published not in (gone, old)
+    assert world.host.record.unusable == ""
+
+
+def test_row_7_a_new_key_that_was_deleted_at_once_is_said_to_the_operator(world: RamWorld) -> None:
+    """A list may lag behind a key of these minutes: `rotate` makes no other yet, and says from when on it does."""
+    well(world.run(Wanted.DUE))
+    del world.keys[world.host.published]
+    error = world.emergency()
+    assert isinstance(error, SourceRefusedError) and "after 20" in error.remedy
+    assert not well(world.run()).remedy
+    world.now += timedelta(minutes=11)
+    assert world.emergency() is None
 
 
 def test_row_7_a_list_that_lags_behind_is_waited_for(world: RamWorld) -> None:
@@ -166,6 +185,7 @@ def test_row_8_the_key_in_use_was_disabled_by_hand(world: RamWorld) -> None:
     world.keys[world.host.published].status = "Inactive"
     stopped(world.run(Wanted.DUE))
     assert not world.touched
+    assert world.host.record.unusable == world.host.published
     assert world.emergency() is None
     assert world.keys[world.host.published].status == "Active"
 
@@ -460,6 +480,26 @@ def test_row_23_a_board_that_is_away_lets_nothing_begin(shared: RamWorld) -> Non
     shared.on_point = lambda _world, _point: None
     shared.settle()
     assert set(shared.keys) == {shared.host.published}
+
+
+@pytest.mark.parametrize("wanted", [Wanted.DUE, Wanted.EMERGENCY])
+def test_row_24_no_first_key_is_made_over_another_that_a_file_holds(wanted: Wanted) -> None:
+    """Its secret may stand nowhere else: another user's, or one of this user's that RAM does not list."""
+    world = RamWorld()
+    world.host = replace(world.host, sinks=frozenset({"LTAI5tAnothers"}))
+    assert "LTAI5tAnothers" in stopped(world.run(wanted)).text
+    assert not world.keys
+    world.host = replace(world.host, sinks=frozenset())
+    well(world.run(wanted) if wanted is Wanted.DUE else world.run(Wanted.DUE))
+    assert world.host.published
+
+
+def test_row_4_which_key_is_to_be_taken_is_said(world: RamWorld) -> None:
+    """Of a key that the files hold nobody is told to delete it; of one that they do not, only who knows whose it is."""
+    world.host.record, mine = RamRecord(), world.host.published
+    world.host.published = ""
+    rest = stopped(world.run(Wanted.DUE))
+    assert mine in rest.text and "delete it" not in rest.remedy and ANOTHER_HOST in rest.remedy
 
 
 def test_the_table_names_these_rows() -> None:

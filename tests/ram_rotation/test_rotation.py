@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.app.adopt import adopt
@@ -101,6 +103,43 @@ def test_a_hand_made_key_stops_the_first_rotation_until_it_is_adopted(ram_statio
     assert isinstance(done, Rest) and not done.is_wrong
     assert ram_station.published != mine.access_key_id
     assert ram_station.keys == {mine.access_key_id: "Active", ram_station.published: "Active"}
+
+
+def test_no_first_key_is_made_over_a_foreign_one(vm: Any) -> None:
+    """`once` before `adopt`, with another user's key in the file: it is left there, and that is the operator's to mend."""
+    prepare(vm, "owner = true")
+    ops = vm.cloud.keys_of("ops")[0]
+    parts = (("ID", ops.access_key_id), ("SECRET", ops.access_key_secret))
+    vm.env_path().write_text("".join(f"ALIBABA_CLOUD_ACCESS_KEY_{name}={part}\n" for name, part in parts))
+    vm.env_path().chmod(0o600)
+    done = vm.keyturn("once", "--json")
+    (turn,) = json.loads(done.stdout)["rotations"]
+    assert done.returncode == 1 and ops.access_key_id in turn["error"] and "ram_user_name" in turn["error"]
+    assert ops.access_key_secret in vm.env_path().read_text()
+    assert not vm.cloud.keys_of("batch")
+
+
+@pytest.mark.parametrize("ended", ["Inactive", "deleted"])
+def test_a_key_in_use_that_was_ended_makes_the_credential_failing(ram_station: RamStation, ended: str) -> None:
+    """As soon as RAM's list shows it, though its source, which is this host, answers; `rotate` makes another, and all is well."""
+    dead = ram_station.start().published
+    record = ram_station.record
+    keys = tuple(msgspec.structs.replace(one, known_at=one.known_at - timedelta(minutes=11)) for one in record.keys)
+    aged = msgspec.structs.replace(record, keys=keys)
+    ram_station.engine.submit(lambda: ram_station.managed.state.ram.replace(aged)).result()
+    if ended == "deleted":
+        ram_station.cloud.delete_access_key(dead)
+    else:
+        ram_station.cloud.set_status(dead, ended)
+    assert ram_station.condition == "fresh"
+    rest = ram_station.errand()
+    assert isinstance(rest, Rest) and rest.is_wrong and "keyturn rotate" in rest.remedy
+    assert ram_station.condition == "failing"
+    assert ram_station.refresh().error is None
+    assert ram_station.condition == "failing"
+    result = ram_station.rotate()
+    assert (result.error, ram_station.condition) == (None, "fresh")
+    assert ram_station.keys[ram_station.published] == "Active" and ram_station.published != dead
 
 
 def test_after_a_restart_the_value_is_read_back_from_a_sink(ram_station: RamStation) -> None:

@@ -107,6 +107,11 @@ class RamStation(Station):
         return self.managed.state.published.access_key_id
 
     @property
+    def condition(self) -> str:
+        """The state that `status` shows."""
+        return str(self.managed.condition(self.engine.clock.now()))
+
+    @property
     def record(self) -> RamRecord:
         return self.managed.state.ram.record
 

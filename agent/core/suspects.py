@@ -21,6 +21,8 @@ _ID = re.compile(r"(?:LTAI|STS\.|TMP\.|KAAP\.)[A-Za-z0-9-]+\.?")
 """How ids of AccessKeys, sessions and ClientKeys begin (Alibaba Cloud, RAM)."""
 _SECRET_LENGTH = 30
 """Letters and digits of an AccessKey secret."""
+_LETTERS_OF_A_CASE = 7
+"""Where it has no digit, as one of two hundred: fewer capitals are those of a name in camel case."""
 _TOKEN_LENGTH = 64
 """Characters from which a word of this alphabet is taken for a token: a security token has some hundreds."""
 
@@ -36,8 +38,10 @@ def looks_secret(word: str) -> bool:
         return False
     if len(word) >= _TOKEN_LENGTH:
         return bool(_WORD.fullmatch(word)) and not word.startswith("/")
-    mixed = all(any(map(kind, word)) for kind in (str.isupper, str.islower, str.isdigit))
-    return len(word) == _SECRET_LENGTH and word.isascii() and word.isalnum() and mixed
+    if len(word) != _SECRET_LENGTH or not (word.isascii() and word.isalnum()):
+        return False
+    upper, lower, digits = (sum(map(kind, word)) for kind in (str.isupper, str.islower, str.isdigit))
+    return min(upper, lower) >= (1 if digits else _LETTERS_OF_A_CASE)
 
 
 def suspects(text: str) -> Iterator[tuple[int, int]]:

@@ -25,14 +25,24 @@ def test_what_may_be_a_password_is_not(written: str) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["LTAI5tAbcdefghijklmnopqrstuv", "STS.NUxyzABC123", "uploader", "a" * 30, "/etc/keyturn/" + "x" * 60, "3.14"],
+    [
+        "LTAI5tAbcdefghijklmnopqrstuv",
+        "STS.NUxyzABC123",
+        "uploader",
+        "a" * 30,
+        "KeyturnCredentialIsExpiringNow",
+        "/etc/keyturn/" + "x" * 60,
+        "3.14",
+    ],
 )
 def test_ids_words_and_paths_are_no_suspects(word: str) -> None:
     """What an operator writes in a reason."""
     assert not looks_secret(word)
 
 
-@pytest.mark.parametrize("word", [SECRET, TOKEN, "eyJhbGciOiJSUzI1NiJ9." + "aB3d" * 30])
+@pytest.mark.parametrize(
+    "word", [SECRET, "fXbIdyMfbhZRtdQRvYKzjwjqzpuIxS", TOKEN, "eyJhbGciOiJSUzI1NiJ9." + "aB3d" * 30]
+)
 def test_secrets_and_tokens_are_suspects_and_are_marked(word: str) -> None:
     """Wherever they stand in a sentence."""
     assert looks_secret(word)

@@ -9,8 +9,8 @@ SIGHUP builds all parts of the new config before it touches the old ones, and a 
 everything as it is; whatever comes of it, READY=1 ends the RELOADING=1. A refusal stays in STATUS=, `status` and
 the metrics until a good config is loaded. SIGUSR1 refreshes everything. Either is
 heard from the first moment on (agent/cli/run.py) and done once the loop runs.
-SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the process ends within
-seconds; a publish is never cut short, because it runs on the same thread that would have to stop.
+SIGTERM and SIGINT: hooks and calls under way are told to come back, what is owed stays on disk, and the
+process ends within seconds; a publish is never cut short, because it runs on the same thread that would have to stop.
 """
 
 from __future__ import annotations

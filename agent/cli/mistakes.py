@@ -2,8 +2,8 @@
 
 Imported only once something is wrong. The words are read once more, with the parser of every command; what stands in the place
 of a command, an action, an option or an option's value and is none is compared with those that there are. A line that can be put
-right is shown whole, to be pasted, but only where the parser then understands it, and where no word looks like a secret: what is
-printed may end up in a log.
+right is shown whole, to be pasted, but only where the parser then understands it. A word that looks like a secret, pasted into the
+wrong place, is not repeated: what a command prints may end in a mail or a journal.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def explained(whole: Parser, words: Sequence[str], mistake: Mistake) -> str:
         where = mistake.parser
         examples = [one for one in where.examples if " " in where.prog]
         rest = f"example: {examples[0]}" if examples else f"see `{where.prog} --help`"
-        return escaped(f"{where.prog}: {without_suspects(mistake.message)}; {rest}")
+        return without_suspects(escaped(f"{where.prog}: {mistake.message}; {rest}"))
     if slip.words is None:
-        return escaped(f"{slip.sentence}; {slip.choices}")
+        return without_suspects(escaped(f"{slip.sentence}; {slip.choices}"))
     right = _put_right(whole, slip.words)
     if right is None or not _may_be_shown(right):
-        return escaped(f"{slip.sentence}; did you mean {slip.meant}?")
+        return without_suspects(escaped(f"{slip.sentence}; did you mean {slip.meant}?"))
     return escaped(f"{slip.sentence}; did you mean: {shlex.join(['keyturn', *right])}")
 
 
@@ -84,13 +84,12 @@ def with_command(sentence: str, words: Sequence[str], options: argparse.Namespac
         if near is not None and sentence.endswith(question) and len(places) == 1 and _may_be_shown(words):
             right = _replaced(list(words), places[0], [words[places[0]].removesuffix(typed) + near])
             return f"{sentence.removesuffix(question)}did you mean: {shlex.join(['keyturn', *right])}"
-    return sentence
+    return without_suspects(sentence)
 
 
 def _may_be_shown(words: Sequence[str]) -> bool:
-    """Return whether a command line is printable, and nothing in it looks like a secret."""
-    line = " ".join(words)
-    return line.isprintable() and next(suspects(line), None) is None
+    """Return whether a line of these words can be pasted, and holds nothing that looks like a secret."""
+    return all(word.isprintable() and not any(suspects(word)) for word in words)
 
 
 def _put_right(whole: Parser, words: list[str]) -> list[str] | None:
@@ -241,5 +240,4 @@ def _one_too_many(here: Parser, word: str) -> Slip:
 
 
 def _shown(word: str) -> str:
-    word = without_suspects(word)
     return repr(word if len(word) <= 64 else word[:64] + "…")

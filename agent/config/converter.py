@@ -157,17 +157,23 @@ class Walker:
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
         hints = _hints(cls)
         values: dict[str, Any] = {}
+        meant: set[str] = set()
         self._open.append((place, fields))
         for key, part in raw.items():
             if key in fields:
                 values[key] = self.convert(part, hints[key], (*place, key))
             else:
-                self._report.add((*place, key), self._unknown(key, fields, cls, raw, place), of_key=True)
+                wrong = self._unknown(key, fields, cls, raw, place)
+                self._report.add((*place, key), wrong, of_key=True)
+                meant |= {field for field in fields if wrong.endswith(f"did you mean {quoted(field)}?")}
         for key, field in fields.items():
             if key not in raw and _is_required(field):
-                hint = _hints_module().missing(key, hints[key], place, is_table=any(map(_is_table, _arms(hints[key]))))
-                self._report.add((*place, key), f"required, but missing{hint}")
                 values[key] = FAILED
+                if key not in meant:  # or it is there, misspelt, which is said
+                    hint = _hints_module().missing(
+                        key, hints[key], place, is_table=any(map(_is_table, _arms(hints[key])))
+                    )
+                    self._report.add((*place, key), f"required, but missing{hint}")
         self._open.pop()
         # A settings object is only made of a table without a failed part; of any other the sound keys are judged.
         if FAILED in values.values():

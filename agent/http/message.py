@@ -113,6 +113,8 @@ def parse(head: bytes) -> Request:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "this is no request of HTTP/1.1")
     method, target, version = words
     headers = {name.strip().lower(): value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
+    if sum(line.partition(":")[0].strip().lower() == "host" for line in lines) > 1:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the request names its Host more than once")  # RFC 9112, 3.2
     if "host" not in headers and version != "HTTP/1.0":
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the request names no Host")
     if method not in ("GET", "HEAD"):

@@ -47,6 +47,12 @@ def test_the_example_shows_the_defaults_it_claims() -> None:
         assert getattr(shown.credentials["uploader"], key) == getattr(plain.credentials["a"], key), key
 
 
+def test_a_key_that_is_misspelt_is_not_missing_besides() -> None:
+    """One slip, one problem, where the slip is: to add the other would leave both."""
+    (problem,) = problems(GOOD.replace("secret_name =", "secretname ="))
+    assert "credentials.a.provider.secretname" in problem and '"secret_name"' in problem
+
+
 DURATIONS = {
     "0s": 0, "500ms": 0.5, "30s": 30, "15m": 900, "12h": 43200, "2d": 172800, "1h30m": 5400, "1d1ms": 86400.001,
 }  # fmt: skip

@@ -68,6 +68,7 @@ def test_get_and_head_are_served(serve: Serve) -> None:
 
 REFUSED = {
     "POST": (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 405),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n", 400),
     "TRACE": (b"TRACE / HTTP/1.1\r\nHost: localhost\r\nCookie: x\r\n\r\n", 405),
     "no HTTP": (b"hello\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x00\xa5\r\n\r\n", 400),

@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.audit.reader import brothers, look_for_log
 from agent.cli.output import one_line
 from agent.core.errors import AuditError, KeyturnError, UsageError
+from agent.core.suspects import without_suspects
 from agent.core.text import nearest
 
 
@@ -21,7 +22,7 @@ def refuse_unknown(wanted: str | None, known: Collection[str]) -> None:
     if wanted is not None and wanted not in known:
         near = nearest(wanted, known)
         raise UsageError(
-            f"there is no credential {wanted!r}, neither in the config nor in the audit log",
+            f"there is no credential {without_suspects(wanted)!r}, neither in the config nor in the audit log",
             f"did you mean {near}?" if near else "see `keyturn status`",
         )
 

@@ -11,7 +11,7 @@ from agent.cli.parsers import DEFAULT_CONFIG
 from agent.config.outline import RUNTIME_DIRECTORY
 from agent.core.credential import Credential
 from agent.core.errors import ConfigError, DaemonUnreachableError, KeyturnError, NotPermittedError, UsageError
-from agent.core.text import nearest
+from agent.core.names import known_names
 from agent.serving.document import HOLD_S, WINDOWS_S, Format, document, named_expiry
 from agent.serving.server import SOCKET_NAME
 from agent.sinks.interface import Sink
@@ -34,11 +34,11 @@ def read(config: str, name: str, form: str) -> tuple[bytes | None, KeyturnError]
         )
     except ConfigError as error:
         return None, DaemonUnreachableError(f"{place}, and the config cannot be used ({error.problems[0]})", START)
-    entry = settings.credentials.get(name)
-    if entry is None:
-        near = nearest(name, settings.credentials)
-        remedy = f"did you mean {near}?" if near else "see `keyturn status`"
-        return None, UsageError(f"there is no credential {name!r} in the config", remedy)
+    try:
+        known_names(list(settings.credentials), [name])
+    except UsageError as error:
+        return None, error
+    entry = settings.credentials[name]
     sinks = wiring.Factory(settings, os.environ).sinks(name)
     now = Clock().now()
     value = _living(sinks, now)

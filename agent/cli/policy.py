@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from agent.app import wiring
 from agent.cli import output
-from agent.core.errors import EXIT_DONE, UsageError
-from agent.core.text import nearest
+from agent.core.errors import EXIT_DONE
+from agent.core.names import known_names
 from agent.ram_policy.documents import Identity, Json, placeholders_in
 from agent.ram_policy.identities import identities
 from agent.systemd_setup.unit import with_credentials
@@ -21,10 +21,8 @@ def policy(options: argparse.Namespace) -> int:
     environ = with_credentials(os.environ)
     settings = wiring.load_settings(options.config, environ)
     only = options.credential
-    if only is not None and only not in settings.credentials:
-        meant = nearest(only, settings.credentials)
-        remedy = f"did you mean {meant}?" if meant else f"name one of: {', '.join(settings.credentials)}"
-        raise UsageError(f"{options.config} has no credential {only}", remedy)
+    if only is not None:
+        known_names(list(settings.credentials), [only])
     found = identities(settings, environ, only)
     objects = [one.as_json() for one in found]
     missing = placeholders_in(json.dumps(objects))

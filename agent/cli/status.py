@@ -77,9 +77,13 @@ def _alarms(given: Sequence[str]) -> set[str]:
     words = [word.strip() for text in given for word in text.split(",")]
     for word in words:
         if word not in ALARMS:
+            from agent.core.suspects import without_suspects  # needed only once something is wrong
+
             near = nearest(word, ALARMS)
             known = f"it knows {', '.join(ALARMS)}"
-            raise UsageError(f"--fail-if: {word!r} is no state", f"did you mean {near}? {known}" if near else known)
+            raise UsageError(
+                f"--fail-if: {without_suspects(word)!r} is no state", f"did you mean {near}? {known}" if near else known
+            )
     return set(words)
 
 

@@ -16,9 +16,11 @@ def known_names(known: Sequence[str], names: Sequence[str]) -> list[str]:
     """
     for name in names:
         if name not in known:
+            from agent.core.suspects import without_suspects  # needed only once something is wrong
+
             near = nearest(name, known)
             raise UsageError(
-                f"there is no credential {name!r} in the config",
+                f"there is no credential {without_suspects(name)!r} in the config",
                 f"did you mean {near}?" if near else "see `keyturn status`",
             )
     return list(dict.fromkeys(names)) or list(known)

@@ -64,7 +64,7 @@ def test_the_daemon_takes_the_key_after_a_yes(vm: Vm, key_id: str) -> None:
     assert vm.audit("key_adopted") == []
     yes = asked(vm, b"y\n")
     assert yes.returncode == 0, yes.stderr
-    assert f"Take {key_id} under rotation" in yes.stderr
+    assert f"Take {key_id} of RAM user reporter under rotation?" in yes.stderr
     assert vm.status()["credentials"]["reporter"]["access_key_id"] == key_id
 
     def rests() -> bool:

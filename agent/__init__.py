@@ -4,4 +4,4 @@ START HERE: `agent/refresh/pipeline.py` tells one refresh from its first line to
 lives, and which way imports may point, is in docs/architecture.md, the words in docs/glossary.md.
 """
 
-__version__ = "0.2.0"
+__version__ = "1.0.0"

@@ -17,6 +17,10 @@ from agent.core.errors import CancelledError, DaemonUnreachableError, KeyturnErr
 
 LOOK_S = 60.0
 """Seconds for a look: six calls of ten seconds at most."""
+_UNTRIED = (
+    "not tried, since RAM has no harmless call for them: ram:CreateAccessKey, ram:UpdateAccessKey, ram:DeleteAccessKey; "
+    "what it must be allowed"
+)
 
 
 def adopt(options: argparse.Namespace) -> int:
@@ -106,6 +110,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield spoken(f"  STS knows {found['access_key_id']} as {found['identity']}")
     if found["authority"]["identity"]:
         yield spoken(f"  the authority {found['authority']['access_key_id']} is {found['authority']['identity']}")
+        yield spoken(f"  {_UNTRIED}: keyturn policy --credential {found['credential']}")
     for warning in found["warnings"]:
         yield spoken(f"  note: {warning}")
     if _is_done(found):

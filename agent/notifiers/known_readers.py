@@ -176,7 +176,8 @@ def of_a_kept_process(sink_types: frozenset[str], environment: Problem, remedy: 
             Problem(
                 "most of Alibaba's SDKs read the file once for each client, so a process that runs keeps the old key; "
                 f"only {exempt} read it at each call",
-                f"{remedy}, unless the program is one of these or makes a new client when it is told; "
+                f"{remedy}, unless the program is one of these or makes a new client when it is told, which a "
+                "`pickup` command can show; "
                 "or let it ask keyturn, without a restart (docs/consumers.md)",
             ),
             Pickup.ASSUMED,

@@ -75,3 +75,12 @@ def state_of(vm: Vm) -> Path:
 
 def log_of(vm: Vm) -> Path:
     return vm.log_directory / "audit.jsonl"
+
+
+def test_a_file_in_the_place_of_a_directory_is_an_error(vm: Vm) -> None:
+    """No start can make a directory there."""
+    vm.configure(vm.credential())
+    state_of(vm).parent.mkdir(parents=True, exist_ok=True)
+    state_of(vm).touch()
+    assert levels(findings(vm), "agent.state_directory") == ["error"]
+    assert vm.keyturn("once").returncode != 0

@@ -61,6 +61,7 @@ def test_the_daemon_takes_the_key_after_a_yes(vm: Vm, key_id: str) -> None:
     no = asked(vm, b"n\n")
     assert no.returncode != 0 and "nothing was done" in no.stderr
     assert key_id in no.stdout and "what will be done" in no.stdout
+    assert "ram:CreateAccessKey" in no.stdout and "keyturn policy --credential reporter" in no.stdout
     assert vm.audit("key_adopted") == []
     yes = asked(vm, b"y\n")
     assert yes.returncode == 0, yes.stderr

@@ -185,7 +185,7 @@ def _start(path: str) -> str:
 def _writable(key: str, directory: Path, mode: str, *, is_made: bool = True, problem: Problem | None = None) -> Finding:
     """Return whether a directory of keyturn's own can be used, or will be made: not all are (`is_made`)."""
     if problem is None and directory.exists() and not directory.is_dir():
-        return Finding("error", key, f"{directory} is not a directory", "name another, or move away what is there")
+        return Finding("error", key, f"{directory} is not a directory", make_directory(directory, mode))
     problem = problem or write_problem(directory if directory.is_dir() else directory.parent)
     if problem:
         return Finding.of("error", key, problem)

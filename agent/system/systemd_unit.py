@@ -101,8 +101,9 @@ def agent_user() -> str:
 
 
 def make_directory(path: Place, mode: str) -> str:
-    """Return the shell command that makes a directory into which keyturn can write."""
-    return f"install -d -o {agent_user()} -m {mode} {shlex.quote(str(path))}"
+    """Return the shell command that makes a directory into which keyturn can write; what is there and is none moves away."""
+    aside = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')} && " if os.path.isfile(path) else ""
+    return f"{aside}install -d -o {agent_user()} -m {mode} {shlex.quote(str(path))}"
 
 
 def _names(directory: str) -> list[str]:

@@ -70,6 +70,27 @@ def test_client_key(reader: Reader) -> None:
 
 
 @pytest.mark.slow
+def test_ram_user(reader: Reader) -> None:
+    """The key that stood in the file is under rotation; the CSV of the other user's is gone."""
+    for name in ("reporter", "rotator"):
+        reader.cloud.add_user(name, "*")
+    held, rotator = (reader.cloud.add_access_key(name) for name in ("reporter", "rotator"))
+    csv = f"AccessKey ID,AccessKey Secret\r\n{rotator.access_key_id},{rotator.access_key_secret}\r\n"
+    (reader.host / "downloads/AccessKey.csv").write_text(csv)
+    (reader.host / "etc/reporter").mkdir()
+    file = reader.host / "etc/reporter/aliyun.env"
+    file.touch(mode=0o600)
+    file.write_text(
+        f"ALIBABA_CLOUD_ACCESS_KEY_ID={held.access_key_id}\nALIBABA_CLOUD_ACCESS_KEY_SECRET={held.access_key_secret}\n"
+    )
+    reader.follow(ROOT / "docs/quickstart/ram_user.md")
+    assert f"ALIBABA_CLOUD_ACCESS_KEY_ID={held.access_key_id}\n" in file.read_text()
+    assert "key_adopted" in reader.run("keyturn audit show --json")
+    eventually(lambda: "fresh" in reader.run("keyturn status"))
+    assert not (reader.host / "downloads/AccessKey.csv").exists()
+
+
+@pytest.mark.slow
 def test_external(reader: Reader) -> None:
     """The SDK asked, and got the key. (It is root who asks here, and may write the profile: tests/systemd has other users.)"""
     reader.has_the_client_key()

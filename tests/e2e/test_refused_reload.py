@@ -50,6 +50,14 @@ def gated(vm: Vm) -> tuple[Path, str]:
     return gate, f"import os\nif 'GATED' in os.environ: open({str(gate)!r}).read()\n"
 
 
+def opened(gate: Path) -> int | None:
+    """A descriptor that keeps the gate shut until it is closed, once somebody waits there; None before."""
+    try:
+        return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 def said(daemon: Daemon) -> str:
     """The newest STATUS=."""
     lines = [line for _at, text in daemon.listener.messages for line in text.splitlines() if line.startswith("STATUS=")]
@@ -118,9 +126,10 @@ def test_an_end_in_the_midst_of_a_reload_begins_nothing(vm: Vm) -> None:
     vm.configure(vm.credential(), wedged, "[credentials.other.serve]\n")
     daemon.signal(signal.SIGHUP)
     daemon.listener.wait("RELOADING=1", 1)
+    held = eventually(lambda: opened(gate), "the daemon waits at the gate")
     daemon.signal(signal.SIGTERM)
     daemon.listener.wait("STOPPING=1", 1)
-    gate.write_text("")
+    os.close(held)
     assert daemon.ended() == 0
     assert daemon.listener.count("READY=1") == 1
     assert not vm.audit("config_reloaded")

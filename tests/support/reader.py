@@ -49,7 +49,8 @@ echo "systemctl $*" >> "$HOST/noted"
 [ "$*" = "enable --now keyturn" ] || exit 0
 "$PYTHON" -m agent run > "$HOST/daemon.log" 2>&1 < /dev/null &
 echo $! > "$HOST/daemon.pid"
-for _ in $(seq 600); do grep -qE '"event":"(published|fetch_failed)"' "$HOST/var/log/keyturn/audit.jsonl" 2>/dev/null && exit 0; sleep 0.1; done
+LOG="$HOST"/var/log/keyturn/audit.jsonl
+for _ in $(seq 600); do grep -qE '"event":"(published|fetch_failed)"' "$LOG" 2>/dev/null && exit 0; sleep 0.1; done
 cat "$HOST/daemon.log"; exit 1
 """,
     "crontab": 'echo "crontab $*" >> "$HOST/noted"\n[ "$*" != - ] || cat >> "$HOST/noted"\n',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from keyturn_deb.errors import BuildError
@@ -27,12 +27,13 @@ def changelog(source: Source) -> str:
             f"CHANGELOG.md has no release {source.version} on top; "
             f"give what stands under `## [Unreleased]` the heading `## [{source.version}] - YYYY-MM-DD`"
         )
-    return "\n".join(_entry(source, *release) for release in releases)
+    days = [date for _version, date, _body in releases]
+    return "\n".join(_entry(source, *one, days[at + 1 :].count(one[1])) for at, one in enumerate(releases))
 
 
-def _entry(source: Source, version: str, date: str, body: str) -> str:
+def _entry(source: Source, version: str, date: str, body: str, earlier: int) -> str:
     points = "\n".join(_points(body)) or "  * No notes."
-    return _ENTRY.format(version=version, points=points, maintainer=source.maintainer, date=_rfc5322(date))
+    return _ENTRY.format(version=version, points=points, maintainer=source.maintainer, date=_rfc5322(date, earlier))
 
 
 def _points(body: str) -> list[str]:
@@ -46,6 +47,6 @@ def _points(body: str) -> list[str]:
     return [textwrap.fill(point, 79, initial_indent="  * ", subsequent_indent="    ") for point in points]
 
 
-def _rfc5322(date: str) -> str:
-    """Return midnight of a day as Debian writes it, in English whatever the locale."""
-    return format_datetime(datetime.fromisoformat(date).replace(tzinfo=UTC))
+def _rfc5322(date: str, minute: int) -> str:
+    """Return midnight as Debian writes it, in any locale; a minute later for each release before on the same day."""
+    return format_datetime(datetime.fromisoformat(date).replace(tzinfo=UTC) + timedelta(minutes=minute))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -216,6 +217,14 @@ def test_the_history_is_the_change_log_s(tmp_path, monkeypatch):
     assert text.endswith("\n  * No notes.\n\n -- Ann <ann@example.org>  Tue, 31 Jan 2023 00:00:00 +0000\n")
     assert "Later" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_two_releases_of_one_day_stand_in_their_order(tmp_path, monkeypatch):
+    """lintian wants each later than the one before."""
+    monkeypatch.setenv("DEBEMAIL", "ann@example.org")
+    days = "".join(f"## [{number}] - 2023-01-31\n\n* A\n\n" for number in ("0.2.0", "0.1.1", "0.1.0"))
+    text = history.changelog(checkout(tmp_path, f"# Changelog\n\n{days}"))
+    assert re.findall(r"00:0\d:00", text) == ["00:02:00", "00:01:00", "00:00:00"]
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ class World:
 
     def exported(self) -> Path:
         """What arrived, in order, once all of it is there."""
-        eventually(lambda: set(self.broker.arrived()) >= set(self.written()), "not everything arrived")
+        eventually(lambda: set(self.broker.arrived()) >= set(self.written()), "not everything arrived", 180)
         export, copy = self.directory / "export", self.directory / "copy.jsonl"
         export.write_text("\n".join(self.broker.arrived()) + "\n")
         done = subprocess.run(

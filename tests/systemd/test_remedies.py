@@ -44,8 +44,9 @@ def test_a_missing_directory_is_made_as_said_and_the_service_writes_there(machin
     try:
         machine.setup()
         done = machine.keyturn("check", "--offline")
-        (line,) = [each for each in done.stdout.splitlines() if "install -d" in each]
-        machine.bed.do("sh", "-c", line.split("`")[1])
+        found = [line.split("`")[1] for line in done.stdout.splitlines() if "install -d" in line]
+        (remedy,) = set(found)  # of the error, and of what to do first
+        machine.bed.do("sh", "-c", remedy)
         machine.start()
         assert machine.cloud.current() in machine.bed.read("/srv/made/x.json")
     finally:

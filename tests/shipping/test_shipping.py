@@ -167,7 +167,7 @@ def world(vm: Vm) -> Iterator[World]:
 def test_what_arrives_is_whole_whatever_happens_on_the_way(world: World) -> None:
     """Log rotations, a broker that is away for a while, a collector that is ended, killed and started again meanwhile.
 
-    Only what no collector has read for two rotations of the log, two days, is lost: the second one compresses it.
+    Only what no collector has read for two rotations of the log is lost: the second one compresses it.
     """
     world.collector.start()
     world.rotate_keys()
